@@ -416,7 +416,7 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
             lambda: len(_asked_for(lab, path, since=fault.began)) >= len(hanging), 0.5
         )
         hung = hanging["read"].is_alive()
-        closed = client.close(timeout=lab.deadline + 10.0)
+        closed = client.close(timeout=lab.deadline + 5.0, beyond=5.0)
         ended = closed.ended or lab.history.now()
         for caller in hanging.values():
             caller.join(timeout=lab.deadline)

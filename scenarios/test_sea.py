@@ -477,7 +477,7 @@ def test_end_while_sealed(lab: Lab) -> None:
 
 def _ends_cleanly(lab: Lab, client: Driver) -> None:
     """End a client, and ask later whether it did so well and in time."""
-    closed = client.close(timeout=10.0)
+    closed = client.close(timeout=5.0, beyond=5.0)
     ended = closed.ended or lab.history.now()
     code = client.subject.exit_code
     lab.judge_later(

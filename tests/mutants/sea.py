@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -297,6 +298,25 @@ class EndsTooLate(_EndsLate):
     lasts = 6.6
 
 
+class EndsByASignalAlone(LazyClient):
+    """A program that hears no `close`, nor the end of its input: SIGTERM is what it ends by."""
+
+    takes = 0.0
+
+    def close(self) -> None:
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+        told.wait(60.0)
+        threading.Event().wait(self.takes)
+        super().close()
+
+
+class EndsLongAfterASignal(EndsByASignalAlone):
+    """Takes longer for its end than is left of five seconds then."""
+
+    takes = 4.0
+
+
 class _HasNoLongestPause(Gate):
     """Its pause grows threefold without an end."""
 
@@ -382,6 +402,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "knocks-too-often-at-a-dead-server": Mutant(KnocksTooOften, "SEA-06", "no connection storm"),
     "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
+    "ends-long-after-a-signal": Mutant(
+        EndsLongAfterASignal, "SEA-08", "seconds until it has ended", LAZY_PROCESS, process=True
+    ),
     "keeps-three-secrets-too-fresh": Mutant(
         edges_refusals.KeepsThreeSecretsTooFresh, "SEA-01", "requests in"
     ),
@@ -519,6 +542,7 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
     "keeps-five-connections-in-reserve": Tolerated(leftovers.KeepsFiveInReserve, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
+    "ends-by-a-signal-alone": Tolerated(EndsByASignalAlone, "SEA-08", LAZY_PROCESS, process=True),
     "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
     "asks-for-health-in-a-herd": Tolerated(other_styles.AsksForHealthFirst, "SEA-05"),
     "asks-for-an-hour-in-a-herd": Tolerated(edges_tokens.AsksForAnHour, "SEA-05"),

@@ -317,7 +317,7 @@ def _read_until_a_token_lives(lab: Asking) -> tuple[list[str], bool]:
 def _ended_slowly(lab: Asking, driver: Driver) -> Iterator[tuple[float, Finding]]:
     """Close a client; if that takes too long, by how much, and what there is to say."""
     since = lab.history.now()
-    ended = driver.close(timeout=CLOSE_WITHIN + lab.deadline)
+    ended = driver.close(timeout=CLOSE_WITHIN, beyond=lab.deadline)
     until = lab.history.now()
     took = until - since
     over = took - CLOSE_WITHIN - HANDOVER - lab.history.slack(since, until)

@@ -268,12 +268,17 @@ class Driver:
         self._history.end_operation(operation, "ok", message="well" if well else "not well")
         return well
 
-    def close(self, *, timeout: float = 10.0) -> Operation:
-        """The clean end."""
+    def close(self, *, timeout: float = 10.0, beyond: float = 0.0) -> Operation:
+        """The clean end.
+
+        Args:
+            timeout: Seconds that it has. By half of them a process is told by SIGTERM too.
+            beyond: For so many more it is waited for, until it is killed.
+        """
         self.closed = True
         operation = self._history.begin_operation("close")
         try:
-            self.subject.close(timeout=timeout)
+            self.subject.close(timeout=timeout, beyond=beyond)
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
         else:

@@ -198,7 +198,7 @@ class AgentSubject:
         self._cannot("health")
 
     @without_frames
-    def close(self, *, timeout: float) -> None:
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """SIGTERM, as a service manager would.
 
         Raises:
@@ -208,11 +208,11 @@ class AgentSubject:
             return
         self._closing = True
         self._life.signal(signal.SIGTERM)
-        hung = not self._life.ended.wait(timeout)
+        hung = not self._life.ended.wait(timeout + beyond)
         self.kill()
         if hung:
             raise SubjectHung(
-                f"the agent did not end within {timeout:g} s",
+                f"the agent did not end within {timeout + beyond:g} s",
                 looked_at=f"pid {self.pid}, after SIGTERM",
                 remedy="give a bound to what it does at its end, revoking its token too",
             )

@@ -96,8 +96,11 @@ class CommandSubject(Asked):
         return self._life.code
 
     @without_frames
-    def close(self, *, timeout: float) -> None:
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Say ``close``, end its input, and, if that does not end it by half of the time, SIGTERM.
+
+        The time is what it has, and not for how long it is waited for: who listens to that signal
+        alone has the other half.
 
         Raises:
             SubjectHung: It had to be killed.
@@ -111,12 +114,12 @@ class CommandSubject(Asked):
         started = time.monotonic()
         if not self._life.ended.wait(timeout / 2):
             self._life.signal(signal.SIGTERM)
-            self._life.ended.wait(max(0.0, started + timeout - time.monotonic()))
+            self._life.ended.wait(max(0.0, started + timeout + beyond - time.monotonic()))
         hung = not self._life.ended.is_set()
         self.kill()
         if hung:
             raise SubjectHung(
-                f"the subject did not end within {timeout:g} s",
+                f"the subject did not end within {timeout + beyond:g} s",
                 looked_at=f"pid {self.pid}, after the end of its input and SIGTERM",
                 remedy="give a bound to what it does at its end, revoking its token too",
             )

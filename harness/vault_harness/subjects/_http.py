@@ -83,14 +83,14 @@ class HttpSubject(Asked):
         return f"<{self.name}>"
 
     @without_frames
-    def close(self, *, timeout: float) -> None:
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:
             return
         # A server may forget it together with its client.
         comes = not self._no_log and self._fetch_log(_SOON)
         try:
-            self._ask("close", {}, _protocol.check, timeout)
+            self._ask("close", {}, _protocol.check, timeout + beyond)
         finally:
             self._fetch_log(_LOG if comes else _SOON)  # who was busy may be free now
             self.kill()

@@ -153,7 +153,7 @@ class InProcessSubject:
         return as_flag(self._call("health", timeout))
 
     @without_frames
-    def close(self, *, timeout: float) -> None:
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Call its ``close``.
 
         Raises:
@@ -163,7 +163,7 @@ class InProcessSubject:
         if self._workers.closed:
             return
         try:
-            self._call("close", timeout)
+            self._call("close", timeout + beyond)
         finally:
             self.kill()
 

@@ -183,8 +183,12 @@ class Subject(Protocol):
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
 
-    def close(self, *, timeout: float) -> None:
-        """End it cleanly, as a deployment would; it revokes its token if it is a good one."""
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
+        """End it cleanly, as a deployment would; it revokes its token if it is a good one.
+
+        It has ``timeout`` seconds, and is waited for that many more: who is late is told from who
+        never ends.
+        """
 
     def kill(self) -> None:
         """End it without a goodbye. Does nothing if it is closed."""

@@ -60,8 +60,8 @@ class Puppet:
     def health(self, *, timeout: float) -> bool:
         return bool(self._answer("health", timeout))
 
-    def close(self, *, timeout: float) -> None:
-        self._answer("close", timeout)
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
+        self._answer("close", timeout, beyond)
 
 
 class Set:
@@ -247,10 +247,10 @@ def test_health(stage: Set) -> None:
 
 def test_close(stage: Set) -> None:
     """Noted, with how it ended."""
-    assert stage.driver.close(timeout=3.0).outcome == "ok"
+    assert stage.driver.close(timeout=3.0, beyond=2.0).outcome == "ok"
     stage.puppet.answer = OperationFailed(None, "cannot")
     assert stage.driver.close().outcome == "error"
-    assert stage.puppet.asked[0] == ("close", 3.0)
+    assert stage.puppet.asked[0] == ("close", 3.0, 2.0)
 
 
 # Callers

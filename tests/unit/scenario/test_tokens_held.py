@@ -177,9 +177,10 @@ class Closing:
         self.story, self.sent = story, sent
         self.takes, self.outcome, self.closed = takes, outcome, closed
 
-    def close(self, *, timeout: float) -> Operation:
+    def close(self, *, timeout: float, beyond: float) -> Operation:
         """It takes no time, or so much on the history's clock."""
         assert timeout > 0
+        assert beyond > 0
         now = self.story.history.now()
         for kind, token in self.sent:
             self.story.sent(kind, now, token=token, ended=now)

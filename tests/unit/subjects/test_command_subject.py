@@ -383,6 +383,23 @@ def test_sigterm_comes_when_the_end_of_input_was_not_enough(
     assert one.exit_code == 6
 
 
+def test_who_listens_to_sigterm_alone_has_half_of_its_time(subject: Open, program: Program) -> None:
+    """For how long it is waited for, to tell who is late, is no time of its own."""
+    one = subject(
+        program("""
+            import signal
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
+            greet(next(requests()))
+            while True:
+                signal.pause()
+        """)
+    )
+    began = time.monotonic()
+    one.close(timeout=1.0, beyond=60.0)
+    assert time.monotonic() - began < 20.0
+    assert one.exit_code == 6
+
+
 def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> None:
     """A client that ignores every sign is told apart from one that ends."""
     one = subject(
