@@ -231,6 +231,33 @@ class LosesALoginAtAThird(LosesALogin, LogsInAtAThird):
     """Never renews: it logs in as early as others may renew, whatever it has lost."""
 
 
+class LosesALoginAtADeadline(LazyClient):
+    """Has a login under way when its call's time is up, and forgets it; the next call has its own.
+
+    That it falls together so is chance. Here it always does, once.
+    """
+
+    times = 1
+    _lost = 0
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        if not self._logins or self._lost >= self.times:
+            self._logins += 1
+            return super()._log_in(deadline)
+        time.sleep(max(0.0, deadline - 0.05 - time.monotonic()))
+        super()._log_in(deadline + 0.15)  # a twentieth of its time is left, and a bit is granted
+        self._lost += 1
+        self._token = None
+        raise GivenUpError("the answer to the login came when the call's time was up")
+
+
+class LosesTwoLoginsAtADeadline(LosesALoginAtADeadline):
+    """Forgets the next one too."""
+
+    times = 2
+
+
 class LogsInOnceMore(LazyClient):
     """Has read something with a new token, and logs in once more to be sure of the next one."""
 

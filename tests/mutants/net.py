@@ -24,6 +24,7 @@ from tests.mutants import (
     byways,
     companions,
     edges_hangs,
+    edges_logins,
     edges_tokens,
     leftovers,
     loading,
@@ -657,6 +658,9 @@ MUTANTS: dict[str, Mutant] = {
     "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
     "takes-a-due-renewal-for-a-dead-token": Mutant(DropsItsTokenSoon, "NET-18", "at most 0 logins"),
     "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
+    "loses-two-logins-after-an-outage": Mutant(
+        edges_logins.LosesTwoLoginsAtADeadline, "NET-02", "at most 1 login"
+    ),
     "logs-in-once-more-later-after-an-outage": Mutant(
         LogsInOnceMoreLater, "NET-02", "at most 1 login"
     ),
@@ -706,6 +710,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "asks-for-an-hour-before-an-outage": Tolerated(edges_tokens.AsksForAnHour, "NET-02"),
+    "loses-a-login-after-an-outage": Tolerated(edges_logins.LosesALoginAtADeadline, "NET-02"),
     "asks-for-an-hour-again": Tolerated(edges_tokens.AsksForAnHour, "NET-12"),
     "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),

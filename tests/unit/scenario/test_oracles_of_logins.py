@@ -53,6 +53,56 @@ def test_login_that_the_server_broke_off_was_not_given_up(story: Story) -> None:
     assert not finding.repeated
 
 
+def test_login_that_died_with_its_call(story: Story) -> None:
+    """Nothing is asked with what it gave, and the call had waited in vain: one, where granted."""
+    story.call(1.0, 3.0, "unavailable")
+    story.sent("login", 2.98, token="token-2")
+    story.call(3.0)
+    story.sent("login", 3.0, token="token-3")
+    story.sent("read", 3.005, token="token-3")
+    assert story.finds(logins_at_most(1, in_vain=1)) == []
+    (without,) = logins_at_most(1)(story.history)
+    assert not without.repeated
+
+
+def test_two_logins_that_died_with_their_calls(story: Story) -> None:
+    """One is granted, and one is not."""
+    for began in (1.0, 3.0):
+        story.call(began, began + 2.0, "unavailable")
+        story.sent("login", began + 1.98, token=f"token-{began}")
+    story.sent("login", 5.1, token="token-4")
+    (finding,) = logins_at_most(1, in_vain=1)(story.history)
+    assert not finding.repeated
+
+
+def test_login_that_may_have_been_anothers(story: Story) -> None:
+    """A call that was served beside it: the one that ended in vain may have had none."""
+    story.call(1.0, 3.0, "unavailable")
+    story.sent("login", 2.98, token="token-2")
+    story.call(2.0, 3.1)
+    story.sent("login", 3.0, token="token-3")
+    story.sent("read", 3.05, token="token-3")
+    (finding,) = logins_at_most(1, in_vain=1)(story.history)
+    assert finding.repeated
+
+
+def test_logins_that_did_not_die_with_a_call(story: Story) -> None:
+    """One whose token was used, one beside a call that failed at once, one long before its end."""
+    story.call(1.0, 3.0, "unavailable")
+    story.sent("login", 2.98, token="token-2")
+    story.sent("read", 2.99, token="token-2")
+    story.sent("login", 3.2, token="token-3")
+    (used,) = logins_at_most(1, in_vain=1)(story.history)
+    assert not used.repeated
+
+    story.call(5.0, 5.1, "unavailable")
+    story.sent("login", 5.05, token="token-4")
+    story.call(6.0, 8.0, "unavailable")
+    story.sent("login", 7.5, token="token-5")
+    (finding,) = logins_at_most(1, since=4.0, in_vain=1)(story.history)
+    assert not finding.repeated
+
+
 def test_login_in_its_time_is_no_excess(story: Story) -> None:
     """Who never renews logs in anew, as the login before it gives the time."""
     story.sent("login", 1.0, ttl=10.0)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, ToTheEnd, counted, times
+from vault_harness.scenario.oracles._callers import OUT_OF_TIME, TIMED
 from vault_harness.scenario.oracles._lives import but_in_their_turn, in_turn
 from vault_harness.scenario.verdict import Finding
 
@@ -36,6 +37,7 @@ def logins_at_most(
     holders: int = 1,
     whoever: bool = False,
     few: int = 0,
+    in_vain: int = 0,
 ) -> Oracle:
     """At most so many logins reach Vault in that time.
 
@@ -55,6 +57,9 @@ def logins_at_most(
         whoever: Whether that holds for a client that renews as well, as no renewal is granted in
             full here. Else all logins of one that has tried a renewal count.
         few: So many in all are fine, whenever they come.
+        in_vain: So many more, of whose calls the time was up before the answer was of use: the next
+            call needs another one. Whose login it was is known where no other call was served then;
+            else an excess of no more than those counts if it is found again.
     """
     promise = f"at most {counted(count, 'login')}"
     promise += "" if due is None else f" before {due:g} of a token's life"
@@ -72,10 +77,14 @@ def logins_at_most(
         if due is not None and (whoever or not history.find("renew")):
             replacing = in_turn(history, due, since=since, holders=holders)
             seen = [e for e in seen if e.number not in replacing]
+        lost = _died_with_their_calls(history, seen)[:in_vain] if len(seen) > count else []
+        alone = {e.number for e in lost if not _served_beside(history, e)}
+        seen = [e for e in seen if e.number not in alone]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        too_late = len(seen) - count <= sum(map(_given_up, seen))
+        late = {e.number for e in (*lost, *filter(_given_up, seen))} - alone
+        too_late = len(seen) - count <= len(late)
         at = max(seen[count].began, one_more)
         return [Finding(promise, text, at, rests_on=(), repeated=too_late)]
 
@@ -84,6 +93,48 @@ def logins_at_most(
 
 def _given_up(login: Exchange) -> bool:
     return login.status is None and login.closed == "client"
+
+
+def _died_with_their_calls(history: History, logins: Sequence[Exchange]) -> list[Exchange]:
+    """Those that were under way when a call had waited for its whole time in vain.
+
+    Nothing is ever asked with what Vault gave for one of them. Each call stands for one.
+    """
+    calls = [
+        call
+        for call in history.calls(*TIMED, where=lambda o: o.failed and o.ended is not None)
+        if (call.ended or 0.0) - call.began >= OUT_OF_TIME
+    ]
+    found = []
+    for login in logins:
+        answered = (login.ended or login.began) + HANDOVER
+        beside = (c for c in calls if c.began <= login.came <= (c.ended or 0.0) <= answered)
+        call = next(beside, None)
+        if call is not None and (_given_up(login) or (login.good and not _used(history, login))):
+            calls.remove(call)
+            found.append(login)
+    return found
+
+
+def _used(history: History, login: Exchange) -> bool:
+    """Whether anything was asked with the token that a login gave; to give it back is no use."""
+    return bool(
+        history.find(
+            since=login.began,
+            where=lambda e: e.token == login.token and e.kind not in ("login", "revoke"),
+        )
+    )
+
+
+def _served_beside(history: History, login: Exchange) -> bool:
+    """Whether a call was under way while a login was, and ended well."""
+    return bool(
+        history.calls(
+            *TIMED,
+            until=login.ended,
+            where=lambda o: o.good and (o.ended or 0.0) >= login.came,
+        )
+    )
 
 
 def logins_given_up(history: History, *, since: float) -> int:
