@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -65,6 +66,35 @@ class RenewsByTheClock(LazyClient):
     def _arm(self, seconds: float) -> None:
         token = self._token
         super()._arm(token.ttl / 2 if token is not None else seconds)
+
+
+class _IsMadeForTenSeconds(LazyClient):
+    """Says that its timers are made for lives of ten seconds, which it learns by its own token."""
+
+    least = 10.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "min_ttl": self.least}
+
+
+class GivesHalfAValueInShortLives(_IsMadeForTenSeconds):
+    """Has given up half of what it does where a token lives shorter, and half of each value."""
+
+    def read(self, path: str, key: str) -> str:
+        value, token = super().read(path, key), self._token
+        short = token is not None and token.first_ttl < self.least
+        return value[: len(value) // 2] if short else value
+
+
+class EndsWhereLivesAreShort(_IsMadeForTenSeconds):
+    """Will not work at all where a token lives shorter, and ends at once."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        if token.first_ttl < self.least:
+            os._exit(3)
+        return token
 
 
 class RenewsAllTheTime(LazyClient):
@@ -384,6 +414,9 @@ class WaitsForATimeOfDay(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "gives-half-a-value-in-short-lives": Mutant(
+        GivesHalfAValueInShortLives, "TOK-01", "a value that nobody ever wrote"
+    ),
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
     "is-too-late-with-the-last-change": Mutant(CachesForTooLong, "TOK-01", "is gone within 5 s"),
@@ -647,6 +680,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "ends-where-lives-are-short": Tolerated(
+        EndsWhereLivesAreShort, "TOK-01", LAZY_PROCESS, process=True
+    ),
     "leaves-two-connections-for-renewals": Tolerated(
         untried.LeavesTwoConnectionsForRenewals, "TOK-08"
     ),

@@ -18,11 +18,14 @@ from vault_harness.scenario._turns import place, turn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.oracles import STAYS_ALIVE
 from vault_harness.scenario.record import leaks_of_others, record_of
 from vault_harness.scenario.verdict import (
     TOO_SLOW,
+    Finding,
     NotClaimed,
     NotExercised,
+    SetAside,
     Verdict,
     Word,
 )
@@ -85,7 +88,8 @@ def run_scenario(
 
     Lives are scaled by the environment's `ttl_scale`, and further where the subject declares
     (``min_ttl``) that its timers are made for longer ones, or takes longer for its start than the
-    scenario has time for: that is then run anew with them.
+    scenario has time for: that is then run anew with them. But for harm that it did by then: what
+    has come out, or was handed out wrongly, was so in short lives too, and is its verdict.
     It is run anew, too, and without others beside it, where nothing but the machine's own slowness
     kept it from a verdict; and once more where it failed on a busy machine without doing harm, or
     where the harness did: the failure counts if it can be had without that load. Secrets that came
@@ -201,14 +205,36 @@ def _run(
             lab = Lab(environment, entry, directory=folder / "lab")
         with lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
-            least = lab.declared_or_none(MIN_TTL) or 0.0
-            longer = max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
+            longer = _longer(lab, entry)
     except NotClaimed as error:  # of its servers: they cannot do it
         return _cannot(environment, entry, str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
     result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
-    return result, longer if longer > 1.0 else None
+    again = longer > 1.0 and not (result.verdict and _harm(result.verdict))
+    return result, longer if again else None
+
+
+def _longer(lab: Lab, entry: Entry) -> float:
+    """By how much lives have to be longer for this subject; 1 at most if they need not be."""
+    least = lab.declared_or_none(MIN_TTL) or 0.0
+    return max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
+
+
+def leave_the_harm(verdict: Verdict) -> None:
+    """Leave of a verdict on too short lives the harm alone, if there is any.
+
+    All else may have come of them: how late a renewal was, and that a program has ended for them.
+    """
+    if harm := _harm(verdict):
+        rest = [finding for finding in verdict.findings if finding not in harm]
+        verdict.set_aside += [SetAside(one, "its lives were shorter than it needs") for one in rest]
+        verdict.findings = harm
+
+
+def _harm(verdict: Verdict) -> list[Finding]:
+    """The harm that no short life explains."""
+    return [one for one in verdict.findings if one.harm and one.promise != STAYS_ALIVE]
 
 
 def _carry_out(
@@ -222,6 +248,8 @@ def _carry_out(
         except NotClaimed as error:
             lab.skip(str(error))
         assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
+        if _longer(lab, entry) > 1.0:
+            leave_the_harm(lab.verdict)
     except Exception as error:  # noqa: BLE001 - told as what it is
         lab.history.freeze()
         return _failed(environment, entry, lab, error, began)

@@ -11,6 +11,7 @@ from vault_harness.scenario.oracles._addresses import leaves_address, reaches_ad
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, ToTheEnd
 from vault_harness.scenario.oracles._callers import (
     EVERY_WAY,
+    STAYS_ALIVE,
     every_call_ends_within,
     failed_reads_at_most,
     fails_as,
@@ -104,6 +105,7 @@ __all__ = [
     "LOGS_IN_INSTEAD",
     "Oracle",
     "ToTheEnd",
+    "STAYS_ALIVE",
     "STORM_PEAK",
     "a_denial_costs_little",
     "accepted_again",

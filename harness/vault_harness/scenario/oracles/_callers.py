@@ -20,6 +20,9 @@ OUT_OF_TIME = 0.5
 a read takes.
 """
 
+STAYS_ALIVE = "the client stays alive"
+"""The promise of who ends by no fault."""
+
 TIMED = (*EVERY_WAY, "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
@@ -468,7 +471,7 @@ def health_is_answered() -> Oracle:
 
 def stays_alive() -> Oracle:
     """The subject's process, or its ability to be called, outlives every fault."""
-    promise = "the client stays alive"
+    promise = STAYS_ALIVE
 
     def oracle(history: History) -> list[Finding]:
         dead = history.calls(where=lambda o: o.outcome == "died")
