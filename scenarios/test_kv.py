@@ -511,7 +511,7 @@ def test_lost_update(lab: Lab) -> None:
         if not reads_first and _is_merged(lab, since=fault.began):
             fault.optional = True
             lab.require("Vault merged its change", lambda _: "it was a PATCH")
-    found = _ledger(lab)
+    looked, found = lab.history.now(), _ledger(lab)
     said = done[0] if done else None
     if not reads_first and "theirs" in found and (said is None or said.failed):
         raise NotExercised("it does not read the secret before it changes a key")
@@ -529,6 +529,7 @@ def test_lost_update(lab: Lab) -> None:
             "the keys that it does not change are kept",
             {f"it is without {', '.join(sorted(lost))}"} if lost else (),
             harm=True,
+            at=looked,
         ),
         none_of(
             "no change of another is lost",
@@ -536,6 +537,7 @@ def test_lost_update(lab: Lab) -> None:
             if reads_first and found.get("theirs", "new") != "new"
             else (),
             harm=True,
+            at=looked,
         ),
         none_of(
             "a change is made in spite of another, and said to be",
@@ -544,6 +546,7 @@ def test_lost_update(lab: Lab) -> None:
             else (),
             # No other writer was there who could have undone what was said to be done.
             harm=not reads_first and now == "old",
+            at=looked,
         ),
         requests_at_most(3, "write", since=fault.began, until=changed, path=LEDGER),
         # One for the token that was lost, and one that shows whether the denied role has more.
@@ -561,13 +564,14 @@ def _two_change_at_once(lab: Lab, pattern: str) -> None:
         late.optional = True  # who has Vault merge its change reads nothing
         changes = callers.map(lambda key: lab.client.update(LEDGER, {key: mine[key]}), mine)
         made = {key for key, change in zip(mine, changes, strict=True) if not change.failed}
-    found = _ledger(lab)
+    looked, found = lab.history.now(), _ledger(lab)
     lost = {key for key in made if found.get(key) != mine[key]}
     lab.judge_later(
         none_of(
             "of two changes at once each that is said to be made is made",
             {f"it is without {', '.join(sorted(lost))}"} if lost else (),
             harm=True,
+            at=looked,
         )
     )
 
@@ -624,6 +628,7 @@ def _change_unread(lab: Lab, unread: AbstractContextManager[Fault]) -> None:
             "a change that cannot read its secret loses none of it",
             {f"it is without {', '.join(sorted(lost))}"} if lost else (),
             harm=True,
+            at=change.began,
         ),
         none_of(
             "a change that is said to be made is made",
@@ -631,6 +636,7 @@ def _change_unread(lab: Lab, unread: AbstractContextManager[Fault]) -> None:
             if not change.failed and after.get("mine") != mine
             else (),
             harm=True,
+            at=change.began,
         ),
     )
 
@@ -699,11 +705,13 @@ def test_torn_secret(lab: Lab) -> None:
         of_one_version(LEDGER),
         none_of(
             "a secret can be read as a whole while it is rotated",
-            {f"a read ended {call.told}" for call in calls if call.failed},
+            # The first of each kind tells when.
+            {f"a read ended {call.told}": call.began for call in reversed(calls) if call.failed},
         ),
         none_of(
             f"a rotated secret is seen within {lab.refresh:g} s",
             {f"the last read gave {last.value}"} if not last.failed and last.value != new else (),
+            at=last.began,
         ),
     )
 

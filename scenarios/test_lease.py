@@ -168,7 +168,7 @@ def test_lease_not_found(lab: Lab) -> None:
             lab.watch(2.0)
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
-        other = client.lease(READ_ONLY)
+        given, other = lab.history.now(), client.lease(READ_ONLY)
         with lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever) as silent:
             silent.optional = True  # who renews nothing any more is told that by the other path
             # Whatever renewed it before may have ended with the one that was lost.
@@ -176,18 +176,24 @@ def test_lease_not_found(lab: Lab) -> None:
                 lambda: _renewed(lab, credentials[READ_ONLY], told) and bool(_hanging(lab.history)),
                 within=life,
             )
-            renewed = _renewed(lab, credentials[READ_ONLY], told)
+            renewed, looked = _renewed(lab, credentials[READ_ONLY], told), lab.history.now()
             hanging = _hanging(lab.history)
             asked = _kept_all_the_same(lab, silent, hanging[0]) if hanging else []
-    changed: set[str] = set() if renewed else {"it is not renewed"}
+    changed = {} if renewed else {"it is not renewed": looked}
     if other != credentials[READ_ONLY]:
-        changed = {"another is given for it" if other is not None else "none is given for it"}
+        text = "another is given for it" if other is not None else "none is given for it"
+        changed = {text: given}
     lab.require("a renewal that nobody answers", lambda history: bool(_hanging(history)))
     hung = hanging[0].began if hanging else None
     lab.judge(
         none_of("what is leased at a path is a user of its own role", foreign, harm=True),
-        none_of("a new credential that works, 2 s later", set() if works else {"it does not work"}),
-        none_of("the other path keeps its credential", changed),
+        # Whatever has met it, or has not: each is asked of who leases at all.
+        none_of(
+            "a new credential that works, 2 s later",
+            {} if works else {"it does not work": given},
+            rests_on=(),
+        ),
+        none_of("the other path keeps its credential", changed, rests_on=()),
         credentials_at_most(1, since=fault.began, until=hung),
         *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
@@ -271,8 +277,8 @@ def test_renewals_keep_failing(lab: Lab) -> None:
 def test_restarts_leave_no_credential(lab: Lab) -> None:
     """Closed and started again, with five who ask at once each time; leases live for 768 h."""
     lab.start()
-    left: set[str] = set()
-    without: set[str] = set()
+    left: dict[str, float] = {}
+    without: dict[str, float] = {}
     starts = 0
     for restart in range(RESTARTS):
         if restart and lab.open() is None:
@@ -286,11 +292,13 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
         if not restart:
             lab.watch(1.0)  # a timer that counts milliseconds in 31 bits is over at once
         if served < CALLERS:
-            without |= {f"{CALLERS - served} of {CALLERS} were given none after start {starts}"}
+            text = f"{CALLERS - served} of {CALLERS} were given none after start {starts}"
+            without[text] = lab.history.now()
         users = lab.database.users()
         lab.client.close()
         if not lab.until(lambda: not lab.database.users(), within=2.0):
-            left |= {f"{len(lab.database.users())} of {len(users)} users after close {starts}"}
+            text = f"{len(lab.database.users())} of {len(users)} users after close {starts}"
+            left[text] = lab.history.now()
     lab.require(
         f"{CALLERS} callers who ask at once after each start",
         lambda _: Sighting(starts == RESTARTS, f"after {starts} of {RESTARTS}"),

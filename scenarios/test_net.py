@@ -617,8 +617,9 @@ def _write_two_at_once(lab: Lab) -> None:
     with lab.http.delay("write", by=by), ThreadPoolExecutor(2) as callers:
         writes = list(callers.map(write, [_entry(lab), _entry(lab)]))
     made, done = version_of(lab, LEDGER) - before, sum(one.good for one in writes)
+    at = min(one.began for one in writes)
     seen = f"of two writes at once {done} were said to be done, and {made} made a version"
-    lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True))
+    lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True, at=at))
 
 
 WRITES_SLOWLY, HELD_UP = 0.75, 3
@@ -703,8 +704,8 @@ def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:
     twice = {f"one write made {versions} versions"} if versions > 1 else set[str]()
     lost = {NOT_DONE} if write.good and not versions else set[str]()
     return (
-        none_of("a write is applied at most once", twice, harm=True),
-        none_of(DONE, lost, harm=True),
+        none_of("a write is applied at most once", twice, harm=True, at=write.began),
+        none_of(DONE, lost, harm=True, at=write.began),
     )
 
 

@@ -83,19 +83,22 @@ def test_forked_workers(lab: Lab) -> None:
         none_of(
             "each worker is given its own secret",
             {
-                f"{child.operation.path} gave {value}"
+                f"{child.operation.path} gave {value}": child.operation.began
                 for child in children
                 for value in child.values
                 if value != right[child.operation.path]
             },
             harm=True,
         ),
-        none_of("no read of a worker fails", {f for child in children for f in child.failures}),
+        none_of(
+            "no read of a worker fails",
+            {f: child.operation.began for child in children for f in child.failures},
+        ),
         none_of(
             "each worker reads to its end",
             {
                 f"{child.operation.path} ended {child.operation.outcome} after {len(child.values)} "
-                f"values: {child.operation.message}"
+                f"values: {child.operation.message}": child.operation.ended or until
                 for child in children
                 if child.operation.failed or len(child.values) < lives / every / 2
             },
@@ -131,15 +134,19 @@ def _processes(pid: int) -> int:
         return 0
 
 
-def _shared(lab: Lab, paths: set[str], since: float) -> set[str]:
-    """Connections that carried reads of several processes: each process reads one of these."""
-    carried: dict[int, set[str]] = {}
+def _shared(lab: Lab, paths: set[str], since: float) -> dict[str, float]:
+    """Connections that carried reads of several processes: each process reads one of these.
+
+    Returns:
+        What each carried, and when the last of those processes first read over it.
+    """
+    carried: dict[int, dict[str, float]] = {}
     for read in lab.history.find("read", since=since):
         path = read.path.partition("/data/")[2]
         if path in paths:
-            carried.setdefault(read.connection, set()).add(path)
+            carried.setdefault(read.connection, {}).setdefault(path, read.began)
     return {
-        f"connection {number} carried reads of {', '.join(sorted(several))}"
+        f"connection {number} carried reads of {', '.join(sorted(several))}": max(several.values())
         for number, several in carried.items()
         if len(several) > 1
     }
@@ -426,8 +433,8 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
         takes_at_most(
             lab.deadline + 5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended
         ),
-        none_of("it ends cleanly", {closed.message} if closed.failed else ()),
-        none_of("no call outlasts the end", left),
+        none_of("it ends cleanly", {closed.message} if closed.failed else (), at=closed.began),
+        none_of("no call outlasts the end", left, at=ended),
         steady=False,
     )
 

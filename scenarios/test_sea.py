@@ -482,6 +482,6 @@ def _ends_cleanly(lab: Lab, client: Driver) -> None:
     code = client.subject.exit_code
     lab.judge_later(
         takes_at_most(5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended),
-        none_of("it ends cleanly", {closed.told} if closed.failed else ()),
-        none_of("its exit code is 0", {f"it is {code}"} if code else ()),
+        none_of("it ends cleanly", {closed.told} if closed.failed else (), at=closed.began),
+        none_of("its exit code is 0", {f"it is {code}"} if code else (), at=ended),
     )

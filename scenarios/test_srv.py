@@ -412,7 +412,7 @@ def test_body_that_is_too_large(lab: Lab) -> None:
         lab.watch(1.0)  # for those who try again behind the caller's back
     done = {"it was said to be done"} if not big.failed else set[str]()
     lab.judge(
-        none_of("a write that Vault refuses fails", done, harm=True),
+        none_of("a write that Vault refuses fails", done, harm=True, at=big.began),
         at_most(before, version_of(lab, LEDGER), "versions"),
         requests_at_most(1, "write", since=fault.began),
         # Who calls it an outage has it tried again, for ever.

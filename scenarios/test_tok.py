@@ -213,15 +213,19 @@ def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
     return list(zip(*renewals.values(), strict=False))
 
 
-def _let_go(history: History, *, since: float, until: float, but: str) -> set[str]:
-    """Tokens of others that have ended by `until`, neither renewed nor replaced since one's end."""
+def _let_go(history: History, *, since: float, until: float, but: str) -> dict[str, float]:
+    """Tokens of others that have ended by `until`, neither renewed nor replaced since one's end.
+
+    Returns:
+        Each in words, and when it ended.
+    """
     given = history.find(
         "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
     )
     last = {each.accessor: each for each in given if each.began < since}
     renewed = {each.accessor for each in given if each.kind == "renew" and each.began >= since}
     logins = [each for each in given if each.kind == "login"]
-    found = set()
+    found = {}
     for grant in sorted(last.values(), key=lambda each: each.began):
         ends = (grant.ended or grant.began) + (grant.ttl or math.inf)
         if grant.accessor in renewed or ends > until:
@@ -229,7 +233,7 @@ def _let_go(history: History, *, since: float, until: float, but: str) -> set[st
         # No login tells whose it is: each may stand for one of those that were not renewed.
         instead = next((e for e in logins if e.began > grant.began and e.came <= ends), None)
         if instead is None:
-            found.add(f"a token that was renewed at +{grant.began:.2f} s ended at +{ends:.2f} s")
+            found[f"a token renewed at +{grant.began:.2f} s ended at +{ends:.2f} s"] = ends
         else:
             logins.remove(instead)
     return found

@@ -19,6 +19,17 @@ def test_nothing_of_it(story: Story) -> None:
     assert (finding.promise, finding.seen, finding.harm) == ("no leak", "a; b", True)
 
 
+def test_when_it_was_seen(story: Story) -> None:
+    """The moment of what was seen, of the first of several; that of judging where none is known."""
+    (first,) = none_of("no leak", {"a": 7.0, "b": 3.0}, harm=True)(story.history)
+    assert (first.at, first.seen, first.harm) == (3.0, "b; a", True)
+    (known,) = none_of("no leak", {"a"}, at=5.0, rests_on=())(story.history)
+    assert (known.at, known.rests_on) == (5.0, ())
+    (unknown,) = none_of("no leak", {"a"})(story.history)
+    assert unknown.at == pytest.approx(story.history.now(), abs=1.0)
+    assert unknown.rests_on is None
+
+
 def test_a_number_within_its_limit(story: Story) -> None:
     """The limit itself is granted."""
     assert story.finds(at_most(2, 2, "tokens alive")) == []

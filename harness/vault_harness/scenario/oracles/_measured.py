@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.oracles._base import Oracle
 from vault_harness.scenario.verdict import Finding
 
 
-def none_of(what: str, seen: Collection[str], *, harm: bool = False) -> Oracle:
-    """A promise about something that the lab counted by itself: nothing of it was seen."""
+def none_of(
+    what: str,
+    seen: Collection[str] | Mapping[str, float],
+    *,
+    harm: bool = False,
+    at: float | None = None,
+    rests_on: tuple[str, ...] | None = None,
+) -> Oracle:
+    """A promise about something that the lab counted by itself: nothing of it was seen.
+
+    Args:
+        what: The promise.
+        seen: What was, in words; with the moment of each, where those differ.
+        harm: As of a finding.
+        at: The moment of all of it; where none is given that of judging, for what is so to the end.
+        rests_on: As of a finding: by default the fault that had begun last by that moment.
+    """
 
     def oracle(history: History) -> list[Finding]:
-        return [Finding(what, "; ".join(sorted(seen)), history.now(), harm=harm)] if seen else []
+        if not seen:
+            return []
+        when = history.now() if at is None else at
+        if isinstance(seen, Mapping):
+            when = min(seen.values())
+            text = "; ".join(sorted(seen, key=lambda one: (seen[one], one)))
+        else:
+            text = "; ".join(sorted(seen))
+        return [Finding(what, text, when, harm=harm, rests_on=rests_on)]
 
     return oracle
 
