@@ -333,12 +333,14 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
         slow.optional = True  # who does so late has no third login by the end of this
         end = _one_life_and_a_bit(lab, every=LATE / 2)
         hung = _hanging_logins(lab.history)
+    # Who does not wait so long for an answer has one try more: that token is nobody's.
+    tried_again = sum(login.closed == "client" for login in hung)
     lab.judge(
         no_failed_read(),
         no_refused_read(since=lab.steady_since),  # a start may ask before it has a token
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
-        logins_at_most(1, due=0.3, whoever=True, few=5),
+        logins_at_most(1 + tried_again, due=0.3, whoever=True, few=5),
         *(
             renewals_hold_up_nobody(hangs / HELD_UP, since=one.began, until=until, of="login")
             for one in hung

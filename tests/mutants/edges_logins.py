@@ -15,7 +15,7 @@ from typing import Any
 from tests.mutants.clients import AtShare
 from tests.mutants.edges_tokens import WithoutItsThread
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError
+from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError, UnavailableError
 
 # How often it logs in
 
@@ -46,6 +46,26 @@ class LogsInAtAThirdForTheUnrenewable(AtShare):
     """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
 
     share = 0.31
+
+
+class TriesAHangingLoginAgain(LogsInAtAThirdForTheUnrenewable):
+    """Gives a login a second, and makes another one if that had no answer by then."""
+
+    gives, more = 1.0, 1
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(min(deadline, time.monotonic() + self.gives))
+        except UnavailableError:
+            for _ in range(self.more - 1):
+                super()._log_in(deadline)
+            return super()._log_in(deadline)
+
+
+class TriesAHangingLoginTwiceMore(TriesAHangingLoginAgain):
+    """Makes two, to be sure."""
+
+    more = 2
 
 
 class LogsInAtAQuarterForTheUnrenewable(AtShare):

@@ -565,6 +565,9 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-six-times-for-the-unrenewable": Mutant(
         edges_logins.LogsInSixTimesIn16Lives, "TOK-06", "or 5 in all"
     ),
+    "tries-a-hanging-login-twice-more": Mutant(
+        edges_logins.TriesAHangingLoginTwiceMore, "TOK-06", "or 5 in all"
+    ),
     "keeps-four-tokens": Mutant(edges_logins.KeepsFourTokens, "TOK-03", "tokens alive at once"),
     "logs-in-twice-for-one": Mutant(edges_logins.LogsInTwiceForOne, "TOK-03", "at most 1 login"),
     "logs-in-four-times-in-a-shortened-life": Mutant(
@@ -717,6 +720,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-a-third-in-a-shortened-life": Tolerated(edges_logins.LogsInAtAThird, "TOK-04"),
     "logs-in-at-a-third-of-a-period": Tolerated(edges_logins.LogsInAtAThird, "TOK-08"),
     "replaces-late": Tolerated(edges_tokens.ReplacesLate, "TOK-06"),
+    "tries-a-hanging-login-again": Tolerated(edges_logins.TriesAHangingLoginAgain, "TOK-06"),
     "logs-in-slowly": Tolerated(edges_logins.LogsInSlowly, "TOK-11"),
     "tries-a-denied-renewal-four-times": Tolerated(edges_tokens.TriesARenewalFourTimes, "TOK-14"),
     "tries-a-refused-renewal-four-times": Tolerated(edges_tokens.TriesARenewalFourTimes, "TOK-15"),
