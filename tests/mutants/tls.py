@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire
+from vault_harness.certificates import end_of
 
 
 class _Once(Wire):
@@ -53,6 +55,43 @@ class LooksAtItsFilesNowAndThen(LazyClient):
     """Takes new files for 4.5 s at the most for the ones that it has: R is 5 s."""
 
     wire_type = _NowAndThen
+
+
+class _KnowsTheDate(Wire):
+    """Asks for nothing from when its certificate has ended, until there is another one."""
+
+    def _ends(self) -> datetime | None:
+        file = self._environ.get("VAULT_CLIENT_CERT")
+        return end_of(Path(file)) if file else None
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        ends = self._ends()
+        if ends is not None and datetime.now(UTC) >= ends:
+            raise UnavailableError("its certificate has ended")
+        return super().send(*args, **how)
+
+
+class KnowsWhenItsCertificateEnds(LazyClient):
+    """Shakes no hand with a certificate that has ended, and looks for another one each time."""
+
+    wire_type = _KnowsTheDate
+
+
+class _KnowsTheFirstDate(_KnowsTheDate):
+    """Has looked at it once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = super()._ends()
+
+    def _ends(self) -> datetime | None:
+        return self._first
+
+
+class MournsItsCertificate(LazyClient):
+    """Shakes no hand any more once its first certificate has ended, whatever is in the file."""
+
+    wire_type = _KnowsTheFirstDate
 
 
 class _RestsAfterABrokenFile(Wire):
@@ -314,6 +353,7 @@ MUTANTS: dict[str, Mutant] = {
         untried.ShakesHandsAtLeisure, "TLS-01", "every call ends within 2 s"
     ),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
+    "mourns-its-certificate": Mutant(MournsItsCertificate, "TLS-02", "a good read within"),
     "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),
     "shakes-hands-with-another-host-in-a-loop": Mutant(
         ShakesHandsInALoop, "TLS-03", "no connection storm"
@@ -355,6 +395,7 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "outlives-its-certificate-at-its-start": Tolerated(other_styles.StartsVerySlowly, "TLS-02"),
+    "knows-when-its-certificate-ends": Tolerated(KnowsWhenItsCertificateEnds, "TLS-02"),
     "looks-at-its-certificate-now-and-then": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
     "trusts-nobody-for-a-while": Tolerated(TrustsNobodyForAWhile, "TLS-01"),
     "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
