@@ -95,6 +95,26 @@ class SaysHowItsLastPollWas(PollsSeldom):
         return self._well
 
 
+class SaysHowItsLastLookWent(SaysHowItsLastPollWas):
+    """Takes a look for one that failed too if it had no token for it, and looks every 24 s."""
+
+    every = 24.0
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        try:
+            return super()._fetch(path, deadline)
+        except ClientError:
+            self._well = False
+            raise
+
+
+class SaysHowItsFirstLookWent(SaysHowItsLastLookWent):
+    """Was well once."""
+
+    def health(self) -> bool:
+        return True
+
+
 class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
     """Never renews, gives each token back that it has replaced, and asks for little in between.
 

@@ -371,6 +371,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "hammers-its-secret-id": Mutant(HammersItsSecretId, "SID-02", "the same secret-id"),
     "always-says-well": Mutant(AlwaysSaysWell, "SID-02", "health tells the truth", REFERENCE),
+    "says-how-its-first-look-went": Mutant(
+        own_pace.SaysHowItsFirstLookWent, "SID-02", "health tells the truth"
+    ),
     "tries-a-bad-secret-id-until-a-new-one": Mutant(
         TriesABadSecretIdForEver, "SID-03", "the same secret-id"
     ),
@@ -491,6 +494,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),
     "throws-its-token-away-at-last": Tolerated(later_on.ThrowsItsTokenAwayAtLast, "SID-03"),
+    "says-how-its-last-look-went": Tolerated(own_pace.SaysHowItsLastLookWent, "SID-02"),
     "stops-after-long-pauses": Tolerated(other_styles.StopsAfterLongPauses, "SID-02"),
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
     "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
