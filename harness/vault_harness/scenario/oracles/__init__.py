@@ -40,6 +40,7 @@ from vault_harness.scenario.oracles._credentials import (
     no_refused_use,
     renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
+    renews_a_lease,
     uses_go_on,
 )
 from vault_harness.scenario.oracles._first_calls import LOADS, slow_at_first
@@ -162,6 +163,7 @@ __all__ = [
     "renewals_of_a_capped_lease_at_most",
     "renewals_of_a_lost_lease_at_most",
     "renewed_or_replaced",
+    "renews_a_lease",
     "renews_again",
     "renews_within",
     "replaced_before_the_end",
