@@ -128,8 +128,9 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
         fails_as("denied", path=DENIED, until=gained.began),
         # A client may find the new policy with its first call.
         failures_are("denied", since=gained.began, path=DENIED, may_be_empty=True),
-        # One for each life, as many again for a careful client, and one to try what is new.
-        logins_at_most(2 * lives + 1, since=old.began, until=end),
+        # In its turn, as each renewal is capped here, and one to try what is new. Or one for each
+        # life, as many again for a careful client, and that one.
+        logins_at_most(1, since=old.began, until=end, due=0.3, whoever=True, few=2 * lives + 1),
     )
 
 

@@ -170,6 +170,18 @@ class GivesUpOnStillbornTokens(LazyClient):
         return dead
 
 
+class TakesItsTurnsBesideADenial(
+    edges_refusals.RemembersADenialForLong, edges_logins.LogsInAtAThird
+):
+    """Sees changes late, a denial that has passed among them, and logs in eleven times by then."""
+
+    keeps = 29.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": self.keeps + 1.0}
+
+
 MUTANTS: dict[str, Mutant] = {
     "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
     "takes-a-denied-whole-for-empty": Mutant(
@@ -214,7 +226,7 @@ MUTANTS: dict[str, Mutant] = {
         other_styles.LooksFourTimesASecond, "POL-01", "looks at the token for"
     ),
     "logs-in-four-times-for-a-policy": Mutant(
-        edges_logins.LogsInFourTimesAtOnce, "POL-03", "at most 3 logins"
+        edges_logins.LogsInFourTimesAtOnce, "POL-03", "or 3 in all"
     ),
     "remembers-a-denial-for-too-long": Mutant(
         edges_refusals.RemembersADenialForTooLong, "POL-03", "a good read within"
@@ -273,6 +285,7 @@ TOLERATED: dict[str, Tolerated] = {
     "takes-its-time-under-a-narrow-policy": Tolerated(TakesItsTime, "POL-02"),
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
     "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
+    "takes-its-turns-beside-a-denial": Tolerated(TakesItsTurnsBesideADenial, "POL-03"),
     "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),
     "polls-twice-a-minute-with-bound-tokens": Tolerated(tempers.PollsTwiceAMinute, "POL-05"),
 }
