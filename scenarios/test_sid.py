@@ -439,6 +439,7 @@ def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
     """The answer to the first unwrap is lost; a new token comes, then another in an outage."""
     with lab.http.lose_answer("unwrap", first=1) as fault:
         _start_without_a_secret_id(lab, lost=True)
+    lab.deliver_wrapping(lab.wrap_secret_id())
     if _reads_again(lab, since=lab.history.now(), after=fault):
         _opens_it_after_an_outage(lab)
     lab.judge(
@@ -466,6 +467,7 @@ def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
     lab.start().close(timeout=5.0)
     with lab.condition("wrapping token spent", statuses=frozenset({400, 403})) as fault:
         _start_without_a_secret_id(lab)
+    lab.deliver_wrapping(lab.wrap_secret_id())
     if _reads_again(lab, since=lab.history.now(), after=fault):
         _logs_in_with_what_it_opened(lab)
         _logs_in_with_the_next_one(lab)
@@ -502,9 +504,10 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
 
 
 def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
-    """Start the subject, which cannot get its secret-id; a new one is delivered after a while.
+    """Start the subject, which cannot get its secret-id, and let it try for a while.
 
-    It may refuse to start. If it does not, its reads fail, and say that it cannot log in.
+    It may refuse to start. If it does not, its reads fail, and say that it cannot log in. Another
+    wrapping token is for afterwards: who is told of it at once opens it in a millisecond.
 
     Args:
         lab: The scenario.
@@ -525,7 +528,6 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
         lab.ask(fails_as("denied", since=said, until=until, may_be_empty=lost))
     else:
         lab.watch(2.0)
-    lab.deliver_wrapping(lab.wrap_secret_id())
 
 
 def _refused_to_open(lab: Lab) -> float:
