@@ -8,7 +8,12 @@ from secrets import token_hex
 import pytest
 
 from vault_harness.scenario import Lab, Stub
-from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, canary
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    ask_for_a_whole,
+    canary,
+    replaced_unmet,
+)
 from vault_harness.scenario.leases import CREDENTIALS
 from vault_harness.scenario.oracles import (
     names_its_namespace,
@@ -39,6 +44,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
             with lab.vault.token_revoked(lab.accessor()) as fault:
                 # Who answers from memory meets it at its next renewal only.
                 lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
+                replaced_unmet(lab, fault)
             # That it is done is asked elsewhere; where a change goes to is all that counts here.
             for verb, change in (("write", client.write), ("update", client.update)):
                 if lab.can(verb):

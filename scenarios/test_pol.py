@@ -9,7 +9,13 @@ import pytest
 
 from vault_harness.faults import RequestKind
 from vault_harness.scenario import History, Lab
-from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, ways, wholes_come_back
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    ask_for_a_whole,
+    replaced_unmet,
+    ways,
+    wholes_come_back,
+)
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles import (
@@ -193,6 +199,7 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
             lab.watch(6.0)
             # And what it has then is refused at its next look only.
             lab.until(lambda: bool(_refused(lab.history, since=fault.began)), within=lab.reach)
+            replaced_unmet(lab, fault)
         lab.recovers(after=bound)
     refused = _refused(lab.history, since=fault.began, until=fault.end)
     lab.require(

@@ -14,6 +14,7 @@ from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
     ask_for_a_whole,
     lockout,
+    replaced_unmet,
     served_while_its_token_lives,
     start_meanwhile,
     started_again,
@@ -269,6 +270,7 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
                 lambda: lab.touched(fault) or bool(lab.history.logins(since=fault.began)), lab.ttl
             )
             met = lab.history.now()
+            replaced_unmet(lab, fault)
         bound = lab.recovery_after(fault)
         # A read may have been refused before whoever revokes it has his answer.
         lab.logs_in_again(since=fault.began, within=met - fault.began + bound)
@@ -417,6 +419,7 @@ def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
         with lab.vault.token_revoked(lab.accessor()) as lost:
             # Who answers from memory meets it at its next renewal only.
             lab.until(lambda: lab.touched(lost), within=lab.ttl)
+            replaced_unmet(lab, lost)
         lab.until(lambda: _has_tried(lab, since=lost.began), within=lab.deadline)
         lab.watch(0.5)  # another try of its
     used = lab.history.find("unwrap", since=swapped.began, until=swapped.end)
@@ -483,6 +486,7 @@ def _logs_in_with_what_it_opened(lab: Lab) -> None:
         with lab.vault.token_revoked(lab.accessor()) as lost:
             # Who answers from memory meets it at its next renewal only.
             lab.until(lambda: lab.touched(lost), within=lab.ttl)
+            replaced_unmet(lab, lost)
         lab.recovers(after=lost)
     lab.ask(requests_at_most(0, "unwrap", since=lost.began, until=lab.history.now()))
 
@@ -498,6 +502,7 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
             destroyed.enter_context(lab.vault.secret_id_destroyed(ROLE, accessor, optional=True))
         with lab.vault.token_revoked(lab.accessor()) as lost:
             lab.until(lambda: lab.touched(lost), within=lab.ttl)
+            replaced_unmet(lab, lost)
         lab.recovers(after=lost)
     lab.ask(requests_at_most(1, "unwrap", since=since))
     lab.ask(bad_logins_at_most(0, since=since))

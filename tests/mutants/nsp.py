@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles, turnovers, untried, writing
+from tests.mutants import always, other_styles, own_pace, turnovers, untried, writing
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
@@ -123,5 +123,6 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "meets-no-loss-in-a-namespace": Tolerated(own_pace.KeepsAndLogsInAtAThird, "NSP-01"),
     "asks-for-health-in-the-root": Tolerated(other_styles.AsksForHealthFirst, "NSP-01"),
 }

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from tests.mutants.edges_logins import LogsInAtHalfALife
+from tests.mutants.edges_logins import LogsInAtAThird, LogsInAtHalfALife
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError
 
@@ -64,6 +64,10 @@ class AsksOnceItIsOld(LazyClient):
             values = super().read_all(path)
             self._kept[path] = (began, values)
         return dict(values)
+
+
+class KeepsAndLogsInAtAThird(AsksOnceItIsOld, LogsInAtAThird):
+    """Never renews: by when it asks again it may have another token than that which was lost."""
 
 
 class PollsSeldom(PollsItsSecrets):

@@ -252,6 +252,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "meets-no-loss-with-bound-tokens": Tolerated(own_pace.KeepsAndLogsInAtAThird, "POL-05"),
     "says-how-its-last-read-was": Tolerated(outsiders.SaysHowItsLastReadWas, "POL-04", REFERENCE),
     "keeps-a-denial-for-the-refresh-time": Tolerated(
         byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE

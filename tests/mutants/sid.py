@@ -492,6 +492,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "meets-no-loss-with-ids-of-one-use": Tolerated(own_pace.KeepsAndLogsInAtAThird, "SID-06"),
     "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),
     "throws-its-token-away-at-last": Tolerated(later_on.ThrowsItsTokenAwayAtLast, "SID-03"),
     "says-how-its-last-look-went": Tolerated(own_pace.SaysHowItsLastLookWent, "SID-02"),

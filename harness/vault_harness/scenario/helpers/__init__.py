@@ -43,6 +43,7 @@ from vault_harness.scenario.helpers._lives import (
     given_up,
     recovery_of_calls,
     renewal_comes,
+    replaced_unmet,
     served_while_its_token_lives,
     sleeps,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "recovery_of_calls",
     "renewal_comes",
     "served_again",
+    "replaced_unmet",
     "served_while_its_token_lives",
     "silent_host",
     "sleeps",

@@ -11,7 +11,7 @@ import psutil
 from vault_harness.faults import Fault
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles import came_through, last_grant, reads_go_on
+from vault_harness.scenario.oracles import came_through, last_grant, never_renews, reads_go_on
 from vault_harness.scenario.verdict import Finding
 
 GIVEN_UP = 0.9
@@ -61,6 +61,22 @@ def accessor_in_use(lab: Lab, *, at: float) -> str:
         if login.accessor and (login.ended or at) < at
     ]
     return newer[-1] if newer else lab.recorder.accessor(reads[-1].token) or lab.accessor()
+
+
+def replaced_unmet(lab: Lab, lost: Fault) -> None:
+    """Take the loss of a token for met where a login in its turn came before anything was refused.
+
+    Who never renews, and answers from memory, may not hear of it: that login is what a loss is to
+    bring about, and all that is asked of what follows it is asked as well.
+
+    Args:
+        lab: The scenario.
+        lost: What the token was lost by; it has been waited for.
+    """
+    logins = lab.history.logins(since=lost.began)
+    if logins and never_renews(lab.history) and not lab.touched(lost):
+        lost.optional = True
+        lab.require(f"a login after this: {lost.name}", lambda _: f"at +{logins[0].began:.2f} s")
 
 
 ASKED_FROM, TRIED_BY = 0.7, 0.92
