@@ -35,6 +35,7 @@ from vault_harness.scenario.helpers import (
     left_behind,
     nobody_takes_connections,
     renewal_comes,
+    replaced_unmet,
     start_meanwhile,
     vault_gone,
     version_of,
@@ -850,14 +851,21 @@ def test_dripping_answer(lab: Lab) -> None:
         with (
             lab.network.slow(latency=0.45 * lab.deadline) as slow,
             # Chosen from when on no answer comes at once: none replaces it in that moment.
-            lab.vault.token_revoked(accessor_in_use(lab, at=slow.began)),
+            lab.vault.token_revoked(accessor_in_use(lab, at=slow.began)) as lost,
         ):
             lab.hold(slow, 2 * lab.deadline)
         lab.recovers(after=slow)
+        lab.until(lambda: _met_or_replaced(lab, lost), within=lab.reach)
+        replaced_unmet(lab, lost)
     lab.judge(
         no_request_storm(since=fault.began, until=fault.end),
         no_request_storm(since=slow.began, until=slow.end),
     )
+
+
+def _met_or_replaced(lab: Lab, lost: Fault) -> bool:
+    """Whether a client was refused for a lost token, or has another one."""
+    return lab.touched(lost) or bool(lab.history.logins(since=lost.began))
 
 
 BIG_PATH = "backend/celery"

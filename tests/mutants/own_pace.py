@@ -70,6 +70,16 @@ class KeepsAndLogsInAtAThird(AsksOnceItIsOld, LogsInAtAThird):
     """Never renews: by when it asks again it may have another token than that which was lost."""
 
 
+class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
+    """For longer than a third of a token's 20 s, and says so."""
+
+    keeps = 9.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": self.keeps + 1.0}
+
+
 class PollsSeldom(PollsItsSecrets):
     """Once in twelve seconds, and says so."""
 

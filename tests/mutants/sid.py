@@ -492,6 +492,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "meets-its-second-loss-by-an-empty-file": Tolerated(
+        own_pace.KeepsLongAndLogsInAtAThird, "SID-08"
+    ),
     "meets-no-loss-with-ids-of-one-use": Tolerated(own_pace.KeepsAndLogsInAtAThird, "SID-06"),
     "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),
     "throws-its-token-away-at-last": Tolerated(later_on.ThrowsItsTokenAwayAtLast, "SID-03"),
