@@ -314,7 +314,7 @@ class EndsByASignalAlone(LazyClient):
 class EndsLongAfterASignal(EndsByASignalAlone):
     """Takes longer for its end than is left of five seconds then."""
 
-    takes = 4.0
+    takes = 2.5
 
 
 class _HasNoLongestPause(Gate):

@@ -272,7 +272,7 @@ class Driver:
         """The clean end.
 
         Args:
-            timeout: Seconds that it has. By half of them a process is told by SIGTERM too.
+            timeout: Seconds that it has. By four fifths of them a process is told by SIGTERM.
             beyond: For so many more it is waited for, until it is killed.
         """
         self.closed = True

@@ -28,6 +28,13 @@ from vault_harness.subjects._shape import (
 )
 
 _CHUNK = 65536
+SIGNALLED = 0.8
+"""Of the time that a program has for its end: when it is told so by SIGTERM too.
+
+Later, and who hears that alone has no second left of five; sooner, and who takes 3 s for its end,
+and knows no signal, would be torn out of it.
+"""
+
 _DRAIN = 2.0  # seconds for what is in the pipe after the end of the process, on a busy machine
 
 
@@ -97,10 +104,10 @@ class CommandSubject(Asked):
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """Say ``close``, end its input, and, if that does not end it by half of the time, SIGTERM.
+        """Say ``close``, end its input, and, if that does not end it in time, SIGTERM.
 
         The time is what it has, and not for how long it is waited for: who listens to that signal
-        alone has the other half.
+        alone has the rest.
 
         Raises:
             SubjectHung: It had to be killed.
@@ -112,7 +119,7 @@ class CommandSubject(Asked):
         self._closing = True
         self._outbox.put(None)
         started = time.monotonic()
-        if not self._life.ended.wait(timeout / 2):
+        if not self._life.ended.wait(SIGNALLED * timeout):
             self._life.signal(signal.SIGTERM)
             self._life.ended.wait(max(0.0, started + timeout + beyond - time.monotonic()))
         hung = not self._life.ended.is_set()

@@ -366,24 +366,7 @@ def test_last_words_that_are_no_failure_of_close(
     assert one.exit_code == 0
 
 
-def test_sigterm_comes_when_the_end_of_input_was_not_enough(
-    subject: Open, program: Program
-) -> None:
-    """Half of the time for the one, half for the other."""
-    one = subject(
-        program("""
-            import signal
-            signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
-            greet(next(requests()))
-            while True:
-                signal.pause()
-        """)
-    )
-    one.close(timeout=2)
-    assert one.exit_code == 6
-
-
-def test_who_listens_to_sigterm_alone_has_half_of_its_time(subject: Open, program: Program) -> None:
+def test_who_listens_to_sigterm_alone_hears_it_in_its_time(subject: Open, program: Program) -> None:
     """For how long it is waited for, to tell who is late, is no time of its own."""
     one = subject(
         program("""
