@@ -30,7 +30,6 @@ GUIDE = {
     "bao": "vault",
     "clean": "destroy",
     "reset": "heal",
-    "judge": "scenarios",
     "check": "doctor",
     "log": "logs",
 }

@@ -12,7 +12,7 @@ import pytest
 from vault_harness.cli._command import seconds_in
 from vault_harness.cli._common import run_pytest
 from vault_harness.cli._tasks import by_name
-from vault_harness.cli._words import normalised
+from vault_harness.cli._words import GUIDE, normalised
 from vault_harness.commands import named
 
 Program = Callable[..., Any]  # of conftest.py
@@ -46,6 +46,13 @@ Program = Callable[..., Any]  # of conftest.py
 def test_forms(typed: str, meant: str) -> None:
     """Each form becomes the one that the parser takes."""
     assert normalised(typed.split(), by_name()) == meant.split()
+
+
+def test_words_of_other_tools_are_none_of_ours() -> None:
+    """A word that is a task of its own is never taken for another one, and each leads to a task."""
+    tasks = set(by_name())
+    assert not tasks & set(GUIDE)
+    assert set(GUIDE.values()) <= tasks
 
 
 @pytest.mark.parametrize(
