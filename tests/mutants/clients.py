@@ -383,6 +383,31 @@ class HasNoTimeoutOfTen(TakesItsTime, HasNoTimeout):
 # Clients at the edge of a threshold
 
 
+class LooksByItself(LazyClient):
+    """Looks at something by itself, at a pace of its own, whether anybody calls or not."""
+
+    every = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(self.every):
+            token, deadline = self._token, time.monotonic() + self._deadline
+            if token is not None:
+                with contextlib.suppress(ClientError):
+                    self._look(token, deadline)
+
+    def _look(self, token: Token, deadline: float) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
 class AtShare(LazyClient):
     """Looks after its token at a fixed share of its life."""
 

@@ -15,7 +15,7 @@ from resilient_vault_client import PermissionDenied
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
-from tests.mutants.clients import Tweaked
+from tests.mutants.clients import LooksByItself, Tweaked
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark, _secret
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -75,27 +75,11 @@ class WantsVaultAtItsSlowStart(StartsSlowly):
         self._valid_token(time.monotonic() + self._deadline)
 
 
-class LooksEverySecond(LazyClient):
+class LooksEverySecond(LooksByItself):
     """Looks at its token at a pace of its own, beside the looks that denials cost."""
 
-    every = 1.0
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._over = threading.Event()
-        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
-
-    def _look_on(self) -> None:
-        while not self._over.wait(self.every):
-            token = self._token
-            if token is not None:
-                with contextlib.suppress(ClientError):
-                    deadline = time.monotonic() + self._deadline
-                    self._ask("GET", "auth/token/lookup-self", deadline, token)
-
-    def close(self) -> None:
-        self._over.set()
-        super().close()
+    def _look(self, token: Token, deadline: float) -> None:
+        self._ask("GET", "auth/token/lookup-self", deadline, token)
 
 
 class LooksFourTimesASecond(LooksEverySecond):

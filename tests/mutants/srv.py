@@ -34,6 +34,7 @@ from tests.mutants.clients import (
     AsksTooOften,
     HasNoTimeout,
     LogsInLaterAfterAFailure,
+    LooksByItself,
     Mutant,
     Remembers,
     RetriesWithoutAPause,
@@ -361,27 +362,15 @@ class TriesSixTimes(LazyClient):
         raise UnavailableError("no try was answered")
 
 
-class TriesSixTimesAndLooksByItself(TriesSixTimes):
+class TriesSixTimesAndLooksByItself(LooksByItself, TriesSixTimes):
     """Looks at its secret every 0.7 s, whoever calls, and tries six times in a call."""
 
     every = 0.7
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._over = threading.Event()
-        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
-
-    def _look_on(self) -> None:
-        while not self._over.wait(self.every):
-            token, deadline = self._token, time.monotonic() + self._deadline
-            if token is not None and token.left > 0:
-                where = f"{self._mount}/data/backend/django"
-                with contextlib.suppress(ClientError):
-                    self._wire.send("GET", where, deadline=deadline, token=token.value)
-
-    def close(self) -> None:
-        self._over.set()
-        super().close()
+    def _look(self, token: Token, deadline: float) -> None:
+        if token.left > 0:
+            where = f"{self._mount}/data/backend/django"
+            self._wire.send("GET", where, deadline=deadline, token=token.value)
 
 
 class TriesSevenTimes(TriesSixTimes):
