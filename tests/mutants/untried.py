@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -85,13 +85,28 @@ class ShakesHandsAtLeisure(LazyClient):
     wire_type = _ShakesHandsAtLeisure
 
 
-class _SleepsAsItIsTold(Wire):
+class _AnsweredInItsWay(Wire):
+    """Sends a request as often, and in as much time, as its own `_answered` makes of it."""
+
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
+        send = super().send
+
+        def ask(until: float) -> Reply:
+            return send(method, path, deadline=until, token=token, body=body)
+
+        return self._answered(ask, deadline)
+
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
+        raise NotImplementedError
+
+
+class _SleepsAsItIsTold(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
         while True:
             try:
-                return super().send(method, path, deadline=deadline, token=token, body=body)
+                return ask(deadline)
             except UnavailableError as error:
                 pause = float(getattr(error, "pause", 0.0))
                 if not pause:
@@ -109,12 +124,10 @@ class SleepsAsItIsTold(LazyClient):
     wire_type = _SleepsAsItIsTold
 
 
-class _ReadsHeadersAsTheyAreSpelled(Wire):
-    def send(
-        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
-    ) -> Reply:
+class _ReadsHeadersAsTheyAreSpelled(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
         try:
-            return super().send(method, path, deadline=deadline, token=token, body=body)
+            return ask(deadline)
         except UnavailableError as error:
             if getattr(error, "pause", 0.0) and not self._spelled:
                 error.pause = 0.0  # type: ignore[attr-defined]  # as what raised it has set it
@@ -134,16 +147,14 @@ class ReadsHeadersAsTheyAreSpelled(LazyClient):
     wire_type = _ReadsHeadersAsTheyAreSpelled
 
 
-class _AsksOnceMoreAtOnce(Wire):
-    def send(
-        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
-    ) -> Reply:
+class _AsksOnceMoreAtOnce(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
         try:
-            return super().send(method, path, deadline=deadline, token=token, body=body)
+            return ask(deadline)
         except UnavailableError as error:
             if not getattr(error, "pause", 0.0):
                 raise
-        return super().send(method, path, deadline=deadline, token=token, body=body)
+        return ask(deadline)
 
 
 class AsksAQuotaOnceMoreAtOnce(LazyClient):
