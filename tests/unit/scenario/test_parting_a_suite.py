@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_parts_of_the_suite_are_about_as_long() -> None:
     seconds = {id: e.seconds for id, e in load(SCENARIOS / "catalogue.toml").items()}  # noqa: A001
     lengths = [sum(seconds[id] for id in shard(seconds, n, 4)) for n in (1, 2, 3, 4)]  # noqa: A001
     assert max(lengths) <= 1.05 * min(lengths)
+
+
+def test_nothing_takes_longer_than_is_written_of_it() -> None:
+    """Not by the table: what is written is for whoever is slow, and bounds what a life must be."""
+    written = tomllib.loads((SCENARIOS / "catalogue.toml").read_text(encoding="utf-8"))
+    took = load_durations(SCENARIOS / "catalogue.toml")
+    assert {id for id, seconds in took.items() if seconds > written[id]["seconds"]} == set()  # noqa: A001
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "2/", "/4", "a/b", "-1/4", "1/0", "1/10000"])
