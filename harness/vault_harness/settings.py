@@ -50,6 +50,12 @@ def scenarios_folder() -> Path:
     return root / "scenarios" if root is not None else _PACKAGE / "scenarios"
 
 
+def documents() -> Path:
+    """The folder with the documents, in a checkout or a wheel."""
+    root = checkout()
+    return root / "docs" if root is not None else _PACKAGE / "_docs"
+
+
 def _default_data_dir() -> Path:
     return (checkout() or Path.cwd()) / "vault-data"
 

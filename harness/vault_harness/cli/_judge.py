@@ -68,7 +68,7 @@ def scenarios(
 ) -> None:
     """Break Vault in every way, and judge a client.
 
-    Each scenario has a Vault of its own. docs/subjects.md says how a client is named and what it
+    Each scenario has a Vault of its own. `docs subjects` says how a client is named and what it
     must do; report/ has the verdicts and the history of every scenario.
 
     Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
@@ -121,7 +121,7 @@ def judge(
     """Judge a client of yours, with nothing else to set.
 
     The scenarios that tell most come first. How many run side by side follows from what a start of
-    the client costs. docs/judge.md has exit codes, known failures and CI.
+    the client costs. `docs judge` has exit codes, known failures and CI.
     """
     from vault_harness.errors import SettingsError
 
@@ -129,7 +129,8 @@ def judge(
         raise SettingsError(
             "judge needs --subject: the client to judge",
             looked_at="the command line",
-            remedy=f"{named('judge')} --subject 'command:./my-client'; docs/subjects.md says how",
+            remedy=f"{named('judge')} --subject 'command:./my-client'; "
+            f"{named('docs', 'subjects')} says how",
         )
     options = ["--vault-subject", subject]
     options += ["--vault-strict"] if strict else []
@@ -304,7 +305,7 @@ def score(
 
     Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
     the critical promises that were judged before none was exercised; 3: it is, and the run did not
-    come to its end. docs/judge.md says how grades come about.
+    come to its end. `docs judge` says how grades come about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text

@@ -26,7 +26,7 @@ def serve(port: int = 0, at_once: int = 2) -> None:
     """Hand out scenarios to a test runner of your own.
 
     It prints a URL, and ends with Ctrl-C. POST to URL/cases/TOK-11 starts a Vault of its own and
-    answers with the variables for your client; docs/subjects.md has the rest, and examples.
+    answers with the variables for your client; `docs subjects` has the rest, and examples.
     """
     from vault_harness.cases import CaseServer
     from vault_harness.cases.functions import functions_in

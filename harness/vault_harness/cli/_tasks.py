@@ -12,6 +12,7 @@ from vault_harness.cli import (
     _break,
     _clients,
     _develop,
+    _docs,
     _doctor,
     _drill,
     _judge,
@@ -35,7 +36,7 @@ from vault_harness.cli._program import TaskProgram
 
 _EVERY_DAY = (
     *(_stack.up, _stack.seed, _stack.status, _watch.watch),
-    *(_stack.env, _stack.logs, _doctor.doctor),
+    *(_stack.env, _stack.logs, _doctor.doctor, _docs.docs),
     *(_stack.down, _stack.destroy),
     *(_services.up, _services.status, _services.down),
 )

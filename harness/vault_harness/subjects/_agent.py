@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
+from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.files import private_directory, write_private
 from vault_harness.subjects._agent_config import (
@@ -274,7 +275,9 @@ class AgentSubject:
 
     def _cannot(self, op: str) -> NoReturn:
         raise errors.SubjectError(
-            f"an agent cannot be asked to {op}", looked_at=self.name, remedy="see docs/subjects.md"
+            f"an agent cannot be asked to {op}",
+            looked_at=self.name,
+            remedy=f"see {named('docs', 'subjects')}",
         )
 
 

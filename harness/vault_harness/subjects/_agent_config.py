@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.programs import find_vault
 from vault_harness.settings import Settings
@@ -131,7 +132,8 @@ def load_agent(path: Path) -> AgentConfig:
         raise SettingsError(
             f"the configuration of the agent cannot be read: {error}",
             looked_at=str(path),
-            remedy="name a TOML file; docs/subjects.md has one for bao agent, and names others",
+            remedy=f"name a TOML file; {named('docs', 'subjects')} has one for bao agent, "
+            "and names others",
         ) from error
     try:
         config = AgentConfig.model_validate(table)
@@ -150,7 +152,7 @@ def _invalid(path: Path, what: str) -> SettingsError:
     return SettingsError(
         f"the configuration of the agent is not valid: {what}",
         looked_at=str(path),
-        remedy="docs/subjects.md names every field",
+        remedy=f"{named('docs', 'subjects')} names every field",
     )
 
 

@@ -15,6 +15,7 @@ import urllib3
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
+from vault_harness.commands import named
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._asked import Asked
 from vault_harness.subjects._shape import (
@@ -170,7 +171,8 @@ class HttpSubject(Asked):
             raise errors.SubjectError(
                 f"the subject cannot be configured: {failure.message or 'it does not say why'}",
                 looked_at=url,
-                remedy="make a client from 'environ' at each POST /configure, see docs/subjects.md",
+                remedy="make a client from 'environ' at each POST /configure, "
+                f"see {named('docs', 'subjects')}",
             ) from failure
         path = answer.get("path", "")
         if not isinstance(path, str) or (path and not path.startswith("/")):
@@ -247,7 +249,7 @@ def _answer(url: str, status: int, content: bytes) -> _protocol.Object:
     raise errors.SubjectError(
         f"the subject answered with HTTP {status} and no object that has an 'ok'",
         looked_at=f"POST {url}: {_protocol.excerpt(content)}",
-        remedy="answer each POST with one JSON object, see docs/subjects.md",
+        remedy=f"answer each POST with one JSON object, see {named('docs', 'subjects')}",
     )
 
 

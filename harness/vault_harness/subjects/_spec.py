@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError
 from vault_harness.subjects._shape import SubjectSpec
 
@@ -101,7 +102,7 @@ def _agent(text: str, rest: str) -> SubjectSpec:
         raise SettingsError(
             f"there is no configuration of an agent at {rest!r}",
             looked_at=str(config.absolute()),
-            remedy="write agent: and the name of a TOML file, see docs/subjects.md",
+            remedy=f"write agent: and the name of a TOML file, see {named('docs', 'subjects')}",
         )
     return SubjectSpec(text, "agent", config=str(config.absolute()))
 

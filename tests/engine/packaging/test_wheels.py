@@ -85,6 +85,12 @@ def test_both_forms_of_the_command_show_the_tasks(installed: Path, elsewhere: Pa
     assert script.partition("every day")[2] == module.partition("every day")[2] != ""
 
 
+def test_documents_come_with_it(installed: Path, elsewhere: Path) -> None:
+    """Help texts and messages send people to them."""
+    said = run(installed / "vault-harness", "docs", "judge", cwd=elsewhere)
+    assert said.startswith("# Judging a client")
+
+
 def test_a_stack_comes_up_where_one_stands(installed: Path, elsewhere: Path) -> None:
     """Without a checkout, state goes into the folder where the command was called."""
     ports = ("HARNESS_VAULT_PORT=0", "HARNESS_PROXY_PORT=0", "HARNESS_TOXIPROXY_PORT=0")

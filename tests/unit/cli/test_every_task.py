@@ -28,7 +28,7 @@ STARTS_SOMETHING = {
 # These do their work, or find that there is none, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
     *("status", "watch", "down", "destroy", "logs"),
-    *("backup.list", "backup.identity", "clients"),
+    *("backup.list", "backup.identity", "clients", "docs"),
 }
 WORDS = {
     "role": "backend",

@@ -1,0 +1,59 @@
+"""`docs` has every document, and whatever a task or a message sends its reader to is one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.cli._tasks import by_name
+from vault_harness.settings import checkout, documents
+
+Program = Callable[..., Any]  # of conftest.py
+PACKAGE = (checkout() or Path()) / "harness" / "vault_harness"
+NAMES = {
+    each.relative_to(documents()).with_suffix("").as_posix() for each in documents().rglob("*.md")
+}
+
+
+def test_all_are_listed(program: Program) -> None:
+    """Each by the name that prints it."""
+    ended = program("docs")
+    assert (ended.code, ended.err) == (0, "")
+    assert {line.split()[0] for line in ended.out.splitlines()} == NAMES
+
+
+@pytest.mark.parametrize("name", ["judge", "judge.md", "docs/judge.md", "clients/hvac"])
+def test_one_is_printed(name: str, program: Program) -> None:
+    """By its name in the list, or as a checkout has it."""
+    file = name.removeprefix("docs/").removesuffix(".md")
+    text = (documents() / f"{file}.md").read_text(encoding="utf-8")
+    assert program("docs", name).out == text
+
+
+def test_none_of_that_name(program: Program) -> None:
+    """Those that there are are named."""
+    ended = program("docs", "../README")
+    assert (ended.code, ended.out) == (2, "")
+    assert "there is no document ../README" in ended.err
+    assert "judge" in ended.err
+
+
+def test_texts_send_nobody_elsewhere() -> None:
+    """A help text, or a message, names a document by the task that prints it."""
+    told = " ".join(task.description for task in by_name().values())
+    named = set(re.findall(r"`docs ([a-z/-]+)`", told))
+    calls = (
+        node.args
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "named"
+    )
+    words = [[ast.unparse(each).strip("'") for each in args] for args in calls]
+    named |= {rest[0] for first, *rest in words if first == "docs"}
+    assert {"judge", "subjects"} <= named <= NAMES
+    assert "docs/" not in told
