@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     examples=("migrate .env --dry-run", "migrate .env", "migrate .env --undo"),
     help={
         "env-file": "the dotenv file, default .env; it is never changed",
-        "map": "a TOML file that says where variables belong, before the guide's own lines",
+        "map": "a TOML file that says where variables belong, before what this project knows of it",
         "dry-run": "show what would be written, change nothing",
         "undo": "take the newest migration of this file back",
         "overwrite": "where Vault has another value, take the file's",

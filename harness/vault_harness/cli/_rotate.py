@@ -108,7 +108,11 @@ def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
     default=True,
     takes=("name",),
     needs=("name",),
-    examples=("rotate database", "rotate all --dry-run", "rotate.secret-id backend"),
+    examples=(
+        "rotate.secrets database",
+        "rotate.secrets all --dry-run",
+        "rotate.secrets backend/django:SECRET_KEY",
+    ),
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
         "dry-run": "show what would be made anew, change nothing",

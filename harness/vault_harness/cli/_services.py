@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     help={"direct": "let them reach Vault itself instead of through Toxiproxy"},
 )
 def up(direct: bool = False) -> None:
-    """Start the guide's four services beside the stack.
+    """Start four example services beside the stack.
 
-    Waits until they are healthy.
+    Containers, beside a stack of containers. Each logs in with ids of its own and reads a secret,
+    through Toxiproxy. Waits until they are healthy.
     """
     from vault_harness.stack.example_services import ExampleServices
 
@@ -35,7 +36,7 @@ def up(direct: bool = False) -> None:
 
 @command("services.status", group="every day", examples=("services.status",))
 def status() -> None:
-    """Show whether the four services are healthy.
+    """Show whether the example services are healthy.
 
     With a fingerprint of the secret that each of them has.
     """
@@ -46,7 +47,7 @@ def status() -> None:
 
 @command("services.down", group="every day", examples=("services.down",))
 def down() -> None:
-    """End the four services; the stack stays up."""
+    """End the example services; the stack stays up."""
     from vault_harness.stack.example_services import ExampleServices
 
     ended = ExampleServices(local_stack()).stop()
