@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     takes=("name",),
     examples=(
         *("clients", "clients hvac", "clients hvac --only critical", "clients hvac --write"),
-        "clients hvac --only KV-07 --write",
+        *("clients hvac --only KV-07 --write", "clients --write"),
     ),
     help={
         "name": "of a client, as the list has it; all are listed without",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         "report": "where the runs leave their reports, default report/clients/NAME",
         "workers": "how many scenarios run side by side",
         "write": "publish: write the client's score, or with --only those verdicts in it, and all "
-        "pages in docs/clients",
+        "pages in docs/clients; without a name the pages alone, of what there is",
     },
     iterable=["only"],
 )
@@ -55,12 +55,14 @@ def clients(
     from vault_harness.errors import NotJudged
     from vault_harness.report.score import updated
 
+    if write:
+        _refuse_without_a_checkout()
     if name is None:
-        _list()
+        _write_pages() if write else _list()
         return
     client = find(name)
-    if write:
-        _refuse(client, only)
+    if write and only:
+        _refuse_a_part_of_nothing(client)
     folder = Path(report or f"report/clients/{name}")
     first, again = _judged(client, folder, only or [], workers)
     if broken := broken_down(first, again):
@@ -107,18 +109,24 @@ def _list() -> None:
     say(table(rows))
 
 
-def _refuse(client: Client, only: list[str] | None) -> None:
-    """Refuse to publish what would not be a whole score, or where there is no place for it."""
-    from vault_harness.commands import named
+def _refuse_a_part_of_nothing(client: Client) -> None:
+    """Refuse to publish what would not be a whole score."""
     from vault_harness.errors import SettingsError
-    from vault_harness.settings import checkout
 
-    if only and client.score() is None:
+    if client.score() is None:
         raise SettingsError(
             "--only with --write changes some verdicts of a score, and none is published",
             looked_at=str(client.score_file),
             remedy="leave out --only, and have the whole suite judge it",
         )
+
+
+def _refuse_without_a_checkout() -> None:
+    """Refuse to publish where there is no place for it."""
+    from vault_harness.commands import named
+    from vault_harness.errors import SettingsError
+    from vault_harness.settings import checkout
+
     if checkout() is None:
         raise SettingsError(
             "--write writes scores and pages into a checkout, and this is none",
@@ -180,20 +188,27 @@ _JUDGED = (0, 1, 2)
 
 
 def _publish(client: Client, score: Score) -> None:
-    from vault_harness.clients import PAGES, known_clients, pages
     from vault_harness.files import write_text
     from vault_harness.report.score import as_text, told
+
+    write_text(client.score_file, as_text(score))
+    say(told(score))
+    say(f"written: {client.score_file}")
+    _write_pages()
+
+
+def _write_pages() -> None:
+    from vault_harness.clients import PAGES, known_clients, pages
+    from vault_harness.files import write_text
     from vault_harness.scenario.catalogue import CATALOGUE, load
     from vault_harness.settings import checkout, scenarios_folder
 
     root = checkout()
     assert root is not None, "refused before"
-    write_text(client.score_file, as_text(score))
     entries = load(scenarios_folder() / CATALOGUE)
     for file, text in pages(known_clients(), entries).items():
         write_text(root / PAGES / file, text)
-    say(told(score))
-    say(f"written: {client.score_file}, {root / PAGES}")
+    say(f"written: {root / PAGES}")
 
 
 def _compare(client: Client, published: Score, score: Score) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from vault_harness import clients
+from vault_harness import clients, files
 from vault_harness.cli import _clients
+from vault_harness.settings import checkout
 
 Runs = Callable[..., list[str]]
 
@@ -97,3 +98,15 @@ def test_the_repetition_has_the_engine_of_the_first_run(
 
     assert told == ["", "docker"]
     assert len(published) == 1
+
+
+def test_pages_alone_are_written_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the scores and notes that there are, as after a change of a promise: nobody is judged."""
+    written: dict[Path, str] = {}
+    monkeypatch.setattr(files, "write_text", written.__setitem__)
+    monkeypatch.setattr(_clients, "_judged", lambda *_: pytest.fail("it is judged"))
+
+    _clients.clients(Context(), write=True)
+
+    folder = (checkout() or Path()) / clients.PAGES
+    assert written == {page: page.read_text("utf-8") for page in folder.glob("*.md")}

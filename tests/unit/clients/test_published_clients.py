@@ -60,7 +60,7 @@ def client(folder: Path, **more: object) -> Client:
 
 
 def test_pages_are_up_to_date() -> None:
-    """After a change of scores, notes or promises: ``vault-harness clients NAME --write``."""
+    """After a change of scores, notes or promises: ``vault-harness clients --write``."""
     made = pages(known_clients(), load(scenarios_folder() / CATALOGUE))
     found = {file.name: file.read_text("utf-8") for file in (ROOT / PAGES).glob("*.md")}
     assert found == made
