@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vault_harness.commands import named
 from vault_harness.engine import Capability
 from vault_harness.errors import SettingsError
 from vault_harness.scenario.durations import load_durations
@@ -270,8 +271,7 @@ def _entry(path: Path, name: str, shared: object, table: object) -> Entry:
         return SettingsError(
             f"{name}: {what}",
             looked_at=str(path),
-            remedy="Compare with another entry; vault_harness.scenario.catalogue.Entry names the "
-            "fields",
+            remedy=f"Compare with another entry; {named('docs', 'scenarios')} names the fields",
         )
 
     if not isinstance(table, dict) or not isinstance(shared, dict):

@@ -77,5 +77,6 @@ def _wrong(path: Path, cause: str) -> SettingsError:
     return SettingsError(
         cause,
         looked_at=str(path),
-        remedy="make it anew from the journal of a run: python -m vault_harness.report.durations",
+        remedy="make it anew from the journal of a run: "
+        f"python -m vault_harness.report.durations JOURNAL {path}",
     )

@@ -452,7 +452,7 @@
       ...(run.evidence.length ? section("How it is known that it happened", bulleted(run.evidence)) : []),
       run.no_closing ? element("p", { class: "meta" }, `The closing act was left out: ${run.no_closing}`) : "",
       ...(run.again ? section("Run it again", long("the command", run.again), element("p", { class: "meta" },
-        "With --repeat 3 it is told whether it fails always. What is granted and asked, and why, is in docs/judging.md of the suite.")) : []),
+        "With --repeat 3 it is told whether it fails always. What is granted and asked, and why, is printed by vault-harness docs judging.")) : []),
       run.trace ? element("details", {}, element("summary", {}, "Where the harness broke down"), long("where the harness broke down", run.trace)) : "",
       events.length ? list : "",
       run.log ? element("details", {}, element("summary", {}, "What the client logged"), long("what the client logged", run.log)) : "");
