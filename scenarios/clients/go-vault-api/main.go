@@ -24,7 +24,6 @@ import (
 
 type source struct {
 	client *vault.Client
-	auth   *approle.AppRoleAuth
 	mount  string
 }
 
@@ -36,6 +35,11 @@ func newSource() (*source, error) {
 	if seconds, err := strconv.ParseFloat(os.Getenv("VAULT_CLIENT_TIMEOUT"), 64); err == nil {
 		client.SetClientTimeout(time.Duration(seconds * float64(time.Second)))
 	}
+	return &source{client: client, mount: os.Getenv("VAULT_MOUNT_POINT")}, nil
+}
+
+// login makes the method anew, as HashiCorp's example does: so both ids are read again.
+func (s *source) login(ctx context.Context) (*vault.Secret, error) {
 	roleID := os.Getenv("VAULT_ROLE_ID")
 	if file := os.Getenv("VAULT_ROLE_ID_FILE"); file != "" {
 		content, err := os.ReadFile(file)
@@ -46,19 +50,19 @@ func newSource() (*source, error) {
 	}
 	secretID := &approle.SecretID{FromString: os.Getenv("VAULT_SECRET_ID")}
 	if file := os.Getenv("VAULT_SECRET_ID_FILE"); file != "" {
-		secretID = &approle.SecretID{FromFile: file} // read again at each login
+		secretID = &approle.SecretID{FromFile: file}
 	}
 	auth, err := approle.NewAppRoleAuth(roleID, secretID)
 	if err != nil {
 		return nil, err
 	}
-	return &source{client: client, auth: auth, mount: os.Getenv("VAULT_MOUNT_POINT")}, nil
+	return s.client.Auth().Login(ctx, auth)
 }
 
 // keepLoggedIn is the loop of HashiCorp's own example on token renewal, with a pause after a failed login.
 func (s *source) keepLoggedIn(ctx context.Context, first chan<- struct{}) {
 	for ctx.Err() == nil {
-		secret, err := s.client.Auth().Login(ctx, s.auth)
+		secret, err := s.login(ctx)
 		if err != nil {
 			log.Printf("unable to authenticate to Vault: %v", err)
 			select {
