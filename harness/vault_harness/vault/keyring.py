@@ -170,16 +170,18 @@ def keep_beside(path: Path) -> Path:
 
 
 def _give_name(path: Path, name: Path) -> None:
-    """Give a file a second name.
+    """Give a file a second name; of a link, give it to what that leads to.
+
+    A second link would lead to whatever `Keyring.save` puts there, and the keys of before be gone.
 
     Raises:
         FileExistsError: There is a file of that name.
     """
     try:
-        os.link(path, name)
+        os.link(path.resolve(), name)  # of a link itself Linux makes a second link
     except FileExistsError:
         raise
-    except OSError:  # its file system has no second names, or it is a link to another one
+    except OSError:  # its file system has no second names, or it is on another one
         if name.exists():
             raise FileExistsError(name) from None
         files.write_private(name, path.read_bytes())

@@ -158,6 +158,18 @@ def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
     assert path.is_symlink()
 
 
+def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
+    """Other keys are saved where the link leads: those of before are there under their new name."""
+    path, stick = tmp_path / "init.json", tmp_path / "keys.json"
+    path.symlink_to(stick)
+    KEYRING.save(path)
+    kept = keep_beside(path)
+    Keyring(("b3RoZXI=",), 1, "").save(path)
+
+    assert Keyring.load(kept) == KEYRING
+    assert Keyring.load(path) != KEYRING
+
+
 def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:
     """After `root.revoke` the keys stay."""
     path = tmp_path / "init.json"
