@@ -185,6 +185,39 @@ def test_refused_on_the_second_run_goes_back(world: World) -> None:
     assert world.in_vault == "start"
 
 
+def test_killed_on_the_way_back_leaves_no_url_behind(world: World) -> None:
+    """The next run goes on from there: no URL keeps a password that no server takes."""
+    world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
+    written: list[str] = []
+
+    def interrupt(step: str) -> None:
+        written.extend([step] * step.startswith("wrote"))
+        if len(written) > len(("the secret", "the URL")):  # the first that is put back
+            raise Killed
+
+    world.server.deaf = True
+    with pytest.raises(Killed):
+        world.rotate(checkpoint=interrupt)
+    world.server.deaf = False
+    world.rotate()
+    assert world.agree
+    assert world.kv.read("shared/other").data == {"URL": f"postgres://app:{world.in_vault}@db/shop"}
+
+
+def test_a_url_that_cannot_be_put_back_keeps_the_password_from_nobody(world: World) -> None:
+    """The secret has what the server has, whatever becomes of what stands elsewhere."""
+    world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
+
+    def refuse(step: str) -> None:
+        if step == "wrote shared/other":
+            world.kv.refuse = {"shared/other"}
+
+    world.server.deaf = True
+    with pytest.raises(ServerRefusedError, match="refused a login with it"):
+        world.rotate(checkpoint=refuse)
+    assert world.in_vault == world.server.password == "start"
+
+
 @pytest.mark.parametrize("value", [271828, {"user": "app", "pin": 7}, ["a"]])
 def test_what_was_no_text_comes_back_as_it_was(value: object, tmp_path: Path) -> None:
     """A number is none between quotes: taken back, refused, or ended half-way and run again."""

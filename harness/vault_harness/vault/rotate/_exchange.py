@@ -272,12 +272,15 @@ def _write_all(work: Work, values: _Values) -> dict[str, int]:
     return versions | _write_urls(work, account)
 
 
-def _write_urls(work: Work, account: Account) -> dict[str, int]:
+def _write_urls(work: Work, account: Account, *, but: str = "") -> dict[str, int]:
+    """Exchange the password in the URLs of every secret but one."""
     kind = work.target.server
     if kind is None:
         return {}
     versions = {}
     for path in work.kv.paths():
+        if path == but:
+            continue
         data = dict(work.kv.read(path).data)
         if with_urls(data, account, kind) != data:
             versions[path] = _update(work, path, lambda data: with_urls(data, account, kind))
@@ -305,7 +308,11 @@ def _update(work: Work, path: str, change: Callable[[dict[str, Any]], dict[str, 
 
 
 def _restore(work: Work, values: _Values) -> None:
-    """Put the old value back wherever Vault has the new one."""
+    """Put the old value back wherever Vault has the new one, in the secret itself last.
+
+    By that the next run knows that one was ended half-way: before it, and some URLs would keep a
+    password that no server takes, and nobody would look for it.
+    """
     back = _Values(values.user, values.new, values.old).account
     key = work.target.key
 
@@ -314,5 +321,9 @@ def _restore(work: Work, values: _Values) -> None:
             data[key] = values.old
         return with_urls(data, back, work.target.server)
 
+    try:
+        _write_urls(work, back, but=work.target.path)
+    except HarnessError:
+        _update(work, work.target.path, change)  # most log in by it, and need not suffer for a URL
+        raise
     _update(work, work.target.path, change)
-    _write_urls(work, back)
