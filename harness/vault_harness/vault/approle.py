@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hvac.exceptions
+
 from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.vault.operator import Operator
@@ -78,6 +80,25 @@ def lookup(
     path = f"auth/{mount}/role/{role}/secret-id/lookup"
     data = op.request("POST", path, secret_id=secret_id).get("data")
     return dict(data) if data else None
+
+
+@without_frames
+def lookup_accessor(
+    op: Operator, role: str, accessor: str, *, mount: str = DEFAULT_MOUNT
+) -> dict[str, Any] | None:
+    """What Vault knows of the secret-id of an accessor, or None if it is no more.
+
+    Raises:
+        OperatorError: Vault could not say.
+    """
+    with op.asking(f"look up a secret-id of {role}") as client:
+        try:
+            answer = client.auth.approle.read_secret_id_accessor(
+                role_name=role, secret_id_accessor=accessor, mount_point=mount
+            )
+        except hvac.exceptions.InvalidPath:
+            return None
+    return dict(answer["data"]) if isinstance(answer, dict) and answer.get("data") else None
 
 
 @without_frames

@@ -265,15 +265,16 @@ def _accessor(op: Operator, role: str, secret_id: str, mount: str) -> str | None
 
 
 def _accessors_of(op: Operator, role: str, run: str, mount: str) -> set[str]:
-    """Accessors of the secret-ids that a run made."""
+    """Accessors of the secret-ids that a run made.
+
+    Raises:
+        OperatorError: Vault did not say it of one: it would be forgotten, and be good for ever.
+    """
     found = set()
-    path = f"auth/{mount}/role/{role}/secret-id-accessor/lookup"
     for accessor in approle.accessors(op, role, mount=mount):
-        try:
-            data = op.request("POST", path, secret_id_accessor=accessor).get("data", {})
-        except OperatorError:
-            continue  # it expired between the list and the look
-        if (data.get("metadata") or {}).get(_METADATA) == run:
+        # None of one that expired between the list and the look.
+        known = approle.lookup_accessor(op, role, accessor, mount=mount) or {}
+        if (known.get("metadata") or {}).get(_METADATA) == run:
             found.add(accessor)
     return found
 

@@ -1,0 +1,47 @@
+"""Whose a secret-id is that an ended rotation may have made: Vault says so, or nobody knows."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.vault.fake_vault import FakeVault, Serve
+from vault_harness.errors import OperatorError
+from vault_harness.vault import Operator, approle
+from vault_harness.vault.rotate import rotate_secret_id
+
+BACKEND = "/v1/auth/approle/role/backend"
+
+
+@pytest.fixture
+def vault(serve: Serve) -> FakeVault:
+    """One in which the role has a single secret-id, that nobody can look at."""
+    server = serve()
+    server.answers = {
+        f"{BACKEND}/secret-id": (200, {"data": {"keys": ["an-accessor"]}}, {}),
+        f"{BACKEND}/secret-id-accessor/lookup": (500, {"errors": ["internal error"]}, {}),
+    }
+    return server
+
+
+def test_what_vault_does_not_say_is_no_answer(vault: FakeVault, tmp_path: Path) -> None:
+    """The record of the ended run stays: begun anew, its old secret-id would be good for ever."""
+    record = tmp_path / "rotations" / "secret-id-backend.json"
+    record.parent.mkdir()
+    record.write_text('{"name": "ended", "old": "an-accessor", "replaced": 1.0}\n')
+    before = record.read_text()
+    with (
+        closing(Operator(vault.address, "token")) as op,
+        pytest.raises(OperatorError, match="look up a secret-id of backend"),
+    ):
+        rotate_secret_id(op, "backend", tmp_path)
+    assert record.read_text() == before
+
+
+def test_one_that_is_no_more_is_nobodys(vault: FakeVault) -> None:
+    """It expired between the list and the look, and Vault says so."""
+    vault.answers[f"{BACKEND}/secret-id-accessor/lookup"] = (404, {"data": {"error": "none"}}, {})
+    with closing(Operator(vault.address, "token")) as op:
+        assert approle.lookup_accessor(op, "backend", "an-accessor") is None
