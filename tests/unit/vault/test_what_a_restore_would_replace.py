@@ -121,3 +121,24 @@ def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
     assert (tmp_path / "operator-token").read_text() == "older"
     assert done.kept_token is not None
     assert done.kept_token.read_text() == "newer than the backup"
+
+
+def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
+    """By its snapshot; that it is of this Vault its keys tell, whose root token may have ended."""
+    way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
+    second = Keys(first.keyring.without_root())
+    assert _restore._on_the_way(way, first, "one") == (None, False)
+
+    _restore._note(way, first, "one")
+    assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
+    assert _restore._on_the_way(way, second, "two") == (first.keyring, False)
+    assert _restore._on_the_way(way, Keys(Keyring(("c",), 1, "root")), "one") == (None, False)
+
+
+def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:
+    """It was of the backup with the very keyring, as far as anybody can tell."""
+    way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
+    first.keyring.save(way)
+    assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
+    second = Keys(first.keyring.without_root())
+    assert _restore._on_the_way(way, second, "two") == (first.keyring, False)

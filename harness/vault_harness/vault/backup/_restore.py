@@ -167,20 +167,20 @@ def restore(
     check_nodes(nodes)
     _check_seal(nodes, keys, directory)
     of = hashlib.sha256(snapshot).hexdigest()
-    same_vault = way.exists() and Keyring.load(way) == keys.keyring
-    begun_before = same_vault and _noted(way) in {"", of}
+    noted, begun_before = _on_the_way(way, keys, of)
     anew = must_start_anew(nodes)
     if anew:
         assert restart is not None, "several nodes that unseal themselves are started again"
-        if same_vault:
+        if noted is not None:
             _let_catch_up(nodes, keys, contents)
             restart()  # standbys that were left as they were tell nothing
             cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
     resumed = begun_before and is_restored(nodes, keys, contents.vault)
-    kept = overwritten = None
-    if same_vault and not begun_before and is_restored(nodes, keys, contents.vault):
-        # Another backup of that Vault is in: this one goes over it, as over any of its own.
-        put_keys(_open(nodes, keys), keys, keyring_path)
+    kept = overwritten = kept_token = None
+    if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
+        # Another backup of that Vault is in: this one goes over it, as over any of its own. Who may
+        # act there the other one says: a root token that this one has not got, say.
+        kept_token = put_keys(_open(nodes, keys), replace(keys, keyring=noted), keyring_path)
     if not resumed:
         present = Keyring.load(keyring_path)
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
@@ -219,7 +219,7 @@ def restore(
             await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
     leader = _open(nodes, keys)
     checkpoint("unsealed")
-    kept_token = put_keys(leader, keys, keyring_path)
+    kept_token = put_keys(leader, keys, keyring_path) or kept_token
     checkpoint("keyring in place")
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
@@ -244,9 +244,20 @@ def _note(way: Path, keys: Keys, snapshot: str) -> None:
     files.write_private(way, json.dumps(content, indent=2) + "\n")
 
 
-def _noted(way: Path) -> str:
-    """The digest of the snapshot that is on its way; empty if an earlier release noted it."""
-    return str(json.loads(way.read_text()).get(_OF) or "")
+def _on_the_way(way: Path, keys: Keys, snapshot: str) -> tuple[Keyring | None, bool]:
+    """What a restore of that Vault that was ended half-way has noted.
+
+    Two backups of one Vault may have other root tokens, or none: its keys tell which Vault it is.
+
+    Returns:
+        The keyring of that backup, None if there is none, or one of another Vault; and whether its
+        snapshot is this one. An earlier release noted none, and was sure of the keyring alone.
+    """
+    noted = Keyring.load(way) if way.exists() else None
+    if noted is None or noted.keys != keys.keyring.keys:
+        return None, False
+    of = json.loads(way.read_text()).get(_OF)
+    return noted, of == snapshot if of else noted == keys.keyring
 
 
 def _acting(leader: Operator, present: Keyring, keys: Keys, directory: Path) -> Operator:
