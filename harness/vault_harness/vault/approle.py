@@ -159,6 +159,15 @@ def credential_files(role: str, directory: Path) -> tuple[Path, Path]:
     return directory / f"{role}-role-id", directory / f"{role}-secret-id"
 
 
+def write_id(file: Path, content: str) -> None:
+    """Write an id so that whoever reads it meanwhile has the one before, or this one.
+
+    A link stays one: a service that has its ids on a disk of its own finds the next one there too,
+    and not the one that is destroyed in a moment.
+    """
+    files.write_private(file.resolve() if file.is_symlink() else file, content)
+
+
 def certificate_file(service: str, directory: Path) -> Path:
     """What a service shows to a Vault that asks for certificates, with its key; beside its ids."""
     return directory / f"{service}{CERTIFICATE_SUFFIX}"
@@ -183,8 +192,8 @@ def write_credentials(
         return Credentials(role, role_file, secret_file, written=False)
     wanted = role_id(op, role, mount=mount)
     secret = new_secret_id(op, role, mount=mount)
-    files.write_private(role_file, wanted)
-    files.write_private(secret_file, secret.secret_id)
+    write_id(role_file, wanted)
+    write_id(secret_file, secret.secret_id)
     return Credentials(role, role_file, secret_file)
 
 

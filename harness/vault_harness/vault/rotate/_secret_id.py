@@ -174,8 +174,8 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
         raise
     checkpoint("logged in with it")
     if _read(role_file) != role_id:
-        files.write_private(role_file, role_id)
-    files.write_private(file, new.secret_id)
+        approle.write_id(role_file, role_id)
+    approle.write_id(file, new.secret_id)
     run.replaced = time.time()
     _save(work.record, run)
     checkpoint("replaced the file")
