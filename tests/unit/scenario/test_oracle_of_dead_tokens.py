@@ -87,6 +87,17 @@ def test_call_that_got_no_core(story: Story, late: float, *, again: bool) -> Non
     assert finding.repeated is again
 
 
+def test_call_that_got_no_core_hides_no_other(story: Story) -> None:
+    """The next token is sent long after it was replaced: that counts as it is."""
+    story.sent("read", replaced(story) + 0.01, 403, token="token-1")
+    story.sent("lookup", 4.0, 403, token="token-2", path="auth/token/lookup-self")
+    story.sent("login", 4.1, ended=4.2, token="token-3")
+    story.sent("read", 8.0, 403, token="token-2")
+    (finding,) = no_request_with_a_dead_token(DEADLINE)(story.history)
+    assert "token-2" in finding.seen
+    assert not finding.repeated
+
+
 def test_dead_token_without_a_successor(story: Story) -> None:
     """It has nothing else to send."""
     story.sent("login", 1.0, token="token-1")

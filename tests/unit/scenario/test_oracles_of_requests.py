@@ -472,6 +472,20 @@ def test_request_of_a_call_that_had_begun(
     assert finding.repeated is again
 
 
+def test_request_of_a_call_that_had_begun_hides_no_other(story: Story) -> None:
+    """Told once more to wait, it does not: that counts as it is."""
+    story.history.connections += [0.5, 0.6]
+    for at in (0.98, 0.99):
+        story.call(at, 1.5)
+    refused(story, 1.0, 0.5)
+    story.sent("read", 1.2).connection = 2
+    refused(story, 5.0)
+    story.sent("read", 6.0)
+    (finding,) = obeys_retry_after(since=0.0, until=9.0)(story.history)
+    assert finding.at == 6.0
+    assert not finding.repeated
+
+
 def test_nothing_to_obey(story: Story) -> None:
     """A 429 without the header, or with 0, tells no time; a 503 with it is another matter."""
     refused(story, 1.0, None)

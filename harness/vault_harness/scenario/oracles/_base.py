@@ -76,3 +76,11 @@ def lacking(promise: str, what: str, since: float, until: float | None) -> list[
     """
     seen = f"nothing shows it: there was no {what} {window(since, until)}"
     return [Finding(promise, seen, since)]
+
+
+def surest(found: Iterable[Finding]) -> list[Finding]:
+    """The first of these that counts as it is; if there is none, the first that is to be repeated.
+
+    Or a request that came a moment late would have a second run judge what is no matter of moments.
+    """
+    return sorted(found, key=lambda finding: finding.repeated)[:1]

@@ -11,7 +11,7 @@ from math import inf
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
-from vault_harness.scenario.oracles._base import Oracle
+from vault_harness.scenario.oracles._base import Oracle, surest
 from vault_harness.scenario.verdict import Finding
 
 NEWS = 0.25
@@ -34,7 +34,8 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
     (`Signature.answers_late`) gives more time; whatever else is broken does not. A request is
     judged by when it came: the last of two hundred is read long after that.
 
-    What comes within as long again as `NEWS` counts if it is found once more.
+    Where nothing else comes, what does within as long again as `NEWS` counts if it is found once
+    more.
 
     How long it waits for an answer is a client's own matter, and no word tells when it has given
     up: one that took longer than `PATIENCE` was heard for sure only if its connection was used
@@ -50,6 +51,7 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
         sent: defaultdict[str | None, list[Exchange]] = defaultdict(list)
         for exchange in history.find():  # once: a herd gives hundreds of tokens back
             sent[exchange.token].append(exchange)
+        found = []
         for token, (told, known) in _known_dead(history, deadline).items():
             late = [e for e in sent[token] if e.kind != "login" and e.came >= known]
             if late:
@@ -60,8 +62,10 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
                 )
                 # Whoever had it in hand, and got no core, sends it when there is one.
                 late_by_little = all(e.came < known + NEWS for e in late)
-                return [Finding(promise, seen, first.began, rests_on=(), repeated=late_by_little)]
-        return []
+                found.append(
+                    Finding(promise, seen, first.began, rests_on=(), repeated=late_by_little)
+                )
+        return surest(found)
 
     return oracle
 

@@ -19,6 +19,7 @@ from vault_harness.scenario.oracles._base import (
     counted,
     lacking,
     requests,
+    surest,
     times,
 )
 from vault_harness.scenario.oracles._dead_tokens import NEWS
@@ -371,8 +372,8 @@ def obeys_retry_after(
     """After a 429 with ``Retry-After`` no such request is sent before that time is over.
 
     One that another call had on its way when the answer came cannot know of it.
-    Where nothing else came but what such a call sent a moment later, as who gets no core does, that
-    counts if it is found again.
+    Where nothing else came after any 429 but what such a call sent a moment later, as who gets no
+    core does, that counts if it is found again.
 
     Args:
         since: When it begins.
@@ -387,6 +388,7 @@ def obeys_retry_after(
         told = [e for e in asked if e.status == 429 and e.retry_after and e.ended is not None]
         if not told and not may_be_empty:
             return lacking(promise, "429 with a time to wait", since, until)
+        found = []
         for refusal in told:
             began, wait = refusal.ended or 0.0, refusal.retry_after or 0.0
             # The client may have had the answer a moment before its end was noted.
@@ -400,8 +402,8 @@ def obeys_retry_after(
                 text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
                 text += f" {counted(len(hasty), kind)} within that time ({times(hasty)})"
                 late = all(_had_been_on_its_way(history, e, refusal) for e in hasty)
-                return [Finding(promise, text, hasty[0].began, rests_on=(), repeated=late)]
-        return []
+                found.append(Finding(promise, text, hasty[0].began, rests_on=(), repeated=late))
+        return surest(found)
 
     return oracle
 
