@@ -1179,8 +1179,9 @@ def _end_by_a_signal(lab: Lab, client: Driver) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGTERM)
     began = lab.history.now()
-    # As for any end; a call may hang when it comes.
-    if not lab.history.wait_for(lambda: not client.subject.is_alive(), lab.deadline + 5.0):
+    # As for any end; a call may hang when it comes. One that cannot be asked any more, since it has
+    # closed its output or said a word of its end there, may run on.
+    if not lab.history.wait_for(lambda: client.subject.exit_code is not None, lab.deadline + 5.0):
         text = f"it still ran {lab.history.now() - began:.1f} s after it"
         lab.note(Finding("SIGTERM alone ends it", text, began, rests_on=(), lacks=True))
         client.subject.kill()
