@@ -292,12 +292,15 @@ NOBODYS_TURN = 0.24
 @contextlib.contextmanager
 def _one_for_each_turn(lab: Lab) -> Iterator[None]:
     """Go on delivering secret-ids: who sees changes late has more than one turn before its end."""
-    over = threading.Event()
+    over, failures = threading.Event(), list[Exception]()
 
     def deliver() -> None:
-        while not over.is_set():
-            lab.new_secret_id()
-            over.wait(NOBODYS_TURN * lab.ttl)
+        try:
+            while not over.is_set():
+                lab.new_secret_id()
+                over.wait(NOBODYS_TURN * lab.ttl)
+        except Exception as error:  # noqa: BLE001 - passed on below: without one no client can log in
+            failures.append(error)
 
     postman = threading.Thread(target=deliver, name="secret-ids", daemon=True)
     postman.start()
@@ -306,6 +309,8 @@ def _one_for_each_turn(lab: Lab) -> Iterator[None]:
     finally:
         over.set()
         postman.join(timeout=10.0)
+        if failures:
+            raise failures[0]
 
 
 @pytest.mark.scenario("SID-07")
