@@ -216,6 +216,7 @@ def decide(
     counting: list[Finding] = []
     early: list[Finding] = []
     aside: list[SetAside] = []
+    too_slow: list[SetAside] = []
     first = min((fault.began for fault in faults), default=None)
     stood_still = max((stall.length for stall in stalls), default=0.0)
     for finding in findings:
@@ -224,17 +225,17 @@ def decide(
         elif rests := _missing_ground(finding, faults, seen):
             aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
         elif stall := _explained(finding, stalls, faults, longest_stall):
-            aside.append(SetAside(finding, str(stall)))
-            reasons.append(f"{TOO_SLOW}: {stall}; set aside for it: {finding}")
+            too_slow.append(SetAside(finding, str(stall)))
         elif hunger := _starved(finding, starved):
-            aside.append(SetAside(finding, hunger))
-            reasons.append(f"{TOO_SLOW}: {hunger}; set aside for it: {finding}")
+            too_slow.append(SetAside(finding, hunger))
         elif first is not None and _over_by(finding, first):
             early.append(finding)
         else:
             counting.append(finding)
     harm = any(finding.harm for finding in counting)
-    aside = _enough(aside, lambda one: (one.finding.promise,))
+    aside = _enough([*aside, *too_slow], lambda one: (one.finding.promise,))
+    too_slow = _enough(too_slow, lambda one: (one.finding.promise,))
+    reasons += [f"{TOO_SLOW}: {one.why}; set aside for it: {one.finding}" for one in too_slow]
     if early and not harm:
         early = _enough(early, lambda one: (one.promise,))
         aside += [SetAside(finding, "before any fault") for finding in early]

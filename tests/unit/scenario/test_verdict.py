@@ -8,7 +8,7 @@ import pytest
 
 from vault_harness.faults import Fault, Signature
 from vault_harness.scenario.observations import Crowding, Stall, Starved
-from vault_harness.scenario.verdict import TOO_SLOW, Finding, Seen, Word, decide
+from vault_harness.scenario.verdict import ENOUGH, TOO_SLOW, Finding, Seen, Word, decide
 
 WRONG = Finding("p", "a late call", 13.0)
 HARM = Finding("p", "a wrong value", 14.0, harm=True)
@@ -353,3 +353,12 @@ def test_three_before_a_fault_hide_no_harm_after_it() -> None:
     assert decide(early, [MET], faults=[SEAL]).word == "not exercised"
     verdict = decide([*early, HARM], [MET], faults=[SEAL])
     assert (verdict.word, verdict.findings[-1]) == ("fail", HARM)
+
+
+def test_three_are_enough_of_what_the_machine_excuses_too() -> None:
+    """Forty late calls are no forty lines of why nothing is proved."""
+    found = [late(13.0 + number / 50) for number in range(40)]
+    verdict = decide(found, [MET], faults=[SEAL], stalls=[Stall(13.5, 1.0)])
+    assert verdict.too_slow
+    assert [one.finding for one in verdict.set_aside] == found[:ENOUGH]
+    assert len(verdict.untouched) == ENOUGH
