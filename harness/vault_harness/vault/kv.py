@@ -155,6 +155,19 @@ class Kv:
                 path, versions=[version], mount_point=self.mount
             )
 
+    def keeps_the_one_before(self, path: str) -> bool:
+        """Whether a write to a secret leaves the version before it; so too if nobody may know here.
+
+        Mount and secret each say how many are kept, and the greater number counts; without either
+        it is ten.
+        """
+        places = (f"{self.mount}/config", f"{self.mount}/metadata/{path}")
+        try:
+            found = [self.op.request("GET", place).get("data") or {} for place in places]
+        except OperatorError:
+            return True
+        return max(int(each.get("max_versions") or 0) for each in found) != 1
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """Every path that has or had a secret, in order.
 

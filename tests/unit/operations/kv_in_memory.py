@@ -9,7 +9,7 @@ from vault_harness.vault.kv import CheckAndSetError, Kv, SecretVersion
 
 
 class KvInMemory(Kv):
-    """Versions by path; ``refuse`` names paths that may not be written.
+    """Versions by path; ``refuse`` names paths that may not be written, ``keeps`` how many stay.
 
     Args:
         secrets: What is there at first, as version 1.
@@ -18,6 +18,7 @@ class KvInMemory(Kv):
     def __init__(self, secrets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.mount = "ecommerce"
         self.refuse: set[str] = set()
+        self.keeps = 10
         self._clock = 0
         self._versions: dict[str, list[SecretVersion]] = {}
         for path, data in (secrets or {}).items():
@@ -32,7 +33,11 @@ class KvInMemory(Kv):
     def read(self, path: str, *, version: int | None = None) -> SecretVersion:
         kept = self._versions.get(path, [])
         number = len(kept) if version is None else version
-        return kept[number - 1] if 0 < number <= len(kept) else SecretVersion(0, {}, "missing")
+        there = max(0, len(kept) - self.keeps) < number <= len(kept)
+        return kept[number - 1] if there else SecretVersion(0, {}, "missing")
+
+    def keeps_the_one_before(self, path: str) -> bool:  # noqa: ARG002 -- Kv's shape
+        return self.keeps > 1
 
     def write_version(self, path: str, data: Mapping[str, Any], *, cas: int) -> SecretVersion:
         kept = self._versions.setdefault(path, [])

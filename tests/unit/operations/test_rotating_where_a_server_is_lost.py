@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.unit.operations.kv_in_memory import KvInMemory
+from vault_harness.errors import OperatorError
 from vault_harness.vault.rotate import (
     Account,
     PostgreSQL,
@@ -166,6 +167,15 @@ def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
         world.rotate()
     assert (world.in_vault, world.server.password) == ("start", "start")
     assert world.kv.read(DATABASE.path).version == 1
+    assert list(world.directory.rglob("*.json")) == []
+
+
+def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
+    """Killed before the server has the new one, the old one would be nowhere to be read."""
+    world.kv.keeps = 1
+    with pytest.raises(OperatorError, match="keeps one version alone"):
+        world.rotate()
+    assert (world.in_vault, world.server.password) == ("start", "start")
     assert list(world.directory.rglob("*.json")) == []
 
 

@@ -100,13 +100,15 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
         ServerRefusedError: The server did not take it; Vault has the old value again.
         ServerUnreachableError: As above if the server was never asked to take it. Else it may have
             it, so Vault keeps it, and the record for the next run.
-        OperatorError: Vault refused.
+        OperatorError: Vault refused, or keeps no earlier version of the secret.
     """
     kv, target = work.kv, work.target
     now = to_rotate(kv, target)
     values = _Values(str(now.data.get(target.user_key, "")), now.data[target.key], new)
     account = values.account
     if work.server is not None:
+        if not kv.keeps_the_one_before(target.path):
+            raise _nowhere_else(work, work.server)
         # A login is what tells in the end who has what: where none can be tried, nothing is begun.
         work.server.accepts(account, account.old)
     present = load(work.file)
@@ -137,6 +139,18 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
         _go_back(work, record, values)
         raise
     return _conclude(work, record, account, versions)
+
+
+def _nowhere_else(work: Work, server: PasswordServer) -> OperatorError:
+    """Vault has the new password first: the server's is an earlier version, or lost, until then."""
+    place = f"{work.kv.mount}/{work.target.path}"
+    more = named("vault", "--", "kv", "metadata", "put", "-max-versions=10", place)
+    return OperatorError(
+        f"{place} keeps one version alone: were this ended half-way, the password that "
+        f"{server.title} has would be nowhere to be read; nothing was changed",
+        looked_at=f"max_versions of {work.kv.mount}/config and of the secret's metadata",
+        remedy=f"{more}, then this again",
+    )
 
 
 def _go_back(work: Work, record: RotationRecord, values: _Values) -> None:
