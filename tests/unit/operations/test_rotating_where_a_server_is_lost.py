@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -301,3 +302,17 @@ def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(redis.Redis, "ping", ping)
     assert Redis("redis://cache.example").accepts(Account("app", "old", "new"), "new")
+
+
+def test_a_redis_that_has_forgotten_the_new_password_keeps_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Started anew while both were good, it has what its configuration says: that may not end."""
+    told: list[tuple[str, ...]] = []
+    old = hashlib.sha256(b"old").hexdigest()
+    monkeypatch.setattr(redis.Redis, "acl_getuser", lambda *_: {"passwords": [old]})
+    monkeypatch.setattr(redis.Redis, "execute_command", lambda _, *words: told.append(words))
+    server = Redis("redis://admin:of-the-test@cache.example")
+    with pytest.raises(ServerRefusedError, match="does not have the new password any more"):
+        server.retire_old(Account("app", "old", "new"))
+    assert told == []

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from vault_harness.vault.rotate._password_server import (
     CONNECT_SECONDS,
     Account,
+    ServerRefusedError,
     library,
     refused,
     unreachable,
@@ -94,10 +95,22 @@ class Redis:
             self._refusals(redis, "end the old password", so_far=_BOTH),
             self._connect(redis, account, password=account.new) as client,
         ):
-            for verifier in (client.acl_getuser(user) or {}).get("passwords") or []:
+            present = (client.acl_getuser(user) or {}).get("passwords") or []
+            if keep not in present:
+                raise self._forgotten()
+            for verifier in present:
                 if verifier != keep:
                     client.execute_command("ACL", "SETUSER", user, f"!{verifier}")
             self._persist(redis, client)
+
+    def _forgotten(self) -> ServerRefusedError:
+        """Without the old password too nobody would come in."""
+        return ServerRefusedError(
+            "Redis does not have the new password any more, so that the old one stays good",
+            looked_at=repr(self),
+            remedy="It was started anew, perhaps, without a file to keep that in. Run this again, "
+            "which tells it once more.",
+        )
 
     def _persist(self, redis: Any, client: Any) -> None:
         """Make it survive a restart, where the server has a file to write it to."""
