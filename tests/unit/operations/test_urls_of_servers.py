@@ -62,6 +62,15 @@ def test_options_of_postgresql_are_kept(opened: dict[str, Any]) -> None:
     assert int(opened["connect_timeout"]) == 9
 
 
+def test_a_postgresql_whose_machine_is_gone_is_not_waited_for(opened: dict[str, Any]) -> None:
+    """Neither for what was sent to it to arrive, nor for its answer; the URL may say otherwise."""
+    with pytest.raises(_Opened):
+        ask("postgresql", "postgresql://db/?keepalives_idle=60")
+    assert int(opened["tcp_user_timeout"]) == 5000
+    assert (int(opened["keepalives_interval"]), int(opened["keepalives_count"])) == (1, 5)
+    assert int(opened["keepalives_idle"]) == 60
+
+
 def test_options_of_redis_are_kept(opened: dict[str, Any]) -> None:
     """A CA of one's own is what the certificate is checked by."""
     with pytest.raises(_Opened):

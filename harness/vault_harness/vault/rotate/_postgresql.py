@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,6 +17,15 @@ from vault_harness.vault.rotate._password_server import (
 )
 
 _SAID_BEFORE = frozenset({"host", "port", "user", "password", "dbname"})
+
+_SILENCE: Mapping[str, int] = {
+    "tcp_user_timeout": CONNECT_SECONDS * 1000,
+    "keepalives_idle": CONNECT_SECONDS,
+    "keepalives_interval": 1,
+    "keepalives_count": CONNECT_SECONDS,
+}
+"""After so long without a word from its machine it is lost: the kernel alone would wait for a
+quarter of an hour for what it sent, and for ever for an answer, be it to a commit."""
 
 
 class PostgreSQL:
@@ -106,6 +115,7 @@ class PostgreSQL:
         ours = {
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "harness rotate.secrets",
+            **_SILENCE,
         }
         return psycopg.connect(
             # As a string: among its arguments psycopg has options of its own.
