@@ -148,7 +148,12 @@ def secrets(
         if dry_run:
 
             def foretell(target: Target) -> str:
-                plan = plan_secret(kv, target, stack.data_dir)
+                plan = plan_secret(
+                    kv,
+                    target,
+                    stack.data_dir,
+                    servers=lambda kind: configured(kind, os.environ),
+                )
                 server = configured(target.server, os.environ) if target.server else None
                 also = f", and on {server!r}" if server else ""
                 where = f"{kv.mount}/{target.path} {target.key}"
@@ -215,7 +220,12 @@ def rollback(
         if dry_run:
 
             def foretell(target: Target) -> str:
-                version = find_rollback(kv, target, stack.data_dir)
+                version = find_rollback(
+                    kv,
+                    target,
+                    stack.data_dir,
+                    servers=lambda kind: configured(kind, os.environ),
+                )
                 where = f"{kv.mount}/{target.path} {target.key}"
                 return f"would return {where} to the value of version {version}"
 

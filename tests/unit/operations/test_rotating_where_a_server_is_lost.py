@@ -20,7 +20,9 @@ from vault_harness.vault.rotate import (
     PostgreSQL,
     Redis,
     ServerRefusedError,
+    find_rollback,
     known_targets,
+    plan_secret,
     roll_back,
     rotate_secret,
 )
@@ -178,6 +180,17 @@ def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
         world.rotate()
     assert (world.in_vault, world.server.password) == ("start", "start")
     assert list(world.directory.rglob("*.json")) == []
+
+
+def test_it_is_foretold_that_nothing_would_be_begun(world: World) -> None:
+    """Forwards and backwards, as the rotation itself says it; what Vault alone has it may have."""
+    world.rotate()
+    plan_secret(world.kv, DATABASE, world.directory, servers=lambda _kind: world.server)
+    world.kv.keeps_the_one_before = lambda _path: False  # type: ignore[assignment,method-assign]
+    for turn in (plan_secret, find_rollback):
+        turn(world.kv, DATABASE, world.directory)
+        with pytest.raises(OperatorError, match="keeps one version alone"):
+            world.rotate(turn)
 
 
 def test_refused_on_the_second_run_goes_back(world: World) -> None:

@@ -107,8 +107,7 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     values = _Values(str(now.data.get(target.user_key, "")), now.data[target.key], new)
     account = values.account
     if work.server is not None:
-        if not kv.keeps_the_one_before(target.path):
-            raise _nowhere_else(work, work.server)
+        need_the_one_before(kv, target, work.server)
         # A login is what tells in the end who has what: where none can be tried, nothing is begun.
         work.server.accepts(account, account.old)
     present = load(work.file)
@@ -141,14 +140,22 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     return _conclude(work, record, account, versions)
 
 
-def _nowhere_else(work: Work, server: PasswordServer) -> OperatorError:
-    """Vault has the new password first: the server's is an earlier version, or lost, until then."""
-    place = f"{work.kv.mount}/{work.target.path}"
+def need_the_one_before(kv: Kv, target: Target, server: PasswordServer) -> None:
+    """See that Vault keeps the version before a write, where a server has the password too.
+
+    Vault has the new one first: the server's is an earlier version, or lost, until then.
+
+    Raises:
+        OperatorError: It keeps one version alone.
+    """
+    if kv.keeps_the_one_before(target.path):
+        return
+    place = f"{kv.mount}/{target.path}"
     more = named("vault", "--", "kv", "metadata", "put", "-max-versions=10", place)
-    return OperatorError(
+    raise OperatorError(
         f"{place} keeps one version alone: were this ended half-way, the password that "
         f"{server.title} has would be nowhere to be read; nothing was changed",
-        looked_at=f"max_versions of {work.kv.mount}/config and of the secret's metadata",
+        looked_at=f"max_versions of {kv.mount}/config and of the secret's metadata",
         remedy=f"{more}, then this again",
     )
 

@@ -24,6 +24,7 @@ from vault_harness.vault.rotate._exchange import (
     SecretRotation,
     Work,
     exchange,
+    need_the_one_before,
     resumable,
     resume,
     to_rotate,
@@ -98,15 +99,21 @@ def rotate_secret(
 
 
 @without_frames
-def plan_secret(kv: Kv, target: Target, directory: Path) -> SecretPlan:
-    """What `rotate_secret` would do, without doing it.
+def plan_secret(
+    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
+) -> SecretPlan:
+    """What `rotate_secret` would do, without doing it; no server is asked.
 
     Raises:
-        OperatorError: There is no such secret, or no such key in it.
+        OperatorError: There is no such secret, or no such key in it, or Vault keeps one version of
+            it alone.
     """
     now = to_rotate(kv, target)
-    record = load(record_file(directory, kv, target))
+    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
+    record = load(work.file)
     resumes = record is not None and record.ends_as == "done" and resumable(kv, target, record)
+    if work.server is not None and not resumes:
+        need_the_one_before(kv, target, work.server)
     return SecretPlan(now.version, resumes)
 
 
@@ -145,19 +152,24 @@ def roll_back(
 
 
 @without_frames
-def find_rollback(kv: Kv, target: Target, directory: Path) -> int:
-    """The version whose value `roll_back` would return to; changes nothing.
+def find_rollback(
+    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
+) -> int:
+    """The version whose value `roll_back` would return to; changes nothing, and asks no server.
 
     Raises:
         HarnessError: As `roll_back` says.
     """
-    work = _work(kv, target, directory, lambda _kind: None, 0.0, lambda _step: None)
+    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
     record = load(work.file)
     if record is not None and resumable(kv, target, record):  # it would be finished first
         done = record if record.ends_as == "done" else record.settled
         if done is not None:
             return done.before
-    return _find_earlier(work)[1]
+    before = _find_earlier(work)[1]
+    if work.server is not None:
+        need_the_one_before(kv, target, work.server)
+    return before
 
 
 def each_of(
