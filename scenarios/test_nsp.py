@@ -38,7 +38,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
     lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
     # To the end: whoever has another token by then may want another credential with it.
-    with lab.recorder.stub(_a_credential()):
+    with lab.recorder.stub(_a_credential(lab)):
         with lab.reading(every=0.5):
             lab.watch(0.5)
             with lab.vault.token_revoked(lab.accessor()) as fault:
@@ -60,16 +60,19 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
         )
 
 
-def _a_credential() -> Stub:
+def _a_credential(lab: Lab) -> Stub:
     """What whoever leases is told in Vault's place: where it is asked for is all that counts.
 
     So no database is needed, nor a mount. It lives for so long that nobody comes to its renewal.
+    Its password is as secret as one that Vault has made.
     """
+    password = token_hex(16)
+    lab.secrets.add("credential", password)
     made = {
         "lease_id": f"{CREDENTIALS}/{token_hex(12)}",
         "renewable": True,
         "lease_duration": A_LONG_LEASE,
-        "data": {"username": "app", "password": token_hex(16)},
+        "data": {"username": "app", "password": password},
     }
     return Stub(status=200, body=json.dumps(made).encode(), kinds=frozenset({"credential"}))
 
