@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -66,7 +64,7 @@ from vault_harness.scenario.oracles import (
     says_of_its_health,
     sees,
 )
-from vault_harness.subjects import InProcessSubject, OperationFailed
+from vault_harness.subjects import InProcessSubject, OperationFailed, Terminable
 from vault_harness.vault import approle
 
 # Renewed in time, replaced in time
@@ -1170,21 +1168,20 @@ def _end_by_its_close(_: Lab, client: Driver) -> None:
 
 def _end_by_a_signal(lab: Lab, client: Driver) -> None:
     """SIGTERM, and nothing else: so a program is ended where it runs, which hears of no `close`."""
-    pid = client.subject.pid
-    if pid is None or client.subject.kind != "command":
+    subject = client.subject
+    if not isinstance(subject, Terminable):
         client.close(timeout=5.0)  # it has no end of its own, or ends by that signal anyhow
         return
     client.closed = True
     lab.history.mark("SIGTERM alone")
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
+    subject.terminate()
     began = lab.history.now()
     # As for any end; a call may hang when it comes. One that cannot be asked any more, since it has
     # closed its output or said a word of its end there, may run on.
-    if not lab.history.wait_for(lambda: client.subject.exit_code is not None, lab.deadline + 5.0):
+    if not lab.history.wait_for(lambda: subject.exit_code is not None, lab.deadline + 5.0):
         text = f"it still ran {lab.history.now() - began:.1f} s after it"
         lab.note(Finding("SIGTERM alone ends it", text, began, rests_on=(), lacks=True))
-        client.subject.kill()
+        subject.kill()
 
 
 def _read_in_vain(client: Driver) -> None:

@@ -13,6 +13,7 @@ from vault_harness.subjects._shape import (
     Subject,
     SubjectHung,
     SubjectSpec,
+    Terminable,
     Whole,
 )
 from vault_harness.subjects._spec import parse_subject
@@ -20,6 +21,7 @@ from vault_harness.subjects._spec import parse_subject
 __all__ = [
     "Subject",
     "SubjectSpec",
+    "Terminable",
     "InProcessSubject",
     "parse_subject",
     "check_subject",

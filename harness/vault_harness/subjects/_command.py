@@ -137,6 +137,10 @@ class CommandSubject(Asked):
             if answer.get("ok") is False:
                 _protocol.check(answer)
 
+    def terminate(self) -> None:
+        """See `Terminable`."""
+        self._life.signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL to it and its children; returns when it is gone."""
         self._closing = True

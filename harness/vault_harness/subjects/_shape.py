@@ -200,6 +200,14 @@ class Subject(Protocol):
         """Whether it can still be asked."""
 
 
+@runtime_checkable
+class Terminable(Protocol):
+    """A subject that may be ended as a program is ended where it runs, without a goodbye."""
+
+    def terminate(self) -> None:
+        """SIGTERM to it and its children, and nothing else. Does nothing once it has ended."""
+
+
 @dataclass(frozen=True)
 class SubjectSpec:
     """A client under test that is not started yet; made by `parse_subject`.
