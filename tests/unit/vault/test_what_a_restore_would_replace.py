@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,19 @@ def test_a_copy_that_is_not_whole_is_none(tmp_path: Path, monkeypatch: pytest.Mo
         _restore._keep_snapshot(root, tmp_path / "init.json")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_copies_of_one_second_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is all that is left of what was overwritten."""
+    made = iter([b"first", b"second"])
+    monkeypatch.setattr(_restore, "take_snapshot", lambda _: next(made))
+    monkeypatch.setattr(_restore, "check_snapshot", lambda *_, **__: None)
+    monkeypatch.setattr(time, "strftime", lambda *_: "20251026-023000")
+    root: Any = SimpleNamespace(address="http://vault")
+
+    kept = [_restore._keep_snapshot(root, tmp_path / "init.json") for _ in range(2)]
+
+    assert [path.read_bytes() for path in kept] == [b"first", b"second"]
 
 
 @pytest.mark.parametrize("before", ["", "the same"])

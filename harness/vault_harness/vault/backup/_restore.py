@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -361,7 +363,7 @@ def _left_behind(node: Operator, error: OperatorError) -> StackError:
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
-    """What is about to be overwritten, beside the keyring that opens it.
+    """What is about to be overwritten, beside the keyring that opens it; it overwrites nothing.
 
     Raises:
         OperatorError: The server's answer is not whole: it would be the only copy.
@@ -375,8 +377,13 @@ def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
             looked_at=error.looked_at,
             remedy=f"this again; if it stays so, look at the server's log ({named('logs')})",
         ) from None
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = keyring_path.with_name(f"{keyring_path.name}.{stamp}.snap")
+    name = f"{keyring_path.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+    path = keyring_path.with_name(f"{name}.snap")
+    # A clock that is set back, as in autumn, comes by the same second again.
+    for number in itertools.count(1):
+        if not os.path.lexists(path):
+            break
+        path = keyring_path.with_name(f"{name}.{number}.snap")
     files.write_private(path, snapshot)
     return path
 
