@@ -220,7 +220,10 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
 
     with pytest.raises(OSError, match="ended"):
         restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
-    assert restore([op], path, *parts, overwrite=True).resumed
+    done = restore([op], path, *parts, overwrite=True)
+    assert done.resumed
+    assert done.overwritten is not None, "what the first run has kept is told by the next"
+    assert done.overwritten.is_file()
 
 
 @pytest.mark.slow  # two restores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,15 @@ import pytest
 
 from vault_harness.errors import HarnessError
 from vault_harness.vault import Keyring
-from vault_harness.vault.backup import Keys, _acting, _restore, put_in, restore_keys
+from vault_harness.vault.backup import (
+    Comparison,
+    Keys,
+    _acting,
+    _restore,
+    put_in,
+    restore,
+    restore_keys,
+)
 
 FRESH: dict[str, dict[str, Any]] = {
     "sys/mounts": {
@@ -143,7 +152,7 @@ def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
     second = Keys(first.keyring.without_root())
     assert _restore._on_the_way(way, first, "one") == (None, False)
 
-    _restore._note(way, first, "one")
+    _restore._note(way, first, "one", _restore._Beside())
     assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
     assert _restore._on_the_way(way, second, "two") == (first.keyring, False)
     assert _restore._on_the_way(way, Keys(Keyring(("c",), 1, "root")), "one") == (None, False)
@@ -156,3 +165,33 @@ def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:
     assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
     second = Keys(first.keyring.without_root())
     assert _restore._on_the_way(way, second, "two") == (first.keyring, False)
+
+
+def test_what_an_ended_restore_has_kept_is_told_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended once the snapshot is in, it has told nobody where that is which it has replaced."""
+    path, keys = tmp_path / "init.json", Keys(Keyring(("a", "b"), 2, "root"))
+    kept = [tmp_path / f"init.json.20251231-235959{end}" for end in ("", ".snap")]
+    for each in kept:
+        each.write_text("of before")
+    way, of = tmp_path / "init.json.restoring", hashlib.sha256(b"snapshot").hexdigest()
+    _restore._note(way, keys, of, _restore._Beside(kept=kept[0], overwritten=kept[1]))
+    there: Any = SimpleNamespace(close=lambda: None)
+    there.within = lambda _: there
+    contents: Any = SimpleNamespace(vault="a Vault", namespace="", approles=())
+    for name, answer in {
+        **dict.fromkeys(("check_nodes", "_check_seal", "await_taken", "put_keys")),
+        "must_start_anew": False,
+        "is_restored": True,
+        "_open": there,
+        "acting_on": there,
+        "_compare_all": Comparison(same=0, different=()),
+    }.items():
+        monkeypatch.setattr(_restore, name, lambda *_, answer=answer, **__: answer)
+
+    done = restore([there], path, b"snapshot", contents, keys, overwrite=True)
+
+    assert done.resumed
+    assert [done.kept, done.overwritten] == kept
+    assert not way.exists()

@@ -57,6 +57,8 @@ Checkpoint = Callable[[str], None]
 KEYRING_ON_THE_WAY = "init.json.restoring"
 _OF = "snapshot"
 """In that file beside the keys: of two backups of one Vault they are the same."""
+_KEPT = "kept"
+"""Likewise, by name what is kept of the Vault that is overwritten: the end of the run tells it."""
 
 _NAMED = 5  # of what is in the way
 
@@ -85,6 +87,15 @@ class Restored:
     kept: Path | None = None
     overwritten: Path | None = None
     nodes: int = 1
+    kept_token: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What of the Vault that is overwritten is kept beside the keyring; see `Restored`."""
+
+    kept: Path | None = None
+    overwritten: Path | None = None
     kept_token: Path | None = None
 
 
@@ -178,11 +189,12 @@ def restore(
             restart()  # standbys that were left as they were tell nothing
             cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
     resumed = begun_before and is_restored(nodes, keys, contents.vault)
-    kept = overwritten = kept_token = None
+    beside = _kept_before(way, directory) if resumed else _Beside()
     if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
         # Another backup of that Vault is in: this one goes over it, as over any of its own. Who may
         # act there the other one says: a root token that this one has not got, say.
-        kept_token = put_keys(_open(nodes, keys), replace(keys, keyring=noted), keyring_path)
+        theirs = replace(keys, keyring=noted)
+        beside = _Beside(kept_token=put_keys(_open(nodes, keys), theirs, keyring_path))
     if not resumed:
         present = Keyring.load(keyring_path)
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
@@ -193,21 +205,21 @@ def restore(
                 raise _not_empty(root, there)
             rehearse()
             if there:
-                overwritten = _keep_snapshot(root, keyring_path)
+                beside = replace(beside, overwritten=_keep_snapshot(root, keyring_path))
                 if present != keys.keyring:  # by its keys, or by its root token alone
-                    kept = keep_beside(keyring_path)
+                    beside = replace(beside, kept=keep_beside(keyring_path))
             # Its own Vault knows the backup's keys and tokens all along, which then tell nothing of
             # how far this got: that the file is there tells it.
             own = present.keys == keys.keyring.keys
             if own:
                 way.unlink(missing_ok=True)  # another backup's, which is in no more in a moment
             else:
-                _note(way, keys, of)
+                _note(way, keys, of, beside)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
             if own:
-                _note(way, keys, of)
+                _note(way, keys, of, beside)
         checkpoint("put the snapshot in")
         if anew:
             await_on_all(nodes, keys, contents.vault)
@@ -221,7 +233,9 @@ def restore(
             await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
     leader = _open(nodes, keys)
     checkpoint("unsealed")
-    kept_token = put_keys(leader, keys, keyring_path) or kept_token
+    kept_token = put_keys(leader, keys, keyring_path) or beside.kept_token
+    beside = replace(beside, kept_token=kept_token)
+    _note(way, keys, of, beside)
     checkpoint("keyring in place")
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
@@ -233,17 +247,30 @@ def restore(
         resumed,
         time.monotonic() - begun,
         {role: count for role, count in secret_ids.items() if count},
-        kept,
-        overwritten,
+        beside.kept,
+        beside.overwritten,
         len(nodes),
-        kept_token,
+        beside.kept_token,
     )
 
 
-def _note(way: Path, keys: Keys, snapshot: str) -> None:
+def _note(way: Path, keys: Keys, snapshot: str, beside: _Beside) -> None:
     """Note that a backup is on its way, by the keys that it has and the digest of its snapshot."""
-    content = {**keys.keyring.to_json(way.parent), _OF: snapshot}
+    names = {what: path.name for what, path in vars(beside).items() if path is not None}
+    content = {**keys.keyring.to_json(way.parent), _OF: snapshot, _KEPT: names}
     files.write_private(way, json.dumps(content, indent=2) + "\n")
+
+
+def _kept_before(way: Path, directory: Path) -> _Beside:
+    """What the run that was ended has kept, which nobody was told; an earlier release noted none.
+
+    Args:
+        way: What it has noted.
+        directory: Where the keyring is.
+    """
+    names = json.loads(way.read_text()).get(_KEPT) or {}
+    found = {what: directory / names[what] for what in vars(_Beside()) if what in names}
+    return _Beside(**{what: path for what, path in found.items() if path.exists()})
 
 
 def _on_the_way(way: Path, keys: Keys, snapshot: str) -> tuple[Keyring | None, bool]:
