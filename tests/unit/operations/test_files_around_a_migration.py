@@ -85,6 +85,30 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
     assert there.read_bytes() == before
 
 
+@pytest.mark.parametrize("before", ["of before\n", None], ids=["a file", "nothing yet"])
+def test_settings_that_are_a_link_stay_one(project: Project, before: str | None) -> None:
+    """Whoever reads them where it leads has the new ones, and those of before once taken back."""
+    (project.folder / "shared").mkdir()
+    link, there = project.folder / ".env.vault", project.folder / "shared" / "settings"
+    if before is not None:
+        there.write_text(before)
+    link.symlink_to("shared/settings")
+    project.migrate(project.folder / ".env")
+    assert link.is_symlink()
+    assert there.read_text() == project.settings.render()
+    project.undo(project.folder / ".env")
+    assert link.is_symlink()
+    assert (there.read_text() if there.exists() else None) == before
+
+
+def test_settings_that_are_a_link_to_the_original_are_not_written_there(project: Project) -> None:
+    """It is never changed."""
+    (project.folder / ".env.vault").symlink_to(".env")
+    project.migrate(project.folder / ".env")
+    assert (project.folder / ".env").read_text() == "ONE=1\n"
+    assert (project.folder / ".env.vault").read_text() == project.settings.render()
+
+
 @pytest.mark.parametrize("of_earlier_release", [False, True])
 def test_the_newest_is_taken_back_whatever_the_clock_said(
     project: Project, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool

@@ -75,7 +75,7 @@ def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: 
     record.env_vault_sha256 = hashlib.sha256(text.encode()).hexdigest()
     record.save()
     checkpoint("about to write .env.vault")
-    files.write_private(path, text)
+    files.write_private(_where_it_is(path, but=Path(record.env_file)), text)
     checkpoint("wrote .env.vault")
 
 
@@ -89,7 +89,7 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
     vault_text = env_vault.read_bytes() if env_vault.exists() else None
     if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
         # The guide has people copy .env.vault over .env: give them the original back.
-        _put_back(_where_it_is(env_file, env_vault), Path(record.backup), kept)
+        _put_back(_where_it_is(env_file, but=env_vault), Path(record.backup), kept)
     elif not same(Path(record.backup), env_file.read_bytes()):
         # The guide has them take out of it what is in Vault, too: only its copy has that now.
         kept.append(f"{env_file.name}: it was changed since, it stays; as it was: {record.backup}")
@@ -97,16 +97,16 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
         if hashlib.sha256(vault_text).hexdigest() != record.env_vault_sha256:
             kept.append(f"{env_vault.name}: it was changed since, it stays")
         elif record.env_vault_backup is not None:
-            _put_back(env_vault, Path(record.env_vault_backup), kept)
+            _put_back(_where_it_is(env_vault, but=env_file), Path(record.env_vault_backup), kept)
         else:
-            env_vault.unlink()
+            _where_it_is(env_vault, but=env_file).unlink()
     return env_vault
 
 
-def _where_it_is(env_file: Path, env_vault: Path) -> Path:
-    """Where the original's content goes: a link stays one, unless it leads to ``.env.vault``."""
-    place = env_file.resolve() if env_file.is_symlink() else env_file
-    return env_file if place == env_vault.resolve() or not place.parent.is_dir() else place
+def _where_it_is(file: Path, *, but: Path) -> Path:
+    """Where a file's content goes: a link stays one, unless it leads to the other of the two."""
+    place = file.resolve() if file.is_symlink() else file
+    return file if place == but.resolve() or not place.parent.is_dir() else place
 
 
 def _put_back(file: Path, copy_of_it: Path, kept: list[str]) -> None:
