@@ -13,11 +13,13 @@ from vault_harness.scenario import Exchange, Finding, Lab, NotExercised
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
     ask_for_a_whole,
+    await_start,
     lockout,
     replaced_unmet,
     served_while_its_token_lives,
     start_meanwhile,
     started_again,
+    tries_meanwhile,
     turns,
     works_after_all,
 )
@@ -318,9 +320,9 @@ def test_lost_answer_to_a_login(lab: Lab) -> None:
     """For a moment answers to logins vanish, and their uses are gone; the secret-id has three."""
     with lab.http.lose_answer("login") as fault:
         opened = start_meanwhile(lab)
-        tried = lab.history.wait_for(lambda: bool(lab.history.logins()), 10.0)
+        tried = tries_meanwhile(lab, opened, lambda: bool(lab.history.logins()), within=10.0)
         lab.watch(0.4)
-    opened.wait(timeout=20.0)
+    await_start(lab, opened)
     if not tried:
         raise NotExercised("the subject did not log in when it was started and asked to read")
     took = started_again(lab)
@@ -402,7 +404,7 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
     lab.deliver_wrapping(foreign)
     with lab.condition("foreign wrapping token") as swapped:
         swapped.optional = True  # a good client sends nothing that shows it
-        lab.until(start_meanwhile(lab).is_set, within=20.0)
+        await_start(lab, start_meanwhile(lab))
         for _ in range(4):
             if lab.started:
                 lab.client.read()
@@ -541,7 +543,7 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
             until Vault refuses it.
     """
     before = len(lab.drivers)
-    lab.until(start_meanwhile(lab).is_set, within=20.0)
+    await_start(lab, start_meanwhile(lab))
     if len(lab.drivers) > before:
         said = lab.history.now()
         for _ in range(4):

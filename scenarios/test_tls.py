@@ -15,10 +15,12 @@ from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.helpers import (
     allow_writes,
     ask_for_a_whole,
+    await_start,
     canary,
     end_connections,
     handshakes_since,
     start_meanwhile,
+    tries_meanwhile,
 )
 from vault_harness.scenario.history import between
 from vault_harness.scenario.oracles import (
@@ -247,7 +249,7 @@ def test_wrong_host(lab: Lab) -> None:
         first.close(timeout=5.0 + lab.deadline)
         alone = lab.history.now()
         opened = start_meanwhile(lab)
-        lab.until(lambda: _tries(lab, alone) > 0, within=20.0)
+        tries_meanwhile(lab, opened, lambda: _tries(lab, alone) > 0, within=20.0)
         lab.watch(0.5)
         tls.serve(Authority())
     lab.network.drop_connections()
@@ -349,7 +351,7 @@ def _tried_or_refused(lab: Lab, opened: threading.Event, since: float) -> bool:
 
 def _starts_after_all(lab: Lab, opened: threading.Event) -> bool:
     """Wait for who waits for Vault with its start; who refused to start is started once more."""
-    opened.wait(timeout=20.0)
+    await_start(lab, opened)
     return not lab.client.closed or lab.open() is not None
 
 

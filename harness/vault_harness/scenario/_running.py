@@ -125,6 +125,14 @@ class Running(WaysIn):
         return self.declared("refresh", 5.0)
 
     @property
+    def start_under_a_fault(self) -> float:
+        """Seconds from a start in the midst of a scenario to ``hello``.
+
+        Two thirds of what any other has: by then its supervisor ends who waits there for ever.
+        """
+        return self.environment.start * 2 / 3
+
+    @property
     def longest_start(self) -> float:
         """Seconds that are granted from a subject's start to its steady state."""
         return self.environment.start + self._steady_within

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Fault
 from vault_harness.scenario import Lab, Operation
 from vault_harness.scenario._running import Running
-from vault_harness.scenario.helpers import started_again
+from vault_harness.scenario.helpers import (
+    await_start,
+    start_meanwhile,
+    started_again,
+    tries_meanwhile,
+    works_after_all,
+)
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import LOADS, every_call_ends_within, slow_at_first
@@ -138,6 +147,68 @@ def test_who_is_started_again_may_load_again(*, runs: bool, granted: float) -> N
         open=start,
     )
     assert started_again(cast("Lab", lab)) == granted
+
+
+class SlowStarter:
+    """As much of a lab as a start in its midst looks at; a start may take 80 s, reads good 10 s.
+
+    Args:
+        takes: Seconds until it has said hello, and tried what it is waited for.
+    """
+
+    environment = SimpleNamespace(start=80.0)
+    start_under_a_fault = Running.start_under_a_fault
+    longest_start = 90.0
+    started = True
+
+    def __init__(self, takes: float = 0.0) -> None:
+        self.granted: list[object] = []
+        self.opened = threading.Event()
+        self.client = SimpleNamespace(closed=False)
+        self.history = SimpleNamespace(wait_for=self.wait_for)
+        self._takes = takes
+
+    def open(self, **granted: object) -> None:
+        self.granted.append(granted)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float, **_: str) -> bool:
+        self.granted.append(timeout)
+        if self._takes <= timeout:
+            self.opened.set()
+        return condition()
+
+    def until(self, condition: Callable[[], bool], *, within: float) -> bool:
+        return self.wait_for(condition, within)
+
+    def recovery_after(self, _: object) -> float:
+        return 5.0
+
+    def until_good_read_by_asking(self, *, within: float) -> None:
+        assert within == 5.0
+
+
+@pytest.mark.parametrize(("start", "granted"), [(30.0, 20.0), (90.0, 60.0)])
+def test_a_slow_start_in_the_midst_has_its_time(start: float, granted: float) -> None:
+    """Who was slow before the scenarios is no faster under a fault."""
+    lab = SlowStarter()
+    lab.environment = SimpleNamespace(start=start)
+    assert start_meanwhile(cast("Lab", lab)).wait(timeout=10.0)
+    assert lab.granted == [{"timeout": granted}]
+
+
+def test_who_starts_slowly_is_waited_for() -> None:
+    """For as long as its start is granted, with its first reads."""
+    lab = SlowStarter(takes=80.0)
+    assert await_start(cast("Lab", lab), lab.opened)
+    assert works_after_all(cast("Lab", lab), cast("Fault", None), lab.opened) == 5.0
+    assert lab.granted == [90.0, 90.0]
+
+
+@pytest.mark.parametrize(("takes", "tries"), [(1.0, True), (80.0, True), (99.0, False)])
+def test_who_starts_slowly_tries_late(*, takes: float, tries: bool) -> None:
+    """Once it has started it has as long for that as anybody."""
+    lab = SlowStarter(takes)
+    assert tries_meanwhile(cast("Lab", lab), lab.opened, lab.opened.is_set, within=10.0) is tries
 
 
 def _call(

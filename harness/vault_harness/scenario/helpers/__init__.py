@@ -48,9 +48,11 @@ from vault_harness.scenario.helpers._lives import (
     sleeps,
 )
 from vault_harness.scenario.helpers._starts import (
+    await_start,
     callers_if_started,
     start_meanwhile,
     started_again,
+    tries_meanwhile,
     works_after_all,
 )
 from vault_harness.scenario.helpers._ways import (
@@ -70,6 +72,7 @@ __all__ = [
     "accessor_in_use",
     "allow_writes",
     "ask_for_a_whole",
+    "await_start",
     "callers_if_started",
     "canary",
     "dead_connections",
@@ -103,6 +106,7 @@ __all__ = [
     "start_meanwhile",
     "started_again",
     "threads_beside",
+    "tries_meanwhile",
     "turns",
     "uninitialised",
     "vault_gone",

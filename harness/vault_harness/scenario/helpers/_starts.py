@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vault_harness.faults import Fault
@@ -21,13 +21,36 @@ def start_meanwhile(lab: Lab) -> threading.Event:
 
     def start() -> None:
         try:
-            if (client := lab.open(timeout=20.0)) is not None:
+            if (client := lab.open(timeout=lab.start_under_a_fault)) is not None:
                 client.read()
         finally:
             opened.set()
 
     threading.Thread(target=start, name="start", daemon=True).start()
     return opened
+
+
+def await_start(lab: Lab, opened: threading.Event) -> bool:
+    """Wait for what `start_meanwhile` began, for longer than a start may take; whether it came.
+
+    Who is slow at it is granted more, by what it took before the scenarios.
+    """
+    return lab.history.wait_for(opened.is_set, lab.longest_start, what="a start")
+
+
+def tries_meanwhile(
+    lab: Lab, opened: threading.Event, tried: Callable[[], bool], *, within: float
+) -> bool:
+    """Wait until who is started meanwhile has tried something; whether it has.
+
+    Args:
+        lab: The scenario.
+        opened: From `start_meanwhile`.
+        tried: Whether it has.
+        within: Seconds that it has for that once it has started, for which it has its own time.
+    """
+    lab.history.wait_for(lambda: tried() or opened.is_set(), lab.longest_start, what="a start")
+    return lab.until(tried, within=within)
 
 
 @contextmanager
@@ -58,7 +81,7 @@ def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
         Seconds after the fault in which a good read must come; what a start by its supervisor may
         take is among them.
     """
-    opened.wait(timeout=20.0)
+    await_start(lab, opened)
     took = started_again(lab)
     bound = lab.recovery_after(fault)
     if lab.started:
