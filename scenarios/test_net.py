@@ -237,7 +237,7 @@ def test_start_in_a_black_hole(lab: Lab) -> None:
         with callers_if_started(lab, fault, every=0.5, callers=3) as callers:
             lab.watch((2.5 if callers else 1.5) * lab.deadline)
         # A slow starter has not asked yet.
-        lab.history.wait_for(lambda: lab.touched(fault), 15.0)
+        lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
         lab.watch(0.5 * lab.deadline)
     bound = works_after_all(lab, fault, opened)
     lab.judge(

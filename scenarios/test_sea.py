@@ -114,7 +114,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
         opened = start_meanwhile(lab)
         lab.watch(2.0)
         # A slow starter has not asked yet.
-        lab.history.wait_for(lambda: lab.touched(fault), 15.0)
+        lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
         with (
             callers_if_started(lab, fault, every=0.5, callers=1),
             lab.http.fail("login", status=500) as failing,
@@ -156,7 +156,7 @@ def test_start_against_an_empty_vault(lab: Lab) -> None:
         opened = start_meanwhile(lab)
         lab.watch(3.0)
         # A slow starter has not asked yet.
-        lab.history.wait_for(lambda: lab.touched(fault), 15.0)
+        lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
         lab.watch(1.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(

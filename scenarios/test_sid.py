@@ -480,7 +480,8 @@ def _opens_it_after_an_outage(lab: Lab) -> None:
     lab.deliver_wrapping(lab.wrap_secret_id())
     with lab.network.down() as fault:
         opened = start_meanwhile(lab)
-        lab.history.wait_for(lambda: lab.touched(fault), 15.0)  # a slow starter has not asked yet
+        # A slow starter has not asked yet.
+        lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
         # Until its call has ended in vain: within one it may try again. Or it waits with its start.
         lab.until(opened.is_set, within=2 * lab.deadline)
     bound = works_after_all(lab, fault, opened)

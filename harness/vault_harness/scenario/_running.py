@@ -138,6 +138,14 @@ class Running(WaysIn):
         return self.environment.start + self._steady_within
 
     @property
+    def asks_within(self) -> float:
+        """Seconds from a start by which it has asked Vault for something, whatever it waits for.
+
+        Less than it may take to ``hello``: who waits for Vault with that is met before it gives up.
+        """
+        return self.environment.start / 2
+
+    @property
     def _steady_within(self) -> float:
         """Seconds of it after ``hello``."""
         return max(STEADY_WITHIN, self.environment.start / 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import cast
 
@@ -15,6 +16,7 @@ from vault_harness.scenario import Lab, Operation
 from vault_harness.scenario._running import Running
 from vault_harness.scenario.helpers import (
     await_start,
+    callers_if_started,
     start_meanwhile,
     started_again,
     tries_meanwhile,
@@ -159,13 +161,15 @@ class SlowStarter:
     environment = SimpleNamespace(start=80.0)
     start_under_a_fault = Running.start_under_a_fault
     longest_start = 90.0
+    asks_within = 40.0
+    deadline = 2.0
     started = True
 
     def __init__(self, takes: float = 0.0) -> None:
         self.granted: list[object] = []
         self.opened = threading.Event()
         self.client = SimpleNamespace(closed=False)
-        self.history = SimpleNamespace(wait_for=self.wait_for)
+        self.history = SimpleNamespace(wait_for=self.wait_for, mark=lambda _: None)
         self._takes = takes
 
     def open(self, **granted: object) -> None:
@@ -179,6 +183,12 @@ class SlowStarter:
 
     def until(self, condition: Callable[[], bool], *, within: float) -> bool:
         return self.wait_for(condition, within)
+
+    def touched(self, _: object) -> bool:
+        return self.opened.is_set()
+
+    def reading(self, **_: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def recovery_after(self, _: object) -> float:
         return 5.0
@@ -209,6 +219,15 @@ def test_who_starts_slowly_tries_late(*, takes: float, tries: bool) -> None:
     """Once it has started it has as long for that as anybody."""
     lab = SlowStarter(takes)
     assert tries_meanwhile(cast("Lab", lab), lab.opened, lab.opened.is_set, within=10.0) is tries
+
+
+def test_a_fault_waits_for_the_first_request_of_a_slow_starter() -> None:
+    """It has not asked for anything by then, and would not be exercised."""
+    lab = SlowStarter(takes=30.0)
+    lab.started = False  # it waits for Vault with its start
+    with callers_if_started(cast("Lab", lab), cast("Fault", None), every=0.5, callers=1) as any_of:
+        assert lab.granted == [40.0, 4.0]
+    assert not any_of
 
 
 def _call(

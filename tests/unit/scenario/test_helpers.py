@@ -168,6 +168,7 @@ def test_callers_of_who_has_started_under_a_fault(*, started: bool, marks: int) 
         history=history,
         started=started,
         deadline=0.05,
+        asks_within=5.0,
         touched=lambda _: True,
         until=lambda condition, within: history.wait_for(condition, within),
         reading=callers,

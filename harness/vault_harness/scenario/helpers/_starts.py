@@ -63,7 +63,7 @@ def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) ->
     Yields:
         Whether there are any.
     """
-    lab.history.wait_for(lambda: lab.started or lab.touched(fault), 15.0)
+    lab.history.wait_for(lambda: lab.started or lab.touched(fault), lab.asks_within)
     if lab.until(lambda: lab.started, within=2 * lab.deadline):
         with lab.reading(every=every, callers=callers):
             yield True
