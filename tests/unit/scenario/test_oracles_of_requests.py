@@ -299,6 +299,17 @@ def test_requests_a_call_of_who_asks_by_itself(story: Story) -> None:
     assert len(story.finds(asked)) == 1
 
 
+def test_requests_a_call_of_who_keeps_another_secret_fresh(story: Story) -> None:
+    """For what is missing it asks in calls alone, and as often as it likes."""
+    story.call(1.0, 2.5)
+    for at in (1.1, 1.2, 1.3):
+        story.sent("read", at, path="ecommerce/data/backend/django")
+    asked = requests_a_call_at_most(2, "read", since=0.0, path="backend/django")
+    for path, found in (("backend/redis", 1), ("backend/django", 0)):
+        story.sent("read", 5.0, path=f"ecommerce/data/{path}")
+        assert len(story.finds(asked)) == found
+
+
 # Pauses
 
 

@@ -275,7 +275,7 @@ def requests_a_call_at_most(
 ) -> Oracle:
     """During each read at most so many requests of these kinds are sent. For a single caller.
 
-    Of who sends some of them while nobody calls, as one that keeps its secrets fresh does, as many
+    Of who sends some of these while nobody calls, as one that keeps that secret fresh does, as many
     come on top as `a_denial_costs_little` grants for that: `IN_A_CALL`, and `STORM_MEAN` a second.
 
     Args:
@@ -299,14 +299,12 @@ def requests_a_call_at_most(
         if not calls and not may_be_empty:
             return lacking(promise, "read", since, until)
         for call in calls:
-            seen = history.find(
-                since=call.began,
-                until=call.ended,
-                where=lambda e: (
-                    (not kinds or e.kind in kinds) and (path is None or e.path.endswith(path))
-                ),
-            )
-            if len(seen) > count + _at_its_own_pace(history, call, kinds):
+            seen = [
+                e
+                for e in history.find(since=call.began, until=call.ended)
+                if _is_one(e, kinds, path)
+            ]
+            if len(seen) > count + _at_its_own_pace(history, call, kinds, path):
                 text = f"{_listed(seen, kinds)} in one call"
                 return [Finding(promise, text, call.began, rests_on=())]
         return []
@@ -314,13 +312,21 @@ def requests_a_call_at_most(
     return oracle
 
 
-def _at_its_own_pace(history: History, call: Operation, kinds: tuple[str, ...]) -> int:
+def _is_one(exchange: Exchange, kinds: tuple[str, ...], path: str | None) -> bool:
+    """Whether it is a request of these kinds, for that secret; for any, if none is named."""
+    return (not kinds or exchange.kind in kinds) and (path is None or exchange.path.endswith(path))
+
+
+def _at_its_own_pace(
+    history: History, call: Operation, kinds: tuple[str, ...], path: str | None = None
+) -> int:
     """How many requests may fall into a call that a client sends by itself; none of who does not.
 
-    It does so if it has ever sent any such request while nobody called.
+    It does so if it has ever sent any such request while nobody called: who keeps other secrets
+    fresh asks no more often for this one.
     """
     calls = history.calls()
-    asked = history.find(where=lambda e: not kinds or e.kind in kinds)
+    asked = history.find(where=lambda e: _is_one(e, kinds, path))
     if all(any(_during(each, one) for each in calls) for one in asked):
         return 0
     took = (history.now() if call.ended is None else call.ended) - call.began
