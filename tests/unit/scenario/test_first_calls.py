@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -149,6 +149,31 @@ def test_who_is_started_again_may_load_again(*, runs: bool, granted: float) -> N
         open=start,
     )
     assert started_again(cast("Lab", lab)) == granted
+
+
+def test_another_start_lets_off_nothing_of_the_first(story: Story) -> None:
+    """What failed between the two was asked of who was ready; the second has its own warm-up."""
+    story.history.started -= 20.0
+    story.sent("login", 1.0, token="token-1")
+    between = story.call(10.0, outcome="unavailable")
+    outcomes = iter(("unavailable", "ok", "ok", "ok"))
+    made: list[Operation] = []
+
+    def read() -> Operation:
+        made.append(story.call(story.history.now(), outcome=cast("Outcome", next(outcomes))))
+        return made[-1]
+
+    lab: Any = SimpleNamespace(
+        open=lambda: SimpleNamespace(read=read),
+        history=story.history,
+        entry=SimpleNamespace(auth="approle"),
+        look_at_command_lines=lambda: "",
+        deadline=DEADLINE,
+    )
+    lab.let_off_at_first = lambda calls: Running.let_off_at_first(lab, calls)
+    Running.start(lab, within=10.0)
+    assert between.verb == "read"
+    assert [call.verb for call in made] == ["warm-up", "read", "read", "read"]
 
 
 class SlowStarter:
