@@ -39,6 +39,9 @@ _FORK = multiprocessing.get_context("fork")
 PATIENCE = 30.0
 """Seconds for a fork to undo what its scenario did, when the run is broken off."""
 
+IMPORT = 180.0
+"""Seconds for the import of a client that is a Python object; as many as a start may take."""
+
 _NEEDED = ("vault_harness.report", "vault_harness.scenario", "vault_harness.engine.process")
 """What every scenario needs; loaded once, before the first fork."""
 
@@ -220,7 +223,7 @@ def check_apart(spec: SubjectSpec) -> None:
     """`check_subject` in a fork, so that what its import begins is begun in no parent of forks.
 
     Raises:
-        SettingsError: Its factory cannot be imported.
+        SettingsError: Its factory cannot be imported, or that does not end.
     """
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = _FORK.Process(target=_check, args=(spec, theirs))
@@ -228,7 +231,7 @@ def check_apart(spec: SubjectSpec) -> None:
     theirs.close()
     with contextlib.closing(ours):
         try:
-            told = ours.recv()
+            told = ours.recv() if ours.poll(IMPORT) else _never_imported(spec)
         except EOFError:
             process.join()
             told = {
@@ -236,9 +239,18 @@ def check_apart(spec: SubjectSpec) -> None:
                 "looked_at": f"its exit code {process.exitcode}, and what it printed",
                 "remedy": "import it by hand",
             }
+    process.kill()  # it has told all that it has to tell
     process.join()
     if told:
         raise SettingsError(told["cause"], looked_at=told["looked_at"], remedy=told["remedy"])
+
+
+def _never_imported(spec: SubjectSpec) -> dict[str, str]:
+    return {
+        "cause": f"the import of {spec.text} has not ended within {IMPORT:g} s",
+        "looked_at": f"module {spec.module}, in a process of its own",
+        "remedy": "import it by hand, and see what it waits for: Vault is for its factory to reach",
+    }
 
 
 # In the fork

@@ -10,12 +10,15 @@ import struct
 import time
 from collections import deque
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vault_harness.errors import SettingsError
 from vault_harness.plugin import _slots
+from vault_harness.subjects import parse_subject
 
 FORK = multiprocessing.get_context("fork")
 
@@ -137,3 +140,15 @@ def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
     assert [str(report.longrepr) for report in told] == [
         "the process that ran it ended with exit code 9"
     ]
+
+
+def test_an_import_that_never_ends_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for something that is not there, and a run would wait for it, and say nothing."""
+    (tmp_path / "never_ends.py").write_text("import threading\nthreading.Event().wait(60)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_slots, "IMPORT", 0.2)
+    with pytest.raises(SettingsError, match=r"has not ended within 0\.2 s"):
+        _slots.check_apart(parse_subject("python:never_ends:Client"))
+    assert multiprocessing.active_children() == []
