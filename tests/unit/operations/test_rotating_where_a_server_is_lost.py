@@ -7,7 +7,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from vault_harness.vault.rotate import (
     PostgreSQL,
     Redis,
     ServerRefusedError,
+    ServerUnreachableError,
     find_rollback,
     known_targets,
     plan_secret,
@@ -305,6 +307,44 @@ def test_what_postgresql_says_of_a_password(
             server.accepts(account, "new")
     else:
         assert server.accepts(account, "new") is accepts
+
+
+class HeldRole:
+    """A connection to a PostgreSQL in which another transaction changes the role."""
+
+    pgconn = SimpleNamespace(encrypt_password=lambda *_: b"verifier")
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, statement: Any) -> None:
+        self.told.append(statement if isinstance(statement, str) else statement.as_string(None))
+        if self.told[-1].startswith("ALTER ROLE"):
+            raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
+
+
+@pytest.mark.parametrize(
+    ("options", "bounded"), [("", True), ("?options=-c%20lock_timeout%3D60s", False)]
+)
+def test_a_role_that_somebody_else_holds_is_waited_for_in_vain(
+    options: str, *, bounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for as long as the other one likes; who knows better says so in the URL."""
+    connection = HeldRole()
+    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: connection)
+    server = PostgreSQL(f"postgresql://admin@db.example/{options}")
+    with (
+        pytest.raises(ServerUnreachableError, match="somebody else is changing that role"),
+        server.changing(Account("app", "old", "new")),
+    ):
+        pass
+    assert ("SET LOCAL lock_timeout = '5s'" in connection.told) is bounded
 
 
 def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:

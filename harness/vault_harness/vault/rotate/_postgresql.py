@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from vault_harness.vault.rotate._password_server import (
     CONNECT_SECONDS,
     Account,
+    ServerUnreachableError,
     library,
     refused,
     unreachable,
@@ -63,6 +64,8 @@ class PostgreSQL:
             pg = connection.pgconn
             verifier = pg.encrypt_password(account.new.encode(), account.user.encode())
             sql = psycopg.sql
+            if "lock_timeout" not in self._options.get("options", ""):
+                connection.execute(f"SET LOCAL lock_timeout = '{CONNECT_SECONDS}s'")
             # A statement cannot take parameters here; sql.Literal quotes it, and it is a verifier.
             connection.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(
@@ -131,12 +134,23 @@ class PostgreSQL:
     def _refusals(self, psycopg: Any, what: str) -> Iterator[None]:
         try:
             yield
+        except psycopg.errors.LockNotAvailable:
+            raise self._held() from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if _is_wrong_password(error):
                 raise refused(self, what, error) from None
             raise unreachable(self, error) from None
         except psycopg.Error as error:
             raise refused(self, what, error) from None
+
+    def _held(self) -> ServerUnreachableError:
+        """Which password it has in the end the other one says, by its commit."""
+        return ServerUnreachableError(
+            "PostgreSQL cannot change the password: somebody else is changing that role, and has "
+            "not said yet whether to keep that",
+            looked_at=repr(self),
+            remedy="Look at pg_stat_activity for a transaction that is left open, and end it.",
+        )
 
 
 def _is_wrong_password(error: Exception) -> bool:
