@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -45,3 +46,20 @@ def test_one_that_is_no_more_is_nobodys(vault: FakeVault) -> None:
     vault.answers[f"{BACKEND}/secret-id-accessor/lookup"] = (404, {"data": {"error": "none"}}, {})
     with closing(Operator(vault.address, "token")) as op:
         assert approle.lookup_accessor(op, "backend", "an-accessor") is None
+
+
+def test_what_an_ended_run_was_to_replace_is_not_forgotten_with_its_file(
+    vault: FakeVault, tmp_path: Path
+) -> None:
+    """The file is lost since, and nothing but the record tells which one is to end."""
+    vault.answers[f"{BACKEND}/secret-id-accessor/lookup"] = (200, {"data": {"metadata": {}}}, {})
+    record = tmp_path / "rotations" / "secret-id-backend.json"
+    record.parent.mkdir()
+    record.write_text('{"name": "ended", "old": "an-accessor", "replaced": null}\n')
+
+    def end(step: str) -> None:
+        raise OSError(step)
+
+    with closing(Operator(vault.address, "token")) as op, pytest.raises(OSError, match="recorded"):
+        rotate_secret_id(op, "backend", tmp_path, checkpoint=end)
+    assert json.loads(record.read_text())["old"] == "an-accessor"

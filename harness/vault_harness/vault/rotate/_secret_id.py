@@ -159,7 +159,9 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
         for accessor in sorted(mine):
             approle.destroy(op, role, accessor, mount=mount)
             destroyed.append(accessor)
-    run = _Run(secrets.token_hex(8), _accessor(op, role, _read(file), mount))
+    # Whose file is lost, or has what is no good, is to be rid of what the ended run was to replace.
+    old = _accessor(op, role, _read(file), mount) or (left.old if left is not None else None)
+    run = _Run(secrets.token_hex(8), old)
     _save(work.record, run)
     checkpoint("recorded")
     role_id = approle.role_id(op, role, mount=mount)
