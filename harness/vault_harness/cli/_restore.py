@@ -51,7 +51,7 @@ def now(
     from vault_harness.interrupts import telling_what_is_left
     from vault_harness.stack import rehearse_on
     from vault_harness.vault import cluster
-    from vault_harness.vault.backup import KEYRING_ON_THE_WAY, SNAPSHOT, TokensEnded
+    from vault_harness.vault.backup import SNAPSHOT, TokensEnded, keyring_on_the_way
     from vault_harness.vault.backup import restore as put_back
 
     stack = local_stack()
@@ -66,7 +66,7 @@ def now(
     with stack.held():
         there = stack.restorable()
         stack.prepare_seal()  # servers are ended on the way, and another one tries its key before
-        way = stack.keyring_path.with_name(KEYRING_ON_THE_WAY)
+        way = keyring_on_the_way(stack.keyring_path)
         left = "the backup may be in place, and is not of use yet: the same command goes on"
         with (
             telling_what_is_left(lambda: left if way.exists() else ""),

@@ -17,6 +17,7 @@ from vault_harness.vault.backup import (
     Keys,
     _acting,
     _restore,
+    keyring_on_the_way,
     put_in,
     restore,
     restore_keys,
@@ -156,6 +157,17 @@ def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
     assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
     assert _restore._on_the_way(way, second, "two") == (first.keyring, False)
     assert _restore._on_the_way(way, Keys(Keyring(("c",), 1, "root")), "one") == (None, False)
+
+
+def test_keys_on_their_way_are_on_no_other_disk_than_the_keys(tmp_path: Path) -> None:
+    """Where a link leads to those; what an earlier release has begun beside the link goes on."""
+    path, here = tmp_path / "init.json", tmp_path / "init.json.restoring"
+    assert keyring_on_the_way(path) == here
+    (tmp_path / "stick").mkdir()
+    path.symlink_to(tmp_path / "stick" / "keys.json")
+    assert keyring_on_the_way(path) == tmp_path / "stick" / "keys.json.restoring"
+    here.touch()
+    assert keyring_on_the_way(path) == here
 
 
 def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ from vault_harness.vault.backup._make import (
     make_backup,
 )
 from vault_harness.vault.backup._rehearsal import rehearse
-from vault_harness.vault.backup._restore import KEYRING_ON_THE_WAY, Restored, put_in, restore
+from vault_harness.vault.backup._restore import Restored, keyring_on_the_way, put_in, restore
 from vault_harness.vault.backup._write import write_backup
 
 __all__ = [
     "make_backup",
     "backup_keys",
     "restore",
-    "KEYRING_ON_THE_WAY",
+    "keyring_on_the_way",
     "rehearse",
     "restore_keys",
     "restore_seal_key",

@@ -54,7 +54,8 @@ from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_ope
 
 Checkpoint = Callable[[str], None]
 
-KEYRING_ON_THE_WAY = "init.json.restoring"
+_RESTORING = "restoring"
+"""After the keyring's own name: a file with those of a backup that is not in place yet."""
 _OF = "snapshot"
 """In that file beside the keys: of two backups of one Vault they are the same."""
 _KEPT = "kept"
@@ -131,6 +132,17 @@ def put_in(op: Operator) -> tuple[str, ...]:
     return tuple(found)
 
 
+def keyring_on_the_way(keyring_path: Path) -> Path:
+    """Where a restore that is not done notes the keys of its backup: beside those that there are.
+
+    Whoever has them on a disk of their own, where a link leads, wants none on the one of the data.
+    What an earlier release has noted there stays until it is done.
+    """
+    place = keyring_path.resolve() if keyring_path.is_symlink() else keyring_path
+    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in (keyring_path, place))
+    return here if here.exists() else there
+
+
 @without_frames
 def restore(
     nodes: Sequence[Operator],
@@ -176,7 +188,7 @@ def restore(
     """
     begun = time.monotonic()
     directory = keyring_path.parent
-    way = keyring_path.with_name(KEYRING_ON_THE_WAY)
+    way = keyring_on_the_way(keyring_path)
     check_nodes(nodes)
     _check_seal(nodes, keys, directory)
     of = hashlib.sha256(snapshot).hexdigest()
