@@ -97,7 +97,11 @@ class DeadlineBackend(httpcore.NetworkBackend):
     def _first_that_answers(self, addresses: list[Address]) -> None:
         failure = OSError("the name has no address")
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
-            sock = self.socket = socket.socket(family, kind, protocol)
+            try:
+                sock = self.socket = socket.socket(family, kind, protocol)
+            except OSError as error:
+                failure = error  # this machine has no IPv6, say: the next one may be of IPv4
+                continue
             try:
                 # A silent address must leave time for the next one.
                 sock.settimeout(self.left() / (len(addresses) - tried))
