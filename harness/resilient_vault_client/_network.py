@@ -186,10 +186,13 @@ class DeadlineStream(httpcore.NetworkStream):
         """
         del timeout
         try:
-            self._socket.settimeout(self._backend.left())
-            self._backend.socket = ssl_context.wrap_socket(
-                self._socket, server_hostname=server_hostname
+            # The handshake is made apart, by a socket that is known here: `abort` must find it, and
+            # the one before has lost its descriptor to it.
+            secured = self._backend.socket = ssl_context.wrap_socket(
+                self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
+            secured.settimeout(self._backend.left())
+            secured.do_handshake()
         except TimeoutError as error:
             self.close()
             raise httpcore.ConnectTimeout from error
@@ -200,7 +203,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def close(self) -> None:
         """Close it."""
-        self._socket.close()
+        self._backend.close()
 
     def get_extra_info(self, info: str) -> Any:
         """Whether there is something to read, which between two calls means that it has ended."""

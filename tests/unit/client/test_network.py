@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 
+import httpcore
 import pytest
 
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._network import DeadlineBackend
 from resilient_vault_client._resolver import Address, Resolver
+from vault_harness.waiting import wait_until
 
 NO_SUCH_FAMILY = 9999
 """Of addresses: as IPv6 is to a machine whose kernel has none."""
@@ -57,3 +61,29 @@ def test_an_address_of_a_kind_that_the_machine_has_not_is_passed_over(
     assert network.socket is not None
     assert network.socket.getpeername() == listener.getsockname()
     network.close()
+
+
+def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
+    listener: socket.socket,
+) -> None:
+    """Who is closed in the midst of it has its error at once, not by the deadline of the call."""
+    network = backend(of(listener))
+    stream = network.connect_tcp("vault", 8200)
+    failures: list[Exception] = []
+
+    def secure() -> None:
+        try:
+            stream.start_tls(ssl.create_default_context(), "vault")
+        except httpcore.ConnectError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=secure, daemon=True)
+    thread.start()
+    served, _ = listener.accept()
+    with served:
+        served.settimeout(10.0)
+        assert served.recv(1)  # the handshake has begun, and is never answered
+        network.abort()
+        wait_until(lambda: bool(failures), "the error of who made the handshake", timeout=10.0)
+    assert network.socket is not None
+    assert network.socket.fileno() == -1
