@@ -77,6 +77,10 @@ _HARMLESS = re.compile(
     r"|source address \S+ unauthorized through CIDR restrictions.*"
 )
 
+# What these mean is Vault's to say: a gateway's "no such route" is no missing secret, and what it
+# denies is no word about the token.
+_NOT_EVERYBODYS = frozenset({400, 401, 403, 404})
+
 # A server that asks for more than this does not know what it says.
 _LONGEST_WAIT = 900.0
 
@@ -154,6 +158,8 @@ def from_answer(
             are quoted.
     """
     words = server_words(body)
+    if status in _NOT_EVERYBODYS and not _is_vaults(body):
+        words = None
     retry_after = _retry_after(headers)
     if words is None and status not in (413, 429):
         return UnexpectedAnswer(
@@ -210,15 +216,27 @@ def _by_status(status: int, text: str, shown: str, address: str) -> VaultError:
 
 
 def server_words(body: bytes) -> list[str] | None:
-    """The errors that Vault lists, or None if the body is not of Vault's form."""
+    """The errors that Vault lists, or None if the body is no JSON object."""
+    parsed = _parsed(body)
+    if parsed is None:
+        return None
+    errors = parsed.get("errors") or parsed.get("warnings") or []
+    return [str(error) for error in errors] if isinstance(errors, list) else [str(errors)]
+
+
+def _is_vaults(body: bytes) -> bool:
+    """Whether the body is of Vault's form: a list of errors, or an answer with nothing in it."""
+    parsed = _parsed(body) or {}
+    return isinstance(parsed.get("errors"), list) or "request_id" in parsed
+
+
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body is, if it is one."""
     try:
         parsed: Any = json.loads(body)
     except ValueError:
         return None
-    if not isinstance(parsed, dict):
-        return None
-    errors = parsed.get("errors") or parsed.get("warnings") or []
-    return [str(error) for error in errors] if isinstance(errors, list) else [str(errors)]
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _shown(text: str, hide: Iterable[str]) -> str:

@@ -133,6 +133,34 @@ def test_what_vault_says(status: int, text: str, expected: str) -> None:
     assert type(from_answer(status, body, {}, address="x")).__name__ == expected
 
 
+GATEWAYS: tuple[dict[str, object], ...] = (
+    {"message": "no Route matched with those values"},
+    {"kind": "Status", "status": "Failure", "message": "not found", "code": 404},
+    {"error": "Forbidden", "path": "/v1/secret/data/a"},
+    {"errors": {"route": "none"}},
+    {"errors": None},
+    {},
+)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("body", GATEWAYS)
+def test_what_a_gateway_says_in_json_is_not_vaults_word(status: int, body: object) -> None:
+    """Without Vault's list of errors nothing is missing, denied or refused: nobody knows."""
+    error = from_answer(status, json.dumps(body).encode(), {}, address="x")
+
+    assert type(error).__name__ == "UnexpectedAnswer"
+    assert error.status == status
+
+
+def test_a_secret_that_is_missing_may_be_told_with_a_warning() -> None:
+    """Vault's answer that has no data and no errors is one of Vault's all the same."""
+    body = {"request_id": "7a2f", "data": None, "warnings": ["invalid path for a versioned engine"]}
+    error = from_answer(404, json.dumps(body).encode(), {}, address="x")
+
+    assert type(error).__name__ == "SecretNotFound"
+
+
 @pytest.mark.parametrize(
     ("text", "doubtful"),
     [
