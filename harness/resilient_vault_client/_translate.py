@@ -232,11 +232,16 @@ def _is_vaults(body: bytes) -> bool:
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
     """The JSON object that a body is, if it is one."""
-    try:
-        parsed: Any = json.loads(body)
-    except ValueError:
-        return None
+    parsed = parse(body)
     return parsed if isinstance(parsed, dict) else None
+
+
+def parse(body: bytes) -> Any:
+    """What a body says in JSON; None if it is none, or one that is nested beyond all sense."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _shown(text: str, hide: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._pool import Pool
 from resilient_vault_client._tls import TlsFiles
-from resilient_vault_client._translate import from_answer, from_exception
+from resilient_vault_client._translate import from_answer, from_exception, parse
 
 Answer = dict[str, Any]
 
@@ -158,10 +158,7 @@ class Transport:
         if status == 204:
             return {}
         if status == 404 or status < 300:
-            try:
-                parsed = json.loads(content)
-            except ValueError:
-                parsed = None
+            parsed = parse(content)
             if isinstance(parsed, dict) and (status < 300 or parsed.get("data") is not None):
                 return parsed
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}

@@ -105,6 +105,13 @@ def test_every_status_with_every_body() -> None:
         assert isinstance(error, VaultUnavailable) or status < 500
 
 
+def test_json_that_is_nested_beyond_all_sense() -> None:
+    """It is no answer of Vault's, and no mistake of the client either."""
+    error = from_answer(500, b"[" * 1_000_000, {}, address="x")
+
+    assert type(error).__name__ == "UnexpectedAnswer"
+
+
 @pytest.mark.parametrize(
     ("status", "text", "expected"),
     [
