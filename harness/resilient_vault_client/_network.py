@@ -20,6 +20,14 @@ import httpcore
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._resolver import Address, Resolver
 
+# Bytes of one answer: many times the most that Vault keeps of a secret. Who sends more has no end
+# in mind, and would fill the memory until the deadline.
+MOST_BYTES = 32 * 1024 * 1024
+
+
+class AnswerWithoutEnd(httpcore.ProtocolError):
+    """More came than any answer of Vault's has."""
+
 
 class DeadlineBackend(httpcore.NetworkBackend):
     """Makes the one socket of a connection, and knows when the call on it must be over.
@@ -30,20 +38,20 @@ class DeadlineBackend(httpcore.NetworkBackend):
     Attributes:
         deadline: That of the call which uses the connection right now.
         socket: The open socket, so that the client's end can wake who waits on it.
-        received: Whether anything came back since the call began.
+        received: How many bytes came back since the call began.
     """
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self.deadline = Deadline(0.0)
         self.socket: socket.socket | None = None
-        self.received = False
+        self.received = 0
         self._aborted = False
 
     def begin(self, deadline: Deadline) -> None:
         """Another call uses the connection from now on."""
         self.deadline = deadline
-        self.received = False
+        self.received = 0
 
     def left(self) -> float:
         """Seconds left for the next operation.
@@ -133,6 +141,7 @@ class DeadlineStream(httpcore.NetworkStream):
         Raises:
             httpcore.ReadTimeout: Not in time.
             httpcore.ReadError: The connection broke.
+            AnswerWithoutEnd: That is too much.
         """
         del timeout
         try:
@@ -141,7 +150,9 @@ class DeadlineStream(httpcore.NetworkStream):
             raise httpcore.ReadTimeout from error
         except OSError as error:
             raise httpcore.ReadError from error
-        self._backend.received = self._backend.received or bool(data)
+        self._backend.received += len(data)
+        if self._backend.received > MOST_BYTES:
+            raise AnswerWithoutEnd
         return data
 
     def _received(self, max_bytes: int) -> bytes:

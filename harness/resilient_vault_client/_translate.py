@@ -38,11 +38,13 @@ from resilient_vault_client._errors import (
     WrappingTokenSpent,
     WriteConflict,
 )
+from resilient_vault_client._network import MOST_BYTES, AnswerWithoutEnd
 from resilient_vault_client._pool import AnswerCut
 
 # The first line that fits decides, so that the particular stands before the general.
 EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
     (AnswerCut, AnswerTruncated),
+    (AnswerWithoutEnd, UnexpectedAnswer),
     (httpcore.ConnectTimeout, VaultUnreachable),
     (httpcore.PoolTimeout, VaultTimeout),
     (httpcore.ReadTimeout, VaultTimeout),
@@ -132,6 +134,8 @@ def _system_text(error: BaseException) -> str:
         return told if isinstance(told, str) and told else str(error.args[-1])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, AnswerWithoutEnd):
+        return f"it has more than {MOST_BYTES >> 20} MiB"
     if isinstance(error, httpcore.RemoteProtocolError | h11.RemoteProtocolError):
         return "the other side ended it"
     return type(error).__name__

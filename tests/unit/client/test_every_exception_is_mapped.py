@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_vault_client import VaultError, VaultUnavailable, _errors
+from resilient_vault_client._network import AnswerWithoutEnd
 from resilient_vault_client._pool import AnswerCut
 from resilient_vault_client._translate import EXCEPTIONS, from_answer, from_exception
 
@@ -70,6 +71,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
             True,
         ),
         (caused(AnswerCut(), httpcore.RemoteProtocolError()), "AnswerTruncated", True),
+        (AnswerWithoutEnd(), "UnexpectedAnswer", True),
         (ssl.SSLCertVerificationError("cannot read /ca.pem"), "TlsFailed", False),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -11,7 +12,7 @@ import httpcore
 import pytest
 
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._network import DeadlineBackend
+from resilient_vault_client._network import MOST_BYTES, AnswerWithoutEnd, DeadlineBackend
 from resilient_vault_client._resolver import Address, Resolver
 from vault_harness.waiting import wait_until
 
@@ -87,3 +88,38 @@ def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
         wait_until(lambda: bool(failures), "the error of who made the handshake", timeout=10.0)
     assert network.socket is not None
     assert network.socket.fileno() == -1
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(listener: socket.socket) -> None:
+    """A stream that somebody put where Vault was does not fill the memory of the application."""
+    network = backend(of(listener))
+    stream = network.connect_tcp("vault", 8200)
+    served, _ = listener.accept()
+
+    def pour() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                served.sendall(bytes(1 << 20))
+
+    def drain() -> None:
+        while stream.read(1 << 16):
+            pass
+
+    threading.Thread(target=pour, daemon=True).start()
+    with served, pytest.raises(AnswerWithoutEnd):
+        drain()
+    network.close()
+    assert network.received <= MOST_BYTES + (1 << 16)
+
+
+def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
+    """What came on a connection before, for other requests, does not count."""
+    network = backend(of(listener))
+    stream = network.connect_tcp("vault", 8200)
+    served, _ = listener.accept()
+    network.received = MOST_BYTES
+    network.begin(Deadline(30.0))
+    with served:
+        served.sendall(b"x")
+        assert stream.read(1) == b"x"
+    network.close()
