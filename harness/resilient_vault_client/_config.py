@@ -175,12 +175,17 @@ class Config:
                 "VAULT_ADDR is not set: set it to Vault's address, or USE_VAULT=false to read "
                 "environment variables instead"
             )
-        if _is_no_address(self.address):
+        senseless = _is_no_address(self.address)
+        # Looked for first, since what is before it is not to be repeated.
+        if "@" in (self.address if senseless else urllib.parse.urlsplit(self.address).netloc):
+            raise ConfigurationError(
+                "VAULT_ADDR holds a user name: Vault knows tokens only, and it must look like "
+                "https://vault.example.com:8200"
+            )
+        if senseless:
             raise ConfigurationError(
                 f"VAULT_ADDR is {self.address!r}: it must look like https://vault.example.com:8200"
             )
-        if "@" in urllib.parse.urlsplit(self.address).netloc:
-            raise ConfigurationError("VAULT_ADDR holds a user name: Vault knows tokens only")
         if not self.mount_point.strip("/"):
             raise ConfigurationError("VAULT_MOUNT_POINT is empty: name the KV version 2 mount")
         if self.client_key is not None and self.client_cert is None:

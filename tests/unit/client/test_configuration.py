@@ -116,6 +116,18 @@ def test_nonsense_is_refused_by_name(environ: dict[str, str], named: str) -> Non
         VaultClient(environ=environ)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:word@vault", "user:word@vault:8200", "http://user:word@vault:port", "//u:word@v"],
+)
+def test_a_password_in_the_address_is_not_repeated(address: str) -> None:
+    """Whatever else is wrong with that address."""
+    with pytest.raises(ConfigurationError, match="VAULT_ADDR holds a user name") as failed:
+        VaultClient(environ={"VAULT_ADDR": address})
+
+    assert "word" not in str(failed.value)
+
+
 def test_vault_off_needs_nothing() -> None:
     """With USE_VAULT=false the environment is all there is, and nothing is sent."""
     with VaultClient(environ={"USE_VAULT": "no", "KEY": "value", "EMPTY": ""}) as client:
