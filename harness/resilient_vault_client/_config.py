@@ -211,9 +211,21 @@ def _is_no_address(address: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(address)
         port = parts.port  # looked at, since a port that is none is found out only then
+        ascii_host(parts.hostname or "")
     except ValueError:
         return True
-    return parts.scheme not in ("http", "https") or not parts.hostname or port == 0
+    scheme = parts.scheme in ("http", "https")
+    return not scheme or not parts.hostname or port == 0 or not parts.path.isascii()
+
+
+def ascii_host(host: str) -> str:
+    """A host's name as it is looked up.
+
+    Raises:
+        ValueError: Nothing can have that name, such as one with two dots in a row.
+    """
+    name = host.encode("idna").decode()  # looked at if it is ASCII, too: a look-up would
+    return host if host.isascii() else name
 
 
 def _check_number(name: str, value: object, least: float) -> None:

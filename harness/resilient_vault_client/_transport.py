@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from resilient_vault_client._config import Config
+from resilient_vault_client._config import Config, ascii_host
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     AnswerTruncated,
@@ -110,7 +110,7 @@ class Transport:
         length = len(content or b"")
         if content is not None or method != "GET":
             headers = [*headers, (b"Content-Length", b"%d" % length)]
-        host, port = _host(url), url.port or _PORTS[url.scheme]
+        host, port = ascii_host(url.hostname or ""), url.port or _PORTS[url.scheme]
         named = f"[{host}]" if ":" in host else host
         request = httpcore.Request(
             method,
@@ -135,7 +135,8 @@ class Transport:
         refused = None
         try:
             there = urllib.parse.urlsplit(target)
-            known = bool(there.hostname) and there.scheme in _PORTS and there.port != 0
+            named = bool(ascii_host(there.hostname or "")) and location.isascii()
+            known = named and there.scheme in _PORTS and there.port != 0
         except ValueError:
             known = False
         if not known:
@@ -183,11 +184,6 @@ class Transport:
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._pool.close()
-
-
-def _host(url: urllib.parse.SplitResult) -> str:
-    host = url.hostname or ""
-    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _header(name: str, value: str) -> bytes:
