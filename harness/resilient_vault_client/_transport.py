@@ -44,7 +44,7 @@ class Transport:
     def __init__(self, config: Config) -> None:
         self.address = config.address.rstrip("/")
         self._base = urllib.parse.urlsplit(self.address)
-        self._trusted = config.redirect_hosts
+        self._trusted = frozenset(host.lower() for host in config.redirect_hosts)
         self._pool = Pool(TlsFiles(config))
         self._headers = [(b"Accept", b"*/*"), (b"X-Vault-Request", b"true")]
         if config.namespace is not None:
@@ -143,7 +143,7 @@ class Transport:
             raise RedirectRefused(f"{self.address} redirects to nowhere", sent=False)
         if there.scheme != self._base.scheme and there.scheme != "https":
             refused = "without encryption"
-        elif there.netloc != self._base.netloc and there.netloc not in self._trusted:
+        elif there.netloc != self._base.netloc and not self._may_see_the_token(there):
             refused = "which is not in VAULT_REDIRECT_HOSTS"
         if refused is not None:
             raise RedirectRefused(
@@ -153,6 +153,11 @@ class Transport:
             )
         path = there.path or "/"
         return there._replace(path=f"{path}?{there.query}" if there.query else path)
+
+    def _may_see_the_token(self, there: urllib.parse.SplitResult) -> bool:
+        """Whether a redirect may lead there: what is meant counts, not how it is written."""
+        names = {there.netloc.lower(), _written_out(there)}
+        return not names.isdisjoint({_written_out(self._base), *self._trusted})
 
     def _answer(self, response: httpcore.Response, hide: tuple[str, ...], login: bool) -> Answer:
         status, content = response.status, response.content
@@ -184,6 +189,12 @@ class Transport:
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._pool.close()
+
+
+def _written_out(url: urllib.parse.SplitResult) -> str:
+    """``host:port``, with the port that goes without saying."""
+    host = url.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{url.port or _PORTS[url.scheme]}"
 
 
 def _header(name: str, value: str) -> bytes:

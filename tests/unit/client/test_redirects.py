@@ -13,9 +13,9 @@ from resilient_vault_client._transport import Transport
 ASKED = "/v1/secret/data/a"
 
 
-def led(address: str, location: str, **settings: frozenset[str]) -> str:
+def led(address: str, location: str, trusted: str = "a:1") -> str:
     """Where a client goes that asked at ``address`` and was answered with ``location``."""
-    transport = Transport(Config(address=address, **settings))
+    transport = Transport(Config(address=address, redirect_hosts=frozenset([trusted])))
     asked = urllib.parse.urlsplit(f"{address}{ASKED}")
     response = httpcore.Response(307, headers=[(b"Location", location.encode("latin-1"))])
     return transport._redirected(asked, response).geturl()
@@ -29,3 +29,39 @@ def test_what_leads_nowhere_is_told_as_that(location: str) -> None:
     """A name that nothing can have, or a path that no request can carry, is no mistake of ours."""
     with pytest.raises(RedirectRefused, match="redirects to nowhere"):
         led("http://vault:8200", location)
+
+
+@pytest.mark.parametrize(
+    ("address", "location", "trusted"),
+    [
+        ("https://vault.example.com", "https://vault.example.com:443/v1/x", "a:1"),
+        ("https://vault.example.com:443", "https://vault.example.com/v1/x", "a:1"),
+        ("http://vault:8200", "http://VAULT:8200/v1/x", "a:1"),
+        ("http://[::1]:80", "http://[::1]/v1/x", "a:1"),
+        ("https://vault:8200", "https://vault-2/v1/x", "vault-2:443"),
+        ("https://vault:8200", "https://vault-2/v1/x", "vault-2"),
+        ("https://vault:8200", "https://vault-2:8200/v1/x", "Vault-2:8200"),
+    ],
+)
+def test_the_same_host_may_be_written_in_another_way(
+    address: str, location: str, trusted: str
+) -> None:
+    """The port of the scheme goes without saying, and letters are not told apart in a name."""
+    assert led(address, location, trusted) == location
+
+
+@pytest.mark.parametrize(
+    ("address", "location"),
+    [
+        ("https://vault:8200", "https://vault/v1/x"),
+        ("https://vault:8200", "https://vault:8200.example.com/v1/x"),
+        ("https://vault:8200", "https://vault:8200@example.com/v1/x"),
+        ("https://vault:8200", "http://vault:8200/v1/x"),
+        ("http://vault", "http://vault:443/v1/x"),
+        ("https://vault:8200", "https://a/v1/x"),
+    ],
+)
+def test_the_token_travels_nowhere_else(address: str, location: str) -> None:
+    """Another port, another host or no encryption: the token stays here."""
+    with pytest.raises(RedirectRefused):
+        led(address, location)
