@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypedDict
@@ -30,22 +31,22 @@ class Settings(TypedDict, total=False):
     auth_mount: str | None
     role_id: str | None
     secret_id: str | None
-    role_id_file: Path | None
-    secret_id_file: Path | None
-    wrapped_secret_id_file: Path | None
-    token_file: Path | None
-    jwt_file: Path | None
+    role_id_file: Path | str | None
+    secret_id_file: Path | str | None
+    wrapped_secret_id_file: Path | str | None
+    token_file: Path | str | None
+    jwt_file: Path | str | None
     jwt_role: str | None
-    ca_cert: Path | None
-    client_cert: Path | None
-    client_key: Path | None
+    ca_cert: Path | str | None
+    client_cert: Path | str | None
+    client_key: Path | str | None
     verify: bool | None
     timeout: float | None
     cache_ttl: float | None
     max_stale: float | None
     backoff_cap: float | None
-    state_dir: Path | None
-    redirect_hosts: frozenset[str] | None
+    state_dir: Path | str | None
+    redirect_hosts: Collection[str] | None
     testing: bool | None
 
 
@@ -152,8 +153,13 @@ class Config:
             found["verify"] = not skip
         hosts = _text(environ, "VAULT_REDIRECT_HOSTS")
         if hosts is not None:
-            found["redirect_hosts"] = frozenset(host.strip() for host in hosts.split(","))
-        found.update((name, value) for name, value in given.items() if value is not None)
+            found["redirect_hosts"] = _hosts(hosts)
+        kinds = {one.name: str(one.type) for one in fields(cls)}
+        found.update(
+            (name, _of_its_kind(name, value, kinds[name]))
+            for name, value in given.items()
+            if value is not None
+        )
         if found["auth_mount"] is None and found["jwt_file"] is not None:
             found["auth_mount"] = "jwt"
         config = cls(**{name: value for name, value in found.items() if value is not None})
@@ -205,6 +211,26 @@ def _check_names(given: Mapping[str, object], known: list[str]) -> None:
             raise ConfigurationError(
                 f"there is no setting {name!r}: {meant}The settings are {', '.join(known)}"
             )
+
+
+def _of_its_kind(name: str, value: object, kind: str) -> object:
+    """A setting that was given as an argument, in the type that `Config` has it in.
+
+    Raises:
+        ConfigurationError: It cannot be one; what was given may be a secret, and is not repeated.
+    """
+    if kind.startswith("Path") and isinstance(value, str | os.PathLike):
+        return Path(value)
+    if kind.startswith("frozenset") and isinstance(value, Collection):
+        return _hosts(value) if isinstance(value, str) else frozenset(value)
+    wanted = {"bool": bool, "str": str, "str | None": str}.get(kind, object)
+    if kind.startswith(("Path", "frozenset")) or not isinstance(value, wanted):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}: it must be {kind}")
+    return value
+
+
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(host.strip() for host in text.split(","))
 
 
 def _is_no_address(address: str) -> bool:

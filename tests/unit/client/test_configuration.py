@@ -93,6 +93,35 @@ def test_what_is_given_wins() -> None:
     assert Config.from_environ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "5"}, timeout=None).timeout == 5
 
 
+def test_an_argument_may_be_written_as_its_variable_is() -> None:
+    """A file as a text, and hosts with commas between them: no text is searched for a host."""
+    config = Config.from_environ(ADDRESS, ca_cert="/ca.pem", redirect_hosts="vault-a:1, vault-b:1")
+
+    assert config.ca_cert == Path("/ca.pem")
+    assert config.redirect_hosts == {"vault-a:1", "vault-b:1"}
+    assert Config.from_environ(ADDRESS, redirect_hosts=["a:1"]).redirect_hosts == {"a:1"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"verify": "false"},
+        {"testing": 1},
+        {"address": b"http://vault"},
+        {"ca_cert": 7},
+        {"redirect_hosts": 7},
+        {"secret_id": ["s.3cr3t"]},
+        {"timeout": "5s"},
+    ],
+)
+def test_an_argument_of_another_type_is_refused_by_name(given: dict[str, object]) -> None:
+    """Before anything goes wrong in the middle of a call, or is taken for its opposite."""
+    with pytest.raises(ConfigurationError, match=next(iter(given))) as failed:
+        Config.from_environ(ADDRESS, **given)
+
+    assert "s.3cr3t" not in str(failed.value)
+
+
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
