@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from resilient_vault_client._boundary import boundary
-from resilient_vault_client._config import Config, Settings
+from resilient_vault_client._config import Config, Settings, seconds_of_a_call
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -213,7 +213,7 @@ class VaultClient:
         if not self._config.enabled:
             raise ConfigurationError("USE_VAULT is false: there is no Vault to write to", path=path)
         _check_json(data, path)
-        seconds = self._config.timeout if timeout is None else timeout
+        seconds = seconds_of_a_call(timeout, self._config.timeout)
         return self._session().write(path, data, Deadline(seconds), cas)
 
     @boundary
@@ -249,7 +249,7 @@ class VaultClient:
         """
         if not self._config.enabled:
             raise ConfigurationError("USE_VAULT is false: there is no Vault to ask")
-        seconds = self._config.timeout if timeout is None else timeout
+        seconds = seconds_of_a_call(timeout, self._config.timeout)
         answer = self._session().unwrap(wrapping_token, Deadline(seconds))
         return dict(answer.get("data") or answer.get("auth") or {})
 
@@ -260,12 +260,13 @@ class VaultClient:
             return Health(ok=True, enabled=False)
         if self._closed:
             return Health(ok=False, reasons=("the client is closed",))
-        seconds = self._config.timeout if timeout is None else timeout
+        seconds = seconds_of_a_call(timeout, self._config.timeout)
         return examine(self._session(), Deadline(seconds))
 
     @boundary
     def close(self, timeout: float = 5.0) -> None:
         """Revoke the token and end the thread, within ``timeout`` seconds even if Vault hangs."""
+        timeout = seconds_of_a_call(timeout, timeout)
         self._closed = True
         self._finalizer.detach()
         session = self._sessions.pop(getpid(), None)
@@ -336,7 +337,7 @@ class VaultClient:
         if not self._config.enabled:
             return self._from_environ(path, key, variable)
         session = self._session()
-        seconds = self._config.timeout if timeout is None else timeout
+        seconds = seconds_of_a_call(timeout, self._config.timeout)
         stand_in = session.memory.stand_in(path) if version is None else None
         # With something else to say, half of the time is enough to wait for something better.
         rich = stand_in is not None or (version is None and self._has(variable))
@@ -363,7 +364,7 @@ class VaultClient:
         entry = session.memory.fresh(path)
         if entry is not None:
             return entry.secret(key, "cache")
-        deadline = Deadline(self._config.timeout if timeout is None else timeout)
+        deadline = Deadline(seconds_of_a_call(timeout, self._config.timeout))
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._notifier.later())
             try:

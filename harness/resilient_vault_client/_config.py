@@ -21,6 +21,10 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 
 
+# Some thirty years: locks and sockets take no more than about three hundred.
+_MOST_SECONDS = 1e9
+
+
 class Settings(TypedDict, total=False):
     """The settings that can be given as arguments, by the names and with the types of `Config`."""
 
@@ -171,6 +175,7 @@ class Config:
         Raises:
             ConfigurationError: It does not; the message names the setting.
         """
+        seconds_of_a_call(self.timeout, self.timeout)
         for name, least in (("timeout", 0.001), ("cache_ttl", 0.0), ("max_stale", 0.0)):
             _check_number(name, getattr(self, name), least)
         _check_number("backoff_cap", self.backoff_cap, 0.01)
@@ -252,6 +257,21 @@ def ascii_host(host: str) -> str:
     """
     name = host.encode("idna").decode()  # looked at if it is ASCII, too: a look-up would
     return host if host.isascii() else name
+
+
+def seconds_of_a_call(given: float | None, usual: float) -> float:
+    """What a call may take: what was given for it, or the usual time; below zero there is none.
+
+    Raises:
+        ConfigurationError: It is no number, or one that no clock of the system can take.
+    """
+    seconds: Any = usual if given is None else given  # whatever the caller has given
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not -math.inf < seconds <= _MOST_SECONDS:
+        raise ConfigurationError(
+            f"timeout is {seconds!r}: it must be a number of seconds, {_MOST_SECONDS:.0f} at most"
+        )
+    return float(seconds)
 
 
 def _check_number(name: str, value: object, least: float) -> None:

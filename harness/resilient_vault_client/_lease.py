@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from resilient_vault_client._boundary import boundary
+from resilient_vault_client._config import seconds_of_a_call
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Credential
 from resilient_vault_client._leases import Leases
@@ -54,7 +55,7 @@ class Lease:
             ConfigurationError: Nothing is leased there, or nothing is mounted.
             AuthenticationFailed: Vault does not let the client in.
         """
-        seconds = self._timeout if timeout is None else timeout
+        seconds = seconds_of_a_call(timeout, self._timeout)
         return self._leases().current(self._path, Deadline(seconds)).copy()
 
     @boundary

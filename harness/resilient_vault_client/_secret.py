@@ -19,6 +19,9 @@ def clean_path(path: str) -> str:
     Raises:
         InvalidPath: It is empty, or would lead elsewhere.
     """
+    given: object = path
+    if not isinstance(given, str):
+        raise InvalidPath(f"a path is of type {type(given).__name__}: it must be a text")
     cleaned = path.strip("/")
     for segment in cleaned.split("/"):
         if segment in ("", ".", "..") or not _SEGMENT.fullmatch(segment):

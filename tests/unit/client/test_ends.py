@@ -6,11 +6,18 @@ import atexit
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from resilient_vault_client import ClientClosed, ConfigurationError, VaultClient, _client
+from resilient_vault_client import (
+    ClientClosed,
+    ConfigurationError,
+    InvalidPath,
+    VaultClient,
+    _client,
+)
 from resilient_vault_client._session import Session
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
@@ -143,7 +150,36 @@ def test_unknown_setting_is_named() -> None:
     assert "time_out" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["5", True, float("nan"), -1.0])
+@pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 1e12])
+@pytest.mark.parametrize("call", ["read", "read_cached", "put", "unwrap", "health", "current"])
+def test_time_of_a_call_that_is_no_number(call: str, value: Any) -> None:
+    """It is the caller's mistake, and told as such, not as one of the client's."""
+    client = VaultClient(environ=ENVIRON, renew=False)
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: client.read("a", timeout=value),
+        "read_cached": lambda: client.read_cached("a", timeout=value),
+        "put": lambda: client.put_secret("a", {}, timeout=value),
+        "unwrap": lambda: client.unwrap("w", timeout=value),
+        "health": lambda: client.health(timeout=value),
+        "current": lambda: client.lease("database/creds/a").current(timeout=value),
+    }
+    with pytest.raises(ConfigurationError, match="timeout is"):
+        calls[call]()
+    with pytest.raises(ConfigurationError, match="timeout is"):
+        client.close(timeout=value)
+    client.close()
+
+
+@pytest.mark.parametrize("value", [None, 7, b"a"])
+def test_path_that_is_no_text(value: Any) -> None:
+    """The same of a path."""
+    with VaultClient(environ=ENVIRON, renew=False) as client:
+        for call in (client.read, client.read_cached, client.lease):
+            with pytest.raises(InvalidPath, match="must be a text"):
+                call(value)
+
+
+@pytest.mark.parametrize("value", ["5", True, float("nan"), -1.0, 1e12])
 def test_time_that_is_no_number(value: object) -> None:
     """A time of the wrong kind is refused by the setting's name."""
     with pytest.raises(ConfigurationError, match="timeout"):
