@@ -135,7 +135,8 @@ class Leases(Background):
         if self._threaded:
             self.ensure_running()
         elif held.grant is not None and time.monotonic() >= held.due and not held.busy:
-            self._tend(held)  # in this call; whoever comes meanwhile is given what there is
+            # In this call; whoever comes meanwhile is given what there is.
+            self._tend(held, deadline)
         grant = held.grant
         if grant is not None and grant.usable:
             return grant.credential
@@ -193,20 +194,24 @@ class Leases(Background):
                 waits.append(max(0.0, wait))
         return min(waits, default=None)
 
-    def _tend(self, held: Held) -> float | None:
-        """Do what is due for one path; the seconds until something else is."""
+    def _tend(self, held: Held, deadline: Deadline | None = None) -> float | None:
+        """Do what is due for one path, by the deadline of a call or in the thread's own time.
+
+        Returns:
+            The seconds until something else is due.
+        """
         now = time.monotonic()
         for grant, until in list(held.leaving):
             if until <= now:
-                self._let_go(held, grant, until)
+                self._let_go(held, grant, until, deadline)
         waits = [until - now for _, until in held.leaving]
         if held.grant is not None:
-            waits.append(self._keep(held))
+            waits.append(self._keep(held, deadline))
         return min((wait for wait in waits if wait != float("inf")), default=None)
 
-    def _keep(self, held: Held) -> float:
+    def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
         """Renew or replace the current lease if that is due; the seconds until it is."""
-        deadline = Deadline(self._timeout)
+        deadline = deadline or Deadline(self._timeout)
         old: Grant | None = None
         try:
             with self._notifier.later(), held.alone(deadline):
@@ -384,14 +389,18 @@ class Leases(Background):
         else:
             held.due = grant.granted_at + grant.life * self._backoff.between(_EARLIEST, _LATEST)
 
-    def _let_go(self, held: Held, grant: Grant, until: float) -> None:
+    def _let_go(
+        self, held: Held, grant: Grant, until: float, deadline: Deadline | None = None
+    ) -> None:
         """A replaced credential has no users any more."""
         held.leaving.remove((grant, until))
         current = self._authenticator.current
         if grant.lost == "refused" and current is not None and grant.moves_to(current):
             # It would live on beside its successor; where the policy does not allow it, it does.
             with contextlib.suppress(VaultError):
-                self._api.revoke_lease(grant.token.text, grant.id, Deadline(self._timeout))
+                self._api.revoke_lease(
+                    grant.token.text, grant.id, deadline or Deadline(self._timeout)
+                )
         grant.let_go()
 
     def _tell(self, old: Grant | None, new: Grant) -> None:

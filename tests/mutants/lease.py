@@ -244,8 +244,8 @@ class _MintsByTheClock(Leases):
     def _reason(self, grant: Grant) -> str | None:
         return "expired" if time.monotonic() - grant.granted_at > 2.0 else super()._reason(grant)
 
-    def _keep(self, held: Held) -> float:
-        return min(super()._keep(held), 0.5)
+    def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
+        return min(super()._keep(held, deadline), 0.5)
 
 
 class LeasesByTheClock(Leasing):

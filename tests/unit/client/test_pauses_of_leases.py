@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient
+from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient, VaultTimeout
 from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._login import Authenticator
@@ -87,3 +87,27 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "monotonic", lambda: then)
     session.leases._keep(held)
     assert held.grant.remaining > 500.0  # another one
+
+
+def test_what_is_due_in_a_call_has_the_time_of_the_call(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a thread a renewal, and what is given back, end with the call in which they are."""
+    monkeypatch.setattr(Api, "lease", leased)
+    session.leases.current(PATH, Deadline(5.0))
+    held = session.leases._by_path[PATH]
+    assert held.grant is not None
+    held.grant.lost = "refused"
+    session.leases.current(PATH, Deadline(5.0))
+    left: list[float] = []
+
+    def hangs(*arguments: Any) -> NoReturn:
+        left.append(arguments[-1].remaining())
+        raise VaultTimeout("Vault did not answer in time")
+
+    monkeypatch.setattr(Api, "renew_lease", hangs)
+    monkeypatch.setattr(Api, "revoke_lease", hangs)
+    held.due, held.leaving = 0.0, [(grant, 0.0) for grant, _ in held.leaving]
+    assert session.leases.current(PATH, Deadline(0.5)).username == "u"
+    assert len(left) == 2
+    assert max(left) <= 0.5
