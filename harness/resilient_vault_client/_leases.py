@@ -176,7 +176,7 @@ class Leases(Background):
     def give_back(self, tokens: list[Token], timeout: float) -> None:
         """Revoke the leases that do not end with one of these tokens; it may not be allowed."""
         deadline = Deadline(timeout)
-        for held in self._by_path.values():
+        for held in list(self._by_path.values()):  # a call that is late may add another one
             for grant in [*([held.grant] if held.grant else []), *(one for one, _ in held.leaving)]:
                 if grant.usable and grant.token not in tokens:
                     with contextlib.suppress(VaultError):
@@ -393,7 +393,10 @@ class Leases(Background):
         self, held: Held, grant: Grant, until: float, deadline: Deadline | None = None
     ) -> None:
         """A replaced credential has no users any more."""
-        held.leaving.remove((grant, until))
+        try:
+            held.leaving.remove((grant, until))
+        except ValueError:
+            return  # without a thread two calls may come to that at once
         current = self._authenticator.current
         if grant.lost == "refused" and current is not None and grant.moves_to(current):
             # It would live on beside its successor; where the policy does not allow it, it does.

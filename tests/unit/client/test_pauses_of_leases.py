@@ -111,3 +111,29 @@ def test_what_is_due_in_a_call_has_the_time_of_the_call(
     assert session.leases.current(PATH, Deadline(0.5)).username == "u"
     assert len(left) == 2
     assert max(left) <= 0.5
+
+
+def test_two_calls_that_give_the_same_back(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one of them waits for Vault, the other one has done what was left: that is no error."""
+    monkeypatch.setattr(Api, "lease", leased)
+    for _ in range(3):
+        session.leases.current(PATH, Deadline(5.0))
+        held = session.leases._by_path[PATH]
+        assert held.grant is not None
+        held.grant.lost = "refused"
+    session.leases.current(PATH, Deadline(5.0))
+    held.leaving = [(grant, 0.0) for grant, _ in held.leaving]
+    assert len(held.leaving) == 3
+    given_back: list[object] = []
+
+    def revoke(*_: Any) -> None:
+        given_back.append(1)
+        if len(given_back) == 1:
+            session.leases._tend(held)  # as another thread would, while this one waits
+
+    monkeypatch.setattr(Api, "revoke_lease", revoke)
+    session.leases._tend(held)
+    assert len(given_back) == 3
+    assert held.leaving == []
