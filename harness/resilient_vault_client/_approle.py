@@ -53,7 +53,7 @@ class AppRole:
         api: Api,
         retrier: Retrier,
     ) -> None:
-        self._mount = config.auth_mount
+        self._mount = config.auth_mount.strip("/")
         self._source = CredentialSource(config, environ)
         self._failed = FailedLogins(config.state_dir, server=config.address)
         self._api = api

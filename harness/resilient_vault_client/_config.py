@@ -199,6 +199,8 @@ class Config:
             )
         if not self.mount_point.strip("/"):
             raise ConfigurationError("VAULT_MOUNT_POINT is empty: name the KV version 2 mount")
+        if not self.auth_mount.strip("/"):
+            raise ConfigurationError("VAULT_AUTH_MOUNT is empty: name the mount of the method")
         if self.client_key is not None and self.client_cert is None:
             raise ConfigurationError("VAULT_CLIENT_KEY is set and VAULT_CLIENT_CERT is not")
         if (self.jwt_file is None) != (self.jwt_role is None):

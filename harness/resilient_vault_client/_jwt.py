@@ -42,7 +42,7 @@ class JwtFile:
     def __init__(
         self, mount: str, role: str, file: Path, *, backoff: Backoff, api: Api, retrier: Retrier
     ) -> None:
-        self._mount = mount
+        self._mount = mount.strip("/")
         self._role = role
         self._file = file
         self._backoff = backoff
