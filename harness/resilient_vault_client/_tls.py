@@ -65,8 +65,20 @@ def _build(config: Config) -> ssl.SSLContext:
     else:
         context = ssl.create_default_context(cafile=config.ca_cert and str(config.ca_cert))
     if config.client_cert is not None:
-        context.load_cert_chain(config.client_cert, config.client_key)
+        context.load_cert_chain(config.client_cert, config.client_key, _nobody_to_ask)
     if not config.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _nobody_to_ask() -> str:
+    """In the place of OpenSSL's own question, which waits at the terminal for ever.
+
+    Raises:
+        ssl.SSLError: Always.
+    """
+    raise ssl.SSLError(
+        "the key of the client's certificate is encrypted, and there is nobody to ask for its "
+        "passphrase: give it in the clear in VAULT_CLIENT_KEY"
+    )
