@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 from concurrent.futures import Future
@@ -15,13 +16,15 @@ class Resolver:
     """Looks names up in a thread of its own, since the system's look-up knows no timeout.
 
     One look-up for a name is under way at a time, however many wait for it: if the name service
-    hangs, one thread hangs. Nothing is remembered, so a name that moves is followed at the next
-    connection.
+    hangs, one thread hangs. A name is looked up for each connection, so one that moves is followed
+    at the next. Where no thread is to be had, as at the end of a program, when its token is to be
+    given back, what was found last has to do.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], Future[list[Address]]] = {}
+        self._found: dict[tuple[str, int], list[Address]] = {}
 
     def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
         """Where ``host`` is.
@@ -52,7 +55,9 @@ class Resolver:
         except RuntimeError as error:
             # The machine is out of threads, or the interpreter is about to end.
             del self._pending[host, port]
-            raise OSError(str(error)) from error
+            if (host, port) not in self._found:
+                raise OSError(errno.EAGAIN, "no thread to look the name up in") from error
+            pending.set_result(self._found[host, port])
 
     def _look_up(self, host: str, port: int, pending: Future[list[Address]]) -> None:
         found: list[Address] = []
@@ -63,6 +68,8 @@ class Resolver:
             failure = error
         with self._lock:
             del self._pending[host, port]
+            if failure is None:
+                self._found[host, port] = found
         if failure is None:
             pending.set_result(found)
         else:
