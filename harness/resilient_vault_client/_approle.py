@@ -123,7 +123,10 @@ class AppRole:
                 status=error.status,
             ) from None
         except SecretNotFound:
-            raise AuthMountMissing(f"there is nothing at auth/{self._mount}/login") from None
+            raise AuthMountMissing(
+                f"there is nothing at auth/{self._mount}/login: enable AppRole there, or set "
+                "VAULT_AUTH_MOUNT"
+            ) from None
 
     def _why_denied(self, deadline: Deadline) -> VaultError:
         """Tell a locked role from a mount that is not there: Vault says 403 to both.
@@ -140,7 +143,10 @@ class AppRole:
             )
         except VaultError as error:
             if error.status not in (_BAD_REQUEST, 500):
-                return AuthenticationFailed("Vault denies the login, and does not say why")
+                return AuthenticationFailed(
+                    f"Vault denies the login at auth/{self._mount}, and does not say why: is "
+                    "VAULT_NAMESPACE right, and may this machine's address log in?"
+                )
         return RoleLocked(
             "Vault denies the login: the role is probably locked after too many failed logins, by "
             "this client or another; it unlocks after 15 minutes by default, or through "

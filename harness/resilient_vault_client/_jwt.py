@@ -86,7 +86,8 @@ class JwtFile:
         except (PermissionDenied, SecretNotFound) as error:
             raise AuthMountMissing(
                 f"there is no login with a JWT at auth/{self._mount}, or it is closed to this "
-                "client: enable it, or set VAULT_AUTH_MOUNT",
+                "client: enable it, or set VAULT_AUTH_MOUNT; with Kubernetes look whether the role "
+                f"{self._role} (VAULT_JWT_ROLE) is bound to the account of the JWT in {self._file}",
                 status=error.status,
             ) from None
         auth = answer.get("auth")

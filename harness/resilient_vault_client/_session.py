@@ -190,9 +190,11 @@ class Session:
             denied = isinstance(error, PermissionDenied)
             if version is None and (gone or denied):
                 self.memory.forget(path)
-            if not denied:
-                raise
-            raise self._deny(path, error) from error
+            if denied:
+                raise self._deny(path, error) from error
+            if type(error) is SecretNotFound:
+                raise self._missing(path, error, version) from error
+            raise
 
     def _read(self, path: str, deadline: Deadline, patience: float, version: int | None) -> Answer:
         def run() -> Answer:
@@ -370,6 +372,17 @@ class Session:
             f"or VAULT_MOUNT_POINT is wrong: nothing is mounted there ({error})",
             path=path,
             retry_in=cool_down or None,
+            status=error.status,
+        )
+
+    def _missing(self, path: str, error: SecretNotFound, version: int | None) -> SecretNotFound:
+        """The same as the caller hears it, with what was looked at."""
+        which = "" if version is None else f"version {version} of "
+        return SecretNotFound(
+            f"there is no {which}{self.config.mount_point}/{path}: is the path right, and is a KV "
+            "version 2 engine mounted at VAULT_MOUNT_POINT?",
+            path=path,
+            sent=error.sent,
             status=error.status,
         )
 

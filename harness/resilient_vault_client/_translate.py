@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -40,6 +41,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._network import MOST_BYTES, AnswerWithoutEnd
 from resilient_vault_client._pool import AnswerCut
+from resilient_vault_client._remedies import SPEAKS_TLS, remedy_for
 
 # The first line that fits decides, so that the particular stands before the general.
 EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
@@ -90,8 +92,16 @@ _LONGEST_WAIT = 900.0
 _TEXT_LIMIT = 200
 
 
-def from_exception(error: BaseException, address: str) -> VaultError | None:
-    """The client's error for one of a lower library; None if that is not about talking to Vault."""
+def from_exception(
+    error: BaseException, address: str, authorities: Path | None = None
+) -> VaultError | None:
+    """The client's error for one of a lower library; None if that is not about talking to Vault.
+
+    Args:
+        error: What was raised.
+        address: Whom the client asked.
+        authorities: Which ones it trusts; the system's without that.
+    """
     ours = next((ours for kind, ours in EXCEPTIONS if isinstance(error, kind)), None)
     if ours is None:
         return None
@@ -104,6 +114,9 @@ def from_exception(error: BaseException, address: str) -> VaultError | None:
     elif isinstance(cause, h11.RemoteProtocolError) and ours is ConnectionLost:
         ours, what = UnexpectedAnswer, "it is not HTTP"
     text = _WORDS[ours].format(address=address, what=what)
+    if ours in _REMEDIED:
+        remedy = remedy_for(cause, authorities)
+        text = f"{text.rstrip('.')}; {remedy}" if remedy else text
     return ours(text, sent=not isinstance(error, _NOT_SENT))
 
 
@@ -121,6 +134,10 @@ _WORDS: dict[type[VaultError], str] = {
     UnexpectedAnswer: "what {address} answered is not an answer of Vault: {what}",
     ConfigurationError: "{address} cannot be asked: {what}",
 }
+
+
+# Errors of which the cause tells what can be done about them.
+_REMEDIED = (VaultUnreachable, TlsFailed, UnexpectedAnswer)
 
 
 def _system_text(error: BaseException) -> str:
@@ -166,8 +183,11 @@ def from_answer(
         words = None
     retry_after = _retry_after(headers)
     if words is None and status not in (413, 429):
+        doubt = "does VAULT_ADDR lead to Vault, or is that a load balancer's page?"
+        if SPEAKS_TLS in body:
+            doubt = "it speaks TLS: VAULT_ADDR must begin with https://"
         return UnexpectedAnswer(
-            f"{address} answered {status}, but not as Vault does: is that a load balancer's page?",
+            f"{address} answered {status}, but not as Vault does: {doubt}",
             status=status,
             retry_in=retry_after,
         )
@@ -191,7 +211,10 @@ def _by_status(status: int, text: str, shown: str, address: str) -> VaultError:
             denied.doubtful = "error occurred" not in text
             return denied
         case 404 if "no handler for route" in text or "namespace not found" in text:
-            return MountMissing(f"nothing is mounted there: {shown}")
+            return MountMissing(
+                f"nothing is mounted there: {shown}; is the mount's name right (VAULT_MOUNT_POINT "
+                "for secrets, VAULT_AUTH_MOUNT for a login), and is VAULT_NAMESPACE?"
+            )
         case 404:
             return SecretNotFound("there is no such secret")
         case 412:

@@ -45,6 +45,7 @@ class Transport:
         self.address = config.address.rstrip("/")
         self._base = urllib.parse.urlsplit(self.address)
         self._trusted = frozenset(host.lower() for host in config.redirect_hosts)
+        self._authorities = config.ca_cert
         self._pool = Pool(TlsFiles(config))
         self._headers = [(b"Accept", b"*/*"), (b"X-Vault-Request", b"true")]
         if config.namespace is not None:
@@ -121,7 +122,7 @@ class Transport:
         try:
             return self._pool.exchange(request, deadline)
         except Exception as error:
-            failure = from_exception(error, self.address)
+            failure = from_exception(error, self.address, self._authorities)
             if failure is None:
                 raise
             raise failure from error
