@@ -40,10 +40,10 @@ _EXIT_TIMEOUT = 2.0
 class VaultClient:
     """Reads secrets from Vault, and goes on doing so when things go wrong.
 
-    It logs in with AppRole when it is first asked, renews its token in the background, logs in anew
-    when that is needed and only then, and answers from memory for a while when Vault is away. One
-    client serves any number of threads. After a fork, the child uses the same object and gets
-    connections and a token of its own.
+    It logs in (with AppRole, a JWT, or the token of an agent) when it is first asked, renews its
+    token in the background, logs in anew when that is needed and only then, and answers from memory
+    for a while when Vault is away. One client serves any number of threads. After a fork, the child
+    uses the same object and gets connections and a token of its own.
 
     Everything comes from the environment (see the attributes of `Config` for the names); what is
     given here wins. Times are in seconds.
@@ -52,8 +52,9 @@ class VaultClient:
         environ: The environment to read instead of the process's own.
         on_event: Called with an `Event` whenever something happens. It runs in the thread in which
             that happened, or of the call that waits for it; what it raises is logged and forgotten.
-        renew: False starts no thread; the token is replaced by a login when it has expired, which
-            ends with the call that needs it, and given back by `close` alone.
+        renew: False starts no thread but to look a name up; the token is replaced by a login when
+            it has expired, which ends with the call that needs it, and given back by `close`
+            alone.
         settings: Any attribute of `Config`, e.g. ``mount_point="kv"``, ``timeout=2.0``.
 
     Raises:
@@ -226,7 +227,8 @@ class VaultClient:
             path: Where, with the mount: ``database/creds/app``.
             on_change: Called with each further `Credential`, for a pool to move on to it: the one
                 before works for two seconds more where it has not ended. It runs in the thread in
-                which that happened; what it raises is logged and forgotten.
+                which that happened; what it raises is logged and forgotten. Given again it is
+                called once more: ask for the lease once, and keep it.
 
         Raises:
             InvalidPath: Nothing can have that path.

@@ -69,7 +69,7 @@ class Config:
         role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
-            every login, and preferred to the values above.
+            every login, and preferred to the two variables; an argument wins over both.
         wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: a file with a wrapping token that
             stands for the secret-id; it is opened once.
         token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. With it
@@ -78,8 +78,8 @@ class Config:
             platform replaces, read at every login, and as which role to log in with it. For the JWT
             method, and for Kubernetes with its mount.
         ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
-            ``VAULT_CLIENT_KEY``: files, read again when they change. Without a CA file the system's
-            authorities are trusted.
+            ``VAULT_CLIENT_KEY``: files, read again when they change; the key is one in the clear.
+            Without a CA file the system's authorities are trusted, as OpenSSL finds them.
         verify: False with ``VAULT_SKIP_VERIFY=true``, for experiments only.
         timeout: ``VAULT_CLIENT_TIMEOUT``: how long one call may take in total.
         cache_ttl: ``VAULT_CACHE_TTL``: `get_secret_cached` asks Vault again after this time.
@@ -93,7 +93,7 @@ class Config:
         redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) which may
             see the token when Vault redirects there, for instance all nodes of a cluster.
         testing: ``VAULT_CLIENT_TESTING``: for an application's own tests. One attempt a call, no
-            pauses, no thread.
+            pauses, no thread in the background.
     """
 
     enabled: bool = True

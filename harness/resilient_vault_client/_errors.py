@@ -22,10 +22,10 @@
     │   ├── RedirectRefused       it points to a host that must not see the token
     │   └── UnexpectedAnswer      something answered that is not Vault's API (a web page, say)
     ├── AuthenticationFailed      no login, so no secret                       outcome: denied
-    │   ├── CredentialsMissing    there is no role-id or no secret-id to log in with
-    │   ├── CredentialsRejected   Vault does not accept this role-id and secret-id
+    │   ├── CredentialsMissing    there is nothing to log in with
+    │   ├── CredentialsRejected   Vault does not accept what there is
     │   ├── RoleLocked            too many failed logins, by anybody: the role is locked
-    │   └── AuthMountMissing      there is no AppRole login at that mount
+    │   └── AuthMountMissing      there is no such login at that mount
     ├── PermissionDenied          the policy says no                           outcome: denied
     ├── SecretNotFound            there is no such secret                      outcome: missing
     │   └── KeyNotFound           the secret is there, without that key
@@ -196,11 +196,11 @@ class AuthenticationFailed(VaultError):
 
 
 class CredentialsMissing(AuthenticationFailed):
-    """There is no role-id or no secret-id to log in with."""
+    """There is nothing to log in with: no role-id or secret-id, no JWT, or no token."""
 
 
 class CredentialsRejected(AuthenticationFailed):
-    """Vault does not accept this role-id and secret-id."""
+    """Vault does not accept this role-id and secret-id, this JWT, or this token."""
 
 
 class RoleLocked(AuthenticationFailed):
@@ -208,7 +208,7 @@ class RoleLocked(AuthenticationFailed):
 
 
 class AuthMountMissing(AuthenticationFailed):
-    """There is no AppRole login at that mount."""
+    """There is no login of that method at that mount."""
 
 
 class PermissionDenied(VaultError):

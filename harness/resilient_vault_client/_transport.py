@@ -34,8 +34,8 @@ _PORTS = {"http": 80, "https": 443}
 class Transport:
     """Sends requests and gives answers, or raises the client's own errors and nothing else.
 
-    Only the client's own settings count: proxies, netrc and CA bundles of the process's environment
-    are not looked at.
+    Only the client's own settings count: proxies and netrc of the process's environment are not
+    looked at. Where no authorities are named, OpenSSL says which the system's are.
 
     Args:
         config: Where Vault is, and whom to trust.

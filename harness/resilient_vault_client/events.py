@@ -56,7 +56,8 @@ class Authenticated(Event):
     """A login worked.
 
     Attributes:
-        reason: Why it was needed: ``start``, ``expired``, ``lost``, ``max_ttl``, ...
+        reason: Why it was needed: ``start``, ``expired``, ``rejected``, ``used_up``, ``max_ttl``,
+            ``not_renewable``, ``policy``.
         ttl: Seconds that the new token lives; None for ever.
         renewable: Whether that can be made longer.
     """
