@@ -197,6 +197,8 @@ class Config:
             raise ConfigurationError(
                 f"VAULT_ADDR is {self.address!r}: it must look like https://vault.example.com:8200"
             )
+        if self.namespace is not None and not _fits_a_header(self.namespace):
+            raise ConfigurationError("VAULT_NAMESPACE has characters that no header can carry")
         if not self.mount_point.strip("/"):
             raise ConfigurationError("VAULT_MOUNT_POINT is empty: name the KV version 2 mount")
         if not self.auth_mount.strip("/"):
@@ -238,6 +240,10 @@ def _of_its_kind(name: str, value: object, kind: str) -> object:
 
 def _hosts(text: str) -> frozenset[str]:
     return frozenset(host.strip() for host in text.split(","))
+
+
+def _fits_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _is_no_address(address: str) -> bool:

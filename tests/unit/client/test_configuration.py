@@ -134,6 +134,8 @@ def test_an_argument_of_another_type_is_refused_by_name(given: dict[str, object]
         ({"VAULT_ADDR": "http://vault/\xe4"}, "VAULT_ADDR"),
         ({"VAULT_ADDR": "http://user:word@vault"}, "user name"),
         ({**ADDRESS, "VAULT_MOUNT_POINT": "/"}, "VAULT_MOUNT_POINT"),
+        ({**ADDRESS, "VAULT_NAMESPACE": "t\xe4am"}, "VAULT_NAMESPACE"),
+        ({**ADDRESS, "VAULT_NAMESPACE": "team\nX-Other: 1"}, "VAULT_NAMESPACE"),
         ({**ADDRESS, "VAULT_AUTH_MOUNT": "/"}, "VAULT_AUTH_MOUNT"),
         ({**ADDRESS, "VAULT_CLIENT_TESTING": "maybe"}, "VAULT_CLIENT_TESTING"),
         ({**ADDRESS, "USE_VAULT": "perhaps"}, "USE_VAULT"),
