@@ -92,3 +92,21 @@ func TestVaultCountsALifeFromTheRequestOn(t *testing.T) {
 		t.Errorf("the wait of %s before it counts too", opens.Sub(since))
 	}
 }
+
+func TestVaultHearsNoWordAboutASecretFromAGateway(t *testing.T) {
+	for _, status := range []int{400, 403, 404} {
+		vault := opened(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+			if request.URL.Path != loginPath {
+				answer.WriteHeader(status)
+				fmt.Fprint(answer, `{"message": "no Route matched with those values"}`)
+				return
+			}
+			fmt.Fprint(answer, `{"auth": {"client_token": "a", "lease_duration": 600}}`)
+		}))
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		if _, err := vault.readOnce(ctx, "a"); !isOutage(err) {
+			t.Errorf("%d was told as %v", status, err)
+		}
+		cancel()
+	}
+}

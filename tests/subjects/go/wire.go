@@ -24,8 +24,9 @@ const largestAnswer = 32 << 20 // bytes
 type Answer struct {
 	Status int
 	Body   struct {
-		Errors []string
-		Data   struct {
+		RequestID string `json:"request_id"`
+		Errors    []string
+		Data      struct {
 			Data     map[string]any
 			Metadata map[string]any
 		}
@@ -40,6 +41,15 @@ type Answer struct {
 }
 
 func (a *Answer) says() string { return strings.Join(a.Body.Errors, " ") }
+
+// isVaults tells Vault's own refusal from a gateway's, which says nothing about a secret.
+func (a *Answer) isVaults() bool {
+	switch a.Status {
+	case 400, 401, 403, 404:
+		return a.Body.Errors != nil || a.Body.Data.Metadata != nil || a.Body.RequestID != ""
+	}
+	return true
+}
 
 // Wire sends single requests; the context bounds each from the first byte sent to the last received.
 type Wire struct {
@@ -145,7 +155,7 @@ func (w *Wire) send(ctx context.Context, method, path, token string, body any) (
 	}
 	answer := &Answer{Status: response.StatusCode}
 	if response.StatusCode != http.StatusNoContent {
-		if json.Unmarshal(content, &answer.Body) != nil {
+		if json.Unmarshal(content, &answer.Body) != nil || !answer.isVaults() {
 			return nil, unavailable(fmt.Sprintf("the answer (%d) is none of Vault's", answer.Status))
 		}
 	}

@@ -12,8 +12,8 @@ const LOGIN = "/v1/auth/approle/login";
 const SECRET = "/v1/ecommerce/data/a";
 
 /**
- * A Vault that answers nothing at `path` until `release` is called; `asked` counts what comes there. Its
- * tokens live for so many seconds.
+ * A Vault that answers nothing at `path` until `release` is called, and then what it is told to answer
+ * `instead`; `asked` counts what comes there. Its tokens live for so many seconds.
  */
 async function holding(t, path, ttl = 600) {
   const one = { asked: 0 };
@@ -22,6 +22,10 @@ async function holding(t, path, ttl = 600) {
     if (request.url === path) {
       one.asked += 1;
       await released;
+    }
+    if (one.instead && request.url === path) {
+      response.statusCode = one.instead[0];
+      return response.end(JSON.stringify(one.instead[1]));
     }
     const auth = { client_token: "a", lease_duration: ttl, renewable: true };
     response.end(JSON.stringify(request.url === LOGIN ? { auth } : { data: { data: { K: "v" } } }));
@@ -53,6 +57,18 @@ async function shortCall(vault, call) {
   const made = call();
   vault.timeout = timeout;
   await assert.rejects(made, Unavailable);
+}
+
+for (const status of [403, 404]) {
+  test(`a ${status} that a gateway says in JSON is no word about a secret`, async (t) => {
+    const server = await holding(t, SECRET);
+    server.release();
+    assert.equal((await server.vault.read("a", "K")).value, "v");
+    server.instead = [status, { message: "no Route matched with those values" }];
+    server.vault.timeout = 300;
+    await assert.rejects(server.vault.readAll("a"), Unavailable);
+    assert.equal((await server.vault.read("a", "K")).stale, true); // what Vault gave before holds
+  });
 }
 
 test("a login outlives the call that made it", async (t) => {

@@ -77,6 +77,13 @@ export class Wire {
   }
 }
 
+/** Whether it is of Vault's form: what a gateway refuses or does not find says nothing about a secret. */
+function isVaults(status, body) {
+  if (body === null || typeof body !== "object" || !Array.isArray(body.errors ?? [])) return false;
+  const refused = [400, 401, 403, 404].includes(status);
+  return !refused || Boolean(body.errors || body.data?.metadata || body.request_id);
+}
+
 function understand(response, content) {
   const status = response.statusCode;
   let body = {};
@@ -86,7 +93,7 @@ function understand(response, content) {
     } catch {
       throw new Unavailable(`the answer (${status}) is none of Vault's`);
     }
-    if (body === null || typeof body !== "object") throw new Unavailable("the answer is none of Vault's");
+    if (!isVaults(status, body)) throw new Unavailable(`the answer (${status}) is none of Vault's`);
   }
   // A redirect is not followed: the token stays with the host that it was meant for.
   if (status >= 500 || [307, 412, 429, 472, 473].includes(status)) {
