@@ -110,3 +110,19 @@ func TestVaultHearsNoWordAboutASecretFromAGateway(t *testing.T) {
 		cancel()
 	}
 }
+
+func TestVaultAsksAgainWhereAServerSaysToWaitForYears(t *testing.T) {
+	vault := opened(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		answer.Header().Set("Retry-After", "1764370000")
+		answer.WriteHeader(http.StatusTooManyRequests)
+		fmt.Fprint(answer, `{"errors": ["too many requests"]}`)
+	}))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := vault.readOnce(ctx, "a"); !isOutage(err) {
+		t.Errorf("it was told as %v", err)
+	}
+	if _, opens := vault.gate.isOpen(); time.Until(opens) > 15*time.Minute {
+		t.Errorf("the gate opens in %s", time.Until(opens))
+	}
+}

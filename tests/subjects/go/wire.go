@@ -18,7 +18,10 @@ import (
 	"time"
 )
 
-const largestAnswer = 32 << 20 // bytes
+const (
+	largestAnswer = 32 << 20         // bytes
+	longestWait   = 15 * time.Minute // a server that asks for more does not know what it says
+)
 
 // Answer is what Vault said, whole.
 type Answer struct {
@@ -164,7 +167,7 @@ func (w *Wire) send(ctx context.Context, method, path, token string, body any) (
 		answer.Status == 472, answer.Status == 473:
 		failure := unavailable(fmt.Sprintf("Vault answered %d: %s", answer.Status, answer.says()))
 		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			failure.RetryAfter = time.Duration(seconds) * time.Second
+			failure.RetryAfter = time.Duration(min(seconds, int(longestWait/time.Second))) * time.Second
 		}
 		return nil, failure
 	}

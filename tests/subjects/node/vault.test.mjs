@@ -24,7 +24,7 @@ async function holding(t, path, ttl = 600) {
       await released;
     }
     if (one.instead && request.url === path) {
-      response.statusCode = one.instead[0];
+      response.writeHead(one.instead[0], one.instead[2]);
       return response.end(JSON.stringify(one.instead[1]));
     }
     const auth = { client_token: "a", lease_duration: ttl, renewable: true };
@@ -70,6 +70,15 @@ for (const status of [403, 404]) {
     assert.equal((await server.vault.read("a", "K")).stale, true); // what Vault gave before holds
   });
 }
+
+test("a server that asks to wait for years is asked again", async (t) => {
+  const server = await holding(t, SECRET);
+  server.release();
+  server.instead = [429, { errors: ["too many requests"] }, { "Retry-After": "1764370000" }];
+  const failed = await server.vault.read("a", "K").catch((error) => error);
+  assert.ok(failed instanceof Unavailable);
+  assert.ok(server.vault.gate.opens <= performance.now() + 15 * 60 * 1000);
+});
 
 test("a login outlives the call that made it", async (t) => {
   const server = await holding(t, LOGIN);

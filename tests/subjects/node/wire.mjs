@@ -7,6 +7,7 @@ import https from "node:https";
 import { Unavailable } from "./errors.mjs";
 
 const LARGEST = 32 * 1024 * 1024; // bytes
+const LONGEST_WAIT = 15 * 60; // s; a server that asks for more does not know what it says
 
 export class Wire {
   constructor(env) {
@@ -97,7 +98,7 @@ function understand(response, content) {
   }
   // A redirect is not followed: the token stays with the host that it was meant for.
   if (status >= 500 || [307, 412, 429, 472, 473].includes(status)) {
-    const seconds = Number(response.headers["retry-after"]);
+    const seconds = Math.min(Number(response.headers["retry-after"]), LONGEST_WAIT);
     const why = (body.errors || []).join(" ").slice(0, 200);
     throw new Unavailable(`Vault answered ${status}: ${why}`, seconds > 0 ? seconds * 1000 : 0);
   }
