@@ -368,6 +368,9 @@ func (v *Vault) renew(held *token) error {
 	if err != nil && !strings.Contains(err.Error(), pastMaxTTL) {
 		return err
 	}
+	if err == nil && answer.Status == 200 && answer.Body.Auth.ClientToken == "" {
+		return unavailable("the answer to the renewal is none of Vault's")
+	}
 	next := *held
 	if err == nil && answer.Status == 200 {
 		next.since = asked
@@ -405,13 +408,16 @@ func (v *Vault) logIn(ctx context.Context) (*token, error) {
 		if err == nil && answer.Status == 403 {
 			return nil, unavailable("Vault takes no login of this role at present")
 		}
+		if err == nil && answer.Status == 200 && answer.Body.Auth.ClientToken == "" {
+			return nil, unavailable("that login was none of Vault's")
+		}
 		return answer, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	auth := answer.Body.Auth
-	if answer.Status != 200 || auth.ClientToken == "" {
+	if answer.Status != 200 {
 		v.refused[mark] = append(failed, time.Now())
 		log.Printf("Vault refused the login (%d); it needs a new secret-id", answer.Status)
 		return nil, denied("Vault refused role-id or secret-id")

@@ -126,3 +126,41 @@ func TestVaultAsksAgainWhereAServerSaysToWaitForYears(t *testing.T) {
 		t.Errorf("the gate opens in %s", time.Until(opens))
 	}
 }
+
+func TestVaultTakesNoNoticeForARefusal(t *testing.T) {
+	var notices atomic.Int32
+	notices.Store(1)
+	vault := opened(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		if notices.Add(-1) >= 0 {
+			fmt.Fprint(answer, `{"status": "maintenance", "retry": true}`)
+			return
+		}
+		if request.URL.Path == loginPath {
+			fmt.Fprint(answer, `{"auth": {"client_token": "a", "lease_duration": 600}}`)
+			return
+		}
+		fmt.Fprint(answer, `{"data": {"data": {"K": "v"}, "metadata": {"version": 1}}}`)
+	}))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := vault.readOnce(ctx, "a"); !isOutage(err) {
+		t.Errorf("it was told as %v", err)
+	}
+	if value, err := vault.Read("a", "K"); err != nil || value != "v" {
+		t.Errorf("afterwards: %q, %v", value, err)
+	}
+}
+
+func TestVaultTakesNoNoticeForARenewal(t *testing.T) {
+	vault := opened(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		if request.URL.Path == "/v1/auth/token/renew-self" {
+			fmt.Fprint(answer, `{"status": "maintenance", "retry": true}`)
+			return
+		}
+		fmt.Fprint(answer, `{}`)
+	}))
+	held := &token{value: "a", firstTTL: time.Minute, ttl: time.Minute, since: time.Now(), renewable: true}
+	if err := vault.renew(held); !isOutage(err) {
+		t.Errorf("it was told as %v", err)
+	}
+}

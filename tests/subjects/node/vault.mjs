@@ -292,10 +292,11 @@ export class Vault {
       const body = { role_id: roleId, secret_id: secretId };
       const got = await this.#sent("POST", "auth/approle/login", { deadline: end, body });
       if (got.status === 403) throw new Unavailable("Vault takes no login of this role at present");
+      if (got.status === 200 && !got.body.auth?.client_token) throw new Unavailable("that login was none of Vault's");
       return got;
     });
     const auth = answer.body.auth;
-    if (answer.status !== 200 || !auth?.client_token) {
+    if (answer.status !== 200) {
       if (answer.status === 400) this.#refused.set(mark, [...failed, performance.now()]);
       this.#loginRefused = true;
       this.log(`Vault refused the login (${answer.status}); it needs a new secret-id`);
@@ -369,6 +370,7 @@ export class Vault {
       token.renewable = false;
       return false;
     }
+    if (!body.auth) throw new Unavailable("the answer to the renewal is none of Vault's");
     token.since = asked;
     token.ttl = (body.auth?.lease_duration || 0) * 1000;
     this.#pause = 0;

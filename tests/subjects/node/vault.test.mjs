@@ -80,6 +80,17 @@ test("a server that asks to wait for years is asked again", async (t) => {
   assert.ok(server.vault.gate.opens <= performance.now() + 15 * 60 * 1000);
 });
 
+test("a notice that is answered to a login refuses no secret-id", async (t) => {
+  const server = await holding(t, LOGIN);
+  server.release();
+  server.instead = [200, { status: "maintenance", retry: true }];
+  server.vault.timeout = 300;
+  await assert.rejects(server.vault.read("a", "K"), Unavailable);
+  server.instead = null;
+  server.vault.timeout = 60000;
+  assert.equal((await server.vault.read("a", "K")).value, "v");
+});
+
 test("a login outlives the call that made it", async (t) => {
   const server = await holding(t, LOGIN);
   await shortCall(server.vault, () => server.vault.read("a", "K"));
