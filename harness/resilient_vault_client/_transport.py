@@ -30,6 +30,9 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 _PORTS = {"http": 80, "https": 443}
 
+# What Vault's answers have, one or the other at least.
+_PARTS = frozenset({"auth", "data", "lease_id", "request_id"})
+
 
 class Transport:
     """Sends requests and gives answers, or raises the client's own errors and nothing else.
@@ -166,8 +169,14 @@ class Transport:
             return {}
         if status == 404 or status < 300:
             parsed = parse(content)
-            if isinstance(parsed, dict) and (status < 300 or parsed.get("data") is not None):
+            if isinstance(parsed, dict) and _answers(parsed, status):
                 return parsed
+            if isinstance(parsed, dict) and status < 300:
+                raise UnexpectedAnswer(
+                    f"{self.address} answered {status}, but not as Vault does: does VAULT_ADDR "
+                    "lead to Vault, or is that a gateway's notice?",
+                    status=status,
+                )
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
         if status >= 300:
             raise from_answer(
@@ -196,6 +205,11 @@ def _written_out(url: urllib.parse.SplitResult) -> str:
     """``host:port``, with the port that goes without saying."""
     host = url.hostname or ""
     return f"{f'[{host}]' if ':' in host else host}:{url.port or _PORTS[url.scheme]}"
+
+
+def _answers(parsed: dict[str, Any], status: int) -> bool:
+    """Whether that is an answer of Vault's, and one that says something."""
+    return not _PARTS.isdisjoint(parsed) if status < 300 else parsed.get("data") is not None
 
 
 def _header(name: str, value: str) -> bytes:
