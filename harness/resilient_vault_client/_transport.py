@@ -116,10 +116,12 @@ class Transport:
             headers = [*headers, (b"Content-Length", b"%d" % length)]
         host, port = ascii_host(url.hostname or ""), url.port or _PORTS[url.scheme]
         named = f"[{host}]" if ":" in host else host
+        if port != _PORTS[url.scheme]:
+            named = f"{named}:{port}"  # the usual one goes without saying, and some proxies mind it
         request = httpcore.Request(
             method,
             httpcore.URL(scheme=url.scheme, host=host, port=port, target=url.path),
-            headers=[(b"Host", f"{named}:{port}".encode()), *headers],
+            headers=[(b"Host", named.encode()), *headers],
             content=content,
         )
         try:

@@ -1,4 +1,4 @@
-"""Where a redirect may lead."""
+"""To whom a request is made, and where a redirect may lead."""
 
 from __future__ import annotations
 
@@ -8,9 +8,41 @@ import httpcore
 import pytest
 
 from resilient_vault_client import Config, RedirectRefused
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._pool import Pool
 from resilient_vault_client._transport import Transport
 
 ASKED = "/v1/secret/data/a"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://vault.example.com", "vault.example.com"),
+        ("https://vault.example.com:443", "vault.example.com"),
+        ("http://vault:80", "vault"),
+        ("https://vault:8200", "vault:8200"),
+        ("http://[::1]:8200", "[::1]:8200"),
+        ("https://[::1]", "[::1]"),
+        ("https://b\xfccher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_the_host_is_named_as_others_name_it(
+    address: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that goes by it may know no name with the usual port behind it."""
+    sent: list[httpcore.Request] = []
+
+    def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        del deadline
+        sent.append(request)
+        response = httpcore.Response(204)
+        response.read()
+        return response
+
+    monkeypatch.setattr(Pool, "exchange", exchange)
+    Transport(Config(address=address)).request("GET", "sys/x", deadline=Deadline(30.0))
+    assert [dict(request.headers)[b"Host"] for request in sent] == [host.encode()]
 
 
 def led(address: str, location: str, trusted: str = "a:1") -> str:
