@@ -127,7 +127,10 @@ class Transport:
         try:
             return self._pool.exchange(request, deadline)
         except Exception as error:
-            failure = from_exception(error, self.address, self._authorities)
+            asked = self.address
+            if url.netloc != self._base.netloc:
+                asked = f"{url.scheme}://{named} (to which {self.address} redirects)"
+            failure = from_exception(error, asked, self._authorities)
             if failure is None:
                 raise
             raise failure from error

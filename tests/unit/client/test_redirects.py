@@ -7,7 +7,7 @@ import urllib.parse
 import httpcore
 import pytest
 
-from resilient_vault_client import Config, RedirectRefused
+from resilient_vault_client import Config, RedirectRefused, VaultUnreachable
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._pool import Pool
 from resilient_vault_client._transport import Transport
@@ -97,3 +97,23 @@ def test_the_token_travels_nowhere_else(address: str, location: str) -> None:
     """Another port, another host or no encryption: the token stays here."""
     with pytest.raises(RedirectRefused):
         led(address, location)
+
+
+def test_an_error_names_the_host_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a standby leads to a leader that is dead, nobody looks for the fault at the standby."""
+    redirect = httpcore.Response(307, headers=[(b"Location", b"https://vault-2:8200/v1/x")])
+    redirect.read()
+
+    def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        del deadline
+        if request.url.host == b"vault-1":
+            return redirect
+        raise httpcore.ConnectError
+
+    monkeypatch.setattr(Pool, "exchange", exchange)
+    hosts = frozenset(["vault-2:8200"])
+    transport = Transport(Config(address="https://vault-1:8200", redirect_hosts=hosts))
+    with pytest.raises(VaultUnreachable) as failed:
+        transport.request("GET", "sys/x", deadline=Deadline(30.0))
+    where = "https://vault-2:8200 (to which https://vault-1:8200 redirects)"
+    assert str(failed.value).startswith(f"no connection to {where}: ")
