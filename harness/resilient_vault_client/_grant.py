@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from resilient_vault_client._token import Token, granted
+from resilient_vault_client._token import Token, granted, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Grant:
         self.credential = Credential(path=path, data=dict(answer.get("data") or {}))
         self.id = str(answer["lease_id"])
         self.token = token
-        self.increment = int(answer.get("lease_duration") or 0)
+        self.increment = int(number(answer.get("lease_duration"), "the life of a lease"))
         self.granted_at = started
         self.renewable = bool(answer.get("renewable"))
         self.capped = False

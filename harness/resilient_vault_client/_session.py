@@ -224,7 +224,8 @@ class Session:
                 f"what is mounted at {self.config.mount_point} is not a KV version 2 engine",
                 path=path,
             )
-        found = (data.get("metadata") or {}).get("version")
+        metadata = data.get("metadata")
+        found = metadata.get("version") if isinstance(metadata, dict) else None
         entry = Remembered(path, values, found, started, time.monotonic() + self.config.cache_ttl)
         if version is None:
             self.memory.keep(entry)
@@ -251,7 +252,7 @@ class Session:
             self.memory.expire(path)
         try:
             return int(answer["data"]["version"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UnexpectedAnswer("the answer to the write has no version", path=path) from error
 
     def unwrap(self, wrapping_token: str, deadline: Deadline) -> Answer:
@@ -445,7 +446,7 @@ def _check_there(answer: Answer, path: str) -> None:
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("data") is not None or "metadata" not in data:
         return
-    metadata = data["metadata"] or {}
+    metadata = data["metadata"] if isinstance(data["metadata"], dict) else {}
     number = metadata.get("version")
     if metadata.get("destroyed"):
         raise SecretDestroyed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -19,6 +20,21 @@ def granted(renewal: object) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise UnexpectedAnswer("the answer to the renewal grants nothing: is it Vault's?")
     return float(seconds)
+
+
+def number(value: Any, what: str) -> float:
+    """A number of an answer, which is 0 where the answer has nothing in its place.
+
+    Raises:
+        UnexpectedAnswer: It is something else.
+    """
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UnexpectedAnswer(f"{what} is no number in the answer: is it Vault's?")
+    return found
 
 
 class Token:
@@ -49,8 +65,8 @@ class Token:
     def __init__(self, auth: dict[str, Any], *, started: float) -> None:
         self.text = str(auth["client_token"])
         batch = auth.get("token_type") == "batch"
-        uses = int(auth.get("num_uses") or 0)
-        lease = float(auth.get("lease_duration") or 0)
+        uses = int(number(auth.get("num_uses"), "the uses of a token"))
+        lease = number(auth.get("lease_duration"), "the life of a token")
         self.issued_at = self.granted_at = started
         self.took = time.monotonic() - started
         self.ttl = lease or None

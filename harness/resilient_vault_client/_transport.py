@@ -214,6 +214,8 @@ def _written_out(url: urllib.parse.SplitResult) -> str:
 
 def _answers(parsed: dict[str, Any], status: int) -> bool:
     """Whether that is an answer of Vault's, and one that says something."""
+    if any(not isinstance(parsed.get(part) or {}, dict) for part in ("auth", "data")):
+        return False
     return not _PARTS.isdisjoint(parsed) if status < 300 else parsed.get("data") is not None
 
 
