@@ -7,6 +7,7 @@ import { test } from "node:test";
 
 import { Unavailable } from "./errors.mjs";
 import { Vault } from "./vault.mjs";
+import { Wire } from "./wire.mjs";
 
 const LOGIN = "/v1/auth/approle/login";
 const SECRET = "/v1/ecommerce/data/a";
@@ -89,6 +90,12 @@ test("a notice that is answered to a login refuses no secret-id", async (t) => {
   server.instead = null;
   server.vault.timeout = 60000;
   assert.equal((await server.vault.read("a", "K")).value, "v");
+});
+
+test("a file of TLS that is not there is an outage", async () => {
+  const wire = new Wire({ VAULT_ADDR: "https://127.0.0.1:1", VAULT_CACERT: "/dev/null/ca.pem" });
+  const sent = wire.send("GET", "sys/x", { deadline: performance.now() + 5000 });
+  await assert.rejects(sent, Unavailable);
 });
 
 test("a login outlives the call that made it", async (t) => {

@@ -51,7 +51,14 @@ export class Wire {
         request.destroy();
         reject(Object.assign(new Unavailable(`${why} at ${this.base.host}`), { stale }));
       };
-      const request = this.http.request(url, { method, headers, agent, ...this.#tls() });
+      let request;
+      try {
+        request = this.http.request(url, { method, headers, agent, ...this.#tls() });
+      } catch (error) {
+        // A file of TLS is not there, or its key does not fit: it is being replaced, perhaps.
+        reject(new Unavailable(`${error.code || error.name} before ${this.base.host} was asked`));
+        return;
+      }
       const timer = setTimeout(() => fail("no answer in time"), deadline - performance.now());
       request.on("error", (error) => fail(error.code || error.name, request.reusedSocket));
       request.on("response", (response) => {
