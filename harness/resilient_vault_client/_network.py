@@ -108,7 +108,8 @@ class DeadlineBackend(httpcore.NetworkBackend):
             try:
                 sock = self.socket = socket.socket(family, kind, protocol)
             except OSError as error:
-                failure = error  # this machine has no IPv6, say: the next one may be of IPv4
+                # This machine has no IPv6, say: one of IPv4 may work, and if not it says more.
+                failure = failure if tried else error
                 continue
             try:
                 # A silent address must leave time for the next one.

@@ -123,3 +123,13 @@ def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
         served.sendall(b"x")
         assert stream.read(1) == b"x"
     network.close()
+
+
+def test_who_refused_is_told_before_what_the_machine_has_not(listener: socket.socket) -> None:
+    """Of two addresses that do not work the one that was asked says more."""
+    unknown: Address = (NO_SUCH_FAMILY, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
+    closed = of(listener)
+    listener.close()
+    with pytest.raises(httpcore.ConnectError) as failed:
+        backend(closed, unknown).connect_tcp("vault", 8200)
+    assert isinstance(failed.value.__cause__, ConnectionRefusedError)
