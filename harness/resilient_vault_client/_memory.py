@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -94,6 +95,7 @@ class Memory:
         self._most = most
         self._lock = threading.Lock()
         self._refreshes: dict[str, _Refresh] = {}
+        self._written: dict[str, float] = {}
         #: Looked into without a lock by the quick way of `get_secret_cached`.
         self.entries: dict[str, Remembered] = {}
 
@@ -103,6 +105,9 @@ class Memory:
             known = self.entries.get(entry.path)
             if known is not None and known.asked_at > entry.asked_at:
                 return
+            if entry.asked_at <= self._written.get(entry.path, -math.inf):
+                # Asked for before it was written, and answered afterwards: it may be the old one.
+                entry = replace(entry, fresh_until=0.0)
             # At the end of the dictionary, whose beginning makes way when there is no more room.
             self.entries.pop(entry.path, None)
             self.entries[entry.path] = entry
@@ -117,6 +122,10 @@ class Memory:
     def expire(self, path: str) -> None:
         """It was written: what is remembered stands in during an outage, and for nothing else."""
         with self._lock:
+            self._written.pop(path, None)
+            self._written[path] = time.monotonic()
+            if len(self._written) > self._most:
+                del self._written[next(iter(self._written))]
             entry = self.entries.get(path)
             if entry is not None:
                 self.entries[path] = replace(entry, fresh_until=0.0)

@@ -53,6 +53,30 @@ def test_written_value_stands_in_and_no_more() -> None:
     assert memory.stand_in("a") is not None
 
 
+def test_what_was_asked_for_before_a_write_is_not_fresh_after_it() -> None:
+    """A read that was on its way does not bring the old value back into the cache."""
+    memory = Memory(60.0)
+    late = entry("a", asked=1.0)
+    memory.expire("a")
+    memory.keep(late)
+
+    assert memory.fresh("a") is None
+    assert memory.stand_in("a") is not None
+    memory.keep(entry("a"))
+    assert memory.fresh("a") is not None
+
+
+def test_of_what_was_written_so_much_is_remembered() -> None:
+    """However many paths are written: the latest."""
+    memory = Memory(60.0, most=10)
+    for number in range(100):
+        memory.expire(f"path-{number}")
+
+    assert len(memory._written) == 10
+    memory.keep(entry("path-99", asked=1.0))
+    assert memory.fresh("path-99") is None
+
+
 def test_memory_is_bounded() -> None:
     """However many paths are read, so many are remembered: the latest."""
     memory = Memory(60.0, most=10)
