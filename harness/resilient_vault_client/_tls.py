@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 from pathlib import Path
 
 from resilient_vault_client._config import Config
 from resilient_vault_client._credentials import told
+
+# What OpenSSL says of a certificate with the key of another one.
+_DO_NOT_FIT = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+
+_log = logging.getLogger("resilient_vault_client")
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -46,9 +52,18 @@ class TlsFiles:
             stamp = tuple(
                 _stamp(p) for p in (config.ca_cert, config.client_cert, config.client_key)
             )
-            if self._context is None or stamp != self._stamp:
+            if self._context is not None and stamp == self._stamp:
+                return self._context
+            try:
                 self._context = _build(config)
-                self._stamp = stamp
+            except ssl.SSLError as error:
+                if self._context is None or error.reason not in _DO_NOT_FIT:
+                    raise
+                # One of the two is the next one already: for a moment the last pair has to do, and
+                # the files are read again for the next connection.
+                _log.warning("vault: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY do not fit (yet?)")
+                return self._context
+            self._stamp = stamp
             return self._context
 
 

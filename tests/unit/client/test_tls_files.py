@@ -34,3 +34,45 @@ def test_nobody_is_asked_for_a_passphrase(encrypted: Config) -> None:
     """OpenSSL would ask at the terminal, and the call would end when somebody answers."""
     with pytest.raises(ssl.SSLError, match="is encrypted, and there is nobody to ask"):
         TlsFiles(encrypted).context()
+
+
+def issue(folder: Path, *names: str) -> None:
+    """The next certificate and key, of which the named files are put into the folder."""
+    made = trustme.CA().issue_cert("client.example")
+    blobs = {"cert.pem": made.cert_chain_pems[0], "key.pem": made.private_key_pem}
+    for name in names:
+        fresh = folder / f"{name}.new"
+        blobs[name].write_to_path(fresh)
+        fresh.replace(folder / name)
+
+
+def test_the_last_pair_has_to_do_while_the_next_one_is_put_there(tmp_path: Path) -> None:
+    """A connection in the moment between key and certificate is made as the ones before."""
+    issue(tmp_path, "cert.pem", "key.pem")
+    files = TlsFiles(
+        Config(
+            address="https://vault:8200",
+            client_cert=tmp_path / "cert.pem",
+            client_key=tmp_path / "key.pem",
+        )
+    )
+    before = files.context()
+    issue(tmp_path, "key.pem")
+    assert files.context() is before
+    issue(tmp_path, "cert.pem", "key.pem")
+    after = files.context()
+    assert after is not before
+    assert files.context() is after
+
+
+def test_a_pair_that_never_fitted_is_told(tmp_path: Path) -> None:
+    """There is no other one that could do."""
+    issue(tmp_path, "cert.pem", "key.pem")
+    issue(tmp_path, "key.pem")
+    config = Config(
+        address="https://vault:8200",
+        client_cert=tmp_path / "cert.pem",
+        client_key=tmp_path / "key.pem",
+    )
+    with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
+        TlsFiles(config).context()
