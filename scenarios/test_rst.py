@@ -31,7 +31,11 @@ def test_older_snapshot_is_restored(lab: Lab) -> None:
         lab.recovers(after=fault)
         lab.watch(lab.refresh + 1.0)
         end = lab.history.now()
-    lab.judge(logins_at_most(1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=1))
+    lab.judge(
+        logins_at_most(
+            1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=lab.deadline
+        )
+    )
 
 
 def _read(lab: Lab, label: str) -> bool:

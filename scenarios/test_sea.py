@@ -98,7 +98,9 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
         lab.watch(LOGS_IN_TOO)
         end = lab.history.now()
     lab.judge(
-        logins_at_most(1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=1),
+        logins_at_most(
+            1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=lab.deadline
+        ),
         no_request_storm(since=fault.began, until=fault.end),
     )
 
@@ -451,7 +453,9 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
         lab.watch(LOGS_IN_TOO)
         end = lab.history.now()
     lab.judge(
-        logins_at_most(1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=1),
+        logins_at_most(
+            1, since=fault.began, until=end, accepted=True, due=0.3, in_vain=lab.deadline
+        ),
         no_request_storm(since=fault.began, until=fault.end),
     )
 

@@ -258,6 +258,7 @@ class LosesALoginAtADeadline(LazyClient):
     """
 
     times = 1
+    left = 0.05
     _lost = 0
     _logins = 0
 
@@ -265,7 +266,7 @@ class LosesALoginAtADeadline(LazyClient):
         if not self._logins or self._lost >= self.times:
             self._logins += 1
             return super()._log_in(deadline)
-        time.sleep(max(0.0, deadline - 0.05 - time.monotonic()))
+        time.sleep(max(0.0, deadline - self.left - time.monotonic()))
         super()._log_in(deadline + 0.15)  # a twentieth of its time is left, and a bit is granted
         self._lost += 1
         self._token = None
@@ -276,6 +277,12 @@ class LosesTwoLoginsAtADeadline(LosesALoginAtADeadline):
     """Forgets the next one too."""
 
     times = 2
+
+
+class DropsALoginWithTimeLeft(LosesALoginAtADeadline):
+    """Forgets it though its call had time left to use it, as behind a gate that lets one through."""
+
+    left = 0.7
 
 
 class LogsInOnceMore(LazyClient):

@@ -661,6 +661,9 @@ MUTANTS: dict[str, Mutant] = {
     "loses-two-logins-after-an-outage": Mutant(
         edges_logins.LosesTwoLoginsAtADeadline, "NET-02", "at most 1 login"
     ),
+    "drops-a-login-with-time-left": Mutant(
+        edges_logins.DropsALoginWithTimeLeft, "NET-02", "at most 1 login"
+    ),
     "logs-in-once-more-later-after-an-outage": Mutant(
         LogsInOnceMoreLater, "NET-02", "at most 1 login"
     ),

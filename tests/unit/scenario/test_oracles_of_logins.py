@@ -60,9 +60,20 @@ def test_login_that_died_with_its_call(story: Story) -> None:
     story.call(3.0)
     story.sent("login", 3.0, token="token-3")
     story.sent("read", 3.005, token="token-3")
-    assert story.finds(logins_at_most(1, in_vain=1)) == []
+    assert story.finds(logins_at_most(1, in_vain=2.0)) == []
     (without,) = logins_at_most(1)(story.history)
     assert not without.repeated
+
+
+def test_login_that_was_dropped_long_before_the_end_of_its_call(story: Story) -> None:
+    """Who has time left, and gives up what it has, does so each time."""
+    story.call(1.0, 2.4, "unavailable")
+    story.sent("login", 2.38, token="token-2")
+    story.call(3.0)
+    story.sent("login", 3.0, token="token-3")
+    story.sent("read", 3.005, token="token-3")
+    (finding,) = logins_at_most(1, in_vain=2.0)(story.history)
+    assert finding.repeated
 
 
 def test_two_logins_that_died_with_their_calls(story: Story) -> None:
@@ -71,7 +82,7 @@ def test_two_logins_that_died_with_their_calls(story: Story) -> None:
         story.call(began, began + 2.0, "unavailable")
         story.sent("login", began + 1.98, token=f"token-{began}")
     story.sent("login", 5.1, token="token-4")
-    (finding,) = logins_at_most(1, in_vain=1)(story.history)
+    (finding,) = logins_at_most(1, in_vain=2.0)(story.history)
     assert not finding.repeated
 
 
@@ -82,7 +93,7 @@ def test_login_that_may_have_been_anothers(story: Story) -> None:
     story.call(2.0, 3.1)
     story.sent("login", 3.0, token="token-3")
     story.sent("read", 3.05, token="token-3")
-    (finding,) = logins_at_most(1, in_vain=1)(story.history)
+    (finding,) = logins_at_most(1, in_vain=2.0)(story.history)
     assert finding.repeated
 
 
@@ -92,14 +103,14 @@ def test_logins_that_did_not_die_with_a_call(story: Story) -> None:
     story.sent("login", 2.98, token="token-2")
     story.sent("read", 2.99, token="token-2")
     story.sent("login", 3.2, token="token-3")
-    (used,) = logins_at_most(1, in_vain=1)(story.history)
+    (used,) = logins_at_most(1, in_vain=2.0)(story.history)
     assert not used.repeated
 
     story.call(5.0, 5.1, "unavailable")
     story.sent("login", 5.05, token="token-4")
     story.call(6.0, 8.0, "unavailable")
     story.sent("login", 7.5, token="token-5")
-    (finding,) = logins_at_most(1, since=4.0, in_vain=1)(story.history)
+    (finding,) = logins_at_most(1, since=4.0, in_vain=2.0)(story.history)
     assert not finding.repeated
 
 

@@ -21,6 +21,9 @@ LOCKOUT_WINDOW = 15 * 60.0
 STOPPED = 1.5
 """A client that has not tried again for that many times its last pause has stopped trying."""
 
+IN_FULL = 0.9
+"""Of a deadline: a call that ends so late has had its time, by whatever clock its client goes."""
+
 IN_A_BURST = 1.5
 """Seconds: refused logins that are closer to each other are one burst, of a call or of a loop of
 tries. What pauses there are within one says nothing of how long it rests until the next.
@@ -37,7 +40,7 @@ def logins_at_most(
     holders: int = 1,
     whoever: bool = False,
     few: int = 0,
-    in_vain: int = 0,
+    in_vain: float = 0.0,
 ) -> Oracle:
     """At most so many logins reach Vault in that time.
 
@@ -57,9 +60,11 @@ def logins_at_most(
         whoever: Whether that holds for a client that renews as well, as no renewal is granted in
             full here. Else all logins of one that has tried a renewal count.
         few: So many in all are fine, whenever they come.
-        in_vain: So many more, of whose calls the time was up before the answer was of use: the next
-            call needs another one. Whose login it was is known where no other call was served then;
-            else an excess of no more than those counts if it is found again.
+        in_vain: What a call may take, seconds. One login more is fine, of whose call that time was
+            up before the answer was of use: the next call needs another one. Whose login it was is
+            known where no other call was served then. Else, and where the call ended sooner, as of
+            who has a time of its own for it, an excess of no more than that one counts if it is
+            found again.
     """
     promise = f"at most {counted(count, 'login')}"
     promise += "" if due is None else f" before {due:g} of a token's life"
@@ -77,13 +82,14 @@ def logins_at_most(
         if due is not None and (whoever or not history.find("renew")):
             replacing = in_turn(history, due, since=since, holders=holders)
             seen = [e for e in seen if e.number not in replacing]
-        lost = _died_with_their_calls(history, seen)[:in_vain] if len(seen) > count else []
-        alone = {e.number for e in lost if not _served_beside(history, e)}
+        many = len(seen) > count
+        lost = _lost_with_its_call(history, seen, in_vain) if in_vain and many else {}
+        alone = {number for number, sure in lost.items() if sure}
         seen = [e for e in seen if e.number not in alone]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        late = {e.number for e in (*lost, *filter(_given_up, seen))} - alone
+        late = {*lost, *(e.number for e in seen if _given_up(e))} - alone
         too_late = len(seen) - count <= len(late)
         at = max(seen[count].began, one_more)
         return [Finding(promise, text, at, rests_on=(), repeated=too_late)]
@@ -95,25 +101,29 @@ def _given_up(login: Exchange) -> bool:
     return login.status is None and login.closed == "client"
 
 
-def _died_with_their_calls(history: History, logins: Sequence[Exchange]) -> list[Exchange]:
-    """Those that were under way when a call had waited for its whole time in vain.
+def _lost_with_its_call(
+    history: History, logins: Sequence[Exchange], deadline: float
+) -> dict[int, bool]:
+    """The number of one that was under way when a call ended that had waited in vain, if any was.
 
-    Nothing is ever asked with what Vault gave for one of them. Each call stands for one.
+    Nothing is ever asked with what Vault gave for it. With it goes whether it is sure that it was
+    that call's, which had its whole time; of several it is one that is, if there is one.
     """
     calls = [
         call
         for call in history.calls(*TIMED, where=lambda o: o.failed and o.ended is not None)
         if (call.ended or 0.0) - call.began >= OUT_OF_TIME
     ]
-    found = []
+    found = {}
     for login in logins:
         answered = (login.ended or login.began) + HANDOVER
-        beside = (c for c in calls if c.began <= login.came <= (c.ended or 0.0) <= answered)
-        call = next(beside, None)
-        if call is not None and (_given_up(login) or (login.good and not _used(history, login))):
-            calls.remove(call)
-            found.append(login)
-    return found
+        beside = [c for c in calls if c.began <= login.came <= (c.ended or 0.0) <= answered]
+        if beside and (_given_up(login) or (login.good and not _used(history, login))):
+            waited = max((call.ended or 0.0) - call.began for call in beside)
+            found[login.number] = waited >= IN_FULL * deadline and not _served_beside(
+                history, login
+            )
+    return dict(sorted(found.items(), key=lambda one: not one[1])[:1])
 
 
 def _used(history: History, login: Exchange) -> bool:
