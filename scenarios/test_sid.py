@@ -105,8 +105,8 @@ def _says_well(lab: Lab, client: Driver, *, told: float) -> bool:
     Who looks seldom, and says how its last look went, says so for as long as it declares.
     """
     left = told + lab.refresh + 1.0 - lab.history.now()
-    if left > 0:
-        return not turns(lab, well=False, within=left, every=1.0)
+    if left > 0 and turns(lab, well=False, within=left, every=1.0):
+        lab.watch(1.0)  # what it has learnt is so still
     return client.healthy()
 
 

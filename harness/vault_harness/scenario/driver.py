@@ -268,12 +268,13 @@ class Driver:
         self._history.end_operation(operation, "ok", message="well" if well else "not well")
         return well
 
-    def close(self, *, timeout: float = 10.0, beyond: float = 0.0) -> Operation:
+    def close(self, *, timeout: float = 10.0, beyond: float = 2.0) -> Operation:
         """The clean end.
 
         Args:
             timeout: Seconds that it has. By four fifths of them a process is told by SIGTERM.
-            beyond: For so many more it is waited for, until it is killed.
+            beyond: For so many more it is waited for, until it is killed: to be late by a moment is
+                not never to end.
         """
         self.closed = True
         operation = self._history.begin_operation("close")

@@ -310,6 +310,15 @@ def test_requests_a_call_of_who_keeps_another_secret_fresh(story: Story) -> None
         assert len(story.finds(asked)) == found
 
 
+def test_requests_a_call_of_who_keeps_a_secret_fresh_once_it_is_there(story: Story) -> None:
+    """While it was missing nobody asked for it but the calls."""
+    story.call(1.0, 2.5)
+    for at in (1.1, 1.2, 1.3, 5.0):
+        story.sent("read", at, path="ecommerce/data/backend/django")
+    missing = requests_a_call_at_most(2, "read", since=0.0, until=3.0, path="backend/django")
+    assert len(story.finds(missing)) == 1
+
+
 # Pauses
 
 

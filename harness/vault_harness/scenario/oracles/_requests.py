@@ -304,7 +304,7 @@ def requests_a_call_at_most(
                 for e in history.find(since=call.began, until=call.ended)
                 if _is_one(e, kinds, path)
             ]
-            if len(seen) > count + _at_its_own_pace(history, call, kinds, path):
+            if len(seen) > count + _at_its_own_pace(history, call, kinds, path, until=until):
                 text = f"{_listed(seen, kinds)} in one call"
                 return [Finding(promise, text, call.began, rests_on=())]
         return []
@@ -318,15 +318,20 @@ def _is_one(exchange: Exchange, kinds: tuple[str, ...], path: str | None) -> boo
 
 
 def _at_its_own_pace(
-    history: History, call: Operation, kinds: tuple[str, ...], path: str | None = None
+    history: History,
+    call: Operation,
+    kinds: tuple[str, ...],
+    path: str | None = None,
+    *,
+    until: float | None = None,
 ) -> int:
     """How many requests may fall into a call that a client sends by itself; none of who does not.
 
-    It does so if it has ever sent any such request while nobody called: who keeps other secrets
-    fresh asks no more often for this one.
+    It does so if it has sent any such request by then while nobody called: who keeps other secrets
+    fresh asks no more often for this one, nor who keeps this one so once it is there.
     """
     calls = history.calls()
-    asked = history.find(where=lambda e: _is_one(e, kinds, path))
+    asked = history.find(until=until, where=lambda e: _is_one(e, kinds, path))
     if all(any(_during(each, one) for each in calls) for one in asked):
         return 0
     took = (history.now() if call.ended is None else call.ended) - call.began
