@@ -424,7 +424,7 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
         )
         hung = hanging["read"].is_alive()
         closed = client.close(timeout=lab.deadline + 5.0, beyond=5.0)
-        ended = closed.ended or lab.history.now()
+        ended, code = closed.ended or lab.history.now(), client.subject.exit_code
         for caller in hanging.values():
             caller.join(timeout=lab.deadline)
     left = {f"the {way} still hangs" for way, caller in hanging.items() if caller.is_alive()}
@@ -434,6 +434,8 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
             lab.deadline + 5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended
         ),
         none_of("it ends cleanly", {closed.message} if closed.failed else (), at=closed.began),
+        # Who would hang for ever, and is ended by a signal that he does not know, ends in time.
+        none_of("its exit code is 0", {f"it is {code}"} if code else (), at=ended),
         none_of("no call outlasts the end", left, at=ended),
         steady=False,
     )

@@ -11,6 +11,7 @@ its own beside this one, `tests.mutants.catalogue` joins them, and each can be t
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -198,6 +199,14 @@ class HangsAtTheEnd(LazyClient):
 
     def close(self) -> None:
         threading.Event().wait(60.0)
+
+
+class IsEndedByASignal(HangsAtTheEnd):
+    """Would wait so too, and knows no signal: as a program it is torn out of that."""
+
+    def close(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        super().close()
 
 
 class _ReadOnce(Credentials):

@@ -280,7 +280,7 @@ class LosesTwoLoginsAtADeadline(LosesALoginAtADeadline):
 
 
 class DropsALoginWithTimeLeft(LosesALoginAtADeadline):
-    """Forgets it though its call had time left to use it, as behind a gate that lets one through."""
+    """Forgets it though its call has time left for it, as behind a gate that lets one through."""
 
     left = 0.7
 

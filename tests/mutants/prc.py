@@ -32,6 +32,7 @@ from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
     HangsAtTheEnd,
+    IsEndedByASignal,
     LeavesAThreadForEachFailure,
     LogsInTwice,
     Mutant,
@@ -570,6 +571,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "says-nothing-of-its-health": Mutant(SaysNothingOfItsHealth, "PRC-05", "health ends within"),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
+    "is-torn-out-of-a-call": Mutant(
+        IsEndedByASignal, "PRC-07", "its exit code is 0", LAZY_PROCESS, process=True
+    ),
     "never-misses-its-thread": Mutant(
         NeverMissesItsThread, "PRC-02", "a renewal or a login between", REFERENCE
     ),
