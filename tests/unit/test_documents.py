@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,15 @@ def test_its_links_lead_somewhere(document: Path) -> None:
         if not found:
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("folder", [".", "harness/resilient_vault_client"])
+def test_a_release_is_told_of(folder: str) -> None:
+    """Under the number of its version; what comes after it is under "Unreleased"."""
+    version = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## (.+)$", changes, re.MULTILINE)
+    if ".dev" in version:
+        assert newest[0] == "Unreleased"
+    else:
+        assert re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE)

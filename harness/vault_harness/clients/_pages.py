@@ -7,7 +7,7 @@ from typing import get_args
 
 from vault_harness.clients._client import Client, Note
 from vault_harness.commands import PROGRAM
-from vault_harness.report.formats import Judged, Score, Severity
+from vault_harness.report.formats import Judged, Score, Severity, release, suite_version
 from vault_harness.report.score import profile
 from vault_harness.scenario.catalogue import Entry
 
@@ -33,11 +33,10 @@ run. *Critical* and *high* promises are MUSTs.
 
 _AGE = """## How old a score is
 
-A score is of the questions of the day on which it was made; promises are quoted as they are today.
-How many of today's scenarios a score has at all is in the column *scenarios*, and its page names
-those that are newer. What the others ask more by now, or grant, no score can tell, as all are of
-one version of the suite: [CHANGELOG.md](../../CHANGELOG.md) has it. Before you rely on a line,
-judge that client anew.
+A score is of one release of the suite, in the column *suite*; promises are quoted as they are now.
+Within a release the same is asked of every client. The next one asks more, or grants more:
+[CHANGELOG.md](../../CHANGELOG.md) says what, and the page of a client whose score is older says so
+and names the scenarios that are newer. Before you rely on such a line, judge that client anew.
 """
 
 
@@ -60,7 +59,7 @@ def overview(scored: Iterable[tuple[Client, Score]], entries: Mapping[str, Entry
         scored: They, each with what it came to.
         entries: The catalogue of scenarios.
     """
-    head = ["client", "version", "language", "grade", "claims", "scenarios"]
+    head = ["client", "version", "language", "suite", "grade", "claims", "scenarios"]
     head += [f"{severity} kept" for severity in ("critical", "high", "SHOULD")]
     head.append("critical, and broken")
     rows = [_overview_row(client, score, entries) for client, score in scored]
@@ -74,6 +73,7 @@ def _overview_row(client: Client, score: Score, entries: Mapping[str, Entry]) ->
         f"[{client.title}]({client.name}.md)",
         client.version,
         client.language,
+        score.suite_version,
         score.grade or "none",
         profile(score),
         f"{len(entries) - len(_newer(score, entries))} of {len(entries)}",
@@ -122,8 +122,9 @@ def _newer(score: Score, entries: Mapping[str, Entry]) -> list[str]:
 
 def _facts(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
     newer = _newer(score, entries)
-    judged_by = f"suite {score.suite_version}, {score.surroundings.server}, by the questions "
-    judged_by += "[of that day](README.md#how-old-a-score-is)"
+    judged_by = f"suite {score.suite_version}, {score.surroundings.server}"
+    if release(score.suite_version) != release(suite_version()):
+        judged_by += ": [older](README.md#how-old-a-score-is) than this one"
     rows = [
         ("version", f"{client.version}, {client.language} ([source]({client.home}))"),
         ("claims", profile(score)),

@@ -27,6 +27,11 @@ def suite_version() -> str:
     return metadata.version("vault-harness")
 
 
+def release(version: str) -> str:
+    """The part of a version that changes when what is asked does: ``0.2`` of ``0.2.1``."""
+    return ".".join(version.split(".")[:2])
+
+
 class _Format(BaseModel):
     model_config = ConfigDict(extra="allow")
 

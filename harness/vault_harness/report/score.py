@@ -34,7 +34,14 @@ from vault_harness.report import formats
 from vault_harness.report._journal import checked
 from vault_harness.report._markdown import plain
 from vault_harness.report._reading import check_shape, check_version, read_object, wrong
-from vault_harness.report.formats import SCHEMA_VERSION, Grade, Judged, Score
+from vault_harness.report.formats import (
+    SCHEMA_VERSION,
+    Grade,
+    Judged,
+    Score,
+    release,
+    suite_version,
+)
 
 SCORE, BADGE = "score.json", "badge.json"
 
@@ -240,7 +247,7 @@ def _refuse_better(score: Score, path: Path) -> None:
     Raises:
         SettingsError: It is.
     """
-    if score.grade is None or _release(score.suite_version) != _release(formats.suite_version()):
+    if score.grade is None or release(score.suite_version) != release(suite_version()):
         return
     best, why = _grade(
         score.scenarios, {}, complete=score.complete, engine=score.surroundings.engine
@@ -262,7 +269,7 @@ def as_text(score: Score) -> str:
 
 def write_score(score: Score, folder: Path) -> Path:
     """Write a score and its badge into a folder; returns the file of the score."""
-    drawn = badge(score, version=formats.suite_version())
+    drawn = badge(score, version=suite_version())
     files.write_text(folder / BADGE, json.dumps(drawn, indent=1) + "\n")
     files.write_text(folder / SCORE, as_text(score))
     return folder / SCORE
@@ -416,7 +423,7 @@ def badge(score: Score, *, version: str) -> dict[str, object]:
         score: Of a run.
         version: Of the suite that is asked; promises and grades are that suite's.
     """
-    if _release(score.suite_version) != _release(version):
+    if release(score.suite_version) != release(version):
         message, colour = f"expired (suite {score.suite_version})", "lightgrey"
     elif score.grade is None:
         message, colour = "no grade", "lightgrey"
@@ -424,13 +431,8 @@ def badge(score: Score, *, version: str) -> dict[str, object]:
         message, colour = f"{score.grade} ({profile(score)})", _COLOURS[score.grade]
     return {
         "schemaVersion": 1,
-        "label": f"vault-harness {_release(version)}",
+        "label": f"vault-harness {release(version)}",
         "message": message,
         "color": colour,
         "cacheSeconds": 3600,
     }
-
-
-def _release(version: str) -> str:
-    """The part of a version that changes when promises do: ``0.1``."""
-    return ".".join(version.split(".")[:2])

@@ -23,7 +23,8 @@ from vault_harness.clients import (
 )
 from vault_harness.clients._judge import _both
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
-from vault_harness.report.formats import Score
+from vault_harness.report.formats import Score, suite_version
+from vault_harness.report.score import score_of
 from vault_harness.scenario.catalogue import CATALOGUE, load
 from vault_harness.settings import scenarios_folder
 
@@ -64,6 +65,22 @@ def test_pages_are_up_to_date() -> None:
     made = pages(known_clients(), load(scenarios_folder() / CATALOGUE))
     found = {file.name: file.read_text("utf-8") for file in (ROOT / PAGES).glob("*.md")}
     assert found == made
+
+
+@pytest.mark.parametrize(
+    ("suite", "says"), [("9.8.7", "suite 9.8.7, "), (suite_version(), "suite")]
+)
+def test_page_says_when_its_score_is_of_an_older_release(
+    tmp_path: Path, suite: str, says: str
+) -> None:
+    """What is asked of a client differs from release to release."""
+    one = client(tmp_path, name="c")
+    one.score_file.write_text(
+        score_of({**journal(A_1="pass"), "suite_version": suite}).model_dump_json()
+    )
+    page = pages({"c": one}, {})["c.md"]
+    assert f"| judged by | {says}" in page
+    assert ("[older]" in page) == (suite != suite_version())
 
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
