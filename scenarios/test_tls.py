@@ -157,27 +157,65 @@ def _goes_by_it(lab: Lab, since: float, known: int) -> bool:
 
 @pytest.mark.scenario("TLS-02")
 def test_expired_client_certificate(lab: Lab) -> None:
-    """The client's own certificate ends under reads, and a new one comes after some seconds."""
+    """All connections end, then so does the client's certificate; a new one comes later."""
     tls, people = lab.tls, Authority()
-    life = 0.5 * lab.ttl
+    life = PART * lab.ttl
     tls.give_client_certificate(people, life=timedelta(seconds=life))
     expires = lab.history.now() + life
     tls.serve(tls.authority, clients=people)
-    _start_before(lab, expires, part=life / lab.ttl)
+    _start_before(lab, expires)
     with lab.reading(every=0.5, callers=2):
-        lab.watch(expires + 1.0 - lab.history.now())  # a certificate's times are whole seconds
+        back = _back_while_it_is_good(lab, expires)
+        lab.watch(expires + WHOLE - lab.history.now())
         with lab.condition("client certificate expired", refused=True) as fault:
             lab.network.drop_connections()
             since = lab.history.now() + ON_ITS_WAY
             lab.hold(fault, 5.0)
             if not lab.touched(fault) and (vain := _reads_in_vain(lab, since=since)):
-                # It knows when its certificate ends, and need not be told so by a handshake.
-                fault.optional = True
+                if back is None:
+                    lab.wanted_ttl = (lab.longest_start + lab.reach + WHOLE) / PART
+                    raise NotExercised("its certificate ended too soon to tell what it rests for")
+                # It knows when its certificate ends, and need not be told so by a handshake: it is
+                # not for the end of its connections that it rests.
+                fault.optional = back
                 lab.require("all reads in vain of who shakes no hand", _seen(vain))
             tls.give_client_certificate(people)
         # Its files may be looked at once in R, as that of the authorities.
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.judge(no_connection_storm(since=fault.began, until=fault.end))
+
+
+PART, WHOLE = 0.5, 1.0
+"""Of the TTL: the life of a client's certificate. And seconds, in whole ones of which it is told.
+"""
+
+
+def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
+    """End all connections while the certificate is good; whether a hand was shaken anew after that.
+
+    Who rests for long after such an end, whatever its certificate is, shows nothing of that by its
+    silence.
+
+    Returns:
+        None if so little is left of the certificate that nobody need be back before its end: then
+        no connection was ended.
+    """
+    if lab.history.now() + lab.reach > expires - WHOLE:
+        return None
+    known = len(lab.history.connections)
+    with lab.condition("connections ended", optional=True) as ended:
+        lab.network.drop_connections()
+    lab.recovers(after=ended)
+    # Who answers from memory needs a connection at its next look only.
+    return lab.until(
+        partial(_shakes_hands, lab, known), within=ended.end + lab.reach - lab.history.now()
+    )
+
+
+def _shakes_hands(lab: Lab, known: int) -> bool:
+    """Whether a handshake went well over a connection that was not known then."""
+    made = [one for one in list(lab.history.handshakes) if one.connection > known]
+    return any(one.protocol is not None for one in made)
 
 
 def _reads_in_vain(lab: Lab, *, since: float) -> int:
@@ -189,13 +227,12 @@ def _reads_in_vain(lab: Lab, *, since: float) -> int:
     return 0 if any(read.good for read in reads) else len(reads)
 
 
-def _start_before(lab: Lab, end: float, *, part: float) -> None:
+def _start_before(lab: Lab, end: float) -> None:
     """Start the subject; with a longer TTL next time where its certificate had ended too soon.
 
     Args:
         lab: The scenario.
         end: When the certificate does.
-        part: Of the TTL, for which it is good.
 
     Raises:
         NotExercised: It took too long, or would not have started anyhow.
@@ -207,10 +244,10 @@ def _start_before(lab: Lab, end: float, *, part: float) -> None:
         if not lab.started or lab.history.now() < end:
             raise
         why = error  # it may have read nothing for want of that certificate
-    if why is not None or lab.history.now() > end - 1.0:
-        lab.wanted_ttl = (lab.longest_start + 1.0) / part
+    if why is not None or lab.history.now() > end - WHOLE:
+        lab.wanted_ttl = (lab.longest_start + WHOLE) / PART
         raise NotExercised(
-            f"the subject took longer to start than its certificate is good: {part * lab.ttl:g} s"
+            f"the subject took longer to start than its certificate is good: {PART * lab.ttl:g} s"
         ) from why
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -16,7 +17,7 @@ from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire
+from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire, is_whole
 from vault_harness.certificates import end_of
 
 
@@ -92,6 +93,53 @@ class MournsItsCertificate(LazyClient):
     """Shakes no hand any more once its first certificate has ended, whatever is in the file."""
 
     wire_type = _KnowsTheFirstDate
+
+
+class _RestsWhenItsConnectionEnds(Wire):
+    """Keeps a connection, and asks for nothing for a while once that has ended."""
+
+    rests = 15.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+        self._peer: ssl.SSLSocket | None = None
+        self._until = 0.0
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        with self._turn:
+            if time.monotonic() < self._until:
+                raise ConnectionResetError
+            if self._peer is None:
+                plain = socket.create_connection((self._host, self._port), timeout=1.0)
+                self._peer = self._context().wrap_socket(plain, server_hostname=self._host)
+            try:
+                return self._over(self._peer, request, deadline)
+            except OSError:
+                self._peer.close()
+                self._peer = None
+                self._until = time.monotonic() + self.rests
+                raise
+
+    def _over(self, peer: ssl.SSLSocket, request: bytes, deadline: float) -> bytes:
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+        received = bytearray()
+        while not is_whole(received):
+            peer.settimeout(max(0.01, deadline - time.monotonic()))
+            if not (piece := peer.recv(65536)):
+                raise ConnectionResetError
+            received += piece
+        return bytes(received)
+
+
+class RestsWhenItsConnectionEnds(LazyClient):
+    """Is silent after any end of its connection: what its certificate is, it has not seen by then.
+
+    A silence that looks like that of who knows the date.
+    """
+
+    wire_type = _RestsWhenItsConnectionEnds
 
 
 class _RestsAfterABrokenFile(Wire):
@@ -354,6 +402,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
     "mourns-its-certificate": Mutant(MournsItsCertificate, "TLS-02", "a good read within"),
+    "rests-when-its-connection-ends": Mutant(
+        RestsWhenItsConnectionEnds, "TLS-02", "a good read within"
+    ),
     "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),
     "shakes-hands-with-another-host-in-a-loop": Mutant(
         ShakesHandsInALoop, "TLS-03", "no connection storm"
