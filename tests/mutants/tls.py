@@ -15,6 +15,7 @@ from typing import Any
 from tests.mutants import loading, loose_ends, other_styles, unasked, untried
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
+from tests.mutants.own_pace import AsksOnceItIsOld
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire, is_whole
@@ -93,6 +94,10 @@ class MournsItsCertificate(LazyClient):
     """Shakes no hand any more once its first certificate has ended, whatever is in the file."""
 
     wire_type = _KnowsTheFirstDate
+
+
+class KeepsAndKnowsWhenItsCertificateEnds(AsksOnceItIsOld, KnowsWhenItsCertificateEnds):
+    """Answers from memory besides, for a while after its certificate has ended."""
 
 
 class _RestsWhenItsConnectionEnds(Wire):
@@ -447,6 +452,9 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "outlives-its-certificate-at-its-start": Tolerated(other_styles.StartsVerySlowly, "TLS-02"),
     "knows-when-its-certificate-ends": Tolerated(KnowsWhenItsCertificateEnds, "TLS-02"),
+    "keeps-and-knows-when-its-certificate-ends": Tolerated(
+        KeepsAndKnowsWhenItsCertificateEnds, "TLS-02"
+    ),
     "looks-at-its-certificate-now-and-then": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
     "trusts-nobody-for-a-while": Tolerated(TrustsNobodyForAWhile, "TLS-01"),
     "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
