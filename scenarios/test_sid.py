@@ -15,6 +15,7 @@ from vault_harness.scenario.helpers import (
     ask_for_a_whole,
     await_start,
     lockout,
+    lost_until_met,
     replaced_unmet,
     served_while_its_token_lives,
     start_meanwhile,
@@ -355,25 +356,19 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
                     lab.secret_id_file.touch(0o600)
                     lab.secret_id_file.write_text(content)
                 lab.history.mark(f"the secret-id file is {words}")
-                with contextlib.ExitStack() as losses:
-                    lost = losses.enter_context(lab.vault.token_revoked(lab.accessor()))
-                    lost.optional = words != "emptied"  # who lost its first one may have none
-                    if words == "emptied" and not _is_refused(lab, lost):
-                        # Replaced in its turn, of which nobody has told it: the next is lost too.
-                        lost.optional = True
-                        lost = losses.enter_context(lab.vault.token_revoked(lab.accessor()))
-                        _is_refused(lab, lost)
+                with (
+                    contextlib.ExitStack() as losses,
+                    lab.vault.token_revoked(lab.accessor()) as lost,
+                ):
+                    lost.optional = True  # who lost its first one may have none
+                    if words == "emptied":
+                        # Without a secret-id it may log in by the one that it has kept.
+                        lost_until_met(lab, losses, lost)
                     lab.watch(1.2)
         lab.deliver(whole)
         delivered = lab.history.now()
         bound = lab.recovery_after(making)
         lab.until_good_read(since=delivered, within=bound)
-    lab.require(
-        "a request that was refused while the file was in the making",
-        lambda history: bool(
-            history.find(since=making.began, until=making.end, where=lambda e: e.status == 403)
-        ),
-    )
     blind = lab.history.find(
         "login", where=lambda e: e.secret_id in (None, "an empty secret-id") and e.by == "vault"
     )
@@ -382,18 +377,6 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
         bad_logins_at_most(TRIES),
         recovers_within(bound, since=delivered),
     )
-
-
-def _is_refused(lab: Lab, lost: Fault) -> bool:
-    """Wait until a client is refused for a lost token, or has another one; whether it was.
-
-    Who answers from memory meets it when it looks again. Without a secret-id it may still log in by
-    the one that it has kept.
-    """
-    lab.until(
-        lambda: lab.touched(lost) or bool(lab.history.logins(since=lost.began)), within=lab.ttl
-    )
-    return lab.touched(lost) or not lab.history.logins(since=lost.began)
 
 
 @pytest.mark.scenario("SID-10")
@@ -439,11 +422,12 @@ def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
     with lab.condition(name) as swapped, lab.reading(every=0.4):
         swapped.optional = True  # a good client sends nothing that shows it
         lab.deliver_wrapping(lab.wrap_foreign(inside))
-        with lab.vault.token_revoked(lab.accessor()) as lost:
-            # Who answers from memory meets it at its next renewal only.
-            lab.until(lambda: lab.touched(lost), within=lab.ttl)
-            replaced_unmet(lab, lost)
-        lab.until(lambda: _has_tried(lab, since=lost.began), within=lab.deadline)
+        with (
+            contextlib.ExitStack() as losses,
+            lab.vault.token_revoked(lab.accessor()) as lost,
+        ):
+            met = lost_until_met(lab, losses, lost)
+        lab.until(lambda: _has_tried(lab, since=met), within=lab.deadline)
         lab.watch(0.5)  # another try of its
     used = lab.history.find("unwrap", since=swapped.began, until=swapped.end)
     used += lab.history.find(

@@ -27,6 +27,7 @@ from resilient_vault_client import (
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
 from tests.mutants.clients import Tweaked
+from tests.mutants.own_pace import KeepsLongAndLogsInAtAThird
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -347,6 +348,10 @@ class BeginsItsTimeAnew(LazyClient):
 
     def _anew(self) -> float:
         return time.monotonic() + self._deadline * 0.95
+
+
+class BeginsItsTimeAnewAtLast(BeginsItsTimeAnew, KeepsLongAndLogsInAtAThird):
+    """Never renews, and answers from memory: what it has at its next look is mostly a new token."""
 
 
 class FindsNothingOnAPage(LazyClient):

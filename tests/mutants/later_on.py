@@ -6,10 +6,14 @@ Each is listed in the module of the group whose scenario it meets.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import ClassVar
 
-from resilient_vault_client import PermissionDenied, RequestRefused
+from resilient_vault_client import PermissionDenied, RequestRefused, Secret
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._login import Authenticator
+from resilient_vault_client._renewer import Renewer
+from resilient_vault_client._token import Token as ReferenceToken
 from resilient_vault_client._wrapped import WrappedSecretId
 from tests.mutants.clients import AtShare, Tweaked
 from tests.mutants.ids import UnwrapsBy
@@ -105,3 +109,56 @@ class TrustsLaterWrappingTokens(UnwrapsBy):
     """Looks who made its first wrapping token, and opens any that comes after a good one."""
 
     wrapped_type = _TrustsLaterOnes
+
+
+class _AtAThird(Renewer):
+    """Takes no token for renewable."""
+
+    def _plan(self, token: ReferenceToken) -> None:
+        token.renewable = False
+        super()._plan(token)
+        self._due = token.granted_at + (token.expires_at - token.granted_at) / 3
+
+
+class KeepsAndUnwraps(UnwrapsBy):
+    """Never renews, and answers from memory: a lost token may have been replaced when it looks."""
+
+    keeps = 9.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().renewer.__class__ = _AtAThird
+        self.declares["refresh"] = self.keeps + 1.0
+        self._values: dict[tuple[str, str], tuple[float, Secret]] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        asked = monotonic()
+        kept = self._values.get((path, key))
+        if kept is None or asked - kept[0] >= self.keeps:
+            kept = self._values[path, key] = asked, super().read(path, key)
+        return kept[1]
+
+
+class _TrustsAnyInNeed(_TrustsLaterOnes):
+    """What it has opened is good, until a token that it gave was refused."""
+
+    authenticator: Authenticator
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        token = self.authenticator.current
+        in_need = token is None or token.lost is not None
+        if self._opened.secret_id and not in_need:
+            return self._opened.secret_id
+        return super().load(deadline, patience)
+
+
+class TrustsAnyOnceItIsRefused(KeepsAndUnwraps):
+    """In its turn it logs in with what it has; for a lost token it opens whatever is there."""
+
+    wrapped_type = _TrustsAnyInNeed
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        authenticator = self.client._session().authenticator
+        wrapped = authenticator._method._wrapped  # type: ignore[attr-defined]  # that of UnwrapsBy
+        wrapped.authenticator = authenticator

@@ -32,6 +32,7 @@ from tests.mutants import (
     other_styles,
     outsiders,
     oversights,
+    own_pace,
     tempers,
     unasked,
     untried,
@@ -680,6 +681,9 @@ MUTANTS: dict[str, Mutant] = {
         byways.TakesALateAnswerForTheNext, "NET-07", "no wrong value"
     ),
     "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
+    "begins-its-time-anew-at-last": Mutant(
+        byways.BeginsItsTimeAnewAtLast, "NET-08", "every call ends within"
+    ),
     "takes-nobody-for-missing": Mutant(
         loose_ends.TakesNobodyForMissing, "NET-01", "a failure then is unavailable"
     ),
@@ -718,6 +722,9 @@ TOLERATED: dict[str, Tolerated] = {
     "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
+    "meets-its-second-loss-by-late-answers": Tolerated(
+        own_pace.KeepsLongAndLogsInAtAThird, "NET-08"
+    ),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "writes-by-the-version": Tolerated(writing.WritesByTheVersion, "NET-13", REFERENCE),
     "takes-half-an-answer-for-a-write": Tolerated(

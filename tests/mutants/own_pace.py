@@ -80,6 +80,12 @@ class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):
         self.declares = {**self.declares, "refresh": self.keeps + 1.0}
 
 
+class KeepsLongerAndLogsInAtAThird(KeepsLongAndLogsInAtAThird):
+    """For longer than two thirds of it: two turns of its may come before it asks again."""
+
+    keeps = 14.5
+
+
 class PollsSeldom(PollsItsSecrets):
     """Once in twelve seconds, and says so."""
 

@@ -474,6 +474,9 @@ MUTANTS: dict[str, Mutant] = {
     "trusts-later-wrapping-tokens": Mutant(
         later_on.TrustsLaterWrappingTokens, "SID-10", "neither opened nor used", REFERENCE
     ),
+    "trusts-any-wrapping-token-once-it-is-refused": Mutant(
+        later_on.TrustsAnyOnceItIsRefused, "SID-10", "neither opened nor used", REFERENCE
+    ),
     "takes-a-refused-login-for-no-secret": Mutant(
         turnovers.TakesNoLoginForNoSecret, "SID-02", "a failure then is"
     ),
@@ -494,6 +497,12 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "meets-its-second-loss-by-an-empty-file": Tolerated(
         own_pace.KeepsLongAndLogsInAtAThird, "SID-08"
+    ),
+    "meets-its-third-loss-by-an-empty-file": Tolerated(
+        own_pace.KeepsLongerAndLogsInAtAThird, "SID-08"
+    ),
+    "meets-its-second-loss-by-a-foreign-token": Tolerated(
+        later_on.KeepsAndUnwraps, "SID-10", REFERENCE
     ),
     "meets-no-loss-with-ids-of-one-use": Tolerated(own_pace.KeepsAndLogsInAtAThird, "SID-06"),
     "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),

@@ -41,6 +41,7 @@ from vault_harness.scenario.helpers._leaders import (
 from vault_harness.scenario.helpers._lives import (
     accessor_in_use,
     given_up,
+    lost_until_met,
     recovery_of_calls,
     renewal_comes,
     replaced_unmet,
@@ -90,6 +91,7 @@ __all__ = [
     "leads_again",
     "left_behind",
     "lockout",
+    "lost_until_met",
     "nobody_takes_connections",
     "other_host",
     "processor_time",

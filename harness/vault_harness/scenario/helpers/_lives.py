@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from math import inf
 
 import psutil
@@ -77,6 +78,70 @@ def replaced_unmet(lab: Lab, lost: Fault) -> None:
     if logins and never_renews(lab.history) and not lab.touched(lost):
         lost.optional = True
         lab.require(f"a login after this: {lost.name}", lambda _: f"at +{logins[0].began:.2f} s")
+
+
+def lost_until_met(lab: Lab, losses: ExitStack, lost: Fault) -> float:
+    """Wait until a client is refused for a lost token; each that comes before that is lost as well.
+
+    Who never renews, and answers from memory, may replace a lost token in its turn before it hears
+    of that: what a refusal leads to would not be asked of it. Each token is lost as soon as it is
+    there, so whatever it asks for next is refused. That something was is a required condition.
+
+    Args:
+        lab: The scenario; callers must go on reading.
+        losses: Holds what further tokens are lost by.
+        lost: What the first one was lost by. Whether it was that one is left open.
+
+    Returns:
+        When it was refused; now, if it never was.
+    """
+    end = lost.began + max(lab.ttl, lab.reach)
+    gone = {str(lost.signature.token)}
+    lost.optional = True
+    while True:
+        lab.until(
+            partial(_met_or_replaced, lab, gone, lost.began),
+            within=max(0.0, end - lab.history.now()),
+        )
+        met, other = _met(lab, gone, lost.began), _other_than(lab, gone)
+        if met is not None or other is None or lab.history.now() >= end:
+            break
+        lost = losses.enter_context(lab.vault.token_revoked(str(other.accessor)))
+        lost.optional = True
+        gone.add(str(other.accessor))
+    lost.optional = met is not None  # else what is found rests on it
+    lab.require(
+        "a request that was refused for a lost token, before that was replaced in its turn",
+        lambda _: f"a {met.kind} at +{met.began:.2f} s" if met is not None else "",
+    )
+    return lab.history.now() if met is None else met.began
+
+
+def _met_or_replaced(lab: Lab, gone: set[str], since: float) -> bool:
+    return _met(lab, gone, since) is not None or _other_than(lab, gone) is not None
+
+
+def _met(lab: Lab, gone: set[str], since: float) -> Exchange | None:
+    """The first request since then that was refused for a lost token, if no other one was there.
+
+    That who has another one cannot give the lost one back tells it nothing that it needs.
+    """
+    other = _other_than(lab, gone)
+    refused = lab.history.find(
+        since=since,
+        until=other.began if other is not None else None,
+        where=lambda e: (
+            e.status == 403 and e.kind != "revoke" and lab.recorder.accessor(e.token) in gone
+        ),
+    )
+    return refused[0] if refused else None
+
+
+def _other_than(lab: Lab, gone: set[str]) -> Exchange | None:
+    """The first login that gave a token which is not lost, after all that gave one that is."""
+    logins = [login for login in lab.history.logins() if login.accessor]
+    number = max((n for n, login in enumerate(logins) if login.accessor in gone), default=-1)
+    return next(iter(logins[number + 1 :]), None)
 
 
 ASKED_FROM, TRIED_BY = 0.7, 0.92
