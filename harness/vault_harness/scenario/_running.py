@@ -311,14 +311,15 @@ class Running(WaysIn):
         client = self.open()
         if client is None:
             raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")
-        since = self.history.now()
+        reads: list[Operation] = []
         if callers:
             with ThreadPoolExecutor(callers) as first:
-                list(first.map(lambda _: client.read(), range(callers)))
+                reads += first.map(lambda _: client.read(), range(callers))
         until = self.history.now() + within
         good = 0
         while good < STEADY_READS:
             read = client.read()
+            reads.append(read)
             good = good + 1 if read.good else 0
             if read.outcome == "died" or (not good and self.history.now() > until):
                 raise NotExercised(
@@ -331,8 +332,8 @@ class Running(WaysIn):
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
         self.look_at_command_lines()
-        # Those of this start alone: an earlier one has had its warm-up, and was asked in earnest.
-        self.let_off_at_first(self.history.calls("read", since=since))
+        # Those of this start alone: an earlier one has had its warm-up, and is asked in earnest.
+        self.let_off_at_first(reads)
         return client
 
     def let_off_at_first(self, reads: Sequence[Operation]) -> None:
