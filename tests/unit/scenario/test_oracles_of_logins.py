@@ -400,6 +400,16 @@ def test_token_that_nobody_replaces_in_its_turn(story: Story) -> None:
     assert story.finds(same_token(since=2.0)) == ["3 logins (+65.50, +66.00, +66.50)"]
 
 
+def test_token_whose_turn_comes_in_an_outage(story: Story) -> None:
+    """What no Vault answers is tried again, until one does."""
+    story.sent("login", 1.0, ttl=100.0)
+    story.several("login", 31.5, 31.9, status=503)
+    story.sent("login", 32.3, None)
+    story.sent("login", 32.7, 403, by="stub")
+    story.sent("login", 33.0, ttl=100.0)
+    assert story.finds(same_token(since=2.0)) == []
+
+
 def test_token_replaced_in_place_of_a_renewal(story: Story) -> None:
     """Who renews keeps its token."""
     story.sent("login", 1.0, ttl=100.0)

@@ -172,7 +172,8 @@ def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange
     """Those logins of a client that came before their turn; all of them, if it renews.
 
     Whoever has tried no renewal may log in instead, from `INSTEAD` of its token's life on. Vault
-    need not accept the first such login of each life; those that it did not after it are too many.
+    may refuse one such login of each life; those that it refuses after it are too many. What an
+    outage makes of one is no refusal, so it is tried again: how often is a matter of storms.
     """
     if history.find("renew"):
         return logins
@@ -182,11 +183,16 @@ def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange
         life = _life_before(history, login)
         if life is None or not in_its_turn(history, login, INSTEAD[0]):
             left.append(login)
-        elif not login.good:
+        elif not login.good and not _met_an_outage(login):
             if life.number in missed:
                 left.append(login)
             missed.add(life.number)
     return left
+
+
+def _met_an_outage(login: Exchange) -> bool:
+    """Whether a login was answered by nobody, or by somebody who cannot say whether it is good."""
+    return login.status is None or login.by == "stub" or login.status == 429 or login.status >= 500
 
 
 def replaced_in_turn(history: History) -> int:
