@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from secrets import token_hex
 
 import pytest
@@ -12,7 +13,7 @@ from vault_harness.scenario.helpers import (
     allow_writes,
     ask_for_a_whole,
     canary,
-    replaced_unmet,
+    lost_until_met,
 )
 from vault_harness.scenario.leases import CREDENTIALS
 from vault_harness.scenario.oracles import (
@@ -41,10 +42,9 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
     with lab.recorder.stub(_a_credential(lab)):
         with lab.reading(every=0.5):
             lab.watch(0.5)
-            with lab.vault.token_revoked(lab.accessor()) as fault:
-                # Who answers from memory meets it at its next renewal only.
-                lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
-                replaced_unmet(lab, fault)
+            with ExitStack() as losses, lab.vault.token_revoked(lab.accessor()) as fault:
+                met = lost_until_met(lab, losses, fault)
+                lab.logs_in_again(since=met, within=lab.ttl + lab.deadline)
             # That it is done is asked elsewhere; where a change goes to is all that counts here.
             for verb, change in (("write", client.write), ("update", client.update)):
                 if lab.can(verb):

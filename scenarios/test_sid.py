@@ -491,10 +491,11 @@ def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
 def _logs_in_with_what_it_opened(lab: Lab) -> None:
     """The token is lost: one more login, by the secret-id that came out of the wrapping token."""
     with lab.reading(every=0.4):
-        with lab.vault.token_revoked(lab.accessor()) as lost:
-            # Who answers from memory meets it at its next renewal only.
-            lab.until(lambda: lab.touched(lost), within=lab.ttl)
-            replaced_unmet(lab, lost)
+        with (
+            contextlib.ExitStack() as losses,
+            lab.vault.token_revoked(lab.accessor()) as lost,
+        ):
+            lost_until_met(lab, losses, lost)
         lab.recovers(after=lost)
     lab.ask(requests_at_most(0, "unwrap", since=lost.began, until=lab.history.now()))
 
@@ -508,9 +509,11 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
         lab.watch(0.5)  # a login that took the old one a moment ago may still be on its way
         for accessor in old:
             destroyed.enter_context(lab.vault.secret_id_destroyed(ROLE, accessor, optional=True))
-        with lab.vault.token_revoked(lab.accessor()) as lost:
-            lab.until(lambda: lab.touched(lost), within=lab.ttl)
-            replaced_unmet(lab, lost)
+        with (
+            contextlib.ExitStack() as losses,
+            lab.vault.token_revoked(lab.accessor()) as lost,
+        ):
+            lost_until_met(lab, losses, lost)
         lab.recovers(after=lost)
     lab.ask(requests_at_most(1, "unwrap", since=since))
     lab.ask(bad_logins_at_most(0, since=since))

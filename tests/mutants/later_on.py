@@ -139,26 +139,49 @@ class KeepsAndUnwraps(UnwrapsBy):
         return kept[1]
 
 
-class _TrustsAnyInNeed(_TrustsLaterOnes):
-    """What it has opened is good, until a token that it gave was refused."""
-
+class _InNeed(WrappedSecretId):
     authenticator: Authenticator
 
-    def load(self, deadline: Deadline, patience: float) -> str:
+    @property
+    def in_need(self) -> bool:
+        """Whether Vault has refused the token that it had."""
         token = self.authenticator.current
-        in_need = token is None or token.lost is not None
-        if self._opened.secret_id and not in_need:
+        return token is not None and token.lost is not None
+
+
+class _TrustsAnyInNeed(_InNeed, _TrustsLaterOnes):
+    """What it has opened is good, until a token that it gave was refused."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        if self._opened.secret_id and not self.in_need:
             return self._opened.secret_id
         return super().load(deadline, patience)
 
 
-class TrustsAnyOnceItIsRefused(KeepsAndUnwraps):
-    """In its turn it logs in with what it has; for a lost token it opens whatever is there."""
-
-    wrapped_type = _TrustsAnyInNeed
-
+class _TellsOfItsNeed(KeepsAndUnwraps):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         authenticator = self.client._session().authenticator
         wrapped = authenticator._method._wrapped  # type: ignore[attr-defined]  # that of UnwrapsBy
         wrapped.authenticator = authenticator
+
+
+class TrustsAnyOnceItIsRefused(_TellsOfItsNeed):
+    """In its turn it logs in with what it has; for a lost token it opens whatever is there."""
+
+    wrapped_type = _TrustsAnyInNeed
+
+
+class _OpensAnewInNeed(_InNeed):
+    """What it has opened is gone with a token that was refused."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        if self.in_need:
+            self._opened.wrapping = ""
+        return super().load(deadline, patience)
+
+
+class OpensAnewOnceItIsRefused(_TellsOfItsNeed):
+    """In its turn it logs in with what it has; for a lost token it opens the same one again."""
+
+    wrapped_type = _OpensAnewInNeed

@@ -51,6 +51,12 @@ class LooksInTheRoot(LazyClient):
     wire_type = _LooksInTheRoot
 
 
+class LooksInTheRootAtLast(own_pace.KeepsAndLogsInAtAThird):
+    """Never renews, and answers from memory: what it has at its next look is mostly a new token."""
+
+    wire_type = _LooksInTheRoot
+
+
 class RevokesInTheRoot(LazyClient):
     """Gives its token back by code of its own: each restart leaves one behind at HashiCorp's."""
 
@@ -111,6 +117,7 @@ MUTANTS: dict[str, Mutant] = {
         untried.LeasesInTheRoot, "NSP-01", "a credential named none", REFERENCE
     ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
+    "looks-in-the-root-at-last": Mutant(LooksInTheRootAtLast, "NSP-01", "a lookup named none"),
     "revokes-in-the-root": Mutant(RevokesInTheRoot, "NSP-01", "a revoke named none"),
     "looks-after-its-old-token-in-a-namespace": Mutant(
         always.LooksAfterItsOldToken, "NSP-01", "known to be dead"
@@ -123,6 +130,6 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
-    "meets-no-loss-in-a-namespace": Tolerated(own_pace.KeepsAndLogsInAtAThird, "NSP-01"),
+    "meets-its-second-loss-in-a-namespace": Tolerated(own_pace.KeepsAndLogsInAtAThird, "NSP-01"),
     "asks-for-health-in-the-root": Tolerated(other_styles.AsksForHealthFirst, "NSP-01"),
 }

@@ -471,6 +471,9 @@ MUTANTS: dict[str, Mutant] = {
     "keeps-its-first-opened-secret-id": Mutant(
         later_on.KeepsItsFirstOpenedSecretId, "SID-11", "a good read within", REFERENCE
     ),
+    "opens-anew-once-it-is-refused": Mutant(
+        later_on.OpensAnewOnceItIsRefused, "SID-11", "a good read within", REFERENCE
+    ),
     "trusts-later-wrapping-tokens": Mutant(
         later_on.TrustsLaterWrappingTokens, "SID-10", "neither opened nor used", REFERENCE
     ),
