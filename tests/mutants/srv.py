@@ -373,6 +373,24 @@ class TriesSixTimesAndLooksByItself(LooksByItself, TriesSixTimes):
             self._wire.send("GET", where, deadline=deadline, token=token.value)
 
 
+class HurriesAndLooksByItself(TriesSixTimesAndLooksByItself):
+    """Looks now and then, tries eight times with short pauses, and waits until its call is over."""
+
+    every, tries, pause = 0.4, 8, 0.045
+
+    def _look(self, token: Token, deadline: float) -> None:
+        self.every = 5.0
+        super()._look(token, deadline)
+
+    def read(self, path: str, key: str) -> str:
+        began = time.monotonic()
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            time.sleep(max(0.0, began + 0.9 * self._deadline - time.monotonic()))
+            raise
+
+
 class TriesSevenTimes(TriesSixTimes):
     """Once too often."""
 
@@ -589,6 +607,7 @@ MUTANTS: dict[str, Mutant] = {
     "asks-too-soon": Mutant(AsksTooSoon, "SRV-05", "Retry-After is obeyed"),
     "tries-seven-times": Mutant(TriesSevenTimes, "SRV-09", "for one call"),
     "tries-in-haste": Mutant(TriesInHaste, "SRV-09", "0.1 s apart"),
+    "hurries-and-looks-by-itself": Mutant(HurriesAndLooksByItself, "SRV-09", "0.1 s apart"),
     "comes-back-too-late-undeclared": Mutant(
         ComesBackTooLateUndeclared, "SRV-02", "a good read within"
     ),

@@ -347,6 +347,13 @@ def test_tries_beside_a_look_of_its_own(story: Story) -> None:
     assert len(story.finds(pauses_between_tries(since=0.0, until=9.0))) == 1
 
 
+def test_tries_without_pauses_of_who_waits_after_them(story: Story) -> None:
+    """What it may look for in the rest of the call makes no room among its tries."""
+    story.call(1.0, 3.9)
+    story.several("read", 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 5.0)
+    assert len(story.finds(pauses_between_tries(since=0.0, until=9.0))) == 1
+
+
 def test_two_tries_at_once(story: Story) -> None:
     """One repetition is no loop; the next call has its own."""
     story.call(1.0, 1.1)

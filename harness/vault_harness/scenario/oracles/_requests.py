@@ -304,7 +304,8 @@ def requests_a_call_at_most(
                 for e in history.find(since=call.began, until=call.ended)
                 if _is_one(e, kinds, path)
             ]
-            if len(seen) > count + _at_its_own_pace(history, call, kinds, path, until=until):
+            took = (history.now() if call.ended is None else call.ended) - call.began
+            if len(seen) > count + _at_its_own_pace(history, kinds, path, took=took, until=until):
                 text = f"{_listed(seen, kinds)} in one call"
                 return [Finding(promise, text, call.began, rests_on=())]
         return []
@@ -319,13 +320,13 @@ def _is_one(exchange: Exchange, kinds: tuple[str, ...], path: str | None) -> boo
 
 def _at_its_own_pace(
     history: History,
-    call: Operation,
     kinds: tuple[str, ...],
     path: str | None = None,
     *,
+    took: float,
     until: float | None = None,
 ) -> int:
-    """How many requests may fall into a call that a client sends by itself; none of who does not.
+    """How many requests a client may send by itself in so many seconds; none of who does not.
 
     It does so if it has sent any such request by then while nobody called: who keeps other secrets
     fresh asks no more often for this one, nor who keeps this one so once it is there.
@@ -334,7 +335,6 @@ def _at_its_own_pace(
     asked = history.find(until=until, where=lambda e: _is_one(e, kinds, path))
     if all(any(_during(each, one) for each in calls) for one in asked):
         return 0
-    took = (history.now() if call.ended is None else call.ended) - call.began
     return IN_A_CALL + int(STORM_MEAN * took)
 
 
@@ -351,21 +351,21 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
     """Within one call, tries of a read come with pauses. For a single caller.
 
     The first repetition may come at once; from the next on there is `PAUSE` for each on average.
-    What the client may look for by itself meanwhile, as in `requests_a_call_at_most`, is no try.
-    It holds where no call tries three times: how often it must is another promise.
+    What the client may look for by itself from the first to the last of them, as in
+    `requests_a_call_at_most`, is no try. It holds where no call tries three times: how often it
+    must is another promise.
     """
     promise = f"tries within a call come {PAUSE:g} s apart, the second one excepted"
 
     def oracle(history: History) -> list[Finding]:
         for call in history.calls("read", "read_cached", since=since, until=until):
             tries = history.find("read", since=call.began, until=call.ended)
-            own = _at_its_own_pace(history, call, ("read",))
-            if len(tries) - own < 3:
+            if len(tries) < 3:
                 continue
-            least = PAUSE * (len(tries) - own - 2)
             # When one came is known to a few milliseconds only, which may be all the difference.
             took = max(tries[-1].came - tries[0].came, tries[-1].began - tries[0].began)
-            if took < least:
+            own = _at_its_own_pace(history, ("read",), took=took)
+            if took < PAUSE * (len(tries) - own - 2):
                 text = f"{len(tries)} tries in {took:.2f} s ({times(tries)})"
                 return [Finding(promise, text, tries[0].began, rests_on=())]
         return []
