@@ -16,7 +16,6 @@ from vault_harness.scenario.helpers import (
     await_start,
     lockout,
     lost_until_met,
-    replaced_unmet,
     served_while_its_token_lives,
     start_meanwhile,
     started_again,
@@ -267,16 +266,16 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
             lab.new_secret_id()
             lab.watch(NOBODYS_TURN * lab.ttl)
         lab.new_secret_id()
-        with lab.vault.token_revoked(lab.accessor()) as fault:
+        with (
+            contextlib.ExitStack() as losses,
+            lab.vault.token_revoked(lab.accessor()) as fault,
+        ):
             # A login in its turn, which met nothing, has used the secret-id that is there.
-            lab.history.wait_for(
-                lambda: lab.touched(fault) or bool(lab.history.logins(since=fault.began)), lab.ttl
-            )
+            refused = lost_until_met(lab, losses, fault, before_another=lab.new_secret_id)
             met = lab.history.now()
-            replaced_unmet(lab, fault)
         bound = lab.recovery_after(fault)
         # A read may have been refused before whoever revokes it has his answer.
-        lab.logs_in_again(since=fault.began, within=met - fault.began + bound)
+        lab.logs_in_again(since=refused, within=met - refused + bound)
         with _one_for_each_turn(lab):
             lab.until_good_read(since=met, within=bound)
             lab.watch(0.5)

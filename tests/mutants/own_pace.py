@@ -1,7 +1,7 @@
 """Correct clients that go by a clock of their own, whatever happens to their tokens meanwhile.
 
 Each is listed in the module of the group whose scenario once took its pace for a fault, or had
-nothing to judge in it; so is the one broken client here, which is a little too fast.
+nothing to judge in it; so are the broken clients here, one of which is a little too fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 
 from tests.mutants.edges_logins import LogsInAtAThird, LogsInAtHalfALife
-from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_client import Credentials, LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError
 
 
@@ -68,6 +68,32 @@ class AsksOnceItIsOld(LazyClient):
 
 class KeepsAndLogsInAtAThird(AsksOnceItIsOld, LogsInAtAThird):
     """Never renews: by when it asks again it may have another token than that which was lost."""
+
+
+class _ByHeart(Credentials):
+    """Reads its ids for a login that it has planned, and has them in its head for any other."""
+
+    hurried = False
+
+    def _one(self, name: str) -> str:
+        return (self._last.get(name) if self.hurried else None) or super()._one(name)
+
+
+class LogsInByHeartOnceItIsRefused(KeepsAndLogsInAtAThird):
+    """In its turn it logs in with what is in its files; for a lost token with what it had last."""
+
+    credentials_type = _ByHeart
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        self._credentials.hurried = dead  # type: ignore[attr-defined]  # those above
+        return dead
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        finally:
+            self._credentials.hurried = False  # type: ignore[attr-defined]  # those above
 
 
 class KeepsLongAndLogsInAtAThird(KeepsAndLogsInAtAThird):

@@ -383,6 +383,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "storms-a-locked-role": Mutant(RetriesWithoutAPause, "SID-04", "requests (login)"),
     "uses-a-secret-id-twice": Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins"),
+    "logs-in-by-heart-once-it-is-refused": Mutant(
+        own_pace.LogsInByHeartOnceItIsRefused, "SID-06", "refused logins"
+    ),
     "retries-a-login-blindly": Mutant(
         RetriesALoginBlindly, "SID-07", "logins with the same secret-id"
     ),
@@ -507,7 +510,7 @@ TOLERATED: dict[str, Tolerated] = {
     "meets-its-second-loss-by-a-foreign-token": Tolerated(
         later_on.KeepsAndUnwraps, "SID-10", REFERENCE
     ),
-    "meets-no-loss-with-ids-of-one-use": Tolerated(own_pace.KeepsAndLogsInAtAThird, "SID-06"),
+    "meets-a-later-loss-with-ids-of-one-use": Tolerated(own_pace.KeepsAndLogsInAtAThird, "SID-06"),
     "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),
     "throws-its-token-away-at-last": Tolerated(later_on.ThrowsItsTokenAwayAtLast, "SID-03"),
     "says-how-its-last-look-went": Tolerated(own_pace.SaysHowItsLastLookWent, "SID-02"),

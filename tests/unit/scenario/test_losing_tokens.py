@@ -18,7 +18,7 @@ class Losing:
     """A lab with a client that has logged in, and does one thing each time that it is waited for.
 
     Attributes:
-        revoked: The tokens that were lost, in their order.
+        revoked: The tokens that were lost, in their order, and what was done before another was.
         evidence: What the required condition says.
         faults: What they were lost by.
     """
@@ -67,9 +67,13 @@ class Losing:
         self.evidence = condition(self.history)
 
     def loses(self) -> float:
-        """Lose its token, and go on with that."""
+        """Lose its token, and go on with that; what is done before another is lost counts too."""
+
+        def before_another() -> None:
+            self.revoked.append("another")
+
         with ExitStack() as losses, self.token_revoked("token-1") as lost:
-            return lost_until_met(cast("Lab", self), losses, lost)
+            return lost_until_met(cast("Lab", self), losses, lost, before_another=before_another)
 
     def _does(self, step: Callable[[], None], *, at_once: bool) -> None:
         if not at_once:
@@ -110,7 +114,7 @@ def test_losses_that_are_replaced_unmet(story: Story) -> None:
     lab.logs_in("token-3")
     lab.sends("lookup", "token-3")
     lab.loses()
-    assert lab.revoked == ["token-1", "token-2", "token-3"]
+    assert lab.revoked == ["token-1", "another", "token-2", "another", "token-3"]
     assert all(fault.optional for fault in lab.faults)
     assert str(lab.evidence).startswith("a lookup at ")
 
@@ -122,7 +126,7 @@ def test_lost_token_that_is_given_back(story: Story) -> None:
     lab.sends("revoke", "token-1", at_once=True)
     lab.sends("read", "token-2")
     lab.loses()
-    assert lab.revoked == ["token-1", "token-2"]
+    assert lab.revoked == ["token-1", "another", "token-2"]
     assert str(lab.evidence).startswith("a read at ")
 
 

@@ -80,7 +80,13 @@ def replaced_unmet(lab: Lab, lost: Fault) -> None:
         lab.require(f"a login after this: {lost.name}", lambda _: f"at +{logins[0].began:.2f} s")
 
 
-def lost_until_met(lab: Lab, losses: ExitStack, lost: Fault) -> float:
+def lost_until_met(
+    lab: Lab,
+    losses: ExitStack,
+    lost: Fault,
+    *,
+    before_another: Callable[[], object] = lambda: None,
+) -> float:
     """Wait until a client is refused for a lost token; each that comes before that is lost as well.
 
     Who never renews, and answers from memory, may replace a lost token in its turn before it hears
@@ -91,6 +97,7 @@ def lost_until_met(lab: Lab, losses: ExitStack, lost: Fault) -> float:
         lab: The scenario; callers must go on reading.
         losses: Holds what further tokens are lost by.
         lost: What the first one was lost by. Whether it was that one is left open.
+        before_another: Called before each further one is lost.
 
     Returns:
         When it was refused; now, if it never was.
@@ -106,6 +113,7 @@ def lost_until_met(lab: Lab, losses: ExitStack, lost: Fault) -> float:
         met, other = _met(lab, gone, lost.began), _other_than(lab, gone)
         if met is not None or other is None or lab.history.now() >= end:
             break
+        before_another()
         lost = losses.enter_context(lab.vault.token_revoked(str(other.accessor)))
         lost.optional = True
         gone.add(str(other.accessor))
