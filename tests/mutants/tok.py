@@ -791,6 +791,9 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "polls-its-secrets": Tolerated(own_pace.PollsItsSecrets, "TOK-10"),
     "needs-a-token-at-its-next-look": Tolerated(own_pace.AsksOnceItIsOld, "TOK-10"),
+    "meets-its-third-loss-at-its-next-look": Tolerated(
+        own_pace.KeepsLongerAndLogsInAtAThird, "TOK-11"
+    ),
     "meets-its-loss-at-its-next-poll": Tolerated(own_pace.MeetsItsLossAtItsNextPoll, "TOK-11"),
     "meets-the-loss-of-a-child-at-its-next-poll": Tolerated(
         own_pace.MeetsItsLossAtItsNextPoll, "TOK-13"
