@@ -345,6 +345,7 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
     half = whole.secret_id[:13]
     lab.secrets.add("secret-id", half, "half a secret-id")
     steps = (("emptied", ""), ("gone", None), ("half written", half))
+    met = 0.0
     # No step is a fault of its own: who has longer and longer pauses has made them in all of them.
     with lab.reading(every=0.4):
         with lab.condition("secret-id file in the making", optional=True) as making:
@@ -359,10 +360,10 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
                     contextlib.ExitStack() as losses,
                     lab.vault.token_revoked(lab.accessor()) as lost,
                 ):
-                    lost.optional = True  # who lost its first one may have none
-                    if words == "emptied":
-                        # Without a secret-id it may log in by the one that it has kept.
-                        lost_until_met(lab, losses, lost)
+                    lost.optional = True  # who lost the one before may have none
+                    # Without a secret-id it may log in by the one that it has kept.
+                    if lab.history.logins(since=met):
+                        met = lost_until_met(lab, losses, lost)
                     lab.watch(1.2)
         lab.deliver(whole)
         delivered = lab.history.now()

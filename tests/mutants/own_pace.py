@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 
 from tests.mutants.edges_logins import LogsInAtAThird, LogsInAtHalfALife
+from tests.mutants.ids import NeedsItsFile
 from tests.subjects.lazy_client import Credentials, LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError
 
@@ -45,6 +46,10 @@ class PollsItsSecrets(LazyClient):
     def close(self) -> None:
         self._over.set()
         super().close()
+
+
+class PollsAndNeedsItsFile(PollsItsSecrets, NeedsItsFile):
+    """Needs a login at its next poll only: that its file was gone for a moment it mostly misses."""
 
 
 class AsksOnceItIsOld(LazyClient):

@@ -459,6 +459,9 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-bad-secret-id-in-bursts": Mutant(ids.TriesInBursts, "SID-02", "the same secret-id"),
     "tries-a-late-secret-id-in-pairs": Mutant(ids.TriesInPairs, "SID-03", "the same secret-id"),
     "needs-its-secret-id-file": Mutant(ids.NeedsItsFile, "SID-08", "a good read within"),
+    "polls-and-needs-its-secret-id-file": Mutant(
+        own_pace.PollsAndNeedsItsFile, "SID-08", "a good read within"
+    ),
     "takes-an-outage-for-a-spent-token": Mutant(
         ids.TakesAnOutageForASpentToken, "SID-09", "a good read within", REFERENCE
     ),
