@@ -7,8 +7,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from vault_harness import errors
-from vault_harness.subjects._protocol import MAX_LINE, Object, breach, decode, encode
+from vault_harness.subjects._protocol import MAX_LINE, Object, breach, decode, encode, excerpt
 from vault_harness.subjects._shape import SubjectHung
+
+_ALWAYS = "answer every request, also with an error; see the subject's log"
+
+_AT_ITS_START = (
+    "end each answer with a newline, and flush it: many languages do not where the output is a "
+    "pipe; and answer hello before Vault is there; see the subject's log"
+)
 
 
 class Lines:
@@ -43,7 +50,7 @@ class Lines:
     @property
     def rest(self) -> bytes:
         """The beginning of a line whose end has not arrived."""
-        return b"".join(self._parts)
+        return b"".join(tuple(self._parts))  # which another thread may be adding to
 
     def _too_long(self, line: bytes) -> errors.SubjectError:
         return breach(
@@ -96,9 +103,14 @@ class Conversation:
                 return future.result()
             raise SubjectHung(
                 f"the subject did not answer {op} within {timeout:g} s",
-                looked_at=f"request {number}",
-                remedy="answer every request, also with an error; see the subject's log",
+                looked_at=f"request {number}{self._unended()}",
+                remedy=_AT_ITS_START if op == "hello" else _ALWAYS,
             ) from None
+
+    def _unended(self) -> str:
+        """What has come of a line that nobody ended: an answer it may be, for which all wait."""
+        rest = self.rest
+        return f"; it printed, and no end of that line: {excerpt(rest)}" if rest.strip() else ""
 
     def ask_last(self, op: str) -> Future[Object]:
         """Send the last request; its answer, should one come. From now on a breach breaks nothing.

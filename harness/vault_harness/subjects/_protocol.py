@@ -6,6 +6,7 @@ those who write a client in another language.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -37,14 +38,26 @@ def decode(line: bytes | str) -> dict[str, Any]:
     try:
         message = json.loads(line.decode("utf-8") if isinstance(line, bytes) else line)
     except (ValueError, RecursionError) as error:
-        raise breach(
-            "the subject printed a line that is not JSON", line, "print logs to stderr only"
-        ) from error
+        raise breach("the subject printed a line that is not JSON", line, _instead(line)) from error
     if not isinstance(message, dict):
         raise breach(
             "the subject printed JSON that is not an object", line, "print one object a line"
         )
     return message
+
+
+def _instead(line: bytes | str) -> str:
+    """What to print in place of a line that is not JSON: some are, in another encoding."""
+    if isinstance(line, bytes):
+        if line.startswith(codecs.BOM_UTF8):
+            return "write UTF-8 without a byte order mark before it"
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            return "print logs to stderr only, and write answers in UTF-8, whatever the locale says"
+        if b"\0" in line:
+            return "print logs to stderr only, and write answers in UTF-8, not in UTF-16"
+    return "print logs to stderr only"
 
 
 def excerpt(line: object, limit: int = 100) -> str:

@@ -91,6 +91,23 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
         wire.decode(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"listening on 9000", "print logs to stderr only"),
+        ('{"id": 1, "ok": true, "value": "wälue"}'.encode("latin-1"), "in UTF-8, whatever"),
+        ('{"id": 1, "ok": true}'.encode("utf-16-le"), "not in UTF-16"),
+        ('{"id": 1, "ok": true}'.encode("utf-8-sig"), "without a byte order mark"),
+    ],
+    ids=["banner", "latin", "utf-16", "mark"],
+)
+def test_another_encoding_is_told_as_one(line: bytes, said: str) -> None:
+    """An author who prints no logs there is not told to print none."""
+    with pytest.raises(SubjectError, match="not JSON") as caught:
+        wire.decode(line)
+    assert said in caught.value.remedy
+
+
 @RELAXED
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
@@ -295,6 +312,17 @@ def test_a_breach_ends_all_that_is_in_flight_and_all_later(line: str, cause: str
             asked.result(20)
     with pytest.raises(SubjectError, match=cause):
         peer.exchange.ask("read", {}, timeout=20)
+
+
+def test_an_answer_without_a_newline() -> None:
+    """All wait for its end: what came is told, up to where a secret may begin."""
+    peer = Peer()
+    peer.exchange.feed(b'{"id": 1, "ok": true, "value": "hidden"}')
+    with pytest.raises(SubjectHung) as caught:
+        peer.exchange.ask("hello", {}, timeout=0.01)
+    assert 'no end of that line: \'{"id": 1, "ok": true' in caught.value.looked_at
+    assert "hidden" not in str(caught.value)
+    assert "end each answer with a newline, and flush it" in caught.value.remedy
 
 
 def test_a_second_answer_is_a_breach() -> None:
