@@ -83,22 +83,38 @@ def _command(text: str, rest: str) -> SubjectSpec:
     program = words[0]
     found = shutil.which(program)
     if found is None:
-        where = str(Path(program).absolute()) if "/" in program else "PATH"
-        raise SettingsError(
-            f"the subject's program {program!r} is not there, or may not be executed",
-            looked_at=where,
-            remedy="name a program on PATH, or a path from where the suite is started",
-        )
+        raise _no_program(program)
     return SubjectSpec(text, "command", command=(str(Path(found).absolute()), *words[1:]))
+
+
+def _no_program(program: str) -> SettingsError:
+    """Why a program cannot be started, and what to write instead."""
+    cause = f"the subject's program {program!r} is not there"
+    where = str(Path(program).absolute()) if "/" in program else "PATH"
+    remedy = "name a program on PATH, or a path from where the suite is started"
+    if program.startswith("~") or "$" in program:
+        remedy = "write the path out: no shell sees it, so that ~ and $VARIABLE mean nothing"
+    elif _is_file(Path(program)):
+        if "/" not in program:
+            remedy = f"write command:./{program} for the one in this folder: without a slash it is "
+            remedy += "looked for on PATH alone"
+        else:
+            cause = f"the subject's program {program!r} may not be executed"
+            remedy = f"chmod +x {shlex.quote(program)} (what is kept between jobs of a CI may lose "
+            remedy += "that), or name what runs it: command:java -jar FILE, command:python3 FILE"
+    return SettingsError(cause, looked_at=where, remedy=remedy)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name may be, say
+        return False
 
 
 def _agent(text: str, rest: str) -> SubjectSpec:
     config = Path(rest)
-    try:
-        there = config.is_file()
-    except OSError:  # longer than a name may be, say
-        there = False
-    if not there:
+    if not _is_file(config):
         raise SettingsError(
             f"there is no configuration of an agent at {rest!r}",
             looked_at=str(config.absolute()),

@@ -85,6 +85,28 @@ def test_nonsense_says_what_to_write(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "cause", "remedy"),
+    [
+        ("command:./client.jar", "may not be executed", "chmod +x ./client.jar"),
+        ("command:./client.jar", "may not be executed", "command:java -jar FILE"),
+        ("command:client.jar", "is not there", "write command:./client.jar"),
+        ("command:~/client", "is not there", "no shell sees it"),
+        ("command:$HOME/client", "is not there", "no shell sees it"),
+        ("command:./client", "is not there", "name a program on PATH"),
+    ],
+)
+def test_why_a_program_cannot_be_started(
+    text: str, cause: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without the right to be run, as CI makes them of others, is told from none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "client.jar").write_text("")
+    with pytest.raises(SettingsError, match=cause) as caught:
+        parse_subject(text)
+    assert remedy in caught.value.remedy
+
+
 # How long an example takes says nothing on a busy machine.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
