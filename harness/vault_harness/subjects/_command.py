@@ -18,7 +18,7 @@ from vault_harness.subjects import _protocol
 from vault_harness.subjects._asked import Asked
 from vault_harness.subjects._conversation import Conversation
 from vault_harness.subjects._home import home_without_token
-from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
+from vault_harness.subjects._process import Life, how_ended, spawn, surroundings, why_not_started
 from vault_harness.subjects._shape import (
     Kind,
     SubjectHung,
@@ -67,6 +67,8 @@ class CommandSubject(Asked):
         self._log = log
         self._closing = False
         self._goodbye: Future[_protocol.Object] | None = None
+        self._program = Path(spec.command[0])
+        self._began = False
         self._knows_words = False
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -78,6 +80,7 @@ class CommandSubject(Asked):
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
             hello = self._exchange("hello", {}, timeout)
+            self._began = True
             self._introduced(hello)
             self._knows_words = hello.get("ok") is True
         except BaseException:
@@ -189,11 +192,13 @@ class CommandSubject(Asked):
         """Tell those who wait, once everything that it had printed is read."""
         self._drained.wait(_DRAIN)
         tail = log_tail(self._log)
+        remedy = "" if self._began else why_not_started(self._program, code)
         self._conversation.fail(
             errors.SubjectDied(
                 f"the subject {how_ended(code)}",
                 looked_at="its standard error"
                 + (f", which ends:\n{tail}" if tail else ", which is empty"),
-                remedy="start it by hand with the same environment, and see why it does not stay",
+                remedy=remedy
+                or "start it by hand with the same environment, and see why it does not stay",
             )
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +187,51 @@ class Life:
         self.cpu = used.ru_utime + used.ru_stime
         self.process.returncode = os.waitstatus_to_exitcode(status)
         return self.process.returncode
+
+
+_NOT_STARTED = (126, 127)
+"""Exit codes of a shell that could not become a program, and of a loader that lacks a library."""
+
+_HEAD = 256
+"""Bytes of a program in which its first line ends."""
+
+
+def why_not_started(program: Path, code: int) -> str:
+    """What to do about a program that its own file keeps from starting; empty where nothing does.
+
+    Of one that is there a shell says ``not found`` where what its first line names is not, and one
+    without such a line it runs as a script of its own.
+
+    Args:
+        program: Its file.
+        code: With which it ended before it had said anything.
+    """
+    try:
+        with program.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except OSError:
+        return ""
+    first, _, _ = head.partition(b"\n")
+    if not first.startswith(b"#!"):
+        if b"\0" not in head:
+            named = "name what runs it in its first line, such as #!/usr/bin/env python3: without "
+            return named + "one it was run by /bin/sh" if code else ""
+        built = f"see that it is built for {platform.machine()}, and that its loader and libraries "
+        return built + "are here (file, ldd)" if code in _NOT_STARTED else ""
+    if code not in _NOT_STARTED:
+        return ""
+    if first.endswith(b"\r"):
+        return (
+            "end its lines by LF: its first line ends by CR LF, and the CR is taken for part of "
+            "its interpreter's name (git writes them so where core.autocrlf is set)"
+        )
+    interpreter, *words = first[2:].decode("utf-8", "replace").split() or [""]
+    if not Path(interpreter).is_file():
+        return f"install {interpreter or 'an interpreter'}, which its first line names, or name one"
+    tool = next((word for word in words if not word.startswith("-") and "=" not in word), "")
+    if Path(interpreter).name == "env" and tool and shutil.which(tool) is None:
+        return f"put {tool} on PATH, which its first line asks for"
+    return ""
 
 
 def how_ended(code: int) -> str:

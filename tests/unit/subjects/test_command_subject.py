@@ -25,6 +25,7 @@ from vault_harness.subjects import (
     SubjectHung,
     Whole,
 )
+from vault_harness.subjects._process import why_not_started
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -295,6 +296,38 @@ def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> Non
     with pytest.raises(SubjectDied, match=r"exit code 12[67]") as caught:
         subject(f"command:{shlex.quote(str(file))}")
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"#!/no/such/interpreter\n", "install /no/such/interpreter"),
+        (b"#!/bin/sh\r\nexit 0\r\n", "end its lines by LF"),
+        (b"#!/usr/bin/env no-such-tool\n", "put no-such-tool on PATH"),
+        (b"nothing_of_that_name = 1\n", "without one it was run by /bin/sh"),
+        (b"#!/bin/sh\nexit 1\n", "start it by hand"),
+        (b"#!/bin/sh\nexit 127\n", "start it by hand"),
+    ],
+    ids=["no interpreter", "CR LF", "no tool", "no first line", "its own end", "its own 127"],
+)
+def test_a_program_that_its_file_keeps_from_starting(
+    subject: Open, tmp_path: Path, content: bytes, remedy: str
+) -> None:
+    """A shell says `not found` of a file that is there, or reads Python as if it were its own."""
+    file = tmp_path / "client"
+    file.write_bytes(content)
+    file.chmod(0o700)
+    with pytest.raises(SubjectDied, match="exit code") as caught:
+        subject(f"command:{shlex.quote(str(file))}")
+    assert remedy in caught.value.remedy
+
+
+def test_a_binary_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """Made for another machine, or another C library: what is said of it is a shell's guess."""
+    file = tmp_path / "client"
+    file.write_bytes(b"\x7fELF\x02\x01\x01\0\0\0")
+    assert "is built for" in why_not_started(file, 127)
+    assert why_not_started(file, 1) == ""  # it ran
 
 
 def test_a_closed_standard_output_is_a_breach(subject: Open, program: Program) -> None:
