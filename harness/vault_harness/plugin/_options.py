@@ -298,10 +298,10 @@ def refuse_foreign(known: Known, entries: Iterable[Entry], file: Path | None) ->
         SettingsError: An id is in no catalogue.
     """
     if unknown := sorted(known.ids - {entry.id for entry in entries}):
-        from vault_harness.report.known import KNOWN_FILE
+        from vault_harness.report.known import place_of
 
         raise SettingsError(
             f"{', '.join(unknown)} is known to fail, and is no scenario",
-            looked_at=str(file or KNOWN_FILE),
+            looked_at=place_of(unknown[0], file),
             remedy="Take its line out, or mend its id",
         )

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from typing import Any, Literal
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import HARM, Line
+from vault_harness.toml_lines import line_of
 
 KNOWN_FILE = "vault-harness.toml"
 """Looked for where a run is started."""
@@ -139,15 +139,38 @@ def load_known(path: Path | None = None) -> Known:
             return Known()
     try:
         # Some editors begin a file with a mark, which TOML takes for a part of the first line.
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        found = tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise _wrong(path, f"the file of known failures cannot be read: {error}") from error
+        raise _wrong(str(path), f"the file of known failures cannot be read: {error}") from error
+
+    def place(*keys: str) -> str:
+        return f"{path}:{line_of(text, keys)}"
+
     if foreign := sorted(set(found) - {_FAILING, _FLAKY}):
-        raise _wrong(path, f"there is no {foreign[0]} in a file of known failures")
-    known = Known(*(_reasons(path, name, found.get(name, {})) for name in (_FAILING, _FLAKY)))
+        raise _wrong(place(foreign[0]), f"there is no {foreign[0]} in a file of known failures")
+    known = Known(*(_reasons(place, name, found.get(name, {})) for name in (_FAILING, _FLAKY)))
     if both := sorted(set(known.failing) & set(known.flaky)):
-        raise _wrong(path, f"{both[0]} is said to fail always, and to be flaky")
+        where = _place_of(both[0], text, found)
+        raise _wrong(f"{path}{where}", f"{both[0]} is said to fail always, and to be flaky")
     return known
+
+
+def place_of(id: str, path: Path | None = None) -> str:  # noqa: A002 - it is one
+    """Where a scenario stands in such a file, ``FILE:LINE``; the file alone where it does not."""
+    path = Path(KNOWN_FILE) if path is None else path
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return f"{path}{_place_of(id, text, tomllib.loads(text))}"
+    except (OSError, ValueError):
+        return str(path)
+
+
+def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A002 - it is one
+    """The last line that names it, as the end of a place; nothing if none does."""
+    keys = [(name, key) for name in (_FAILING, _FLAKY) for key in found.get(name, {})]
+    lines = [line_of(text, pair) for pair in keys if pair[1].upper() == id]
+    return f":{max(lines)}" if lines else ""
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:
@@ -167,20 +190,22 @@ def _quoted(text: str) -> str:
     return json.dumps(files.encodable(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _reasons(path: Path, name: str, table: object) -> dict[str, str]:
+def _reasons(place: Callable[..., str], name: str, table: object) -> dict[str, str]:
     if not isinstance(table, dict):
-        raise _wrong(path, f"{name} is not a table of ids and reasons")
+        raise _wrong(place(name), f"{name} is not a table of ids and reasons")
+    seen = set()
     for id, reason in table.items():  # noqa: A001 - it is one
         if not isinstance(reason, str) or not reason.strip():
-            raise _wrong(path, f"{name}: {id} has no reason")
-    if twice := [id for id, n in Counter(map(str.upper, table)).items() if n > 1]:  # noqa: A001
-        raise _wrong(path, f"{name}: {twice[0]} stands there twice")
+            raise _wrong(place(name, id), f"{name}: {id} has no reason")
+        if id.upper() in seen:
+            raise _wrong(place(name, id), f"{name}: {id.upper()} stands there twice")
+        seen.add(id.upper())
     return {id.upper(): reason for id, reason in table.items()}  # noqa: A001 - it is one
 
 
-def _wrong(path: Path, cause: str) -> SettingsError:
+def _wrong(place: str, cause: str) -> SettingsError:
     return SettingsError(
         cause,
-        looked_at=str(path),
+        looked_at=place,
         remedy=f'write [{_FAILING}] or [{_FLAKY}], and below it lines such as TOK-12 = "why"',
     )

@@ -9,7 +9,7 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.report import Line, Summary
-from vault_harness.report.known import Known, load_known, write_known
+from vault_harness.report.known import Known, load_known, place_of, write_known
 from vault_harness.report.outcome import Outcome, outcome
 
 KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
@@ -66,24 +66,33 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "said", "line"),
     [
-        ("[known-failing", "cannot be read"),
-        ('[known-falling]\nTOK-12 = "x"', "there is no known-falling"),
-        ('known-failing = ["TOK-12"]', "is not a table"),
-        ("[known-failing]\nTOK-12 = true", "TOK-12 has no reason"),
-        ('[known-failing]\nTOK-12 = " "', "TOK-12 has no reason"),
-        ('[known-failing]\nTOK-12 = "x"\ntok-12 = "y"', "TOK-12 stands there twice"),
-        ('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nTOK-12 = "x"', "fail always, and"),
+        ("[known-failing", "cannot be read", ""),
+        ("[known-failing]\nTOK-12 = why", r"cannot be read: .*\(at line 2, ", ""),
+        ('[known-failing]\nTOK-11 = "x"\n[known-falling]\n', "there is no known-falling", ":3"),
+        ('known-failing = ["TOK-12"]', "is not a table", ":1"),
+        ("[known-failing]\nTOK-12 = true", "TOK-12 has no reason", ":2"),
+        ('[known-failing]\n# why\nTOK-12 = " "', "TOK-12 has no reason", ":3"),
+        ('[known-failing]\nTOK-12 = "x"\ntok-12 = "y"', "TOK-12 stands there twice", ":3"),
+        ('[known-failing]\nTOK-12 = "x"\n[known-flaky]\ntok-12 = "x"', "fail always, and", ":4"),
     ],
 )
-def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str) -> None:
-    """The cause is told, and how a line is written."""
+def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str, line: str) -> None:
+    """The cause is told, the line, and how one is written."""
     file = tmp_path / "known.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=said) as caught:
         load_known(file)
-    assert (caught.value.looked_at, "TOK-12 =" in caught.value.remedy) == (str(file), True)
+    assert (caught.value.looked_at, "TOK-12 =" in caught.value.remedy) == (f"{file}{line}", True)
+
+
+@pytest.mark.parametrize(("id", "place"), [("NOPE-01", "known.toml:4"), ("TOK-13", "known.toml")])
+def test_where_a_scenario_stands(id: str, place: str, tmp_path: Path) -> None:  # noqa: A002
+    """In whatever letters; what no scenario has is refused with its line."""
+    file = tmp_path / "known.toml"
+    file.write_text('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nnope-01 = "y"\n')
+    assert place_of(id, file) == str(tmp_path / place)
 
 
 def test_writing_after_a_run() -> None:
