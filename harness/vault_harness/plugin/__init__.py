@@ -22,6 +22,7 @@ from vault_harness.plugin._item import (
     dress,
     entry_of,
     in_order,
+    refuse_twice,
     without,
 )
 from vault_harness.plugin._options import (
@@ -140,6 +141,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     entries = [entry for found in config.stash[CATALOGUES].values() for entry in found.values()]
     chosen = options(config)
     try:
+        refuse_twice(items)
         begin(
             chosen.report,
             subject=chosen.subject,

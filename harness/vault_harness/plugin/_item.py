@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -158,6 +158,24 @@ def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem
         mine = shard({s.entry.id: s.entry.seconds for s in asked}, *chosen.shard)
         asked = [s for s in asked if s.entry.id in mine]
     return [s for s in scenarios if s not in asked]
+
+
+def refuse_twice(scenarios: Iterable[ScenarioItem]) -> None:
+    """Refuse two scenarios of one id: the verdict of one would stand for both in every report.
+
+    Raises:
+        SettingsError: There are two, copied in one file, or of catalogues with an id in common.
+    """
+    found: dict[str, ScenarioItem] = {}
+    for item in scenarios:
+        other = found.setdefault(item.entry.id, item)
+        if other is not item:
+            raise SettingsError(
+                f"{item.entry.id} would be run twice, and has one verdict",
+                looked_at=f"{other.nodeid}, {item.nodeid}",
+                remedy="give each scenario an id of its own, two catalogues too that are run "
+                "together; or leave one of them out",
+            )
 
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:

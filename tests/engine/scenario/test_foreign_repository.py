@@ -338,3 +338,17 @@ def test_scenario_without_a_catalogue(repository: Repository) -> None:
     code, out = repository.pytest("resilience")
     assert code == 2
     assert "there is no catalogue.toml for the scenarios of this file" in out
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 4), (("-n", "2"), 2)])
+def test_two_scenarios_of_one_id(words: tuple[str, ...], code: int, repository: Repository) -> None:
+    """Copied, say: the last one's verdict would be told for both, and the first be lost."""
+    copied = SCENARIOS.replace("TILL-02", "TILL-01")
+    (repository.folder / "resilience" / "deeper" / "test_till.py").write_text(copied)
+    ended, out = repository.pytest("resilience", *words)
+    assert (ended, "INTERNALERROR" in out) == (code, False), out
+    assert "TILL-01 would be run twice, and has one verdict" in out
+    assert "test_till.py::test_seal, resilience/deeper/test_till.py::test_untouched" in out
+    assert not (repository.folder / "report" / "journal.json").exists()
+    ended, out = repository.pytest("resilience", "-k", "untouched")
+    assert list(repository.journal()) == ["TILL-01"], out
