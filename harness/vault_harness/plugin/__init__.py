@@ -13,6 +13,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from _pytest import runner
 
 from vault_harness.errors import HarnessError
 from vault_harness.plugin._item import (
@@ -165,6 +166,17 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     run_side_by_side(session, slots, lambda: pytest_unconfigure(session.config))
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a scenario once, also where a plugin runs a test again until it passes.
+
+    A promise that was broken is broken. ``--vault-repeat`` tells what is flaky.
+    """
+    if not isinstance(item, ScenarioItem):
+        return None
+    return runner.pytest_runtest_protocol(item, nextitem)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -352,3 +352,23 @@ def test_two_scenarios_of_one_id(words: tuple[str, ...], code: int, repository: 
     assert not (repository.folder / "report" / "journal.json").exists()
     ended, out = repository.pytest("resilience", "-k", "untouched")
     assert list(repository.journal()) == ["TILL-01"], out
+
+
+AGAIN = """
+from _pytest.runner import runtestprotocol
+
+
+def pytest_runtest_protocol(item, nextitem):
+    for _ in range(2):
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+"""What pytest-rerunfailures does, of each test and whatever it came to."""
+
+
+def test_a_plugin_that_runs_tests_again(repository: Repository) -> None:
+    """Once is enough for a scenario: the last of several runs would be its verdict."""
+    (repository.folder / "again.py").write_text(AGAIN)
+    _, out = repository.pytest("resilience", "-k", "test_broken", "-p", "again")
+    assert "0 of 1 scenarios pass; error: TILL-05 (" in out
