@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -135,7 +136,7 @@ class ScenarioItem(pytest.Item):
         chosen = options(self.config)
         suite = OF_A_SUITE in self.config.stash
         return again(
-            self.entry.id if suite else self.nodeid,
+            self.entry.id if suite else self._from_here(),
             subject=chosen.subject,
             declared=chosen.declared,
             seed=chosen.seed,
@@ -143,6 +144,11 @@ class ScenarioItem(pytest.Item):
             wire=chosen.wire,
             by_pytest=not suite,
         )
+
+    def _from_here(self) -> str:
+        """Its node id as pytest takes it where this run was started: its own is from the root."""
+        file = os.path.relpath(self.path, self.config.invocation_params.dir)
+        return f"{file}::{self.name}"  # a scenario stands in a module, and in no class
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -192,15 +193,15 @@ class Repository:
 
     folder: Path
 
-    def pytest(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of a run there."""
+    def pytest(self, *arguments: str, where: str = ".") -> tuple[int, str]:
+        """Exit code and output of a run in one of its folders."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "HARNESS_"))}
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-p", "everybody", "-p", "no:cacheprovider"),
                 *arguments,
             ],
-            cwd=self.folder,
+            cwd=self.folder / where,
             env={
                 **environ,
                 "HARNESS_ENGINE": "process",
@@ -213,9 +214,9 @@ class Repository:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def journal(self) -> dict[str, Any]:
-        """The scenarios of the last run by id."""
-        text = (self.folder / "report" / "journal.json").read_text()
+    def journal(self, where: str = ".") -> dict[str, Any]:
+        """The scenarios of the last run in that folder by id."""
+        text = (self.folder / where / "report" / "journal.json").read_text()
         return {scenario["id"]: scenario for scenario in json.loads(text)["scenarios"]}
 
 
@@ -372,3 +373,13 @@ def test_a_plugin_that_runs_tests_again(repository: Repository) -> None:
     (repository.folder / "again.py").write_text(AGAIN)
     _, out = repository.pytest("resilience", "-k", "test_broken", "-p", "again")
     assert "0 of 1 scenarios pass; error: TILL-05 (" in out
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_the_command_of_a_run_in_a_folder_below(
+    words: tuple[str, ...], repository: Repository
+) -> None:
+    """It is typed where the run was started, and leads to the scenario from there."""
+    repository.pytest("-k", "test_nothing", *words, where="resilience")
+    again = shlex.split(repository.journal("resilience")["TILL-04"]["again"])
+    assert again[:2] == ["pytest", "deeper/test_till.py::test_nothing"]
