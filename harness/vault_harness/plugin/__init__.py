@@ -185,10 +185,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Give a scenario's report its line."""
     report = yield
-    if isinstance(item, ScenarioItem) and (
-        report.when == "call" or (report.when == "setup" and report.failed)
-    ):
-        dress(item, call, report)
+    if isinstance(item, ScenarioItem):
+        if report.when == "call" or (report.when == "setup" and report.failed):
+            dress(item, call, report)
+        elif report.when == "setup" and report.skipped:  # by a mark of pytest's
+            report.left_out = {item.entry.id: item.entry.severity}  # type: ignore[attr-defined]
     return report
 
 

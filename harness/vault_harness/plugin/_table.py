@@ -106,6 +106,7 @@ class Table:
         self._changed: list[Line] = []
         self._complete = True
         self._left_out: dict[str, str] = {}
+        self._skipped_by_marks: dict[str, str] = {}
         self._leaks_known = False
         self._lost = False
         self._cannot_collect = False
@@ -140,6 +141,8 @@ class Table:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A scenario ended."""
         given = getattr(report, "scenario", None)
+        if not self._suite:  # of a suite nobody marks scenarios: there it came to no end
+            self._skipped_by_marks |= getattr(report, "left_out", {})
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if given is None and report.failed and self._suite:
             self._broken.append(report.nodeid)  # a worker that died, or a bad end
@@ -268,7 +271,8 @@ class Table:
             self._progress.close()
             self._progress = None
         empty = code == pytest.ExitCode.NO_TESTS_COLLECTED and self._suite and self._is_a_part()
-        if self._summary is None and not (self._suite and code in _BEGAN) and not empty:
+        asked = self._summary is not None or self._skipped_by_marks
+        if not asked and not (self._suite and code in _BEGAN) and not empty:
             return
         if self._config.option.collectonly:
             return
@@ -281,9 +285,10 @@ class Table:
         self._changed = self._summary.settle_leaks()
         judged = {line.id for line in self._summary.lines}
         begun = reports.begun(chosen.report, chosen.run)
-        self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
+        planned = begun.get("planned", {}).keys() - self._skipped_by_marks.keys()
+        self._summary.unfinished = sorted(planned - judged)
         self._lost = self._suite and not begun
-        self._left_out = begun.get("left_out", {})
+        self._left_out = begun.get("left_out", {}) | self._skipped_by_marks
         self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
         ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)

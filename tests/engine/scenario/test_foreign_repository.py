@@ -383,3 +383,23 @@ def test_the_command_of_a_run_in_a_folder_below(
     repository.pytest("-k", "test_nothing", *words, where="resilience")
     again = shlex.split(repository.journal("resilience")["TILL-04"]["again"])
     assert again[:2] == ["pytest", "deeper/test_till.py::test_nothing"]
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_a_scenario_that_is_marked_to_be_skipped(
+    words: tuple[str, ...], repository: Repository
+) -> None:
+    """It is left out, as by `-k`: the run came to its end all the same, and does not fail."""
+    marked = SCENARIOS.replace(
+        '@pytest.mark.scenario("TILL-01")',
+        '@pytest.mark.skipif(True, reason="no till here")\n@pytest.mark.scenario("TILL-01")',
+    )
+    (repository.folder / "resilience" / "deeper" / "test_till.py").write_text(marked)
+    code, out = repository.pytest("resilience", "-k", "test_seal", *words)
+    journal = json.loads((repository.folder / "report" / "journal.json").read_text())
+    assert (code, journal["complete"], journal["scenarios"]) == (0, True, []), out
+    chosen = ("-k", "test_seal or test_untouched", "--vault-allow-not-exercised")
+    code, out = repository.pytest("resilience", *chosen, *words)
+    journal = json.loads((repository.folder / "report" / "journal.json").read_text())
+    assert (code, journal["complete"], "incomplete" in out) == (0, True, False), out
+    assert journal["left_out"].keys() == {"TILL-01", "TILL-03", "TILL-04", "TILL-05"}
