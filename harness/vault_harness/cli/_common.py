@@ -117,7 +117,8 @@ def become(program: str, *arguments: str) -> NoReturn:
 PYTEST = ("-P", str(Path(__file__).with_name("_start.py")))
 """Words that run pytest."""
 
-_OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+_OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT")
+"""Variables of pytest and of pytest-timeout, which would end scenarios that take longer."""
 
 
 def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
