@@ -97,7 +97,12 @@ def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
 
 
 def one_line(text: str) -> str:
-    """A text as it stands in one line: breaks and control characters are written out."""
+    """A text as it stands in one line: breaks, and what would not be seen, are written out.
+
+    So are control characters, and those that turn the direction of what comes after them.
+    """
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

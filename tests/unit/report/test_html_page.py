@@ -128,6 +128,31 @@ def test_what_a_client_says_is_no_markup() -> None:
     assert links.fetched == []
 
 
+def test_what_a_client_says_changes_nothing_else() -> None:
+    """Neither the colours of its log nor what turns a direction, so that harm is read backwards."""
+    odd = "\x1b[31m \u202ered\u2066"
+    broken = {"promise": odd, "seen": odd, "at": 1.0, "harm": True}
+    fields = {
+        **dict.fromkeys(("promise", "why", "source", "again", "no_closing"), odd),
+        "findings": [broken],
+        "leaks": [broken],
+        "set_aside": [{"finding": broken, "why": odd}],
+        "untouched": [odd],
+        "evidence": [odd],
+        "known": {"kind": "failing", "reason": odd},
+        "marks": [{"at": 1.0, "text": odd}],
+        "operations": [{"verb": "read", "path": odd, "began": 1.0, "ended": 2.0, "message": odd}],
+        "exchanges": [{"kind": "read", "path": odd, "began": 1.0, "ended": 2.0, "errors": [odd]}],
+        "log": [{"at": 1.0, "text": odd}],
+        "trace": f"Traceback\n  {odd}\n",
+    }
+    client = {"version": odd, "declares": {}, "capabilities": ["read"]}
+    page = render([{**journal({**fields, "word": "error"}, subject=odd), "client": client}])
+    shown = [json.dumps(part, ensure_ascii=False) for part in (details(page), heads(page))]
+    assert not set("".join([page, *shown])) & set("\x1b\u202e\u2066")
+    assert details(page)["TOK-11"][0]["trace"].count("\n") == 2
+
+
 def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
     """Of an older suite, which kept it as a client said it."""
     write_page([journal({"why": "cut \ud83d"}, subject="\ud83d")], tmp_path / "index.html")

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault_harness.report._moments import SEEN, in_short
+from vault_harness.report._moments import LETTERS, SEEN, in_short, one_line
 
 Journal = Mapping[str, Any]
 
@@ -75,16 +75,23 @@ def _objects(events: object) -> list[Mapping[str, Any]]:
     return [e for e in events if isinstance(e, Mapping)] if isinstance(events, list) else []
 
 
+def said(text: object, letters: int = SEEN) -> str:
+    """Somebody's words on the page: not too many, and none that changes how others are shown."""
+    return one_line(in_short(text, letters))
+
+
 def _short(name: str, value: object) -> object:
     if name in _SAID and isinstance(value, str):
-        return in_short(value, SEEN)
+        return said(value)
     if name in _TIMES or (name == "closed" and isinstance(value, (int, float))):
         return None if not isinstance(value, (int, float)) else _milliseconds(value)
     if isinstance(value, float):
         return round(value, 3)
     if name == "interference" and isinstance(value, str):
         return value.rpartition(" #")[0] or value  # its number tells alike ones apart in a journal
-    return value
+    if isinstance(value, list):
+        return [one_line(one) if isinstance(one, str) else one for one in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _milliseconds(seconds: float) -> int:
@@ -170,19 +177,19 @@ def scenario(entry: Mapping[str, Any], most: int = MOST) -> dict[str, Any]:
         "left": few.left,
         "word": str(entry.get("word", "error")),
         "rate": str(entry.get("rate") or ""),
-        "why": in_short(entry.get("why"), SEEN),
-        "known": str((entry.get("known") or {}).get("reason") or ""),
-        "again": str(entry.get("again") or ""),
+        "why": said(entry.get("why")),
+        "known": one_line(str((entry.get("known") or {}).get("reason") or "")),
+        "again": one_line(str(entry.get("again") or "")),
         "started": _short("at", entry.get("started")),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
         "leaks": rows(entry.get("leaks"), FINDING),
         "aside": _set_aside(entry.get("set_aside")),
         "runs": rows(entry.get("runs"), RUN),
-        "trace": str(entry.get("trace") or "")[-TRACE:] if entry.get("word") == "error" else "",
-        "no_closing": str(entry.get("no_closing") or ""),
-        "untouched": [in_short(text, SEEN) for text in entry.get("untouched") or ()],
-        "evidence": [in_short(text, SEEN) for text in entry.get("evidence") or ()],
+        "trace": _trace(entry.get("trace")) if entry.get("word") == "error" else "",
+        "no_closing": one_line(str(entry.get("no_closing") or "")),
+        "untouched": [said(text) for text in entry.get("untouched") or ()],
+        "evidence": [said(text) for text in entry.get("evidence") or ()],
         "faults": rows(entry.get("faults"), FAULT),
         "rotations": rows(entry.get("rotations"), ROTATION),
         "marks": rows(entry.get("marks"), MARK),
@@ -191,10 +198,18 @@ def scenario(entry: Mapping[str, Any], most: int = MOST) -> dict[str, Any]:
     }
 
 
+def _trace(text: object) -> str:
+    """The end of a traceback, line by line."""
+    return "\n".join(map(one_line, str(text or "")[-TRACE:].split("\n")))
+
+
 def _set_aside(events: object) -> list[list[Any]]:
     """Findings that do not count: as those that do, and why."""
     return [
-        [*(row for found in rows([one.get("finding")], FINDING) for row in found), one.get("why")]
+        [
+            *(row for found in rows([one.get("finding")], FINDING) for row in found),
+            said(one.get("why")),
+        ]
         for one in _objects(events)
         if isinstance(one.get("finding"), Mapping)
     ]
@@ -213,7 +228,7 @@ def _log(lines: object, most: int) -> str:
 
 
 def _line(at: object, text: object) -> str:
-    told = in_short(text)
+    told = said(text, LETTERS)
     return f"+{at:.2f} s  {told}" if isinstance(at, (int, float)) else told
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import OFTEN
+from vault_harness.report._moments import one_line
 from vault_harness.report.html import _data
 from vault_harness.report.known import FIXED, is_a_part, mark
 
@@ -146,11 +147,11 @@ def _run(journal: _data.Journal) -> Run:
     part = is_a_part(journal)
     marks = {str(one["id"]): mark(one, part=part) for one in journal["scenarios"]}
     return Run(
-        subject=str(journal.get("subject", "?")),
-        where=", ".join(str(part) for part in where if part),
+        subject=one_line(str(journal.get("subject", "?"))),
+        where=one_line(", ".join(str(part) for part in where if part)),
         summary=", ".join(f"{counts[word]} {word}" for word in reversed(WORDS) if counts[word]),
-        grade=_grade(journal) if ended else "",
-        unfinished="" if ended else str(journal.get("summary") or ""),
+        grade=one_line(_grade(journal)) if ended else "",
+        unfinished="" if ended else one_line(str(journal.get("summary") or "")),
         often=_often(journal),
         verdicts=verdicts,
         marks=marks,
@@ -171,9 +172,8 @@ def _often(journal: _data.Journal) -> tuple[str, ...]:
     failed = [one for one in journal["scenarios"] if one.get("word") == "fail"]
     broken = [{str(f.get("promise")) for f in one.get("findings") or ()} for one in failed]
     counts = Counter(promise for promises in broken for promise in sorted(promises))
-    return tuple(
-        f"{count} scenarios: {text}" for text, count in counts.most_common() if count >= OFTEN
-    )
+    often = [(text, count) for text, count in counts.most_common() if count >= OFTEN]
+    return tuple(f"{count} scenarios: {one_line(text)}" for text, count in often)
 
 
 def _grade(journal: _data.Journal) -> str:
@@ -201,9 +201,9 @@ def _rows(journals: Sequence[_data.Journal], runs: Sequence[Run]) -> list[Row]:
         Row(
             id=name,
             group=name.partition("-")[0],
-            promise=str(one.get("promise", "")),
+            promise=one_line(str(one.get("promise", ""))),
             severity=str(one.get("severity", "")),
-            source=str(one.get("source", "")),
+            source=one_line(str(one.get("source", ""))),
             words=tuple(run.verdicts.get(name) for run in runs),
             marks=tuple(run.marks.get(name, "") for run in runs),
         )
