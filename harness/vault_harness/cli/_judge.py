@@ -341,14 +341,13 @@ def score(
 
 
 def _tell_changes(old: Score, new: Score) -> None:
+    from vault_harness.report import one_line
     from vault_harness.report import score as scores
 
     if found := scores.changes(old, new):
         say()
-        say(table([change.row for change in found]))
-    for text in scores.harms(old, new):
-        say(f"new: {text}")
-    for text in scores.also_broken(old, new):
-        say(f"also broken: {text}")
-    for text in scores.unlike(old, new):
-        say(text)
+        say(table([tuple(map(one_line, change.row)) for change in found]))
+    told = [f"new: {text}" for text in scores.harms(old, new)]
+    told += [f"also broken: {text}" for text in scores.also_broken(old, new)]
+    for text in [*told, *scores.unlike(old, new)]:
+        say(one_line(text))  # files of others: what stands in them is not to clear this terminal

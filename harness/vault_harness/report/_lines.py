@@ -257,4 +257,4 @@ class Summary:
             )
             if part
         )
-        return f"{text} ({where}{', ' if where else ''}{self.seconds:.0f} s)"
+        return one_line(f"{text} ({where}{', ' if where else ''}{self.seconds:.0f} s)")

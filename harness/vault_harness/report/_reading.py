@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ValidationError
 
 from vault_harness.errors import SettingsError
+from vault_harness.report._moments import one_line
 from vault_harness.report.formats import SCHEMA_VERSION
 
 OTHERWISE = "give the file as a run left it in its report folder"
@@ -66,7 +67,7 @@ def check_version(found: Mapping[str, Any], path: Path) -> None:
     if version == SCHEMA_VERSION and type(version) is int:
         return
     suite = found.get("suite_version")
-    by = f", {suite}" if isinstance(suite, str) and suite else ""
+    by = f", {one_line(suite)}" if isinstance(suite, str) and suite else ""
     newer = type(version) is int and version > SCHEMA_VERSION
     said = f"schema_version {version}" if "schema_version" in found else "no schema_version"
     raise SettingsError(
@@ -108,7 +109,8 @@ def check_ids(found: Mapping[str, Any], path: Path, what: str) -> None:
 
 def wrong(path: Path, what: str, cause: str, remedy: str = OTHERWISE) -> SettingsError:
     """What is wrong with a file, as an error."""
-    return SettingsError(f"this is {what}: {cause}", looked_at=str(path), remedy=remedy)
+    cause = one_line(f"this is {what}: {cause}")  # what stands in a file is of anybody's
+    return SettingsError(cause, looked_at=str(path), remedy=remedy)
 
 
 _KINDS = {

@@ -10,6 +10,7 @@ from typing import Any
 from vault_harness.errors import SettingsError
 from vault_harness.report._journal import JOURNAL, load, of_its_line
 from vault_harness.report._lines import Line, Summary
+from vault_harness.report._moments import one_line
 
 SAME = ("suite_version", "subject", "schema_version")
 """What parts of one run have in common."""
@@ -197,7 +198,7 @@ def lines_of(records: Iterable[Mapping[str, Any]], *, undecided: bool = False) -
 
 def _wrong(path: Path, cause: str) -> SettingsError:
     return SettingsError(
-        f"these are not the parts of one run: {cause}",
+        one_line(f"these are not the parts of one run: {cause}"),
         looked_at=str(path),
         remedy="join the journals of --shard 1/N to N/N, all of one client on one suite",
     )

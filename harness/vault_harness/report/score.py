@@ -33,6 +33,7 @@ from vault_harness.errors import SettingsError
 from vault_harness.report import formats
 from vault_harness.report._journal import checked
 from vault_harness.report._markdown import plain
+from vault_harness.report._moments import one_line
 from vault_harness.report._reading import check_shape, check_version, read_object, wrong
 from vault_harness.report.formats import (
     SCHEMA_VERSION,
@@ -283,7 +284,7 @@ def profile(score: Score) -> str:
 def told(score: Score) -> str:
     """The grade in a line, and below it what keeps it down."""
     head = f"grade {score.grade or 'none'} (claims {profile(score)}; suite {score.suite_version})"
-    return "\n".join([head, *(f"  {reason}" for reason in score.why)])
+    return "\n".join(map(one_line, [head, *(f"  {reason}" for reason in score.why)]))
 
 
 @dataclass(frozen=True)

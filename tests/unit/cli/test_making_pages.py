@@ -98,6 +98,34 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert program("score", good, "--markdown", "change.md").code == 4
 
 
+def test_what_others_wrote_is_told_in_a_line(program: Program, tmp_path: Path) -> None:
+    """A file that somebody sent clears no terminal, and begins no line that is an order to CI.
+
+    Those of a hosted job begin by two colons.
+    """
+    odd = "yours\n::stop-commands::x\x1b[2J"
+    scored(tmp_path / "new.json", "pass")
+    one = {"id": odd, "promise": odd, "severity": "high", "word": "fail", "seconds": 1}
+    client = {"subject": odd, "capabilities": [odd]}
+    whole = {**HEAD, "subject": odd, "client": client, "scenarios": [one]}
+    (tmp_path / "old.json").write_text(json.dumps(whole))
+    (tmp_path / "other.json").write_text(json.dumps({**whole, "suite_version": odd}))
+    (tmp_path / "twice.json").write_text(json.dumps({**whole, "scenarios": [one, one]}))
+    (tmp_path / "newer.json").write_text(
+        json.dumps({**whole, "schema_version": 9} | {"suite_version": odd})
+    )
+    for words in (
+        *(("score", "new.json", "--against", "old.json"), ("score", "old.json")),
+        *(("score", "twice.json"), ("score", "newer.json")),
+        *(("report", "--join", "old.json"), ("report", "--join", "old.json", "other.json")),
+    ):
+        ended = program(*words)
+        said = ended.out + ended.err
+        assert "::stop-commands::x" in said, words
+        assert not [text for text in said.splitlines() if text.strip().startswith("::")], words
+        assert "\x1b" not in said, words
+
+
 def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path) -> None:
     """Nothing is worse by two verdicts, and a job that looks for regressions alone is not green."""
     scored(tmp_path / "old.json", "pass")
