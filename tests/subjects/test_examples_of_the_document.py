@@ -131,6 +131,33 @@ class ObjectMapper {
 }
 """
 
+RUST = """
+struct MyVault;
+
+impl MyVault {
+    fn new(_: env::Vars) -> MyVault { MyVault }
+
+    fn read(&self, path: &str, key: &str) -> Result<String, String> {
+        if key == "SLOW" { thread::sleep(std::time::Duration::from_millis(300)); }
+        if key == "BROKEN" { return Err("invalid header value: TOKEN".to_string()); }
+        Ok(format!("{path} {key} wälue€"))
+    }
+
+    fn close(&self) { eprintln!("closed"); }
+}
+"""
+
+CARGO = """
+[package]
+name = "example"
+version = "1.0.0"
+edition = "2021"
+
+[dependencies]
+serde_json = "1"
+signal-hook = "0.3"
+"""
+
 TOOL = """#!/bin/sh
 [ "$2" = SLOW ] && sleep 0.3
 [ "$2" = BROKEN ] && { echo 'invalid header value: "TOKEN"' >&2; exit 1; }
@@ -170,6 +197,14 @@ def made(language: str, folder: Path) -> list[str]:
         compiler = ["javac", "--release", "17", "-encoding", "UTF-8", "Example.java"]
         subprocess.run(compiler, cwd=folder, check=True)
         return ["java", "-XX:TieredStopAtLevel=1", "-cp", str(folder), "Example"]
+    if language == "rust":
+        need("cargo")
+        (folder / "src").mkdir()
+        (folder / "Cargo.toml").write_text(CARGO)
+        text = example("rust") + RUST.replace("TOKEN", TOKEN)
+        (folder / "src" / "main.rs").write_text(text, encoding="utf-8")
+        subprocess.run(["cargo", "build", "--quiet"], cwd=folder, check=True)
+        return [str(folder / "target" / "debug" / "example")]
     need("jq")
     tool, file = folder / "my-tool", folder / "example.sh"
     tool.write_text(TOOL.replace("TOKEN", TOKEN), encoding="utf-8")
@@ -181,7 +216,11 @@ def made(language: str, folder: Path) -> list[str]:
 
 @pytest.fixture(
     scope="module",
-    params=["js", "sh", *(pytest.param(one, marks=pytest.mark.slow) for one in ("go", "java"))],
+    params=[
+        "js",
+        "sh",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("go", "java", "rust")),
+    ],
 )
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Each of them."""
