@@ -155,6 +155,7 @@ class Summary:
         broken: Node ids of tests without a line, or with an error after it.
         unfinished: Scenarios that were chosen and came to no end, as the run did not.
         lacking: Parts of it that are not there, such as ``2/4``.
+        broken_off: Parts of it that did not come to their end, such as ``part 2/4``.
         wires: What was spoken between client and Vault, where it was not plain HTTP.
     """
 
@@ -166,6 +167,7 @@ class Summary:
     broken: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
+    broken_off: list[str] = field(default_factory=list)
     wires: set[str] = field(default_factory=set)
 
     def leaks(self) -> list[str]:
@@ -244,6 +246,8 @@ class Summary:
             text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
         if self.unfinished:
             text += f"; incomplete: {', '.join(sorted(self.unfinished))} did not come to an end"
+        if self.broken_off:
+            text += f"; incomplete: {', '.join(self.broken_off)} did not come to its end"
         if self.lacking:
             text += f"; incomplete: part {', '.join(self.lacking)} is not there"
         if counts["skipped"]:

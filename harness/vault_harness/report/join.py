@@ -78,6 +78,11 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         {id for part in parts for id in part.get("planned") or ()} - set(scenarios)  # noqa: A001
     )
     summary.lacking = lacking
+    summary.broken_off = [
+        f"part {part['shard']}" if part.get("shard") else "a run"
+        for part in parts
+        if not part.get("complete", False)
+    ]
     for line in summary.settle_leaks():  # what came out in one part fails a row of another
         scenarios[line.id] = {**scenarios[line.id], **of_its_line(line)}
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]

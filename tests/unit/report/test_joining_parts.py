@@ -90,9 +90,12 @@ def test_a_part_that_was_killed(two: list[Path]) -> None:
 
 
 def test_a_part_that_did_not_end(two: list[Path]) -> None:
-    """The whole did not, either."""
-    part(two[1], "pass", "KV-01", "TOK-11", complete=False)
-    assert not join(two)["complete"]
+    """The whole did not, either, and its line says so, whatever else it has to name."""
+    for more, said in (({}, "a run"), ({"shard": "2/2"}, "part 2/2")):
+        part(two[1], "pass", "KV-01", "TOK-11", complete=False, **more)
+        whole = join(two)
+        assert not whole["complete"]
+        assert f"incomplete: {said} did not come to its end" in whole["summary"]
 
 
 @pytest.mark.parametrize(
