@@ -17,6 +17,7 @@ from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.programs import find_vault
 from vault_harness.settings import Settings
 from vault_harness.subjects import _claims
+from vault_harness.toml_lines import line_of
 
 Leaves = Literal["token", "file"]
 """What a program leaves behind by design: its ``token`` at its end, a ``file`` of what is gone."""
@@ -127,7 +128,8 @@ def load_agent(path: Path) -> AgentConfig:
         SettingsError: It cannot be read, is no valid one, or its program is not there.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        table = tomllib.loads(written)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
             f"the configuration of the agent cannot be read: {error}",
@@ -142,16 +144,17 @@ def load_agent(path: Path) -> AgentConfig:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         text = first["msg"].removeprefix("Value error, ")
-        raise _invalid(path, f"{where}: {text}" if where else text) from None
+        place = f"{path}:{line_of(written, first['loc'])}" if where else str(path)
+        raise _invalid(place, f"{where}: {text}" if where else text) from None
     except HarnessError as error:
-        raise _invalid(path, error.cause) from error
+        raise _invalid(str(path), error.cause) from error
     return config.model_copy(update={"command": (_program(config, path), *config.command[1:])})
 
 
-def _invalid(path: Path, what: str) -> SettingsError:
+def _invalid(place: str, what: str) -> SettingsError:
     return SettingsError(
         f"the configuration of the agent is not valid: {what}",
-        looked_at=str(path),
+        looked_at=place,
         remedy=f"{named('docs', 'subjects')} names every field",
     )
 

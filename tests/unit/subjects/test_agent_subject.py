@@ -370,3 +370,12 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(
     assert words in caught.value.cause
     assert str(tmp_path) in str(caught.value.looked_at)
     assert caught.value.remedy
+
+
+def test_the_line_of_a_wrong_configuration(tmp_path: Path) -> None:
+    """Which is told, as of a blueprint; and what some editors put before the first is no part."""
+    file = tmp_path / "agent.toml"
+    file.write_text('command = ["true"]\n\n[listener]\ncolour = 1\n', encoding="utf-8-sig")
+    with pytest.raises(SettingsError, match=r"listener\.colour") as caught:
+        check_subject(parse_subject(f"agent:{file}"))
+    assert caught.value.looked_at == f"{file}:4"
