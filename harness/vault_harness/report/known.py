@@ -17,6 +17,7 @@ not know of the other.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,9 @@ FIXED = "fixed"
 Expected = Literal["", "failing", "flaky"]
 
 _FAILING, _FLAKY = "known-failing", "known-flaky"
+
+_PAIR = re.compile(r"""\s*["']?([A-Za-z0-9-]+)["']?\s*=""")
+"""A line with an id and its reason."""
 
 _HEAD = """\
 # Promises that this client is known not to keep, each with a reason or a link. They are asked in
@@ -174,15 +178,45 @@ def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A00
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:
-    """Write such a file, replaced as a whole; returns it."""
+    """Write such a file, replaced as a whole; returns it.
+
+    What somebody noted above a line that stays, or at the head of the file, stays too.
+    """
     path = Path(KNOWN_FILE) if path is None else path
-    text = _HEAD
+    notes = _notes(path)
+    text = _HEAD + "".join(f"{note}\n" for note in notes[""] if note not in _HEAD)
     for name, reasons in ((_FAILING, known.failing), (_FLAKY, known.flaky)):
         if reasons:
-            lines = (f"{id} = {_quoted(reasons[id])}\n" for id in sorted(reasons))  # noqa: A001
-            text += f"\n[{name}]\n{''.join(lines)}"
+            text += f"\n[{name}]\n"
+        for id in sorted(reasons):  # noqa: A001 - it is one
+            text += "".join(f"{note}\n" for note in notes.get(id, ()))
+            text += f"{id} = {_quoted(reasons[id])}\n"
     files.write_text(path, text)
     return path
+
+
+def _notes(path: Path) -> dict[str, list[str]]:
+    """The comments right above each id in such a file; those before its first table have no id."""
+    found: dict[str, list[str]] = {"": []}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):  # not there yet
+        return found
+    if '"""' in text or "'''" in text:  # a line of such a text is no comment, whatever it begins by
+        return found
+    head = True
+    above: list[str] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            above.append(line.strip())
+            continue
+        if pair := _PAIR.match(line):
+            found[pair[1].upper()] = above
+        elif head:
+            found[""] += above
+        head = head and not line.strip()
+        above = []
+    return found
 
 
 def _quoted(text: str) -> str:

@@ -43,6 +43,21 @@ def test_any_letter_is_read_as_it_was_written(odd: str, tmp_path: Path) -> None:
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
+def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
+    """Above a line that stays, and at the head; what stood above one that goes, goes with it."""
+    file = tmp_path / "known.toml"
+    head = "# Ours: ask Ann.\n\n[known-failing]\n"
+    noted = '# until 2.0 is out\n  # and not before\ntok-12 = "issue 7"\n'
+    file.write_text(f'{head}# long ago\nSEA-01 = "x"\n{noted}\n# ours\n[known-flaky]\nNET-11="y"\n')
+    for _ in range(2):  # what it has written itself stands there once
+        write_known(Known({"TOK-12": "issue 7"}, {"NET-11": "y"}), file)
+    text = file.read_text()
+    assert '\n# until 2.0 is out\n# and not before\nTOK-12 = "issue 7"\n' in text
+    assert (text.count("# Ours: ask Ann.\n"), text.count("# Promises")) == (1, 1)
+    assert "long ago" not in text
+    assert load_known(file) == Known({"TOK-12": "issue 7"}, {"NET-11": "y"})
+
+
 def test_both_ways_to_write_it(tmp_path: Path) -> None:
     """A table in one line is one too, and ids are ids in any case."""
     file = tmp_path / "known.toml"
