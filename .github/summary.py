@@ -38,13 +38,31 @@ def verdict(one: Mapping[str, Any], *, part: bool) -> str:
     return f"{one['word']} ({marked})" if marked else str(one["word"])
 
 
+def standing(path: Path, journal: Mapping[str, Any]) -> list[str]:
+    """The grade and what keeps it down; of a run that did not end, that it is no pass."""
+    if not journal.get("complete", True):
+        return ["**This run did not come to its end, and is no pass.**", ""]
+    score = path.with_name("score.json")
+    if not score.exists():  # a run of scenarios of somebody's own
+        return []
+    found = json.loads(score.read_text(encoding="utf-8"))
+    claims = ", ".join(found["client"]["capabilities"]) or "nothing"
+    head = f"grade {found['grade'] or 'none'} (claims {claims})"
+    return [cell("; ".join([head, *found["why"]])), ""]
+
+
 def main(path: Path) -> None:
     """Write the table to standard output."""
     if not path.exists():
         sys.exit("no journal: the scenarios did not begin")
     journal = json.loads(path.read_text(encoding="utf-8"))
-    lines = [f"### {cell(journal['summary'])}", "", "| id | verdict | seconds | promise |"]
-    lines.append("| --- | --- | ---: | --- |")
+    lines = [
+        f"### {cell(journal['summary'])}",
+        "",
+        *standing(path, journal),
+        "| id | verdict | seconds | promise |",
+        "| --- | --- | ---: | --- |",
+    ]
     part = is_a_part(journal)
     rows = [(verdict(one, part=part), one) for one in journal["scenarios"]]
     rows.sort(key=lambda row: (_rank(row[0]), row[1]["id"]))

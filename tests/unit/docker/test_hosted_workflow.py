@@ -74,6 +74,24 @@ def test_what_failed_comes_first(tmp_path: Path) -> None:
     ]
 
 
+def test_the_grade_stands_above_the_table(tmp_path: Path) -> None:
+    """With what keeps it down; and a run that broke off says that it has none, all kept or not."""
+    scenario = {"id": "X-1", "word": "pass", "seconds": 1.0, "promise": "p"}
+    for complete in (True, False):
+        journal = {"summary": "1 of 1", "scenarios": [scenario], "complete": complete}
+        (tmp_path / "journal.json").write_text(json.dumps(journal))
+        score = {
+            "grade": "B",
+            "why": ["high, and broken: X-2"],
+            "client": {"capabilities": ["read"]},
+        }
+        (tmp_path / "score.json").write_text(json.dumps(score))
+        text = summary_of(tmp_path / "journal.json").stdout
+        assert ("grade B (claims read); high, and broken: X-2\n" in text) == complete
+        assert ("**This run did not come to its end, and is no pass.**" in text) != complete
+        assert "\n\n| id | verdict |" in text
+
+
 def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
     """Where each message of a client is a whole page there would be none."""
     why = "é" * 50_000
