@@ -23,6 +23,7 @@ from vault_harness.plugin._item import (
     dress,
     entry_of,
     in_order,
+    refuse_shape,
     refuse_twice,
     without,
 )
@@ -71,11 +72,12 @@ def pytest_pycollect_makeitem(
     collector: pytest.Collector, name: str, obj: object
 ) -> ScenarioItem | None:
     """Collect a function with the mark as a scenario: it needs no fixture."""
-    if not isinstance(collector, pytest.Module) or not inspect.isfunction(obj):
+    if not isinstance(collector, pytest.Module | pytest.Class) or not inspect.isfunction(obj):
         return None
     marks = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == MARK]
     if not marks or not collector.istestfunction(obj, name):
         return None
+    refuse_shape(obj, in_class=isinstance(collector, pytest.Class))
     entry = entry_of(collector.config, collector.path, *marks[0].args[:1])
     item: ScenarioItem = ScenarioItem.from_parent(collector, name=name, entry=entry, function=obj)
     return item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -41,6 +42,24 @@ def entry_of(config: pytest.Config, file: Path, id: str = "") -> Entry:  # noqa:
         raise pytest.UsageError(f"{file} has a scenario {id!r}, which is not in {path}")
     entry: Entry = known[path][id]
     return entry
+
+
+def refuse_shape(function: Callable[..., object], *, in_class: bool) -> None:
+    """Refuse what would not be run as its author means it.
+
+    Raises:
+        pytest.UsageError: It is in a class, a coroutine, or asks for more than its lab.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    if in_class:
+        what = "stands in a class: write it as a function of its module"
+    elif inspect.iscoroutinefunction(function):
+        what = "is a coroutine, for which nobody waits: write it with def"
+    elif len(inspect.signature(function).parameters) != 1:
+        what = "has to take its lab and nothing else: fixtures and parameters are none of it"
+    else:
+        return
+    raise pytest.UsageError(f"the scenario {name} {what}")
 
 
 _ENVIRONMENT = pytest.StashKey["Environment"]()

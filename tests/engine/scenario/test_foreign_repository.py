@@ -333,6 +333,25 @@ def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
     assert "scenario 'TILL-77', which is not in" in out
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class TestTill:\n    {mark}\n    def test_x(self, lab): ...\n", "stands in a class"),
+        ("{mark}\nasync def test_x(lab): ...\n", "is a coroutine"),
+        ("{mark}\ndef test_x(lab, tmp_path): ...\n", "has to take its lab and nothing else"),
+    ],
+)
+def test_scenario_that_would_not_run_as_it_is_meant(
+    text: str, said: str, repository: Repository
+) -> None:
+    """Refused while it is collected: a fixture called lab would make a test of it that passes."""
+    mark = '@pytest.mark.scenario("TILL-01")'
+    file = repository.folder / "resilience" / "test_odd.py"
+    file.write_text(f"import pytest\n{text.format(mark=mark)}")
+    code, out = repository.pytest("resilience/test_odd.py")
+    assert (code, said in out) == (2, True), out
+
+
 def test_scenario_without_a_catalogue(repository: Repository) -> None:
     """What is missing, and where it should be."""
     (repository.folder / "resilience" / "catalogue.toml").unlink()
