@@ -153,6 +153,12 @@ def test_what_a_client_says_changes_nothing_else() -> None:
     assert details(page)["TOK-11"][0]["trace"].count("\n") == 2
 
 
+def test_a_time_beyond_all_times() -> None:
+    """Of a journal that was made by hand: it is shown somewhere, and the page is made."""
+    marks = [{"at": at, "text": "x"} for at in (1e308, -1e308)]
+    assert details(render([journal({"marks": marks})]))["TOK-11"][0]["marks"][1][1] == "x"
+
+
 def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
     """Of an older suite, which kept it as a client said it."""
     write_page([journal({"why": "cut \ud83d"}, subject="\ud83d")], tmp_path / "index.html")

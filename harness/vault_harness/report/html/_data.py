@@ -60,6 +60,9 @@ _SAID = frozenset({"message", "seen", "why"})
 _COUNTED = ("operations", "exchanges", "connections", "audit", "touches", "uses", "handshakes")
 """Kinds of events of which there may be any number."""
 
+_AGES = 1e12
+"""Seconds that no run takes, nor any clock tells: a journal made by hand may have more."""
+
 _TIMES = frozenset({"began", "ended", "at", "done", "opened", "closed_at"})
 
 
@@ -99,7 +102,7 @@ def _milliseconds(seconds: float) -> int:
 
     Rounded twice 0.9648 s would be 0.97 s there, and 0.96 s in the words of what was seen.
     """
-    found = round(seconds * 1000)
+    found = round(max(-_AGES, min(seconds, _AGES)) * 1000)
     return found - 1 if found % 10 == 5 and float(f"{seconds:.2f}") * 1000 < found else found
 
 
