@@ -305,7 +305,7 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
             entry.id, entry.promise, entry.severity, "error", round(report.duration, 2), why
         )
         extra = {"product": "", "engine": "", "wire": ""}
-    line = known(item.config).mark(line)
+    line = _by_its_mark(report, known(item.config).mark(line))
     # Whether it passes a part of a run cannot tell: another part may have a leak.
     undecided = item.entry.leaks and line.word == "pass" and _of_a_part(item)
     line = replace(line, undecided=undecided)
@@ -317,6 +317,23 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
         report.outcome, report.longrepr = "skipped", ("", 0, f"{called}: {line.why}")
     _as_known(report, line)
     report.scenario = {**asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it
+
+
+def _by_its_mark(report: pytest.TestReport, line: Line) -> Line:
+    """The line of a scenario that pytest's own mark ``xfail`` says to fail: it is known to.
+
+    What proves nothing or breaks down is none of that, nor is harm, though pytest would count it
+    so, and show nothing of it.
+    """
+    reason = getattr(report, "wasxfail", None)
+    if reason is None:
+        return line
+    if line.word != "pass" and not line.known:
+        line = replace(line, known="failing", reason=reason or "it is marked xfail")
+    if not line.is_excused:
+        report.outcome = "passed" if line.word == "pass" else "failed"
+        del report.wasxfail
+    return line
 
 
 def _as_known(report: pytest.TestReport, line: Line) -> None:

@@ -230,3 +230,25 @@ def test_harm_in_a_known_failure(reason: str, counts: str) -> None:
     assert report.outcome == ("failed" if counts == "broken" else "skipped")
     said = "did harm of which the reason there does not tell"
     assert (said in report.longrepr) is (counts == "broken")
+
+
+@pytest.mark.parametrize(
+    ("word", "harm", "outcome", "counts"),
+    [
+        ("fail", False, "skipped", "kept"),
+        ("fail", True, "failed", "broken"),
+        ("error", False, "failed", "error"),
+        ("not exercised", False, "failed", "not exercised"),
+        ("pass", False, "passed", "kept"),
+    ],
+)
+def test_a_mark_of_pytests_says_what_is_known(
+    word: str, harm: bool, outcome: str, counts: str
+) -> None:
+    """`xfail` is a known failure in a repository of one's own; it hides nothing but that."""
+    line = Line("TILL-01", "p", "high", word, 1.0, "x", harm=harm)
+    report: Any = SimpleNamespace(outcome="skipped", longrepr="TILL-01", wasxfail="issue 7")
+    line = _item._by_its_mark(report, line)
+    _item._as_known(report, line)
+    assert (report.outcome, line.counts_as) == (outcome, counts)
+    assert getattr(report, "wasxfail", "") == ("issue 7" if outcome == "skipped" else "")
