@@ -18,7 +18,14 @@ from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.driver import Driver, Way, in_a_line, reading, redacted
+from vault_harness.scenario.driver import (
+    LETTERS_OF_A_START,
+    Driver,
+    Way,
+    in_a_line,
+    reading,
+    redacted,
+)
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Operation, Touch
 from vault_harness.scenario.oracles import Oracle, slow_at_first
@@ -240,7 +247,7 @@ class Running(WaysIn):
             with self.spent.on("the subject's start"):
                 subject = self._open_subject(self.environ(), operation.number, within)
         except (OperationFailed, SubjectError) as error:
-            text = redacted(self.secrets, in_a_line(error))
+            text = redacted(self.secrets, in_a_line(error), LETTERS_OF_A_START)
             self.history.end_operation(operation, "error", message=text)
             self._check_way_in(operation.number, within)
             return None

@@ -57,6 +57,13 @@ class Child:
     failures: tuple[str, ...] = ()
 
 
+LETTERS = 300
+"""Of a message that are kept: a client may make thousands of them."""
+
+LETTERS_OF_A_START = 1500
+"""And of why it did not start, which happens once: the end of its log is in that."""
+
+
 class Driver:
     """A subject whose every call is noted.
 
@@ -327,15 +334,29 @@ class Driver:
 
 
 def in_a_line(error: OperationFailed | SubjectError) -> str:
-    """What a subject says of a failure, or the harness of it, with all its parts."""
-    return error.in_a_line if isinstance(error, SubjectError) else str(error)
+    """What a subject says of a failure, or the harness of it, with all its parts.
+
+    What was looked at comes last: it may be the end of a log, behind which the rest would be lost.
+    """
+    if isinstance(error, OperationFailed):
+        return str(error)
+    parts = (("what to do", error.remedy), ("looked at", error.looked_at))
+    more = [f"{what}: {' '.join(text.split())}" for what, text in parts if text]
+    return f"{error.cause} ({'; '.join(more)})" if more else error.cause
 
 
-def redacted(secrets: Secrets, text: str) -> str:
-    """What a subject said, without secrets, and with a note if there were some."""
+def redacted(secrets: Secrets, text: str, letters: int = LETTERS) -> str:
+    """What a subject said, without secrets, and with a note if there were some.
+
+    Args:
+        secrets: What must not be in it.
+        text: What it said.
+        letters: How many of it are kept.
+    """
     leaked = secrets.found_in(text)
     note = f" [contains {', '.join(leaked)}]" if leaked else ""
-    return secrets.redact(text)[:300] + note
+    shown = secrets.redact(text)
+    return (shown if len(shown) <= letters else f"{shown[:letters]} ...") + note
 
 
 @contextmanager
