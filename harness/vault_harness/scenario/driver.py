@@ -329,7 +329,11 @@ class Driver:
         elif isinstance(error, SubjectDied):
             outcome, text = "died", error.cause
         else:
-            outcome, text = "error", error.cause
+            # The harness tells what it saw, up to where a secret may begin. What is of one in it
+            # all the same is no message of the subject's.
+            seen = self._secrets.redact(error.looked_at)
+            told = SubjectError(error.cause, looked_at=seen, remedy=error.remedy)
+            outcome, text = "error", in_a_line(told)
         self._history.end_operation(operation, outcome, message=redacted(self._secrets, text))
 
 

@@ -226,6 +226,15 @@ def test_secret_in_a_message(stage: Set) -> None:
     assert len(message) < 350
 
 
+def test_breach_in_the_middle(stage: Set) -> None:
+    """What was seen and what to do are told, as of a start; no secret in it is held for a leak."""
+    seen = f'{{"id": 7, "ok": true, "data": "{SECRET}"}}'
+    stage.puppet.answer = SubjectError("no value", looked_at=seen, remedy="answer with one")
+    message = stage.driver.read().message
+    assert message.startswith('no value (what to do: answer with one; looked at: {"id": 7')
+    assert (SECRET in message, "contains" in message) == (False, False)
+
+
 def test_half_of_a_character_in_a_message(stage: Set) -> None:
     """JSON may have it, and no file can: it is written out."""
     stage.puppet.answer = OperationFailed(None, f"cut \ud83d, {SECRET}")
