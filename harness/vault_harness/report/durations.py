@@ -6,13 +6,16 @@ scenario does.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.report._journal import load
 from vault_harness.scenario.durations import load_durations
 
@@ -29,12 +32,28 @@ def measured(journal: Mapping[str, Any], before: Mapping[str, float]) -> dict[st
     return dict(sorted(found.items()))
 
 
-def main(arguments: Iterable[str]) -> None:
-    """Bring a file of durations up to date from a journal."""
-    journal, target = map(Path, arguments)
-    found = measured(load(journal), load_durations(target))
-    files.write_text(target, json.dumps(found, indent=1) + "\n")
+def main(arguments: Sequence[str]) -> int:
+    """Bring a file of durations up to date from a journal; the exit code.
+
+    One that cannot be read is made anew: that is what its error says to do.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m vault_harness.report.durations", description=__doc__
+    )
+    parser.add_argument("journal", type=Path, help="journal.json of a run")
+    parser.add_argument("file", type=Path, help="durations.json beside the catalogue")
+    given = parser.parse_args(arguments)
+    before: Mapping[str, float] = {}
+    with contextlib.suppress(SettingsError):
+        before = load_durations(given.file)
+    try:
+        found = measured(load(given.journal), before)
+    except HarnessError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    files.write_text(given.file, json.dumps(found, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

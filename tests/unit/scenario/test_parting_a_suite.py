@@ -75,8 +75,19 @@ def test_what_is_measured(tmp_path: Path) -> None:
     head |= {"subject": "mine", "engine": "process"}
     whole = [{"promise": "p", "severity": "high", **one} for one in run]
     (tmp_path / "journal.json").write_text(json.dumps({**head, "scenarios": whole}))
-    main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")])
-    assert load_durations(tmp_path / "catalogue.toml") == {"KV-01": 1, "TOK-01": 31}
+    for broken in (None, '{"TOK-01": "long"}'):  # which says to make it anew, just so
+        if broken is not None:
+            (tmp_path / "durations.json").write_text(broken)
+        assert main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")]) == 0
+        assert load_durations(tmp_path / "catalogue.toml") == {"KV-01": 1, "TOK-01": 31}
+
+
+def test_durations_of_no_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told as anywhere, and the table that is there stays."""
+    (tmp_path / "durations.json").write_text('{"TOK-01": 3}')
+    assert main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")]) != 0
+    assert "there is no such file" in capsys.readouterr().err
+    assert load_durations(tmp_path / "catalogue.toml") == {"TOK-01": 3}
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"TOK-01": "long"}', '{"TOK-01": 0}'])
