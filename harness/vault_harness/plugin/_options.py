@@ -283,12 +283,24 @@ def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at:
     Raises:
         SettingsError: A word names no scenario.
     """
-    if unknown := set(wanted) - {word for entry in entries for word in words_of(entry)}:
+    entries = list(entries)
+    there = {word for entry in entries for word in words_of(entry)}
+    if unknown := sorted(set(wanted) - there):
         raise SettingsError(
-            f"{typed('only')} {', '.join(sorted(unknown))} names no scenario",
+            f"{typed('only')} {', '.join(unknown)} names no scenario",
             looked_at=looked_at,
-            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)",
+            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)"
+            + _meant(unknown, there),
         )
+
+
+def _meant(unknown: Iterable[str], there: Collection[str]) -> str:
+    """The end of a remedy: what may be meant by words that are nearly others; or nothing."""
+    from difflib import get_close_matches
+
+    close = [get_close_matches(word, there, n=1, cutoff=0.8) for word in unknown]
+    found = sorted({word for words in close for word in words})
+    return f"; is {', '.join(found)} meant?" if found else ""
 
 
 def refuse_foreign(known: Known, entries: Iterable[Entry], file: Path | None) -> None:
@@ -297,11 +309,12 @@ def refuse_foreign(known: Known, entries: Iterable[Entry], file: Path | None) ->
     Raises:
         SettingsError: An id is in no catalogue.
     """
-    if unknown := sorted(known.ids - {entry.id for entry in entries}):
+    there = {entry.id for entry in entries}
+    if unknown := sorted(known.ids - there):
         from vault_harness.report.known import place_of
 
         raise SettingsError(
             f"{', '.join(unknown)} is known to fail, and is no scenario",
             looked_at=place_of(unknown[0], file),
-            remedy="Take its line out, or mend its id",
+            remedy=f"Take its line out, or mend its id{_meant(unknown, there)}",
         )

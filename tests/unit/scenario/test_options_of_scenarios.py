@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,11 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.plugin import pytest_addoption
-from vault_harness.plugin._options import Options, options, refuse_unknown
+from vault_harness.plugin._options import Options, options, refuse_foreign, refuse_unknown
+from vault_harness.report.known import load_known
+from vault_harness.scenario import Entry
+
+GIVE = "Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)"
 
 
 class Parser:
@@ -112,3 +117,20 @@ def test_option_is_called_as_it_was_given(
     monkeypatch.setenv("HARNESS_RUNNER", runner)
     with pytest.raises(SettingsError, match=f"^{named} TOK-99 names no scenario"):
         refuse_unknown({"TOK-99"}, [], "catalogue.toml")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("TOK11", "; is TOK-11 meant?"), ("CRITCAL", "; is CRITICAL meant?"), ("SEA-99", "")],
+)
+def test_what_may_be_meant(word: str, meant: str, tmp_path: Path) -> None:
+    """By a word that is nearly another one, in a choice and in the file of known failures."""
+    entries = [Entry(id="TOK-11", promise="p", severity="critical", source="s")]
+    with pytest.raises(SettingsError, match="names no scenario") as caught:
+        refuse_unknown({word}, entries, "catalogue.toml")
+    assert caught.value.remedy == f"{GIVE}{meant}"
+    (file := tmp_path / "known.toml").write_text('[known-failing]\nTOK11 = "issue 7"\n')
+    with pytest.raises(SettingsError, match="TOK11 is known to fail, and is no") as caught:
+        refuse_foreign(load_known(file), entries, file)
+    assert caught.value.looked_at == f"{file}:2"
+    assert caught.value.remedy.endswith("; is TOK-11 meant?")
