@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -422,3 +423,24 @@ def test_a_scenario_that_is_marked_to_be_skipped(
     journal = json.loads((repository.folder / "report" / "journal.json").read_text())
     assert (code, journal["complete"], "incomplete" in out) == (0, True, False), out
     assert journal["left_out"].keys() == {"TILL-01", "TILL-03", "TILL-04", "TILL-05"}
+
+
+def test_the_repository_of_the_document(tmp_path: Path) -> None:
+    """Its files, as they stand there, and a client: a run that passes."""
+    text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    part = text.partition("## In a repository of your own")[2].partition("| option |")[0]
+    blocks = re.findall(r"^```\w+\n# ([\w./]+).*\n([\s\S]*?)^```$", part, re.MULTILINE)
+    assert [name for name, _ in blocks] == [
+        *("resilience/catalogue.toml", "resilience/shop.toml", "resilience/test_till.py"),
+        "pytest.ini",
+    ]
+    for name, content in [
+        *blocks,
+        ("shop/secrets.py", CLIENT.replace("Client\n", "VaultSource\n")),
+    ]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    (tmp_path / "everybody.py").write_text(PLUGIN)
+    found = Repository(tmp_path)
+    code, out = found.pytest()
+    assert (code, [one["word"] for one in found.journal().values()]) == (0, ["pass"]), out
