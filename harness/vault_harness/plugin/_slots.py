@@ -46,6 +46,13 @@ _NEEDED = ("vault_harness.report", "vault_harness.scenario", "vault_harness.engi
 """What every scenario needs; loaded once, before the first fork."""
 
 
+_ENDED_BY = (
+    "  what to do: see whether memory ran out (-9). A client that is a Python object runs in that "
+    "process, and may have ended it, by os._exit or in an extension: as a program "
+    "('command:python -m vault_harness.subjects python:MODULE:FACTORY') it is judged for that"
+)
+
+
 @dataclass
 class _Slot:
     """A fork, as its parent sees it.
@@ -202,7 +209,7 @@ def _give(slot: _Slot, waiting: deque[tuple[int, pytest.Item]]) -> bool:
 def _died(slot: _Slot) -> pytest.TestReport:
     """The report of an item whose process came to its end with it."""
     assert slot.item is not None  # it waits for none, but for the word that it may end
-    text = f"the process that ran it ended with exit code {slot.process.exitcode}"
+    text = f"the process that ran it ended with exit code {slot.process.exitcode}\n{_ENDED_BY}"
     return pytest.TestReport(
         slot.item.nodeid, slot.item.location, {}, "failed", text, "call", start=0.0, stop=0.0
     )
