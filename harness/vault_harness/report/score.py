@@ -345,7 +345,8 @@ def says_nothing(old: Score, new: Score) -> bool:
     """Whether no critical promise that was judged before was exercised now, where some were run.
 
     So it is of a client that does not start any more: what is asked of a start it may break as it
-    did before, and then nothing got worse of which both say something.
+    did before, and then nothing got worse of which both say something. Where the harness broke down
+    nobody knows either.
     """
     asked = {
         one.verdict
@@ -354,7 +355,7 @@ def says_nothing(old: Score, new: Score) -> bool:
         and (before.severity, before.verdict in _RANKS) == ("critical", True)
     }
     # A part of a run may have nothing but what its client was never asked.
-    return "not exercised" in asked and not asked & _RANKS.keys()
+    return bool(asked & {"not exercised", "error"}) and not asked & _RANKS.keys()
 
 
 def unlike(old: Score, new: Score) -> list[str]:

@@ -324,6 +324,8 @@ def test_a_new_leak_is_a_regression() -> None:
         (("not exercised", "pass", "fail"), False),
         (("skipped", "skipped", "not exercised"), False),  # of a part of a run, say
         ((None, None, "not exercised"), False),
+        (("error", "error", "fail"), True),
+        (("error", "pass", "fail"), False),
         (("pass", None, "fail"), False),
     ],
 )
