@@ -120,6 +120,12 @@ PYTEST = ("-P", str(Path(__file__).with_name("_start.py")))
 _OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT")
 """Variables of pytest and of pytest-timeout, which would end scenarios that take longer."""
 
+_OURS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "vault_harness.plugin,xdist.plugin",
+}
+"""The same, as a run of the suite has them: what else is installed beside it has no part in it."""
+
 
 def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
     """Replace this process by pytest.
@@ -148,7 +154,9 @@ def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
 def pytest_environment() -> dict[str, str]:
     """The environment without what a shell or a CI job has set for tests of its own.
 
-    Of ``PYTEST_ADDOPTS`` the suite's own options count. What does not is told in a line.
+    Of ``PYTEST_ADDOPTS`` the suite's own options count. What does not is told in a line. Plugins of
+    pytest that are installed beside the suite are not loaded: one that warns where warnings are
+    errors, or that imports a project's settings, ended the run before it began.
     """
     from vault_harness.cli._console import complain
 
@@ -161,13 +169,14 @@ def pytest_environment() -> dict[str, str]:
     for word in words:
         ours = word.startswith("--vault-") if word.startswith("-") else ours
         kept += [word] if ours else []
-    left = [name for name in _OTHERS if os.environ.get(name)]
+    given = {name: text for name in _OTHERS if (text := os.environ.get(name))}
+    left = [name for name, text in given.items() if text != _OURS.get(name)]
     if kept != words:
         lost = " ".join(word for word in words if word not in kept)
         left.insert(0, f"{lost} of PYTEST_ADDOPTS")
     if left:
         complain(f"left out, as meant for other tests than these: {', '.join(left)}")
-    return environ | ({"PYTEST_ADDOPTS": shlex.join(kept)} if kept else {})
+    return environ | _OURS | ({"PYTEST_ADDOPTS": shlex.join(kept)} if kept else {})
 
 
 def suite_place() -> list[str]:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         "write-known": "write what is broken in this run to that file",
         "report": "where journal, page and score go, default report/",
         "durations": "tell where the time went",
-        "args": "further arguments for pytest",
+        "args": "further arguments for pytest, which loads those plugins alone that -p names",
     },
     iterable=["only", "declare"],
 )

@@ -138,7 +138,7 @@ def test_scenarios_are_deaf_to_others_settings(
     monkeypatch.setenv("PYTEST_TIMEOUT", "10")
     program("judge", "--subject", "reference")
     assert os.environ["PYTEST_ADDOPTS"] == "--vault-only TOK-11 --vault-seed=7"
-    assert not os.environ.keys() & {"PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT"}
+    assert "PYTEST_TIMEOUT" not in os.environ
     monkeypatch.setenv("PYTEST_ADDOPTS", "--cov=mine")
     program("judge", "--subject", "reference")
     assert "PYTEST_ADDOPTS" not in os.environ

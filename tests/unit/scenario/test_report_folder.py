@@ -279,19 +279,35 @@ def test_a_journal_that_was_taken_away_meanwhile(
     assert (found, list(told)) == (Outcome.CRASHED, ["it comes to its end"])
 
 
-def collected_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def collected_in(
+    folder: Path, *words: str, installed: str = ""
+) -> subprocess.CompletedProcess[str]:
     """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
     words = ("scenarios", "--only", "TOK-01", "--args", " ".join(["--collect-only", *words]))
+    places = [str(ROOT / "harness"), *([installed] if installed else [])]  # an empty one is here
     return subprocess.run(
         [*(sys.executable, "-P", "-m", "vault_harness"), *words],
         cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": str(ROOT / "harness")},
+        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_a_plugin_that_is_installed_beside_the_suite(tmp_path: Path) -> None:
+    """It has no part in a run of it, but where it is named: many warn, or look at a project."""
+    site = tmp_path / "site"
+    (site / "loud-1.0.dist-info").mkdir(parents=True)
+    (site / "loud-1.0.dist-info" / "METADATA").write_text("Name: loud\nVersion: 1.0\n")
+    (site / "loud-1.0.dist-info" / "entry_points.txt").write_text("[pytest11]\nloud = loud\n")
+    (site / "loud.py").write_text("def pytest_configure(): raise LookupError('I am loud')\n")
+    ended = collected_in(tmp_path, "-q", installed=str(site))
+    assert (ended.returncode, "I am loud" in ended.stdout + ended.stderr) == (0, False)
+    ended = collected_in(tmp_path, "-q", "-p", "loud", installed=str(site))
+    assert "I am loud" in ended.stdout + ended.stderr
 
 
 def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
