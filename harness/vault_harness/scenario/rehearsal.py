@@ -283,7 +283,7 @@ def _first_read(came: Rehearsal, lab: Lab, driver: Driver) -> Operation:
         lab.watch(0.2)
         reads.append(driver.read())
     _note(came, "first read", reads[-1], slow=2.0)
-    if len(reads) > 1:
+    if len(reads) > 1 and reads[-1].good:
         came.remark("slow", f"{len(reads)} reads were needed until one succeeded")
     return reads[-1]
 

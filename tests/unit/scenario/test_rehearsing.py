@@ -37,6 +37,21 @@ def test_a_herd_that_says_too_much() -> None:
     assert "5ec2e7-1d" not in remark.text
 
 
+@pytest.mark.parametrize("last", ["ok", "error"])
+def test_several_first_reads(last: Outcome) -> None:
+    """It is called slow where one succeeded, and not where none did: that is told by itself."""
+    outcomes: list[Outcome] = ["error", "error", last]
+    reads = (Operation(1, "read", "p", float(n), float(n), one) for n, one in enumerate(outcomes))
+    moments = iter((1.0, 2.0, 40.0))
+    lab: Any = SimpleNamespace(ttl=60.0, watch=lambda _: None)
+    lab.history = SimpleNamespace(now=lambda: next(moments))
+    subject = SimpleNamespace(is_alive=lambda: True)
+    driver: Any = SimpleNamespace(subject=subject, read=lambda: next(reads))
+    came = rehearsal.Rehearsal()
+    assert rehearsal._first_read(came, lab, driver).outcome == last
+    assert ["reads were needed" in one.text for one in came.remarks] == [True] * (last == "ok")
+
+
 def test_secret_that_is_not_served() -> None:
     """It is said to be one that scenarios read; nothing else is asked."""
     lab: Any = SimpleNamespace()
