@@ -85,6 +85,15 @@ def write_private(path: Path, content: str | bytes) -> None:
     sync_directory(path.parent)
 
 
+def led_to(path: Path) -> Path:
+    """Where what is written to a path goes, so that a link stays one.
+
+    Whoever has a file on a disk of their own finds what becomes of it there, and not in the place
+    of the link.
+    """
+    return path.resolve() if path.is_symlink() else path
+
+
 def encodable(text: str) -> str:
     """A text that can be written: half of a character, which JSON may have, is written out.
 

@@ -301,7 +301,10 @@ class Opening:
 
     def _looked_at(self) -> str:
         here = self.keyring_path
-        beside = ", ".join(path.name for path in sorted(here.parent.glob(f"{here.name}.*")))
+        # Beside what a link leads to, too: there are those that were kept.
+        places = dict.fromkeys((here, files.led_to(here)))
+        found = (path for place in places for path in sorted(place.parent.glob(f"{place.name}.*")))
+        beside = ", ".join(path.name if path.parent == here.parent else str(path) for path in found)
         return str(here) + (f"; beside it: {beside}" if beside else "")
 
 

@@ -231,7 +231,7 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     if kind != "static" or not path.exists():
         return None
     kept = keep_beside(path)
-    path.unlink()
+    files.led_to(path).unlink()
     return kept
 
 
@@ -239,7 +239,7 @@ def _static(path: Path, *, new: bool) -> dict[str, Any]:
     if not path.exists():
         if not new:
             raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup")
-        files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
+        files.write_private(files.led_to(path), base64.b64encode(secrets.token_bytes(32)))
     return {"current_key_id": KEY_NAME, "current_key": f"file://{path.absolute()}"}
 
 

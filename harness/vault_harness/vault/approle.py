@@ -165,7 +165,7 @@ def write_id(file: Path, content: str) -> None:
     A link stays one: a service that has its ids on a disk of its own finds the next one there too,
     and not the one that is destroyed in a moment.
     """
-    files.write_private(file.resolve() if file.is_symlink() else file, content)
+    files.write_private(files.led_to(file), content)
 
 
 def certificate_file(service: str, directory: Path) -> Path:

@@ -144,8 +144,9 @@ class Keyring:
 
         A link stays one: whoever keeps the keys on a disk of their own finds them there.
         """
-        place = path.resolve() if path.is_symlink() else path
-        files.write_private(place, json.dumps(self.to_json(path.parent), indent=2) + "\n")
+        files.write_private(
+            files.led_to(path), json.dumps(self.to_json(path.parent), indent=2) + "\n"
+        )
 
     def without_root(self) -> Keyring:
         """The same after the root token was revoked."""
@@ -155,33 +156,34 @@ class Keyring:
 def keep_beside(path: Path) -> Path:
     """Give a file that may hold keys a second name, under which it stays when it is replaced.
 
-    Nothing is overwritten: who needs the keys again finds them beside the keyring.
+    Nothing is overwritten: who needs the keys again finds them beside the keyring. Of a link that
+    is beside what it leads to: whoever has the keys on a disk of their own, where `Keyring.save`
+    puts those that replace them, wants those of before on the disk of the data as little.
 
     Returns:
         The second name: the first one with the time after it.
     """
+    place = files.led_to(path)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count():
-        kept = path.with_name(f"{path.name}.{stamp}" + (f".{number}" if number else ""))
+        kept = place.with_name(f"{place.name}.{stamp}" + (f".{number}" if number else ""))
         with contextlib.suppress(FileExistsError):
-            _give_name(path, kept)
+            _give_name(place, kept)
             return kept
     raise AssertionError  # there is always another number
 
 
 def _give_name(path: Path, name: Path) -> None:
-    """Give a file a second name; of a link, give it to what that leads to.
-
-    A second link would lead to whatever `Keyring.save` puts there, and the keys of before be gone.
+    """Give a file, which is no link, a second name.
 
     Raises:
         FileExistsError: There is a file of that name.
     """
     try:
-        os.link(path.resolve(), name)  # of a link itself Linux makes a second link
+        os.link(path, name)
     except FileExistsError:
         raise
-    except OSError:  # its file system has no second names, or it is on another one
+    except OSError:  # its file system has no second names
         if name.exists():
             raise FileExistsError(name) from None
         files.write_private(name, path.read_bytes())

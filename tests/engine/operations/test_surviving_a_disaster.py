@@ -226,6 +226,35 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     assert done.overwritten.is_file()
 
 
+@pytest.mark.slow  # starts a second Vault and restores into it
+def test_keys_on_a_disk_of_their_own_stay_there_all_along(
+    durable: Stack, empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """Those that are replaced, those on their way, those of the backup: none on the data's disk."""
+    node, path = empty
+    before = Keyring.load(path)
+    keys = tmp_path / "stick" / "keys.json"
+    keys.parent.mkdir()
+    path.rename(keys)
+    path.symlink_to(keys)
+    op = Operator(node.address)
+    op.with_token(before.root_token).request("POST", "sys/auth/approle", type="approle")
+    backup = make_backup(durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=[])
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+
+    with pytest.raises(OSError, match="ended"):
+        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    done = restore([op], path, *parts, overwrite=True)
+
+    assert done.resumed
+    assert Keyring.load(keys) == durable.keyring
+    assert done.kept is not None, "what the first run has kept is told by the next"
+    assert done.kept.parent == keys.parent
+    assert Keyring.load(done.kept) == before
+    there = {each.name for each in path.parent.iterdir() if each.suffix != ".snap"}
+    assert there == {"init.json"}
+
+
 @pytest.mark.slow  # two restores
 @pytest.mark.parametrize("own", [True, False], ids=["over its own", "into an empty one"])
 def test_another_backup_after_a_restore_that_was_ended(

@@ -35,3 +35,15 @@ def test_keys_are_missed_where_a_node_is_sealed(
     nodes: list[Operator] = []
     with pytest.raises(error):
         Opening(tmp_path)._unseal_all(nodes, NO_KEYS)
+
+
+def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> None:
+    """Whoever looks for the keys of before finds them on the disk that has the others."""
+    data, stick = tmp_path / "vault-data", tmp_path / "stick"
+    data.mkdir()
+    stick.mkdir()
+    (data / "init.json").symlink_to(stick / "keys.json")
+    kept = stick / "keys.json.20260101-000000"
+    kept.write_text("{}")
+
+    assert f"beside it: {kept}" in Opening(data).keyring_missing().looked_at

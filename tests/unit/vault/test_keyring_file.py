@@ -170,6 +170,23 @@ def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
     assert Keyring.load(path) != KEYRING
 
 
+def test_keys_on_a_disk_of_their_own_are_kept_on_it(tmp_path: Path) -> None:
+    """Whoever took them off the disk of the data wants those of before there as little."""
+    data, stick = tmp_path / "vault-data", tmp_path / "stick"
+    data.mkdir()
+    stick.mkdir()
+    path = data / "init.json"
+    path.symlink_to(stick / "keys.json")
+    KEYRING.save(path)
+
+    kept = keep_beside(path)
+
+    assert kept.parent == stick
+    assert kept.name.startswith("keys.json.")
+    assert Keyring.load(kept) == KEYRING
+    assert [each.name for each in data.iterdir()] == ["init.json"]
+
+
 def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:
     """After `root.revoke` the keys stay."""
     path = tmp_path / "init.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,3 +129,23 @@ def test_a_vault_that_does_not_say_leaves_the_backups_kind(tmp_path: Path) -> No
 
     assert Keyring.load(tmp_path / "init.json").kind == "recovery"
     assert not done.proven
+
+
+def test_what_is_on_a_disk_of_its_own_is_put_back_there(tmp_path: Path) -> None:
+    """The operator's token and the seal's key too: a link stays one, and so does the old beside."""
+    data, stick = tmp_path / "vault-data", tmp_path / "stick"
+    (data / "seal").mkdir(parents=True)
+    stick.mkdir()
+    for link in ("operator-token", "seal/static.key"):
+        (stick / Path(link).name).write_text("of before")
+        (data / link).symlink_to(stick / Path(link).name)
+    keys = replace(KEYS, operator_token="of the backup", static_key="of the backup")
+
+    done = restore_keys(keys, data / "init.json", overwrite=True)
+
+    kept = [done.kept_token, done.seal.kept]
+    for link, old in zip(("operator-token", "seal/static.key"), kept, strict=True):
+        assert (data / link).is_symlink()
+        assert (stick / Path(link).name).read_text() == "of the backup"
+        assert old is not None
+        assert (old.parent, old.read_text()) == (stick, "of before")

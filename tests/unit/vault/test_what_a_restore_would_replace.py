@@ -153,7 +153,7 @@ def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
     second = Keys(first.keyring.without_root())
     assert _restore._on_the_way(way, first, "one") == (None, False)
 
-    _restore._note(way, first, "one", _restore._Beside())
+    _restore._note(way, tmp_path, first, "one", _restore._Beside())
     assert _restore._on_the_way(way, first, "one") == (first.keyring, True)
     assert _restore._on_the_way(way, second, "two") == (first.keyring, False)
     assert _restore._on_the_way(way, Keys(Keyring(("c",), 1, "root")), "one") == (None, False)
@@ -188,7 +188,7 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     for each in kept:
         each.write_text("of before")
     way, of = tmp_path / "init.json.restoring", hashlib.sha256(b"snapshot").hexdigest()
-    _restore._note(way, keys, of, _restore._Beside(kept=kept[0], overwritten=kept[1]))
+    _restore._note(way, tmp_path, keys, of, _restore._Beside(kept=kept[0], overwritten=kept[1]))
     there: Any = SimpleNamespace(close=lambda: None)
     there.within = lambda _: there
     contents: Any = SimpleNamespace(vault="a Vault", namespace="", approles=())

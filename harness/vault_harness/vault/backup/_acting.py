@@ -60,7 +60,7 @@ def put_operator_token(token: str, directory: Path) -> Path | None:
     if present == token:
         return None
     kept = keep_beside(file) if present else None
-    files.write_private(file, token)
+    files.write_private(files.led_to(file), token)
     return kept
 
 

@@ -92,7 +92,7 @@ def restore_seal_key(
         return SealKeyRestored("written", path)
     files.private_directory(data_dir)
     files.private_directory(path.parent)
-    files.write_private(path, keys.static_key)
+    files.write_private(files.led_to(path), keys.static_key)
     return SealKeyRestored("written", path, kept)
 
 

@@ -59,7 +59,7 @@ _RESTORING = "restoring"
 _OF = "snapshot"
 """In that file beside the keys: of two backups of one Vault they are the same."""
 _KEPT = "kept"
-"""Likewise, by name what is kept of the Vault that is overwritten: the end of the run tells it."""
+"""Likewise what is kept of the Vault that is overwritten: the end of the run tells it."""
 
 _NAMED = 5  # of what is in the way
 
@@ -138,8 +138,8 @@ def keyring_on_the_way(keyring_path: Path) -> Path:
     Whoever has them on a disk of their own, where a link leads, wants none on the one of the data.
     What an earlier release has noted there stays until it is done.
     """
-    place = keyring_path.resolve() if keyring_path.is_symlink() else keyring_path
-    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in (keyring_path, place))
+    places = (keyring_path, files.led_to(keyring_path))
+    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in places)
     return here if here.exists() else there
 
 
@@ -226,12 +226,12 @@ def restore(
             if own:
                 way.unlink(missing_ok=True)  # another backup's, which is in no more in a moment
             else:
-                _note(way, keys, of, beside)
+                _note(way, directory, keys, of, beside)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
             if own:
-                _note(way, keys, of, beside)
+                _note(way, directory, keys, of, beside)
         checkpoint("put the snapshot in")
         if anew:
             await_on_all(nodes, keys, contents.vault)
@@ -247,7 +247,7 @@ def restore(
     checkpoint("unsealed")
     kept_token = put_keys(leader, keys, keyring_path) or beside.kept_token
     beside = replace(beside, kept_token=kept_token)
-    _note(way, keys, of, beside)
+    _note(way, directory, keys, of, beside)
     checkpoint("keyring in place")
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
@@ -266,9 +266,22 @@ def restore(
     )
 
 
-def _note(way: Path, keys: Keys, snapshot: str, beside: _Beside) -> None:
-    """Note that a backup is on its way, by the keys that it has and the digest of its snapshot."""
-    names = {what: path.name for what, path in vars(beside).items() if path is not None}
+def _note(way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside) -> None:
+    """Note that a backup is on its way, by the keys that it has and the digest of its snapshot.
+
+    Args:
+        way: Where.
+        directory: Where the keyring is.
+        keys: Of the backup.
+        snapshot: Its digest.
+        beside: What is kept of the Vault that is overwritten.
+    """
+    # By name, so that the folder can be moved; but for what is where a link leads.
+    names = {
+        what: path.name if path.parent == directory else str(path)
+        for what, path in vars(beside).items()
+        if path is not None
+    }
     content = {**keys.keyring.to_json(way.parent), _OF: snapshot, _KEPT: names}
     files.write_private(way, json.dumps(content, indent=2) + "\n")
 

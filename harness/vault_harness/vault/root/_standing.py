@@ -124,7 +124,7 @@ def install_operator(
         token = str(made["auth"]["client_token"])
         try:
             files.private_directory(directory)
-            files.write_private(directory / OPERATOR_TOKEN_NAME, token)
+            files.write_private(files.led_to(directory / OPERATOR_TOKEN_NAME), token)
         except OSError:
             with (
                 contextlib.closing(root.with_token(token)) as op,
