@@ -96,7 +96,13 @@ def secret_id(
 def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
     """Say what would come of a role."""
     old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
-    say(f"{plan.role}: would write a new secret-id to {plan.file}, then {old}")
+    if plan.resumes:
+        say(f"{plan.role}: would finish what an earlier run had begun: {plan.file} has its new")
+        say(f"  secret-id, and no other one would be made; then {old}")
+    else:
+        say(f"{plan.role}: would write a new secret-id to {plan.file}, then {old}")
+    if plan.left:
+        say(f"{plan.role}: would end what an ended run made and nobody got: {', '.join(plan.left)}")
     if plan.others:
         what = "end" if end_others else "leave"
         say(f"{plan.role}: would {what} its other secret-ids: {', '.join(plan.others)}")

@@ -105,7 +105,10 @@ def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> 
 def test_killed_after_any_step_the_next_run_finishes(
     stack: Stack, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After a kill at each step the file always logs in; the next run leaves one secret-id."""
+    """After a kill at each step the file always logs in; the next run leaves one secret-id.
+
+    What that one ends of the run before is foretold, each time.
+    """
     op = stack.operator
     arguments = {
         "address": op.address,
@@ -117,8 +120,11 @@ def test_killed_after_any_step_the_next_run_finishes(
     step, ended = 1, killable("secret_id", 1, **arguments)
     while ended.killed:
         assert log_in(op, tmp_path)
-        finished = killable("secret_id", **arguments)
-        assert finished.error is None
+        plan = plan_secret_id(op, ROLE, tmp_path)
+        finished = rotate_secret_id(op, ROLE, tmp_path)
+        assert {*finished.destroyed} == {*plan.left, plan.old} - {None}
+        assert finished.resumed is plan.resumes
+        assert plan.others == ()
         assert log_in(op, tmp_path)
         assert len(approle.accessors(op, ROLE)) == 1
         step += 1

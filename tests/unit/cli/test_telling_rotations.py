@@ -14,7 +14,12 @@ from tests.unit.operations.kv_in_memory import KvInMemory
 from vault_harness.blueprint import Blueprint
 from vault_harness.cli import _rotate
 from vault_harness.errors import OperatorError
-from vault_harness.vault.rotate import SecretIdRotation, find_targets, rotate_secret
+from vault_harness.vault.rotate import (
+    SecretIdPlan,
+    SecretIdRotation,
+    find_targets,
+    rotate_secret,
+)
 
 TARGETS = {target.name: target for target in find_targets("all")}
 
@@ -141,3 +146,19 @@ def test_a_role_that_refuses_keeps_no_other(
     assert f"{roles[0]}: not done: cannot log in as {roles[0]}" in told.out
     assert f"{roles[1]}: {tmp_path / roles[1]} has a new secret-id" in told.out
     assert f"cannot log in as {roles[0]}" in told.err
+
+
+def test_what_an_ended_run_left_is_foretold(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever asks what would be done is told of each secret-id that ends, and of none made."""
+    plan = SecretIdPlan("backend", tmp_path / "file", "the old one", (), ("nobody's",), True)
+    monkeypatch.setattr("vault_harness.vault.rotate.plan_secret_id", lambda *_: plan)
+
+    _rotate.secret_id(Context(), role="backend", dry_run=True)
+
+    told = stack.capsys.readouterr().out
+    assert "would finish what an earlier run had begun" in told
+    assert "would write" not in told
+    assert "then destroy the one with accessor the old one" in told
+    assert "would end what an ended run made and nobody got: nobody's" in told

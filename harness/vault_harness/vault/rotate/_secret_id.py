@@ -59,12 +59,17 @@ class SecretIdPlan:
         file: Where the new secret-id would be.
         old: The accessor that would be destroyed, if known.
         others: Accessors of the role's other secret-ids, which services elsewhere may use.
+        left: Accessors that would be destroyed too: an ended run made them, and no file got them.
+        resumes: Whether it would only finish what an earlier run had begun, whose new secret-id is
+            in the file.
     """
 
     role: str
     file: Path
     old: str | None
     others: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    resumes: bool = False
 
 
 @dataclass
@@ -88,9 +93,18 @@ def plan_secret_id(
     role = role.lower()  # Vault takes any case and makes it this; so are the files called
     approle.role_id(op, role, mount=mount)
     _, file = approle.credential_files(role, directory)
-    old = _accessor(op, role, _read(file), mount)
-    others = tuple(each for each in approle.accessors(op, role, mount=mount) if each != old)
-    return SecretIdPlan(role, file, old, others)
+    begun = _load(_record(role, directory))
+    mine = _accessors_of(op, role, begun.name, mount) if begun is not None else set()
+    current = _accessor(op, role, _read(file), mount)
+    resumes = current is not None and current in mine
+    old = None if resumes else current
+    if old is None and begun is not None:
+        old = begun.old
+    present = approle.accessors(op, role, mount=mount)
+    old = old if old in present else None
+    left = tuple(sorted(mine - {current}))
+    others = tuple(each for each in present if each not in {old, current, *left})
+    return SecretIdPlan(role, file, old, others, left, resumes)
 
 
 @without_frames
@@ -123,9 +137,7 @@ def rotate_secret_id(
             then the file and the old secret-id are as they were.
     """
     role = role.lower()  # as for the plan
-    work = _Work(
-        op, role, directory / DIRECTORY / f"secret-id-{role}.json", mount, grace, end_others
-    )
+    work = _Work(op, role, _record(role, directory), mount, grace, end_others)
     with telling_what_is_left(lambda: _left(work)):
         return _rotate(work, directory, checkpoint)
 
@@ -279,6 +291,11 @@ def _accessors_of(op: Operator, role: str, run: str, mount: str) -> set[str]:
         if (known.get("metadata") or {}).get(_METADATA) == run:
             found.add(accessor)
     return found
+
+
+def _record(role: str, directory: Path) -> Path:
+    """Where a rotation of a role's secret-id notes what it does."""
+    return directory / DIRECTORY / f"secret-id-{role}.json"
 
 
 def _save(record: Path, run: _Run) -> None:
