@@ -95,12 +95,10 @@ def members(word: str, tasks: Mapping[str, Command]) -> list[Command]:
 def near(word: str, tasks: Mapping[str, Command]) -> list[str]:
     """Tasks that a wrong word may have meant, the likeliest first."""
     asked = PurePath(word).name.removesuffix(".sh").lower()
-    if asked in GUIDE:
-        return [GUIDE[asked]]
     inner = [task for task in dict.fromkeys(tasks.values()) if not task.shown_as_group]
     same = [task.path for task in inner if task.path.endswith(f".{asked}")]
-    if same:
-        return same
+    if asked in GUIDE or same:  # both: whoever types `check` may want the doctor, or subject.check
+        return [GUIDE[asked], *same] if asked in GUIDE else same
     known = {**{task.path.rpartition(".")[2]: task for task in inner}, **tasks}
     close = difflib.get_close_matches(asked, known, n=3, cutoff=0.6)
     return list(dict.fromkeys(known[name].shortest for name in close))
