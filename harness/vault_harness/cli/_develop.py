@@ -83,15 +83,29 @@ def bench(name: str | None = None, args: str = "") -> None:
     become(sys.executable, str(script), *shlex.split(args))
 
 
-def _checkout() -> Path:
+def in_a_clone() -> bool:
+    """Whether the project's own files are here, as `settings.checkout` says.
+
+    That one loads much, and this is asked for each list of tasks.
+    """
+    return (Path(__file__).resolve().parents[3] / "tasks.py").is_file()
+
+
+def needs_a_clone(task: str = "this task") -> Exception:
+    """What a task says that is none here."""
     from vault_harness.errors import SettingsError
+
+    return SettingsError(
+        f"{task} works on the project's own files, which an installed package has not",
+        looked_at=str(Path(__file__).parent),
+        remedy="run it in a clone of the project",
+    )
+
+
+def _checkout() -> Path:
     from vault_harness.settings import checkout
 
     root = checkout()
     if root is None:
-        raise SettingsError(
-            "this task works on the project's own files, which an installed package has not",
-            looked_at=str(Path(__file__).parent),
-            remedy="run it in a clone of the project",
-        )
+        raise needs_a_clone()
     return root

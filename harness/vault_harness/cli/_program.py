@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from importlib import metadata
 
 from invoke.collection import Collection
@@ -16,6 +16,7 @@ from invoke.program import Program
 
 from vault_harness.cli._command import Command, refused_dry, usage_error
 from vault_harness.cli._console import say, table
+from vault_harness.cli._develop import needs_a_clone
 from vault_harness.cli._guard import guarded
 from vault_harness.cli._help import explained, overview
 from vault_harness.cli._words import members, near, normalised
@@ -40,9 +41,16 @@ class TaskProgram(Program):
     Args:
         namespace: The tasks.
         tasks: The same by each of their names.
+        elsewhere: Names of tasks that can be run in a clone of the project alone, and this is none.
     """
 
-    def __init__(self, namespace: Collection, tasks: Mapping[str, Command]) -> None:
+    def __init__(
+        self,
+        namespace: Collection,
+        tasks: Mapping[str, Command],
+        *,
+        elsewhere: Container[str] = (),
+    ) -> None:
         super().__init__(
             namespace=namespace,
             name=PROGRAM,
@@ -51,6 +59,7 @@ class TaskProgram(Program):
             config_class=_OwnConfig,
         )
         self._tasks = tasks
+        self._elsewhere = elsewhere
 
     def main(self, words: Sequence[str]) -> None:
         """Do what a command line says.
@@ -154,6 +163,8 @@ class TaskProgram(Program):
                     f"options stand after their task; {named('--list')} shows all tasks",
                 )
             return usage_error(task, f"{task.path} has no option {word}")
+        if word in self._elsewhere:
+            return needs_a_clone(word)
         if group := members(word, self._tasks):
             lines = table([(named(one.path), one.summary) for one in group], indent="    ")
             return _wrong(f"{word} is a group of tasks, and one must be named", f"one of\n{lines}")

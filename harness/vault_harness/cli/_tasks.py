@@ -68,11 +68,16 @@ _DEVELOP = (_develop.test, _develop.lint, _develop.bench)
 _ALL: tuple[Command, ...] = (*_EVERY_DAY, *_OPERATOR, *_BREAK_IT, *_JUDGE, *_DEVELOP)
 
 
+def _here() -> tuple[Command, ...]:
+    """Those that can be run here: in an installed package there is nothing to be developed."""
+    return _ALL if _develop.in_a_clone() else tuple(t for t in _ALL if t.group != "develop")
+
+
 def collection() -> Collection:
-    """The tasks as invoke has them."""
+    """The tasks that can be run here, as invoke has them."""
     root = Collection()
     groups: dict[str, Collection] = {}
-    for task in _ALL:
+    for task in _here():
         group, _, _ = task.path.rpartition(".")
         if not group:
             root.add_task(task)
@@ -86,8 +91,8 @@ def collection() -> Collection:
 
 
 def by_name() -> dict[str, Command]:
-    """All tasks by each of the names that they may be called by."""
-    return {name: task for task in _ALL for name in task.names}
+    """The tasks that can be run here, by each of the names that they may be called by."""
+    return {name: task for task in _here() for name in task.names}
 
 
 def names() -> tuple[str, ...]:
@@ -104,5 +109,6 @@ def run(words: Sequence[str]) -> None:
     Raises:
         SystemExit: The task failed, or said something else than its result.
     """
+    elsewhere = frozenset(names()).difference(by_name())
     with streams():
-        TaskProgram(collection(), by_name()).main(words)
+        TaskProgram(collection(), by_name(), elsewhere=elsewhere).main(words)

@@ -80,6 +80,7 @@ def test_both_forms_of_the_command_show_the_tasks(installed: Path, elsewhere: Pa
     script = run(installed / "vault-harness", cwd=elsewhere)
     module = run(installed / "python", "-m", "vault_harness", cwd=elsewhere)
     assert "scenarios" in script
+    assert "develop" not in script, "there is nothing here to be tested, linted or measured"
     # Each names itself, as it was typed, in the first lines.
     assert "python -m vault_harness" in module
     assert script.partition("every day")[2] == module.partition("every day")[2] != ""
