@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from vault_harness.engine import run_directory, sweep_run_directories
 
@@ -49,6 +53,21 @@ def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
     assert directory.is_dir()
     with run_directory(parent=tmp_path) as own:
         assert list(tmp_path.iterdir()) == [own]
+
+
+def test_a_user_without_a_name_deletes_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container that runs as a number, which its machine has given to nobody."""
+
+    def nobody(number: int) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    left = tmp_path / "vault-harness-run-of-a-run-that-was-killed"
+    left.mkdir()
+    (left / ".held").touch()
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert sweep_run_directories(tmp_path) == [left]
 
 
 def test_a_living_run_is_spared(tmp_path: Path) -> None:
