@@ -144,7 +144,10 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else Path(value).expanduser().absolute()
+        try:
+            return None if value is None else Path(value).expanduser().absolute()
+        except RuntimeError:  # nobody of that name, or HOME is not set and this user has no name
+            raise ValueError("there is no home that its ~ could stand for") from None
 
     @field_validator("vault_addr")
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vault_harness.clients._client import FILE, NOTES, Client
-from vault_harness.errors import ClientNotMade, ProgramMissing
+from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
 from vault_harness.files import tail
 from vault_harness.report.score import SCORE
 
@@ -110,5 +110,13 @@ def _digest(client: Client) -> str:
 
 
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise SettingsError(
+            "there is no folder in which clients could be kept: HOME is not set, and this user has "
+            "no name",
+            looked_at="XDG_CACHE_HOME, HOME",
+            remedy="let XDG_CACHE_HOME name a folder",
+        ) from None
     return Path(base) / "vault-harness" / "clients"

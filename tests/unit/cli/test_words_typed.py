@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -129,6 +130,23 @@ def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPa
     ended = program("status")
     assert ended.code == 2
     assert "HARNESS_VAULT_PORT" in ended.err
+
+
+@pytest.mark.parametrize("home", ["~of-nobody-here", "~"])
+def test_a_home_that_there_is_not(
+    home: str, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no shell has read (of systemd, say), or for a user who has neither home nor name."""
+
+    def nobody(number: int) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setenv("HARNESS_DATA_DIR", f"{home}/vault-data")
+    ended = program("status")
+    assert ended.code == 2
+    assert "HARNESS_DATA_DIR: there is no home that its ~ could stand for" in ended.err
 
 
 def test_scenarios_are_deaf_to_others_settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,6 +22,7 @@ from vault_harness.clients import (
     settled,
     to_settle,
 )
+from vault_harness.clients._install import _cache
 from vault_harness.clients._judge import _both
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
 from vault_harness.report.formats import Score, suite_version
@@ -232,6 +234,21 @@ def test_a_client_is_made_once(tmp_path: Path) -> None:
     assert (install(one, cache=tmp_path / "cache") / "made").read_text() == "kept"
     (source / "main.txt").write_text("y")
     assert (install(one, cache=tmp_path / "cache") / "made").read_text() == "y"
+
+
+def test_a_user_without_a_home_is_told_where_clients_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a container that runs as a number, say."""
+
+    def nobody() -> NoReturn:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(SettingsError, match="no folder in which clients") as caught:
+        _cache()
+    assert "XDG_CACHE_HOME" in caught.value.remedy
 
 
 def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
