@@ -18,6 +18,7 @@ from invoke.context import Context
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
+from vault_harness.cli._console import see_that_all_was_said
 from vault_harness.cli._guard import guarded
 from vault_harness.commands import named, runner
 from vault_harness.interrupts import ended_by_signals
@@ -142,6 +143,7 @@ class Command(Task[Callable[..., None]]):
                 if context.config.run.dry:
                     raise refused_dry(self)
                 body(**self._read(given))
+                see_that_all_was_said()
 
         signature = inspect.signature(body)
         first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -10,17 +10,46 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from vault_harness.commands import named
+
+_unsaid: list[OSError] = []
+"""Why something was not printed: what a task does goes on, and its end tells of it."""
+
 
 def say(text: str = "") -> None:
     """A line for a person, or for a program that reads stdout.
 
     Whoever had enough of it (``head``) ends nothing: a task that stopped there would leave half of
-    its work undone, and its exit code would not tell how it went.
+    its work undone, and its exit code would not tell how it went. Nor does a full disk, or a
+    terminal that is gone: see `see_that_all_was_said`.
     """
     try:
         say_on(text)
     except BrokenPipeError:
         swallow_output()
+    except OSError as error:
+        _unsaid.append(error)
+        swallow_output()
+
+
+def see_that_all_was_said() -> None:
+    """See that all that `say` was given was printed; for the end of a task that went well.
+
+    Raises:
+        HarnessError: It was not.
+    """
+    if not _unsaid:
+        return
+    from vault_harness.errors import HarnessError
+
+    error = _unsaid[0]
+    _unsaid.clear()
+    raise HarnessError(
+        f"what this says could not be printed: {error.strerror or error}",
+        looked_at="standard output",
+        remedy=f"make room there, or let it be printed elsewhere; it went on to its end, and "
+        f"{named('status')} shows how things are",
+    )
 
 
 def say_on(text: str) -> None:

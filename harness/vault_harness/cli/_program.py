@@ -15,7 +15,7 @@ from invoke.parser.argument import Argument
 from invoke.program import Program
 
 from vault_harness.cli._command import Command, refused_dry, usage_error
-from vault_harness.cli._console import say, table
+from vault_harness.cli._console import say, see_that_all_was_said, table
 from vault_harness.cli._develop import needs_a_clone
 from vault_harness.cli._guard import guarded
 from vault_harness.cli._help import explained, overview
@@ -76,6 +76,7 @@ class TaskProgram(Program):
                 if ended.message:  # only of a group that --list does not find
                     cause = f"there is no group of tasks {self.args.list.value}"
                     raise _wrong(cause, f"{named('--list')} shows all tasks") from None
+                see_that_all_was_said()
                 raise SystemExit(ended.code) from None
             except ParseError as error:
                 raise self._explain(error) from None
