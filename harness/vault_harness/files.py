@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
@@ -69,20 +70,34 @@ def write_private(path: Path, content: str | bytes) -> None:
     """Write a file so that after a crash there is the old content or the new, never a mixture.
 
     Temporary name in the same directory, mode 0600, fsync, rename, fsync of the directory.
+
+    Raises:
+        OSError: It could not be written; its name is in the error.
     """
     data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _naming(path):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+        sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error say which file it was: that of a full disk names none, or a temporary one."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise
-    sync_directory(path.parent)
 
 
 def led_to(path: Path) -> Path:
@@ -105,26 +120,30 @@ def encodable(text: str) -> str:
 def write_text(path: Path, content: str) -> None:
     """Write a file that anybody may read, replaced as a whole, its folder made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with _naming(path):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def copy_directory(source: Path, target: Path) -> None:
     """Copy a directory so that the copy is there complete, or not at all; modes are kept.
 
     Nobody may write to it meanwhile. What an earlier run left unfinished is removed.
+
+    Raises:
+        OSError: The first file that could not be copied.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        shutil.copytree(source, unfinished)
+        _copy_tree(source, unfinished)
         for path in (unfinished, *unfinished.rglob("*")):
             if path.is_dir():
                 sync_directory(path)
@@ -139,6 +158,26 @@ def copy_directory(source: Path, target: Path) -> None:
         raise
     unfinished.rename(target)
     sync_directory(target.parent)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """As `shutil.copytree`, which goes on after an error, and tells no reason that can be read."""
+    failed: list[OSError] = []
+
+    def copy(one: str, other: str) -> None:
+        if failed:
+            return  # a disk that is full
+        try:
+            with _naming(Path(other)):
+                shutil.copy2(one, other)
+        except OSError as error:
+            failed.append(error)
+            raise
+
+    try:
+        shutil.copytree(source, target, copy_function=copy)
+    except shutil.Error:
+        raise (failed or [OSError(errno.EIO, os.strerror(errno.EIO), str(source))])[0] from None
 
 
 def sync_directory(path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,36 @@ def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refusing(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         files.write_private(tmp_path / "init.json", "{}")
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Files of more than a few bytes are refused, as by a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("write", [files.write_private, files.write_text])
+def test_a_disk_without_room_is_told_with_the_file(
+    tmp_path: Path, write: Callable[[Path, str], None]
+) -> None:
+    """The machine names none, and whoever is to make room must know on which disk."""
+    with pytest.raises(OSError, match="too large") as caught, no_room():
+        write(tmp_path / "init.json", "x" * 5000)
+    assert caught.value.filename == str(tmp_path / "init.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_without_room_is_told_with_the_file(tmp_path: Path) -> None:
+    """A copy of Vault's data may be larger than what is left: it is told as any other file."""
+    (tmp_path / "data" / "raft").mkdir(parents=True)
+    (tmp_path / "data" / "raft" / "raft.db").write_text("x" * 5000)
+    with pytest.raises(OSError, match="too large") as caught, no_room():
+        files.copy_directory(tmp_path / "data", tmp_path / "copy")
+    assert caught.value.errno == errno.EFBIG
+    assert Path(caught.value.filename).name == "raft.db"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
