@@ -35,8 +35,11 @@ _SECONDS = 1.0
 def watch(once: bool = False, json: bool = False) -> None:
     """Show seal, leader, leases, refusals and events, live.
 
-    Ctrl-C ends it. Numbers are the server's own metrics, events are its audit log's.
+    Ctrl-C ends it. Numbers are the server's own metrics, events are its audit log's. Where no
+    terminal draws it anew (a pipe, TERM=dumb) it is printed once.
     """
+    import sys
+
     from rich.console import Console
     from rich.live import Live
 
@@ -45,7 +48,8 @@ def watch(once: bool = False, json: bool = False) -> None:
         say(json_module.dumps(_looked(stack), indent=2))
         return
     console = Console()
-    if once or not console.is_terminal:
+    # FORCE_COLOR makes no terminal of a pipe; one that cannot go back a line would show nothing.
+    if once or not sys.stdout.isatty() or console.is_dumb_terminal:
         console.print(_table(_looked(stack)))
         return
     with (
