@@ -230,18 +230,21 @@ class Connection:
         )
         if self.namespace and (_NO_NAMESPACE in said or _SEALED_NAMESPACE in said):
             return self._wrong_namespace(what, sealed=_SEALED_NAMESPACE in said)
-        if _SEALED_MESSAGE in said or isinstance(error, hvac.exceptions.VaultDown):
-            if not self._initialised():
+        says_sealed = _SEALED_MESSAGE in said
+        if says_sealed or isinstance(error, hvac.exceptions.VaultDown):
+            status = self._status_if_told()
+            if status is not None and not status.initialised:
                 return NotInitialised(
                     f"cannot {what}: this Vault is not initialised",
                     looked_at=self.address,
                     remedy=f"initialise it ({named('up')} does)",
                 )
-            return VaultIsSealed(
-                f"cannot {what}: this Vault is sealed",
-                looked_at=self.address,
-                remedy=f"unseal it: {named('unseal')}",
-            )
+            if says_sealed or status is None or status.sealed:
+                return VaultIsSealed(
+                    f"cannot {what}: this Vault is sealed",
+                    looked_at=self.address,
+                    remedy=f"unseal it: {named('unseal')}",
+                )
         return OperatorError(
             f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
             looked_at=f"{self.address}, which answered {type(error).__name__}",
@@ -266,11 +269,11 @@ class Connection:
             remedy=f"correct VAULT_NAMESPACE; {named('seed')} makes one that a blueprint names",
         )
 
-    def _initialised(self) -> bool:
+    def _status_if_told(self) -> SealStatus | None:
         try:
-            return self.seal_status().initialised
+            return self.seal_status()
         except HarnessError:
-            return True
+            return None
 
     def seal_status(self) -> SealStatus:
         """What state it is in; answers in every state, without a token."""
@@ -300,4 +303,8 @@ _REMEDIES = {
     hvac.exceptions.Forbidden: "use a token that is alive and whose policies allow this",
     hvac.exceptions.InvalidPath: "check the names: there is nothing at that path",
     hvac.exceptions.InvalidRequest: "correct what Vault says is wrong",
+    hvac.exceptions.RateLimitExceeded: "it limits how often it is asked: wait a moment, then this "
+    "again",
+    # It is open: what stands before it, or the server itself, cannot serve this for now.
+    hvac.exceptions.VaultDown: "wait a moment, then this again",
 }

@@ -43,6 +43,23 @@ def test_sealed_and_uninitialised_are_told_apart(serve: Serve) -> None:
     operator.close()
 
 
+@pytest.mark.parametrize("status", [503, 429])
+def test_one_that_is_open_and_cannot_for_now_is_not_called_sealed(
+    serve: Serve, status: int
+) -> None:
+    """A balancer before it, a server that has too much to do, a limit: unsealing mends nothing."""
+    vault = serve()
+    vault.answers["/v1/sys/mounts"] = (status, {"errors": ["too much to do"]}, {})
+    vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
+    with (
+        closing(Operator(vault.address, TOKEN)) as operator,
+        pytest.raises(OperatorError, match="too much to do") as caught,
+    ):
+        operator.request("GET", "sys/mounts")
+    assert not isinstance(caught.value, VaultIsSealed)
+    assert "wait a moment, then this again" in caught.value.remedy
+
+
 def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
     """For a moment a server names one seal and has the other: the status is a 500 until then."""
     vault = serve()
