@@ -66,8 +66,8 @@ def service_environment(
     if (own := client_certificate(stack, service)) is not None:
         variables["VAULT_CLIENT_CERT"] = variables["VAULT_CLIENT_KEY"] = str(own)
     if reveal:
-        variables["VAULT_ROLE_ID"] = role_file.read_text().strip()
-        variables["VAULT_SECRET_ID"] = secret_file.read_text().strip()
+        variables["VAULT_ROLE_ID"] = approle.read_id(role_file)
+        variables["VAULT_SECRET_ID"] = approle.read_id(secret_file)
     else:
         variables["VAULT_ROLE_ID_FILE"] = str(role_file)
         variables["VAULT_SECRET_ID_FILE"] = str(secret_file)

@@ -203,14 +203,19 @@ def credentials_work(
 ) -> bool:
     """Whether the files of a role hold ids that Vault takes. Nobody logs in for that."""
     role_file, secret_file = credential_files(role, directory)
-    present = _read(secret_file)
-    if not present or _read(role_file) != role_id(op, role, mount=mount):
+    present = read_id(secret_file)
+    if not present or read_id(role_file) != role_id(op, role, mount=mount):
         return False
     return lookup(op, role, present, mount=mount) is not None
 
 
-def _read(path: Path) -> str:
+def read_id(path: Path) -> str:
+    """The id in a file, empty if there is none. What a broken disk left there is none of anybody.
+
+    Raises:
+        OSError: It may not be read.
+    """
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except FileNotFoundError:
         return ""

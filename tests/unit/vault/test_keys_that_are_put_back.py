@@ -149,3 +149,15 @@ def test_what_is_on_a_disk_of_its_own_is_put_back_there(tmp_path: Path) -> None:
         assert (stick / Path(link).name).read_text() == "of the backup"
         assert old is not None
         assert (old.parent, old.read_text()) == (stick, "of before")
+
+
+def test_what_is_no_token_is_kept_too(tmp_path: Path) -> None:
+    """Somebody may have written more than the token into its file."""
+    token = tmp_path / "operator-token"
+    token.write_text("of the operator:\ns.4711")
+
+    done = restore_keys(replace(KEYS, operator_token="of the backup"), tmp_path / "init.json")
+
+    assert token.read_text() == "of the backup"
+    assert done.kept_token is not None
+    assert done.kept_token.read_text() == "of the operator:\ns.4711"

@@ -27,6 +27,13 @@ def test_without_keys_they_come_back_first(tmp_path: Path) -> None:
     assert remedy.index("restore.keys") < remedy.index("root.generate")
 
 
+@pytest.mark.parametrize("left", [b"\xff\xfe\x00", b"s.a\nb", b"\0" * 26, "s.ö…".encode()])
+def test_what_a_broken_disk_left_is_no_token(tmp_path: Path, left: bytes) -> None:
+    """Every task read it, those too that act as root: each ended as by a mistake of its own."""
+    (tmp_path / "operator-token").write_bytes(left)
+    assert operator_token(tmp_path) == ""
+
+
 @pytest.fixture
 def vault(serve: Serve) -> FakeVault:
     """A Vault that makes an operator's token."""

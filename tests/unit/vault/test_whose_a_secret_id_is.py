@@ -11,7 +11,7 @@ import pytest
 from tests.unit.vault.fake_vault import FakeVault, Serve
 from vault_harness.errors import OperatorError
 from vault_harness.vault import Operator, approle
-from vault_harness.vault.rotate import rotate_secret_id
+from vault_harness.vault.rotate import plan_secret_id, rotate_secret_id
 
 BACKEND = "/v1/auth/approle/role/backend"
 
@@ -63,3 +63,14 @@ def test_what_an_ended_run_was_to_replace_is_not_forgotten_with_its_file(
     with closing(Operator(vault.address, "token")) as op, pytest.raises(OSError, match="recorded"):
         rotate_secret_id(op, "backend", tmp_path, checkpoint=end)
     assert json.loads(record.read_text())["old"] == "an-accessor"
+
+
+def test_what_a_broken_disk_left_is_no_id(vault: FakeVault, tmp_path: Path) -> None:
+    """Whoever seeds, rotates or asks the doctor gets an answer, and new ids."""
+    for file in approle.credential_files("backend", tmp_path):
+        file.write_bytes(b"\xff\xfe\x00")
+    vault.answers[f"{BACKEND}/role-id"] = (200, {"data": {"role_id": "the role"}}, {})
+    vault.answers[f"{BACKEND}/secret-id/lookup"] = (200, {}, {})
+    with closing(Operator(vault.address, "token")) as op:
+        assert not approle.credentials_work(op, "backend", tmp_path)
+        assert plan_secret_id(op, "backend", tmp_path).old is None

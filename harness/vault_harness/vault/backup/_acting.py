@@ -59,7 +59,8 @@ def put_operator_token(token: str, directory: Path) -> Path | None:
     file, present = directory / OPERATOR_TOKEN_NAME, operator_token(directory)
     if present == token:
         return None
-    kept = keep_beside(file) if present else None
+    there = file.exists() and file.stat().st_size  # also what is no token
+    kept = keep_beside(file) if there else None
     files.write_private(files.led_to(file), token)
     return kept
 

@@ -190,6 +190,6 @@ def _given(patient: Patient, name: str) -> str | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return None

@@ -70,11 +70,15 @@ def _path(block: str) -> str:
 
 
 def operator_token(directory: Path) -> str:
-    """The operator's token in a data directory, empty if there is none."""
+    """The operator's token in a data directory, empty if there is none.
+
+    What a broken disk left in its file is none, nor could it be sent.
+    """
     try:
-        return (directory / OPERATOR_TOKEN_NAME).read_text().strip()
+        token = (directory / OPERATOR_TOKEN_NAME).read_text(errors="replace").strip()
     except FileNotFoundError:
         return ""
+    return token if token.isascii() and token.isprintable() else ""
 
 
 def alive(op: Operator) -> dict[str, Any] | None:

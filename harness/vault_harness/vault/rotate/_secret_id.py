@@ -95,7 +95,7 @@ def plan_secret_id(
     _, file = approle.credential_files(role, directory)
     begun = _load(_record(role, directory))
     mine = _accessors_of(op, role, begun.name, mount) if begun is not None else set()
-    current = _accessor(op, role, _read(file), mount)
+    current = _accessor(op, role, approle.read_id(file), mount)
     resumes = current is not None and current in mine
     old = None if resumes else current
     if old is None and begun is not None:
@@ -162,7 +162,7 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
     destroyed: list[str] = []
     if left is not None:
         mine = _accessors_of(op, role, left.name, mount)
-        current = _accessor(op, role, _read(file), mount)
+        current = _accessor(op, role, approle.read_id(file), mount)
         if current is not None and current in mine:
             # Whoever hands the file on may not have done so: first of all, before the old one ends.
             checkpoint("found the new one in the file")
@@ -172,7 +172,9 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
             approle.destroy(op, role, accessor, mount=mount)
             destroyed.append(accessor)
     # Whose file is lost, or has what is no good, is to be rid of what the ended run was to replace.
-    old = _accessor(op, role, _read(file), mount) or (left.old if left is not None else None)
+    old = _accessor(op, role, approle.read_id(file), mount) or (
+        left.old if left is not None else None
+    )
     run = _Run(secrets.token_hex(8), old)
     _save(work.record, run)
     checkpoint("recorded")
@@ -187,7 +189,7 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
         work.record.unlink()
         raise
     checkpoint("logged in with it")
-    if _read(role_file) != role_id:
+    if approle.read_id(role_file) != role_id:
         approle.write_id(role_file, role_id)
     approle.write_id(file, new.secret_id)
     run.replaced = time.time()
@@ -310,10 +312,3 @@ def _load(record: Path) -> _Run | None:
         return None
     except (ValueError, TypeError):
         return None  # never written half: somebody else's file, and nothing in it is needed
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        return ""
