@@ -41,8 +41,15 @@ def told(path: Path, otherwise: str) -> str:
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner can enter (0700), parents included, and return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory that only its owner can enter (0700), and return it.
+
+    Parents that are made for it are nobody else's to write to, whatever the umask: who may write to
+    one could put another folder in the place of this.
+    """
+    for parent in reversed(path.parents):
+        if not parent.exists():
+            parent.mkdir(mode=0o755, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path

@@ -250,6 +250,17 @@ def test_a_directory_is_made_private(tmp_path: Path) -> None:
     assert files.private_directory(folder).stat().st_mode & 0o777 == 0o700
 
 
+def test_no_umask_opens_what_is_made_for_it(tmp_path: Path) -> None:
+    """Whoever may write beside it could put a folder of theirs in its place."""
+    before = os.umask(0)
+    try:
+        made = files.private_directory(tmp_path / "recovered" / "vault-data")
+    finally:
+        os.umask(before)
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert made.parent.stat().st_mode & 0o777 == 0o755
+
+
 def test_one_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is a keyring is not known, and another one from a backup would be no remedy."""
     KEYRING.save(tmp_path / "init.json")
