@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from vault_harness.errors import HarnessError
+
 _SAME_SECONDS = 2.0
 """In which a signal that comes again is taken for the same: ``timeout`` sends it to a process and
 then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM."""
@@ -41,14 +43,21 @@ class EndedHalfWay(Ended):
 
 
 @contextlib.contextmanager
-def telling_what_is_left(left: Callable[[], str]) -> Iterator[None]:
+def telling_what_is_left(
+    left: Callable[[], str], *, but: tuple[type[HarnessError], ...] = ()
+) -> Iterator[None]:
     """Let an interrupt say what it leaves to be finished: who ends a task must not have to guess.
+
+    So must nobody whose Vault was sealed in the midst, say: an error of the harness tells it in its
+    remedy.
 
     Args:
         left: Says what that is and what finishes it; empty if there is nothing. Called only then.
+        but: Errors that say themselves what goes on.
 
     Raises:
         EndedHalfWay: In place of the interrupt, if it leaves something.
+        HarnessError: As the block raised it, with that.
     """
     try:
         yield
@@ -57,6 +66,10 @@ def telling_what_is_left(left: Callable[[], str]) -> Iterator[None]:
             raise
         number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
         raise EndedHalfWay(number, what) from None
+    except HarnessError as error:
+        if not isinstance(error, but) and (what := left()):
+            error.remedy = f"{error.remedy}\n    {what}".lstrip()
+        raise
 
 
 @contextlib.contextmanager

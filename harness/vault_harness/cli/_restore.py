@@ -48,6 +48,7 @@ def now(
     backup's own keys; for a Vault that unseals itself another server tries first whether the seal's
     key opens the backup. Ended half-way, the same command goes on.
     """
+    from vault_harness.errors import HarnessError
     from vault_harness.interrupts import telling_what_is_left
     from vault_harness.stack import rehearse_on
     from vault_harness.vault import cluster
@@ -69,7 +70,8 @@ def now(
         way = keyring_on_the_way(stack.keyring_path)
         left = "the backup may be in place, and is not of use yet: the same command goes on"
         with (
-            telling_what_is_left(lambda: left if way.exists() else ""),
+            # Errors say it themselves: what is there may be another backup's, and this is refused.
+            telling_what_is_left(lambda: left if way.exists() else "", but=(HarnessError,)),
             cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes,
         ):
             try:

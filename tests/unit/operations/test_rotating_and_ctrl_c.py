@@ -14,6 +14,7 @@ from tests.unit.operations.kv_in_memory import KvInMemory
 from tests.unit.operations.test_rotating_where_a_server_is_lost import DATABASE, World
 from vault_harness.cli._guard import guarded
 from vault_harness.commands import named
+from vault_harness.errors import OperatorError
 from vault_harness.interrupts import Ended, EndedHalfWay
 from vault_harness.vault.migrate import (
     ClientSettings,
@@ -90,6 +91,29 @@ def test_where_vault_cannot_be_told(world: World) -> None:
     assert world.agree
 
 
+def test_an_error_says_what_it_leaves_too(world: World) -> None:
+    """Vault was sealed in the midst, say: unsealing it is not all that is to be done."""
+
+    def seal(step: str) -> None:
+        if step == f"wrote {DATABASE.path}":
+            world.kv.refuse = {DATABASE.path}
+            raise OperatorError("it is sealed", remedy="unseal it")
+
+    with pytest.raises(OperatorError, match="it is sealed") as caught:
+        world.rotate(checkpoint=seal)
+    assert caught.value.remedy.startswith("unseal it\n    database is half-way")
+    assert named("rotate.secrets", "database") in caught.value.remedy
+    assert world.in_vault not in caught.value.remedy
+
+
+def test_an_error_that_leaves_nothing_says_no_more(world: World) -> None:
+    """The old value is back."""
+    refused = OperatorError("not that", remedy="do this")
+    with pytest.raises(OperatorError) as caught:
+        world.rotate(checkpoint=at(f"wrote {DATABASE.path}", refused))
+    assert caught.value.remedy == "do this"
+
+
 def test_the_time_for_the_old_one_is_named_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +148,24 @@ def test_a_secret_id_is_gone_on_with_as_it_was_begun(
         rotate_secret_id(nobody, "Backend", tmp_path, grace=600.0, end_others=True)
     again = named("rotate.secret-id", "backend", "--grace", "600", "--end-others")
     assert f"{again} goes on" in caught.value.left
+
+
+def test_an_error_leaves_no_secret_id_untold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one is in the file, and the one that somebody else has is good still."""
+
+    def sealed(*_: object) -> None:
+        raise OperatorError("it is sealed", remedy="unseal it")
+
+    monkeypatch.setattr(_secret_id, "_rotate", sealed)
+    (tmp_path / "rotations").mkdir()
+    (tmp_path / "rotations" / "secret-id-backend.json").write_text("{}")
+    nobody: Any = None
+    with pytest.raises(OperatorError, match="it is sealed") as caught:
+        rotate_secret_id(nobody, "backend", tmp_path, end_others=True)
+    assert caught.value.remedy.startswith("unseal it\n    backend may have a new secret-id")
+    assert f"{named('rotate.secret-id', 'backend', '--end-others')} goes on" in caught.value.remedy
 
 
 def test_a_migration(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from vault_harness.vault.rotate._exchange import (
     resume,
     to_rotate,
 )
-from vault_harness.vault.rotate._password_server import PasswordServer
+from vault_harness.vault.rotate._password_server import PasswordServer, ServerUnreachableError
 from vault_harness.vault.rotate._record import load, record_file
 from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import ServerKind, Target
@@ -37,6 +37,9 @@ from vault_harness.vault.rotate._targets import ServerKind, Target
 FindServer = Callable[[ServerKind], PasswordServer | None]
 _Of = TypeVar("_Of")
 _Came = TypeVar("_Came")
+
+_SAID = (ServerUnreachableError,)
+"""Errors that say themselves which task goes on with what was begun."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def rotate_secret(
             next run goes on.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
-    with telling_what_is_left(partial(_left, work, "rotate.secrets")):
+    with telling_what_is_left(partial(_left, work, "rotate.secrets"), but=_SAID):
         record = load(work.file)
         if record is not None and record.state == "running":
             finished = resume(work, record)
@@ -141,7 +144,7 @@ def roll_back(
         ServerUnreachableError: As for `rotate_secret`.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
-    with telling_what_is_left(partial(_left, work, "rotate.rollback")):
+    with telling_what_is_left(partial(_left, work, "rotate.rollback"), but=_SAID):
         record = load(work.file)
         if record is not None and record.state == "running":
             finished = resume(work, record)
