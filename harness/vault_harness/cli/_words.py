@@ -28,7 +28,7 @@ GUIDE = {
     "ps": "status",
     "kv": "vault",
     "bao": "vault",
-    "clean": "destroy",
+    "clean": "down",  # no error proposes what deletes data
     "reset": "heal",
     "check": "doctor",
     "log": "logs",

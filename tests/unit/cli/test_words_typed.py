@@ -74,6 +74,7 @@ def test_words_of_other_tools_are_none_of_ours() -> None:
         ("scripts/init-vault.sh", "did you mean ./dev up"),
         ("secret-id backend", "did you mean ./dev rotate.secret-id"),
         ("kv list ecommerce/", "did you mean ./dev vault"),
+        ("clean", "did you mean ./dev down?"),
         ("check", "did you mean ./dev doctor, or ./dev subject.check?"),
         ("start", "did you mean ./dev up, or ./dev node.start?"),
         ("zzzz", "./dev --list"),
