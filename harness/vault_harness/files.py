@@ -116,6 +116,11 @@ def led_to(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Whether it is a link to what is not there: on a disk that is away, perhaps."""
+    return path.is_symlink() and not path.exists()
+
+
 def encodable(text: str) -> str:
     """A text that can be written: half of a character, which JSON may have, is written out.
 

@@ -77,8 +77,8 @@ class Opening:
             raise KeyringMissing(
                 "the unseal keys are not here",
                 looked_at=self._looked_at(),
-                remedy=f"{named('restore.keys')} puts them back from a backup, or whoever has them "
-                f"saves them as {self.keyring_path}",
+                remedy=f"{self._mount()}{named('restore.keys')} puts them back from a backup, or "
+                f"whoever has them saves them as {self.keyring_path}",
             )
         wanted = threshold or keyring.threshold
         given = len(set(keyring.keys[: keyring.threshold]))
@@ -281,16 +281,16 @@ class Opening:
         """The error for an initialised Vault whose keys are not here."""
         here, looked_at = self.keyring_path, self._looked_at()
         begun = files.tail(self._marker).strip()
-        back = f"{named('restore.keys')} puts them back from a backup"
+        back = f"{self._mount()}{named('restore.keys')} puts them back from a backup"
         anew = "a new Vault finds its place in another folder (HARNESS_DATA_DIR)"
         if self._marker.exists():
             return KeyringMissing(
                 "this Vault is initialised, and its unseal keys are not here: an up that was "
                 "ended half-way may have lost them, or somebody initialised it by hand",
                 looked_at=f"{looked_at}; {self._marker} of {begun or 'an unknown time'}",
-                remedy=f"whoever has the keys saves them as {here} (`vault operator init "
-                f"-format=json` prints that form), or {back}. If nobody ever had them, nothing is "
-                f"in this Vault: {named('destroy')}, then {named('up')}",
+                remedy=f"{back}, or whoever has the keys saves them as {here} (`vault operator "
+                "init -format=json` prints that form). If nobody ever had them, nothing is in this "
+                f"Vault: {named('destroy')}, then {named('up')}",
             )
         return KeyringMissing(
             "this Vault is initialised, and its unseal keys are not here: once sealed, nobody can "
@@ -305,7 +305,14 @@ class Opening:
         places = dict.fromkeys((here, files.led_to(here)))
         found = (path for place in places for path in sorted(place.parent.glob(f"{place.name}.*")))
         beside = ", ".join(path.name if path.parent == here.parent else str(path) for path in found)
-        return str(here) + (f"; beside it: {beside}" if beside else "")
+        leads = f", a link to {here.readlink()}" if files.leads_nowhere(here) else ""
+        return f"{here}{leads}" + (f"; beside it: {beside}" if beside else "")
+
+    def _mount(self) -> str:
+        """What comes before other remedies where the keys are on a disk that is away."""
+        return (
+            "mount the disk that has them; else " if files.leads_nowhere(self.keyring_path) else ""
+        )
 
 
 def _names(endpoints: Endpoints, nodes: Sequence[Operator]) -> tuple[str, ...]:

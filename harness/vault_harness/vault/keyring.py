@@ -63,10 +63,13 @@ class Keyring:
         try:
             content: Any = json.loads(path.read_text())
         except FileNotFoundError:
+            away = files.leads_nowhere(path)
+            where = f"is a link to {path.readlink()}, which is" if away else "is"
             raise KeyringMissing(
-                f"the keyring {path.name} is not there",
+                f"the keyring {path.name} {where} not there",
                 looked_at=str(path),
-                remedy=f"put it back from a backup: {named('restore.keys')}; without it nobody can "
+                remedy=("mount the disk that has it; else " if away else "")
+                + f"put it back from a backup: {named('restore.keys')}; without it nobody can "
                 "unseal this Vault again",
             ) from None
         except ValueError:

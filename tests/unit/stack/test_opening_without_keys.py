@@ -47,3 +47,18 @@ def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> Non
     kept.write_text("{}")
 
     assert f"beside it: {kept}" in Opening(data).keyring_missing().looked_at
+
+
+def test_keys_on_a_disk_that_is_away_are_fetched_by_mounting_it(tmp_path: Path) -> None:
+    """Before anybody looks for a backup of them; whoever asks for the keys is told likewise."""
+    (tmp_path / "init.json").symlink_to(tmp_path / "stick" / "keys.json")
+    errors = [Opening(tmp_path).keyring_missing()]
+    with pytest.raises(KeyringMissing) as caught:
+        Opening(tmp_path).check_keys()
+    errors.append(caught.value)
+    with pytest.raises(KeyringMissing) as caught:
+        Keyring.load(tmp_path / "init.json")
+    errors.append(caught.value)
+    for error in errors:
+        assert str(tmp_path / "stick" / "keys.json") in str(error)
+        assert error.remedy.startswith("mount the disk that has")
