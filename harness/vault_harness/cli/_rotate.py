@@ -78,8 +78,12 @@ def secret_id(
             if grace:
                 say(f"{name}: the old secret-id stays good for {grace:g} s after the new one")
             done = rotate(op, name, ids, grace=grace, end_others=end_others, checkpoint=hand_out)
-            again = " (finished what an earlier run had begun)" if done.resumed else ""
-            say(f"{name}: {done.file} has a new secret-id{again}")
+            if done.resumed:
+                say(f"{name}: finished what an earlier run had begun, whose new secret-id is in")
+                again = named("rotate.secret-id", name)
+                say(f"  {done.file}, and made no other one; for one run it again: {again}")
+            else:
+                say(f"{name}: {done.file} has a new secret-id")
             for accessor in done.destroyed:
                 say(f"{name}: destroyed the secret-id with accessor {accessor}")
 

@@ -162,3 +162,18 @@ def test_what_an_ended_run_left_is_foretold(
     assert "would write" not in told
     assert "then destroy the one with accessor the old one" in told
     assert "would end what an ended run made and nobody got: nobody's" in told
+
+
+def test_who_only_finished_an_earlier_run_made_no_other_secret_id(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The one of that run may be what has to be replaced by now."""
+    done = SecretIdRotation("backend", tmp_path / "file", "accessor", ("the old one",), True)
+    monkeypatch.setattr("vault_harness.vault.rotate.rotate_secret_id", lambda *_, **__: done)
+
+    _rotate.secret_id(Context(), role="backend")
+
+    told = stack.capsys.readouterr().out
+    assert "made no other one; for one run it again: ./dev rotate.secret-id backend" in told
+    assert "has a new secret-id" not in told
+    assert "destroyed the secret-id with accessor the old one" in told
