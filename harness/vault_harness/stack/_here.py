@@ -11,7 +11,7 @@ from vault_harness.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import Endpoints, StackProvider, lacking
-from vault_harness.errors import NotUp, VaultIsSealed
+from vault_harness.errors import KeyringMissing, NotUp, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir
 from vault_harness.stack._lock import exclusive, leave_if_empty
@@ -152,7 +152,10 @@ class StackHere:
         keyring = self._opening.keyring()
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
             address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
-        acting = standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
+        try:
+            acting = standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
+        except KeyringMissing as error:
+            raise self._opening.half_restored(error) from None
         return moved(acting, wanted, there=there)
 
     def known_endpoints(self) -> Endpoints | None:

@@ -112,7 +112,8 @@ class LocalStack(SealVerbs):
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
                     self._opening.open(provider.destroy, endpoints)
             except HarnessError:
-                if not running:
+                # What goes on with a restore that was ended half-way wants servers that run.
+                if not running and not self._opening.is_half_restored():
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise

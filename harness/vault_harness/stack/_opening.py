@@ -22,6 +22,7 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
 from vault_harness.stack._members import admit, await_voters
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
+from vault_harness.vault.keyring import keyring_on_the_way
 from vault_harness.vault.root import standing_operator
 
 _UNSEAL_SECONDS = 30.0
@@ -154,6 +155,8 @@ class Opening:
             silent = _names(endpoints, [node for node in every if node not in nodes])
             try:
                 self._open(nodes, health, keyring, endpoints)
+            except OperatorError as error:
+                raise self.half_restored(error) from None
             except DeadlineExceeded as error:
                 if not silent:
                     raise
@@ -171,6 +174,30 @@ class Opening:
             opened=_names(endpoints, closed),
             before=_names(endpoints, [node for node in nodes if node not in closed]),
             silent=silent,
+        )
+
+    def is_half_restored(self) -> bool:
+        """Whether a restore was ended half-way, and has not put its backup's keys here yet.
+
+        Its Vault may have the snapshot by now, which these keys do not open.
+        """
+        way = keyring_on_the_way(self.keyring_path)
+        if not way.exists():
+            return False
+        try:
+            return Keyring.load(way).keys != Keyring.load(self.keyring_path).keys
+        except HarnessError:
+            return True  # what is there is no keyring: nor does it open anything
+
+    def half_restored(self, error: HarnessError) -> HarnessError:
+        """The error of keys or tokens that are not good; with what goes on where that is why."""
+        if not self.is_half_restored():
+            return error
+        return type(error)(
+            f"{error.cause}; a restore was ended half-way, and its backup's keys are not here yet",
+            looked_at=f"{error.looked_at}; {keyring_on_the_way(self.keyring_path)}",
+            remedy=f"{named('restore')} again, as it was called: it goes on from there; then "
+            f"{named('up')}",
         )
 
     def _open(

@@ -20,6 +20,9 @@ from vault_harness.errors import KeyringMissing, StackError
 FORMAT = 2
 """Of the file. 1, which says no number, is that of ``vault operator init -format=json``."""
 
+_RESTORING = "restoring"
+"""After the keyring's own name: a file with those of a backup that is not in place yet."""
+
 KeyKind = Literal["shamir", "recovery"]
 
 
@@ -154,6 +157,17 @@ class Keyring:
     def without_root(self) -> Keyring:
         """The same after the root token was revoked."""
         return replace(self, root_token="")
+
+
+def keyring_on_the_way(keyring_path: Path) -> Path:
+    """Where a restore that is not done notes the keys of its backup: beside those that there are.
+
+    Whoever has them on a disk of their own, where a link leads, wants none on the one of the data.
+    What an earlier release has noted there stays until it is done.
+    """
+    places = (keyring_path, files.led_to(keyring_path))
+    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in places)
+    return here if here.exists() else there
 
 
 def keep_beside(path: Path) -> Path:

@@ -35,8 +35,9 @@ from vault_harness.vault.backup._make import (
     make_backup,
 )
 from vault_harness.vault.backup._rehearsal import rehearse
-from vault_harness.vault.backup._restore import Restored, keyring_on_the_way, put_in, restore
+from vault_harness.vault.backup._restore import Restored, put_in, restore
 from vault_harness.vault.backup._write import write_backup
+from vault_harness.vault.keyring import keyring_on_the_way
 
 __all__ = [
     "make_backup",

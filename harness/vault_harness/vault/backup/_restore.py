@@ -48,16 +48,14 @@ from vault_harness.vault.backup._progress import (
     lives,
     must_start_anew,
 )
-from vault_harness.vault.keyring import Keyring, keep_beside
+from vault_harness.vault.keyring import Keyring, keep_beside, keyring_on_the_way
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_operator
 
 Checkpoint = Callable[[str], None]
 
-_RESTORING = "restoring"
-"""After the keyring's own name: a file with those of a backup that is not in place yet."""
 _OF = "snapshot"
-"""In that file beside the keys: of two backups of one Vault they are the same."""
+"""In the file that notes them beside the keys: of two backups of one Vault they are the same."""
 _KEPT = "kept"
 """Likewise what is kept of the Vault that is overwritten: the end of the run tells it."""
 
@@ -130,17 +128,6 @@ def put_in(op: Operator) -> tuple[str, ...]:
         spaces = op.request("LIST", "sys/namespaces").get("data", {}).get("keys") or []
         found += [f"namespace {name}" for name in sorted(spaces)]
     return tuple(found)
-
-
-def keyring_on_the_way(keyring_path: Path) -> Path:
-    """Where a restore that is not done notes the keys of its backup: beside those that there are.
-
-    Whoever has them on a disk of their own, where a link leads, wants none on the one of the data.
-    What an earlier release has noted there stays until it is done.
-    """
-    places = (keyring_path, files.led_to(keyring_path))
-    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in places)
-    return here if here.exists() else there
 
 
 @without_frames

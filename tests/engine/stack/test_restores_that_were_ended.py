@@ -1,0 +1,141 @@
+"""A restore that a power failure ended: whoever starts the stack again is led on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack.conftest import kill_servers
+from vault_harness import files
+from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
+from vault_harness.engine import SealKind, open_engine
+from vault_harness.errors import HarnessError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, launch
+from vault_harness.vault import Keyring, cluster
+from vault_harness.vault.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    make_backup,
+    new_identity,
+    restore,
+)
+from vault_harness.vault.kv import Kv
+
+pytestmark = pytest.mark.slow  # each starts a stack twice
+
+BLUEPRINT = Blueprint.default()
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+class PowerFailure(BaseException):
+    """Ends a restore where it is."""
+
+
+def backed_up(directory: Path) -> Backup:
+    """A backup of a Vault that is gone since."""
+    settings = Settings.from_environment(engine="process")
+    with (
+        open_engine(settings, directory=directory / "engine") as engine,
+        launch(engine, BLUEPRINT, directory=directory / "vault", storage="raft") as single,
+    ):
+        Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
+        keys, mounts = Keys(single.keyring), BLUEPRINT.mounts
+        return make_backup(single.operator, keys, directory / "backups", LOCK, mounts=mounts)
+
+
+def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
+    """Put a backup in, until the power goes after a step; nothing runs any more then."""
+
+    def look(now: str) -> None:
+        if now == step:
+            raise PowerFailure
+
+    snapshot, contents = backup.open_snapshot(OPENER)
+    keys = backup.open_keys(OPENER)
+    with (
+        cluster.operators(stack.endpoints().addresses) as nodes,
+        pytest.raises(PowerFailure),
+    ):
+        restore(nodes, stack.keyring_path, snapshot, contents, keys, checkpoint=look)
+    kill_servers(stack.data_dir)
+
+
+def restored(stack: LocalStack, backup: Backup) -> str:
+    """What the task prints, by its command line."""
+    identity = stack.data_dir.parent / "identity"
+    files.write_private(identity, f"{PRIVATE}\n")
+    words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
+    answer = subprocess.run(
+        [sys.executable, "-m", "vault_harness", *words],
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
+    """Its Vault has other keys than are here: it is left running, since a restore wants that."""
+    backup = backed_up(tmp_path)
+    stack.up()
+    end_at("unsealed", stack, backup)
+
+    with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
+        stack.up()
+
+    assert f"{named('restore')} again" in caught.value.remedy
+    assert "the same as in the backup" in restored(stack, backup)
+    stack.up()
+    assert Keyring.load(stack.keyring_path) == backup.open_keys(OPENER).keyring
+    with contextlib.closing(stack.operator()) as op:
+        assert Kv(op).read("backend/only-here").data == {"A": "1"}
+
+
+def test_what_had_not_come_to_the_snapshot_is_as_it_was(stack: LocalStack, tmp_path: Path) -> None:
+    """The keys that are here open it, and nobody is told of anything."""
+    backup = backed_up(tmp_path)
+    stack.up()
+    end_at("kept the backup's keys", stack, backup)
+
+    stack.up()
+
+    with contextlib.closing(stack.operator()) as op:
+        assert op.request("GET", "sys/mounts")["data"]
+
+
+def test_one_that_opens_itself_is_led_on_with_too(stack: LocalStack, tmp_path: Path) -> None:
+    """Its tokens are not those that are here: each task that needs one says why."""
+    sealed: SealKind = "static"
+    stack.up(seal=sealed)
+    with contextlib.closing(stack.operator()) as op:
+        keys = Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
+        backup = make_backup(op, keys, tmp_path / "backups", LOCK, mounts=[])
+    key = stack.data_dir / "seal" / "static.key"
+    same = key.read_bytes()
+    stack.destroy()
+    files.private_directory(key.parent)
+    files.write_private(key, same)
+    stack.up(seal=sealed)
+    end_at("unsealed", stack, backup)
+    stack.up()
+
+    with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
+        stack.operator()
+
+    assert f"{named('restore')} again" in caught.value.remedy
+    restored(stack, backup)
+    stack.operator().close()
