@@ -245,10 +245,13 @@ class Connection:
                     looked_at=self.address,
                     remedy=f"unseal it: {named('unseal')}",
                 )
+        log = f"look at the server's log: {named('logs')}"
+        if isinstance(error, hvac.exceptions.InternalServerError):
+            log += ". A full disk under its audit log does this, until there is room again"
         return OperatorError(
             f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
             looked_at=f"{self.address}, which answered {type(error).__name__}",
-            remedy=_REMEDIES.get(type(error), f"look at the server's log: {named('logs')}"),
+            remedy=_REMEDIES.get(type(error), log),
         )
 
     def _wrong_namespace(self, what: str, *, sealed: bool) -> NamespaceError:

@@ -60,6 +60,18 @@ def test_one_that_is_open_and_cannot_for_now_is_not_called_sealed(
     assert "wait a moment, then this again" in caught.value.remedy
 
 
+def test_a_server_that_cannot_write_its_audit_log(serve: Serve) -> None:
+    """It says "internal error" to everything, and its disk is the last that anybody looks at."""
+    vault = serve()
+    vault.answers["/v1/sys/mounts"] = (500, {"errors": ["internal error"]}, {})
+    with (
+        closing(Operator(vault.address, TOKEN)) as operator,
+        pytest.raises(OperatorError, match="internal error") as caught,
+    ):
+        operator.request("GET", "sys/mounts")
+    assert "A full disk under its audit log does this" in caught.value.remedy
+
+
 def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
     """For a moment a server names one seal and has the other: the status is a 500 until then."""
     vault = serve()
