@@ -11,6 +11,7 @@ from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._credentials import read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
+    AuthenticationFailed,
     AuthMountMissing,
     CredentialsMissing,
     CredentialsRejected,
@@ -18,9 +19,16 @@ from resilient_vault_client._errors import (
     RequestRefused,
     SecretNotFound,
     UnexpectedAnswer,
+    VaultError,
 )
 from resilient_vault_client._retrier import Retrier, always
 from resilient_vault_client._token import Token
+
+# What a method answers to a login in which something is missing.
+_BAD_REQUEST = 400
+
+# What Kubernetes' method says of an account or a namespace that the role is not for.
+_NOT_BOUND = "not authorized"
 
 
 class JwtFile:
@@ -58,7 +66,8 @@ class JwtFile:
         Raises:
             CredentialsMissing: There is no JWT.
             CredentialsRejected: Vault does not accept it.
-            AuthMountMissing: Vault denies the login whatever the JWT is.
+            AuthMountMissing: There is no method that would look at it.
+            AuthenticationFailed: One or the other, and Vault does not say which.
             VaultUnavailable: Vault cannot be asked.
         """
         jwt = read_word(self._file)
@@ -83,13 +92,10 @@ class JwtFile:
                 retry_in=self._note(jwt),
                 status=error.status,
             ) from None
-        except (PermissionDenied, SecretNotFound) as error:
-            raise AuthMountMissing(
-                f"there is no login with a JWT at auth/{self._mount}, or it is closed to this "
-                "client: enable it, or set VAULT_AUTH_MOUNT; with Kubernetes look whether the role "
-                f"{self._role} (VAULT_JWT_ROLE) is bound to the account of the JWT in {self._file}",
-                status=error.status,
-            ) from None
+        except SecretNotFound as error:
+            raise self._nothing_there(error) from None
+        except PermissionDenied as denial:
+            raise self._why_denied(jwt, denial, deadline) from None
         auth = answer.get("auth")
         if not isinstance(auth, dict) or not auth.get("client_token"):
             raise UnexpectedAnswer("the answer to the login holds no token")
@@ -98,6 +104,49 @@ class JwtFile:
 
     def _request(self, jwt: str, deadline: Deadline) -> dict[str, object]:
         return self._api.log_in(self._mount, {"role": self._role, "jwt": jwt}, deadline)
+
+    def _why_denied(self, jwt: str, denial: PermissionDenied, deadline: Deadline) -> VaultError:
+        """Tell a JWT that was refused from a mount that is not there: Vault says 403 to both.
+
+        A login without anything counts for nobody, and only a method of this kind complains about
+        what is missing.
+        """
+        if _NOT_BOUND not in str(denial):
+            try:
+                self._api.log_in(self._mount, {}, deadline)
+            except PermissionDenied:
+                return self._nothing_there(denial)
+            except VaultError as error:
+                if error.status != _BAD_REQUEST:
+                    return AuthenticationFailed(
+                        f"Vault denies the login with the JWT in {self._file}, and does not say "
+                        f"why: either there is no login with a JWT at auth/{self._mount} (enable "
+                        "it, or set VAULT_AUTH_MOUNT and VAULT_NAMESPACE), or that refuses it "
+                        f"({self._suspects})",
+                        status=denial.status,
+                    )
+        return CredentialsRejected(
+            f"Vault denies the login with the JWT in {self._file} at auth/{self._mount} "
+            f"({denial}): {self._suspects}",
+            retry_in=self._note(jwt),
+            status=denial.status,
+        )
+
+    def _nothing_there(self, error: VaultError) -> AuthMountMissing:
+        return AuthMountMissing(
+            f"there is no login with a JWT at auth/{self._mount}: enable it, or set "
+            "VAULT_AUTH_MOUNT and VAULT_NAMESPACE",
+            status=error.status,
+        )
+
+    @property
+    def _suspects(self) -> str:
+        """What a method answers 403 for, each with the place to look at."""
+        return (
+            f"is the role {self._role} (VAULT_JWT_ROLE) bound to its account and namespace, is it "
+            "still good and for that audience, may Vault have it reviewed by Kubernetes, and may "
+            "this machine's address log in (token_bound_cidrs)?"
+        )
 
     def _spare(self, jwt: str) -> None:
         """Raise what is known of a JWT that was rejected a moment ago."""

@@ -79,6 +79,7 @@ _NOT_SENT = (
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
+    r"|(service account name|namespace) not authorized"
 )
 
 # What these mean is Vault's to say: a gateway's "no such route" is no missing secret, and what it

@@ -188,6 +188,17 @@ def test_jwt_at_a_mount_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
         client.get_secret(lab.path)
 
 
+def test_jwt_that_is_answered_as_if_there_were_no_mount(lab: Lab, tmp_path: Path) -> None:
+    """The mount is there, and says 403 to this machine's address: it is not blamed."""
+    issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
+    environ = by_jwt(lab, issuer, tmp_path / "jwt")
+    issuer.add_role(lab.role, token_policies=[lab.role], token_bound_cidrs="192.0.2.0/24")
+    client = lab.client(environ)
+    with pytest.raises(CredentialsRejected, match="token_bound_cidrs") as caught:
+        client.get_secret(lab.path)
+    assert caught.value.status == 403
+
+
 FORKING = """
 import os
 from resilient_vault_client import VaultClient

@@ -1,0 +1,157 @@
+"""A 403 to a login with a JWT: of a method that refuses it, or of Vault where there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpcore
+import pytest
+
+from resilient_vault_client import (
+    AuthenticationFailed,
+    AuthMountMissing,
+    CredentialsRejected,
+    VaultClient,
+    VaultError,
+)
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._pool import Pool
+
+DENIED = 403, "permission denied"
+INCOMPLETE = 400, "missing role"
+"""What the methods of JWTs and of Kubernetes say to a login with nothing in it."""
+
+GOOD = {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
+
+
+class Method:
+    """What is at the mount.
+
+    Attributes:
+        jwt: The answer to a login with a JWT, as status and words; None for a token.
+        nothing: The answer to a login with nothing in it.
+        logins: What was in each.
+    """
+
+    def __init__(self) -> None:
+        self.jwt: tuple[int, str] | None = DENIED
+        self.nothing = INCOMPLETE
+        self.logins: list[dict[str, str]] = []
+
+    def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        """An answer."""
+        del deadline
+        answer: Any = {}
+        status = 204
+        if request.url.target.endswith(b"/login"):
+            content = b"".join(request.stream)  # type: ignore[arg-type]  # it is no other kind
+            self.logins.append(json.loads(content))
+            said = self.jwt if self.logins[-1] else self.nothing
+            status, answer = 200, GOOD
+            if said is not None:
+                status, answer = said[0], {"errors": [said[1]]}
+        response = httpcore.Response(status, content=json.dumps(answer).encode())
+        response.read()
+        return response
+
+
+@pytest.fixture
+def method(monkeypatch: pytest.MonkeyPatch) -> Method:
+    """It answers instead of a server."""
+    method = Method()
+    monkeypatch.setattr(Pool, "exchange", lambda _, *given: method.exchange(*given))
+    return method
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The JWT's, with one in it."""
+    file = tmp_path / "jwt"
+    file.write_text("a.b.c")
+    return file
+
+
+@pytest.fixture
+def client(file: Path) -> Iterator[VaultClient]:
+    """One that has nothing but the JWT."""
+    environ = {
+        "VAULT_ADDR": "http://127.0.0.1:1",
+        "VAULT_JWT_FILE": str(file),
+        "VAULT_JWT_ROLE": "shop",
+        "VAULT_AUTH_MOUNT": "kubernetes",
+    }
+    with VaultClient(environ=environ, renew=False) as client:
+        yield client
+
+
+def failure(client: VaultClient) -> VaultError:
+    """Why a read gives nothing."""
+    with pytest.raises(VaultError) as caught:
+        client.get_secret("a")
+    return caught.value
+
+
+def test_of_a_method_that_is_there(client: VaultClient, method: Method) -> None:
+    """The JWT is refused: the mount is not blamed, and what to look at is said."""
+    error = failure(client)
+
+    assert type(error) is CredentialsRejected
+    assert error.status == 403
+    assert "VAULT_AUTH_MOUNT" not in str(error)
+    for word in ("auth/kubernetes", "shop", "namespace", "audience", "token_bound_cidrs"):
+        assert word in str(error)
+    assert method.logins == [{"role": "shop", "jwt": "a.b.c"}, {}]
+
+
+def test_where_there_is_no_method(client: VaultClient, method: Method) -> None:
+    """The mount is named, and the JWT is not blamed."""
+    method.nothing = DENIED
+    error = failure(client)
+
+    assert type(error) is AuthMountMissing
+    assert "auth/kubernetes" in str(error)
+    assert "VAULT_AUTH_MOUNT" in str(error)
+    assert "shop" not in str(error)
+
+
+@pytest.mark.parametrize("nothing", [(500, "internal error"), (429, "too many requests")])
+def test_that_cannot_be_told(client: VaultClient, method: Method, nothing: Any) -> None:
+    """Both causes are said, each with what to do."""
+    method.nothing = nothing
+    error = failure(client)
+
+    assert type(error) is AuthenticationFailed
+    for word in ("VAULT_AUTH_MOUNT", "shop", "audience"):
+        assert word in str(error)
+
+
+@pytest.mark.parametrize(
+    "words", ["service account name not authorized", "namespace not authorized"]
+)
+def test_with_its_own_words(client: VaultClient, method: Method, words: str) -> None:
+    """They are the method's alone: they are told, and nothing more is asked."""
+    method.jwt = 403, words
+    error = failure(client)
+
+    assert type(error) is CredentialsRejected
+    assert words in str(error)
+    assert len(method.logins) == 1
+
+
+def test_the_same_is_spared_and_another_one_is_not(
+    client: VaultClient, method: Method, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a 400: the JWT that was refused waits, and the next one is tried at once."""
+    login_backoff = client._session().authenticator._login_backoff
+    monkeypatch.setattr(login_backoff, "check", lambda: None)
+    failure(client)
+    assert type(failure(client)) is CredentialsRejected
+    assert len(method.logins) == 2
+    file.write_text("d.e.f")
+    method.jwt = None
+
+    assert client.authenticate()
+    assert method.logins[-1] == {"role": "shop", "jwt": "d.e.f"}
