@@ -24,6 +24,7 @@ from resilient_vault_client._errors import (
 from resilient_vault_client._failed_logins import FailedLogins
 from resilient_vault_client._retrier import Retrier, unless_sent
 from resilient_vault_client._token import Token
+from resilient_vault_client._translate import NO_LOGIN
 from resilient_vault_client._wrapped import Opened, WrappedSecretId
 
 # What a rejected role-id or secret-id is answered with.
@@ -115,6 +116,8 @@ class AppRole:
         except RequestRefused as error:
             if error.status != _BAD_REQUEST:
                 raise AuthenticationFailed(f"Vault does not take the login: {error}") from None
+            if NO_LOGIN in str(error):  # which is no failed login of the role
+                raise self._nothing_there(error) from None
             self._failed.rejected(credentials, deadline)
             raise CredentialsRejected(
                 f"Vault rejects the login ({error}): the secret-id may have expired, been used up "
@@ -122,11 +125,15 @@ class AppRole:
                 retry_in=self._failed.wait(credentials, deadline),
                 status=error.status,
             ) from None
-        except SecretNotFound:
-            raise AuthMountMissing(
-                f"there is nothing at auth/{self._mount}/login: enable AppRole there, or set "
-                "VAULT_AUTH_MOUNT"
-            ) from None
+        except SecretNotFound as error:
+            raise self._nothing_there(error) from None
+
+    def _nothing_there(self, error: VaultError) -> AuthMountMissing:
+        return AuthMountMissing(
+            f"there is nothing at auth/{self._mount}/login: enable AppRole there, or set "
+            "VAULT_AUTH_MOUNT",
+            status=error.status,
+        )
 
     def _why_denied(self, deadline: Deadline) -> VaultError:
         """Tell a locked role from a mount that is not there: Vault says 403 to both.

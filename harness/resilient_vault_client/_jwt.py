@@ -23,6 +23,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._retrier import Retrier, always
 from resilient_vault_client._token import Token
+from resilient_vault_client._translate import NO_LOGIN
 
 # What a method answers to a login in which something is missing.
 _BAD_REQUEST = 400
@@ -86,6 +87,8 @@ class JwtFile:
                 repeat=always,  # a JWT is not used up
             )
         except RequestRefused as error:
+            if NO_LOGIN in str(error):
+                raise self._nothing_there(error) from None
             raise CredentialsRejected(
                 f"Vault rejects the JWT in {self._file} ({error}): it may have expired, or be for "
                 f"another role than {self._role}, or Vault does not know its issuer's key",

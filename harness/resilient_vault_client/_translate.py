@@ -75,11 +75,15 @@ _NOT_SENT = (
     ssl.SSLError,
 )
 
+# What older versions of Vault say, with a 400, to a login where no method is mounted.
+NO_LOGIN = "missing client token"
+
 # What Vault says to a failed login without repeating any part of it.
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
     r"|(service account name|namespace) not authorized"
+    rf"|{NO_LOGIN}"
 )
 
 # What these mean is Vault's to say: a gateway's "no such route" is no missing secret, and what it

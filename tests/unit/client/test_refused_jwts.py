@@ -155,3 +155,26 @@ def test_the_same_is_spared_and_another_one_is_not(
 
     assert client.authenticate()
     assert method.logins[-1] == {"role": "shop", "jwt": "d.e.f"}
+
+
+NO_TOKEN = 400, "missing client token"
+"""What older versions of Vault say where no method is mounted."""
+
+
+def test_an_older_vault_without_the_method(client: VaultClient, method: Method) -> None:
+    """It has no login there, whatever the JWT is."""
+    method.jwt = NO_TOKEN
+
+    assert type(failure(client)) is AuthMountMissing
+
+
+def test_an_older_vault_without_approle(method: Method) -> None:
+    """No secret-id is blamed for that, and none is spared as one that Vault has rejected."""
+    method.jwt = NO_TOKEN
+    environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+    with VaultClient(environ=environ, renew=False, testing=True) as client:
+        for _ in range(5):
+            assert type(failure(client)) is AuthMountMissing
+        assert len(method.logins) == 5
+        method.jwt = None
+        assert client.authenticate()
