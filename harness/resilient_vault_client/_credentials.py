@@ -14,8 +14,10 @@ from resilient_vault_client._errors import CredentialsMissing
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
-# Longer is not an id, whatever it is.
+# Longer is not an id, whatever it is; nor a token or a JWT, which hold all that they say of their
+# owner, such as the groups of an account.
 _MOST_BYTES = 4096
+MOST_BYTES_OF_A_TOKEN = 65536
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,15 @@ class _Id:
         )
 
 
-def read_word(file: Path) -> str:
+def read_word(file: Path, *, most: int = _MOST_BYTES) -> str:
     """The one word that a file holds, without space around it; nothing if that is not so."""
     try:
         with file.open("rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
+            content = stream.read(most + 1)
         text = content.decode().strip()
     except (OSError, ValueError):
         return ""
-    return text if len(content) <= _MOST_BYTES and len(text.split()) == 1 else ""
+    return text if len(content) <= most and len(text.split()) == 1 else ""
 
 
 def told(file: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._credentials import read_word, told
+from resilient_vault_client._credentials import MOST_BYTES_OF_A_TOKEN, read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     AuthenticationFailed,
@@ -71,11 +71,11 @@ class JwtFile:
             AuthenticationFailed: One or the other, and Vault does not say which.
             VaultUnavailable: Vault cannot be asked.
         """
-        jwt = read_word(self._file)
+        jwt = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
         if not jwt:
             raise CredentialsMissing(
                 f"there is no JWT to log in with: VAULT_JWT_FILE is {told(self._file)}, which is "
-                "missing, unreadable, or empty"
+                "missing, unreadable, empty, or no single word"
             )
         self._spare(jwt)
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resilient_vault_client._api import Api
-from resilient_vault_client._credentials import read_word, told
+from resilient_vault_client._credentials import MOST_BYTES_OF_A_TOKEN, read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     CredentialsMissing,
@@ -47,11 +47,11 @@ class TokenFile:
             CredentialsRejected: Vault does not know it, or not any more.
             VaultUnavailable: Vault cannot be asked.
         """
-        text = read_word(self._file)
+        text = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
         if not text:
             raise CredentialsMissing(
                 f"there is no token: VAULT_TOKEN_FILE is {told(self._file)}, which is missing, "
-                "unreadable, or empty"
+                "unreadable, empty, or no single word"
             )
         try:
             started, answer = self._retrier.run(

@@ -178,3 +178,12 @@ def test_an_older_vault_without_approle(method: Method) -> None:
         assert len(method.logins) == 5
         method.jwt = None
         assert client.authenticate()
+
+
+def test_a_long_one(client: VaultClient, method: Method, file: Path) -> None:
+    """An account of many groups has a JWT of many thousands of characters."""
+    method.jwt = None
+    file.write_text("a." + 20_000 * "b" + ".c")
+
+    assert client.authenticate()
+    assert len(method.logins[-1]["jwt"]) > 20_000

@@ -64,3 +64,11 @@ def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.M
     read(session, monkeypatch, ttl=0, expire_time="2030-01-01T00:00:00.5Z")
 
     assert session.backoff.cap == cap
+
+
+def test_a_long_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch token holds all that is known of its owner."""
+    assert session.config.token_file is not None
+    session.config.token_file.write_text("hvb." + 20_000 * "b")
+
+    assert len(read(session, monkeypatch, ttl=60).text) > 20_000
