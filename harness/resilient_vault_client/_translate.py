@@ -78,6 +78,9 @@ _NOT_SENT = (
 # What older versions of Vault say, with a 400, to a login where no method is mounted.
 NO_LOGIN = "missing client token"
 
+# What an engine says, with a 400, that is being made one of version 2: for a moment, it adds.
+_UPGRADES = "from non-versioned to versioned data"
+
 # What Vault says to a failed login without repeating any part of it.
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
@@ -232,19 +235,27 @@ def _by_status(status: int, text: str, shown: str, address: str) -> VaultError:
             return NotInitialised(f"the Vault at {address} was never initialised")
         case 503 if "sealed" in text:
             return VaultSealed(f"the Vault at {address} is sealed")
-        case 400 if "check-and-set parameter" in text:
-            return WriteConflict("somebody else wrote first: read again, then write")
-        case 400 if "wrapping token" in text:
-            return WrappingTokenSpent(
-                "the wrapping token was used before, has expired, or never was one; if nobody of "
-                "yours used it, treat what it held as stolen"
-            )
+        case 400:
+            return _bad_request(text, shown)
         case _ if status < 500 and status not in (472, 473):
             return RequestRefused(f"Vault does not accept the request: {shown}")
         case _:
             failed: VaultUnavailable = ServerFailed(f"{address} failed: {shown}")
             failed.everywhere = status in (502, 503, 504)
             return failed
+
+
+def _bad_request(text: str, shown: str) -> VaultError:
+    if _UPGRADES in text:
+        return ServerFailed(f"the secrets engine is being upgraded: {shown}")
+    if "check-and-set parameter" in text:
+        return WriteConflict("somebody else wrote first: read again, then write")
+    if "wrapping token" in text:
+        return WrappingTokenSpent(
+            "the wrapping token was used before, has expired, or never was one; if nobody of yours "
+            "used it, treat what it held as stolen"
+        )
+    return RequestRefused(f"Vault does not accept the request: {shown}")
 
 
 def server_words(body: bytes) -> list[str] | None:

@@ -131,6 +131,8 @@ def test_json_that_is_nested_beyond_all_sense() -> None:
         (400, "check-and-set parameter did not match the current version", "WriteConflict"),
         (400, "wrapping token is not valid or does not exist", "WrappingTokenSpent"),
         (400, "no data provided", "RequestRefused"),
+        (400, "Upgrading from non-versioned to versioned data. This backend", "ServerFailed"),
+        (400, "the primary to upgrade from non-versioned to versioned data.", "ServerFailed"),
         (405, "unsupported operation", "RequestRefused"),
         (403, "permission denied", "PermissionDenied"),
     ],
