@@ -17,6 +17,8 @@ _log = logging.getLogger("resilient_vault_client")
 class Background(ABC):
     """Work of a client that goes on by itself.
 
+    Its lock lets its own thread in again: a signal's handler may come in the midst of a start.
+
     Args:
         name: Of the thread.
         purpose: What it is for, to follow "no thread to".
@@ -28,7 +30,8 @@ class Background(ABC):
     def __init__(self, name: str, purpose: str) -> None:
         self._name = name
         self._purpose = purpose
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._starting = False
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = False
         self.running = False
@@ -58,17 +61,22 @@ class Background(ABC):
         if self.alive or self._stopped:
             return
         with self._lock:
-            before = self._thread
-            if before is not None and before.is_alive():
-                return
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            if self._starting:
+                return  # this is a signal's handler that has interrupted the start
+            self._starting = True
             try:
+                before = self._thread
+                if before is not None and before.is_alive():
+                    return
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
+                self._thread = thread
             except RuntimeError as error:
                 # The machine is out of threads, or the interpreter is about to end: reads go on.
                 _log.warning("vault: no thread to %s: %s", self._purpose, error)
                 return
-            self._thread = thread
+            finally:
+                self._starting = False
         if before is not None:
             self._restarted()
 

@@ -36,7 +36,7 @@ class Outage:
         pause: The pause before the next attempt.
         next_attempt: When that is due.
         told: Until when Vault has asked to wait.
-        probing: Whether somebody makes it right now.
+        prober: The thread that makes it right now.
         alone: Whether Vault has answered something else since it failed last.
     """
 
@@ -45,7 +45,7 @@ class Outage:
     pause: float
     next_attempt: float
     told: float = 0.0
-    probing: bool = False
+    prober: int | None = None
     alone: bool = False
 
 
@@ -105,22 +105,26 @@ class Circuit:
         """
         if not self._outages and not self._closed:
             return Permit(scope, time.monotonic())
+        me = threading.get_ident()
         with self._changed:
             while True:
                 if self._closed:
                     raise ClientClosed("the client is closed")
                 now = time.monotonic()
-                outages = [self._outages[s] for s in (EVERYWHERE, scope) if s in self._outages]
-                busy = [o for o in outages if o.probing or now < o.next_attempt]
+                known = [self._outages.get(EVERYWHERE), self._outages.get(scope)]
+                outages = [o for o in known if o is not None]
+                busy = [o for o in outages if o.prober is not None or now < o.next_attempt]
                 if not busy:
                     for outage in outages:
-                        outage.probing = True
+                        outage.prober = me
                     return Permit(scope, now, tuple(outages))
                 give_up = min(deadline.at, max(o.since for o in busy) + patience)
-                due = max(now if o.probing else o.next_attempt for o in busy)
-                if now >= give_up or due > give_up:
+                due = max(o.next_attempt if o.prober is None else now for o in busy)
+                # Its own attempt is one that a signal has interrupted, in whose handler this is.
+                own = any(o.prober == me for o in busy)
+                if own or now >= give_up or due > give_up:
                     raise _told_again(busy[0], now)
-                self._changed.wait((give_up if busy[0].probing else due) - now)
+                self._changed.wait((due if busy[0].prober is None else give_up) - now)
 
     def known_failure(self, patience: float) -> VaultUnavailable | None:
         """What is known of an outage that is older than ``patience`` seconds, if there is one."""
@@ -140,13 +144,14 @@ class Circuit:
         with self._changed:
             now = time.monotonic()
             ended: Outage | None = None
-            for scope in {EVERYWHERE, permit.scope} & self._outages.keys():
-                if self._outages[scope].told > now:
+            for scope in {EVERYWHERE, permit.scope}:
+                outage = self._outages.get(scope)
+                if outage is None or outage.told > now:
                     continue
-                outage = self._outages.pop(scope)
+                self._outages.pop(scope, None)
                 if scope == EVERYWHERE:
                     ended = outage
-            for outage in self._outages.values():
+            for outage in list(self._outages.values()):
                 outage.alone = True
             self._release(permit)
         if ended is not None:
@@ -166,7 +171,7 @@ class Circuit:
                 outage.next_attempt = now + outage.pause
             began = self._open(permit, error, now)
             if error.retry_in is not None:
-                for outage in self._outages.values():
+                for outage in list(self._outages.values()):
                     outage.told = max(outage.told, now + error.retry_in)
                     outage.next_attempt = max(outage.next_attempt, outage.told)
             self._release(permit)
@@ -196,7 +201,7 @@ class Circuit:
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
         others = any(
             scope not in (EVERYWHERE, permit.scope) and not outage.alone
-            for scope, outage in self._outages.items()
+            for scope, outage in list(self._outages.items())
         )
         if not error.everywhere:
             self._forget_old(now)
@@ -212,12 +217,13 @@ class Circuit:
         """Drop what nobody has asked for in a long time, so that scopes do not pile up."""
         for scope, outage in list(self._outages.items()):
             due = outage.next_attempt
-            if scope != EVERYWHERE and not outage.probing and due + _FORGET_AFTER < now:
-                del self._outages[scope]
+            unasked = outage.prober is None and due + _FORGET_AFTER < now
+            if scope != EVERYWHERE and unasked:
+                self._outages.pop(scope, None)
 
     def _release(self, permit: Permit) -> None:
         for outage in permit.probes:
-            outage.probing = False
+            outage.prober = None
         self._changed.notify_all()
 
 

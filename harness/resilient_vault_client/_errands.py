@@ -61,6 +61,7 @@ class _Turn(Generic[T]):
     """One caller's turn at an errand.
 
     Attributes:
+        caller: The thread that needs it.
         awaited: Whether its caller waits, and hears of what happens in it.
         thread: The thread that asks Vault, once it does.
         over: Whether that has nothing more to say.
@@ -70,6 +71,7 @@ class _Turn(Generic[T]):
         heard: What happened in it that its caller is to hear of.
     """
 
+    caller: int = field(default_factory=threading.get_ident)
     awaited: bool = True
     thread: int | None = None
     over: bool = False
@@ -126,9 +128,9 @@ class Errands:
         Raises:
             VaultError: What `begin` or the errand raised, or there was no time for them.
         """
-        if threading.get_ident() in self._inside:
+        if self._in_the_middle_of_one():
             raise self._known_failure(0.0) or VaultTimeout(
-                "a callback asks in the middle of a login", sent=False
+                "a callback or a signal's handler asks in the middle of a login", sent=False
             )
         turn = _Turn[T]()
         with self._notifier.later():
@@ -140,6 +142,11 @@ class Errands:
                 return step
             finally:
                 self._leave(turn)
+
+    def _in_the_middle_of_one(self) -> bool:
+        """Whether this thread makes an errand, or waits for its own: it would wait for itself."""
+        me, turn = threading.get_ident(), self._under_way
+        return me in self._inside or (turn is not None and turn.awaited and turn.caller == me)
 
     def note(self, event: Event) -> None:
         """It happened in the errand, or in the beginning of one, and is told afterwards."""
@@ -155,7 +162,9 @@ class Errands:
         """Wait until nothing is under way, but not in the middle of it."""
         deadline = Deadline(timeout)
         with self._changed:
-            if self._under_way is None or self._under_way.thread != threading.get_ident():
+            turn = self._under_way
+            # Nor for what this thread has begun and does not go on with, in a signal's handler.
+            if turn is None or (turn.thread or turn.caller) != threading.get_ident():
                 self._changed.wait_for(lambda: self._under_way is None, timeout)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

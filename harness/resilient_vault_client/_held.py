@@ -37,7 +37,7 @@ class Held:
         self.leaving: list[tuple[Grant, float]] = []
         self._refusal_pause: float | None = None
         self._refusable_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._owner: int | None = None
 
     @contextlib.contextmanager
@@ -46,23 +46,28 @@ class Held:
 
         Raises:
             VaultTimeout: Another one still does at the deadline, or this one does, and a callback
-                in the middle of that asks for it.
+                or a signal's handler in the middle of that asks for it.
         """
-        if self._owner == threading.get_ident():
-            raise VaultTimeout("a callback asks for the lease that is asked for", sent=False)
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise VaultTimeout("another thread's lease was not there in time", sent=False)
         try:
+            if self._owner is not None:
+                raise VaultTimeout(
+                    "a callback or a signal's handler asks for the lease that is asked for",
+                    sent=False,
+                )
             self._owner = threading.get_ident()
-            yield
+            try:
+                yield
+            finally:
+                self._owner = None
         finally:
-            self._owner = None
             self._lock.release()
 
     @property
     def busy(self) -> bool:
         """Whether a thread asks Vault for it at this moment."""
-        return self._lock.locked()
+        return self._owner is not None
 
     def check(self) -> None:
         """Raise what is known, if another attempt is not due yet.

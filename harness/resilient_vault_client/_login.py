@@ -106,7 +106,7 @@ class Authenticator:
         self._errands = Errands(
             notifier, retrier.known_failure, self._tell, timeout=timeout, threaded=threaded
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._current: Token | None = None
         self._retired: list[Token] = []
         self._login_backoff = LoginBackoff(backoff)
@@ -327,9 +327,12 @@ class Authenticator:
             self._note(failure)
             raise
         with self._lock:
-            closed = self._closed
-            if not closed:
+            if not self._closed:
                 self._take(token, reason)
+            # Looked at afterwards: a signal's handler may have closed the client meanwhile.
+            closed = self._closed
+            if closed and self._current is token:
+                self._current = None
         if closed:
             self._give_back(token)
             raise ClientClosed("the client was closed meanwhile")

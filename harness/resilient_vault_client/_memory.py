@@ -85,6 +85,9 @@ class _Refresh:
 class Memory:
     """The last good value of the paths that were read.
 
+    Its locks let their own thread in again: a signal's handler may read in the midst of a read, and
+    finds nothing half done that it could not go on from.
+
     Args:
         max_stale: How old a value may be that stands in during an outage, in seconds.
         most: How many paths are remembered.
@@ -93,7 +96,7 @@ class Memory:
     def __init__(self, max_stale: float, *, most: int = _MOST_ENTRIES) -> None:
         self._max_stale = max_stale
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._refreshes: dict[str, _Refresh] = {}
         self._written: dict[str, float] = {}
         #: Looked into without a lock by the quick way of `get_secret_cached`.
@@ -125,7 +128,7 @@ class Memory:
             self._written.pop(path, None)
             self._written[path] = time.monotonic()
             if len(self._written) > self._most:
-                del self._written[next(iter(self._written))]
+                self._written.pop(next(iter(list(self._written))), None)
             entry = self.entries.get(path)
             if entry is not None:
                 self.entries[path] = replace(entry, fresh_until=0.0)
@@ -163,7 +166,7 @@ class Memory:
             with self._lock:
                 refresh.users -= 1
                 if refresh.users == 0:
-                    del self._refreshes[path]
+                    self._refreshes.pop(path, None)
 
     @property
     def latest_path(self) -> str | None:
@@ -182,6 +185,6 @@ class Memory:
         now = time.monotonic()
         for path, entry in list(self.entries.items()):
             if entry.age > self._max_stale and entry.fresh_until < now:
-                del self.entries[path]
-        while len(self.entries) > self._most:
-            del self.entries[next(iter(self.entries))]
+                self.entries.pop(path, None)
+        for path in list(self.entries)[: max(0, len(self.entries) - self._most)]:
+            self.entries.pop(path, None)

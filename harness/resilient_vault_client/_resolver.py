@@ -22,7 +22,7 @@ class Resolver:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pending: dict[tuple[str, int], Future[list[Address]]] = {}
         self._found: dict[tuple[str, int], list[Address]] = {}
 
@@ -39,12 +39,17 @@ class Resolver:
             )
         with self._lock:
             pending = self._pending.get((host, port))
-            if pending is None:
-                pending = self._pending[host, port] = Future()
-                self._start(host, port, pending)
+            if pending is None or pending.done():
+                pending = self._started(host, port)
         return pending.result(timeout)
 
-    def _start(self, host: str, port: int, pending: Future[list[Address]]) -> None:
+    def _started(self, host: str, port: int) -> Future[list[Address]]:
+        """A look-up of which others hear once it is under way.
+
+        Not sooner: a signal's handler that comes here in the midst of this would wait for what its
+        own thread has yet to start.
+        """
+        pending: Future[list[Address]] = Future()
         try:
             threading.Thread(
                 target=self._look_up,
@@ -54,23 +59,22 @@ class Resolver:
             ).start()
         except RuntimeError as error:
             # The machine is out of threads, or the interpreter is about to end.
-            del self._pending[host, port]
             if (host, port) not in self._found:
                 raise OSError(errno.EAGAIN, "no thread to look the name up in") from error
             pending.set_result(self._found[host, port])
+        else:
+            self._pending[host, port] = pending
+        return pending
 
     def _look_up(self, host: str, port: int, pending: Future[list[Address]]) -> None:
-        found: list[Address] = []
-        failure: Exception | None = None
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            failure = error
-        with self._lock:
-            del self._pending[host, port]
-            if failure is None:
-                self._found[host, port] = found
-        if failure is None:
-            pending.set_result(found)
+            pending.set_exception(error)
         else:
-            pending.set_exception(failure)
+            self._found[host, port] = found
+            pending.set_result(found)
+        # Last: whoever waits may be the handler of a signal that came in the midst of `addresses`.
+        with self._lock:
+            if self._pending.get((host, port)) is pending:
+                del self._pending[host, port]

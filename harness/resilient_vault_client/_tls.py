@@ -23,7 +23,7 @@ class TlsFiles:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stamp: _Stamp | None = None
         self._context: ssl.SSLContext | None = None
 

@@ -41,6 +41,7 @@ class Token:
     """One token from its login to its end.
 
     It never changes into another, so that a thread which uses it knows which one Vault has refused.
+    Its lock lets its own thread in again: a signal's handler may use it in the midst of a use.
 
     Args:
         auth: The ``auth`` part of the answer to the login.
@@ -78,7 +79,7 @@ class Token:
         self.renewing = False
         self.lost: str | None = None
         self.proven = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._in_use = 0
 
     @property
@@ -132,9 +133,10 @@ class Token:
         if self.uses_left is None:
             return True
         with self._lock:
-            if self.uses_left == 0:
+            left = self.uses_left
+            if left == 0:
                 return False
-            self.uses_left -= 1
+            self.uses_left = left - 1  # never below none, wherever a signal's handler spends one
             return True
 
     def take_back(self) -> None:

@@ -253,7 +253,7 @@ def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
             assert (heard.names, heard.threads) == (["outage_began"], [here])
             outage = client._session().circuit.outage
             assert outage is not None
-            assert not outage.probing
+            assert outage.prober is None
             fails(lambda: client._session().authenticator.token(Deadline(LONG), 0.0))
         wait_until(lambda: len(heard.names) == 3, "the token", timeout=LONG)
         assert heard.names == ["outage_began", "recovered", "authenticated"]
