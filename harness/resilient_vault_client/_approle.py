@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._config import Config
 from resilient_vault_client._credentials import Credentials, CredentialSource
 from resilient_vault_client._deadline import Deadline
@@ -85,7 +85,7 @@ class AppRole:
         try:
             with self._explained(credentials, deadline):
                 started, answer = self._retrier.run(
-                    lambda: (time.monotonic(), self._request(credentials, deadline)),
+                    lambda: (clock(), self._request(credentials, deadline)),
                     scope="login",
                     deadline=deadline,
                     patience=patience,

@@ -11,6 +11,10 @@ from collections.abc import Callable
 
 from resilient_vault_client._boundary import boundary, where
 
+# Seconds that a wait takes at most: it stands still while the machine sleeps, and what is due does
+# not.
+_LOOK_EVERY = 30.0
+
 _log = logging.getLogger("resilient_vault_client")
 
 
@@ -123,6 +127,6 @@ class Background(ABC):
     def _rest(self, seconds: float | None) -> None:
         """Wait until then, or until there is something to look at."""
         with contextlib.suppress(queue.Empty):
-            self._wake.get(timeout=seconds)
+            self._wake.get(timeout=None if seconds is None else min(seconds, _LOOK_EVERY))
             while True:
                 self._wake.get_nowait()

@@ -8,11 +8,11 @@ import os
 import weakref
 from collections.abc import Mapping
 from os import getpid
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from resilient_vault_client._boundary import boundary
+from resilient_vault_client._clock import clock
 from resilient_vault_client._config import Config, Settings, seconds_of_a_call
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
@@ -140,7 +140,7 @@ class VaultClient:
         session = self._sessions.get(getpid())
         if session is not None and key is not None:
             entry = session.memory.entries.get(path)
-            if entry is not None and monotonic() < entry.fresh_until and key in entry.data:
+            if entry is not None and clock() < entry.fresh_until and key in entry.data:
                 return own(entry.data[key])
         return self._read_cached(path, key, env_var_name, timeout).value
 

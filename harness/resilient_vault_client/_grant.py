@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from resilient_vault_client._clock import clock
 from resilient_vault_client._token import Token, granted, number
 
 
@@ -47,7 +47,7 @@ class Grant:
         path: Where it was asked for.
         answer: Vault's answer.
         token: Whose request it was.
-        started: When that was sent, on the monotonic clock: the lease is no older.
+        started: When that was sent, by `clock`: the lease is no older.
 
     Attributes:
         increment: Seconds that it was given at first, and that each renewal asks for.
@@ -72,7 +72,7 @@ class Grant:
 
     @property
     def expires_at(self) -> float:
-        """When it ends, on the monotonic clock: by itself, or with its token if that is sooner.
+        """When it ends, by `clock`: by itself, or with its token if that is sooner.
 
         Vault grants a renewal more than the token has left, and ends the lease with the token.
         """
@@ -86,12 +86,12 @@ class Grant:
     @property
     def remaining(self) -> float:
         """Seconds of life left."""
-        return max(0.0, self.expires_at - time.monotonic())
+        return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
         """Whether its credential works, as far as is known here."""
-        alive = self.token.renewing or time.monotonic() < self.expires_at
+        alive = self.token.renewing or clock() < self.expires_at
         return alive and self.lost is None and self.token.lost is None
 
     def renewed(self, answer: dict[str, Any], started: float) -> None:
@@ -122,7 +122,7 @@ class Grant:
     @property
     def outlives_token(self) -> bool:
         """Whether nothing but its token's end, as far as that is known here, ends it."""
-        return self.lost is None and time.monotonic() < self._expires_at and not self.usable
+        return self.lost is None and clock() < self._expires_at and not self.usable
 
     def let_go(self) -> None:
         """Nobody uses its credential any more; its token may be given back."""

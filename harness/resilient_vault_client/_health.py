@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     CredentialsRejected,
@@ -98,7 +99,7 @@ def examine(session: Session, deadline: Deadline) -> Health:
         reasons=tuple(reasons),
         authenticated=authenticated,
         token_ttl=token.remaining if token is not None and authenticated else None,
-        last_success=None if success is None else time.monotonic() - success,
+        last_success=None if success is None else clock() - success,
         stale=outage is not None or not authenticated,
         outage=None if outage is None else time.monotonic() - outage.since,
         role_locked=isinstance(failure, RoleLocked),
@@ -116,7 +117,7 @@ def _recent(session: Session) -> bool:
     if token is None or not token.usable:
         return False
     lasts = min(_EVIDENCE_LASTS, (token.ttl or _EVIDENCE_LASTS * 4) / 4)
-    return time.monotonic() - session.last_success < lasts
+    return clock() - session.last_success < lasts
 
 
 def _probe(session: Session, deadline: Deadline) -> VaultError | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 
 from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import VaultError, VaultTimeout
 from resilient_vault_client._grant import Grant
@@ -18,7 +18,7 @@ class Held:
 
     Attributes:
         grant: The current lease; None until there is one.
-        due: When it is to be renewed or replaced, on the monotonic clock.
+        due: When it is to be renewed or replaced, by `clock`.
         pause: The last pause after a failure.
         paused_for: The failure for which that pause was chosen, until somebody has waited for it.
         error: Why the last attempt to get a new one failed; None if it did not.
@@ -75,7 +75,7 @@ class Held:
         Raises:
             VaultError: Why there is no new credential.
         """
-        left = self.blocked_until - time.monotonic()
+        left = self.blocked_until - clock()
         if self.error is None or left <= 0:
             return
         known = self.error.again()
@@ -87,7 +87,7 @@ class Held:
 
         A database that refuses one new user after the other is not to be filled with them.
         """
-        now = time.monotonic()
+        now = clock()
         if now < self._refusable_at:
             return False
         if now - self._refusable_at > backoff.cap:

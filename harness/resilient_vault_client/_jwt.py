@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._clock import clock
 from resilient_vault_client._credentials import MOST_BYTES_OF_A_TOKEN, read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
@@ -80,7 +81,7 @@ class JwtFile:
         self._spare(jwt)
         try:
             started, answer = self._retrier.run(
-                lambda: (time.monotonic(), self._request(jwt, deadline)),
+                lambda: (clock(), self._request(jwt, deadline)),
                 scope="login",
                 deadline=deadline,
                 patience=patience,

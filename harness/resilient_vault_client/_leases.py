@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._background import Background
 from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -134,7 +134,7 @@ class Leases(Background):
         held = self._by_path.setdefault(path, Held(path))
         if self._threaded:
             self.ensure_running()
-        elif held.grant is not None and time.monotonic() >= held.due and not held.busy:
+        elif held.grant is not None and clock() >= held.due and not held.busy:
             # In this call; whoever comes meanwhile is given what there is.
             self._tend(held, deadline)
         grant = held.grant
@@ -200,7 +200,7 @@ class Leases(Background):
         Returns:
             The seconds until something else is due.
         """
-        now = time.monotonic()
+        now = clock()
         for grant, until in list(held.leaving):
             if until <= now:
                 self._let_go(held, grant, until, deadline)
@@ -218,9 +218,9 @@ class Leases(Background):
                 old = grant = held.grant
                 assert grant is not None  # once there is one, there always is
                 reason = self._reason(grant)
-                if reason is None and time.monotonic() >= held.due:
+                if reason is None and clock() >= held.due:
                     reason = self._renew(held, grant, deadline)
-                if reason is not None and time.monotonic() >= held.blocked_until:
+                if reason is not None and clock() >= held.blocked_until:
                     grant = self._replace(held, deadline, _NO_PATIENCE, reason)
             self._tell(old, grant)
         except ClientClosed:
@@ -228,7 +228,7 @@ class Leases(Background):
         except VaultError as error:
             return self._failed(held, error)
         waits_for = held.blocked_until if reason is not None and grant is old else held.due
-        return waits_for - time.monotonic()
+        return waits_for - clock()
 
     def _reason(self, grant: Grant) -> str | None:
         """Why a lease must be replaced now; None if it need not."""
@@ -248,7 +248,7 @@ class Leases(Background):
             return "max_ttl" if grant.capped else "not_renewable"
         try:
             started, answer = self._retrier.run(
-                lambda: (time.monotonic(), self._ask_for_more(grant, deadline)),
+                lambda: (clock(), self._ask_for_more(grant, deadline)),
                 scope=f"renew {held.path}",
                 deadline=deadline,
                 patience=_NO_PATIENCE,
@@ -291,7 +291,7 @@ class Leases(Background):
         """Vault will not renew this lease, which is good for the rest of its life."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
-        wait = max(0.0, held.due - time.monotonic())
+        wait = max(0.0, held.due - clock())
         self._notifier.notify(
             LeaseRenewalFailed(
                 path=held.path, error=error, remaining=grant.remaining, retry_in=wait
@@ -324,14 +324,14 @@ class Leases(Background):
             held.error = None
             return grant
         if old is not None:
-            held.leaving.append((old, time.monotonic() + _MOVE_ON))
+            held.leaving.append((old, clock() + _MOVE_ON))
         held.grant, held.error, held.blocked_until = grant, None, 0.0
         self._plan(held, grant)
         self._notifier.notify(Leased(path=held.path, reason=reason, ttl=grant.remaining))
         return grant
 
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
-        started = time.monotonic()
+        started = clock()
         answer = self._api.lease(token.text, path, deadline)
         if not answer.get("lease_id"):
             raise ConfigurationError(
@@ -349,7 +349,7 @@ class Leases(Background):
             self._notifier.notify(LeaseOrphaned(path=held.path))
         if not isinstance(error, VaultUnavailable):
             held.pause, held.paused_for = self._backoff.next(held.pause), error
-            held.blocked_until = time.monotonic() + max(held.pause, error.retry_in or 0.0)
+            held.blocked_until = clock() + max(held.pause, error.retry_in or 0.0)
 
     def _failed(self, held: Held, error: VaultError) -> float:
         """Choose when to try again: with growing pauses, to the end of the lease."""
@@ -376,7 +376,7 @@ class Leases(Background):
             wait = min(wait, max(grant.remaining - last_resort, wait / 4))
             if renewing:  # never so late that it ends first: what is in use then is refused
                 wait = min(wait, max(grant.remaining / 2, _SHORTEST))
-        held.due = time.monotonic() + wait
+        held.due = clock() + wait
         if not grant.usable:
             held.blocked_until = max(held.blocked_until, held.due)
         return wait
@@ -385,7 +385,7 @@ class Leases(Background):
         """Choose when to act next for a lease that is new, or newly renewed."""
         held.pause = held.paused_for = None
         if grant.capped and grant.life < _TOO_SHORT:
-            held.due = time.monotonic()
+            held.due = clock()
         else:
             held.due = grant.granted_at + grant.life * self._backoff.between(_EARLIEST, _LATEST)
 

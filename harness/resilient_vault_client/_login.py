@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errands import Errand, Errands
 from resilient_vault_client._errors import (
@@ -301,7 +301,7 @@ class Authenticator:
         return None
 
     def _may_log_in_for_policy(self, token: Token) -> bool:
-        now = time.monotonic()
+        now = clock()
         if now - token.issued_at < _YOUNG or now < self._policy_login_due:
             return False
         self._policy_login_due = now + max(self._backoff.cap, _POLICY_LOGIN_EVERY)

@@ -6,11 +6,11 @@ import contextlib
 import copy
 import math
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import KeyNotFound, VaultTimeout
 from resilient_vault_client._secret import Secret, Source
@@ -27,7 +27,7 @@ class Remembered:
         path: Where the secret is in the engine.
         data: Its keys and values.
         version: Its version.
-        asked_at: When the request was sent, on the monotonic clock.
+        asked_at: When the request was sent, by `clock`.
         fresh_until: Until when the cache may answer with it.
     """
 
@@ -40,7 +40,7 @@ class Remembered:
     @property
     def age(self) -> float:
         """Seconds since Vault was asked."""
-        return time.monotonic() - self.asked_at
+        return clock() - self.asked_at
 
     def pick(self, key: str | None) -> Any:
         """The value of ``key``, or everything; the caller's own, whatever it does with it.
@@ -126,7 +126,7 @@ class Memory:
         """It was written: what is remembered stands in during an outage, and for nothing else."""
         with self._lock:
             self._written.pop(path, None)
-            self._written[path] = time.monotonic()
+            self._written[path] = clock()
             if len(self._written) > self._most:
                 self._written.pop(next(iter(list(self._written))), None)
             entry = self.entries.get(path)
@@ -136,7 +136,7 @@ class Memory:
     def fresh(self, path: str) -> Remembered | None:
         """What the cache may answer with."""
         entry = self.entries.get(path)
-        return entry if entry is not None and time.monotonic() < entry.fresh_until else None
+        return entry if entry is not None and clock() < entry.fresh_until else None
 
     def stand_in(self, path: str) -> Remembered | None:
         """What may stand in during an outage."""
@@ -182,7 +182,7 @@ class Memory:
 
     def _make_room(self) -> None:
         """Forget what is of no use any more; if there is nothing of that kind, the oldest."""
-        now = time.monotonic()
+        now = clock()
         for path, entry in list(self.entries.items()):
             if entry.age > self._max_stale and entry.fresh_until < now:
                 self.entries.pop(path, None)

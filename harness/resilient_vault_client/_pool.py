@@ -11,6 +11,7 @@ from collections import deque
 import h11
 import httpcore
 
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._network import DeadlineBackend
 from resilient_vault_client._resolver import Resolver
@@ -32,6 +33,7 @@ class _Connection:
 
     def __init__(self, origin: httpcore.Origin, resolver: Resolver, tls: TlsFiles) -> None:
         self.network = DeadlineBackend(resolver)
+        self._used_at = clock()
         self._http = httpcore.HTTPConnection(
             origin,
             # As the files are now: a rotated certificate takes effect with the next connection.
@@ -56,12 +58,17 @@ class _Connection:
             raise AnswerCut from error
         finally:
             response.close()
+        self._used_at = clock()
         return response
 
     @property
     def ended(self) -> bool:
-        """Whether the other side has closed it, or nobody has used it for long."""
-        return self._http.is_closed() or self._http.has_expired()
+        """Whether the other side has closed it, or nobody has used it for long.
+
+        Its own idea of that does not count the time for which the machine slept.
+        """
+        idle = clock() - self._used_at
+        return idle > _IDLE_SECONDS or self._http.is_closed() or self._http.has_expired()
 
     @property
     def reusable(self) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._background import Background
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -103,7 +103,7 @@ class Renewer(Background):
         else:
             if token is not self._planned:
                 self._plan(token)
-            wait = self._due - time.monotonic()
+            wait = self._due - clock()
             if wait <= 0:
                 wait = self._keep(token)
         if calm and self._authenticator.has_retired:
@@ -116,7 +116,7 @@ class Renewer(Background):
         self._pause = None
         self.failures = 0
         # A life is counted from its beginning, or from now if it has been planned before.
-        begin = token.granted_at if token.granted_at > self._grant else time.monotonic()
+        begin = token.granted_at if token.granted_at > self._grant else clock()
         self._grant = token.granted_at
         life = token.expires_at - begin
         if token.uses_left is not None:
@@ -149,7 +149,7 @@ class Renewer(Background):
         if current is None:
             return None
         self._plan(current)
-        return max(0.0, self._due - time.monotonic())
+        return max(0.0, self._due - clock())
 
     def _renew(self, token: Token, deadline: Deadline) -> None:
         denial: PermissionDenied | RequestRefused
@@ -157,7 +157,7 @@ class Renewer(Background):
         token.renewing = True
         try:
             started, answer = self._retrier.run(
-                lambda: (time.monotonic(), self._api.renew(token.text, deadline)),
+                lambda: (clock(), self._api.renew(token.text, deadline)),
                 scope="renew-self",
                 deadline=deadline,
                 patience=_NO_PATIENCE,
@@ -208,8 +208,8 @@ class Renewer(Background):
                 token.renewable = False
         else:
             wait = max(error.retry_in or 0.0, 0.05)
-        self._due = time.monotonic() + min(wait, max(token.remaining - last_resort, wait / 4))
-        return max(0.0, self._due - time.monotonic())
+        self._due = clock() + min(wait, max(token.remaining - last_resort, wait / 4))
+        return max(0.0, self._due - clock())
 
     def _replace_lost(self, token: Token | None) -> float | None:
         """Log in after a loss, so that the next read need not; the seconds until the next try."""

@@ -7,13 +7,13 @@ read.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
+from resilient_vault_client._clock import clock
 from resilient_vault_client._config import Config
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
@@ -152,7 +152,7 @@ class Session:
             # A login is proof enough, and asking would cost one of few uses.
             token.end()
             if token is not before:
-                self.last_success = time.monotonic()
+                self.last_success = clock()
             return
         try:
             self._use(
@@ -167,7 +167,7 @@ class Session:
             self.authenticator.after_denial(
                 token, denial, deadline, 0.0, policy_login=False, looked_up=True
             )
-            self.last_success = time.monotonic()  # Vault knows the token, or gave another one
+            self.last_success = clock()  # Vault knows the token, or gave another one
             self.renewer.wake()
 
     def fetch(
@@ -179,7 +179,7 @@ class Session:
             VaultError: Vault did not give it.
         """
         self._denials.check(path)
-        started = time.monotonic()
+        started = clock()
         try:
             answer = self._read(path, deadline, patience, version)
             _check_there(answer, path)
@@ -226,7 +226,7 @@ class Session:
             )
         metadata = data.get("metadata")
         found = metadata.get("version") if isinstance(metadata, dict) else None
-        entry = Remembered(path, values, found, started, time.monotonic() + self.config.cache_ttl)
+        entry = Remembered(path, values, found, started, clock() + self.config.cache_ttl)
         if version is None:
             self.memory.keep(entry)
         return entry
@@ -348,7 +348,7 @@ class Session:
         finally:
             token.end()
         token.proven = True
-        self.last_success = time.monotonic()
+        self.last_success = clock()
         return result
 
     def _hold(self, deadline: Deadline, patience: float) -> Token:

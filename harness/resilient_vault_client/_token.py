@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from typing import Any
 
+from resilient_vault_client._clock import clock
 from resilient_vault_client._errors import UnexpectedAnswer
 
 
@@ -45,14 +45,14 @@ class Token:
 
     Args:
         auth: The ``auth`` part of the answer to the login.
-        started: When the login was sent, on the monotonic clock: the token is no older than that.
+        started: When the login was sent, by `clock`: the token is no older than that.
 
     Attributes:
         text: The token itself, for requests; nothing else may repeat it.
         ttl: Seconds of life it was given; None for ever.
-        granted_at: When the request was sent that gave it the life it has, on the monotonic clock.
+        granted_at: When the request was sent that gave it the life it has, by `clock`.
         took: How many seconds that request took: renewals must be early by at least as much.
-        expires_at: When it ends, on the monotonic clock.
+        expires_at: When it ends, by `clock`.
         renewing: Whether a renewal is under way, which may already have given it a longer life.
         renewable: Whether renewing it makes sense; a batch token or one with few uses never is.
         revocable: Whether it can be given back; a batch token cannot.
@@ -69,7 +69,7 @@ class Token:
         uses = int(number(auth.get("num_uses"), "the uses of a token"))
         lease = number(auth.get("lease_duration"), "the life of a token")
         self.issued_at = self.granted_at = started
-        self.took = time.monotonic() - started
+        self.took = clock() - started
         self.ttl = lease or None
         self.expires_at = started + lease if lease else float("inf")
         self.uses_left: int | None = uses or None
@@ -85,12 +85,12 @@ class Token:
     @property
     def remaining(self) -> float:
         """Seconds of life left."""
-        return max(0.0, self.expires_at - time.monotonic())
+        return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
         """Whether a request with it can succeed, as far as is known here."""
-        alive = self.renewing or time.monotonic() < self.expires_at
+        alive = self.renewing or clock() < self.expires_at
         return alive and self.lost is None and self.uses_left != 0
 
     def lose(self, reason: str) -> bool:
@@ -115,7 +115,7 @@ class Token:
         if lease > (self.ttl or 0):
             self.ttl = lease
         self.granted_at = started
-        self.took = time.monotonic() - started
+        self.took = clock() - started
         self.expires_at = started + lease
 
     def begin(self) -> None:

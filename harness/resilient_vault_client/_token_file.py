@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._credentials import MOST_BYTES_OF_A_TOKEN, read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
@@ -55,7 +55,7 @@ class TokenFile:
             )
         try:
             started, answer = self._retrier.run(
-                lambda: (time.monotonic(), self._api.look_up(text, deadline)),
+                lambda: (clock(), self._api.look_up(text, deadline)),
                 scope="login",
                 deadline=deadline,
                 patience=patience,

@@ -7,11 +7,11 @@ of what; `tests.mutants.lease` lists them.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Credential, VaultError, VaultUnavailable
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
@@ -155,11 +155,11 @@ class _TriesOn(RenewsAtShare):
         assert grant is not None  # it is the one that could not be kept
         self._tried += 1
         if self._tried < self.tries:
-            held.due = time.monotonic() + self.pause
+            held.due = clock() + self.pause
         else:
             grant.renewable = False
             held.due = grant.granted_at + 0.85 * grant.life
-        return held.due - time.monotonic()
+        return held.due - clock()
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         self._tried = 0

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from resilient_vault_client import Credential, RequestRefused, VaultClient
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
@@ -88,14 +89,14 @@ class _Loose(Grant):
 
     @property
     def usable(self) -> bool:
-        return self.lost is None and time.monotonic() < self._expires_at
+        return self.lost is None and clock() < self._expires_at
 
 
 class _KnowsNoParent(Leases):
     replaces_after = float("inf")
 
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
-        started = time.monotonic()
+        started = clock()
         return _Loose(path, self._api.lease(token.text, path, deadline), token, started)
 
     def _step(self) -> float | None:
@@ -104,7 +105,7 @@ class _KnowsNoParent(Leases):
 
     def _reason(self, grant: Grant) -> str | None:
         current = self._authenticator.current
-        young = current is None or time.monotonic() - current.issued_at < self.replaces_after
+        young = current is None or clock() - current.issued_at < self.replaces_after
         return None if grant.lost is None and (young or grant.token is current) else "token"
 
 
@@ -242,7 +243,7 @@ class MintsAtEachFailure(Leasing):
 
 class _MintsByTheClock(Leases):
     def _reason(self, grant: Grant) -> str | None:
-        return "expired" if time.monotonic() - grant.granted_at > 2.0 else super()._reason(grant)
+        return "expired" if clock() - grant.granted_at > 2.0 else super()._reason(grant)
 
     def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
         return min(super()._keep(held, deadline), 0.5)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from resilient_vault_client import PermissionDenied, Secret
+from resilient_vault_client._clock import clock
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from tests.mutants.clients import Leasing, Tweaked
@@ -301,8 +302,8 @@ class _OverflowsItsTimers(RenewsAtShare):
 
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
-        if (held.due - time.monotonic()) * 1000 >= 2**31:
-            held.due = time.monotonic()
+        if (held.due - clock()) * 1000 >= 2**31:
+            held.due = clock()
 
 
 class OverflowsItsLeasesTimers(Leasing):

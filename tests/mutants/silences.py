@@ -18,6 +18,7 @@ from resilient_vault_client import (
     VaultError,
     VaultUnavailable,
 )
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import ServerFailed
 from resilient_vault_client._grant import Grant
@@ -35,7 +36,7 @@ class _Silent(Leases):
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         old = held.grant
-        over = old is None or time.monotonic() >= old.expires_at + self.seconds
+        over = old is None or clock() >= old.expires_at + self.seconds
         if self._is_for(reason) and not over:
             raise VaultUnavailable("the lease has ended, and there is no other", sent=False)
         return super()._replace(held, deadline, patience, reason)

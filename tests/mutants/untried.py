@@ -22,6 +22,7 @@ from resilient_vault_client import (
     VaultClient,
     VaultError,
 )
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
@@ -386,7 +387,7 @@ class _LogsInForDeniedRenewals(Leases):
             with contextlib.suppress(VaultError):
                 self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
         if self._logged_in < self.most and grant.remaining > 0.15 * grant.life:
-            held.due = time.monotonic() + 0.5
+            held.due = clock() + 0.5
             return None
         return super()._denied(held, grant, denial, deadline)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from resilient_vault_client import Credential, VaultClient
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._token import Token
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
@@ -36,7 +36,7 @@ def test_a_callers_change_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     client.lease(PATH, on_change=spoil)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600}
-    session.authenticator._current = Token(auth, started=time.monotonic())
+    session.authenticator._current = Token(auth, started=clock())
     spoil(lease.current())
     first = lease.current()
     assert first.data == leased()["data"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, NoReturn
 
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._token import Token
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
@@ -26,7 +26,7 @@ def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Api, "write_secret", lambda *_, **__: {"data": {"version": 7}})
     client = VaultClient(environ=ENVIRON, renew=False)
     auth = {"client_token": "t", "lease_duration": 600}
-    client._session().authenticator._current = Token(auth, started=time.monotonic())
+    client._session().authenticator._current = Token(auth, started=clock())
     for _ in range(2):
         with pytest.raises(PermissionDenied):
             client.get_secret("a/b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from resilient_vault_client import (
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._retrier import Retrier, always
@@ -38,7 +38,7 @@ def session() -> Iterator[Session]:
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
-    session.authenticator._current = Token(auth, started=time.monotonic())
+    session.authenticator._current = Token(auth, started=clock())
     yield session
     session.authenticator._current = None  # there is nobody to give it back to
     client.close()

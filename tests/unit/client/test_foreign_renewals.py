@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from resilient_vault_client import UnexpectedAnswer, VaultClient
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._session import Session
@@ -38,7 +38,7 @@ NOT_GRANTED: list[object] = [
 def token() -> Token:
     """One that lives for ten minutes."""
     auth = {"client_token": "t", "lease_duration": LIFE, "renewable": True}
-    return Token(auth, started=time.monotonic())
+    return Token(auth, started=clock())
 
 
 def leased() -> dict[str, Any]:
@@ -62,12 +62,12 @@ def session() -> Iterator[Session]:
 def test_what_grants_nothing_changes_nothing(answer: object) -> None:
     """A token and a lease live on as they did, whatever that was."""
     held = token()
-    grant = Grant(PATH, leased(), held, time.monotonic())
+    grant = Grant(PATH, leased(), held, clock())
     ends = (held.expires_at, grant.expires_at)
     with pytest.raises(UnexpectedAnswer, match="is it Vault's"):
-        held.renewed(answer, time.monotonic() + 1.0)
+        held.renewed(answer, clock() + 1.0)
     with pytest.raises(UnexpectedAnswer, match="is it Vault's"):
-        grant.renewed(answer, time.monotonic() + 1.0)  # type: ignore[arg-type]  # as it may come
+        grant.renewed(answer, clock() + 1.0)  # type: ignore[arg-type]  # as it may come
     assert (held.expires_at, grant.expires_at) == ends
     assert not held.capped
     assert not grant.capped
@@ -76,7 +76,7 @@ def test_what_grants_nothing_changes_nothing(answer: object) -> None:
 def test_a_life_of_nothing_is_vaults_word() -> None:
     """In the last second of a maximum: there is less than one to give."""
     held = token()
-    held.renewed({"lease_duration": 0}, time.monotonic())
+    held.renewed({"lease_duration": 0}, clock())
     assert held.capped
     assert not held.usable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._session import Session
 from resilient_vault_client._token import Token
@@ -110,7 +110,7 @@ def test_it_lives_as_long_as_the_file_says(session: Session, vault: Vault, told:
     """Who asks after the life that was known reads the file first: the owner has renewed it."""
     token = session.authenticator.current
     assert token is not None
-    token.expires_at = time.monotonic()
+    token.expires_at = clock()
     token.lose(told)
     credential = session.leases.current(PATH, Deadline(5.0))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultSealed, VaultTimeout
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
 from resilient_vault_client._memory import Memory, Remembered
@@ -18,7 +18,7 @@ from resilient_vault_client.events import Event, Recovered, ServedStale
 
 def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Remembered:
     """What Vault said ``asked`` seconds ago, for the cache to use ``fresh`` seconds from now."""
-    now = time.monotonic()
+    now = clock()
     return Remembered(path, {"KEY": path}, 1, now - asked, now + fresh)
 
 
@@ -170,7 +170,7 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
 def nested() -> Remembered:
     """A secret whose values are not texts alone."""
-    now = time.monotonic()
+    now = clock()
     values = {"HOSTS": ["a", "b"], "LIMITS": {"low": [1]}}
     return Remembered("a", values, 1, now, now + 60.0)
 

@@ -11,6 +11,7 @@ import pytest
 
 from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient, VaultTimeout
 from resilient_vault_client._api import Api
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._login import Authenticator
 from resilient_vault_client._session import Session
@@ -30,7 +31,7 @@ def session() -> Iterator[Session]:
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
-    session.authenticator._current = Token(auth, started=time.monotonic())
+    session.authenticator._current = Token(auth, started=clock())
     yield session
     session.authenticator._current = None  # there is nobody to give it back to
     client.close()
@@ -74,7 +75,7 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
     held = session.leases._by_path[PATH]
     assert held.grant is not None
     # A tenth of its life is left, which is within the part in which it is replaced.
-    held.grant._expires_at = time.monotonic() + 60.0
+    held.grant._expires_at = clock() + 60.0
     held.pause, held.due = 600.0, 0.0
 
     def refused(*_: Any) -> NoReturn:
@@ -83,8 +84,8 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
     monkeypatch.setattr(Api, "renew_lease", refused)
     wait = session.leases._keep(held)
     assert wait < 0.6 * held.grant.remaining
-    then = time.monotonic() + wait
-    monkeypatch.setattr(time, "monotonic", lambda: then)
+    then = clock() + wait
+    monkeypatch.setattr(time, "clock_gettime", lambda _: then)
     session.leases._keep(held)
     assert held.grant.remaining > 500.0  # another one
 

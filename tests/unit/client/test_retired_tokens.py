@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from resilient_vault_client import VaultClient
+from resilient_vault_client._clock import clock
 from resilient_vault_client._token import Token
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
@@ -30,7 +29,7 @@ def test_a_request_that_ends_meanwhile() -> None:
     """The token is found in the end, whenever its last request was over."""
     client = VaultClient(environ=ENVIRON, renew=False)
     authenticator = client._session().authenticator
-    token = Let({"client_token": "t", "lease_duration": 600}, started=time.monotonic())
+    token = Let({"client_token": "t", "lease_duration": 600}, started=clock())
     authenticator._retired.append(token)
 
     assert authenticator.take_retired() == []
