@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,8 +100,8 @@ class Memory:
         self._lock = threading.RLock()
         self._refreshes: dict[str, _Refresh] = {}
         self._written: dict[str, float] = {}
-        #: Looked into without a lock by the quick way of `get_secret_cached`.
-        self.entries: dict[str, Remembered] = {}
+        #: Looked into without a lock: what is known of a path is there until more is.
+        self.entries: OrderedDict[str, Remembered] = OrderedDict()
 
     def keep(self, entry: Remembered) -> None:
         """Remember what Vault said, unless something younger is remembered."""
@@ -111,9 +112,10 @@ class Memory:
             if entry.asked_at <= self._written.get(entry.path, -math.inf):
                 # Asked for before it was written, and answered afterwards: it may be the old one.
                 entry = replace(entry, fresh_until=0.0)
-            # At the end of the dictionary, whose beginning makes way when there is no more room.
-            self.entries.pop(entry.path, None)
             self.entries[entry.path] = entry
+            # At the end of the dictionary, whose beginning makes way when there is no more room.
+            with contextlib.suppress(KeyError):  # a signal's handler may have found it gone
+                self.entries.move_to_end(entry.path)
             if len(self.entries) > self._most:
                 self._make_room()
 
@@ -177,7 +179,7 @@ class Memory:
     def copy(self) -> Memory:
         """The same memory for a child process, where no other thread of the parent runs."""
         other = Memory(self._max_stale, most=self._most)
-        other.entries = dict(self.entries)
+        other.entries = self.entries.copy()
         return other
 
     def _make_room(self) -> None:

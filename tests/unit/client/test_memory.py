@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -30,6 +31,28 @@ def test_younger_value_is_kept() -> None:
     memory.keep(entry("a", asked=2.0))
 
     assert memory.fresh("a") is young
+
+
+def test_a_value_is_there_while_a_younger_one_takes_its_place() -> None:
+    """Who looks at that moment, and takes no lock, finds one of the two."""
+    memory = Memory(60.0)
+    memory.keep(entry("a", asked=1.0))
+    young = entry("a")
+    seen: list[Remembered | None] = []
+
+    def look(*_: object) -> Any:
+        seen.append(memory.stand_in("a"))
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        memory.keep(young)
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 5
+    assert None not in seen
+    assert memory.stand_in("a") is young
 
 
 def test_old_value_does_not_stand_in() -> None:
