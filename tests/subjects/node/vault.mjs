@@ -13,6 +13,7 @@ const PAST_MAX_TTL = "past the max TTL"; // a renewal in the last second of a to
 const LOCKOUT = 15 * 60 * 1000; // ms until Vault forgets failed logins
 const DENIAL_KEPT = 5000; // ms for which a path stays denied without another look at the token
 const GOODBYE = 2000; // ms for revoking the token at the end
+const LONGEST_TIMER = 2 ** 31 - 1; // ms, some 25 days; one of more is over at once
 
 const digest = (text) => createHash("sha256").update(text).digest("hex");
 const seconds = (text, otherwise) => (Number(text) > 0 ? Number(text) : otherwise);
@@ -338,7 +339,7 @@ export class Vault {
     const token = this.#token;
     if (this.#closed || !token || !token.ttl) return;
     const due = token.since + token.ttl * (0.56 + 0.12 * Math.random()) - performance.now();
-    this.#timer = setTimeout(() => this.#tick(), Math.max(0, pause ?? due));
+    this.#timer = setTimeout(() => this.#tick(), Math.min(Math.max(0, pause ?? due), LONGEST_TIMER));
   }
 
   /** The time has come to renew, or to log in while the old token still lives. */

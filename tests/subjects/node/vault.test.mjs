@@ -125,3 +125,13 @@ test("a token's life begins when it is asked for, not when a wait for that began
   for (const _ of [1, 2]) assert.equal((await server.vault.read("a", "K")).value, "v");
   assert.equal(server.asked, 1);
 });
+
+test("a life of months makes no loop of renewals", async (t) => {
+  const server = await holding(t, SECRET, 90 * 24 * 3600);
+  server.release();
+  const set = t.mock.method(globalThis, "setTimeout");
+  await server.vault.read("a", "K");
+  const delays = set.mock.calls.map(({ arguments: [, delay] }) => delay);
+  assert.ok(Math.max(...delays) > 1e9); // that of the renewal is among them
+  assert.ok(Math.max(...delays) < 2 ** 31); // one of more is over at once
+});
