@@ -16,7 +16,7 @@ const GOODBYE = 2000; // ms for revoking the token at the end
 const LONGEST_TIMER = 2 ** 31 - 1; // ms, some 25 days; one of more is over at once
 
 const digest = (text) => createHash("sha256").update(text).digest("hex");
-const seconds = (text, otherwise) => (Number(text) > 0 ? Number(text) : otherwise);
+const seconds = (text, otherwise) => (text?.trim() && Number(text) >= 0 ? Number(text) : otherwise);
 
 export class Vault {
   #token = null; // {value, firstTtl, ttl, since, renewable, batch, uses}
@@ -37,7 +37,7 @@ export class Vault {
     this.log = log;
     this.on = !["false", "0", "no", "off"].includes((env.USE_VAULT || "true").toLowerCase());
     this.mount = env.VAULT_MOUNT_POINT || "ecommerce";
-    this.timeout = seconds(env.VAULT_CLIENT_TIMEOUT, 10) * 1000;
+    this.timeout = (seconds(env.VAULT_CLIENT_TIMEOUT) || 10) * 1000; // of no time nothing comes
     this.refresh = seconds(env.VAULT_CACHE_TTL, 3) * 1000;
     this.maxStale = seconds(env.VAULT_MAX_STALE, 60) * 1000;
     this.longestPause = Math.min(LONGEST_PAUSE, this.timeout / 2);

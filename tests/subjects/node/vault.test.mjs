@@ -135,3 +135,9 @@ test("a life of months makes no loop of renewals", async (t) => {
   assert.ok(Math.max(...delays) > 1e9); // that of the renewal is among them
   assert.ok(Math.max(...delays) < 2 ** 31); // one of more is over at once
 });
+
+test("no time in the cache, and none for an old value, are none", () => {
+  const env = { VAULT_CACHE_TTL: "0", VAULT_MAX_STALE: "0", VAULT_CLIENT_TIMEOUT: "0" };
+  const { refresh, maxStale, timeout } = new Vault(env, () => {});
+  assert.deepEqual([refresh, maxStale, timeout], [0, 0, 10000]);
+});
