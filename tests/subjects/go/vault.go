@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"log"
 	"math/rand/v2"
@@ -208,9 +209,18 @@ func (v *Vault) readOnce(ctx context.Context, path string) (map[string]string, e
 	}
 	values := make(map[string]string, len(data.Data))
 	for key, value := range data.Data {
-		values[key] = fmt.Sprint(value)
+		values[key] = text(value)
 	}
 	return values, nil
+}
+
+// text is a value as it is where it is a text, and otherwise as Vault wrote it: a large number has all its digits.
+func text(value json.RawMessage) string {
+	var plain *string
+	if json.Unmarshal(value, &plain) == nil && plain != nil {
+		return *plain
+	}
+	return string(value)
 }
 
 func (v *Vault) ask(ctx context.Context, method, path string, held *token, body any) (*Answer, error) {

@@ -164,3 +164,17 @@ func TestVaultTakesNoNoticeForARenewal(t *testing.T) {
 		t.Errorf("it was told as %v", err)
 	}
 }
+
+func TestVaultReadsAValueAsItIs(t *testing.T) {
+	vault := opened(t, http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		if request.URL.Path == loginPath {
+			fmt.Fprint(answer, `{"auth": {"client_token": "a", "lease_duration": 600}}`)
+			return
+		}
+		fmt.Fprint(answer, `{"data": {"data": {"TEXT": "a\u00e9", "NUMBER": 1000000, "LIST": ["a"]}}}`)
+	}))
+	values, err := vault.ReadAll("a")
+	if err != nil || values["TEXT"] != "aé" || values["NUMBER"] != "1000000" || values["LIST"] != `["a"]` {
+		t.Errorf("%v, %v", values, err)
+	}
+}

@@ -30,7 +30,7 @@ type Answer struct {
 		RequestID string `json:"request_id"`
 		Errors    []string
 		Data      struct {
-			Data     map[string]any
+			Data     map[string]json.RawMessage
 			Metadata map[string]any
 		}
 		Auth struct {
