@@ -501,6 +501,9 @@ MUTANTS: dict[str, Mutant] = {
     "moves-one-path-alone": _mutant(
         second_leases.MovesOnePathAlone, "LEASE-02", "accepted by the database"
     ),
+    "has-one-lock-for-all-leases": _mutant(
+        second_leases.HasOneLockForAllLeases, "LEASE-01", "for a slow one"
+    ),
     "starves-other-leases-while-one-fails": _mutant(
         second_leases.StarvesOtherLeasesWhileOneFails, "LEASE-08", "is renewed, or replaced"
     ),
@@ -531,6 +534,7 @@ TOLERATED: dict[str, Tolerated] = {
     "hands-out-the-refused-for-a-moment": _tolerated(
         blind_spots.HandsOutTheRefusedForAMoment, "LEASE-08"
     ),
+    "has-one-lock-for-a-moment": _tolerated(second_leases.HasOneLockForAMoment, "LEASE-01"),
     "heeds-refusals-just-in-time": _tolerated(HeedsRefusalsJustInTime, "LEASE-01"),
     "notices-the-parent-soon": _tolerated(NoticesTheParentSoon, "LEASE-02"),
     "looks-at-its-leases": _tolerated(LooksAtItsLeases, "LEASE-06"),

@@ -6,6 +6,7 @@ Each deviates from the reference client, and is listed in ``lease.py``.
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, ClassVar
 
 from resilient_vault_client import Credential, VaultError, VaultSealed, VaultUnavailable
@@ -97,6 +98,37 @@ class StarvesOtherLeasesWhileOneFails(Leasing):
     """As long as one lease cannot be kept its thread comes to no other, and nobody else does."""
 
     leases_type: ClassVar[type[Leases]] = _OneRound
+
+
+class _OneLock(Leases):
+    """Whoever wants a credential, of whatever path, waits for whoever was before him."""
+
+    waits: ClassVar[float] = math.inf
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        lock: threading.Lock = self.__dict__.setdefault("_one", threading.Lock())
+        held = lock.acquire(timeout=max(0.0, min(self.waits, deadline.remaining())))
+        try:
+            return super().current(path, deadline)
+        finally:
+            if held:
+                lock.release()
+
+
+class HasOneLockForAllLeases(Leasing):
+    """Holds a lock while Vault makes a user: who has a credential of another path gets it later."""
+
+    leases_type: ClassVar[type[Leases]] = _OneLock
+
+
+class _OneLockForAMoment(_OneLock):
+    waits = 0.4
+
+
+class HasOneLockForAMoment(Leasing):
+    """Looks without it when that has lasted for a moment."""
+
+    leases_type: ClassVar[type[Leases]] = _OneLockForAMoment
 
 
 # A renewal that meets silence, or a seal

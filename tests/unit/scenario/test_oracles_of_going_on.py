@@ -184,3 +184,20 @@ def test_nobody_reads_beside_a_slow_secret(story: Story) -> None:
     """What holds for nobody shows nothing."""
     story.call(5.0)
     assert "there was no read" in of_others(story)[0]
+
+
+def test_a_slow_credential_and_those_who_have_another(story: Story) -> None:
+    """Who asks for one of that path is meant; reads, and who waits for the slow one, are not."""
+
+    def found() -> list[str]:
+        return story.finds(
+            nobody_waits(0.5, since=10.0, until=13.0, of=["database/creds/app"], what="credential")
+        )
+
+    story.call(11.0, 12.9)
+    story.call(10.0, 12.9, verb="lease", path="database/creds/readonly")
+    assert "there was no call" in found()[0]
+    story.call(11.0, 11.5, verb="lease", path="database/creds/app")
+    assert found() == []
+    story.call(11.5, 12.9, verb="lease", path="database/creds/app")
+    assert found() == ["1 of 2 calls waited or failed (+11.50), the worst of database/creds/app"]

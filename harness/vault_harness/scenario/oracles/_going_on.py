@@ -44,21 +44,32 @@ def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracl
     return oracle
 
 
-def nobody_waits(bound: float, *, since: float, until: float, of: Collection[str]) -> Oracle:
+def nobody_waits(
+    bound: float,
+    *,
+    since: float,
+    until: float,
+    of: Collection[str],
+    what: Literal["secret", "credential"] = "secret",
+) -> Oracle:
     """Each read of some secrets that begins in that time is served, within `bound` seconds.
 
     Args:
         bound: Seconds.
         since: When it begins.
         until: When it ends.
-        of: Which secrets: those with which nothing is wrong.
+        of: Which secrets, or paths: those with which nothing is wrong.
+        what: With a credential it is about who asks for one that is at hand, not about reads.
     """
-    promise = f"no reader of another secret waits longer than {bound:.3g} s for a slow one"
+    verbs: tuple[str, ...] = ("lease",) if what == "credential" else READS
+    who = "reader of another secret" if what == "secret" else "caller with another credential"
+    act = "read" if what == "secret" else "call"
+    promise = f"no {who} waits longer than {bound:.3g} s for a slow one"
 
     def oracle(history: History) -> list[Finding]:
-        calls = history.calls(*READS, since=since, until=until, where=lambda o: o.path in of)
+        calls = history.calls(*verbs, since=since, until=until, where=lambda o: o.path in of)
         if not calls:
-            return lacking(promise, "read", since, until)
+            return lacking(promise, act, since, until)
         held = []
         for call in calls:
             ended = history.now() if call.ended is None else call.ended
@@ -68,7 +79,7 @@ def nobody_waits(bound: float, *, since: float, until: float, of: Collection[str
         if not held:
             return []
         over, worst = max(held, key=lambda one: one[0])
-        text = f"{len(held)} of {counted(len(calls), 'read')} waited or failed"
+        text = f"{len(held)} of {counted(len(calls), act)} waited or failed"
         text += f" ({times(call for _, call in held)}), the worst of {worst.path}"
         missed = None if math.isinf(over) else over
         return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
