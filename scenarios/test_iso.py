@@ -28,6 +28,9 @@ SLOW = 1.2
 most: nobody has to take that for an outage.
 """
 
+SLOW_CALLERS = 3
+"""Who reads that one then: more than connections in a pool that holds two for a host."""
+
 WAITS = 0.33
 """Of that time, for which a reader of another secret may wait: a third, as behind a renewal."""
 
@@ -55,7 +58,10 @@ def test_one_sick_path(lab: Lab) -> None:
             lab.hold(fault, max(4 * lab.deadline, lab.refresh + OLD_BY_THEN))
         lab.recovers(after=fault, path=SICK)
         late_by = min(SLOW, 0.75 * lab.deadline)
-        with lab.http.delay("read", by=late_by, path=f"*/data/{SICK}") as slow:
+        with (
+            lab.http.delay("read", by=late_by, path=f"*/data/{SICK}") as slow,
+            lab.reading(every=0.5, path=SICK, key=SICK_KEY, callers=SLOW_CALLERS - 1),
+        ):
             lab.hold(slow, late_by)
     # A client may take the failure for one of Vault and give it a rest, and its next look may be at
     # the same secret; but not again and again.

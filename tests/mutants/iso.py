@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from tests.mutants import unasked
+from tests.mutants import every_day, unasked
 from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient, _secret
 from tests.subjects.lazy_wire import ClientError, UnavailableError
@@ -134,9 +134,11 @@ MUTANTS: dict[str, Mutant] = {
     "asks-for-one-thing-at-a-time": Mutant(
         unasked.AsksForOneThingAtATime, "ISO-01", "for a slow one"
     ),
+    "has-two-connections": Mutant(every_day.HasTwoConnections, "ISO-01", "for a slow one"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "rests-after-any-failure": Tolerated(RestsAfterAnyFailure, "ISO-01"),
+    "has-four-connections": Tolerated(every_day.HasFourConnections, "ISO-01"),
     "asks-for-one-thing-for-a-moment": Tolerated(unasked.AsksForOneThingForAMoment, "ISO-01"),
 }

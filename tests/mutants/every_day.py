@@ -1,0 +1,49 @@
+"""Clients with a defect that is written every day, and that shows beside others only.
+
+A pool that is too small, a cache that is handed out itself, a clock on the wall. Each is listed in
+the module of the group whose scenario it meets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import Wire, _left
+
+# Connections
+
+
+class _FewConnections(Wire):
+    """Has so many connections to one host, and no more."""
+
+    most = 2
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._free = threading.BoundedSemaphore(self.most)
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if not self._free.acquire(timeout=_left(deadline)):
+            raise TimeoutError
+        try:
+            return super()._exchange(request, deadline)
+        finally:
+            self._free.release()
+
+
+class HasTwoConnections(LazyClient):
+    """Has a pool of two connections for a host, as Apache's HttpClient has if nobody says more."""
+
+    wire_type = _FewConnections
+
+
+class _FourConnections(_FewConnections):
+    most = 4
+
+
+class HasFourConnections(LazyClient):
+    """Of four."""
+
+    wire_type = _FourConnections
