@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from secrets import randbelow, token_hex
 
 import pytest
 
+from vault_harness.errors import SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
-from vault_harness.scenario.driver import Way, reading
+from vault_harness.scenario.driver import Driver, Way, reading
 from vault_harness.scenario.helpers import (
     allow_writes,
     canary,
@@ -36,6 +37,7 @@ from vault_harness.scenario.oracles import (
     requests_at_most,
     sees,
 )
+from vault_harness.subjects import InProcessSubject, OperationFailed
 
 LEDGER = "backend/ledger"
 
@@ -669,7 +671,7 @@ def _is_merged(lab: Lab, *, since: float) -> bool:
 
 @pytest.mark.scenario("KV-06")
 def test_torn_secret(lab: Lab) -> None:
-    """A user and a password are rotated together, again and again, while callers read both."""
+    """A user and a password are rotated together, while callers read both; one changes its own."""
     allow_writes(lab, LEDGER)  # which lets the role read it too
     pair = ("username", "password")
     new = _rotate(lab, 1)
@@ -700,6 +702,7 @@ def test_torn_secret(lab: Lab) -> None:
         f"{VERSIONS} versions written while it reads",
         lambda history: sum(r.path == LEDGER for r in history.rotations) > VERSIONS,
     )
+    changed, since = _changed_by_a_caller(client, pair), lab.history.now()
     calls = lab.history.calls("read_all")
     lab.judge(
         of_one_version(LEDGER),
@@ -713,7 +716,22 @@ def test_torn_secret(lab: Lab) -> None:
             {f"the last read gave {last.value}"} if not last.failed and last.value != new else (),
             at=last.began,
         ),
+        none_of("who changes what it was given changes it for nobody else", changed, at=since),
     )
+
+
+def _changed_by_a_caller(client: Driver, keys: Collection[str]) -> set[str]:
+    """Have a caller change all of a secret that it was given; what others are given of that.
+
+    It is the caller's own, as a template's that takes a key out of it. A program's answer is so
+    in any case.
+    """
+    if not isinstance(client.subject, InProcessSubject):
+        return set()
+    with suppress(OperationFailed, SubjectError):
+        client.subject.read_all_and_change_it(LEDGER, timeout=client.patience)
+    after = client.read_all(LEDGER, keys)
+    return {"read_all gives what a caller made of it"} if after.value == "unknown" else set()
 
 
 def _rotate(lab: Lab, number: int) -> str:

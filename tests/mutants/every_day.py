@@ -7,6 +7,7 @@ the module of the group whose scenario it meets.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 from tests.subjects.lazy_client import LazyClient
@@ -47,3 +48,28 @@ class HasFourConnections(LazyClient):
     """Of four."""
 
     wire_type = _FourConnections
+
+
+# Caches
+
+
+class HandsOutItsCacheItself(LazyClient):
+    """Gives whole secrets from a cache for a second, and whoever is given one has the cache's own.
+
+    So does `functools.cache` around a function that returns a dictionary: an application that takes
+    a key out of it, or fills a template in, has done so for all.
+    """
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._wholes: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, whole = self._wholes.get(path, (-self.keeps, {}))
+        if asked - at >= self.keeps:
+            whole = super().read_all(path)
+            self._wholes[path] = asked, whole
+        return whole

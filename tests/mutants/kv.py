@@ -26,6 +26,7 @@ from tests.mutants import (
     byways,
     edges_endings,
     edges_refusals,
+    every_day,
     keys,
     other_styles,
     outsiders,
@@ -456,7 +457,7 @@ class KeepsTheWhole(LazyClient):
         if not at or asked - at >= self.keeps:
             values = super().read_all(path)
             self._whole[path] = asked, values
-        return values
+        return dict(values)  # each caller's own
 
 
 class KeepsTheWholeForTooLong(KeepsTheWhole):
@@ -579,6 +580,9 @@ MUTANTS: dict[str, Mutant] = {
         InsistsOnItsVersion, "KV-04", "at most 3 requests (write)", REFERENCE
     ),
     "reads-key-by-key": Mutant(ReadsKeyByKey, "KV-06", "all keys of a secret are of one version"),
+    "hands-out-its-cache-itself": Mutant(
+        every_day.HandsOutItsCacheItself, "KV-06", "changes it for nobody else"
+    ),
     "keeps-each-key": Mutant(KeepsEachKey, "KV-06", "all keys of a secret are of one version"),
     "caches-for-ever": Mutant(CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE),
     "serves-stale-for-ever": Mutant(ServesStaleForEver, "KV-02", "no value is served", REFERENCE),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ class InProcessSubject:
     def read_all(self, path: str, *, timeout: float) -> Whole:
         """All keys of the secret at ``path``, as one version has them."""
         return as_whole(self._call("read_all", timeout, path))
+
+    @without_frames
+    def read_all_and_change_it(self, path: str, *, timeout: float) -> None:
+        """All keys of a secret, for a caller who gives each another value in what it was given.
+
+        A program's answer is a copy in any case.
+
+        Raises:
+            SubjectError: It was not given in time.
+            OperationFailed: It gives none.
+        """
+        given = self._call("read_all", timeout, path)
+        values = given if isinstance(given, Mapping) else getattr(given, "value", None)
+        if isinstance(values, MutableMapping):
+            with suppress(Exception):  # it may refuse to be changed, in a way of its own
+                for key in list(values):
+                    values[key] = "changed by a caller"
 
     @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:

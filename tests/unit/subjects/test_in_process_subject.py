@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -289,6 +289,25 @@ def test_a_read_after_the_end(subject: Open, python_client: Make) -> None:
     with pytest.raises(OperationFailed):
         one.read_once_closed("backend/django", "KEY", timeout=20)
     assert not one.is_alive()
+
+
+def test_a_caller_who_changes_what_it_was_given(subject: Open, python_client: Make) -> None:
+    """What a client hands out itself is changed; what cannot be changed is left as it is."""
+    kept = {"KEY": "value"}
+    sealed = SimpleNamespace(value=MappingProxyType({"KEY": "value"}))
+    answers = iter([kept, dict(kept), sealed])
+    client = SimpleNamespace(
+        read=lambda *_: "v", read_all=lambda _: next(answers), close=lambda: None
+    )
+    one = subject(python_client(lambda _: client))
+    assert isinstance(one, InProcessSubject)
+    one.read_all_and_change_it("backend/django", timeout=20)
+    assert kept != {"KEY": "value"}
+    for _ in range(2):
+        one.read_all_and_change_it("backend/django", timeout=20)
+    assert sealed.value == {"KEY": "value"}
+    with pytest.raises(OperationFailed):
+        one.read_all_and_change_it("backend/django", timeout=20)
 
 
 def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
