@@ -311,14 +311,17 @@ SPARE = 6
 @pytest.mark.scenario("PRC-06")
 def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     """Seals, cuts, silence, half answers, lost tokens: three rounds cost no more than one; 404s."""
+    allow_writes(lab, LEDGER)
     lab.start()
     _round_of_faults(lab)  # what a client makes once, it makes now
+    _write_anew(lab)
     before = footprint_at_rest(lab)
     for _ in range(2):
         _round_of_faults(lab)
     for _ in range(SPARE - 1):  # with those of both rounds one more than `SPARE`
         _lost_token(lab)
         _ask_for_what_is_not_there(lab)
+        _write_anew(lab)
     more = left_behind(lab, before, spare=SPARE)
     lab.judge(
         none_of("faults leave nothing behind", more),
@@ -370,6 +373,18 @@ def _ask_for_what_is_not_there(lab: Lab) -> None:
     for _ in range(2):
         for way in every_way(lab):
             lab.client.ask(way, NO_SUCH_SECRET, KEY)
+
+
+LEDGER = "backend/ledger"
+"""What is written in PRC-06, and read by nobody else."""
+
+
+def _write_anew(lab: Lab) -> None:
+    """Write a secret and change a key of it, and both once more, as far as the subject does it."""
+    for _ in range(2):
+        for word, store in (("write", lab.client.write), ("update", lab.client.update)):
+            if lab.can(word):
+                store(LEDGER, {"entry": canary(lab)})
 
 
 @contextmanager

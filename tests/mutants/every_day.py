@@ -6,10 +6,13 @@ the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping
 
+from tests.mutants.unasked import Writes
+from tests.mutants.untried import _kept_open
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Wire, _left
 
@@ -48,6 +51,26 @@ class HasFourConnections(LazyClient):
     """Of four."""
 
     wire_type = _FourConnections
+
+
+class LeavesAConnectionForEachWrite(Writes):
+    """Looks at the status of what a write is answered, leaves the body unread, and closes nothing.
+
+    Where it reads an answer is read to its end, so that nobody notices.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path, data)
+        self._left.append(_kept_open(self._wire, time.monotonic() + self._deadline))
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
 
 
 # Caches

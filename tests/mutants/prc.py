@@ -20,6 +20,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
+    every_day,
     later_on,
     leftovers,
     other_styles,
@@ -588,6 +589,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "leaves-a-connection-for-what-is-missing": Mutant(
         untried.LeavesAConnectionForWhatIsMissing, "PRC-06", "connections: "
+    ),
+    "leaves-a-connection-for-each-write": Mutant(
+        every_day.LeavesAConnectionForEachWrite, "PRC-06", "connections: "
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
     "asks-six-times-after-a-sleep": Mutant(
