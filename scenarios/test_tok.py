@@ -39,6 +39,7 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
+from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
     LOGS_IN_INSTEAD,
     STORM_PEAK,
@@ -1074,6 +1075,9 @@ def test_clock_that_is_set(lab: Lab) -> None:
         with vault_gone(lab) as gone, lab.clock.set(HALF_AN_HOUR):
             gone.optional = True  # who answers from memory may not meet it, and rests for nobody
             lab.hold(gone, 1.0)
+            # What a cache holds stands in for as long by that clock too, once it is not fresh.
+            if lab.can("cached") and lab.declared("max_stale", 0.0) > lab.refresh:
+                lab.until(lambda: bool(_not_fresh(lab, gone)), within=min(lab.refresh, STANDS_IN))
         lab.recovers(after=gone, within=lab.ttl)
     lab.require("a process that takes its time from libfaketime", lambda _: loaded)
     lives_under_reads(lab, 2.2, of=lab.ttl)
@@ -1082,7 +1086,34 @@ def test_clock_that_is_set(lab: Lab) -> None:
         renews_within(0.3, 0.9, until=end),
         logins_at_most(1, until=end, due=0.3),
         no_failed_read(until=end - lab.deadline),  # a call that is under way then may be cut off
+        none_of(
+            "an old value is served for max_stale, as time passes, whatever time of day it is",
+            _refused_too_soon(lab, gone),
+        ),
     )
+
+
+STANDS_IN = 2.0
+"""Seconds for which that outage lasts longer at most, where a cache is still fresh until then."""
+
+
+def _not_fresh(lab: Lab, gone: Fault) -> list[Operation]:
+    """The answers from a cache in that outage that it marks as old, or has not got any more."""
+    return lab.history.calls(
+        "read_cached", since=gone.began, where=lambda o: o.outcome is not None and not o.good
+    )
+
+
+def _refused_too_soon(lab: Lab, gone: Fault) -> dict[str, float]:
+    """What a cache did not serve then, of who declares for how long it does (max_stale)."""
+    limit = lab.declared("max_stale", 0.0) - lab.refresh  # it may have been as old as R before
+    until = min(gone.end, gone.began + limit)
+    until -= lab.history.slack(gone.began, until)
+    return {
+        f"a read_cached ended {call.told}": call.began
+        for call in reversed(_not_fresh(lab, gone))
+        if call.failed and (call.ended or call.began) < until
+    }
 
 
 SILENT_AFTER = 5.0

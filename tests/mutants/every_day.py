@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Mapping
 
+from resilient_vault_client import Secret, VaultUnavailable
+from tests.mutants.clients import Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
 from tests.subjects.lazy_client import LazyClient
@@ -96,3 +98,19 @@ class HandsOutItsCacheItself(LazyClient):
             whole = super().read_all(path)
             self._wholes[path] = asked, whole
         return whole
+
+
+class ReckonsMaxStaleByTheTimeOfDay(Tweaked):
+    """Knows by the wall clock when Vault gave a value last, and so how old one is in an outage."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._given: dict[tuple[str, str], float] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = super().read_cached(path, key)
+        if not secret.stale:
+            self._given[path, key] = time.time()
+        elif time.time() - self._given.get((path, key), 0.0) > self.client.config.max_stale:
+            raise VaultUnavailable("what there is is too old", sent=False)
+        return secret

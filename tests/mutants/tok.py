@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
+    every_day,
     later_on,
     other_styles,
     oversights,
@@ -520,6 +521,13 @@ MUTANTS: dict[str, Mutant] = {
         "TOK-18",
         "a good read within",
         LAZY_PROCESS,
+        process=True,
+    ),
+    "reckons-max-stale-by-the-time-of-day": Mutant(
+        every_day.ReckonsMaxStaleByTheTimeOfDay,
+        "TOK-18",
+        "an old value is served for max_stale",
+        REFERENCE_PROCESS,
         process=True,
     ),
     "keeps-by-the-time-of-day": Mutant(
