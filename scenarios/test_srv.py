@@ -203,6 +203,8 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     )
     lab.judge(
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
+        # Who looks by itself whether there is another version is turned away by the same quota.
+        obeys_retry_after(since=fault.began, until=fault.end, kind="metadata", may_be_empty=True),
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
     )

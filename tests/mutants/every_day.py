@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping
 
 from resilient_vault_client import Secret, VaultUnavailable
-from tests.mutants.clients import Tweaked
+from tests.mutants.clients import LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import Wire, _left
 
 # Connections
@@ -114,3 +114,22 @@ class ReckonsMaxStaleByTheTimeOfDay(Tweaked):
         elif time.time() - self._given.get((path, key), 0.0) > self.client.config.max_stale:
             raise VaultUnavailable("what there is is too old", sent=False)
         return secret
+
+
+# What it does by itself
+
+
+class LooksAtVersionsWhateverRetryAfterSays(LooksByItself):
+    """Looks twice a second whether what was read last has another version; a quota stops reads."""
+
+    every = 0.5
+    _last = ""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._last = path
+        return super().read_all(path)
+
+    def _look(self, token: Token, deadline: float) -> None:
+        if where := self._last:
+            where = f"{self._mount}/metadata/{where}"
+            self._wire.send("GET", where, deadline=deadline, token=token.value)

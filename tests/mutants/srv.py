@@ -18,6 +18,7 @@ from tests.mutants import (
     edges_hangs,
     edges_logins,
     edges_tokens,
+    every_day,
     loose_ends,
     other_styles,
     oversights,
@@ -640,6 +641,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "reads-wholes-whatever-retry-after-says": Mutant(
         unasked.ReadsWholesWhateverRetryAfterSays, "SRV-05", "Retry-After is obeyed"
+    ),
+    "looks-at-versions-whatever-retry-after-says": Mutant(
+        every_day.LooksAtVersionsWhateverRetryAfterSays,
+        "SRV-05",
+        "Retry-After is obeyed by each look at a version",
     ),
     "writes-whatever-retry-after-says": Mutant(
         unasked.WritesWhateverRetryAfterSays, "SRV-05", "Retry-After is obeyed by each write"

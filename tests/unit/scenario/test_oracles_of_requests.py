@@ -404,6 +404,17 @@ def test_impatience_of_writes(story: Story) -> None:
     ]
 
 
+def test_impatience_of_looks_at_a_version(story: Story) -> None:
+    """They stop each other, and neither stop reads nor are stopped by these."""
+    refused(story, 1.0)
+    story.sent("metadata", 2.0, 429, retry_after=3.0)
+    story.several("read", 4.5)
+    asked = obeys_retry_after(since=0.0, until=9.0, kind="metadata")
+    assert story.finds(asked) == []
+    story.several("metadata", 4.0)
+    assert len(story.finds(asked)) == 1
+
+
 def test_request_on_its_way(story: Story) -> None:
     """What was sent before the answer came cannot know of it."""
     story.sent("read", 0.9, 200)

@@ -377,7 +377,7 @@ def obeys_retry_after(
     *,
     since: float,
     until: float,
-    kind: Literal["read", "write"] = "read",
+    kind: Literal["read", "write", "metadata"] = "read",
     may_be_empty: bool = False,
 ) -> Oracle:
     """After a 429 with ``Retry-After`` no such request is sent before that time is over.
@@ -392,7 +392,8 @@ def obeys_retry_after(
         kind: What is refused, and not sent meanwhile.
         may_be_empty: Whether it holds where Vault told nobody to wait.
     """
-    promise = "Retry-After is obeyed" if kind == "read" else f"Retry-After is obeyed by each {kind}"
+    each = {"read": "", "write": " by each write", "metadata": " by each look at a version"}
+    promise = f"Retry-After is obeyed{each[kind]}"
 
     def oracle(history: History) -> list[Finding]:
         asked = history.find(kind, since=since, until=until)
