@@ -504,6 +504,12 @@ MUTANTS: dict[str, Mutant] = {
     "has-one-lock-for-all-leases": _mutant(
         second_leases.HasOneLockForAllLeases, "LEASE-01", "for a slow one"
     ),
+    "renews-what-its-first-token-leases": _mutant(
+        second_leases.RenewsWhatItsFirstTokenLeases, "LEASE-02", "is renewed, or replaced"
+    ),
+    "renews-its-leases-by-its-first-token": _mutant(
+        second_leases.RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"
+    ),
     "starves-other-leases-while-one-fails": _mutant(
         second_leases.StarvesOtherLeasesWhileOneFails, "LEASE-08", "is renewed, or replaced"
     ),

@@ -9,7 +9,13 @@ import math
 import threading
 from typing import Any, ClassVar
 
-from resilient_vault_client import Credential, VaultError, VaultSealed, VaultUnavailable
+from resilient_vault_client import (
+    Credential,
+    PermissionDenied,
+    VaultError,
+    VaultSealed,
+    VaultUnavailable,
+)
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
@@ -71,6 +77,51 @@ class MovesOnePathAlone(Leasing):
     """Notes for all paths at once to which token its leases have moved, when the first one has."""
 
     leases_type: ClassVar[type[Leases]] = _MovesOneAlone
+
+
+class _OnItsTokenAlone(Grant):
+    """A lease that does not look at its own end."""
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None and self.token.lost is None
+
+
+class _RenewsOnItsFirstToken(Leases):
+    _first: Token | None = None
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        self._first = self._first or grant.token
+        if grant.token is not self._first:
+            grant.__class__ = _OnItsTokenAlone
+            held.due = math.inf
+
+
+class RenewsWhatItsFirstTokenLeases(Leasing):
+    """Starts what renews its leases at its start: those of a later token nobody renews."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsOnItsFirstToken
+
+
+class _RenewsByItsFirstToken(Leases):
+    _first: Token | None = None
+
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        self._first = self._first or grant.token
+        return self._api.renew_lease(self._first.text, grant.id, grant.increment, deadline)
+
+    def _denied(
+        self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
+    ) -> str | None:
+        del held, grant, deadline
+        raise denial
+
+
+class RenewsItsLeasesByItsFirstToken(Leasing):
+    """Renews by a client of its own, which has the token that was there when it was made."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsByItsFirstToken
 
 
 class _OneRound(Leases):
