@@ -12,11 +12,11 @@ import time
 from collections.abc import Mapping
 
 from resilient_vault_client import Secret, VaultUnavailable
-from tests.mutants.clients import LooksByItself, Tweaked
+from tests.mutants.clients import AtShare, LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import Wire, _left
+from tests.subjects.lazy_wire import UnavailableError, Wire, _left
 
 # Connections
 
@@ -133,3 +133,20 @@ class LooksAtVersionsWhateverRetryAfterSays(LooksByItself):
         if where := self._last:
             where = f"{self._mount}/metadata/{where}"
             self._wire.send("GET", where, deadline=deadline, token=token.value)
+
+
+class TakesAnyPageForARenewal(AtShare):
+    """Looks at the status of what its renewal is answered, and reckons with another whole life."""
+
+    share = 0.6
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        asked = time.monotonic()
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            if "none of Vault's" not in str(error):
+                raise
+        token.since = asked
+        self._arm(token.due)
+        return True

@@ -682,6 +682,9 @@ MUTANTS: dict[str, Mutant] = {
     "gives-its-token-back-first": Mutant(
         turnovers.GivesItsTokenBackFirst, "TOK-06", "a token that has ended"
     ),
+    "takes-any-page-for-a-renewal": Mutant(
+        every_day.TakesAnyPageForARenewal, "TOK-08", "renewed, or replaced"
+    ),
     "ends-its-renewer-at-a-page": Mutant(
         turnovers.EndsItsRenewerAtAPage, "TOK-08", "renewed, or replaced"
     ),

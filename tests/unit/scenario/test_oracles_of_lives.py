@@ -195,10 +195,11 @@ def test_answers_that_never_came(story: Story) -> None:
     """What Vault granted is of no use to a client that had gone by then."""
     story.sent("renew", 5.0, closed="client")
     story.sent("renew", 6.0, status=500)
+    story.sent("renew", 6.5, by="stub")  # a gateway's page, which gives no life
     story.sent("renew", 7.0, ended=None)
     assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == [
         (
-            "it ended at +8.00 s; 3 requests for it had come to nothing by then, the first that "
+            "it ended at +8.00 s; 4 requests for it had come to nothing by then, the first that "
             "did not came never"
         )
     ]

@@ -239,8 +239,12 @@ def renews_again(*, since: float, before: float) -> Oracle:
 
 
 def came_through(exchange: Exchange) -> bool:
-    """Whether Vault did what was asked, and its answer came to the client."""
-    return exchange.good and exchange.closed is None and exchange.ended is not None
+    """Whether Vault did what was asked, and its answer came to the client.
+
+    A gateway's page with a good status, in its place, gives no life.
+    """
+    answered = exchange.by == "vault" or exchange.ttl is not None
+    return exchange.good and answered and exchange.closed is None and exchange.ended is not None
 
 
 def last_grant(history: History, *, until: float) -> float:
