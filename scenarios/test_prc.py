@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -188,6 +189,7 @@ def _ours(thread: threading.Thread) -> bool:
 @pytest.mark.scenario("PRC-04")
 def test_no_secret_is_said(lab: Lab) -> None:
     """In turn: a cut login, a denied path, cut reads, a seal, a refused secret-id, an outage."""
+    started = time.time() - 1.0  # a file's time may be a moment behind the clock's
     lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from about 340 on
     _cut_a_login(lab)
     client = lab.start()
@@ -218,7 +220,11 @@ def test_no_secret_is_said(lab: Lab) -> None:
             _write_in_vain(lab)
             lab.hold(fault, 0.8)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
-    lab.judge(bad_logins_at_most(4, secret_id="wrong secret-id"))
+    told = lab.files_for_all(since=started)
+    lab.judge(
+        bad_logins_at_most(4, secret_id="wrong secret-id"),
+        none_of("nobody else can read a secret in its files", told, harm=True),
+    )
 
 
 def _cut_a_login(lab: Lab) -> None:

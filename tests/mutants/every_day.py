@@ -6,10 +6,13 @@ the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from resilient_vault_client import Secret, VaultUnavailable
 from tests.mutants.clients import AtShare, LooksByItself, Tweaked
@@ -150,3 +153,34 @@ class TakesAnyPageForARenewal(AtShare):
         token.since = asked
         self._arm(token.due)
         return True
+
+
+# Files
+
+
+class KeepsItsTokenForAll(LazyClient):
+    """Keeps its token in a file for its next start, as many as may read what is in that folder."""
+
+    mode = 0o644
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        handle, name = tempfile.mkstemp(prefix="token-")
+        os.close(handle)
+        self._file = Path(name)
+        self._file.chmod(self.mode)
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._file.write_text(token.value, encoding="ascii")
+        return token
+
+    def close(self) -> None:
+        super().close()
+        self._file.unlink(missing_ok=True)
+
+
+class KeepsItsTokenForItself(KeepsItsTokenForAll):
+    """Where nobody else may."""
+
+    mode = 0o600

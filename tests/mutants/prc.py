@@ -642,6 +642,9 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-dead-token-for-missing": Mutant(
         blind_spots.TakesADeadTokenForMissing, "PRC-04", "never called missing or deleted"
     ),
+    "keeps-its-token-for-all": Mutant(
+        every_day.KeepsItsTokenForAll, "PRC-04", "nobody else can read a secret"
+    ),
     "logs-its-wholes": Mutant(blind_spots.LogsItsWholes, "PRC-04", "its log has v1"),
     "leaves-a-connection-for-each-probe": Mutant(
         blind_spots.LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE
@@ -674,6 +677,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-half-a-life-in-each-worker": Tolerated(
         LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True
     ),
+    "keeps-its-token-for-itself": Tolerated(every_day.KeepsItsTokenForItself, "PRC-04"),
     "tries-a-wrong-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "PRC-04"
     ),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 
 import psutil
 
@@ -58,6 +61,45 @@ def leaks(
         if "[contains " in o.message
     ]
     return findings[:3]
+
+
+MOST = 1_000_000
+"""Bytes of a file that is looked through: a token or a secret is kept in less."""
+
+DEEP = 2
+"""Folders below those that are looked into: a client makes one of its own, and one in that."""
+
+
+def told_by_files(secrets: Secrets, folders: Iterable[Path], *, since: float) -> set[str]:
+    """Which new files that all may read tell them a secret, in words.
+
+    What is in a folder that others may not enter is told nobody.
+
+    Args:
+        secrets: What is looked for.
+        folders: Where.
+        since: From when on a file is new, seconds on the wall clock.
+    """
+    told = set()
+    for file in {file for folder in folders for file in _new_for_all(folder, since, DEEP)}:
+        with suppress(OSError):  # it is gone by now
+            if found := secrets.found_in(file.read_bytes().decode("utf-8", "replace")):
+                told.add(f"{secrets.redact(str(file))} has {', '.join(found)}")
+    return told
+
+
+def _new_for_all(folder: Path, since: float, deep: int) -> Iterator[Path]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_mtime < since:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    if status.st_mode & stat.S_IROTH and status.st_size <= MOST:
+                        yield Path(entry.path)
+                elif stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IXOTH and deep:
+                    yield from _new_for_all(Path(entry.path), since, deep - 1)
 
 
 def _in_log(secrets: Secrets, log: list[LogLine]) -> list[Finding]:

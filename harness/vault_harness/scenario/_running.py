@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Literal
 from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
-from vault_harness.scenario._leaks import CommandLines
+from vault_harness.scenario._leaks import CommandLines, told_by_files
 from vault_harness.scenario._logs import LogLine, LogWatch
 from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
@@ -222,6 +223,19 @@ class Running(WaysIn):
         """
         self._commands.look(self._processes())
         return str(self._commands)
+
+    def files_for_all(self, *, since: float) -> set[str]:
+        """What is new where a program keeps its files, and tells others a secret, in words.
+
+        That is the folder for temporary files, the home, and the folder in which it was started.
+
+        Args:
+            since: From when on a file is new, seconds on the wall clock.
+        """
+        # A program whose home has a token of Vault's in it is given another one.
+        homes = {Path.home(), self.directory / "home"}
+        folders = {Path(tempfile.gettempdir()), Path.cwd(), *homes}
+        return told_by_files(self.secrets, folders, since=since)
 
     def can(self, word: str) -> bool:
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""

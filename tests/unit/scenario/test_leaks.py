@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario._leaks import CommandLines, leaks
+from vault_harness.scenario._leaks import CommandLines, leaks, told_by_files
 from vault_harness.scenario._logs import LogLine, LogWatch
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.waiting import wait_until
@@ -172,3 +173,21 @@ def test_a_flood_of_lines(tmp_path: Path) -> None:
     lines = watch.lines()
     assert time.process_time() - before < 2.0  # one by one it takes several
     assert [line.at for line in lines] == [float(n // 10 + 1) for n in range(50_000)]
+
+
+def test_a_new_file_that_all_may_read(secrets: Secrets, tmp_path: Path) -> None:
+    """It is named with what it has; one that is old, private, or in a private folder is not."""
+    for name, mode in (("all", 0o644), ("mine", 0o600), ("old", 0o644)):
+        (tmp_path / name).write_text(TOKEN)
+        (tmp_path / name).chmod(mode)
+    os.utime(tmp_path / "old", (1.0, 1.0))
+    for name, mode in (("open", 0o755), ("closed", 0o700)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(TOKEN)
+        (tmp_path / name / "token").chmod(0o644)
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "link").symlink_to(tmp_path / "closed" / "token")
+    assert told_by_files(secrets, [tmp_path, tmp_path / "none"], since=2.0) == {
+        f"{tmp_path / 'all'} has token-1",
+        f"{tmp_path / 'open' / 'token'} has token-1",
+    }
