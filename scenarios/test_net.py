@@ -52,6 +52,7 @@ from vault_harness.scenario.oracles import (
     failed_reads_at_most,
     failures_are,
     last_grant,
+    log_has_pauses,
     logins_at_most,
     never_renews,
     no_connection_storm,
@@ -92,7 +93,12 @@ def test_short_outage_costs_no_login(lab: Lab) -> None:
         with lab.network.down() as fault:
             lab.hold(fault, 0.05 * lab.ttl)
         lab.recovers(after=fault)
-    lab.judge(_told_as_an_outage(fault), same_token(since=fault.began))
+    lab.judge(
+        _told_as_an_outage(fault),
+        same_token(since=fault.began),
+        # What tries without a pause to connect is seen by nobody, where nobody listens.
+        log_has_pauses(lab.log_times(), since=fault.began, until=fault.end),
+    )
 
 
 def _told_as_an_outage(fault: Fault) -> Oracle:

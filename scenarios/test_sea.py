@@ -31,6 +31,7 @@ from vault_harness.scenario.oracles import (
     came_through,
     each_caller_recovers,
     failures_are,
+    log_has_pauses,
     logins_are_spread,
     logins_at_most,
     no_connection_storm,
@@ -82,6 +83,7 @@ def test_short_seal_costs_no_login(lab: Lab) -> None:
         ),
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=watched),
+        log_has_pauses(lab.log_times(), since=fault.began, until=fault.end),
     )
 
 

@@ -18,8 +18,8 @@ from resilient_vault_client import Secret, VaultUnavailable
 from tests.mutants.clients import AtShare, LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
-from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import UnavailableError, Wire, _left
+from tests.subjects.lazy_client import LazyClient, Token, log
+from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left
 
 # Connections
 
@@ -184,3 +184,61 @@ class KeepsItsTokenForItself(KeepsItsTokenForAll):
     """Where nobody else may."""
 
     mode = 0o600
+
+
+# Logs
+
+
+class LogsThatItWaits(LazyClient):
+    """Has a thread that waits for Vault's return, and says so each time that it looks.
+
+    It looks at a flag of its own, so that nothing is sent, and has forgotten to pause.
+    """
+
+    lines, pause = 50, 0.005
+    _waiting: threading.Thread | None = None
+    _away = False
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            reply = super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            self._away = True
+            if self._waiting is None or not self._waiting.is_alive():
+                self._waiting = threading.Thread(target=self._wait, name="waits", daemon=True)
+                self._waiting.start()
+            raise
+        self._away = False
+        return reply
+
+    def _wait(self) -> None:
+        while self._away and not self._closed:
+            for _ in range(self.lines):
+                log.info("Vault is away; waiting for it")
+            time.sleep(self.pause)
+
+
+class LogsThatItWaitsNowAndThen(LogsThatItWaits):
+    """Has remembered to, if for a moment."""
+
+    lines, pause = 10, 0.02
+
+
+class _ConnectsOn(Wire):
+    """Tries to connect until it can, or the call's time is up."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        while True:
+            log.debug("connecting")
+            try:
+                return super()._exchange(request, deadline)
+            except ConnectionRefusedError:
+                log.debug("refused; trying again")
+
+
+class ConnectsWithoutAPause(LazyClient):
+    """Waits out an answer that fails it, and tries again at once where nobody listens."""
+
+    wire_type = _ConnectsOn

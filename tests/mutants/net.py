@@ -26,6 +26,7 @@ from tests.mutants import (
     edges_hangs,
     edges_logins,
     edges_tokens,
+    every_day,
     leftovers,
     loading,
     loose_ends,
@@ -508,6 +509,9 @@ class DropsItsTokenSoon(DropsItsTokenOnError):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "connects-without-a-pause": Mutant(
+        every_day.ConnectsWithoutAPause, "NET-01", "no log without a pause"
+    ),
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
     "rests-for-long-before-it-writes-again": Mutant(
         unasked.RestsForLongBeforeItWritesAgain, "NET-01", "a write is good again"

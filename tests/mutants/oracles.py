@@ -44,6 +44,7 @@ SAYS: dict[str, str] = {
     "logins_are_spread": r"instances log in within",
     "logins_at_most": r"at most \d+ logins?$|^logins$",
     "logins_with_one_secret_id_at_most": r"logins with the same secret-id",
+    "log_has_pauses": r"no log without a pause",
     "logs_in_again": r"a new login within",
     "names_its_namespace": r"named none",
     "no_connection_storm": r"no connection storm",

@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
+    every_day,
     leftovers,
     loading,
     loose_ends,
@@ -351,6 +352,7 @@ class HasABudgetOfTries(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "logs-that-it-waits": Mutant(every_day.LogsThatItWaits, "SEA-01", "no log without a pause"),
     "takes-a-seal-for-an-empty-whole": Mutant(
         wholes.TakesAnOutageForAnEmptyWhole, "SEA-01", "none of its keys"
     ),
@@ -505,6 +507,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "logs-that-it-waits-now-and-then": Tolerated(every_day.LogsThatItWaitsNowAndThen, "SEA-01"),
     "looks-about-after-an-outage": Tolerated(
         untried.LooksAboutAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True
     ),

@@ -557,3 +557,7 @@ class Running(WaysIn):
     def log_lines(self) -> list[LogLine]:
         """Every line that the subject logged, on the history's clock. May hold secrets."""
         return self._log_watch.lines()
+
+    def log_times(self) -> list[float]:
+        """When each line that the subject logged was first seen, in order."""
+        return [line.at for line in self.log_lines()]

@@ -7,9 +7,11 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
     at_most,
+    log_has_pauses,
     none_of,
     takes_at_most,
 )
+from vault_harness.scenario.oracles._measured import LINES, LINES_FOR_A_CALL
 
 
 def test_nothing_of_it(story: Story) -> None:
@@ -54,3 +56,29 @@ def test_a_time_within_its_limit(story: Story) -> None:
     assert finding.missed == pytest.approx(0.17)
     story.history.note_stall(story.history.started + 12.0, 0.2)
     assert story.finds(done) == []
+
+
+# What is logged from 10 s to 20 s
+
+
+def logged(story: Story, *lines: float) -> list[str]:
+    """What is found of these lines."""
+    return story.finds(log_has_pauses(lines, since=10.0, until=20.0))
+
+
+def test_a_log_with_pauses(story: Story) -> None:
+    """None is fine, and so are many in another time, or in more than a second."""
+    assert logged(story) == []
+    assert logged(story, *[5.0] * (2 * LINES)) == []
+    assert logged(story, *[12.0] * LINES, *[13.1] * LINES) == []
+
+
+def test_a_log_without_a_pause(story: Story) -> None:
+    """Each call that goes on grants some lines, and a moment in which they may be seen late."""
+    lines = [12.0] * int(1.2 * LINES)
+    assert logged(story, *lines) == ["2400 lines in one second, 2000 are allowed"]
+    for _ in range(2):
+        story.call(11.0, 12.5)
+    assert logged(story, *lines) == []
+    most = LINES + 2 * LINES_FOR_A_CALL
+    assert len(logged(story, *[12.0] * int(1.2 * most))) == 1

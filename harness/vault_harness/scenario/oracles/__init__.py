@@ -80,6 +80,7 @@ from vault_harness.scenario.oracles._logins import (
 )
 from vault_harness.scenario.oracles._measured import (
     at_most,
+    log_has_pauses,
     none_of,
     takes_at_most,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "leaves_address",
     "logins_are_spread",
     "leases_renewed_within",
+    "log_has_pauses",
     "logins_at_most",
     "logins_given_up",
     "logins_with_one_secret_id_at_most",

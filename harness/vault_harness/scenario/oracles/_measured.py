@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.oracles._base import Oracle
@@ -78,5 +79,49 @@ def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Ora
             return []
         promise, text = f"at most {limit:g} seconds {what}", f"{took:.2f} seconds {what}"
         return [Finding(promise, text, since, missed=missed, until=until)]
+
+    return oracle
+
+
+LINES = 2000
+"""Lines in any second of a client's own, whoever calls: what traces each byte of a few requests
+writes fewer, and a loop without a pause several times as many."""
+
+LINES_FOR_A_CALL = 200
+"""Lines in any second for each call that goes on in it: some write where they failed, and why, and
+why that was, each time."""
+
+SEEN_LATE = 0.1
+"""Seconds by which a line may be seen late: so much more than a second's are seen in one."""
+
+
+def log_has_pauses(lines: Sequence[float], *, since: float, until: float) -> Oracle:
+    """In no second of that time is more logged than only a loop without a pause logs.
+
+    Such a loop need send nothing: Vault is away, a circuit is open, and it waits for neither. It
+    holds for silence.
+
+    Args:
+        lines: When each line of the log was first seen, in order.
+        since: When it begins.
+        until: When it ends.
+    """
+    promise = (
+        f"no log without a pause (at most {LINES} lines a second of the client's own, "
+        f"and {LINES_FOR_A_CALL} for each call)"
+    )
+
+    def oracle(history: History) -> list[Finding]:
+        for number, at in enumerate(lines):
+            end = at + 1.0
+            seen = bisect_right(lines, end) - number
+            if not since <= at <= until or seen <= LINES:
+                continue
+            calls = history.calls(until=end, where=lambda o: o.ended is None or o.ended >= at)  # noqa: B023 - asked for at once
+            most = LINES + LINES_FOR_A_CALL * len(calls)
+            if seen > most * (1.0 + SEEN_LATE + history.slack(at, end)):
+                text = f"{seen} lines in one second, {most} are allowed"
+                return [Finding(promise, text, at, rests_on=())]
+        return []
 
     return oracle
