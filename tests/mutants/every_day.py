@@ -226,6 +226,29 @@ class LogsThatItWaitsNowAndThen(LogsThatItWaits):
     lines, pause = 10, 0.02
 
 
+class SpinsWhileItWaits(LogsThatItWaits):
+    """Has such a thread, which says nothing: it looks, and looks again.
+
+    So does a `select` in Go that has a `default`, and a loop that waits for a time of day.
+    """
+
+    rests = 0.0
+
+    def _wait(self) -> None:
+        while self._away and not self._closed:
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until and not self._closed:
+                pass
+            if self.rests:
+                time.sleep(self.rests)
+
+
+class LooksAboutWhileItWaits(SpinsWhileItWaits):
+    """Has a pause between its looks, and takes a tenth of a core."""
+
+    rests = 0.09
+
+
 class _ConnectsOn(Wire):
     """Tries to connect until it can, or the call's time is up."""
 

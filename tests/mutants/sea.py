@@ -352,6 +352,13 @@ class HasABudgetOfTries(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "spins-while-it-waits": Mutant(
+        every_day.SpinsWhileItWaits,
+        "SEA-09",
+        "seconds of a processor",
+        LAZY_PROCESS,
+        process=True,
+    ),
     "logs-that-it-waits": Mutant(every_day.LogsThatItWaits, "SEA-01", "no log without a pause"),
     "takes-a-seal-for-an-empty-whole": Mutant(
         wholes.TakesAnOutageForAnEmptyWhole, "SEA-01", "none of its keys"
@@ -507,6 +514,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "looks-about-while-it-waits": Tolerated(
+        every_day.LooksAboutWhileItWaits, "SEA-09", LAZY_PROCESS, process=True
+    ),
     "logs-that-it-waits-now-and-then": Tolerated(every_day.LogsThatItWaitsNowAndThen, "SEA-01"),
     "looks-about-after-an-outage": Tolerated(
         untried.LooksAboutAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True
