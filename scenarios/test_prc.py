@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Literal
 
 import pytest
 
@@ -411,29 +412,38 @@ def _probing(lab: Lab) -> Iterator[None]:
         probe.join(timeout=lab.client.patience)
 
 
+Call = Way | Literal["write"]
+"""What hangs when the subject of PRC-07 is ended."""
+
+
 @pytest.mark.scenario("PRC-07")
 def test_end_while_a_call_hangs(lab: Lab) -> None:
-    """Answers vanish, a read in each way waits for its own, and the subject is ended."""
+    """Answers vanish, a read in each way and a write wait for theirs, and the subject is ended."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which do not hang")
     path, key = lab.entry.spare_path, lab.entry.spare_key  # what nobody has read, and no cache has
 
-    def read_in_vain(way: Way) -> None:
+    def call_in_vain(way: Call) -> None:
         # Not noted: of a process that ends, nobody hears how its last call ended.
         subject, patience = client.subject, lab.deadline + 6.0
         with contextlib.suppress(OperationFailed, SubjectError):
-            if way == "read_all":
+            if way == "write":
+                subject.write(LEDGER, {"entry": canary(lab)}, timeout=patience)
+            elif way == "read_all":
                 subject.read_all(path, timeout=patience)
             elif way == "read_cached":
                 subject.read_cached(path, key, timeout=patience)
             else:
                 subject.read(path, key, timeout=patience)
 
+    calls: list[Call] = list(every_way(lab))
+    if lab.can("write"):
+        calls.append("write")
     with lab.network.black_hole() as fault:
         hanging = {
-            way: threading.Thread(target=read_in_vain, args=(way,), name=f"hanging {way}")
-            for way in every_way(lab)
+            way: threading.Thread(target=call_in_vain, args=(way,), name=f"hanging {way}")
+            for way in calls
         }
         for caller in hanging.values():
             caller.daemon = True

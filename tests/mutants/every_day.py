@@ -78,6 +78,31 @@ class LeavesAConnectionForEachWrite(Writes):
             kept.close()
 
 
+class EndsAfterItsWrite(Writes):
+    """Takes its time for a write, as much as Vault takes, and ends when all of them are done.
+
+    So does a pool of threads that is shut down and waited for, beside calls that have deadlines.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._writing = threading.Lock()
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with self._writing:
+            while True:
+                try:
+                    return super().write(path, data)
+                except UnavailableError:
+                    if self._closed:
+                        raise
+
+    def close(self) -> None:
+        if self._writing.acquire(timeout=60.0):
+            self._writing.release()
+        super().close()
+
+
 # Caches
 
 

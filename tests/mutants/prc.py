@@ -652,6 +652,7 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-a-thread-for-each-whole": Mutant(
         blind_spots.LeavesAThreadForEachWhole, "PRC-06", "leave nothing behind"
     ),
+    "ends-after-its-write": Mutant(every_day.EndsAfterItsWrite, "PRC-07", "it ends cleanly"),
     "ends-after-its-whole": Mutant(blind_spots.EndsAfterItsWhole, "PRC-07", "it ends cleanly"),
 }
 
