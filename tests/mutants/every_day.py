@@ -14,11 +14,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from resilient_vault_client import Secret, VaultUnavailable
+from resilient_vault_client._memory import Memory, Remembered
 from tests.mutants.clients import AtShare, LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
-from tests.subjects.lazy_client import Credentials, LazyClient, Token, log
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _secret, log
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left
 
 # Connections
@@ -128,20 +128,37 @@ class HandsOutItsCacheItself(LazyClient):
         return whole
 
 
+class _ByTheTimeOfDay(Memory):
+    def keep(self, entry: Remembered) -> None:
+        super().keep(entry)
+        self.__dict__.setdefault("_kept_at", {})[entry.path] = time.time()
+
+    def stand_in(self, path: str) -> Remembered | None:
+        entry = self.entries.get(path)
+        kept = self.__dict__.get("_kept_at", {}).get(path, 0.0)
+        return entry if time.time() - kept <= self._max_stale else None
+
+
 class ReckonsMaxStaleByTheTimeOfDay(Tweaked):
     """Knows by the wall clock when Vault gave a value last, and so how old one is in an outage."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
-        self._given: dict[tuple[str, str], float] = {}
+        self.client._session().memory.__class__ = _ByTheTimeOfDay
 
-    def read_cached(self, path: str, key: str) -> Secret:
-        secret = super().read_cached(path, key)
-        if not secret.stale:
-            self._given[path, key] = time.time()
-        elif time.time() - self._given.get((path, key), 0.0) > self.client.config.max_stale:
-            raise VaultUnavailable("what there is is too old", sent=False)
-        return secret
+
+class TriesUntilATimeOfDay(LazyClient):
+    """Tries a call again for as long as that has, and knows by the wall clock how long that is."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        until = time.time() + 0.9 * self._deadline
+        while True:
+            try:
+                return _secret(self._fetch(path, time.monotonic() + 0.3), path)
+            except UnavailableError:
+                if time.time() >= until:
+                    raise
+                time.sleep(0.1)
 
 
 # What it does by itself

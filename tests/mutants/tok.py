@@ -523,6 +523,13 @@ MUTANTS: dict[str, Mutant] = {
         LAZY_PROCESS,
         process=True,
     ),
+    "tries-until-a-time-of-day": Mutant(
+        every_day.TriesUntilATimeOfDay,
+        "TOK-18",
+        "every call ends within",
+        LAZY_PROCESS,
+        process=True,
+    ),
     "reckons-max-stale-by-the-time-of-day": Mutant(
         every_day.ReckonsMaxStaleByTheTimeOfDay,
         "TOK-18",
