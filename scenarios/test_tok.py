@@ -1254,7 +1254,10 @@ def test_no_login_for_each_read(lab: Lab) -> None:
     ):
         lab.watch(4.0)
         alive = lab.tokens_alive()
-    calls = len(lab.history.calls("read", "read_cached"))
+    calls, read = len(lab.history.calls("read", "read_cached")), lab.history.now()
+    if lab.can("health"):
+        for _ in range(3):
+            lab.client.healthy()
     lab.require("forty calls or more", lambda _: f"{calls} calls" if calls >= 40 else "")
     lab.judge(
         logins_at_most(1),
@@ -1262,6 +1265,6 @@ def test_no_login_for_each_read(lab: Lab) -> None:
         # Right after the login, if at all: its turn is days away, more milliseconds than 31 bits
         # can count for who renews at four fifths of a life.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
-        requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0),
+        requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0, until=read),
         no_failed_read(),
     )

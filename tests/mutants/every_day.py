@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from resilient_vault_client import VaultClient
 from resilient_vault_client._memory import Memory, Remembered
 from tests.mutants.clients import AtShare, LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
@@ -329,3 +330,18 @@ class LooksAtTheTimeOfItsSecretId(LazyClient):
     """Keeps its secret-id until the file of it is of another time, in whole seconds."""
 
     credentials_type = _LooksAtTheTime
+
+
+class LogsInForItsHealth(Tweaked):
+    """Is well when a client of its own can log in, which it makes for each question."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def health(self) -> bool:
+        own = VaultClient(environ=self._environ)
+        try:
+            return own.health().ok
+        finally:
+            own.close()

@@ -523,6 +523,9 @@ MUTANTS: dict[str, Mutant] = {
         LAZY_PROCESS,
         process=True,
     ),
+    "logs-in-for-its-health": Mutant(
+        every_day.LogsInForItsHealth, "TOK-21", "at most 1 login", REFERENCE
+    ),
     "tries-until-a-time-of-day": Mutant(
         every_day.TriesUntilATimeOfDay,
         "TOK-18",
