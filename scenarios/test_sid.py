@@ -228,7 +228,7 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
 
 
 def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
-    """Another secret-id is refused, and the one after it is used, though its file is no younger.
+    """Another secret-id is refused, and the one after it is used as the one before it was.
 
     Args:
         lab: The scenario; callers must go on reading.
@@ -247,7 +247,7 @@ def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
         lost.optional = True  # whose login is refused has met enough
         # Who answers from memory needs a login only at its token's next renewal.
         lab.until(lambda: lab.touched(refused), within=lab.ttl)
-        lab.new_secret_id(as_old=True)
+        lab.new_secret_id()
         delivered = lab.history.now()
     # So short a fault does not tell how long who was refused may rest.
     lab.until_good_read(since=delivered, within=lab.recovery)

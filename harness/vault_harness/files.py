@@ -73,15 +73,10 @@ def keeps_from_git(directory: Path) -> bool:
     return False
 
 
-def write_private(path: Path, content: str | bytes, *, modified_ns: int | None = None) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file so that after a crash there is the old content or the new, never a mixture.
 
     Temporary name in the same directory, mode 0600, fsync, rename, fsync of the directory.
-
-    Args:
-        path: The file.
-        content: All that is in it from now on.
-        modified_ns: What it says of when it was modified, in nanoseconds; now, if None.
 
     Raises:
         OSError: It could not be written; its name is in the error.
@@ -94,8 +89,6 @@ def write_private(path: Path, content: str | bytes, *, modified_ns: int | None =
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                if modified_ns is not None:
-                    os.utime(file.fileno(), ns=(modified_ns, modified_ns))
             Path(temporary).replace(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

@@ -19,7 +19,7 @@ from resilient_vault_client._memory import Memory, Remembered
 from tests.mutants.clients import AtShare, LooksByItself, Tweaked
 from tests.mutants.unasked import Writes
 from tests.mutants.untried import _kept_open
-from tests.subjects.lazy_client import Credentials, LazyClient, Token, _secret, log
+from tests.subjects.lazy_client import LazyClient, Token, _secret, log
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left
 
 # Connections
@@ -308,28 +308,6 @@ class ConnectsWithoutAPause(LazyClient):
     """Waits out an answer that fails it, and tries again at once where nobody listens."""
 
     wire_type = _ConnectsOn
-
-
-class _LooksAtTheTime(Credentials):
-    """Reads a file again once it says that it was modified in another second."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._read_at: dict[str, int] = {}
-
-    def _one(self, name: str) -> str:
-        if (file := self._environ.get(f"{name}_FILE")) and name in self._last:
-            modified = int(Path(file).stat().st_mtime)
-            if self._read_at.get(name) == modified:
-                return self._last[name]
-            self._read_at[name] = modified
-        return super()._one(name)
-
-
-class LooksAtTheTimeOfItsSecretId(LazyClient):
-    """Keeps its secret-id until the file of it is of another time, in whole seconds."""
-
-    credentials_type = _LooksAtTheTime
 
 
 class LogsInForItsHealth(Tweaked):

@@ -18,7 +18,6 @@ from tests.mutants import (
     edges_hangs,
     edges_logins,
     edges_refusals,
-    every_day,
     ids,
     later_on,
     loading,
@@ -498,9 +497,6 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-a-missing-mount-for-no-secret": Mutant(
         turnovers.TakesNoLoginForNoSecret, "SID-12", "a failure then is"
-    ),
-    "looks-at-the-time-of-its-secret-id": Mutant(
-        every_day.LooksAtTheTimeOfItsSecretId, "SID-05", "a good read within"
     ),
     "gets-over-one-bad-secret-id": Mutant(
         turnovers.GetsOverOneBadSecretId, "SID-05", "a good read within"

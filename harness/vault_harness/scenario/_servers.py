@@ -458,29 +458,22 @@ class Servers(Closable):
 
     # Credentials
 
-    def new_secret_id(self, *, deliver: bool = True, as_old: bool = False) -> approle.SecretId:
+    def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
         """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
         made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
-            self.deliver(made, as_old=as_old)
+            self.deliver(made)
         return made
 
-    def deliver(self, secret_id: approle.SecretId, *, as_old: bool = False) -> None:
-        """Put a secret-id where the subject finds it; a file is replaced by renaming.
-
-        Args:
-            secret_id: Which.
-            as_old: Whether its file says that it was modified when the one before was: where times
-                are whole seconds two that come within one say the same.
-        """
+    def deliver(self, secret_id: approle.SecretId) -> None:
+        """Put a secret-id where the subject finds it; a file is replaced by renaming."""
         self.secret_id = secret_id
         role_id_file, self.secret_id_file = approle.credential_files(
             self.entry.approle, self.directory
         )
-        modified = self.secret_id_file.stat().st_mtime_ns if as_old else None
         write_private(role_id_file, self.role_id)
-        write_private(self.secret_id_file, secret_id.secret_id, modified_ns=modified)
+        write_private(self.secret_id_file, secret_id.secret_id)
         self.history.mark(f"{self.secrets.label(secret_id.secret_id)} delivered")
 
     @contextmanager
