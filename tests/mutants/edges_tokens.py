@@ -309,6 +309,12 @@ class UsesATokenThreeTimes(LazyClient):
             token.uses = self.later
         return token
 
+    def close(self) -> None:
+        """Give it back though it takes it for used up: Vault does not."""
+        if self._token is not None and self._tokens > 1 and self._token.uses < 0:
+            self._token.uses = 0
+        super().close()
+
 
 class UsesATokenOnce(UsesATokenThreeTimes):
     """Uses its first token up, and takes another one for each read after that."""

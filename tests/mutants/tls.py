@@ -344,7 +344,11 @@ class _TrustsWhatItEverTrusted(Wire):
 
     def _context(self) -> ssl.SSLContext:
         context = super()._context()
-        self._ever[Path(self._environ["VAULT_CACERT"]).read_text()] = None
+        authorities = Path(self._environ["VAULT_CACERT"]).read_text()
+        # Half a file may be there: what is none stays none of those that it has trusted.
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            context.load_verify_locations(cadata=authorities)
+            self._ever[authorities] = None
         for authorities in list(self._ever):
             context.load_verify_locations(cadata=authorities)
         return context
