@@ -21,6 +21,7 @@ could be any down to C. What is known to fail is broken all the same.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ SCORE, BADGE = "score.json", "badge.json"
 
 MANY = 3
 """Critical promises broken from which a client is not to be used."""
+
+_BOUND = re.compile(r"(?<!log in) within \d+(?:\.\d+)? s\b")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 GRADES: tuple[Grade, ...] = get_args(Grade)
 """The best first."""
@@ -100,10 +104,11 @@ def score_of(journal: Mapping[str, Any]) -> Score:
 
 def _judged(record: Mapping[str, Any], claims: frozenset[str]) -> Judged:
     findings = list(record.get("findings") or ())
-    harm = [str(one["promise"]) for one in findings if one.get("harm")]
+    harm = [_untimed(one["promise"]) for one in findings if one.get("harm")]
     if record.get("leaks"):
         harm.append(_LEAK)
-    broken = record.get("broken") or [str(one["promise"]) for one in findings]
+    broken = [_untimed(one) for one in record.get("broken") or ()]
+    broken = broken or [_untimed(one["promise"]) for one in findings]
     if record["word"] not in ("fail", "flaky"):
         broken = []
     return Judged(
@@ -113,6 +118,14 @@ def _judged(record: Mapping[str, Any], claims: frozenset[str]) -> Judged:
         harm=sorted(set(harm)),
         cannot=_cannot(record, claims),
     )
+
+
+def _untimed(promise: object) -> str:
+    """A promise without the seconds that were allowed: they come from how long a fault took.
+
+    What is committed differs from run to run by nothing that the client did not do.
+    """
+    return _BOUND.sub(" in time", str(promise))
 
 
 def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
@@ -318,12 +331,12 @@ def changes(old: Score, new: Score) -> list[Change]:
 
 def harms(old: Score, new: Score) -> list[str]:
     """Secrets and wrong values that came out in the new one and not in the old."""
-    before = {(id, text) for id, one in old.scenarios.items() for text in one.harm}  # noqa: A001
+    before = {(id, _untimed(text)) for id, one in old.scenarios.items() for text in one.harm}  # noqa: A001
     return [
         f"{id}: {text}"
         for id, one in new.scenarios.items()  # noqa: A001 - it is one
         for text in one.harm
-        if (id, text) not in before
+        if (id, _untimed(text)) not in before
     ]
 
 
@@ -336,9 +349,14 @@ def also_broken(old: Score, new: Score) -> list[str]:
     for id, one in new.scenarios.items():  # noqa: A001 - it is one
         before = old.scenarios.get(id)
         if before is not None and {before.verdict, one.verdict} <= {"fail", "flaky"}:
-            known = {*before.broken, *one.harm}
-            found += [f"{id}: {text}" for text in one.broken if text not in known]
+            known = {_uncounted(text) for text in (*before.broken, *one.harm)}
+            found += [f"{id}: {text}" for text in one.broken if _uncounted(text) not in known]
     return found
+
+
+def _uncounted(promise: str) -> str:
+    """A promise as it is compared: how much was allowed may come from how much was asked."""
+    return _NUMBER.sub("N", _untimed(promise))
 
 
 def says_nothing(old: Score, new: Score) -> bool:

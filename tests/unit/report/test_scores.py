@@ -359,6 +359,35 @@ def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
     assert (also_broken(old, harmful), regressed(old, harmful)) == ([], True)
 
 
+@pytest.mark.parametrize(
+    ("promise", "scored"),
+    [
+        ("a good read within 3.09 s after the fault", "a good read in time after the fault"),
+        ("a new login within 12 s", "a new login in time"),
+        ("at most 15 of 20 instances log in within 0.3 s", None),
+        ("once reads are good again they go on: 6 in a row", None),
+    ],
+)
+def test_score_has_no_time_that_a_run_took(promise: str, scored: str | None) -> None:
+    """A bound comes from how long a fault took, and is another in each run."""
+    findings = [{"promise": promise, "seen": "+1.23 s: no", "harm": True}]
+    judged = score_of(journal(one("KV-01", "fail", findings=findings))).scenarios["KV-01"]
+    assert (judged.broken, judged.harm) == ([scored or promise], [scored or promise])
+
+
+def test_another_bound_is_no_other_promise() -> None:
+    """Neither seconds nor how many were allowed make one that was not broken before."""
+
+    def broken(promise: str) -> formats.Score:
+        return score_of(journal(one("KV-01", "fail", broken=[promise])))
+
+    before, now = broken("at most 12 reads fail"), broken("at most 13 reads fail")
+    assert also_broken(before, now) == []
+    older = before.model_copy(deep=True)
+    older.scenarios["KV-01"].broken[:] = ["a good read within 3.09 s after the fault"]
+    assert also_broken(older, broken("a good read within 3.4 s after the fault")) == []
+
+
 def test_what_a_client_says_is_no_markup_of_the_page() -> None:
     """A comment that nobody closes would hide the rest of it, and a bar break the table."""
     nasty = "command:./x <!-- | `a`\n## [b](c)"
