@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -66,3 +67,14 @@ def test_a_release_is_told_of(folder: str) -> None:
         assert newest[0] == "Unreleased"
     else:
         assert re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE)
+
+
+def test_the_harness_takes_its_own_client() -> None:
+    """An installation of both would find no versions that fit, else."""
+    stated = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        for folder in (".", "harness/resilient_vault_client")
+    ]
+    harness, client = stated
+    needed = {one.name: one.specifier for one in map(Requirement, harness["dependencies"])}
+    assert needed[client["name"]].contains(client["version"], prereleases=True)
