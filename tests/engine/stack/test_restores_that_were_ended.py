@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.engine.stack.conftest import kill_servers
+from tests.engine.stack.restoring import run
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
@@ -71,21 +69,10 @@ def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
 
 
 def restored(stack: LocalStack, backup: Backup) -> str:
-    """What the task prints, by its command line."""
-    identity = stack.data_dir.parent / "identity"
-    files.write_private(identity, f"{PRIVATE}\n")
-    words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
-    answer = subprocess.run(
-        [sys.executable, "-m", "vault_harness", *words],
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
+    """What the task prints, once it has gone well."""
+    code, printed = run(stack, backup, PRIVATE)
+    assert code == 0, printed
+    return printed
 
 
 def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from vault_harness import files
+from tests.engine.stack.restoring import run
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import open_engine
 from vault_harness.settings import Settings
@@ -56,23 +53,6 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
         )
 
 
-def run(stack: LocalStack, backup: Backup, *more: str) -> tuple[int, str]:
-    """The task, by its command line: exit code, and what it printed."""
-    identity = stack.data_dir.parent / "identity"
-    files.write_private(identity, f"{PRIVATE}\n")
-    words = ["restore", "--source", str(backup.directory), "--identity", str(identity), *more]
-    answer = subprocess.run(
-        [sys.executable, "-m", "vault_harness", *words],
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return answer.returncode, answer.stdout + answer.stderr
-
-
 @contextlib.contextmanager
 def at_each(stack: LocalStack) -> Iterator[tuple[Operator, ...]]:
     """Root at each node."""
@@ -97,13 +77,13 @@ def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) ->
     _, contents = backup.open_snapshot(OPENER)
     Nodes(stack).kill("vault-3")
     before = stack.keyring()
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
     assert code == 5, printed
     assert "every node has to take part in a restore" in printed
     assert stack.keyring() == before
     stack.up()
 
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
     assert code == 0, printed
     assert "compared through each of 3 nodes" in printed
     assert stack.keyring() == backup.open_keys(OPENER).keyring
@@ -132,19 +112,19 @@ def test_what_is_overwritten_can_be_had_again(stack: LocalStack, backup: Backup)
     with contextlib.closing(stack.operator()) as op:
         Kv(op).write("backend/before", {"A": "kept"}, cas=0)
     before = stack.keyring()
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
     assert (code, "not empty" in printed) == (5, True), printed
     assert stack.keyring() == before
 
     _, contents = backup.open_snapshot(OPENER)
-    code, printed = run(stack, backup, "--overwrite")
+    code, printed = run(stack, backup, PRIVATE, "--overwrite")
     assert code == 0, printed
     same_through_each(stack, contents)
     with contextlib.closing(stack.operator()) as op:
         Kv(op).write("backend/later", {"A": "1"}, cas=0)
 
     # Once more, into what has the same keys: no node seals itself.
-    code, printed = run(stack, backup, "--overwrite")
+    code, printed = run(stack, backup, PRIVATE, "--overwrite")
     assert code == 0, printed
     same_through_each(stack, contents)
 
