@@ -12,12 +12,13 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.clusters import all_vote
+from tests.engine.stack.restoring import run
 from tests.engine.stack.seals import kept, put
 from tests.engine.stack.test_restoring_into_three import (
     LOCK,
     OPENER,
+    PRIVATE,
     at_each,
-    run,
     same_through_each,
 )
 from tests.engine.stack.test_three_that_unseal_themselves import no_good_keys
@@ -125,7 +126,7 @@ def test_three_nodes_are_restored_into(
     backup = backups[kind]
     _, contents = make_three(stack, backup, kind)
 
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
 
     assert code == 0, printed
     assert "compared through each of 3 nodes" in printed
@@ -163,12 +164,12 @@ def test_one_that_was_ended_is_gone_on_with(
 
     with pytest.raises(EndedHere):
         put_in(stack, backup, checkpoint=checkpoint)
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
     assert code == 5, printed
     assert "every node has to take part in a restore" in printed
     stack.up()
 
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
 
     assert code == 0, printed
     same_through_each(stack, contents)
@@ -192,7 +193,7 @@ def test_a_node_that_died_before_it_had_the_snapshot(
         put_in(stack, backup, checkpoint=checkpoint)
     stack.up()
 
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
 
     assert code == 0, printed
     same_through_each(stack, contents)
@@ -233,7 +234,7 @@ def test_a_holder_that_is_away_is_started_before_the_nodes_end(
         put_in(stack, backup, checkpoint=checkpoint)
     os.kill(pid_of(stack, "holder"), signal.SIGKILL)
 
-    code, printed = run(stack, backup)
+    code, printed = run(stack, backup, PRIVATE)
 
     assert code == 0, printed
     same_through_each(stack, contents)
@@ -251,7 +252,7 @@ def test_what_was_there_can_be_had_again(
     before = stack.keyring()
     keys = backup.open_keys(OPENER)
 
-    code, printed = run(stack, backup, "--overwrite")
+    code, printed = run(stack, backup, PRIVATE, "--overwrite")
 
     assert code == 0, printed
     same_through_each(stack, contents)
