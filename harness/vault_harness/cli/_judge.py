@@ -305,7 +305,8 @@ def score(
 
     Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
     the critical promises that were judged before none was exercised; 3: it is, and the run did not
-    come to its end. `docs judge` says how grades come about.
+    come to its end, or the harness broke down in a scenario. `docs judge` says how grades come
+    about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text
@@ -334,7 +335,7 @@ def score(
         write_text(Path(markdown), scores.markdown(old, new))
     if scores.regressed(old, new):
         raise SystemExit(int(Outcome.BROKEN))
-    if not new.complete:
+    if not new.complete or scores.broken_down(new):
         raise SystemExit(int(Outcome.CRASHED))
     if scores.says_nothing(old, new):
         raise SystemExit(int(Outcome.NOT_EXERCISED))

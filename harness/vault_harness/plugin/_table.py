@@ -291,8 +291,8 @@ class Table:
         self._left_out = begun.get("left_out", {}) | self._skipped_by_marks
         self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
-        ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)
-        self._complete = not ended and not self._summary.unfinished and not self._lost
+        # One in which the harness broke down came to its end: the score has it as not judged.
+        self._complete = not (self._crashed(code) or self._summary.unfinished or self._lost)
         if chosen.write_known and not self._summary.unfinished and not self._lost:
             try:
                 self._write_known()
@@ -346,6 +346,10 @@ class Table:
         for text in self._no_known_file:
             say(terminal, text, red=True)
 
+    def _crashed(self, code: int) -> bool:
+        """Whether the run itself was ended, or broke down beside its scenarios."""
+        return bool(self._broken) or code in _CRASHED
+
     def _outcome(self, code: int) -> Outcome:
         from vault_harness.report.outcome import outcome
 
@@ -355,7 +359,7 @@ class Table:
             complete=not self._summary.unfinished and not self._lost,
             interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
             terminated=self._config.stash.get(TERMINATED, False),
-            crashed=bool(self._broken) or code in _CRASHED,
+            crashed=self._crashed(code),
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
             # Among tests of somebody's own others may have asked, and a skip is none that failed.

@@ -13,9 +13,10 @@ nothing broken                        A+
 ====================================  ==============
 
 What has no verdict may be broken: a high promise that was left out of a run, or that the client
-claims and nobody could ask, is as a broken one here, and a medium or low one too. Where a critical
-promise was not asked, or none was judged at all, or the run did not end, there is no grade: it
-could be any down to C. What is known to fail is broken all the same.
+claims and nobody could ask, or in which the harness broke down, is as a broken one here, and a
+medium or low one too. Where that is so of a critical promise, or none was judged at all, or the run
+did not end, there is no grade: it could be any down to C. What is known to fail is broken all the
+same.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -147,7 +148,7 @@ def _grade(
     broken = _by_severity(scenarios, lambda one: one.verdict in ("fail", "flaky"))
     unasked = _by_severity(scenarios, _is_unasked)
     critical, unseen = unasked["critical"], Counter(left_out.values())
-    lacking = [f"critical, and not asked: {', '.join(critical)}"] if critical else []
+    lacking = _not_judged(scenarios, ("critical",))
     if unseen["critical"]:
         # Nobody has heard by now which of them the client claims at all.
         lacking.append(f"critical, and left out of this run, claimed or not: {unseen['critical']}")
@@ -160,7 +161,7 @@ def _grade(
     if lacking:
         return None, lacking
     why = [f"{name}, and broken: {', '.join(ids)}" for name, ids in broken.items() if ids]
-    why += [f"{name}, and not asked: {', '.join(ids)}" for name, ids in unasked.items() if ids]
+    why += _not_judged(scenarios, ("high", "medium", "low"))
     why += [f"{name}, and left out of this run: {unseen[name]}" for name in broken if unseen[name]]
     why += _never(scenarios, engine, ("high", "medium", "low"))
     if len(broken["critical"]) >= MANY:
@@ -182,6 +183,24 @@ def _by_severity(
         )
         for severity in get_args(formats.Severity)
     }
+
+
+def _not_judged(scenarios: Mapping[str, Judged], severities: Iterable[str]) -> list[str]:
+    """Claimed promises that have no verdict, a line for each severity and reason."""
+    failed = _by_severity(scenarios, lambda one: one.verdict == "error")
+    unasked = _by_severity(scenarios, lambda one: _is_unasked(one) and one.verdict != "error")
+    told = []
+    for name in severities:
+        if ids := unasked[name]:
+            told.append(f"{name}, and not asked: {', '.join(ids)}")
+        if ids := failed[name]:
+            told.append(f"{name}, and not judged, as the harness broke down: {', '.join(ids)}")
+    return told
+
+
+def broken_down(score: Score) -> list[str]:
+    """The scenarios in which the harness broke down: whether they got worse nobody knows."""
+    return sorted(id for id, one in score.scenarios.items() if one.verdict == "error")  # noqa: A001
 
 
 def _is_unasked(one: Judged) -> bool:
@@ -397,6 +416,8 @@ def unlike(old: Score, new: Score) -> list[str]:
         if (two := getattr(new.surroundings, name, one)) != one
     ]
     found += places
+    if failed := broken_down(new):
+        found.append(f"the harness broke down in {', '.join(failed)}: this is no pass")
     if not new.complete:
         found.append("the run did not come to its end: this is no pass")
     elif says_nothing(old, new):

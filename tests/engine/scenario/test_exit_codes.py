@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import tomllib
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
 from vault_harness.engine import PortLease
+from vault_harness.report.score import load_score
 
 pytestmark = pytest.mark.slow  # a run each
 
@@ -78,17 +80,55 @@ def test_external_vault_that_does_not_answer(suite: Suite) -> None:
     assert not (suite.directory / "report" / "journal.json").exists()
 
 
-def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
-    """No verdict, though pytest calls it an interruption."""
-    folder = suite.directory / "broken"
+def of_its_own(suite: Suite, text: str) -> subprocess.CompletedProcess[str]:
+    """A run of the suite in whose place are these scenarios, with its catalogue."""
+    folder = suite.directory / "its-own"
     folder.mkdir()
     for name in ("conftest.py", "catalogue.toml"):
         (folder / name).write_text((ROOT / "scenarios" / name).read_text())
-    (folder / "test_x.py").write_text("import nothing_of_that_name\n")
+    (folder / "test_x.py").write_text(text)
     words = suite.command("Good", "-n", "0")
     words[words.index("scenarios")] = str(folder)
     words += ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
-    done = subprocess.run(
+    return subprocess.run(
         words, cwd=suite.directory, env=suite.environ(), capture_output=True, text=True, check=False
     )
+
+
+def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
+    """No verdict, though pytest calls it an interruption."""
+    done = of_its_own(suite, "import nothing_of_that_name\n")
     assert done.returncode == 3, done.stdout + done.stderr
+    assert not (suite.directory / "report" / "score.json").exists()
+
+
+BREAKS_DOWN = """
+import pytest
+from vault_harness.scenario.oracles import same_token
+
+@pytest.mark.scenario("TOK-01")
+def test_it_breaks_down(lab):
+    raise RuntimeError("of the harness, and not of the client")
+
+@pytest.mark.scenario("POL-01")
+def test_it_reads(lab):
+    lab.start()
+    lab.require("it was asked", lambda history: bool(history.operations))
+    lab.judge(same_token(since=lab.steady_since))
+"""
+
+
+def test_a_scenario_in_which_the_harness_breaks_down(suite: Suite) -> None:
+    """The others are judged, and scored; that one is not, and the code is none of a pass."""
+    done = of_its_own(suite, BREAKS_DOWN)
+    assert done.returncode == 3, done.stdout + done.stderr
+    report = suite.directory / "report"
+    words = {
+        one["id"]: one["word"]
+        for one in json.loads((report / "journal.json").read_text())["scenarios"]
+    }
+    assert words == {"POL-01": "pass", "TOK-01": "error"}
+    score = load_score(report / "score.json")
+    assert (score.complete, score.grade) == (True, None)
+    assert "critical, and not judged, as the harness broke down: TOK-01" in score.why
+    assert "grade none (" in done.stdout

@@ -139,6 +139,22 @@ def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path)
     assert program("score", new, "--against", new).code == 0
 
 
+@pytest.mark.parametrize(("words", "code"), [(("error", "pass"), 3), (("error", "fail"), 1)])
+def test_a_run_in_which_the_harness_broke_down_is_no_pass(
+    words: tuple[str, str], code: int, program: Program, tmp_path: Path
+) -> None:
+    """What it judged is as before, and of the rest nobody knows: as of a run that broke off."""
+    scored(tmp_path / "old.json", "pass")
+    new = json.loads(Path(scored(tmp_path / "new.json", words[0])).read_text())
+    new["scenarios"].append({**new["scenarios"][0], "id": "KV-01", "word": words[1]})
+    old = {**new, "scenarios": [{**one, "word": "pass"} for one in new["scenarios"]]}
+    (tmp_path / "new.json").write_text(json.dumps(new))
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    ended = program("score", "new.json", "--against", "old.json")
+    assert ended.code == code
+    assert "the harness broke down in TOK-11: this is no pass" in ended.out
+
+
 @pytest.mark.parametrize("words", [("--join", "1", "2"), ("1", "--join", "2"), ("--join", ".")])
 def test_parts_that_are_named_one_after_the_other(
     words: tuple[str, ...], program: Program, tmp_path: Path

@@ -121,6 +121,20 @@ def test_nothing_critical_was_judged() -> None:
     assert score_of(journal(*skipped, harmful)).grade == "F"
 
 
+@pytest.mark.parametrize(
+    ("severity", "grade"), [("critical", None), ("high", "B"), ("medium", "A"), ("low", "A")]
+)
+def test_a_scenario_in_which_the_harness_broke_down(severity: str, grade: str | None) -> None:
+    """It is not judged, and may be broken: the grade says so, with its reason."""
+    failed = one("TOK-11", "error", severity)
+    score = score_of(journal(CRITICAL, failed, one("SEA-01", "not exercised", severity)))
+    assert score.grade == grade
+    assert score.why == [
+        f"{severity}, and not asked: SEA-01",
+        f"{severity}, and not judged, as the harness broke down: TOK-11",
+    ]
+
+
 def test_some_verdicts_anew() -> None:
     """They take the place of the old ones, and the grade follows; the others stay."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail"), one("NET-04", "fail", "high")))

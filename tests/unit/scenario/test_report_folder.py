@@ -212,6 +212,41 @@ def test_a_run_without_any_scenario(
     assert (table._summary is not None) is (part is not None)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "after", "complete"),
+    [
+        (("pass", "error"), 1, Outcome.CRASHED, True),
+        (("fail", "error"), 1, Outcome.BROKEN, True),
+        (("pass",), 1, Outcome.CRASHED, False),  # the process of the other one died
+        (("pass", "error"), pytest.ExitCode.INTERRUPTED, Outcome.INTERRUPTED, False),
+        (("pass", "pass"), pytest.ExitCode.INTERNAL_ERROR, Outcome.CRASHED, False),
+        (("pass", "fail"), pytest.ExitCode.INTERNAL_ERROR, Outcome.BROKEN, False),
+    ],
+)
+def test_a_scenario_in_which_the_harness_broke_down(
+    words: tuple[str, ...],
+    code: int,
+    after: int,
+    complete: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run has a score, and no code of a pass; one that crashed, or was ended, has none."""
+    planned = {"KV-01": 1.0, "KV-02": 1.0}
+    begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
+    chosen = SimpleNamespace(
+        report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=None
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
+    lines = [Line(i, "p", "critical", word, 1.0) for i, word in zip(planned, words, strict=False)]
+    table._summary = Summary("mine", lines)
+    session: Any = SimpleNamespace(exitstatus=int(code))
+    table._settle(session)
+    assert (session.exitstatus, table._complete) == (after, complete)
+
+
 def settled(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: Line, code: int = 0
 ) -> tuple[int, dict[str, str]]:
