@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vault_harness.plugin._item import CATALOGUES
 from vault_harness.plugin._options import known, options
 from vault_harness.plugin._progress import Progress, say
 from vault_harness.plugin._suite import SLOTS, TERMINATED
@@ -340,11 +341,21 @@ class Table:
                 f"part {part} has no scenario: the others have all that were chosen"
             )
 
-    def _tell_known(self, terminal: Any) -> None:
+    def _tell_known(self, terminal: Any, scenarios: list[dict[str, Any]]) -> None:
+        from vault_harness.report.known import no_more_asked
+
         if self._known_file is not None:
             terminal.write_line(f"what is broken is known from now on: {self._known_file}")
         for text in self._no_known_file:
             say(terminal, text, red=True)
+        found = self._config.stash.get(CATALOGUES, None)  # with pytest-xdist its workers have them
+        there = None if found is None else frozenset[str]().union(*found.values())
+        path = options(self._config).known_file
+        told = no_more_asked(known(self._config), scenarios, there, path)
+        for text in told:
+            say(terminal, text, yellow=True)
+        if told:
+            say(terminal, "  what to do: take such a line out, if that is to stay so", yellow=True)
 
     def _crashed(self, code: int) -> bool:
         """Whether the run itself was ended, or broke down beside its scenarios."""
@@ -412,7 +423,7 @@ class Table:
         self._tell_empty(terminalreporter)
         if self._lost:
             say(terminalreporter, _LOST, red=True)
-        self._tell_known(terminalreporter)
+        self._tell_known(terminalreporter, written["scenarios"])
         terminalreporter.write_line(f"history of every scenario: {journal}")
         page = write_page([written], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")

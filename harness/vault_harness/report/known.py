@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from typing import Any, Literal
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import HARM, Line
+from vault_harness.report._moments import one_line
 from vault_harness.toml_lines import line_of
 
 KNOWN_FILE = "vault-harness.toml"
@@ -175,6 +176,33 @@ def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A00
     keys = [(name, key) for name in (_FAILING, _FLAKY) for key in found.get(name, {})]
     lines = [line_of(text, pair) for pair in keys if pair[1].upper() == id]
     return f":{max(lines)}" if lines else ""
+
+
+def no_more_asked(
+    known: Known,
+    records: Iterable[Mapping[str, Any]],
+    there: Collection[str] | None = None,
+    path: Path | None = None,
+) -> list[str]:
+    """What is known of scenarios that are not asked any more, in a line each: nothing else tells.
+
+    What this machine cannot ask another one may.
+
+    Args:
+        known: What the file says.
+        records: Of the scenarios of a run.
+        there: All ids that there are; None where that is not known.
+        path: The file.
+    """
+    gone = known.ids - set(there) if there is not None else frozenset[str]()
+    found = dict.fromkeys(gone, "there is no such scenario")
+    for record in records:
+        if record["word"] == "skipped" and record["id"] in known.ids and not record.get("cannot"):
+            found[str(record["id"])] = f"skipped: {record.get('why') or 'no reason is told'}"
+    return [
+        one_line(f"{id} is known to fail, and is not asked any more: {why} ({place_of(id, path)})")
+        for id, why in sorted(found.items())  # noqa: A001 - it is one
+    ]
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:

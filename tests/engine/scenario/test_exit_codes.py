@@ -50,6 +50,16 @@ def test_writing_what_is_known(suite: Suite) -> None:
     assert run.journal["complete"]
 
 
+def test_known_failure_that_is_not_asked_any_more(suite: Suite) -> None:
+    """It would stay in the file for ever: the end of the run names its line, and why."""
+    option, file = known(suite, '[known-failing]\nKV-04 = "issue 7"')
+    run = suite.run("Good", "--vault-only", "KV-03,KV-04", "-n", "0", option, file)
+    assert (run.words, run.code) == ({"KV-03": "pass", "KV-04": "skipped"}, 0)
+    why = "skipped: the subject does not claim: update"
+    said = f"KV-04 is known to fail, and is not asked any more: {why} ({file}:2)"
+    assert said in run.out
+
+
 def test_known_failure_of_no_scenario(suite: Suite) -> None:
     """Refused before anything begins: it would never be noticed."""
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
