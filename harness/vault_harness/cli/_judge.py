@@ -227,16 +227,17 @@ def report(
         parts = [*join, *([journal] if journal else []), *others]
         _join([Path(part) for part in parts], Path(to))
         return
-    from vault_harness.report import load
+    from vault_harness.report import load, refuse_foreign_page
     from vault_harness.report.html import write_page
 
+    refuse_foreign_page(Path(to))
     files = [Path(file) for file in (journal or "report/journal.json", *others)]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
 
 
 def _join(places: list[Path], page: Path) -> None:
     from vault_harness.files import write_text
-    from vault_harness.report import clear, hold, refuse_foreign
+    from vault_harness.report import clear, hold, refuse_foreign, refuse_foreign_page
     from vault_harness.report.html import write_page
     from vault_harness.report.join import join, journals_in, lines_of
     from vault_harness.report.outcome import outcome
@@ -249,6 +250,7 @@ def _join(places: list[Path], page: Path) -> None:
     with ExitStack() as closing:
         closing.callback(os.close, hold(page.parent))
         refuse_foreign(page.parent)
+        refuse_foreign_page(page)
         clear(page.parent)
         write_text(journal, json.dumps(whole, indent=1) + "\n")
         write_score(graded, page.parent)

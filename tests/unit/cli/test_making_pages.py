@@ -184,6 +184,34 @@ def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: 
         assert program("report", "--join", "shards", "--to", "all.html").code == 0
 
 
+@pytest.mark.parametrize("words", [(), ("--to", "report/index.html"), ("--join", "parts")])
+def test_a_page_replaces_nothing_of_somebody_elses(
+    words: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """The page of a coverage, or of a site, where this one is to be: named, and left as it is."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    journal(tmp_path / "parts" / "journal.json", "mine")
+    page = tmp_path / "report" / "index.html"
+    page.write_text("<title>Coverage report</title>")
+    ended = program("report", *words)
+    assert (ended.code, "would replace index.html, which is none" in ended.err) == (4, True), ended
+    assert page.read_text() == "<title>Coverage report</title>"
+    # An empty one holds nothing that could be lost, and one of ours is made anew.
+    page.write_text("")
+    for _ in range(2):
+        assert program("report", *words).code == 0
+    assert "a Vault client judged</title>" in page.read_text()
+
+
+def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) -> None:
+    """However long its title is."""
+    names = [f"command:./{number} --{'long' * 60}" for number in range(12)]
+    files = [journal(tmp_path / f"{n}.json", name) for n, name in enumerate(names)]
+    others = [word for file in files[2:] for word in ("--also", file)]
+    for _ in range(2):
+        assert program("report", *files[:2], *others, "--to", "all.html").code == 0
+
+
 @pytest.mark.parametrize("named", [("report", "shards"), ("report/journal.json", "shards"), (".",)])
 def test_a_whole_is_not_written_over_a_part(
     named: tuple[str, ...], program: Program, tmp_path: Path
