@@ -324,6 +324,10 @@ def score(
             looked_at="the command line",
             remedy=f"{named('score')} --against OLD.json --markdown FILE",
         )
+    if to:
+        scores.refuse_another(Path(to), "score")
+    if badge:
+        scores.refuse_another(Path(badge), "badge")
     say(scores.told(new))
     if to:
         write_text(Path(to), scores.as_text(new))

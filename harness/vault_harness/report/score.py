@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from vault_harness import files
 from vault_harness.commands import named
@@ -289,6 +289,30 @@ def _refuse_better(score: Score, path: Path) -> None:
         said = f"its grade is {score.grade}, and its verdicts allow {best or 'none'}"
         remedy = f"write it anew from a journal: {named('score', '--to', 'FILE')}"
         raise wrong(path, "no score of these verdicts", f"{said} ({'; '.join(why)})", remedy)
+
+
+def refuse_another(path: Path, what: Literal["score", "badge"]) -> None:
+    """Refuse to write a score, or a badge, in place of a file that is none: the journal, say.
+
+    Raises:
+        SettingsError: It is there, has something in it, and is no such file.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    is_one = isinstance(found, dict) and (
+        isinstance(found.get("scenarios"), dict) if what == "score" else "schemaVersion" in found
+    )
+    if not is_one:
+        raise SettingsError(
+            f"this would replace {path.name}, which is no {what}",
+            looked_at=str(path),
+            remedy=f"name another file: {named('score')} --{'to' if what == 'score' else what} "
+            f"{what}.json",
+        )
 
 
 def as_text(score: Score) -> str:

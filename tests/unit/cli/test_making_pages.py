@@ -98,6 +98,32 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert program("score", good, "--markdown", "change.md").code == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--to", "run.json"), "run.json"),  # the journal, of which it is made
+        (("--to", "README.md"), "README.md"),
+        (("--to", "new.json", "--badge", "run.json"), "run.json"),
+        (("--badge", "README.md"), "README.md"),
+    ],
+)
+def test_a_score_replaces_nothing_but_a_score(
+    words: tuple[str, ...], name: str, program: Program, tmp_path: Path
+) -> None:
+    """Nor a badge anything but a badge; nothing else is written, either."""
+    scored(tmp_path / "run.json", "pass")
+    (tmp_path / "README.md").write_text("mine")
+    before = (tmp_path / name).read_text()
+    ended = program("score", "run.json", *words)
+    assert (ended.code, f"this would replace {name}, which is no " in ended.err) == (4, True)
+    assert (tmp_path / name).read_text() == before
+    assert not (tmp_path / "new.json").exists()
+    (tmp_path / "empty").write_text("")
+    for _ in range(2):
+        words = ("--to", "new.json", "--badge", "empty")
+        assert program("score", "run.json", *words).code == 0
+
+
 def test_what_others_wrote_is_told_in_a_line(program: Program, tmp_path: Path) -> None:
     """A file that somebody sent clears no terminal, and begins no line that is an order to CI.
 
