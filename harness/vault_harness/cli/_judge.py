@@ -351,10 +351,11 @@ def _tell_changes(old: Score, new: Score) -> None:
     from vault_harness.report import one_line
     from vault_harness.report import score as scores
 
-    if found := scores.changes(old, new):
+    rows, rest = scores.in_rows(scores.changes(old, new))
+    if rows:
         say()
-        say(table([tuple(map(one_line, change.row)) for change in found]))
-    told = [f"new: {text}" for text in scores.harms(old, new)]
+        say(table([tuple(map(one_line, change.row)) for change in rows]))
+    told = [*rest, *(f"new: {text}" for text in scores.harms(old, new))]
     told += [f"also broken: {text}" for text in scores.also_broken(old, new)]
     for text in [*told, *scores.unlike(old, new)]:
         say(one_line(text))  # files of others: what stands in them is not to clear this terminal

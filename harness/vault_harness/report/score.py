@@ -48,6 +48,9 @@ from vault_harness.report.formats import (
 
 SCORE, BADGE = "score.json", "badge.json"
 
+FEW = 5
+"""Scenarios that only one of two runs asked, up to which each is told by itself."""
+
 MANY = 3
 """Critical promises broken from which a client is not to be used."""
 
@@ -372,6 +375,25 @@ def changes(old: Score, new: Score) -> list[Change]:
     return [change for change in found if change.old != change.new]
 
 
+def in_rows(found: Collection[Change]) -> tuple[list[Change], list[str]]:
+    """What differs as rows of a table, and in a line each what only one of the two runs asked.
+
+    A part of a run has little of what a whole one has: as rows that would hide all else.
+
+    Args:
+        found: Of `changes`.
+    """
+    rows, lines = list(found), []
+    for what, only in (
+        ("judged before, and not in this run", [one for one in rows if one.new is None]),
+        ("judged now, and not before", [one for one in rows if one.old is None]),
+    ):
+        if len(only) > FEW:
+            rows = [one for one in rows if one not in only]
+            lines.append(f"{what}: {len(only)}, {only[0].id} to {only[-1].id}")
+    return rows, lines
+
+
 def harms(old: Score, new: Score) -> list[str]:
     """Secrets and wrong values that came out in the new one and not in the old."""
     before = {(id, _untimed(text)) for id, one in old.scenarios.items() for text in one.harm}  # noqa: A001
@@ -460,12 +482,13 @@ def markdown(old: Score, new: Score) -> str:
     lines += [f"- {plain(text)}" for text in new.why]
     lines += [f"- new: {plain(text)}" for text in harms(old, new)]
     lines += [f"- also broken: {plain(text)}" for text in also_broken(old, new)]
-    if found := changes(old, new):
+    rows, rest = in_rows(changes(old, new))
+    if rows:
         lines += ["", "| scenario | before | now | |", "| --- | --- | --- | --- |"]
-        lines += [f"| {' | '.join(map(plain, change.row))} |" for change in found]
+        lines += [f"| {' | '.join(map(plain, change.row))} |" for change in rows]
     else:
         lines += ["", "No verdict changed."]
-    if others := unlike(old, new):
+    if others := [*rest, *unlike(old, new)]:
         lines += ["", *(f"- {plain(text)}" for text in others)]
     return "\n".join(lines) + "\n"
 

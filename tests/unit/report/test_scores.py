@@ -20,6 +20,7 @@ from vault_harness.report.score import (
     as_text,
     badge,
     changes,
+    in_rows,
     load_score,
     markdown,
     regressed,
@@ -300,6 +301,18 @@ def test_what_changed() -> None:
     assert "| KV-01 | fail | pass |  |" in text
     assert not regressed(old, old)
     assert "No verdict changed." in markdown(old, old)
+
+
+def test_a_part_of_what_was_judged_before() -> None:
+    """What it was not to ask is told in a line, and does not hide what changed."""
+    whole = score_of(journal(CRITICAL, *(one(f"KV-{n:02}", "pass") for n in range(1, 31))))
+    part = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass")))
+    rows, lines = in_rows(changes(whole, part))
+    assert rows == [Change("TOK-01", "pass", "fail")]
+    assert lines == ["judged before, and not in this run: 29, KV-02 to KV-30"]
+    assert in_rows(changes(part, whole))[1] == ["judged now, and not before: 29, KV-02 to KV-30"]
+    assert f"- {lines[0]}\n" in markdown(whole, part)
+    assert "| KV-30" not in markdown(whole, part)
 
 
 @pytest.mark.parametrize(
