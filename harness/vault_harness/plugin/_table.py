@@ -53,6 +53,12 @@ _LOST = (
 )
 
 
+_NOT_KNOWN_BY_HALF = (
+    "the file of known failures is as it was before: this run did not come to its end, and half of "
+    "one says nothing of the rest"
+)
+
+
 def _not_known(error: OSError) -> tuple[str, ...]:
     """What is told where the file of known failures cannot be written."""
     return (
@@ -294,7 +300,9 @@ class Table:
         found = self._outcome(code)
         # One in which the harness broke down came to its end: the score has it as not judged.
         self._complete = not (self._crashed(code) or self._summary.unfinished or self._lost)
-        if chosen.write_known and not self._summary.unfinished and not self._lost:
+        if chosen.write_known and (self._summary.unfinished or self._lost):
+            self._no_known_file = (_NOT_KNOWN_BY_HALF,)
+        elif chosen.write_known:
             try:
                 self._write_known()
             except OSError as error:  # the report is made all the same

@@ -169,6 +169,30 @@ def test_known_failures_that_cannot_be_written(
     assert table._no_known_file[0].startswith("the file of known failures cannot be written: ")
 
 
+def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not written, and whoever asked for that is told."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0}, left_out={})
+    file = tmp_path / "known.toml"
+    chosen = SimpleNamespace(
+        report=tmp_path,
+        run="r",
+        write_known=True,
+        known_file=file,
+        allow_not_exercised=False,
+        part=None,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(_table, "known", lambda _: Known())
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
+    table._summary = Summary("mine", [Line("KV-01", "p", "critical", "fail", 1.0)])
+    table._settle(cast("Any", SimpleNamespace(exitstatus=int(pytest.ExitCode.INTERRUPTED))))
+    told: list[str] = []
+    table._tell_known(SimpleNamespace(write_line=lambda t, **_: told.append(t), flush=print), [])
+    assert not file.exists()
+    assert told[0].startswith("the file of known failures is as it was before: this run did not")
+
+
 @pytest.mark.parametrize(
     ("suite", "part", "after"), [(True, None, 2), (True, "1/2", 0), (False, None, 0)]
 )
