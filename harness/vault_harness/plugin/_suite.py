@@ -323,13 +323,15 @@ def side_by_side(settings: Settings) -> int:
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
     """How many workers a subject leaves room for, by one start of it."""
     from vault_harness.commands import named
+    from vault_harness.plugin._heedless import Heedless
     from vault_harness.report import one_line
     from vault_harness.scenario import open_environment
     from vault_harness.scenario.cost import measure
     from vault_harness.subjects import parse_subject
 
-    sys.stdout.write(f"{_MEASURING}\n")
-    sys.stdout.flush()
+    told = Heedless(sys.stdout)
+    told.write(f"{_MEASURING}\n")
+    told.flush()
     spec = parse_subject(chosen.subject)
     with open_environment(settings, spec, seed=chosen.seed) as environment:
         cost = measure(environment)

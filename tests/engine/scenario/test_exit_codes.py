@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tomllib
 
@@ -65,6 +66,27 @@ def test_known_failure_of_no_scenario(suite: Suite) -> None:
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
     assert run.code == 4
     assert "NOPE-01 is known to fail, and is no scenario" in run.out
+
+
+@pytest.mark.parametrize(("client", "code"), [("Good", 0), ("Blurred", 1)], ids=["kept", "broken"])
+def test_output_that_nobody_reads_any_more(suite: Suite, client: str, code: int) -> None:
+    """As in ``| head``: the run goes on to its end, and its code is that of its verdicts."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            suite.command(client, "--vault-only", "KV-03,TOK-19", "--vault-workers", "2"),
+            cwd=ROOT,
+            env=suite.environ(),
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert json.loads((suite.directory / "report" / "journal.json").read_text())["complete"]
 
 
 def test_external_vault_that_does_not_answer(suite: Suite) -> None:
