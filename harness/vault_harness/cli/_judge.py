@@ -78,7 +78,7 @@ def scenarios(
     options = []
     if workers is not None:
         options += ["--vault-workers", str(settings(workers=workers).workers)]
-    options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-subject", subject] if subject is not None else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []

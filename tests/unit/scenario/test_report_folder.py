@@ -408,3 +408,10 @@ def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
     ended = collected_in(tmp_path, "-p", "early")
     assert ended.returncode == Outcome.CRASHED
     assert ended.stderr.endswith("LookupError: no such thing\n")
+
+
+def test_a_subject_that_is_empty(tmp_path: Path) -> None:
+    """The task hands it on: nothing is begun, and no other client is judged in its place."""
+    ended = begun(tmp_path / "report", tmp_path, subject="")
+    assert (ended.returncode, "--subject is empty, and names no" in ended.stderr) == (4, True)
+    assert not (tmp_path / "report").exists()
