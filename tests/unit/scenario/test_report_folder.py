@@ -415,3 +415,20 @@ def test_a_subject_that_is_empty(tmp_path: Path) -> None:
     ended = begun(tmp_path / "report", tmp_path, subject="")
     assert (ended.returncode, "--subject is empty, and names no" in ended.stderr) == (4, True)
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed(closed: str, tmp_path: Path) -> None:
+    """By a daemon that starts it, say: what the task opens in their place is pytest's, too."""
+    words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
+    program = [sys.executable, "-m", "vault_harness", *words]
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *program],
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_ENGINE": "process"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
