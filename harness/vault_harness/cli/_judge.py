@@ -357,5 +357,7 @@ def _tell_changes(old: Score, new: Score) -> None:
         say(table([tuple(map(one_line, change.row)) for change in rows]))
     told = [*rest, *(f"new: {text}" for text in scores.harms(old, new))]
     told += [f"also broken: {text}" for text in scores.also_broken(old, new)]
+    if not rows:
+        say("no verdict changed")
     for text in [*told, *scores.unlike(old, new)]:
         say(one_line(text))  # files of others: what stands in them is not to clear this terminal

@@ -95,6 +95,8 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert (ended.code, "TOK-11  pass  fail  regression" in ended.out) == (1, True)
     assert "| TOK-11 | pass | fail | regression |" in (tmp_path / "change.md").read_text()
     assert program("score", good, "--against", bad).code == 0
+    same = program("score", good, "--against", good)
+    assert (same.code, same.out.splitlines()[-1]) == (0, "no verdict changed")
     assert program("score", good, "--markdown", "change.md").code == 4
 
 
@@ -227,6 +229,16 @@ def test_a_page_replaces_nothing_of_somebody_elses(
     for _ in range(2):
         assert program("report", *words).code == 0
     assert "a Vault client judged</title>" in page.read_text()
+
+
+@pytest.mark.parametrize("words", [(), ("--join", "report")])
+def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path: Path) -> None:
+    """Refused as any other wrong word, with what was meant."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    (tmp_path / "public").mkdir()
+    ended = program("report", *words, "--to", "public")
+    assert (ended.code, "name a file in it: --to public/index.html" in ended.err) == (4, True)
+    assert list((tmp_path / "public").iterdir()) == []
 
 
 def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) -> None:
