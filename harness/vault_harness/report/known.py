@@ -17,6 +17,7 @@ not know of the other.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -140,13 +141,19 @@ def load_known(path: Path | None = None) -> Known:
     """
     if path is None:
         path = Path(KNOWN_FILE)
-        if not path.is_file():
+        if not os.path.lexists(path):
             return Known()
     try:
         # Some editors begin a file with a mark, which TOML takes for a part of the first line.
         text = path.read_text(encoding="utf-8-sig")
         found = tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsError(
+            f"the file of known failures cannot be read: {error.strerror or error}",
+            looked_at=str(path),
+            remedy="name one that is there and that you may read; --write-known begins one",
+        ) from error
+    except ValueError as error:
         raise _wrong(str(path), f"the file of known failures cannot be read: {error}") from error
 
     def place(*keys: str) -> str:

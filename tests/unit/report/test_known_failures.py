@@ -87,6 +87,21 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         load_known(tmp_path / "known.toml")
 
 
+@pytest.mark.parametrize("what", ["folder", "link"])
+def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something of its name is there: to know nothing would be wrong, and nobody would see it."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "vault-harness.toml"
+    if what == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="cannot be read: ") as caught:
+        load_known()
+    assert caught.value.looked_at == "vault-harness.toml"
+    assert caught.value.remedy.startswith("name one that is there and that you may read")
+
+
 @pytest.mark.parametrize(
     ("text", "said", "line"),
     [
