@@ -124,6 +124,8 @@ def streams() -> Iterator[None]:
             if handle != number:
                 os.dup2(handle, number)
                 nowhere.append(handle)
+            else:
+                os.set_inheritable(handle, True)  # by pytest, say, which this process becomes
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):

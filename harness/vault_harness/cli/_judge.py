@@ -78,7 +78,7 @@ def scenarios(
     options = []
     if workers is not None:
         options += ["--vault-workers", str(settings(workers=workers).workers)]
-    options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-subject", subject] if subject is not None else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []
@@ -227,16 +227,17 @@ def report(
         parts = [*join, *([journal] if journal else []), *others]
         _join([Path(part) for part in parts], Path(to))
         return
-    from vault_harness.report import load
+    from vault_harness.report import load, refuse_foreign_page
     from vault_harness.report.html import write_page
 
+    refuse_foreign_page(Path(to))
     files = [Path(file) for file in (journal or "report/journal.json", *others)]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
 
 
 def _join(places: list[Path], page: Path) -> None:
     from vault_harness.files import write_text
-    from vault_harness.report import clear, hold, refuse_foreign
+    from vault_harness.report import clear, hold, refuse_foreign, refuse_foreign_page
     from vault_harness.report.html import write_page
     from vault_harness.report.join import join, journals_in, lines_of
     from vault_harness.report.outcome import outcome
@@ -249,6 +250,7 @@ def _join(places: list[Path], page: Path) -> None:
     with ExitStack() as closing:
         closing.callback(os.close, hold(page.parent))
         refuse_foreign(page.parent)
+        refuse_foreign_page(page)
         clear(page.parent)
         write_text(journal, json.dumps(whole, indent=1) + "\n")
         write_score(graded, page.parent)
@@ -305,7 +307,8 @@ def score(
 
     Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
     the critical promises that were judged before none was exercised; 3: it is, and the run did not
-    come to its end. `docs judge` says how grades come about.
+    come to its end, or the harness broke down in a scenario. `docs judge` says how grades come
+    about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text
@@ -321,6 +324,10 @@ def score(
             looked_at="the command line",
             remedy=f"{named('score')} --against OLD.json --markdown FILE",
         )
+    if to:
+        scores.refuse_another(Path(to), "score")
+    if badge:
+        scores.refuse_another(Path(badge), "badge")
     say(scores.told(new))
     if to:
         write_text(Path(to), scores.as_text(new))
@@ -334,7 +341,7 @@ def score(
         write_text(Path(markdown), scores.markdown(old, new))
     if scores.regressed(old, new):
         raise SystemExit(int(Outcome.BROKEN))
-    if not new.complete:
+    if not new.complete or scores.broken_down(new):
         raise SystemExit(int(Outcome.CRASHED))
     if scores.says_nothing(old, new):
         raise SystemExit(int(Outcome.NOT_EXERCISED))
@@ -344,10 +351,13 @@ def _tell_changes(old: Score, new: Score) -> None:
     from vault_harness.report import one_line
     from vault_harness.report import score as scores
 
-    if found := scores.changes(old, new):
+    rows, rest = scores.in_rows(scores.changes(old, new))
+    if rows:
         say()
-        say(table([tuple(map(one_line, change.row)) for change in found]))
-    told = [f"new: {text}" for text in scores.harms(old, new)]
+        say(table([tuple(map(one_line, change.row)) for change in rows]))
+    told = [*rest, *(f"new: {text}" for text in scores.harms(old, new))]
     told += [f"also broken: {text}" for text in scores.also_broken(old, new)]
+    if not rows:
+        say("no verdict changed")
     for text in [*told, *scores.unlike(old, new)]:
         say(one_line(text))  # files of others: what stands in them is not to clear this terminal

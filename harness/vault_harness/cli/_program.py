@@ -22,6 +22,9 @@ from vault_harness.cli._help import explained, overview
 from vault_harness.cli._words import members, near, normalised
 from vault_harness.commands import PROGRAM, named
 
+_SUBJECT = re.compile(r"(?:command|python|agent):|https?://|reference$")
+"""How a client under test is named."""
+
 
 class _OwnConfig(Config):
     """No settings of invoke's: a file or a variable made for other tasks must not change ours."""
@@ -166,6 +169,8 @@ class TaskProgram(Program):
             return usage_error(task, f"{task.path} has no option {word}")
         if word in self._elsewhere:
             return needs_a_clone(word)
+        if task is not None and "subject" in task.parameters and _SUBJECT.match(word):
+            return usage_error(task, f"{word} names a client, and --subject stands before that")
         if group := members(word, self._tasks):
             lines = table([(named(one.path), one.summary) for one in group], indent="    ")
             return _wrong(f"{word} is a group of tasks, and one must be named", f"one of\n{lines}")

@@ -29,6 +29,7 @@ from vault_harness.plugin._item import (
 )
 from vault_harness.plugin._options import (
     TABLE,
+    Options,
     add_options,
     known,
     options,
@@ -122,6 +123,12 @@ def pytest_collection_modifyitems(
     config.stash[_CHOSEN] = True
 
 
+def _seconds(item: ScenarioItem, chosen: Options) -> float:
+    """How long a scenario takes as it is run here, about: as often, and with lives as long."""
+    entry = item.entry.stretched(chosen.ttl_scale, chosen.declared.get("min_ttl", 0.0))
+    return entry.seconds * chosen.repeat
+
+
 # First, before pytest-xdist sends off what this process has collected, and others begin.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -140,9 +147,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     from vault_harness.report import begin
 
-    planned = {item.entry.id: item.entry.seconds for item in items}
     entries = [entry for found in config.stash[CATALOGUES].values() for entry in found.values()]
     chosen = options(config)
+    planned = {item.entry.id: _seconds(item, chosen) for item in items}
     try:
         refuse_twice(items)
         begin(

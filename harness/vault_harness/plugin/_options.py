@@ -176,6 +176,13 @@ def _read_options(config: pytest.Config) -> Options:
 
     from vault_harness.scenario.durations import parse_shard
 
+    if config.getoption("vault_subject") == "":
+        # Of a job's variable that is not set: the reference client would be judged, and pass.
+        raise SettingsError(
+            f"{typed('subject')} is empty, and names no client",
+            looked_at="the command line; is it a variable that is not set?",
+            remedy="name the client, or leave the option out for the reference client",
+        )
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     seed = worker.get("vault_seed")
     if seed is None:

@@ -21,6 +21,9 @@ PLAIN_EVERY = 15.0
 
 _LAST_LINE_SECONDS = 5.0
 
+LEAST = 1.0
+"""Seconds that a scenario still takes which has taken longer by now than was foreseen."""
+
 NOW = ".now"
 """Ending of the files in which processes that run scenarios say what each one waits for."""
 
@@ -160,18 +163,23 @@ class Progress:
             f"{id} {now - began:.0f} s ({self._waits(id)})"
             for id, began in sorted(running.items())  # noqa: A001 - it is one
         ]
-        return f"{len(self._left)} to go, about {self.seconds_left(now):.0f} s; {', '.join(told)}"
+        late = max(self._rest(now), default=0.0) < 0
+        when = "later than was foreseen" if late else f"about {self.seconds_left(now):.0f} s"
+        return f"{len(self._left)} to go, {when}; {', '.join(told)}"
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the last scenario ends, about: as planned, or as slow as it has been."""
+        rest = [max(LEAST, seconds) for seconds in self._rest(now)]
+        return max(max(rest, default=0.0), sum(rest) / self._workers)
+
+    def _rest(self, now: float) -> list[float]:
+        """What each scenario takes still; less than nothing where it has taken longer by now."""
         running, left = dict(self._running), dict(self._left)
         slower = self._slower(running, left, now)
-        rest = {
-            id: max(1.0, slower * seconds - (now - running.get(id, now)))
+        return [
+            slower * seconds - (now - running.get(id, now))
             for id, seconds in left.items()  # noqa: A001 - it is one
-        }
-        longest = max(rest.values(), default=0.0)
-        return max(longest, sum(rest.values()) / self._workers)
+        ]
 
     def _slower(self, running: Mapping[str, float], left: Mapping[str, float], now: float) -> float:
         """By which factor scenarios take longer here than where they were measured, 1 or more."""

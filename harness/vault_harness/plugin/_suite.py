@@ -54,6 +54,9 @@ TERMINATED = pytest.StashKey[bool]()
 
 _MEASURING = "starting the subject once, to see what that costs"
 
+_REPORTED = "fE"
+"""What pytest tells once more at the end of a run where nobody says what (``-r``)."""
+
 _INTERRUPTED = "interrupted before any scenario began: this is no pass"
 
 
@@ -100,6 +103,9 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     # Imports Hypothesis for its summary, which takes a second of processor time that nobody needs.
     config.pluginmanager.unregister(name="hypothesispytest")
     option.showcapture = "no"  # a failure's text says what matters, and has no secrets in it
+    if option.reportchars == _REPORTED:
+        # The verdict names them by their ids; the same again, by places in a package, hides it.
+        option.reportchars = ""
     if option.xmlpath is None:
         option.xmlpath = str(chosen.report / "junit.xml")
 
@@ -323,13 +329,15 @@ def side_by_side(settings: Settings) -> int:
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
     """How many workers a subject leaves room for, by one start of it."""
     from vault_harness.commands import named
+    from vault_harness.plugin._heedless import Heedless
     from vault_harness.report import one_line
     from vault_harness.scenario import open_environment
     from vault_harness.scenario.cost import measure
     from vault_harness.subjects import parse_subject
 
-    sys.stdout.write(f"{_MEASURING}\n")
-    sys.stdout.flush()
+    told = Heedless(sys.stdout)
+    told.write(f"{_MEASURING}\n")
+    told.flush()
     spec = parse_subject(chosen.subject)
     with open_environment(settings, spec, seed=chosen.seed) as environment:
         cost = measure(environment)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vault_harness.plugin._item import CATALOGUES
 from vault_harness.plugin._options import known, options
 from vault_harness.plugin._progress import Progress, say
 from vault_harness.plugin._suite import SLOTS, TERMINATED
@@ -49,6 +50,12 @@ _WITHOUT_HARM = (0, 2)
 _LOST = (
     "the journal that this run began with was taken away meanwhile, and nobody knows any more what "
     "it was to run: this is no pass; give it a folder of its own (--report of judge and scenarios)"
+)
+
+
+_NOT_KNOWN_BY_HALF = (
+    "the file of known failures is as it was before: this run did not come to its end, and half of "
+    "one says nothing of the rest"
 )
 
 
@@ -113,6 +120,16 @@ class Table:
         self._known_file: Path | None = None
         self._no_known_file: tuple[str, ...] = ()
         self._progress: Progress | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Let a suite go on to its end where what it says can be told to nobody."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self._suite and terminal is not None:
+            from vault_harness.plugin._heedless import Heedless
+
+            writer = terminal._tw  # noqa: SLF001 - where pytest itself writes
+            writer._file = Heedless(writer._file)  # noqa: SLF001 - the same
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a file that cannot be read: pytest ends as if it had been interrupted."""
@@ -291,9 +308,11 @@ class Table:
         self._left_out = begun.get("left_out", {}) | self._skipped_by_marks
         self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
-        ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)
-        self._complete = not ended and not self._summary.unfinished and not self._lost
-        if chosen.write_known and not self._summary.unfinished and not self._lost:
+        # One in which the harness broke down came to its end: the score has it as not judged.
+        self._complete = not (self._crashed(code) or self._summary.unfinished or self._lost)
+        if chosen.write_known and (self._summary.unfinished or self._lost):
+            self._no_known_file = (_NOT_KNOWN_BY_HALF,)
+        elif chosen.write_known:
             try:
                 self._write_known()
             except OSError as error:  # the report is made all the same
@@ -340,11 +359,25 @@ class Table:
                 f"part {part} has no scenario: the others have all that were chosen"
             )
 
-    def _tell_known(self, terminal: Any) -> None:
+    def _tell_known(self, terminal: Any, scenarios: list[dict[str, Any]]) -> None:
+        from vault_harness.report.known import no_more_asked
+
         if self._known_file is not None:
             terminal.write_line(f"what is broken is known from now on: {self._known_file}")
         for text in self._no_known_file:
             say(terminal, text, red=True)
+        found = self._config.stash.get(CATALOGUES, None)  # with pytest-xdist its workers have them
+        there = None if found is None else frozenset[str]().union(*found.values())
+        path = options(self._config).known_file
+        told = no_more_asked(known(self._config), scenarios, there, path)
+        for text in told:
+            say(terminal, text, yellow=True)
+        if told:
+            say(terminal, "  what to do: take such a line out, if that is to stay so", yellow=True)
+
+    def _crashed(self, code: int) -> bool:
+        """Whether the run itself was ended, or broke down beside its scenarios."""
+        return bool(self._broken) or code in _CRASHED
 
     def _outcome(self, code: int) -> Outcome:
         from vault_harness.report.outcome import outcome
@@ -355,7 +388,7 @@ class Table:
             complete=not self._summary.unfinished and not self._lost,
             interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
             terminated=self._config.stash.get(TERMINATED, False),
-            crashed=bool(self._broken) or code in _CRASHED,
+            crashed=self._crashed(code),
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
             # Among tests of somebody's own others may have asked, and a skip is none that failed.
@@ -408,7 +441,7 @@ class Table:
         self._tell_empty(terminalreporter)
         if self._lost:
             say(terminalreporter, _LOST, red=True)
-        self._tell_known(terminalreporter)
+        self._tell_known(terminalreporter, written["scenarios"])
         terminalreporter.write_line(f"history of every scenario: {journal}")
         page = write_page([written], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")

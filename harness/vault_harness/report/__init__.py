@@ -14,6 +14,7 @@ from vault_harness.report._journal import (
     load,
     parts_folder,
     refuse_foreign,
+    refuse_foreign_page,
     write_part,
 )
 from vault_harness.report._lines import HEADER, Line, Summary, line_of, wire_of
@@ -42,6 +43,7 @@ __all__ = [
     "one_line",
     "parts_folder",
     "refuse_foreign",
+    "refuse_foreign_page",
     "shown",
     "wire_of",
     "write_part",

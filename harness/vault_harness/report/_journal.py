@@ -49,8 +49,8 @@ _LOG = re.compile(r"[A-Z][A-Z0-9]{1,9}-[0-9]{2,3}\.log")
 _REPLACED_BY_ALL = ("junit.xml",)
 """What a run replaces whoever left it: unit tests with ``--junitxml=report/junit.xml``, say."""
 
-_HEAD = 1000
-"""Bytes of a journal, or a page, in which it says what it is."""
+_HEAD = 10_000
+"""Bytes of a journal, or a page, in which it says what it is: a title may name many clients."""
 
 _JOURNAL = (b'"schema_version"', b'"suite_version"')
 """In the head of a journal of ours: what it begins with."""
@@ -190,6 +190,26 @@ def refuse_foreign(directory: Path) -> None:
             remedy="is it committed, move it out of this folder (a run begins by removing the last "
             "one's files); is it what an earlier job left, remove it; or name a folder of its own: "
             "--report of judge and scenarios, --vault-report of pytest, --to of report",
+        )
+
+
+def refuse_foreign_page(page: Path) -> None:
+    """Refuse to write a page in place of a file that is none: somebody's own, or of another tool.
+
+    Raises:
+        SettingsError: It is there, has something in it, and is no page of ours; or it is a folder.
+    """
+    if page.is_dir():
+        raise SettingsError(
+            "the page is a file, and this is a folder",
+            looked_at=str(page.absolute()),
+            remedy=f"name a file in it: --to {page / 'index.html'}",
+        )
+    if page.is_file() and page.stat().st_size and not _says(page, _PAGE):
+        raise SettingsError(
+            f"the page would replace {page.name}, which is none of a run of scenarios",
+            looked_at=str(page.absolute()),
+            remedy="move it out of the way, or name another file: --to FOLDER/index.html",
         )
 
 

@@ -113,7 +113,9 @@ class Journal(_Format):
 
     schema_version: Literal[2]
     suite_version: str
-    complete: bool = Field(description="Whether every scenario that was chosen came to an end")
+    complete: bool = Field(
+        description="Whether every scenario that was chosen came to an end, be it an error"
+    )
     summary: str = Field(description="The line to paste into a chat")
     subject: str
     product: str = Field(default="", description="The server, with its version")

@@ -17,9 +17,10 @@ not know of the other.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from typing import Any, Literal
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import HARM, Line
+from vault_harness.report._moments import one_line
 from vault_harness.toml_lines import line_of
 
 KNOWN_FILE = "vault-harness.toml"
@@ -139,13 +141,19 @@ def load_known(path: Path | None = None) -> Known:
     """
     if path is None:
         path = Path(KNOWN_FILE)
-        if not path.is_file():
+        if not os.path.lexists(path):
             return Known()
     try:
         # Some editors begin a file with a mark, which TOML takes for a part of the first line.
         text = path.read_text(encoding="utf-8-sig")
         found = tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsError(
+            f"the file of known failures cannot be read: {error.strerror or error}",
+            looked_at=str(path),
+            remedy="name one that is there and that you may read; --write-known begins one",
+        ) from error
+    except ValueError as error:
         raise _wrong(str(path), f"the file of known failures cannot be read: {error}") from error
 
     def place(*keys: str) -> str:
@@ -175,6 +183,33 @@ def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A00
     keys = [(name, key) for name in (_FAILING, _FLAKY) for key in found.get(name, {})]
     lines = [line_of(text, pair) for pair in keys if pair[1].upper() == id]
     return f":{max(lines)}" if lines else ""
+
+
+def no_more_asked(
+    known: Known,
+    records: Iterable[Mapping[str, Any]],
+    there: Collection[str] | None = None,
+    path: Path | None = None,
+) -> list[str]:
+    """What is known of scenarios that are not asked any more, in a line each: nothing else tells.
+
+    What this machine cannot ask another one may.
+
+    Args:
+        known: What the file says.
+        records: Of the scenarios of a run.
+        there: All ids that there are; None where that is not known.
+        path: The file.
+    """
+    gone = known.ids - set(there) if there is not None else frozenset[str]()
+    found = dict.fromkeys(gone, "there is no such scenario")
+    for record in records:
+        if record["word"] == "skipped" and record["id"] in known.ids and not record.get("cannot"):
+            found[str(record["id"])] = f"skipped: {record.get('why') or 'no reason is told'}"
+    return [
+        one_line(f"{id} is known to fail, and is not asked any more: {why} ({place_of(id, path)})")
+        for id, why in sorted(found.items())  # noqa: A001 - it is one
+    ]
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:

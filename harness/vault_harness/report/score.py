@@ -13,9 +13,10 @@ nothing broken                        A+
 ====================================  ==============
 
 What has no verdict may be broken: a high promise that was left out of a run, or that the client
-claims and nobody could ask, is as a broken one here, and a medium or low one too. Where a critical
-promise was not asked, or none was judged at all, or the run did not end, there is no grade: it
-could be any down to C. What is known to fail is broken all the same.
+claims and nobody could ask, or in which the harness broke down, is as a broken one here, and a
+medium or low one too. Where that is so of a critical promise, or none was judged at all, or the run
+did not end, there is no grade: it could be any down to C. What is known to fail is broken all the
+same.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from vault_harness import files
 from vault_harness.commands import named
@@ -46,6 +47,9 @@ from vault_harness.report.formats import (
 )
 
 SCORE, BADGE = "score.json", "badge.json"
+
+FEW = 5
+"""Scenarios that only one of two runs asked, up to which each is told by itself."""
 
 MANY = 3
 """Critical promises broken from which a client is not to be used."""
@@ -147,7 +151,7 @@ def _grade(
     broken = _by_severity(scenarios, lambda one: one.verdict in ("fail", "flaky"))
     unasked = _by_severity(scenarios, _is_unasked)
     critical, unseen = unasked["critical"], Counter(left_out.values())
-    lacking = [f"critical, and not asked: {', '.join(critical)}"] if critical else []
+    lacking = _not_judged(scenarios, ("critical",))
     if unseen["critical"]:
         # Nobody has heard by now which of them the client claims at all.
         lacking.append(f"critical, and left out of this run, claimed or not: {unseen['critical']}")
@@ -160,7 +164,7 @@ def _grade(
     if lacking:
         return None, lacking
     why = [f"{name}, and broken: {', '.join(ids)}" for name, ids in broken.items() if ids]
-    why += [f"{name}, and not asked: {', '.join(ids)}" for name, ids in unasked.items() if ids]
+    why += _not_judged(scenarios, ("high", "medium", "low"))
     why += [f"{name}, and left out of this run: {unseen[name]}" for name in broken if unseen[name]]
     why += _never(scenarios, engine, ("high", "medium", "low"))
     if len(broken["critical"]) >= MANY:
@@ -182,6 +186,24 @@ def _by_severity(
         )
         for severity in get_args(formats.Severity)
     }
+
+
+def _not_judged(scenarios: Mapping[str, Judged], severities: Iterable[str]) -> list[str]:
+    """Claimed promises that have no verdict, a line for each severity and reason."""
+    failed = _by_severity(scenarios, lambda one: one.verdict == "error")
+    unasked = _by_severity(scenarios, lambda one: _is_unasked(one) and one.verdict != "error")
+    told = []
+    for name in severities:
+        if ids := unasked[name]:
+            told.append(f"{name}, and not asked: {', '.join(ids)}")
+        if ids := failed[name]:
+            told.append(f"{name}, and not judged, as the harness broke down: {', '.join(ids)}")
+    return told
+
+
+def broken_down(score: Score) -> list[str]:
+    """The scenarios in which the harness broke down: whether they got worse nobody knows."""
+    return sorted(id for id, one in score.scenarios.items() if one.verdict == "error")  # noqa: A001
 
 
 def _is_unasked(one: Judged) -> bool:
@@ -272,6 +294,30 @@ def _refuse_better(score: Score, path: Path) -> None:
         raise wrong(path, "no score of these verdicts", f"{said} ({'; '.join(why)})", remedy)
 
 
+def refuse_another(path: Path, what: Literal["score", "badge"]) -> None:
+    """Refuse to write a score, or a badge, in place of a file that is none: the journal, say.
+
+    Raises:
+        SettingsError: It is there, has something in it, and is no such file.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    is_one = isinstance(found, dict) and (
+        isinstance(found.get("scenarios"), dict) if what == "score" else "schemaVersion" in found
+    )
+    if not is_one:
+        raise SettingsError(
+            f"this would replace {path.name}, which is no {what}",
+            looked_at=str(path),
+            remedy=f"name another file: {named('score')} --{'to' if what == 'score' else what} "
+            f"{what}.json",
+        )
+
+
 def as_text(score: Score) -> str:
     """A score as the text of its file: the same for the same verdicts."""
     found = score.model_dump()
@@ -327,6 +373,25 @@ def changes(old: Score, new: Score) -> list[Change]:
     words = [{id: one.verdict for id, one in s.scenarios.items()} for s in (old, new)]  # noqa: A001
     found = (Change(id, words[0].get(id), words[1].get(id)) for id in sorted(words[0] | words[1]))  # noqa: A001
     return [change for change in found if change.old != change.new]
+
+
+def in_rows(found: Collection[Change]) -> tuple[list[Change], list[str]]:
+    """What differs as rows of a table, and in a line each what only one of the two runs asked.
+
+    A part of a run has little of what a whole one has: as rows that would hide all else.
+
+    Args:
+        found: Of `changes`.
+    """
+    rows, lines = list(found), []
+    for what, only in (
+        ("judged before, and not in this run", [one for one in rows if one.new is None]),
+        ("judged now, and not before", [one for one in rows if one.old is None]),
+    ):
+        if len(only) > FEW:
+            rows = [one for one in rows if one not in only]
+            lines.append(f"{what}: {len(only)}, {only[0].id} to {only[-1].id}")
+    return rows, lines
 
 
 def harms(old: Score, new: Score) -> list[str]:
@@ -397,6 +462,8 @@ def unlike(old: Score, new: Score) -> list[str]:
         if (two := getattr(new.surroundings, name, one)) != one
     ]
     found += places
+    if failed := broken_down(new):
+        found.append(f"the harness broke down in {', '.join(failed)}: this is no pass")
     if not new.complete:
         found.append("the run did not come to its end: this is no pass")
     elif says_nothing(old, new):
@@ -415,12 +482,13 @@ def markdown(old: Score, new: Score) -> str:
     lines += [f"- {plain(text)}" for text in new.why]
     lines += [f"- new: {plain(text)}" for text in harms(old, new)]
     lines += [f"- also broken: {plain(text)}" for text in also_broken(old, new)]
-    if found := changes(old, new):
+    rows, rest = in_rows(changes(old, new))
+    if rows:
         lines += ["", "| scenario | before | now | |", "| --- | --- | --- | --- |"]
-        lines += [f"| {' | '.join(map(plain, change.row))} |" for change in found]
+        lines += [f"| {' | '.join(map(plain, change.row))} |" for change in rows]
     else:
         lines += ["", "No verdict changed."]
-    if others := unlike(old, new):
+    if others := [*rest, *unlike(old, new)]:
         lines += ["", *(f"- {plain(text)}" for text in others)]
     return "\n".join(lines) + "\n"
 

@@ -200,6 +200,17 @@ class Entry(BaseModel):
         """Seconds that a token lives, or a lease, if that is less: timers are made for both."""
         return self.ttl if self.lease_ttl is None else min(self.ttl, self.lease_ttl)
 
+    def stretched(self, factor: float, least: float) -> Entry:
+        """The same with lives that are so many times longer, and further where one is too short.
+
+        Args:
+            factor: As for `scaled`.
+            least: Seconds that the shortest life has to have: ``min_ttl``.
+        """
+        entry = self.scaled(factor)
+        shortest = entry.shortest_life
+        return entry.scaled(least / shortest) if least > shortest else entry
+
     def scaled(self, factor: float) -> Entry:
         """The same scenario with longer lives, and the waits that follow from them.
 

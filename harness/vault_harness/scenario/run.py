@@ -180,10 +180,7 @@ def _with_what_was_set_aside(result: Result, before: Sequence[Result]) -> Result
 
 
 def _scaled(environment: Environment, entry: Entry) -> Entry:
-    entry = entry.scaled(environment.ttl_scale)
-    least = environment.declared.get(MIN_TTL, 0.0)
-    shortest = entry.shortest_life
-    return entry.scaled(least / shortest) if least > shortest else entry
+    return entry.stretched(environment.ttl_scale, environment.declared.get(MIN_TTL, 0.0))
 
 
 def _run(

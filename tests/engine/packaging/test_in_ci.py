@@ -56,6 +56,7 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
         **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "ARTIFACT"), ""),
         "SUBJECT": "command:./my-client",
         "AGAINST": "score.json",
+        "REGRESSIONS": "false",
     }
     place = tmp_path / "work"
     place.mkdir()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import subprocess
 import tomllib
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
 from vault_harness.engine import PortLease
+from vault_harness.report.score import load_score
 
 pytestmark = pytest.mark.slow  # a run each
 
@@ -48,11 +51,42 @@ def test_writing_what_is_known(suite: Suite) -> None:
     assert run.journal["complete"]
 
 
+def test_known_failure_that_is_not_asked_any_more(suite: Suite) -> None:
+    """It would stay in the file for ever: the end of the run names its line, and why."""
+    option, file = known(suite, '[known-failing]\nKV-04 = "issue 7"')
+    run = suite.run("Good", "--vault-only", "KV-03,KV-04", "-n", "0", option, file)
+    assert (run.words, run.code) == ({"KV-03": "pass", "KV-04": "skipped"}, 0)
+    why = "skipped: the subject does not claim: update"
+    said = f"KV-04 is known to fail, and is not asked any more: {why} ({file}:2)"
+    assert said in run.out
+
+
 def test_known_failure_of_no_scenario(suite: Suite) -> None:
     """Refused before anything begins: it would never be noticed."""
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
     assert run.code == 4
     assert "NOPE-01 is known to fail, and is no scenario" in run.out
+
+
+@pytest.mark.parametrize(("client", "code"), [("Good", 0), ("Blurred", 1)], ids=["kept", "broken"])
+def test_output_that_nobody_reads_any_more(suite: Suite, client: str, code: int) -> None:
+    """As in ``| head``: the run goes on to its end, and its code is that of its verdicts."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            suite.command(client, "--vault-only", "KV-03,TOK-19", "--vault-workers", "2"),
+            cwd=ROOT,
+            env=suite.environ(),
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert json.loads((suite.directory / "report" / "journal.json").read_text())["complete"]
 
 
 def test_external_vault_that_does_not_answer(suite: Suite) -> None:
@@ -78,17 +112,55 @@ def test_external_vault_that_does_not_answer(suite: Suite) -> None:
     assert not (suite.directory / "report" / "journal.json").exists()
 
 
-def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
-    """No verdict, though pytest calls it an interruption."""
-    folder = suite.directory / "broken"
+def of_its_own(suite: Suite, text: str) -> subprocess.CompletedProcess[str]:
+    """A run of the suite in whose place are these scenarios, with its catalogue."""
+    folder = suite.directory / "its-own"
     folder.mkdir()
     for name in ("conftest.py", "catalogue.toml"):
         (folder / name).write_text((ROOT / "scenarios" / name).read_text())
-    (folder / "test_x.py").write_text("import nothing_of_that_name\n")
+    (folder / "test_x.py").write_text(text)
     words = suite.command("Good", "-n", "0")
     words[words.index("scenarios")] = str(folder)
     words += ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
-    done = subprocess.run(
+    return subprocess.run(
         words, cwd=suite.directory, env=suite.environ(), capture_output=True, text=True, check=False
     )
+
+
+def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
+    """No verdict, though pytest calls it an interruption."""
+    done = of_its_own(suite, "import nothing_of_that_name\n")
     assert done.returncode == 3, done.stdout + done.stderr
+    assert not (suite.directory / "report" / "score.json").exists()
+
+
+BREAKS_DOWN = """
+import pytest
+from vault_harness.scenario.oracles import same_token
+
+@pytest.mark.scenario("TOK-01")
+def test_it_breaks_down(lab):
+    raise RuntimeError("of the harness, and not of the client")
+
+@pytest.mark.scenario("POL-01")
+def test_it_reads(lab):
+    lab.start()
+    lab.require("it was asked", lambda history: bool(history.operations))
+    lab.judge(same_token(since=lab.steady_since))
+"""
+
+
+def test_a_scenario_in_which_the_harness_breaks_down(suite: Suite) -> None:
+    """The others are judged, and scored; that one is not, and the code is none of a pass."""
+    done = of_its_own(suite, BREAKS_DOWN)
+    assert done.returncode == 3, done.stdout + done.stderr
+    report = suite.directory / "report"
+    words = {
+        one["id"]: one["word"]
+        for one in json.loads((report / "journal.json").read_text())["scenarios"]
+    }
+    assert words == {"POL-01": "pass", "TOK-01": "error"}
+    score = load_score(report / "score.json")
+    assert (score.complete, score.grade) == (True, None)
+    assert "critical, and not judged, as the harness broke down: TOK-01" in score.why
+    assert "grade none (" in done.stdout

@@ -111,6 +111,14 @@ def test_nothing_but_the_report_is_left(mixed: Run) -> None:
     assert {path.stem for path in mixed.report.glob("*.log")} <= set(mixed.words)
 
 
+def test_the_verdict_is_told_last(mixed: Run) -> None:
+    """Nothing names the scenarios once more, and otherwise, below it."""
+    assert re.search(r"\n=+ verdict =+\n", mixed.out)
+    below = re.split(r"\n=+ verdict =+\n", mixed.out)[1]
+    assert "fail: KV-03" in below
+    assert "::" not in below
+
+
 def test_life_of_a_token(mixed: Run) -> None:
     """It is the catalogue's, where nobody asks for a longer one."""
     assert life_of_its_token(mixed) == LIFE

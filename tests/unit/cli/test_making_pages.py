@@ -95,7 +95,35 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert (ended.code, "TOK-11  pass  fail  regression" in ended.out) == (1, True)
     assert "| TOK-11 | pass | fail | regression |" in (tmp_path / "change.md").read_text()
     assert program("score", good, "--against", bad).code == 0
+    same = program("score", good, "--against", good)
+    assert (same.code, same.out.splitlines()[-1]) == (0, "no verdict changed")
     assert program("score", good, "--markdown", "change.md").code == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--to", "run.json"), "run.json"),  # the journal, of which it is made
+        (("--to", "README.md"), "README.md"),
+        (("--to", "new.json", "--badge", "run.json"), "run.json"),
+        (("--badge", "README.md"), "README.md"),
+    ],
+)
+def test_a_score_replaces_nothing_but_a_score(
+    words: tuple[str, ...], name: str, program: Program, tmp_path: Path
+) -> None:
+    """Nor a badge anything but a badge; nothing else is written, either."""
+    scored(tmp_path / "run.json", "pass")
+    (tmp_path / "README.md").write_text("mine")
+    before = (tmp_path / name).read_text()
+    ended = program("score", "run.json", *words)
+    assert (ended.code, f"this would replace {name}, which is no " in ended.err) == (4, True)
+    assert (tmp_path / name).read_text() == before
+    assert not (tmp_path / "new.json").exists()
+    (tmp_path / "empty").write_text("")
+    for _ in range(2):
+        words = ("--to", "new.json", "--badge", "empty")
+        assert program("score", "run.json", *words).code == 0
 
 
 def test_what_others_wrote_is_told_in_a_line(program: Program, tmp_path: Path) -> None:
@@ -139,6 +167,22 @@ def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path)
     assert program("score", new, "--against", new).code == 0
 
 
+@pytest.mark.parametrize(("words", "code"), [(("error", "pass"), 3), (("error", "fail"), 1)])
+def test_a_run_in_which_the_harness_broke_down_is_no_pass(
+    words: tuple[str, str], code: int, program: Program, tmp_path: Path
+) -> None:
+    """What it judged is as before, and of the rest nobody knows: as of a run that broke off."""
+    scored(tmp_path / "old.json", "pass")
+    new = json.loads(Path(scored(tmp_path / "new.json", words[0])).read_text())
+    new["scenarios"].append({**new["scenarios"][0], "id": "KV-01", "word": words[1]})
+    old = {**new, "scenarios": [{**one, "word": "pass"} for one in new["scenarios"]]}
+    (tmp_path / "new.json").write_text(json.dumps(new))
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    ended = program("score", "new.json", "--against", "old.json")
+    assert ended.code == code
+    assert "the harness broke down in TOK-11: this is no pass" in ended.out
+
+
 @pytest.mark.parametrize("words", [("--join", "1", "2"), ("1", "--join", "2"), ("--join", ".")])
 def test_parts_that_are_named_one_after_the_other(
     words: tuple[str, ...], program: Program, tmp_path: Path
@@ -166,6 +210,44 @@ def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: 
     (tmp_path / "score.json").unlink()
     for _ in range(2):
         assert program("report", "--join", "shards", "--to", "all.html").code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--to", "report/index.html"), ("--join", "parts")])
+def test_a_page_replaces_nothing_of_somebody_elses(
+    words: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """The page of a coverage, or of a site, where this one is to be: named, and left as it is."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    journal(tmp_path / "parts" / "journal.json", "mine")
+    page = tmp_path / "report" / "index.html"
+    page.write_text("<title>Coverage report</title>")
+    ended = program("report", *words)
+    assert (ended.code, "would replace index.html, which is none" in ended.err) == (4, True), ended
+    assert page.read_text() == "<title>Coverage report</title>"
+    # An empty one holds nothing that could be lost, and one of ours is made anew.
+    page.write_text("")
+    for _ in range(2):
+        assert program("report", *words).code == 0
+    assert "a Vault client judged</title>" in page.read_text()
+
+
+@pytest.mark.parametrize("words", [(), ("--join", "report")])
+def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path: Path) -> None:
+    """Refused as any other wrong word, with what was meant."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    (tmp_path / "public").mkdir()
+    ended = program("report", *words, "--to", "public")
+    assert (ended.code, "name a file in it: --to public/index.html" in ended.err) == (4, True)
+    assert list((tmp_path / "public").iterdir()) == []
+
+
+def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) -> None:
+    """However long its title is."""
+    names = [f"command:./{number} --{'long' * 60}" for number in range(12)]
+    files = [journal(tmp_path / f"{n}.json", name) for n, name in enumerate(names)]
+    others = [word for file in files[2:] for word in ("--also", file)]
+    for _ in range(2):
+        assert program("report", *files[:2], *others, "--to", "all.html").code == 0
 
 
 @pytest.mark.parametrize("named", [("report", "shards"), ("report/journal.json", "shards"), (".",)])

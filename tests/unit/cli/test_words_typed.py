@@ -105,6 +105,14 @@ def test_what_is_wrong_is_said_with_what_is_right(typed: str, said: str, program
     assert "No idea" not in ended.err
 
 
+@pytest.mark.parametrize("typed", ["judge command:./it", "scenarios command:./it --only TOK-11"])
+def test_a_client_without_its_option(typed: str, program: Program) -> None:
+    """It is no task, as which it would be taken."""
+    ended = program(*typed.split())
+    assert ended.code == 4
+    assert "command:./it names a client, and --subject stands before that" in ended.err
+
+
 def test_a_grace_in_words(program: Program) -> None:
     """`--grace 5s` is a time."""
     assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_ci import ACTION, ROOT, step
+from tests.in_ci import ACTION, JUDGE, ROOT, step
 
 INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
 
@@ -36,6 +36,7 @@ def ran(
             "GITHUB_OUTPUT": str(tmp_path / "outputs"),
             "HERE": str(tmp_path),
             **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST", "ARTIFACT"), ""),
+            "REGRESSIONS": "false",
             **environ,
         },
         cwd=cwd,
@@ -48,7 +49,8 @@ def ran(
 
 def test_every_input_is_used() -> None:
     """And none is pasted into a script, where it would be read as one."""
-    assert INPUTS == ["subject", "declare", "known", "against", "shard", "strict", "artifact"]
+    names = "subject declare known against regressions shard strict artifact"
+    assert names.split() == INPUTS
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
     scripts = [step("Judge the client"), step("What changed, in the job's page")]
@@ -143,6 +145,42 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
 def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
     """What the run came to is what the job comes to."""
     assert ran(tmp_path, "Judge the client", {"SUBJECT": "reference"}, code=code)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("code", "after"), [(0, 0), (1, 0), (2, 0), (3, 3), (4, 4), (70, 70), (137, 137), (143, 143)]
+)
+def test_regressions_alone(tmp_path: Path, code: int, after: int) -> None:
+    """What was broken before fails no job, and what came to no verdict always does."""
+    given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
+    assert ran(tmp_path, "Judge the client", given, code=code)[0] == after
+
+
+def test_regressions_against_nothing(tmp_path: Path) -> None:
+    """Nobody would notice that nothing is compared: refused before anything begins."""
+    given = {"SUBJECT": "reference", "REGRESSIONS": "true"}
+    assert ran(tmp_path, "Judge the client", given) == (4, [])
+
+
+@pytest.mark.parametrize(
+    ("judged", "compared", "after"),
+    [(0, 0, 0), (1, 0, 0), (2, 0, 0), (1, 1, 1), (2, 2, 2), (3, 0, 1), (4, 0, 1), (143, 0, 1)],
+)
+def test_the_lines_for_regressions_alone(
+    tmp_path: Path, judged: int, compared: int, after: int
+) -> None:
+    """As a job's shell runs them: a comparison with what an earlier job left is no pass."""
+    lines = JUDGE.split("**Regressions alone.**")[1].split("```")[1].removeprefix("sh\n")
+    program = tmp_path / "vault-harness"
+    program.write_text(f"#!/bin/sh\n[ $1 = judge ] && exit {judged}\nexit {compared}\n")
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-e", "-c", lines],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == after
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.report import Line, Summary
-from vault_harness.report.known import Known, load_known, place_of, write_known
+from vault_harness.report.known import (
+    Known,
+    load_known,
+    no_more_asked,
+    place_of,
+    write_known,
+)
 from vault_harness.report.outcome import Outcome, outcome
 
 KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
@@ -80,6 +87,21 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         load_known(tmp_path / "known.toml")
 
 
+@pytest.mark.parametrize("what", ["folder", "link"])
+def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something of its name is there: to know nothing would be wrong, and nobody would see it."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "vault-harness.toml"
+    if what == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="cannot be read: ") as caught:
+        load_known()
+    assert caught.value.looked_at == "vault-harness.toml"
+    assert caught.value.remedy.startswith("name one that is there and that you may read")
+
+
 @pytest.mark.parametrize(
     ("text", "said", "line"),
     [
@@ -127,6 +149,27 @@ def test_writing_after_a_run() -> None:
         {"TOK-12": "issue 7", "KV-01": "by hand", "POL-01": "one login at most"},
         {"NET-11": "sometimes", "SRV-01": "no storm"},
     )
+
+
+def test_what_is_not_asked_any_more(tmp_path: Path) -> None:
+    """Told with its line: a promise that is not claimed any more would stay known for ever."""
+    file = tmp_path / "known.toml"
+    file.write_text(
+        '[known-failing]\nTOK-12 = "x"\nKV-01 = "x"\n[known-flaky]\nnet-11 = "x"\nNOPE-1 = "x"\n'
+    )
+    why = "the subject does not claim: lease"
+    records: list[dict[str, Any]] = [
+        {"id": "TOK-12", "word": "skipped", "why": why},
+        {"id": "NET-11", "word": "skipped", "why": "no PostgreSQL", "cannot": {"why": "none"}},
+        {"id": "KV-01", "word": "fail"},
+        {"id": "KV-02", "word": "skipped", "why": why},
+    ]
+    known = load_known(file)
+    told = [f"TOK-12 is known to fail, and is not asked any more: skipped: {why} ({file}:2)"]
+    assert no_more_asked(known, records, path=file) == told
+    gone = f"NOPE-1 is known to fail, and is not asked any more: there is no such scenario ({file}"
+    there = {"TOK-12", "KV-01", "NET-11"}
+    assert no_more_asked(known, records, there, file) == [f"{gone}:6)", *told]
 
 
 # What a line counts as

@@ -20,6 +20,7 @@ from vault_harness.report.score import (
     as_text,
     badge,
     changes,
+    in_rows,
     load_score,
     markdown,
     regressed,
@@ -119,6 +120,20 @@ def test_nothing_critical_was_judged() -> None:
     assert score_of(journal()).why == ["nothing was judged"]
     harmful = one("SEA-08", "pass", leaks=[{"seen": "its log has token-1"}])
     assert score_of(journal(*skipped, harmful)).grade == "F"
+
+
+@pytest.mark.parametrize(
+    ("severity", "grade"), [("critical", None), ("high", "B"), ("medium", "A"), ("low", "A")]
+)
+def test_a_scenario_in_which_the_harness_broke_down(severity: str, grade: str | None) -> None:
+    """It is not judged, and may be broken: the grade says so, with its reason."""
+    failed = one("TOK-11", "error", severity)
+    score = score_of(journal(CRITICAL, failed, one("SEA-01", "not exercised", severity)))
+    assert score.grade == grade
+    assert score.why == [
+        f"{severity}, and not asked: SEA-01",
+        f"{severity}, and not judged, as the harness broke down: TOK-11",
+    ]
 
 
 def test_some_verdicts_anew() -> None:
@@ -286,6 +301,18 @@ def test_what_changed() -> None:
     assert "| KV-01 | fail | pass |  |" in text
     assert not regressed(old, old)
     assert "No verdict changed." in markdown(old, old)
+
+
+def test_a_part_of_what_was_judged_before() -> None:
+    """What it was not to ask is told in a line, and does not hide what changed."""
+    whole = score_of(journal(CRITICAL, *(one(f"KV-{n:02}", "pass") for n in range(1, 31))))
+    part = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass")))
+    rows, lines = in_rows(changes(whole, part))
+    assert rows == [Change("TOK-01", "pass", "fail")]
+    assert lines == ["judged before, and not in this run: 29, KV-02 to KV-30"]
+    assert in_rows(changes(part, whole))[1] == ["judged now, and not before: 29, KV-02 to KV-30"]
+    assert f"- {lines[0]}\n" in markdown(whole, part)
+    assert "| KV-30" not in markdown(whole, part)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,13 @@ def test_configuration_file() -> None:
     assert made({"vault_subject": "reference"}, ini).subject == "reference"
 
 
+def test_a_subject_that_is_empty() -> None:
+    """A variable of a job that is not set: the reference client in its place would pass."""
+    with pytest.raises(SettingsError, match=r"^--\S*subject is empty, and names no client"):
+        made({"vault_subject": ""})
+    assert made(ini={"vault_subject": ""}).subject == "reference"
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -15,9 +15,10 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.plugin import _progress
+from vault_harness.plugin import _progress, _seconds
 from vault_harness.plugin._item import ScenarioItem, in_order
 from vault_harness.plugin._progress import Progress, telling
+from vault_harness.scenario import Entry
 from vault_harness.waiting import wait_until
 
 
@@ -108,6 +109,41 @@ def test_busy_machine_takes_longer(tmp_path: Path) -> None:
     shown.ended("A")
     assert shown.seconds_left(now) == pytest.approx(15.0, abs=0.1)  # it took no time after all
     shown.close()
+
+
+def test_what_takes_longer_than_foreseen(tmp_path: Path) -> None:
+    """A client may have lives stretched, of which nobody knew: no end is foretold then."""
+    shown = progress(tmp_path, A=10.0, B=1000.0)
+    for name in ("A", "B"):
+        shown.began(name)
+    shown.ended("B")  # the machine is no slower than was foreseen
+    shown._running["A"] -= 9.8
+    assert shown.text().startswith("1 to go, about 1 s; ")
+    shown._running["A"] -= 600.0
+    assert shown.text().startswith("1 to go, later than was foreseen; ")
+    shown.ended("A")
+    assert shown.text().startswith("0 to go, about 0 s; ")
+    shown.close()
+
+
+@pytest.mark.parametrize(
+    ("repeat", "scale", "declared", "seconds"),
+    [
+        (1, 1.0, {}, 30.0),
+        (3, 1.0, {}, 90.0),
+        (1, 2.0, {}, 60.0),
+        (2, 1.0, {"min_ttl": 60.0}, 180.0),
+    ],
+)
+def test_how_long_it_takes_as_it_is_run(
+    repeat: int, scale: float, declared: dict[str, float], seconds: float
+) -> None:
+    """Several times, or with longer lives: what is told while it runs counts on that."""
+    entry = Entry(id="TOK-11", promise="p", severity="low", source="s", ttl=20, seconds=30)
+    chosen = SimpleNamespace(repeat=repeat, ttl_scale=scale, declared=declared)
+    item = ScenarioItem.__new__(ScenarioItem)
+    item.entry = entry
+    assert _seconds(item, cast("Any", chosen)) == seconds
 
 
 def test_which_wait(tmp_path: Path, story: Story) -> None:

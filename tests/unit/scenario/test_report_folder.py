@@ -169,6 +169,30 @@ def test_known_failures_that_cannot_be_written(
     assert table._no_known_file[0].startswith("the file of known failures cannot be written: ")
 
 
+def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not written, and whoever asked for that is told."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0}, left_out={})
+    file = tmp_path / "known.toml"
+    chosen = SimpleNamespace(
+        report=tmp_path,
+        run="r",
+        write_known=True,
+        known_file=file,
+        allow_not_exercised=False,
+        part=None,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(_table, "known", lambda _: Known())
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
+    table._summary = Summary("mine", [Line("KV-01", "p", "critical", "fail", 1.0)])
+    table._settle(cast("Any", SimpleNamespace(exitstatus=int(pytest.ExitCode.INTERRUPTED))))
+    told: list[str] = []
+    table._tell_known(SimpleNamespace(write_line=lambda t, **_: told.append(t), flush=print), [])
+    assert not file.exists()
+    assert told[0].startswith("the file of known failures is as it was before: this run did not")
+
+
 @pytest.mark.parametrize(
     ("suite", "part", "after"), [(True, None, 2), (True, "1/2", 0), (False, None, 0)]
 )
@@ -210,6 +234,41 @@ def test_a_run_without_any_scenario(
     table._settle(session)
     assert session.exitstatus == after
     assert (table._summary is not None) is (part is not None)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "after", "complete"),
+    [
+        (("pass", "error"), 1, Outcome.CRASHED, True),
+        (("fail", "error"), 1, Outcome.BROKEN, True),
+        (("pass",), 1, Outcome.CRASHED, False),  # the process of the other one died
+        (("pass", "error"), pytest.ExitCode.INTERRUPTED, Outcome.INTERRUPTED, False),
+        (("pass", "pass"), pytest.ExitCode.INTERNAL_ERROR, Outcome.CRASHED, False),
+        (("pass", "fail"), pytest.ExitCode.INTERNAL_ERROR, Outcome.BROKEN, False),
+    ],
+)
+def test_a_scenario_in_which_the_harness_broke_down(
+    words: tuple[str, ...],
+    code: int,
+    after: int,
+    complete: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run has a score, and no code of a pass; one that crashed, or was ended, has none."""
+    planned = {"KV-01": 1.0, "KV-02": 1.0}
+    begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
+    chosen = SimpleNamespace(
+        report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=None
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
+    lines = [Line(i, "p", "critical", word, 1.0) for i, word in zip(planned, words, strict=False)]
+    table._summary = Summary("mine", lines)
+    session: Any = SimpleNamespace(exitstatus=int(code))
+    table._settle(session)
+    assert (session.exitstatus, table._complete) == (after, complete)
 
 
 def settled(
@@ -349,3 +408,27 @@ def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
     ended = collected_in(tmp_path, "-p", "early")
     assert ended.returncode == Outcome.CRASHED
     assert ended.stderr.endswith("LookupError: no such thing\n")
+
+
+def test_a_subject_that_is_empty(tmp_path: Path) -> None:
+    """The task hands it on: nothing is begun, and no other client is judged in its place."""
+    ended = begun(tmp_path / "report", tmp_path, subject="")
+    assert (ended.returncode, "--subject is empty, and names no" in ended.stderr) == (4, True)
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed(closed: str, tmp_path: Path) -> None:
+    """By a daemon that starts it, say: what the task opens in their place is pytest's, too."""
+    words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
+    program = [sys.executable, "-m", "vault_harness", *words]
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *program],
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_ENGINE": "process"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
