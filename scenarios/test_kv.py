@@ -747,6 +747,8 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     if client is None:
         # It refused to start, which is an answer too.
         lab.require("a refusal to start", lambda history: history.operations[-1].failed)
+        # Who starts with no mount at all was not told anything of this one.
+        lab.require("an answer that there is no such mount, before that", _was_refused)
         lab.judge(logins_at_most(2), steady=False, no_closing="it refused to start")
         return
     since = 0.0
@@ -771,6 +773,10 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
         steady=False,
         no_closing="no secret is where it looks for them",
     )
+
+
+def _was_refused(history: History) -> bool:
+    return bool(history.find(where=lambda e: e.status in (403, 404)))
 
 
 @pytest.mark.scenario("KV-07")

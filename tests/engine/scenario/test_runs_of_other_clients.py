@@ -40,6 +40,9 @@ def test_client_that_cannot_start(suite: Suite) -> None:
     assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 2)
     assert "the subject does not start: " in run.out
     assert "there is no configuration file" in run.out
+    refused = suite.run("Unready", "--vault-only", "KV-05")
+    assert refused.words == {"KV-05": "not exercised"}  # it may refuse to start, having asked
+    assert "an answer that there is no such mount" in refused.out
     allowed = suite.run("Unready", "--vault-only", "TOK-19", "--vault-allow-not-exercised")
     assert (allowed.words, allowed.code) == ({"TOK-19": "not exercised"}, 0)
     assert "0 of 1 scenarios pass; not exercised: TOK-19" in allowed.out
