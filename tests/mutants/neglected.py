@@ -1,0 +1,75 @@
+"""Clients with a defect in what is seldom looked at: a lease's clock, a login that fails.
+
+And a token that never ends, and a credential that is to replace another and does not come. Each is
+listed in the module of the group whose scenario it meets.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, DeniedError
+
+# A token that never ends (TKF-01)
+
+
+class _LooksAtItsFile(LazyClient):
+    """Asks Vault how long the token lives that is in its file, whenever there is another."""
+
+    auth = frozenset({"token-file"})
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left, self._seen = float("inf"), ""
+
+    def _valid_token(self, deadline: float) -> Token:
+        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii").strip()
+        token = Token(value, first_ttl=0.0, ttl=0.0, renewable=False, batch=False, uses=0)
+        if value and value != self._seen:
+            looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
+            if looked.status == 200:
+                self._left, self._seen = float(looked.body["data"]["ttl"]), value
+        return token
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        del where, token, deadline
+        return False  # whoever replaces it will have done so by the next call
+
+    def close(self) -> None:
+        self._closed = True  # the token is its agent's
+
+
+class TakesNoEndForTheEnd(_LooksAtItsFile):
+    """Uses no token that has no seconds left to live, and so none that lives for ever."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = super()._valid_token(deadline)
+        if self._left <= 0:
+            raise DeniedError("the token in the file has ended")
+        return token
+
+
+class LooksForEverAtWhatHasNoEnd(_LooksAtItsFile):
+    """Looks at its token once more when two thirds of what it has left to live are over."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(min(2 / 3 * self._left, 0.5)):
+            seen, self._seen = self._seen, ""
+            if seen:
+                try:
+                    self._valid_token(time.monotonic() + self._deadline)
+                except (ClientError, OSError):
+                    self._left = float("inf")  # there will be another one
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
