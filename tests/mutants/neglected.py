@@ -12,7 +12,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, DeniedError
+from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, UnavailableError
+
+# A login that fails (PRC-06)
+
+
+class LeavesAThreadForEachFailedLogin(LazyClient):
+    """Starts a thread that is to log in again, and logs in again itself: none of them ends."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except GivenUpError:  # nobody was asked
+            raise
+        except UnavailableError:
+            threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            raise
+
 
 # A token that never ends (TKF-01)
 
