@@ -10,9 +10,95 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
+from resilient_vault_client._clock import clock
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
+from resilient_vault_client._token import Token as LeasingToken
+from tests.mutants.clients import Leasing
+from tests.mutants.edges_leases import NeverRenews, RenewsAtShare, Trusting
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, UnavailableError
+
+# A lease, by the clock on the wall (TOK-18)
+
+
+class _OverAtATimeOfDay(Grant):
+    """A lease that has ended once the time of day is past its end."""
+
+    over = 0.0
+
+    def reckon(self) -> None:
+        """Take the difference of the two clocks now."""
+        self.over = time.time() + self._expires_at - clock()
+
+    def renewed(self, answer: dict[str, Any], started: float) -> None:
+        super().renewed(answer, started)
+        self.reckon()
+
+    @property
+    def expires_at(self) -> float:
+        return min(clock() + self.over - time.time(), self.token.expires_at)
+
+
+class _EndsAtATimeOfDay(Leases):
+    def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        grant.__class__ = _OverAtATimeOfDay
+        assert isinstance(grant, _OverAtATimeOfDay)
+        grant.reckon()
+        return grant
+
+
+class EndsItsLeasesAtATimeOfDay(Leasing):
+    """Notes at which time of day a lease ends, and asks for another credential from there on."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsAtATimeOfDay
+
+
+class _RenewsAtATimeOfDay(Trusting):
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        self.__dict__.setdefault("_due", {})[held.path] = time.time() + held.due - clock()
+
+    def _tend(self, held: Held, deadline: Deadline | None = None) -> float | None:
+        if held.pause is None:  # else it is tried again, as soon as its pause is over
+            held.due = clock() + self.__dict__.get("_due", {}).get(held.path, 0.0) - time.time()
+        return super()._tend(held, deadline)
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return None if wait is None else min(wait, 0.25)
+
+
+class RenewsItsLeasesAtATimeOfDay(Leasing):
+    """Renews a lease when its time of day has come, and hands out what it has until then."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsAtATimeOfDay
+
+
+class _AtAThird(NeverRenews, RenewsAtShare):
+    share = 0.34
+
+
+class ReplacesItsLeasesAtAThird(Leasing):
+    """Renews no lease: it takes another credential as soon as its turn has come."""
+
+    leases_type: ClassVar[type[Leases]] = _AtAThird
+
+
+class _AtAQuarter(NeverRenews, RenewsAtShare):
+    share = 0.25
+
+
+class ReplacesItsLeasesAtAQuarter(Leasing):
+    """Sooner than that."""
+
+    leases_type: ClassVar[type[Leases]] = _AtAQuarter
+
 
 # A login that fails (PRC-06)
 
