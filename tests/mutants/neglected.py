@@ -100,6 +100,22 @@ class ReplacesItsLeasesAtAQuarter(Leasing):
     leases_type: ClassVar[type[Leases]] = _AtAQuarter
 
 
+# A credential in the place of another, which does not come (LEASE-03)
+
+
+class _WaitsForEverForAnother(NeverRenews):
+    def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
+        if self._by_path[path].grant is not None:
+            deadline = Deadline(3600.0)
+        return super()._ask(path, token, deadline)
+
+
+class WaitsForEverForAnotherCredential(Leasing):
+    """Renews no lease, and has no deadline for what is to replace one behind its callers' backs."""
+
+    leases_type: ClassVar[type[Leases]] = _WaitsForEverForAnother
+
+
 # A login that fails (PRC-06)
 
 
