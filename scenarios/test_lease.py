@@ -191,18 +191,28 @@ def test_lease_not_found(lab: Lab) -> None:
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
         given, other = lab.history.now(), client.lease(READ_ONLY)
-        with lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever) as silent:
+        # Who renews none hears of no loss, and asks for another credential in its turn instead.
+        replaces = _only_replaces(lab.history)
+        fault.optional = replaces
+        with (
+            lab.http.lose_answer("credential", first=1, by=for_ever)
+            if replaces
+            else lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever)
+        ) as silent:
             silent.optional = True  # who renews nothing any more is told that by the other path
             # Whatever renewed it before may have ended with the one that was lost.
             lab.until(
-                lambda: _renewed(lab, credentials[READ_ONLY], told) and bool(_hanging(lab.history)),
+                lambda: (
+                    (replaces or _renewed(lab, credentials[READ_ONLY], told))
+                    and bool(_hanging(lab.history))
+                ),
                 within=life,
             )
             renewed, looked = _renewed(lab, credentials[READ_ONLY], told), lab.history.now()
             hanging = _hanging(lab.history)
             asked = _kept_all_the_same(lab, silent, hanging[0]) if hanging else []
-    changed = {} if renewed else {"it is not renewed": looked}
-    if other != credentials[READ_ONLY]:
+    changed = {} if renewed or replaces else {"it is not renewed": looked}
+    if other is None or (other != credentials[READ_ONLY] and not replaces):
         text = "another is given for it" if other is not None else "none is given for it"
         changed = {text: given}
     lab.require("a renewal that nobody answers", lambda history: bool(_hanging(history)))
@@ -216,21 +226,30 @@ def test_lease_not_found(lab: Lab) -> None:
             rests_on=(),
         ),
         none_of("the other path keeps its credential", changed, rests_on=()),
-        credentials_at_most(1, since=fault.began, until=hung),
+        *(
+            [
+                credentials_apart(0.5 * ttl, since=fault.began, until=hung, path=path)
+                for path in BOTH
+            ]
+            if replaces
+            else [credentials_at_most(1, since=fault.began, until=hung)]
+        ),
         *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
         no_refused_use(),
         same_token(since=fault.began),  # what befalls a lease says nothing of the token
     )
+    if replaces and lab.verdict is not None and lab.verdict.word == "pass":
+        raise NotClaimed(REPLACES)  # not before it is known that it does so well
 
 
 def _hanging(history: History) -> list[Exchange]:
-    """The renewals that something acted on here."""
-    return history.find("lease", where=lambda e: e.interference is not None)
+    """The renewals that something acted on here, or what is to replace one that is not renewed."""
+    return history.find("lease", "credential", where=lambda e: e.interference is not None)
 
 
 def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracle]:
-    """Wait until a lease whose renewal is never answered is renewed or replaced; what is asked.
+    """Wait until a lease is renewed or replaced though nobody answers that; what is asked of it.
 
     Whoever gives that up at its deadline has the rest of the lease's life, and no less than after
     any fault that is as long as a call.
@@ -244,10 +263,13 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
         lambda: bool(lease_grants(lab.history, path=path, since=hanging.began)),
         within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
     )
-    return [
-        lease_renewed_or_replaced(path=path, since=hanging.began, before=before),
-        credentials_at_most(1, since=hanging.began),
-    ]
+    few = (
+        credentials_at_most(1, since=hanging.began)
+        if hanging.kind == "lease"
+        # The one of which nobody was told is made as well.
+        else credentials_at_most(2, since=hanging.began, path=path)
+    )
+    return [lease_renewed_or_replaced(path=path, since=hanging.began, before=before), few]
 
 
 DENIED_ON = 0.4
@@ -305,7 +327,8 @@ REPLACES = "it renews no lease: it asks for a new credential in its time instead
 def _only_replaces(history: History) -> bool:
     """Whether it has asked for a second credential, and never for a longer life of the first."""
     renewals = history.find("lease", where=renews_a_lease)
-    return not renewals and len(history.find("credential", where=came_through)) > 1
+    made = [lease_grants(history, path=path) for path in BOTH]
+    return not renewals and any(len(grants) > 1 for grants in made)
 
 
 @pytest.mark.scenario("LEASE-05")

@@ -348,25 +348,44 @@ def _round_of_faults(lab: Lab) -> None:
         lab.network.down,
         lambda: lab.network.black_hole(closes_after=0.2),
         lambda: lab.network.truncated(after=150),
-        lambda: lab.vault.token_revoked(lab.accessor()),
     ):
-        with ExitStack() as callers:
-            callers.enter_context(lab.reading(every=0.3, callers=3))
-            for way in every_way(lab)[1:]:
-                callers.enter_context(reading(lab.client, every=0.3, verb=way))
-            if lab.can("health"):
-                callers.enter_context(_probing(lab))
+        with _called_in_each_way(lab):
             with fails() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
+    with _called_in_each_way(lab):
+        _lose_the_token(lab, 0.5)
+
+
+@contextmanager
+def _called_in_each_way(lab: Lab) -> Iterator[None]:
+    """Several callers, in each way of reading, and who asks for its health."""
+    with ExitStack() as callers:
+        callers.enter_context(lab.reading(every=0.3, callers=3))
+        for way in every_way(lab)[1:]:
+            callers.enter_context(reading(lab.client, every=0.3, verb=way))
+        if lab.can("health"):
+            callers.enter_context(_probing(lab))
+        yield
 
 
 def _lost_token(lab: Lab) -> None:
     """A token is lost, and one caller, who was not under way then, has its secret again."""
     with lab.reading(every=0.2, callers=1):
-        with lab.vault.token_revoked(lab.accessor()) as fault:
-            lab.hold(fault, 0.0)
-        lab.recovers(after=fault)
+        _lose_the_token(lab, 0.0)
+
+
+def _lose_the_token(lab: Lab, seconds: float) -> None:
+    """Revoke the token for so long at least; the first login for another one fails."""
+    with (
+        lab.http.fail("login", first=1, status=500) as failing,
+        lab.vault.token_revoked(lab.accessor()) as lost,
+    ):
+        failing.optional = True  # who found the loss in a call that was over by then comes late
+        lab.hold(lost, seconds)
+        lab.until(lambda: bool(failing.touched), within=lab.reach)
+    # So short a failure does not tell how long a client may rest after it.
+    lab.recovers(after=lost, within=lab.recovery)
 
 
 NO_SUCH_SECRET = "backend/no-such-secret"

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +39,7 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
+from vault_harness.scenario.leases import first_credential, pool
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
     LOGS_IN_INSTEAD,
@@ -46,6 +47,7 @@ from vault_harness.scenario.oracles import (
     at_most,
     bad_logins_at_most,
     came_through,
+    credentials_apart,
     last_grant,
     logins_at_most,
     logins_given_up,
@@ -53,6 +55,7 @@ from vault_harness.scenario.oracles import (
     never_renews,
     no_failed_read,
     no_refused_read,
+    no_refused_use,
     none_of,
     recovers_within,
     renewals_at_most,
@@ -65,6 +68,7 @@ from vault_harness.scenario.oracles import (
     same_token,
     says_of_its_health,
     sees,
+    uses_go_on,
 )
 from vault_harness.subjects import InProcessSubject, OperationFailed, Terminable
 from vault_harness.vault import approle
@@ -1062,15 +1066,16 @@ def test_clock_that_is_set(lab: Lab) -> None:
     assert pid is not None
     loaded = lab.clock.look(pid)
     with reading_in_each_way(lab, every=0.5):
-        with lab.clock.set(HALF_AN_HOUR):
-            lab.watch(1.1 * lab.ttl)
-        with lab.clock.set(-HALF_AN_HOUR):
-            lab.watch(1.0)
-            # What a cache holds gets old by the time that passes, whatever time of day it is.
-            lab.put("v2")
-            changed = lab.history.now()
-            lab.watch(max(1.1 * lab.ttl - 1.0, lab.refresh + 2.0))
-        end = lab.history.now()
+        with _leasing(lab) as leased:
+            with lab.clock.set(HALF_AN_HOUR):
+                lab.watch(1.1 * lab.ttl)
+            with lab.clock.set(-HALF_AN_HOUR):
+                lab.watch(1.0)
+                # What a cache holds gets old by the time that passes, whatever time of day it is.
+                lab.put("v2")
+                changed = lab.history.now()
+                lab.watch(max(1.1 * lab.ttl - 1.0, lab.refresh + 2.0))
+            end = lab.history.now()
         # The clock is right by when Vault is back: a pause that ends at a time of day has half an
         # hour to go then.
         with vault_gone(lab) as gone:
@@ -1087,6 +1092,19 @@ def test_clock_that_is_set(lab: Lab) -> None:
         lab.recovers(after=gone, within=lab.ttl)
     lab.require("a process that takes its time from libfaketime", lambda _: loaded)
     lives_under_reads(lab, 2.2, of=lab.ttl)
+    if leased is not None:
+        bound = lab.deadline + 2.0
+        lab.judge_later(
+            no_refused_use(since=leased, until=end, around_logins=AROUND),
+            uses_go_on(bound, since=leased, until=end),
+            # Who never renews a lease takes another in its turn; with a new token comes one, too.
+            credentials_apart(
+                ITS_TURN * (lab.entry.lease_ttl or 0.0),
+                since=leased,
+                until=end,
+                around_logins=AROUND,
+            ),
+        )
     lab.judge(
         *(sees("v2", PATH, since=changed, within=lab.refresh, verb=verb) for verb in ways(lab)),
         renews_within(0.3, 0.9, until=end),
@@ -1098,6 +1116,32 @@ def test_clock_that_is_set(lab: Lab) -> None:
         ),
     )
 
+
+ITS_TURN = 0.3
+"""Of a lease's life: from here on it may be replaced by who never renews one."""
+
+AROUND = 1.0
+"""Seconds before and after a login at Vault: with another token come other credentials."""
+
+
+@contextlib.contextmanager
+def _leasing(lab: Lab) -> Iterator[float | None]:
+    """Log in to a database with what is leased while the block runs, where the subject leases.
+
+    Yields:
+        When it began; None if there is no database, or the subject claims no leases.
+    """
+    if not lab.has_database:
+        yield None
+        return
+    began = lab.history.now()
+    first_credential(lab)
+    with pool(lab, every=LOGS_IN_EVERY, reports=False):
+        yield began
+
+
+LOGS_IN_EVERY = 0.25
+"""Seconds from one login at the database to the next."""
 
 LONGEST_CALL = 4.0
 """Seconds: a longer deadline would let the token end in that outage."""

@@ -23,6 +23,7 @@ from tests.mutants import (
     blind_spots,
     edges_leases,
     loading,
+    neglected,
     outsiders,
     refused_leases,
     second_leases,
@@ -515,6 +516,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "waits-for-ever-for-a-lease": _mutant(
         second_leases.WaitsForEverForALease, "LEASE-03", "is renewed, or replaced"
+    ),
+    "waits-for-ever-for-another-credential": _mutant(
+        neglected.WaitsForEverForAnotherCredential, "LEASE-03", "is renewed, or replaced"
     ),
     "ends-its-leases-with-a-seal": _mutant(
         second_leases.EndsItsLeasesWithASeal, "LEASE-06", "is renewed, or replaced"

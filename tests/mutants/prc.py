@@ -23,6 +23,7 @@ from tests.mutants import (
     every_day,
     later_on,
     leftovers,
+    neglected,
     other_styles,
     own_pace,
     tempers,
@@ -586,6 +587,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "leaves-a-thread-for-each-lost-token": Mutant(
         leftovers.LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-thread-for-each-failed-login": Mutant(
+        neglected.LeavesAThreadForEachFailedLogin, "PRC-06", "leave nothing behind"
     ),
     "leaves-a-connection-for-what-is-missing": Mutant(
         untried.LeavesAConnectionForWhatIsMissing, "PRC-06", "connections: "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants import outsiders, oversights, tempers
+from tests.mutants import neglected, outsiders, oversights, tempers
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import GOODBYE, LazyClient, Token
 from tests.subjects.lazy_wire import ClientError
@@ -202,6 +202,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-an-empty-token-file-for-the-end": Mutant(
         oversights.TakesAnEmptyFileForTheEnd, "TKF-01", "a good read within", REFERENCE
+    ),
+    "takes-no-end-for-the-end": Mutant(
+        neglected.TakesNoEndForTheEnd, "TKF-01", "a good read within", REFERENCE
+    ),
+    "looks-for-ever-at-what-has-no-end": Mutant(
+        neglected.LooksForEverAtWhatHasNoEnd, "TKF-01", "no loop without a pause", REFERENCE
     ),
     "keeps-what-it-has-read-and-its-token": Mutant(
         KeepsWhatItHasReadAndItsToken, "TKF-01", "a good request with the token", REFERENCE

@@ -19,6 +19,7 @@ from tests.mutants import (
     edges_tokens,
     every_day,
     later_on,
+    neglected,
     other_styles,
     oversights,
     own_pace,
@@ -547,6 +548,27 @@ MUTANTS: dict[str, Mutant] = {
         REFERENCE_PROCESS,
         process=True,
     ),
+    "ends-its-leases-at-a-time-of-day": Mutant(
+        neglected.EndsItsLeasesAtATimeOfDay,
+        "TOK-18",
+        "from one credential to the next",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "renews-its-leases-at-a-time-of-day": Mutant(
+        neglected.RenewsItsLeasesAtATimeOfDay,
+        "TOK-18",
+        "accepted by the database",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "replaces-its-leases-at-a-quarter": Mutant(
+        neglected.ReplacesItsLeasesAtAQuarter,
+        "TOK-18",
+        "from one credential to the next",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
     "renews-at-a-quarter": Mutant(edges_tokens.RenewsAtAQuarter, "TOK-01", "into a life of"),
     "logs-in-six-times": Mutant(edges_logins.LogsInSixTimes, "TOK-03", "or 5 in all"),
     "logs-in-too-late": Mutant(edges_logins.LogsInTooLate, "TOK-11", "a new login within"),
@@ -814,6 +836,9 @@ TOLERATED: dict[str, Tolerated] = {
     "needs-a-token-at-its-next-look": Tolerated(own_pace.AsksOnceItIsOld, "TOK-10"),
     "meets-its-third-loss-at-its-next-look": Tolerated(
         own_pace.KeepsLongerAndLogsInAtAThird, "TOK-11"
+    ),
+    "replaces-its-leases-at-a-third": Tolerated(
+        neglected.ReplacesItsLeasesAtAThird, "TOK-18", REFERENCE_PROCESS, process=True
     ),
     "meets-its-loss-at-its-next-poll": Tolerated(own_pace.MeetsItsLossAtItsNextPoll, "TOK-11"),
     "meets-the-loss-of-a-child-at-its-next-poll": Tolerated(

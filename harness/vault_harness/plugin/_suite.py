@@ -291,7 +291,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
 
 
 def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
-    """Begin the PostgreSQL that all forks use, if a scenario asks for leases in one.
+    """Begin the PostgreSQL that all forks use, if a scenario is nothing without leases in one.
 
     Its data take a second to make, and are made while pytest collects; later, and by each fork for
     itself, they would take several, since all others start then.
@@ -299,7 +299,8 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     from vault_harness.scenario.catalogue import load
     from vault_harness.scenario.postgresql import SharedPostgresql
 
-    leases = (e.lease_ttl is not None for e in _asked(chosen, load(catalogue).values()))
+    asked = _asked(chosen, load(catalogue).values())
+    leases = (e.lease_ttl is not None and e.needs_postgresql for e in asked)
     shared = SharedPostgresql()
     if any(leases) and not shared.lacking():
         # Else each begins one for itself, and finds out.

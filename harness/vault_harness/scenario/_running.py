@@ -269,7 +269,7 @@ class Running(WaysIn):
         self._subject = subject
         try:
             self._check_claims(subject)
-            self.prepare_database()
+            self.prepare_database(leases="lease" in subject.capabilities)
         except (NotClaimed, NotExercised, EngineError):
             subject.kill()
             raise

@@ -14,7 +14,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import client_context
 from vault_harness.closable import Closable
 from vault_harness.dialect import OPENBAO, of_product
-from vault_harness.engine import Node, Postgresql
+from vault_harness.engine import Capability, Node, Postgresql
 from vault_harness.errors import HarnessDefect
 from vault_harness.faults import (
     Fault,
@@ -161,17 +161,22 @@ class Servers(Closable):
         self._set_role()
         self._allow_one_write()
         self._database: Database | None = None
-        if entry.lease_ttl is not None:
+        if entry.lease_ttl is not None and self._can_have_a_database:
             allow(self.stack.operator, entry.approle)
         self.put("v1")
 
-    def prepare_database(self) -> None:
+    def prepare_database(self, *, leases: bool) -> None:
         """See to it that there is a database, if the scenario has leases.
 
         Not before it is known that the subject claims them: a server of its own costs a second.
+
+        Args:
+            leases: Whether it does; else a scenario that goes on without a database has none.
         """
         entry = self.entry
         if entry.lease_ttl is None or self._database is not None:
+            return
+        if not entry.needs_postgresql and not (leases and self._can_have_a_database):
             return
         database = Database(self.environment.postgresql.server(), self.history, self.secrets)
         self._closing.callback(database.close)
@@ -179,11 +184,22 @@ class Servers(Closable):
         self._database = database
 
     @property
+    def _can_have_a_database(self) -> bool:
+        """Whether a scenario that goes on without a database has one here; any other has one."""
+        can = Capability.DATABASE in self.environment.engine.capabilities
+        return self.entry.needs_postgresql or (can and not self.environment.postgresql.lacking())
+
+    @property
+    def has_database(self) -> bool:
+        """Whether leases can be asked for, of a scenario that goes on without them too."""
+        return self._database is not None
+
+    @property
     def database(self) -> Database:
         """The PostgreSQL of this scenario, and Vault's engine for it.
 
         Raises:
-            HarnessDefect: Its entry has no ``lease_ttl``, or no subject was started.
+            HarnessDefect: Its entry has no ``lease_ttl``, or no subject was started that leases.
         """
         if self._database is None:
             raise HarnessDefect(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+
+import hvac
 
 from vault_harness.files import write_private
 from vault_harness.scenario._tokens import Tokens
@@ -90,18 +93,30 @@ class WaysIn(Tokens):
         """Where the subject finds a token that an agent keeps alive."""
         return self.directory / "token"
 
-    def new_agent_token(self) -> tuple[str, str]:
-        """A token of the subject's role, as an agent would get it, and its accessor."""
+    def new_agent_token(self, *, endless: bool = False) -> tuple[str, str]:
+        """A token of the subject's role, as an agent would get it, and its accessor.
+
+        Args:
+            endless: Whether it is one that never ends, as an operator's own: a root token, since
+                Vault gives every other one an end. It is revoked with the scenario.
+        """
+        lives = {"policies": [self.entry.approle], "ttl": f"{self.ttl:.0f}s"}
         made = self._create(
             {
-                "policies": [self.entry.approle],
+                **({"policies": ["root"]} if endless else lives),
                 "meta": {"role_name": self.entry.approle},
-                "ttl": f"{self.ttl:.0f}s",
                 "no_parent": True,
             }
         )
+        if endless:
+            self._closing.callback(self._revoke, made["accessor"])
         self.recorder.learn(self.secrets.add("token", made["client_token"]), made["accessor"])
         return made["client_token"], made["accessor"]
+
+    def _revoke(self, accessor: str) -> None:
+        """End a token that would not end by itself, if it is there still."""
+        with contextlib.suppress(hvac.exceptions.VaultError):
+            self.stack.operator.client.auth.token.revoke_accessor(accessor)
 
     def deliver_token(self, made: tuple[str, str], *, ends: str = "") -> None:
         """Put a token where the subject finds it, in place of the one that was there.

@@ -69,7 +69,8 @@ class Entry(BaseModel):
             reached through a proxy of its own.
         server: Further configuration of the server, in its JSON form; for one node only.
         lease_ttl: TTL of a database credential's lease, whole seconds; with one the scenario has a
-            PostgreSQL, and the subject's role may ask for users of it.
+            PostgreSQL, and the subject's role may ask for users of it. Where `engine_needs` has no
+            ``database`` it goes on without, and has one for who claims ``lease``, if there can be.
         lease_max_ttl: Its max TTL, whole seconds.
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
         direct: Whether the subject is led past Toxiproxy to the recorder: for a crowd, which would
@@ -177,8 +178,8 @@ class Entry(BaseModel):
 
     @property
     def needs_postgresql(self) -> bool:
-        """Whether it has a PostgreSQL: for its leases, or as Vault's storage."""
-        return self.lease_ttl is not None or self.storage == "postgresql"
+        """Whether it is nothing without a PostgreSQL: for its leases, or as Vault's storage."""
+        return "database" in self.engine_needs or self.storage == "postgresql"
 
     @property
     def group(self) -> str:

@@ -49,6 +49,33 @@ def test_credentials_follow_each_other_slowly(story: Story) -> None:
     assert story.finds(credentials_apart(4.0)) == ["3.90 s after the one before, at +8.90 s"]
 
 
+def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
+    """Those of the other path are nothing to it."""
+    leased(story, 1.0)
+    other = "database/creds/readonly"
+    story.sent("credential", 2.0, path=other, credential="other-1", ttl=8.0, ended=2.1)
+    assert len(story.finds(credentials_apart(4.0))) == 1
+    assert story.finds(credentials_apart(4.0, path=other)) == []
+
+
+def test_credentials_come_with_a_login(story: Story) -> None:
+    """What is made around a login does not count, if that came after the beginning."""
+    leased(story, 1.0)
+    leased(story, 3.0)
+    story.sent("login", 3.5, token="token-2", ended=3.6)
+    leased(story, 4.5)
+    assert story.finds(credentials_apart(4.0, since=0.5, around_logins=1.0)) == []
+    assert story.finds(credentials_apart(4.0, since=0.5, around_logins=0.4)) == [
+        "2.00 s after the one before, at +3.00 s"
+    ]
+    leased(story, 6.0)
+    assert story.finds(credentials_apart(4.0, since=2.0, around_logins=1.0)) == []
+    leased(story, 8.0)
+    assert story.finds(credentials_apart(4.0, since=3.8, around_logins=1.0)) == [
+        "1.50 s after the one before, at +6.00 s"
+    ]
+
+
 def test_no_use_at_all(story: Story) -> None:
     """It shows nothing, unless nobody need have been given anything."""
     (seen,) = story.finds(no_refused_use())

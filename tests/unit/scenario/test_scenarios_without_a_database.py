@@ -68,6 +68,12 @@ def test_it_is_skipped_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.word, "vault-harness[postgresql]" in result.why) == ("skipped", True)
 
 
+def test_one_that_looks_at_leases_too_goes_on_without() -> None:
+    """It is about something else; the servers of one that needs leases are none without."""
+    assert entry().needs_postgresql
+    assert not entry().model_copy(update={"engine_needs": frozenset()}).needs_postgresql
+
+
 def test_it_is_skipped_on_engines_that_cannot() -> None:
     """A Vault in a container of another machine reaches no PostgreSQL of this one."""
     lacking = frozenset(Capability) - {Capability.DATABASE}

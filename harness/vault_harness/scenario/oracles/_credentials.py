@@ -33,12 +33,35 @@ def credentials_at_most(
     return oracle
 
 
-def credentials_apart(least: float, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Between one credential and the next are at least so many seconds; one is fine, none too."""
-    promise = f"{least:g} s at least from one credential to the next"
+def credentials_apart(
+    least: float,
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    around_logins: float = 0.0,
+    path: str | None = None,
+) -> Oracle:
+    """Between one credential and the next are at least so many seconds; one is fine, none too.
+
+    Args:
+        least: Seconds.
+        since: When it begins.
+        until: When it ends.
+        around_logins: Seconds before and after each login at Vault since then in which one is not
+            counted.
+        path: Those of that path only; of all, if None.
+    """
+    promise = f"{least:g} s at least from one credential to the next{_at(path)}"
+    promise += _around(around_logins)
 
     def oracle(history: History) -> list[Finding]:
-        for first, second in pairwise(_made(history, since, until)):
+        logins = history.logins(since=since)
+        made = [
+            one
+            for one in _made(history, since, until, path)
+            if not any(_near(one, login, around_logins, history) for login in logins)
+        ]
+        for first, second in pairwise(made):
             gap = second.came - first.came
             if gap + history.slack(first.came, second.came) < least:
                 text = f"{gap:.2f} s after the one before, at +{second.began:.2f} s"
@@ -66,8 +89,7 @@ def no_refused_use(
         may_be_empty: Whether it holds where nobody came to the database: nothing was handed out.
     """
     promise = f"what is handed out{_at(path)} is accepted by the database"
-    if around_logins:
-        promise += f", but for {around_logins:g} s around a login at Vault"
+    promise += _around(around_logins)
 
     def oracle(history: History) -> list[Finding]:
         uses = _uses(history, since, until, path)
@@ -90,12 +112,17 @@ def no_refused_use(
     return oracle
 
 
-def _near(use: Use, login: Exchange, seconds: float, history: History) -> bool:
+def _around(seconds: float) -> str:
+    """What a promise leaves out around logins; nothing, if that is no time."""
+    return f", but for {seconds:g} s around a login at Vault" if seconds else ""
+
+
+def _near(event: Use | Exchange, login: Exchange, seconds: float, history: History) -> bool:
     if not seconds:
         return False
     ended = login.ended if login.ended is not None else login.began
     grace = seconds + history.slack(login.began - seconds, ended + seconds)
-    return login.came - grace <= use.began <= ended + grace
+    return login.came - grace <= event.began <= ended + grace
 
 
 def accepted_again(*, since: float, within: float, path: str | None = None) -> Oracle:
