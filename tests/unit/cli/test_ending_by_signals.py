@@ -77,17 +77,25 @@ def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
     assert "Traceback" not in said
 
 
-def test_the_same_again_leaves_nothing_half_done(tmp_path: Path) -> None:
-    """`timeout` sends it to a process and then to its group, of which that is one."""
-    again = "os.kill(os.getpid(), signal.SIGTERM)"
-    with begun(tmp_path, tidying=again) as task:
+# It comes while the folder is about to be removed.
+_AGAIN = """
+            from pathlib import Path
+            rename = Path.rename
+            Path.rename = lambda *given: (os.kill(os.getpid(), {number}), rename(*given))[1]
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.Signals) -> None:
+    """`timeout` sends it to a process and then to its group; Ctrl-C is typed until it works."""
+    with begun(tmp_path, tidying=_AGAIN.format(number=int(number))) as task:
         try:
             folder = folder_of(task)
-            task.send_signal(signal.SIGTERM)
+            task.send_signal(number)
             _, said = task.communicate(timeout=30)
         finally:
             task.kill()
-    assert (task.returncode, folder.exists()) == (143, False), said
+    assert (task.returncode, folder.exists()) == (128 + number, False), said
 
 
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
