@@ -40,8 +40,8 @@ def told(path: Path, otherwise: str) -> str:
     return otherwise
 
 
-def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner can enter (0700), and return it.
+def make_private(path: Path) -> None:
+    """Make a directory that only its owner can enter (0700); one that is there keeps its mode.
 
     Parents that are made for it are nobody else's to write to, whatever the umask: who may write to
     one could put another folder in the place of this.
@@ -50,6 +50,14 @@ def private_directory(path: Path) -> Path:
         if not parent.exists():
             parent.mkdir(mode=0o755, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner can enter (0700), and return it.
+
+    One that is there is closed to others too.
+    """
+    make_private(path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
