@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,28 @@ def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
 
     assert order == ["begins", "ends"] * 8
     assert not folder.exists()
+
+
+def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script to which a folder is on a disk that can only be read."""
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
+    words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", str(folder)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*words[:3], "true"], check=False).returncode
+    ):
+        pytest.skip("no folder can be made read-only here without its servers noticing")
+    words += [sys.executable, script]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_disk_that_can_only_be_read_any_more_keeps_nobody_out(tmp_path: Path) -> None:
+    """It broke under servers that run: they can be ended, by one task at a time."""
+    with exclusive(tmp_path, timeout=5):
+        busy = read_only(tmp_path, HOLD.replace("timeout=5", "timeout=0.2"))
+    assert "another task holds the stack" in busy.stderr
+    done = read_only(tmp_path, HOLD.replace("time.sleep(300)", "pass"))
+    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
 
 
 def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> None:
