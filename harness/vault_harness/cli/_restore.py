@@ -82,6 +82,7 @@ def now(
                     contents,
                     opened,
                     overwrite=overwrite,
+                    source=str(found.directory.absolute()),
                     rehearse=lambda: rehearse_on(stack, snapshot, contents, opened),
                     restart=stack.provider().restart_vault,
                 )

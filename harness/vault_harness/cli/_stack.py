@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vault_harness.blueprint import Blueprint
     from vault_harness.engine import SealKind
-    from vault_harness.stack import LocalStack, StackStatus
+    from vault_harness.stack import LocalStack, RestoreStatus, StackStatus
     from vault_harness.vault import Change
     from vault_harness.vault.apply import What
 
@@ -167,6 +167,7 @@ def status(json: bool = False) -> None:
         ),
         *([("namespace", _namespace(found))] if found.namespace else ()),
         ("seal", found.seal + on_the_way),
+        *([("restore", _restoring(found.restoring))] if found.restoring else ()),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
             "here" if found.keyring else "not here",
@@ -487,6 +488,12 @@ def _product(found: StackStatus) -> str:
 def _namespace(found: StackStatus) -> str:
     trouble = found.namespace_trouble
     return f"{found.namespace} ({trouble})" if trouble else found.namespace
+
+
+def _restoring(unfinished: RestoreStatus) -> str:
+    of = f" of {unfinished.source}" if unfinished.source else ""
+    left = "not compared yet" if unfinished.keys_here else "its backup's keys are not here yet"
+    return f"begun{of}, and not done: {left}"
 
 
 def _yes(answer: bool | None) -> str:

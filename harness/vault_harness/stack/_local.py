@@ -111,6 +111,8 @@ class LocalStack(SealVerbs):
                     self._note_seal(kind)
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
                     self._opening.open(provider.destroy, endpoints)
+                    if anew:
+                        self._opening.forget_what_changed_nothing(endpoints)
             except HarnessError:
                 # What goes on with a restore that was ended half-way wants servers that run.
                 if not running and not self._opening.is_half_restored():

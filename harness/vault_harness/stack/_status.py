@@ -80,6 +80,21 @@ class RecorderStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestoreStatus:
+    """A restore that was ended half-way, or is under way.
+
+    Attributes:
+        source: The folder of its backup; empty where that was not noted.
+        keys_here: Whether the backup's keys are in their place: it is compared then, and done.
+        remedy: What goes on with it, for a person.
+    """
+
+    source: str
+    keys_here: bool
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackStatus:
     """Everything that ``invoke status`` knows.
 
@@ -113,6 +128,7 @@ class StackStatus:
         namespace_trouble: Why they cannot: it is not there, is sealed, or this server has none.
         service: One that the blueprint names, for an example; empty where it names none.
         migrating_to: The seal to which a migration that was ended half-way leads; None without one.
+        restoring: A restore that is not done; None without one.
     """
 
     state: State
@@ -138,6 +154,7 @@ class StackStatus:
     ca_cert: str | None = None
     recorder: RecorderStatus | None = None
     migrating_to: str | None = None
+    restoring: RestoreStatus | None = None
     namespace: str = ""
     namespace_trouble: str = ""
     service: str = ""
@@ -169,6 +186,8 @@ class StackStatus:
             return named("seal.migrate", self.migrating_to)
         if self.replaced and self.state == "ready":  # before anything ends it
             return f"{named('backup')}, or what it holds is lost; then {named('down')}"
+        if self.restoring is not None and self.state in {"sealed", "ready"}:
+            return self.restoring.remedy
         if self.state == "sealed" and not self.keyring:
             if self.seal != "shamir":
                 return named("restart")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.stack import NodeStatus, StackStatus
-from vault_harness.stack._status import State, cut_off
+from vault_harness.stack._status import RestoreStatus, State, cut_off
 
 READY = StackStatus(
     state="ready",
@@ -86,6 +86,13 @@ def test_a_node_that_is_cut_off_is_no_obstacle_on_the_way() -> None:
     lines = ("the proxy vault is disabled", cut_off("vault-2"))
     status = replace(READY, nodes=(cut,), obstacles=lines)
     assert (status.cut_nodes, status.on_the_way) == (("vault-2",), lines[:1])
+
+
+@pytest.mark.parametrize(("state", "step"), [("sealed", "go on"), ("down", "invoke up")])
+def test_a_restore_that_is_not_done(state: State, step: str) -> None:
+    """Its Vault may have other keys than are here: no unseal opens that. It wants one that runs."""
+    restoring = RestoreStatus(source="", keys_here=False, remedy="go on with it")
+    assert replace(READY, state=state, restoring=restoring).next_step.startswith(step)
 
 
 def test_not_seeded() -> None:
