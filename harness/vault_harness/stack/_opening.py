@@ -159,7 +159,7 @@ class Opening:
                 raise self.half_restored(error) from None
             except DeadlineExceeded as error:
                 if not silent:
-                    raise
+                    raise self.half_restored(error) from None
                 raise DeadlineExceeded(
                     f"{error.cause}; {' and '.join(silent)} did not answer",
                     looked_at=error.looked_at,
@@ -192,8 +192,8 @@ class Opening:
         """Drop the note of a restore that was ended before its backup was in.
 
         For who has just started all nodes: one that runs on may be about to find out that it has
-        other keys. Where a token that is here is good, Vault is as it was before, and the next
-        restore begins anew in any case.
+        other keys. Where all are of one Vault, and a token that is here is good there, it is as it
+        was before, and the next restore begins anew in any case.
         """
         unfinished = self.unfinished_restore()
         if unfinished is None or unfinished.keys_here or (keyring := self.keyring()) is None:
@@ -202,6 +202,8 @@ class Opening:
             contextlib.suppress(HarnessError),
             cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes,
         ):
+            if len({node.request("GET", "sys/seal-status")["cluster_id"] for node in nodes}) > 1:
+                return
             leader = cluster.wait_for_active(nodes, timeout=_UNSEAL_SECONDS).address
             standing_operator(
                 leader, keyring, self.keyring_path.parent, ca_cert=endpoints.ca_cert

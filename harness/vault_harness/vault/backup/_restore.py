@@ -36,6 +36,7 @@ from vault_harness.vault import approle, cluster
 from vault_harness.vault.backup._acting import acting_on, put_keys
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Keys, check_snapshot
+from vault_harness.vault.backup._left_behind import Remake, left_behind, make_anew, parted
 from vault_harness.vault.backup._make import take_snapshot
 from vault_harness.vault.backup._progress import (
     CATCH_UP_SECONDS,
@@ -144,6 +145,7 @@ def restore(
     source: str = "",
     rehearse: Callable[[], None] = lambda: None,
     restart: Callable[[], object] | None = None,
+    remake: Remake | None = None,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Restored:
     """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
@@ -167,6 +169,8 @@ def restore(
         rehearse: Called before anything is changed; whatever it raises is the end of it.
         restart: Ends the servers of all nodes and starts them again; must be given for several that
             unseal themselves.
+        remake: Makes the nodes at these addresses anew, of what the others have: without it a
+            cluster whose power failed before all of it had the snapshot cannot be gone on with.
         checkpoint: Called after each step.
 
     Raises:
@@ -190,8 +194,12 @@ def restore(
         if noted is not None:
             _let_catch_up(nodes, keys, contents)
             restart()  # standbys that were left as they were tell nothing
-            cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
-    resumed = begun_before and is_restored(nodes, keys, contents.vault)
+            with contextlib.suppress(DeadlineExceeded):  # who never gets it is looked for next
+                cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
+    have, behind = (
+        parted(nodes, keys, contents.vault, keyring_path, remake) if begun_before else ([], [])
+    )
+    resumed = bool(have)
     beside = _kept_before(way, directory) if resumed else _Beside()
     note = partial(_note, way, directory, keys, of, source=source)
     if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
@@ -233,13 +241,14 @@ def restore(
             await_taken(nodes, keys, contents.vault, timeout=RESTORE_SECONDS)
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
-            await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
-    leader = _open(nodes, keys)
+            await_taken(have, keys, contents.vault, timeout=SETTLE_SECONDS)
+    leader = _open(have or nodes, keys)
     checkpoint("unsealed")
     kept_token = put_keys(leader, keys, keyring_path) or beside.kept_token
     beside = replace(beside, kept_token=kept_token)
     note(beside)
     checkpoint("keyring in place")
+    make_anew(behind, remake)
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
         with contextlib.closing(acting.within(contents.namespace)) as inside:
@@ -395,7 +404,7 @@ def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents
             try:
                 same = _answered(there, contents, found)
             except OperatorError as error:
-                raise _left_behind(node, error) from None
+                raise left_behind(node, error) from None
         different += [
             f"{line}, through {node.address}"
             for line in same.different
@@ -424,18 +433,6 @@ def _answered(node: Operator, contents: Contents, wanted: Comparison | None = No
                 raise error
             return found
         time.sleep(POLL_SECONDS)  # between two looks, bounded by the deadline
-
-
-def _left_behind(node: Operator, error: OperatorError) -> StackError:
-    """A node that was away when the others took a snapshot has no certificate that they know."""
-    return StackError(
-        f"the backup is in place, and the node at {node.address} does not show what it has: "
-        f"{error.cause}",
-        looked_at=f"{error.looked_at}, for {CATCH_UP_SECONDS:g} s",
-        remedy="this again, first: it may have been slow. One that was away when the others took "
-        f"the snapshot cannot come back to them: {named('status')} tells its name, "
-        f"{named('node.remove', 'NAME')} and {named('node.add')} make it anew; then this again.",
-    )
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
