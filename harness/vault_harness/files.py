@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
 _NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
@@ -198,6 +199,22 @@ def _copy_tree(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=copy)
     except shutil.Error:
         raise (failed or [OSError(errno.EIO, os.strerror(errno.EIO), str(source))])[0] from None
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a folder with all that is in it.
+
+    Raises:
+        OSError: It names the whole path of what could not be deleted.
+    """
+
+    def tell(_function: object, name: str, found: tuple[Any, Any, Any]) -> None:
+        error = found[1]
+        if isinstance(error, OSError):
+            error.filename = name
+        raise error
+
+    shutil.rmtree(path, onerror=tell)
 
 
 def sync_directory(path: Path) -> None:

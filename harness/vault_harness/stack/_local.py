@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -184,7 +183,7 @@ class LocalStack(SealVerbs):
             for path in _data_dir.state(self.data_dir):
                 removed.append(files.as_removed(path))
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
+                    files.remove_directory(path)
                 else:
                     path.unlink()
             leave_if_empty(self.data_dir)

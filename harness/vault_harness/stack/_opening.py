@@ -168,7 +168,8 @@ class Opening:
                 ) from None
         if endpoints.balancer is not None:
             self._await_balancer(endpoints)
-        self._marker.unlink(missing_ok=True)
+        if self._marker.exists():  # a disk that can only be read takes no removal of nothing either
+            self._marker.unlink()
         closed = [node for node in nodes if health[node] in _CLOSED]
         return Unsealed(
             opened=_names(endpoints, closed),
