@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from vault_harness import files
@@ -45,11 +46,24 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
                     holder.unlink(missing_ok=True)
     except Timeout:
         pid = files.tail(holder).strip()
+        stopped = _is_stopped(pid)
         raise Busy(
-            "another task holds the stack" + (f" (pid {pid})" if pid else ""),
+            "another task holds the stack"
+            + (f" (pid {pid})" if pid else "")
+            + (", and was stopped itself, by Ctrl-Z say" if stopped else ""),
             looked_at=f"{data_dir / LOCK_NAME}, for {timeout:.0f} s",
-            remedy="wait until it is done, or end it; its lock ends with it",
+            remedy=f"let it go on (fg where it was begun, or kill -CONT {pid}), or end it (kill "
+            f"{pid}, and then that); its lock ends with it"
+            if stopped
+            else "wait until it is done, or end it; its lock ends with it",
         ) from None
+
+
+def _is_stopped(pid: str) -> bool:
+    """Whether a process does nothing until somebody lets it go on."""
+    with contextlib.suppress(psutil.Error, ValueError):
+        return psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED
+    return False
 
 
 def leave_if_empty(data_dir: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vault_harness.errors import Busy, SettingsError
@@ -19,6 +20,7 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
 from vault_harness.stack._lock import exclusive, leave_if_empty
+from vault_harness.waiting import wait_until
 
 HOLD = """
 import sys, time
@@ -82,6 +84,29 @@ def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
 
     assert order == ["begins", "ends"] * 8
     assert not folder.exists()
+
+
+def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
+    """Ctrl-Z leaves it with its lock: to wait for it is no remedy."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == "held\n"
+            holder.send_signal(signal.SIGSTOP)
+            wait_until(
+                lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED,
+                "it to stand still",
+                timeout=10,
+            )
+            with (
+                pytest.raises(Busy, match="was stopped itself") as caught,
+                exclusive(tmp_path, timeout=0.1),
+            ):
+                pass
+        finally:
+            holder.kill()
+    assert f"kill -CONT {holder.pid}" in caught.value.remedy
 
 
 def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
