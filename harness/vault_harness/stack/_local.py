@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,13 +74,15 @@ class LocalStack(SealVerbs):
                 keeps the seal that it has, once a migration of it that was ended half-way is done.
 
         Raises:
-            SettingsError: One node shall be cuttable, which has no others; nothing was made.
+            SettingsError: Two servers shall have one port; or one node shall be cuttable, which has
+                no others. Nothing was made.
             KeyringMissing: This Vault is initialised and its keys are not here.
             StackError: Keys are here, and no data that they belong to; or the Vault here is
                 another engine's.
             PortTaken: Somebody else listens on one of the ports.
             HarnessError: What the engine or Vault say.
         """
+        self._check_ports()
         # Before the lock makes the folder anew:
         if not self.data_dir.exists():
             self._check_data(self.provider())
@@ -126,6 +129,21 @@ class LocalStack(SealVerbs):
                 record.seeded = record.blueprint = ""
             record.save(self.data_dir)
             return endpoints
+
+    def _check_ports(self) -> None:
+        """Two servers of one port would be told as somebody else's that is in the way."""
+        wanted = {
+            "HARNESS_VAULT_PORT": self.settings.vault_port,
+            "HARNESS_PROXY_PORT": self.settings.proxy_port,
+            "HARNESS_TOXIPROXY_PORT": self.settings.toxiproxy_port,
+        }
+        for (one, port), (other, same) in itertools.combinations(wanted.items(), 2):
+            if port and port == same:
+                raise SettingsError(
+                    f"{one} and {other} are the same port, {port}",
+                    looked_at="the environment, and the defaults of what is not set there",
+                    remedy=f"set {one} or {other} to another one, or to 0 for a free one",
+                )
 
     def _check_others(self, *, ha: bool) -> None:
         known = self.known_endpoints()
