@@ -74,6 +74,7 @@ def look(
         version=seal.version if seal else None,
         product=seal.product if seal else None,
         keyring=opening.keyring_path.exists(),
+        begun=opening.is_begun(),
         seeded=inside.seeded,
         namespace=namespace,
         namespace_trouble=inside.trouble,

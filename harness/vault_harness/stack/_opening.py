@@ -177,6 +177,10 @@ class Opening:
             silent=silent,
         )
 
+    def is_begun(self) -> bool:
+        """Whether a task was ended while it initialised the Vault, or does so now."""
+        return self._marker.exists()
+
     def unfinished_restore(self) -> UnfinishedRestore | None:
         """A restore that was ended half-way, or is under way."""
         return unfinished_restore(self.keyring_path)

@@ -110,6 +110,8 @@ class StackStatus:
         version: Vault's version.
         product: ``openbao`` or ``vault``.
         keyring: Whether the unseal keys are here.
+        begun: Whether it was being initialised when a task was ended, so that nobody may ever have
+            had its keys.
         seeded: Whether it contains what the blueprint says; while it is sealed, what was last
             known.
         blueprint: Name of the blueprint that was applied last.
@@ -155,6 +157,7 @@ class StackStatus:
     recorder: RecorderStatus | None = None
     migrating_to: str | None = None
     restoring: RestoreStatus | None = None
+    begun: bool = False
     namespace: str = ""
     namespace_trouble: str = ""
     service: str = ""
@@ -189,9 +192,7 @@ class StackStatus:
         if self.restoring is not None and self.state in {"sealed", "ready"}:
             return self.restoring.remedy
         if self.state == "sealed" and not self.keyring:
-            if self.seal != "shamir":
-                return named("restart")
-            return f"put init.json back: {named('restore.keys')}"
+            return self._without_keys
         if self.state == "forgotten" and not self.data:
             # Started anew they would find an empty place, and what they hold is nowhere else.
             return (
@@ -217,6 +218,15 @@ class StackStatus:
         if not self.seeded:
             return named("seed")
         return named("env", self.service) if self.service else named("doctor")
+
+    @property
+    def _without_keys(self) -> str:
+        """What is done about one that is sealed, and whose keys are not here."""
+        if self.begun:
+            return f"{named('up')}, which says what becomes of a Vault that may be new and empty"
+        if self.seal != "shamir":
+            return named("restart")
+        return f"put init.json back: {named('restore.keys')}"
 
     @property
     def _waking(self) -> str:

@@ -108,6 +108,13 @@ def test_sealed_without_keys() -> None:
     assert not step.startswith("invoke unseal")
 
 
+def test_sealed_by_an_up_that_was_ended() -> None:
+    """Nobody may ever have had its keys, and no backup has them: `up` says so."""
+    step = replace(READY, state="sealed", keyring=False, begun=True).next_step
+    assert step.startswith("invoke up")
+    assert "restore.keys" not in step
+
+
 def test_json_has_plain_names() -> None:
     """Programs read the same fields."""
     content = READY.to_json()
