@@ -84,7 +84,8 @@ def look(
         seal=seal.seal if seal else record.seal,
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
-        data=holds_data(settings.data_dir),
+        # The holder of a seal's key is started before there is any.
+        data=holds_data(settings.data_dir) or not any(s.node and s.running for s in services),
         replaced=tuple(service.name for service in services if service.replaced),
         nodes=tuple(replace(node, cut=node.name in cut) for node in nodes),
         migrating_to=pending.target if pending else None,

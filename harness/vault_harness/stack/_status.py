@@ -118,7 +118,7 @@ class StackStatus:
         proxies: Toxiproxy's proxies with their toxics.
         obstacles: What stands between a client and Vault, a line each: a proxy that is disabled or
             gone, a toxic that was left, a Toxiproxy that does not answer, a node that was cut off.
-        data: Whether Vault's data is where a started server looks for it.
+        data: Whether Vault's data is where a started server looks for it, or none runs.
         replaced: Names of the servers under which their data was replaced: what they hold is in no
             folder.
         services: Process or container of each server, empty for one that does not run.
