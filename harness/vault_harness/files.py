@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
 _NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
@@ -40,8 +41,8 @@ def told(path: Path, otherwise: str) -> str:
     return otherwise
 
 
-def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner can enter (0700), and return it.
+def make_private(path: Path) -> None:
+    """Make a directory that only its owner can enter (0700); one that is there keeps its mode.
 
     Parents that are made for it are nobody else's to write to, whatever the umask: who may write to
     one could put another folder in the place of this.
@@ -50,6 +51,14 @@ def private_directory(path: Path) -> Path:
         if not parent.exists():
             parent.mkdir(mode=0o755, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner can enter (0700), and return it.
+
+    One that is there is closed to others too.
+    """
+    make_private(path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
@@ -190,6 +199,22 @@ def _copy_tree(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=copy)
     except shutil.Error:
         raise (failed or [OSError(errno.EIO, os.strerror(errno.EIO), str(source))])[0] from None
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a folder with all that is in it.
+
+    Raises:
+        OSError: It names the whole path of what could not be deleted.
+    """
+
+    def tell(_function: object, name: str, found: tuple[Any, Any, Any]) -> None:
+        error = found[1]
+        if isinstance(error, OSError):
+            error.filename = name
+        raise error
+
+    shutil.rmtree(path, onerror=tell)
 
 
 def sync_directory(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from vault_harness.errors import HarnessError
 
 _SAME_SECONDS = 2.0
 """In which a signal that comes again is taken for the same: ``timeout`` sends it to a process and
-then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM."""
+then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM; a person types Ctrl-C until
+something happens."""
 
 
 class Ended(KeyboardInterrupt):
@@ -77,8 +79,9 @@ def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does.
 
     By itself either ends a process where it stands. What that had made for a while would stay: a
-    copy of a Vault with its keys, in the machine's folder for temporary files. Whatever somebody
-    ignores (``nohup``) or hears in another way is left as it is.
+    copy of a Vault with its keys, in the machine's folder for temporary files. So would it after a
+    second Ctrl-C, which ended the tidying up. Whatever somebody ignores (``nohup``) or hears in
+    another way is left as it is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals arrive in the main thread, which this is not
@@ -87,23 +90,36 @@ def ended_by_signals() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
         now = time.monotonic()
-        if came and now - came[-1] < _SAME_SECONDS:
+        if came and now - came[-1] < _SAME_SECONDS and _is_tidying_up():
             return  # or what is being tidied up would be left half done
         came.append(now)
-        raise Ended(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
 
-    heard = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.SIG_DFL
-    ]
+    by_itself = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    heard = {
+        number: before for number, before in by_itself.items() if signal.getsignal(number) is before
+    }
     for number in heard:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in heard:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before in heard.items():
+            signal.signal(number, before)
+
+
+def _is_tidying_up() -> bool:
+    """Whether an interrupt is on its way out: one that came within a library of C may be lost."""
+    on_its_way = sys.exception()
+    while on_its_way is not None:
+        if isinstance(on_its_way, KeyboardInterrupt):
+            return True
+        on_its_way = on_its_way.__context__
+    return False
 
 
 @contextlib.contextmanager

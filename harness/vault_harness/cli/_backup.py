@@ -207,6 +207,7 @@ def keys_here(stack: LocalStack) -> Keys:
     from vault_harness.vault.root import operator_token
 
     stack.check_settled()
+    stack.check_restored()
     return Keys(
         Keyring.load(stack.keyring_path), operator_token(stack.data_dir), stack.static_key()
     )

@@ -139,7 +139,7 @@ class Command(Task[Callable[..., None]]):
             debug = bool(context.config.get("debug_traceback", False)) or logging.getLogger(
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
-            with guarded(debug=debug, judging=self.judges), ended_by_signals():
+            with ended_by_signals(), guarded(debug=debug, judging=self.judges):
                 if context.config.run.dry:
                     raise refused_dry(self)
                 body(**self._read(given))

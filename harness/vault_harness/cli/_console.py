@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
 
 from vault_harness.commands import named
 
@@ -64,9 +65,11 @@ def say_on(text: str) -> None:
 
 def complain(text: str) -> None:
     """A line about what went wrong; lost if nobody listens to stderr."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+    except (OSError, ValueError):  # a terminal that was closed
+        _lead_nowhere(sys.stderr)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
@@ -151,7 +154,11 @@ def streams() -> Iterator[None]:
 
 def swallow_output() -> None:
     """Lead stdout nowhere: the interpreter flushes it at its end, and would complain."""
+    _lead_nowhere(sys.stdout)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

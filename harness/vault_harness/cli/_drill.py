@@ -41,7 +41,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     target, present = seal_kind(seal), seal_stanza(stack.data_dir)
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_private(directory)
         if keep:  # before anything is there: whatever becomes of the exercise, it stays
             files.keep_from_git(directory)
             say(f"{directory} will have this Vault's unseal keys and tokens, readable as they are")

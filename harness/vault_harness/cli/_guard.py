@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import signal
 import sys
@@ -86,20 +87,47 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
         # Whoever read our output (head, less) has seen enough.
         swallow_output()
         raise SystemExit(0) from None
-    except OSError as error:
-        of_a_file = _of_the_machine(error)
-        told = _of_a_file(error, judging=judging) if of_a_file else _of_a_folder(error)
-        if told:
-            _trace(debug)
-            complain(told)
-            raise SystemExit(BROKE_DOWN if judging else 1) from None
-        raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
         if isinstance(error.__cause__, KeyboardInterrupt):
             # Python 3.11 wraps one that comes while a class is made, within an import.
             complain("interrupted before anything was done")
             raise SystemExit(INTERRUPTED) from None
+        if told := _of_the_machine(error, judging=judging):
+            _trace(debug)
+            complain(told)
+            raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
+
+
+def _of_the_machine(error: Exception, *, judging: bool) -> str:
+    """What is told of something that is for a person to mend here; empty if it is none of these."""
+    if _is_of_limits(error):
+        return _of_limits(error)
+    if not isinstance(error, OSError):
+        return ""
+    return _of_a_file(error, judging=judging) if _has_a_file(error) else _of_a_folder(error)
+
+
+def _is_of_limits(error: BaseException) -> bool:
+    """Whether a process, a thread or memory was wanted that this user or container does not get."""
+    no_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
+    # A fork that is refused names no file; a pipe that takes no more tells it in other words.
+    no_process = isinstance(error, BlockingIOError) and (
+        (error.filename, error.strerror) == (None, os.strerror(errno.EAGAIN))
+    )
+    return no_thread or no_process or isinstance(error, MemoryError)
+
+
+def _of_limits(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        cause, limit = "there is no memory left", "free, of a container its memory limit"
+    else:
+        cause = "no more processes and threads are given to this user"
+        limit = "ulimit -u, of a container its limit of pids"
+    return (
+        f"{cause}\n  looked at: {_place(error)}\n"
+        f"  what to do: end what is not needed, or raise the limit ({limit}), and run it again"
+    )
 
 
 def _stdout_is_gone() -> bool:
@@ -129,7 +157,7 @@ def _of_a_folder(error: OSError) -> str:
     return ""
 
 
-def _of_the_machine(error: OSError) -> bool:
+def _has_a_file(error: OSError) -> bool:
     """A full disk, a folder of somebody else: for a person to mend.
 
     Errors of HTTP libraries are OSErrors too, without a file; so is a mistake of ours that uses a
@@ -146,7 +174,12 @@ def _of_a_file(error: OSError, *, judging: bool = False) -> str:
         lines.append("  what to do: make room on that disk, and run it again")
     elif judging:  # no data directory has a part in it
         lines.append("  what to do: name a file or a folder that you may write to")
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    elif error.errno == errno.EROFS:
+        lines.append(
+            "  what to do: that disk can only be read, as one that broke: see why (dmesg), mount "
+            "it anew, or let HARNESS_DATA_DIR name a folder elsewhere"
+        )
+    elif error.errno in {errno.EACCES, errno.EPERM}:
         lines.append(
             "  what to do: run it as the owner of that file, or let HARNESS_DATA_DIR name a "
             "folder of your own"

@@ -13,6 +13,8 @@ from vault_harness.cli._console import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vault_harness.stack import LocalStack
     from vault_harness.vault import Operator
     from vault_harness.vault.backup import Comparison, Keys, SealKeyRestored
@@ -82,8 +84,10 @@ def now(
                     contents,
                     opened,
                     overwrite=overwrite,
+                    source=str(found.directory.absolute()),
                     rehearse=lambda: rehearse_on(stack, snapshot, contents, opened),
                     restart=stack.provider().restart_vault,
+                    remake=lambda addresses: _remake(stack, addresses),
                 )
             except TokensEnded:
                 stack.open_nodes()
@@ -108,6 +112,14 @@ def now(
         say(f"had one is in other hands: {end}")
     if done.comparison.different:
         raise SystemExit(1)
+
+
+def _remake(stack: LocalStack, addresses: Sequence[str]) -> None:
+    """Make nodes anew that a power failure has left with other data than the others have."""
+    from vault_harness.stack import Nodes
+
+    for name, kept in Nodes(stack).make_anew(addresses).items():
+        say(f"{name} is made anew of what the others have; what it had: {kept}")
 
 
 @command(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vault_harness.blueprint import Blueprint
     from vault_harness.engine import SealKind
-    from vault_harness.stack import LocalStack, StackStatus
+    from vault_harness.stack import LocalStack, RestoreStatus, StackStatus
     from vault_harness.vault import Change
     from vault_harness.vault.apply import What
 
@@ -59,6 +59,9 @@ def up(
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
+    from vault_harness.errors import HarnessError
+    from vault_harness.interrupts import telling_what_is_left
+
     stack = local_stack()
     kind = seal_kind(seal)
     if check:
@@ -66,13 +69,33 @@ def up(
         return
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
-    stack.up(ha=ha, tls=tls, client_certs=client_certs, cuttable=cuttable, seal=kind)
+    before = _running(stack)
+    with telling_what_is_left(lambda: _left_running(stack, before), but=(HarnessError,)):
+        stack.up(ha=ha, tls=tls, client_certs=client_certs, cuttable=cuttable, seal=kind)
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
     say(_addresses(status))
     _say_obstacles(status)
     say(f"next: {status.next_step}")
+
+
+def _running(stack: LocalStack) -> set[str]:
+    """Names of the servers that run; none where nobody can tell."""
+    from vault_harness.errors import HarnessError
+
+    try:
+        return {service.name for service in stack.provider().describe() if service.running}
+    except HarnessError:
+        return set()
+
+
+def _left_running(stack: LocalStack, before: set[str]) -> str:
+    """What of an `up` that was interrupted runs on; empty if it had begun no server."""
+    if not (_running(stack) - before):
+        return ""
+    up_, down_ = named("up"), named("down")
+    return f"its servers run on, and Vault may be sealed: {up_} goes on, {down_} ends them"
 
 
 @command(
@@ -167,6 +190,7 @@ def status(json: bool = False) -> None:
         ),
         *([("namespace", _namespace(found))] if found.namespace else ()),
         ("seal", found.seal + on_the_way),
+        *([("restore", _restoring(found.restoring))] if found.restoring else ()),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
             "here" if found.keyring else "not here",
@@ -487,6 +511,12 @@ def _product(found: StackStatus) -> str:
 def _namespace(found: StackStatus) -> str:
     trouble = found.namespace_trouble
     return f"{found.namespace} ({trouble})" if trouble else found.namespace
+
+
+def _restoring(unfinished: RestoreStatus) -> str:
+    of = f" of {unfinished.source}" if unfinished.source else ""
+    left = "not compared yet" if unfinished.keys_here else "its backup's keys are not here yet"
+    return f"begun{of}, and not done: {left}"
 
 
 def _yes(answer: bool | None) -> str:

@@ -11,6 +11,7 @@ from vault_harness.engine._cloud_seal import (
 )
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
+from vault_harness.engine._members import put_data_aside
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._product import check_seal_of_product
@@ -117,6 +118,7 @@ __all__ = [
     "sweep_run_directories",
     "check_seal_of_product",
     "holds_data",
+    "put_data_aside",
     "tls_files",
     "TLS_DIRECTORY",
     "die_with_parent",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,17 @@ _CONFIGURATION = "vault.json"
 def node_directory(data_dir: Path, name: str) -> Path:
     """A node's folder: the first one's is where that of a single server is."""
     return data_dir / name if name == NODE_NAME else data_dir / NODES_DIRECTORY / name
+
+
+def put_data_aside(data_dir: Path, name: str) -> Path:
+    """Give a node's data, while it does not run, another name beside their place; gives that."""
+    data = node_directory(data_dir, name) / DATA_NAME
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = (f"{DATA_NAME}.{stamp}" + (f".{n}" if n else "") for n in itertools.count())
+    aside = next(path for each in names if not (path := data.with_name(each)).exists())
+    if data.exists():
+        data.rename(aside)
+    return aside
 
 
 def known_members(known: KnownServers, data_dir: Path) -> list[str]:

@@ -13,7 +13,6 @@ servers again, and ``endpoints``.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,7 +226,7 @@ def remove_directories(data_dir: Path) -> list[str]:
         if directory.is_symlink():
             directory.unlink()
         else:
-            shutil.rmtree(directory)
+            files.remove_directory(directory)
     return told
 
 

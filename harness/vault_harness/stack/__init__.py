@@ -18,6 +18,7 @@ from vault_harness.stack._status import (
     ProxyStatus,
     RecorderStatus,
     RequestFaultStatus,
+    RestoreStatus,
     StackStatus,
     ToxicStatus,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "rehearse_on",
     "SealMigrated",
     "SealMigration",
+    "RestoreStatus",
     "StackStatus",
     "ProxyStatus",
     "RecorderStatus",

@@ -11,7 +11,7 @@ from vault_harness.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import Endpoints, StackProvider, lacking
-from vault_harness.errors import KeyringMissing, NotUp, VaultIsSealed
+from vault_harness.errors import KeyringMissing, NotUp, StackError, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir
 from vault_harness.stack._lock import exclusive, leave_if_empty
@@ -23,6 +23,7 @@ from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Keyring, Operator, cluster
 from vault_harness.vault.namespace import moved
 from vault_harness.vault.root import standing_operator
+from vault_harness.vault.unfinished import UnfinishedRestore
 
 _ACTIVE_SECONDS = 10.0
 
@@ -166,6 +167,24 @@ class StackHere:
     def keyring(self) -> Keyring | None:
         """The keyring, or None if there is none."""
         return self._opening.keyring()
+
+    def unfinished_restore(self) -> UnfinishedRestore | None:
+        """A restore that was ended half-way, or is under way."""
+        return self._opening.unfinished_restore()
+
+    def check_restored(self) -> None:
+        """See that no restore was ended before the keys of its backup were in their place.
+
+        Raises:
+            StackError: One was: the keys that are here may be no longer this Vault's.
+        """
+        unfinished = self.unfinished_restore()
+        if unfinished is not None and not unfinished.keys_here:
+            raise StackError(
+                "a restore was ended half-way, and its backup's keys are not here yet",
+                looked_at=str(unfinished.note),
+                remedy=f"{unfinished.remedy}. {unfinished.otherwise}",
+            )
 
     # -- looking -----------------------------------------------------------------------------------
 

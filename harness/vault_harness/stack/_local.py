@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,13 +74,15 @@ class LocalStack(SealVerbs):
                 keeps the seal that it has, once a migration of it that was ended half-way is done.
 
         Raises:
-            SettingsError: One node shall be cuttable, which has no others; nothing was made.
+            SettingsError: Two servers shall have one port; or one node shall be cuttable, which has
+                no others. Nothing was made.
             KeyringMissing: This Vault is initialised and its keys are not here.
             StackError: Keys are here, and no data that they belong to; or the Vault here is
                 another engine's.
             PortTaken: Somebody else listens on one of the ports.
             HarnessError: What the engine or Vault say.
         """
+        self._check_ports()
         # Before the lock makes the folder anew:
         if not self.data_dir.exists():
             self._check_data(self.provider())
@@ -111,6 +113,8 @@ class LocalStack(SealVerbs):
                     self._note_seal(kind)
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
                     self._opening.open(provider.destroy, endpoints)
+                    if anew:
+                        self._opening.forget_what_changed_nothing(endpoints)
             except HarnessError:
                 # What goes on with a restore that was ended half-way wants servers that run.
                 if not running and not self._opening.is_half_restored():
@@ -125,6 +129,21 @@ class LocalStack(SealVerbs):
                 record.seeded = record.blueprint = ""
             record.save(self.data_dir)
             return endpoints
+
+    def _check_ports(self) -> None:
+        """Two servers of one port would be told as somebody else's that is in the way."""
+        wanted = {
+            "HARNESS_VAULT_PORT": self.settings.vault_port,
+            "HARNESS_PROXY_PORT": self.settings.proxy_port,
+            "HARNESS_TOXIPROXY_PORT": self.settings.toxiproxy_port,
+        }
+        for (one, port), (other, same) in itertools.combinations(wanted.items(), 2):
+            if port and port == same:
+                raise SettingsError(
+                    f"{one} and {other} are the same port, {port}",
+                    looked_at="the environment, and the defaults of what is not set there",
+                    remedy=f"set {one} or {other} to another one, or to 0 for a free one",
+                )
 
     def _check_others(self, *, ha: bool) -> None:
         known = self.known_endpoints()
@@ -182,7 +201,7 @@ class LocalStack(SealVerbs):
             for path in _data_dir.state(self.data_dir):
                 removed.append(files.as_removed(path))
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
+                    files.remove_directory(path)
                 else:
                     path.unlink()
             leave_if_empty(self.data_dir)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from vault_harness import files
 from vault_harness.errors import Busy, SettingsError
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
+_POLL_SECONDS = 0.05
 LOCK_NAME = "lock"
 _HOLDER_NAME = "lock.holder"
 
@@ -32,20 +35,35 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
     holder = data_dir / _HOLDER_NAME
     try:
         with _locked(data_dir, timeout):
-            # For the message alone: a full disk must not keep anybody from `down` and `destroy`.
+            # For the message alone: a disk that is full, or can only be read since it broke, must
+            # not keep anybody from `down` and `seal`.
             with contextlib.suppress(OSError):
                 holder.write_text(str(os.getpid()))
             try:
                 yield
             finally:
-                holder.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # as above
+                    holder.unlink(missing_ok=True)
     except Timeout:
         pid = files.tail(holder).strip()
+        stopped = _is_stopped(pid)
         raise Busy(
-            "another task holds the stack" + (f" (pid {pid})" if pid else ""),
+            "another task holds the stack"
+            + (f" (pid {pid})" if pid else "")
+            + (", and was stopped itself, by Ctrl-Z say" if stopped else ""),
             looked_at=f"{data_dir / LOCK_NAME}, for {timeout:.0f} s",
-            remedy="wait until it is done, or end it; its lock ends with it",
+            remedy=f"let it go on (fg where it was begun, or kill -CONT {pid}), or end it (kill "
+            f"{pid}, and then that); its lock ends with it"
+            if stopped
+            else "wait until it is done, or end it; its lock ends with it",
         ) from None
+
+
+def _is_stopped(pid: str) -> bool:
+    """Whether a process does nothing until somebody lets it go on."""
+    with contextlib.suppress(psutil.Error, ValueError):
+        return psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED
+    return False
 
 
 def leave_if_empty(data_dir: Path) -> None:
@@ -71,7 +89,7 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
     path, deadline = data_dir / LOCK_NAME, time.monotonic() + timeout
     while True:
         left = max(deadline - time.monotonic(), 0.0)
-        lock = FileLock(path, timeout=left, mode=0o600, poll_interval=0.05)
+        lock = FileLock(path, timeout=left, mode=0o600, poll_interval=_POLL_SECONDS)
         try:
             files.private_directory(data_dir)
             lock.acquire()
@@ -81,6 +99,9 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
                 continue
             raise
         except OSError as error:
+            if error.errno == errno.EROFS and path.exists():
+                held: contextlib.AbstractContextManager[None] = _held_for_reading(path, deadline)
+                break
             if error.errno not in _NO_LOCKS:
                 raise
             raise SettingsError(
@@ -90,9 +111,39 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
                 "locks switched on where that one is mounted",
             ) from None
         if path.exists():
+            held = _released(lock)
             break
         lock.release()
+    with held:
+        yield
+
+
+@contextlib.contextmanager
+def _released(lock: FileLock) -> Iterator[None]:
+    """A lock that is held, until the end of the block."""
     try:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _held_for_reading(path: Path, deadline: float) -> Iterator[None]:
+    """The same lock where its file can only be read: a disk that broke became so under its servers.
+
+    Raises:
+        Timeout: Another task does not let go.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Timeout(str(path)) from None
+            time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
+        yield
+    finally:
+        os.close(descriptor)

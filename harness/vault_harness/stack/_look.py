@@ -13,7 +13,7 @@ from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _cutting, _members, _recording, _way
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack._status import StackStatus, State, cut_off
+from vault_harness.stack._status import RestoreStatus, StackStatus, State, cut_off
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Operator, SealStatus
 from vault_harness.vault.namespace import check as check_namespace
@@ -52,6 +52,7 @@ def look(
     recorder = _recording.look(provider, services)
     obstacles: tuple[str, ...] = ()
     pending = SealMigrations(settings.data_dir, opening).pending()
+    restoring = opening.unfinished_restore()
     if endpoints is not None and complete:
         obstacles = _way.obstacles(
             endpoints, proxies, answering=seal is not None, recorder=recorder
@@ -73,6 +74,7 @@ def look(
         version=seal.version if seal else None,
         product=seal.product if seal else None,
         keyring=opening.keyring_path.exists(),
+        begun=opening.is_begun(),
         seeded=inside.seeded,
         namespace=namespace,
         namespace_trouble=inside.trouble,
@@ -82,10 +84,16 @@ def look(
         seal=seal.seal if seal else record.seal,
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
-        data=holds_data(settings.data_dir),
+        # The holder of a seal's key is started before there is any.
+        data=holds_data(settings.data_dir) or not any(s.node and s.running for s in services),
         replaced=tuple(service.name for service in services if service.replaced),
         nodes=tuple(replace(node, cut=node.name in cut) for node in nodes),
         migrating_to=pending.target if pending else None,
+        restoring=RestoreStatus(
+            source=restoring.source, keys_here=restoring.keys_here, remedy=restoring.remedy
+        )
+        if restoring
+        else None,
         ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,
         recorder=recorder,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
@@ -13,6 +15,7 @@ from vault_harness.engine import (
     CuttingProvider,
     Endpoints,
     NodeEndpoint,
+    put_data_aside,
 )
 from vault_harness.errors import (
     CapabilityMissing,
@@ -169,6 +172,31 @@ class Nodes:
             except (DeadlineExceeded, OperatorError, StackError) as error:
                 raise _added_half_way(made, error) from None
             return made
+
+    @without_frames
+    def make_anew(self, addresses: Sequence[str]) -> dict[str, Path]:
+        """Let nodes get all of their data from the others, who must be a quorum.
+
+        For who holds the stack already.
+
+        Args:
+            addresses: Base URLs of the nodes.
+
+        Returns:
+            Where the data of each is put, by its name: nothing of it is deleted.
+
+        Raises:
+            HarnessError: One does not become a member again; `LocalStack.up` goes on with it.
+        """
+        provider, endpoints = self._cluster()
+        kept = {}
+        for node in endpoints.nodes:
+            if node.address in addresses:
+                provider.kill_node(node.name)
+                kept[node.name] = put_data_aside(self._stack.data_dir, node.name)
+                provider.start_node(node.name)
+        self._stack.open_nodes()
+        return kept
 
     @without_frames
     def remove(self, name: str, *, dry: bool = False) -> list[str]:

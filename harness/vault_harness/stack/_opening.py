@@ -22,8 +22,8 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
 from vault_harness.stack._members import admit, await_voters
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
-from vault_harness.vault.keyring import keyring_on_the_way
 from vault_harness.vault.root import standing_operator
+from vault_harness.vault.unfinished import UnfinishedRestore, unfinished_restore
 
 _UNSEAL_SECONDS = 30.0
 _NEW = 501
@@ -159,7 +159,7 @@ class Opening:
                 raise self.half_restored(error) from None
             except DeadlineExceeded as error:
                 if not silent:
-                    raise
+                    raise self.half_restored(error) from None
                 raise DeadlineExceeded(
                     f"{error.cause}; {' and '.join(silent)} did not answer",
                     looked_at=error.looked_at,
@@ -168,7 +168,8 @@ class Opening:
                 ) from None
         if endpoints.balancer is not None:
             self._await_balancer(endpoints)
-        self._marker.unlink(missing_ok=True)
+        if self._marker.exists():  # a disk that can only be read takes no removal of nothing either
+            self._marker.unlink()
         closed = [node for node in nodes if health[node] in _CLOSED]
         return Unsealed(
             opened=_names(endpoints, closed),
@@ -176,28 +177,53 @@ class Opening:
             silent=silent,
         )
 
+    def is_begun(self) -> bool:
+        """Whether a task was ended while it initialised the Vault, or does so now."""
+        return self._marker.exists()
+
+    def unfinished_restore(self) -> UnfinishedRestore | None:
+        """A restore that was ended half-way, or is under way."""
+        return unfinished_restore(self.keyring_path)
+
     def is_half_restored(self) -> bool:
         """Whether a restore was ended half-way, and has not put its backup's keys here yet.
 
         Its Vault may have the snapshot by now, which these keys do not open.
         """
-        way = keyring_on_the_way(self.keyring_path)
-        if not way.exists():
-            return False
-        try:
-            return Keyring.load(way).keys != Keyring.load(self.keyring_path).keys
-        except HarnessError:
-            return True  # what is there is no keyring: nor does it open anything
+        unfinished = self.unfinished_restore()
+        return unfinished is not None and not unfinished.keys_here
+
+    def forget_what_changed_nothing(self, endpoints: Endpoints) -> None:
+        """Drop the note of a restore that was ended before its backup was in.
+
+        For who has just started all nodes: one that runs on may be about to find out that it has
+        other keys. Where all are of one Vault, and a token that is here is good there, it is as it
+        was before, and the next restore begins anew in any case.
+        """
+        unfinished = self.unfinished_restore()
+        if unfinished is None or unfinished.keys_here or (keyring := self.keyring()) is None:
+            return
+        with (
+            contextlib.suppress(HarnessError),
+            cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes,
+        ):
+            if len({node.request("GET", "sys/seal-status")["cluster_id"] for node in nodes}) > 1:
+                return
+            leader = cluster.wait_for_active(nodes, timeout=_UNSEAL_SECONDS).address
+            standing_operator(
+                leader, keyring, self.keyring_path.parent, ca_cert=endpoints.ca_cert
+            ).close()
+            unfinished.note.unlink()
 
     def half_restored(self, error: HarnessError) -> HarnessError:
         """The error of keys or tokens that are not good; with what goes on where that is why."""
-        if not self.is_half_restored():
+        unfinished = self.unfinished_restore()
+        if unfinished is None or unfinished.keys_here:
             return error
         return type(error)(
             f"{error.cause}; a restore was ended half-way, and its backup's keys are not here yet",
-            looked_at=f"{error.looked_at}; {keyring_on_the_way(self.keyring_path)}",
-            remedy=f"{named('restore')} again, as it was called: it goes on from there; then "
-            f"{named('up')}",
+            looked_at=f"{error.looked_at}; {unfinished.note}",
+            remedy=unfinished.remedy,
         )
 
     def _open(
@@ -220,8 +246,11 @@ class Opening:
                 admit(outside, leader, keyring, endpoints)
             given = nodes if keyring.kind == "shamir" else ()
         leader = self._unseal_all(nodes, keyring, given)
-        if outside:
-            self._await_voters(leader, keyring, len(nodes))
+        if len(endpoints.nodes) > 1:
+            # Also of those that are members: who ended the task that made them waited for none.
+            unsure = () if outside else (KeyringMissing, OperatorError)
+            with contextlib.suppress(*unsure):  # nobody can tell
+                self._await_voters(leader, keyring, len(nodes))
 
     def _no_keys_needed(self, endpoints: Endpoints) -> Keyring:
         """The empty keyring, for a Vault that unseals itself.

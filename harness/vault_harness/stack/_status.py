@@ -80,6 +80,21 @@ class RecorderStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestoreStatus:
+    """A restore that was ended half-way, or is under way.
+
+    Attributes:
+        source: The folder of its backup; empty where that was not noted.
+        keys_here: Whether the backup's keys are in their place: it is compared then, and done.
+        remedy: What goes on with it, for a person.
+    """
+
+    source: str
+    keys_here: bool
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackStatus:
     """Everything that ``invoke status`` knows.
 
@@ -95,13 +110,15 @@ class StackStatus:
         version: Vault's version.
         product: ``openbao`` or ``vault``.
         keyring: Whether the unseal keys are here.
+        begun: Whether it was being initialised when a task was ended, so that nobody may ever have
+            had its keys.
         seeded: Whether it contains what the blueprint says; while it is sealed, what was last
             known.
         blueprint: Name of the blueprint that was applied last.
         proxies: Toxiproxy's proxies with their toxics.
         obstacles: What stands between a client and Vault, a line each: a proxy that is disabled or
             gone, a toxic that was left, a Toxiproxy that does not answer, a node that was cut off.
-        data: Whether Vault's data is where a started server looks for it.
+        data: Whether Vault's data is where a started server looks for it, or none runs.
         replaced: Names of the servers under which their data was replaced: what they hold is in no
             folder.
         services: Process or container of each server, empty for one that does not run.
@@ -113,6 +130,7 @@ class StackStatus:
         namespace_trouble: Why they cannot: it is not there, is sealed, or this server has none.
         service: One that the blueprint names, for an example; empty where it names none.
         migrating_to: The seal to which a migration that was ended half-way leads; None without one.
+        restoring: A restore that is not done; None without one.
     """
 
     state: State
@@ -138,6 +156,8 @@ class StackStatus:
     ca_cert: str | None = None
     recorder: RecorderStatus | None = None
     migrating_to: str | None = None
+    restoring: RestoreStatus | None = None
+    begun: bool = False
     namespace: str = ""
     namespace_trouble: str = ""
     service: str = ""
@@ -169,10 +189,10 @@ class StackStatus:
             return named("seal.migrate", self.migrating_to)
         if self.replaced and self.state == "ready":  # before anything ends it
             return f"{named('backup')}, or what it holds is lost; then {named('down')}"
+        if self.restoring is not None and self.state in {"sealed", "ready"}:
+            return self.restoring.remedy
         if self.state == "sealed" and not self.keyring:
-            if self.seal != "shamir":
-                return named("restart")
-            return f"put init.json back: {named('restore.keys')}"
+            return self._without_keys
         if self.state == "forgotten" and not self.data:
             # Started anew they would find an empty place, and what they hold is nowhere else.
             return (
@@ -198,6 +218,15 @@ class StackStatus:
         if not self.seeded:
             return named("seed")
         return named("env", self.service) if self.service else named("doctor")
+
+    @property
+    def _without_keys(self) -> str:
+        """What is done about one that is sealed, and whose keys are not here."""
+        if self.begun:
+            return f"{named('up')}, which says what becomes of a Vault that may be new and empty"
+        if self.seal != "shamir":
+            return named("restart")
+        return f"put init.json back: {named('restore.keys')}"
 
     @property
     def _waking(self) -> str:

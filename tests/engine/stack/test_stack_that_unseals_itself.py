@@ -15,7 +15,8 @@ import pytest
 
 from tests.engine.stack.seals import kept, put
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza
+from vault_harness.commands import named
+from vault_harness.engine import Engine, SealingProvider, SealKind, open_engine, seal_stanza
 from vault_harness.errors import StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, StackRecord, launch
@@ -190,3 +191,12 @@ def test_nothing_is_left_of_it(stack: LocalStack) -> None:
     # Ended, it is still a process until whoever inherited it has looked.
     wait_until(lambda: not holder.is_running(), "the holder to be gone", timeout=30)
     assert not stack.data_dir.exists()
+
+
+def test_a_start_that_was_ended_when_the_holder_ran(stack: LocalStack) -> None:
+    """There is no data yet that could be gone: `up` goes on, and is what `status` says."""
+    provider = stack.provider()
+    assert isinstance(provider, SealingProvider)
+    provider.start_holder()
+    status = stack.status()
+    assert (status.state, status.next_step) == ("forgotten", named("up"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,17 +78,67 @@ def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
     assert "Traceback" not in said
 
 
-def test_the_same_again_leaves_nothing_half_done(tmp_path: Path) -> None:
-    """`timeout` sends it to a process and then to its group, of which that is one."""
-    again = "os.kill(os.getpid(), signal.SIGTERM)"
-    with begun(tmp_path, tidying=again) as task:
+# It comes while the folder is about to be removed.
+_AGAIN = """
+            from pathlib import Path
+            rename = Path.rename
+            Path.rename = lambda *given: (os.kill(os.getpid(), {number}), rename(*given))[1]
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.Signals) -> None:
+    """`timeout` sends it to a process and then to its group; Ctrl-C is typed until it works."""
+    with begun(tmp_path, tidying=_AGAIN.format(number=int(number))) as task:
         try:
             folder = folder_of(task)
-            task.send_signal(signal.SIGTERM)
+            task.send_signal(number)
             _, said = task.communicate(timeout=30)
         finally:
             task.kill()
-    assert (task.returncode, folder.exists()) == (143, False), said
+    assert (task.returncode, folder.exists()) == (128 + number, False), said
+
+
+@pytest.mark.usefixtures("_by_default")
+def test_one_that_was_lost_is_heard_when_it_comes_again() -> None:
+    """A library of C may drop what a signal raises within it, as one that calls Python does."""
+
+    def ended() -> None:
+        with ended_by_signals():
+            with contextlib.suppress(Ended):
+                os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Ended, match="SIGTERM"):
+        ended()
+
+
+# Its terminal is closed once it has said where its folder is; the exit code is told.
+_CLOSING = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+os.read(terminal, 100)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
+    """It is a SIGHUP; that nothing can be said any more makes no other exit code."""
+    task = _TASK.format(before="signal.SIG_DFL", tidying="pass")
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOSING, task],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "129\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:

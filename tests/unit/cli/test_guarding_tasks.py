@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,31 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err
     assert said.startswith("/data/init.json: No space left on device\n")
     assert "make room" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+        (RuntimeError("can't start new thread"), "limit of pids"),
+        (MemoryError(), "memory limit"),
+    ],
+    ids=["no process", "no thread", "no memory"],
+)
+def test_what_this_user_does_not_get(
+    error: Exception, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container has limits of its own; it is told as that, and not as a mistake of ours."""
+    assert ended(error) == 1
+    told = capsys.readouterr().err
+    assert "mistake" not in told
+    assert limit in told
+
+
+def test_a_disk_that_can_only_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another owner would not write there either."""
+    assert ended(OSError(errno.EROFS, "Read-only file system", "/data/lock")) == 1
+    assert "can only be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

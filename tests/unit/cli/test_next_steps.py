@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.stack import NodeStatus, StackStatus
-from vault_harness.stack._status import State, cut_off
+from vault_harness.stack._status import RestoreStatus, State, cut_off
 
 READY = StackStatus(
     state="ready",
@@ -88,6 +88,13 @@ def test_a_node_that_is_cut_off_is_no_obstacle_on_the_way() -> None:
     assert (status.cut_nodes, status.on_the_way) == (("vault-2",), lines[:1])
 
 
+@pytest.mark.parametrize(("state", "step"), [("sealed", "go on"), ("down", "invoke up")])
+def test_a_restore_that_is_not_done(state: State, step: str) -> None:
+    """Its Vault may have other keys than are here: no unseal opens that. It wants one that runs."""
+    restoring = RestoreStatus(source="", keys_here=False, remedy="go on with it")
+    assert replace(READY, state=state, restoring=restoring).next_step.startswith(step)
+
+
 def test_not_seeded() -> None:
     """An empty Vault wants to be seeded."""
     assert replace(READY, seeded=False).next_step == "invoke seed"
@@ -99,6 +106,13 @@ def test_sealed_without_keys() -> None:
 
     assert "init.json" in step
     assert not step.startswith("invoke unseal")
+
+
+def test_sealed_by_an_up_that_was_ended() -> None:
+    """Nobody may ever have had its keys, and no backup has them: `up` says so."""
+    step = replace(READY, state="sealed", keyring=False, begun=True).next_step
+    assert step.startswith("invoke up")
+    assert "restore.keys" not in step
 
 
 def test_json_has_plain_names() -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -202,6 +203,17 @@ def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
     made = backup_keys(KEYS, shared, Lock(recipients=(PUBLIC,)))
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
     assert stat.S_IMODE(made.directory.stat().st_mode) == 0o700
+
+
+def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None:
+    """Whoever may write beside backups could put another one in the place of the newest."""
+    before = os.umask(0)
+    try:
+        made = write(tmp_path / "safe" / "backups", Lock(recipients=(PUBLIC,)))
+    finally:
+        os.umask(before)
+    folders = [made.directory, *made.directory.parents[:2]]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in folders] == [0o700, 0o700, 0o755]
 
 
 def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vault_harness.errors import Busy, SettingsError
@@ -18,6 +20,7 @@ from vault_harness.interrupts import uninterrupted
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
 from vault_harness.stack._lock import exclusive, leave_if_empty
+from vault_harness.waiting import wait_until
 
 HOLD = """
 import sys, time
@@ -81,6 +84,51 @@ def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
 
     assert order == ["begins", "ends"] * 8
     assert not folder.exists()
+
+
+def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
+    """Ctrl-Z leaves it with its lock: to wait for it is no remedy."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == "held\n"
+            holder.send_signal(signal.SIGSTOP)
+            wait_until(
+                lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED,
+                "it to stand still",
+                timeout=10,
+            )
+            with (
+                pytest.raises(Busy, match="was stopped itself") as caught,
+                exclusive(tmp_path, timeout=0.1),
+            ):
+                pass
+        finally:
+            holder.kill()
+    assert f"kill -CONT {holder.pid}" in caught.value.remedy
+
+
+def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script to which a folder is on a disk that can only be read."""
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
+    words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", str(folder)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*words[:3], "true"], check=False).returncode
+    ):
+        pytest.skip("no folder can be made read-only here without its servers noticing")
+    words += [sys.executable, script]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_disk_that_can_only_be_read_any_more_keeps_nobody_out(tmp_path: Path) -> None:
+    """It broke under servers that run: they can be ended, by one task at a time."""
+    with exclusive(tmp_path, timeout=5):
+        busy = read_only(tmp_path, HOLD.replace("timeout=5", "timeout=0.2"))
+    assert "another task holds the stack" in busy.stderr
+    done = read_only(tmp_path, HOLD.replace("time.sleep(300)", "pass"))
+    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
 
 
 def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> None:

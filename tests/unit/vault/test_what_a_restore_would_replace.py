@@ -195,7 +195,7 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     for name, answer in {
         **dict.fromkeys(("check_nodes", "_check_seal", "await_taken", "put_keys")),
         "must_start_anew": False,
-        "is_restored": True,
+        "parted": ([there], []),
         "_open": there,
         "acting_on": there,
         "_compare_all": Comparison(same=0, different=()),

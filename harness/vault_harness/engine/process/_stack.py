@@ -243,8 +243,10 @@ class ProcessStack(Cutting):
     def stop_recorder(self) -> list[str]:
         """End it, one too that nobody knows."""
         record = self._memory.load()
+        known = RECORDER_NAME in record.services
         ended = self._end([RECORDER_NAME], record)
-        self._memory.save(record)
+        if known:  # else there is nothing to note, which a full disk would refuse
+            self._memory.save(record)
         return ended
 
     # -- the nodes of a cluster -------------------------------------------------------------------

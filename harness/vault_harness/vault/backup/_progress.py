@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from vault_harness.commands import named
-from vault_harness.errors import OperatorError, StackError, VaultIsSealed
+from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed
 from vault_harness.vault import cluster
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.backup._make import cluster_id
@@ -108,9 +108,46 @@ def _indexes(leader: Operator, nodes: Sequence[Operator], keys: Keys, vault: str
     return []
 
 
+def having(nodes: Sequence[Operator], keys: Keys, vault: str) -> list[Operator]:
+    """Those of the nodes that have the backup; the cluster id as `await_taken` has it.
+
+    All are waited for as long as one that is slow may take: one whose power failed before it had
+    the snapshot never gets it, since it has the certificates of before.
+
+    Raises:
+        OperatorError: A node does not tell.
+    """
+    if len(nodes) > 1 and is_restored(nodes, keys, vault):
+        with contextlib.suppress(DeadlineExceeded):
+            await_taken(nodes, keys, vault, timeout=CATCH_UP_SECONDS)
+    return [node for node in nodes if _is_of_it(node, keys, vault, alone=len(nodes) == 1)]
+
+
+def _is_of_it(node: Operator, keys: Keys, vault: str, *, alone: bool) -> bool:
+    if not alone and vault and (own := cluster_id(node)):
+        return own == vault  # which it tells too while it knows no leader
+    return _has_backup(node, keys, vault)
+
+
 def is_restored(nodes: Sequence[Operator], keys: Keys, vault: str) -> bool:
-    """Whether one of the nodes has the backup already; the cluster id as `await_taken` has it."""
-    return any(_has_backup(node, keys, vault) for node in nodes)
+    """Whether one of the nodes has the backup already; the cluster id as `await_taken` has it.
+
+    Raises:
+        OperatorError: None that tells has it, and one does not tell.
+    """
+    if vault and any(cluster_id(node) == vault for node in nodes):
+        return True
+    refused: OperatorError | None = None
+    # What is sealed tells at once, by the keys. What is open and knows no leader never may.
+    for node in sorted(nodes, key=lambda node: not node.seal_status().sealed):
+        try:
+            if _has_backup(node, keys, vault):
+                return True
+        except OperatorError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return False
 
 
 def _has_backup(node: Operator, keys: Keys, vault: str) -> bool:

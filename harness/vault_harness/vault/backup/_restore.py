@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from vault_harness import dialect, files
@@ -35,6 +36,7 @@ from vault_harness.vault import approle, cluster
 from vault_harness.vault.backup._acting import acting_on, put_keys
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Keys, check_snapshot
+from vault_harness.vault.backup._left_behind import Remake, left_behind, make_anew, parted
 from vault_harness.vault.backup._make import take_snapshot
 from vault_harness.vault.backup._progress import (
     CATCH_UP_SECONDS,
@@ -51,6 +53,7 @@ from vault_harness.vault.backup._progress import (
 from vault_harness.vault.keyring import Keyring, keep_beside, keyring_on_the_way
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_operator
+from vault_harness.vault.unfinished import SOURCE, unfinished_restore
 
 Checkpoint = Callable[[str], None]
 
@@ -139,8 +142,10 @@ def restore(
     keys: Keys,
     *,
     overwrite: bool = False,
+    source: str = "",
     rehearse: Callable[[], None] = lambda: None,
     restart: Callable[[], object] | None = None,
+    remake: Remake | None = None,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Restored:
     """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
@@ -160,9 +165,12 @@ def restore(
         overwrite: Replace what a Vault that is not empty has. Its keyring and the operator's token
             are kept beside the new ones, and so is a snapshot of what it had: backups of that Vault
             open with them.
+        source: The backup's folder, for who is to be told with which one an ended run goes on.
         rehearse: Called before anything is changed; whatever it raises is the end of it.
         restart: Ends the servers of all nodes and starts them again; must be given for several that
             unseal themselves.
+        remake: Makes the nodes at these addresses anew, of what the others have: without it a
+            cluster whose power failed before all of it had the snapshot cannot be gone on with.
         checkpoint: Called after each step.
 
     Raises:
@@ -186,9 +194,14 @@ def restore(
         if noted is not None:
             _let_catch_up(nodes, keys, contents)
             restart()  # standbys that were left as they were tell nothing
-            cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
-    resumed = begun_before and is_restored(nodes, keys, contents.vault)
+            with contextlib.suppress(DeadlineExceeded):  # who never gets it is looked for next
+                cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
+    have, behind = (
+        parted(nodes, keys, contents.vault, keyring_path, remake) if begun_before else ([], [])
+    )
+    resumed = bool(have)
     beside = _kept_before(way, directory) if resumed else _Beside()
+    note = partial(_note, way, directory, keys, of, source=source)
     if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
         # Another backup of that Vault is in: this one goes over it, as over any of its own. Who may
         # act there the other one says: a root token that this one has not got, say.
@@ -196,8 +209,7 @@ def restore(
         beside = _Beside(kept_token=put_keys(_open(nodes, keys), theirs, keyring_path))
     if not resumed:
         present = Keyring.load(keyring_path)
-        leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
-        acting = _acting(leader, present, keys, directory)
+        acting = _acting_on_what_is_here(nodes, present, keys, keyring_path)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
             there = put_in(root)
             if there and not overwrite:
@@ -213,12 +225,12 @@ def restore(
             if own:
                 way.unlink(missing_ok=True)  # another backup's, which is in no more in a moment
             else:
-                _note(way, directory, keys, of, beside)
+                note(beside)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
             if own:
-                _note(way, directory, keys, of, beside)
+                note(beside)
         checkpoint("put the snapshot in")
         if anew:
             await_on_all(nodes, keys, contents.vault)
@@ -229,13 +241,14 @@ def restore(
             await_taken(nodes, keys, contents.vault, timeout=RESTORE_SECONDS)
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
-            await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
-    leader = _open(nodes, keys)
+            await_taken(have, keys, contents.vault, timeout=SETTLE_SECONDS)
+    leader = _open(have or nodes, keys)
     checkpoint("unsealed")
     kept_token = put_keys(leader, keys, keyring_path) or beside.kept_token
     beside = replace(beside, kept_token=kept_token)
-    _note(way, directory, keys, of, beside)
+    note(beside)
     checkpoint("keyring in place")
+    make_anew(behind, remake)
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
         with contextlib.closing(acting.within(contents.namespace)) as inside:
@@ -253,7 +266,9 @@ def restore(
     )
 
 
-def _note(way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside) -> None:
+def _note(
+    way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside, source: str = ""
+) -> None:
     """Note that a backup is on its way, by the keys that it has and the digest of its snapshot.
 
     Args:
@@ -262,6 +277,7 @@ def _note(way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside
         keys: Of the backup.
         snapshot: Its digest.
         beside: What is kept of the Vault that is overwritten.
+        source: Where the backup is.
     """
     # By name, so that the folder can be moved; but for what is where a link leads.
     names = {
@@ -269,7 +285,7 @@ def _note(way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside
         for what, path in vars(beside).items()
         if path is not None
     }
-    content = {**keys.keyring.to_json(way.parent), _OF: snapshot, _KEPT: names}
+    content = {**keys.keyring.to_json(way.parent), _OF: snapshot, SOURCE: source, _KEPT: names}
     files.write_private(way, json.dumps(content, indent=2) + "\n")
 
 
@@ -301,6 +317,23 @@ def _on_the_way(way: Path, keys: Keys, snapshot: str) -> tuple[Keyring | None, b
     return noted, of == snapshot if of else noted == keys.keyring
 
 
+def _acting_on_what_is_here(
+    nodes: Sequence[Operator], present: Keyring, keys: Keys, keyring_path: Path
+) -> Operator:
+    """Who may act before the snapshot is put in, at nodes that are opened for that.
+
+    Raises:
+        KeyringMissing: No token is good.
+        OperatorError: The keys that are here open nothing, or Vault does not answer.
+        DeadlineExceeded: Not all nodes serve in time.
+    """
+    try:
+        leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
+        return _acting(leader, present, keys, keyring_path.parent)
+    except (OperatorError, KeyringMissing) as error:
+        raise _another_first(error, keyring_path, keys) from None
+
+
 def _acting(leader: Operator, present: Keyring, keys: Keys, directory: Path) -> Operator:
     """Who may act before the snapshot is put in.
 
@@ -318,6 +351,19 @@ def _acting(leader: Operator, present: Keyring, keys: Keys, directory: Path) -> 
             if lives(leader, token):
                 return leader.with_token(token)
         raise
+
+
+def _another_first(error: HarnessError, keyring_path: Path, keys: Keys) -> HarnessError:
+    """The error of keys that open nothing; with what ends that where another backup is half in."""
+    unfinished = unfinished_restore(keyring_path)
+    if unfinished is None or unfinished.keys_here or unfinished.is_of(keys.keyring):
+        return error
+    return type(error)(
+        f"{error.cause}; a restore of another backup was ended half-way, and its keys are not here "
+        "yet",
+        looked_at=f"{error.looked_at}; {unfinished.note}",
+        remedy=f"{unfinished.remedy}; and then this, with --overwrite",
+    )
 
 
 def _let_catch_up(nodes: Sequence[Operator], keys: Keys, contents: Contents) -> None:
@@ -358,7 +404,7 @@ def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents
             try:
                 same = _answered(there, contents, found)
             except OperatorError as error:
-                raise _left_behind(node, error) from None
+                raise left_behind(node, error) from None
         different += [
             f"{line}, through {node.address}"
             for line in same.different
@@ -387,18 +433,6 @@ def _answered(node: Operator, contents: Contents, wanted: Comparison | None = No
                 raise error
             return found
         time.sleep(POLL_SECONDS)  # between two looks, bounded by the deadline
-
-
-def _left_behind(node: Operator, error: OperatorError) -> StackError:
-    """A node that was away when the others took a snapshot has no certificate that they know."""
-    return StackError(
-        f"the backup is in place, and the node at {node.address} does not show what it has: "
-        f"{error.cause}",
-        looked_at=f"{error.looked_at}, for {CATCH_UP_SECONDS:g} s",
-        remedy="this again, first: it may have been slow. One that was away when the others took "
-        f"the snapshot cannot come back to them: {named('status')} tells its name, "
-        f"{named('node.remove', 'NAME')} and {named('node.add')} make it anew; then this again.",
-    )
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:

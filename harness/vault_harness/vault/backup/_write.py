@@ -57,7 +57,7 @@ def write_backup(
         vault: The cluster id of the Vault, empty if it could not be asked.
         checkpoint: Called after each step.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_private(directory)
     _sweep(directory)
     with _unfinished(directory, name) as unfinished:
         parts: dict[str, bytes] = {}

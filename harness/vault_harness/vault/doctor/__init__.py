@@ -27,8 +27,10 @@ from vault_harness.vault.doctor._machine import (
     check_docker,
     check_files,
     check_nodes,
+    check_restored,
     check_running,
     check_seal_settled,
+    leave_to_restore,
 )
 from vault_harness.vault.doctor._network import check_answers, check_environment_address, check_way
 from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
@@ -58,6 +60,7 @@ def examine(patient: Patient) -> list[Finding]:
     found = Examination()
     check_docker(patient, found)
     check_seal_settled(patient, found)
+    check_restored(patient, found)
     check_files(patient, found)
     check_client_certificates(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
@@ -65,6 +68,8 @@ def examine(patient: Patient) -> list[Finding]:
     check_nodes(patient, found)
     check_way(patient, found)
     check_environment_address(patient, found)
+    if leave_to_restore(patient, found):
+        return found.findings
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
         if opened and found.namespace and not found.refuses:

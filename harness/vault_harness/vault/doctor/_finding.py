@@ -12,6 +12,7 @@ from typing import Any
 from vault_harness.blueprint import Blueprint
 from vault_harness.vault.doctor._kinds import KINDS
 from vault_harness.vault.operator import Operator
+from vault_harness.vault.unfinished import UnfinishedRestore
 
 
 class State(enum.StrEnum):
@@ -107,6 +108,7 @@ class Patient:
         namespace: Where it should all be; empty for the root namespace.
         ids: Where credentials are, if not in ``data_dir``.
         seal_migration: From which seal to which one a migration was ended half-way, or None.
+        unfinished_restore: A restore that was begun and is not done, or None.
         timeout: Seconds that a request may take.
         now: The clock.
     """
@@ -131,8 +133,14 @@ class Patient:
     namespace: str = ""
     ids: Path | None = None
     seal_migration: tuple[str, str] | None = None
+    unfinished_restore: UnfinishedRestore | None = None
     timeout: float = 3.0
     now: Callable[[], datetime] = _now
+
+    @property
+    def half_restored(self) -> bool:
+        """Whether a backup may be in whose keys are not here: what is here opens nothing then."""
+        return self.unfinished_restore is not None and not self.unfinished_restore.keys_here
 
     @property
     def ids_dir(self) -> Path:

@@ -114,6 +114,17 @@ KINDS: Mapping[str, Kind] = {
         "of the data are kept",
         (_task("seal.migrate", "{target}"),),
     ),
+    "restore-half-done": Kind(
+        "restore",
+        "a restore{of} is not done, and its backup's keys are not here yet: this Vault may have "
+        "the backup by now, and open with none of the keys that are here",
+        advice="{start}{remedy}. {otherwise}",
+    ),
+    "restore-not-compared": Kind(
+        "restore",
+        "a restore{of} has put its backup in, and was ended before it had compared what is there",
+        advice="{start}{remedy}, and compares",
+    ),
     "not-running": Kind("running", "{servers} {verb} not run", (_task("up"),)),
     "frozen": Kind(
         "answers",

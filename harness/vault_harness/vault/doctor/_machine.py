@@ -91,6 +91,30 @@ def check_seal_settled(patient: Patient, found: Examination) -> None:
         found.bad("seal-half-migrated", str(patient.data_dir), source=source, target=target)
 
 
+def check_restored(patient: Patient, found: Examination) -> None:
+    """Whether a restore was ended half-way: nothing that is said of the keys is sure until then."""
+    unfinished = patient.unfinished_restore
+    if unfinished is None:
+        return
+    runs = all(service.running for service in patient.services)
+    found.bad(
+        "restore-not-compared" if unfinished.keys_here else "restore-half-done",
+        str(unfinished.note),
+        of=f" of {unfinished.source}" if unfinished.source else "",
+        start="" if runs else f"{named('up')}, whatever it says of the keys; then ",
+        remedy=unfinished.remedy,
+        otherwise=unfinished.otherwise,
+    )
+
+
+def leave_to_restore(patient: Patient, found: Examination) -> bool:
+    """Whether what is in Vault may be another's in a moment: no key and no secret is looked at."""
+    if patient.half_restored:
+        why = "nobody can tell whose they are until its restore is done"
+        found.unknown("keys, tokens and secrets", str(patient.data_dir), why)
+    return patient.half_restored
+
+
 def check_files(patient: Patient, found: Examination) -> None:
     """Whether only their owner reads keys, tokens and ids."""
     if not patient.data_dir.is_dir():

@@ -1,0 +1,146 @@
+"""What the doctor and `status` say of a restore that was ended half-way: run, it loses nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.operations.remedy_worlds import RUNNER, World
+from tests.engine.stack.conftest import kill_servers
+from vault_harness.vault.keyring import keyring_on_the_way
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each remedy is a command or two, a process each
+
+_ENDED = """
+import os, signal, sys
+from pathlib import Path
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.vault import cluster
+from vault_harness.vault.backup import Backup, Opener, restore
+
+step, source = sys.argv[1:]
+
+def checkpoint(now):
+    if now == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stack, backup = LocalStack(Settings.from_environment()), Backup.load(Path(source))
+opener = Opener(passphrase=os.environ["HARNESS_BACKUP_PASSPHRASE"])
+parts = [*backup.open_snapshot(opener), backup.open_keys(opener)]
+with cluster.operators(stack.endpoints().addresses) as nodes:
+    restore(nodes, stack.keyring_path, *parts, source=source, checkpoint=checkpoint)
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """An empty stack, and beside it the backup of one that is gone."""
+    made = World(tmp_path)
+    made.begin()
+    made.sh(f"{RUNNER} vault -- kv put ecommerce/only/here A=1")
+    made.sh(f"{RUNNER} backup && {RUNNER} destroy --yes && {RUNNER} up")
+    made.keep_root()
+    yield made
+    made.sh(f"{RUNNER} destroy --yes", code=None)
+
+
+def backup_of(world: World) -> Path:
+    """Where it is."""
+    (found,) = (world.directory / "vault-backups").iterdir()
+    return found
+
+
+def end_at(world: World, step: str) -> None:
+    """Begin to restore it, and kill that after a step."""
+    words = [sys.executable, "-c", _ENDED, step, str(backup_of(world))]
+    world.sh(shlex.join(words), code=-signal.SIGKILL)
+
+
+def command_in(advice: str) -> str:
+    """The first command in it that restores."""
+    found = re.search(rf"{re.escape(RUNNER)} restore --source .*? again", advice)
+    assert found is not None, advice
+    return found[0].removesuffix(" again")
+
+
+def next_step(world: World) -> str:
+    """What `status` says."""
+    return world.sh(f"{RUNNER} status | grep ^next:")
+
+
+def finished(world: World) -> None:
+    """Everything of the backup is there, and nobody is told of the restore any more."""
+    world.keep_root()
+    with world.op() as op:
+        assert op.request("GET", "ecommerce/data/only/here")["data"]["data"] == {"A": "1"}
+    assert not [kind for kind, _ in world.troubles() if kind.startswith("restore")]
+    assert json.loads(world.sh(f"{RUNNER} status --json"))["restoring"] is None
+    assert not keyring_on_the_way(world.data_dir / "init.json").exists()
+
+
+@pytest.mark.parametrize("step", ["put the snapshot in", "unsealed"])
+def test_the_keys_are_not_here_yet(world: World, step: str) -> None:
+    """Told first, and nothing else that would be proposed for the keys; then it is gone on with."""
+    before = (world.data_dir / "init.json").read_bytes()
+    end_at(world, step)
+    wait_until(
+        lambda: [kind for kind, _ in world.troubles()] == ["restore-half-done"],
+        "the doctor to tell that alone, once Vault answers that takes the snapshot",
+        timeout=60,
+    )
+    ((_, advice),) = world.troubles()
+    assert str(backup_of(world)) in next_step(world)
+    assert (world.data_dir / "init.json").read_bytes() == before
+
+    world.sh(f"{command_in(advice)} && {RUNNER} up")
+
+    finished(world)
+
+
+def test_the_power_failed_too(world: World) -> None:
+    """What does not run is started first; that ends with an error that leads on."""
+    end_at(world, "unsealed")
+    kill_servers(world.data_dir)
+    (kind, advice), *_ = world.troubles()
+    assert kind == "restore-half-done"
+    assert advice.startswith(f"{RUNNER} up")
+    assert f"{RUNNER} up" in next_step(world)
+
+    assert "a restore was ended half-way" in world.sh(f"{RUNNER} up", code=6)
+    world.sh(command_in(advice))
+
+    finished(world)
+
+
+def test_it_lacks_the_comparison_alone(world: World) -> None:
+    """Vault is open by the backup's keys, and the same command compares."""
+    end_at(world, "keyring in place")
+    (kind, advice), *_ = world.troubles()
+    assert kind == "restore-not-compared"
+    assert str(backup_of(world)) in next_step(world)
+
+    assert "the same as in the backup" in world.sh(command_in(advice))
+
+    finished(world)
+
+
+def test_it_is_not_wanted_any_more(world: World) -> None:
+    """Ended before the backup was in, and started anew as the doctor says, all is as it was."""
+    end_at(world, "kept the backup's keys")
+    (kind, advice), *_ = world.troubles()
+    assert kind == "restore-half-done"
+    assert f"{RUNNER} down, then {RUNNER} up" in advice
+
+    world.sh(f"{RUNNER} down && {RUNNER} up")
+
+    assert "restore-half-done" not in dict(world.troubles())
+    assert world.values()

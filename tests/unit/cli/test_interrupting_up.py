@@ -1,0 +1,54 @@
+"""Ctrl-C in `up` says what runs on, and nothing of servers where it has begun none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+
+from vault_harness.cli import _stack
+
+
+def stack_that_starts(names: list[str], before: list[str]) -> Any:
+    """One whose `up` is interrupted when these servers run."""
+    running = list(before)
+
+    def up(**_options: object) -> None:
+        running[:] = names
+        raise KeyboardInterrupt
+
+    def describe() -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name, running=True) for name in running]
+
+    provider = SimpleNamespace(describe=describe)
+    return SimpleNamespace(
+        up=up, provider=lambda: provider, pending_seal_migration=lambda: None, status=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "before", "says"),
+    [
+        (["vault"], [], "its servers run on, and Vault may be sealed: invoke up goes on"),
+        ([], [], "nothing is half-written"),
+        (["vault"], ["vault"], "nothing is half-written"),
+    ],
+    ids=["begun", "none", "all ran before"],
+)
+def test_what_runs_on_is_said(
+    names: list[str],
+    before: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A person who ended it may take them for ended too."""
+    monkeypatch.setattr(_stack, "local_stack", lambda: stack_that_starts(names, before))
+
+    with pytest.raises(SystemExit) as ended:
+        _stack.up(Context())
+
+    assert ended.value.code == 130
+    assert says in capsys.readouterr().err
