@@ -40,6 +40,7 @@ from vault_harness.scenario.helpers._leaders import (
 )
 from vault_harness.scenario.helpers._lives import (
     accessor_in_use,
+    at_the_same_time,
     given_up,
     lost_until_met,
     recovery_of_calls,
@@ -73,6 +74,7 @@ __all__ = [
     "accessor_in_use",
     "allow_writes",
     "ask_for_a_whole",
+    "at_the_same_time",
     "await_start",
     "callers_if_started",
     "canary",
