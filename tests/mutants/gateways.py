@@ -1,4 +1,4 @@
-"""Clients that stumble over a gateway: over a page for a login, long after the start.
+"""Clients that stumble over a gateway: over a page for a login, or a connection that it ends.
 
 Each is listed in the module of the group whose scenario it meets.
 """
@@ -6,13 +6,24 @@ Each is listed in the module of the group whose scenario it meets.
 from __future__ import annotations
 
 import os
+import select
+import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 
 from tests.mutants.edges_hangs import RenewsInACallersCall
+from tests.mutants.unasked import Writes
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, GivenUpError, UnavailableError
+from tests.subjects.lazy_wire import (
+    ClientError,
+    GivenUpError,
+    UnavailableError,
+    Wire,
+    _left,
+    is_whole,
+)
 
 # What is answered 200 to a login, long after the start
 
@@ -131,3 +142,86 @@ class RestsForTooLongAfterAFailedLogin(_HearsOfItsEnd, RestsAfterAFailedLogin):
     """Tries it again when the token has ended."""
 
     rest = 6.5
+
+
+# Connections that the server has said to end
+
+
+class _Pool(Wire):
+    """Keeps its connections, and drops all that lie idle where one of them has failed.
+
+    One that the server has ended is dropped before it is used.
+    """
+
+    heeds = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._idle: deque[socket.socket] = deque()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer = self._taken() or socket.create_connection(
+            (self._host, self._port), timeout=_left(deadline)
+        )
+        received = bytearray()
+        try:
+            peer.settimeout(_left(deadline))
+            peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+            while not is_whole(received):
+                peer.settimeout(_left(deadline))
+                piece = peer.recv(65536)
+                if not piece:
+                    raise ConnectionResetError
+                received += piece
+        except OSError:
+            peer.close()
+            while (idle := self._next()) is not None:
+                idle.close()
+            raise
+        head = received.partition(b"\r\n\r\n")[0].lower()
+        if self.heeds and b"\r\nconnection: close" in head:
+            peer.close()
+        else:
+            self._idle.append(peer)
+        return bytes(received)
+
+    def _taken(self) -> socket.socket | None:
+        while (peer := self._next()) is not None:
+            if not select.select([peer], [], [], 0)[0]:
+                return peer
+            peer.close()
+        return None
+
+    def _next(self) -> socket.socket | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+
+class _DeafPool(_Pool):
+    heeds = False
+
+
+class HeedsAGoodbye(LazyClient):
+    """Keeps its connections, but for those that the server has said to end."""
+
+    wire_type = _Pool
+
+
+class KeepsWhatWasSaidToEnd(LazyClient):
+    """Looks whether a connection has ended, and never at what was said of it."""
+
+    wire_type = _DeafPool
+
+
+class WritesOverWhatWasSaidToEnd(Writes):
+    """Loses a write by that, which it does not repeat, as it should not."""
+
+    wire_type = _DeafPool
+
+
+class HeedsAGoodbyeAtAWrite(Writes):
+    """Writes over another one."""
+
+    wire_type = _Pool

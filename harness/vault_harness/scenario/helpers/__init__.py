@@ -10,6 +10,7 @@ from vault_harness.scenario.helpers._asking_vault import (
     version_of,
 )
 from vault_harness.scenario.helpers._connections import (
+    connections_said_to_end,
     dead_connections,
     end_connections,
     handshakes_since,
@@ -78,6 +79,7 @@ __all__ = [
     "await_start",
     "callers_if_started",
     "canary",
+    "connections_said_to_end",
     "dead_connections",
     "end_connections",
     "every_way",
