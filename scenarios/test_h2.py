@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import dead_connections, given_up
+from vault_harness.scenario.helpers import connections_said_to_end, dead_connections, given_up
 from vault_harness.scenario.oracles import (
     failed_reads_at_most,
     recovers_within,
@@ -20,10 +20,11 @@ APART = 0.2
 
 @pytest.mark.scenario("H2-01")
 def test_dead_connection(lab: Lab) -> None:
-    """The HTTP/2 connection that the subject keeps is forgotten by the network; new ones work."""
+    """Connections are said to end (GOAWAY); then one that is kept is forgotten by the network."""
     lab.start()
     if not any(one.protocol == "h2" for one in list(lab.history.handshakes)):
         raise NotClaimed("the subject speaks HTTP/1.1, although it was offered HTTP/2")
+    connections_said_to_end(lab)
     with lab.reading(every=0.4, callers=3):
         lab.watch(1.0)
     lab.watch(0.3)

@@ -27,6 +27,7 @@ from vault_harness.scenario.helpers import (
     ask_for_a_whole,
     callers_if_started,
     canary,
+    connections_said_to_end,
     dead_connections,
     every_way,
     footprint_at_rest,
@@ -62,6 +63,7 @@ from vault_harness.scenario.oracles import (
     none_of,
     quiet_requests,
     recovers_within,
+    renewed_or_replaced,
     renews_again,
     renews_within,
     replaced_in_turn,
@@ -110,7 +112,7 @@ def _told_as_an_outage(fault: Fault) -> Oracle:
 
 @pytest.mark.scenario("NET-02")
 def test_long_outage_costs_one_login(lab: Lab) -> None:
-    """Connections are refused for longer than the token can live, under reads."""
+    """Refused for longer than the token lives, under reads; in the next life one renewal fails."""
     lab.start()
     with lab.reading(every=0.5):
         lab.watch(0.5)
@@ -120,7 +122,34 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
         lab.logs_in_again(since=fault.began, within=fault.length + lab.recovery_after(fault))
         lab.watch(LOGS_IN_TOO)
         end = lab.history.now()
+        _a_moment_while_it_renews(lab)
     lab.judge(logins_at_most(1, since=fault.began, until=end, due=0.3, in_vain=lab.deadline))
+
+
+LEARNT, TRIED_AGAIN = 0.2, 0.3
+"""Parts of a life: until when some renew a new token to learn its TTL, and how much has to be left
+where a renewal fails, for the next try.
+"""
+
+
+def _a_moment_while_it_renews(lab: Lab) -> None:
+    """Let the renewal in the next life be answered 503 once; who logs in instead is not asked.
+
+    Whoever does not begin anew with its pauses rests as long after it as at the end of an outage.
+    """
+    granted = last_grant(lab.history, until=lab.history.now())
+    lab.watch(max(0.0, granted + LEARNT * lab.ttl - lab.history.now()))
+    ends = last_grant(lab.history, until=lab.history.now()) + lab.ttl
+    by = ends - max(TRIED_AGAIN * lab.ttl, lab.declared("backoff_cap", 0.0) + 1.0)
+    with lab.http.fail("renew", status=503, first=1) as moment:
+        moment.optional = True  # for who renews late, or never
+        lab.until(lambda: bool(moment.touched), within=max(0.0, by - lab.history.now()))
+    if moment.touched:
+        lab.until(
+            lambda: last_grant(lab.history, until=lab.history.now()) + lab.ttl > ends,
+            within=max(0.0, ends + 0.5 - lab.history.now()),  # what comes late is told
+        )
+        lab.judge_later(renewed_or_replaced(since=moment.began, before=ends))
 
 
 @pytest.mark.scenario("NET-18")
@@ -289,8 +318,9 @@ UNREAD = tuple(f"backend/idle/{number}" for number in range(1, 4))
 
 @pytest.mark.scenario("NET-04")
 def test_dead_idle_connections(lab: Lab) -> None:
-    """Connections that the subject keeps are forgotten by the network; new ones work."""
+    """Connections are said to end; then those that are kept are forgotten by the network."""
     lab.start()
+    connections_said_to_end(lab)
     for path in UNREAD:
         lab.put("v1", path=path, key=KEY)
     with lab.reading(every=0.4, callers=3):
@@ -452,7 +482,7 @@ def _read_over_new_connections(lab: Lab, way: Way) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """Writes: answers lost, a 504, cut; three that never reach Vault, one refused, two at once."""
+    """Writes: lost, a 504, cut; three in vain, one refused, two at once, a connection that goes."""
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (first := _write(lab)).failed:
@@ -491,6 +521,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_without_a_version(lab)
     _write_no_word(lab)
     _write_two_at_once(lab)
+    _write_over_another(lab)
     _write_slowly(lab)
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
@@ -627,6 +658,25 @@ def _write_two_at_once(lab: Lab) -> None:
     at = min(one.began for one in writes)
     seen = f"of two writes at once {done} were said to be done, and {made} made a version"
     lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True, at=at))
+
+
+def _write_over_another(lab: Lab) -> None:
+    """Have two written, one after the other, while answers say that their connection ends.
+
+    The second needs another one: what is sent over that is not heard, and must not be repeated.
+    """
+    before = version_of(lab, LEDGER)
+    with lab.http.say_goodbye("write"):
+        writes = [_write(lab) for _ in range(2)]
+    made, done = version_of(lab, LEDGER) - before, sum(one.good for one in writes)
+    at = writes[0].began
+    seen = f"of two writes {done} were said to be done, and {made} made a version"
+    lost = [f"one ended {one.told}" for one in writes if one.failed]
+    lab.judge_later(
+        none_of(DONE, {seen} if made < done else (), harm=True, at=at),
+        none_of("a write is applied at most once", {seen} if made > 2 else (), harm=True, at=at),
+        none_of("a write goes over no connection that was said to end", lost[:1], at=at),
+    )
 
 
 WRITES_SLOWLY, HELD_UP = 0.75, 3

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +27,7 @@ from vault_harness.scenario import (
 from vault_harness.scenario.driver import Driver, Verb, reading
 from vault_harness.scenario.helpers import (
     ask_for_a_whole,
+    at_the_same_time,
     has_its_files,
     reading_in_each_way,
     renewal_comes,
@@ -381,20 +382,61 @@ def _one_life_and_a_bit(lab: Lab, *, every: float = 0.25) -> float:
 
 @pytest.mark.scenario("TOK-07")
 def test_batch_token_is_replaced(lab: Lab) -> None:
-    """A life and a bit of batch tokens passes under reads, and the subject is ended."""
+    """A life and a bit of batch tokens; a gateway's page (200), then its JSON, answers a login."""
     client = lab.start()
-    end = _one_life_and_a_bit(lab)
+    with lab.reading(every=0.25):
+        began = lab.history.now()
+        paged = [login for page in NO_LOGINS if (login := _answered_by_a_gateway(lab, *page))]
+        lab.watch(max(0.0, began + 1.6 * lab.ttl - lab.history.now()))
+        end = lab.history.now()
+    lives_under_reads(lab, 1.6, of=lab.ttl)
     client.close(timeout=5.0)
     lab.judge(
-        no_failed_read(),
+        # Some log in in the call of whoever comes when it is time, and tell that one.
+        no_failed_read(but=lambda call: any(at_the_same_time(call, login) for login in paged)),
         no_refused_read(since=lab.steady_since, until=end),
         # One does no harm: Vault answers 400, and the next token comes in its time.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         at_most(1, _most_of_one_token(lab.history, "revoke"), "revocations of one token"),
         replaced_before_the_end(until=end),
-        logins_at_most(1, due=0.3, whoever=True, few=5),
+        logins_at_most(1 + len(paged), due=0.3, whoever=True, few=5 + len(paged)),
         steady=False,
     )
+
+
+A_PAGE = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
+"""With 200, as a gateway answers who has to sign in there: its status does not tell who it is."""
+
+NO_LOGINS = (
+    (A_PAGE, {"Content-Type": "text/html"}),
+    (b'{"status":"maintenance","retry":true}', {"Content-Type": "application/json"}),
+)
+"""What a gateway answers to a login, with 200: one is no JSON, in the other there is no `auth`."""
+
+ENOUGH = 0.2
+"""Of a life: a login that fails with less of it left may have no other after it in its time."""
+
+EARLY = 1.0
+"""Seconds by which a batch token may end before its time: Vault reckons its end in whole ones."""
+
+
+def _answered_by_a_gateway(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Exchange | None:
+    """The login in place of the token in use that a gateway has answered, if one came soon.
+
+    Waits until that token is replaced all the same, or has ended.
+    """
+    granted = last_grant(lab.history, until=lab.history.now())
+    ends = granted + lab.ttl
+    by = ends - EARLY - max(ENOUGH * lab.ttl, lab.declared("backoff_cap", 0.0) + 1.0)
+    with lab.http.fail("login", status=200, body=body, headers=headers, first=1) as page:
+        page.optional = True  # for who logs in late
+        lab.until(lambda: bool(page.touched), within=max(0.0, by - lab.history.now()))
+    lab.until(
+        lambda: last_grant(lab.history, until=lab.history.now()) > granted,
+        within=max(0.0, ends - lab.history.now()),
+    )
+    met = lab.history.find("login", since=page.began, where=lambda e: e.interference is not None)
+    return next(iter(met), None)
 
 
 def _most_of_one_token(history: History, kind: RequestKind, *, until: float | None = None) -> int:
@@ -443,9 +485,6 @@ def _least_open(lab: Lab) -> int:
         lab.watch(0.06)
     return min(looks)
 
-
-A_PAGE = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
-"""With 200, as a gateway answers who has to sign in there: its status does not tell who it is."""
 
 SOON_ENOUGH = 0.7
 """Of a life: a renewal that comes later, and fails, may have no other after it in its time."""

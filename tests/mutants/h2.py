@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
+import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import httpcore
 
@@ -67,7 +69,78 @@ class GivesADeadConnectionASecondTry(Http2Client):
     wire_type = _Patient
 
 
+GOAWAY, HEAD = 7, 9
+"""The type of a goodbye's frame, and how long the head of any is."""
+
+
+class _WithoutGoodbyes(httpcore.NetworkStream):
+    """A connection over which no goodbye is heard; a library would not go on with it else."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._kept = b""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        while True:
+            data = self._stream.read(max_bytes, timeout)
+            self._kept += data
+            if (heard := self._frames()) or not data:
+                return heard
+
+    def _frames(self) -> bytes:
+        heard = b""
+        while len(self._kept) >= (length := HEAD + int.from_bytes(self._kept[:3])):
+            frame, self._kept = self._kept[:length], self._kept[length:]
+            heard += b"" if frame[3] == GOAWAY else frame
+        return heard
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        return _WithoutGoodbyes(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Unheard(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _WithoutGoodbyes(
+            super().connect_tcp(host, port, timeout, local_address, socket_options)
+        )
+
+
+class _KeepsOn(Http2Wire):
+    def _new(self) -> httpcore.ConnectionPool:
+        return httpcore.ConnectionPool(
+            ssl_context=self._context(), http2=True, max_connections=1, network_backend=_Unheard()
+        )
+
+
+class KeepsWhatSaidGoodbye(Http2Client):
+    """Sends its next request over a connection that was said to end, and gets no answer."""
+
+    wire_type = _KeepsOn
+
+
 MUTANTS: dict[str, Mutant] = {
+    "keeps-what-said-goodbye": Mutant(KeepsWhatSaidGoodbye, "H2-01", "no read fails", HTTP2),
     "uses-a-dead-connection-again": Mutant(
         UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2
     ),

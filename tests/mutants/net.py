@@ -27,6 +27,7 @@ from tests.mutants import (
     edges_logins,
     edges_tokens,
     every_day,
+    gateways,
     leftovers,
     loading,
     loose_ends,
@@ -34,6 +35,7 @@ from tests.mutants import (
     outsiders,
     oversights,
     own_pace,
+    pauses,
     tempers,
     unasked,
     untried,
@@ -131,6 +133,8 @@ class _Keeper(Wire):
                 del self._kept.peer
                 break
             received += piece
+        if b"\r\nconnection: close" in received.partition(b"\r\n\r\n")[0].lower():
+            self._kept.__dict__.clear()  # the server has said that it ends
         return bytes(received)
 
 
@@ -662,6 +666,11 @@ MUTANTS: dict[str, Mutant] = {
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
     "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
     "takes-a-due-renewal-for-a-dead-token": Mutant(DropsItsTokenSoon, "NET-18", "at most 0 logins"),
+    "keeps-what-was-said-to-end": Mutant(gateways.KeepsWhatWasSaidToEnd, "NET-04", "no read fails"),
+    "writes-over-what-was-said-to-end": Mutant(
+        gateways.WritesOverWhatWasSaidToEnd, "NET-13", "no connection that was said to end"
+    ),
+    "rests-as-long-as-before": Mutant(pauses.RestsAsLongAsBefore, "NET-02", "renewed, or replaced"),
     "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
     "loses-two-logins-after-an-outage": Mutant(
         edges_logins.LosesTwoLoginsAtADeadline, "NET-02", "at most 1 login"
@@ -721,6 +730,13 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "asks-for-an-hour-before-an-outage": Tolerated(edges_tokens.AsksForAnHour, "NET-02"),
+    "heeds-a-goodbye": Tolerated(gateways.HeedsAGoodbye, "NET-04"),
+    "heeds-a-goodbye-at-a-write": Tolerated(gateways.HeedsAGoodbyeAtAWrite, "NET-13"),
+    "rests-for-two-seconds-at-most": Tolerated(pauses.RestsForTwoSecondsAtMost, "NET-02"),
+    "logs-in-instead-of-renewing-after-an-outage": Tolerated(LogsInInsteadOfRenewing, "NET-02"),
+    "renews-in-a-callers-call-after-an-outage": Tolerated(
+        edges_hangs.RenewsInACallersCall, "NET-02"
+    ),
     "loses-a-login-after-an-outage": Tolerated(edges_logins.LosesALoginAtADeadline, "NET-02"),
     "asks-for-an-hour-again": Tolerated(edges_tokens.AsksForAnHour, "NET-12"),
     "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),

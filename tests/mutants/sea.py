@@ -22,6 +22,7 @@ from tests.mutants import (
     loading,
     loose_ends,
     other_styles,
+    pauses,
     tempers,
     turnovers,
     unasked,
@@ -385,6 +386,8 @@ MUTANTS: dict[str, Mutant] = {
     "storms-at-its-start": Mutant(StormsAtItsStart, "SEA-03", "no request storm"),
     "gives-up-at-its-start": Mutant(GivesUpAtItsStart, "SEA-03", "a good read within"),
     "waits-ever-longer": Mutant(WaitsEverLonger, "SEA-09", "a good read within"),
+    "overflows-its-pause": Mutant(pauses.OverflowsItsPause, "SEA-09", "no request storm"),
+    "stumbles-over-its-pause": Mutant(pauses.StumblesOverItsPause, "SEA-09", "a good read within"),
     "has-a-budget-of-tries": Mutant(HasABudgetOfTries, "SEA-09", "a good read within"),
     "leaves-a-thread-for-each-seal": Mutant(
         LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"

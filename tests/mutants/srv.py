@@ -23,6 +23,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    pauses,
     unasked,
     untried,
     wholes,
@@ -587,6 +588,7 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-standby-for-a-rate-limit": Mutant(
         TakesAStandbyForARateLimit, "SRV-07", "no read fails"
     ),
+    "waits-as-long-as-before": Mutant(pauses.WaitsAsLongAsBefore, "SRV-08", "a good read within"),
     "takes-a-page-for-a-secret": Mutant(TakesAPageForASecret, "SRV-08", "no wrong value"),
     "stumbles-over-a-page": Mutant(StumblesOverAPage, "SRV-08", "a failure then is unavailable"),
     "knows-no-412": Mutant(KnowsNo412, "SRV-09", "a 412 is tried again"),

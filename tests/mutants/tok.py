@@ -18,6 +18,7 @@ from tests.mutants import (
     edges_refusals,
     edges_tokens,
     every_day,
+    gateways,
     later_on,
     neglected,
     other_styles,
@@ -443,6 +444,28 @@ MUTANTS: dict[str, Mutant] = {
     "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
     "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
     "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
+    "takes-a-page-for-a-login": Mutant(
+        gateways.TakesAPageForALogin, "TOK-07", "a token that has ended"
+    ),
+    "takes-json-for-a-login": Mutant(
+        gateways.TakesJsonForALogin, "TOK-07", "a token that has ended"
+    ),
+    "ends-its-renewer-at-a-page-for-a-login": Mutant(
+        gateways.EndsItsRenewerAtAPageForALogin, "TOK-07", "a token that has ended"
+    ),
+    "ends-its-renewer-at-json-for-a-login": Mutant(
+        gateways.EndsItsRenewerAtJsonForALogin, "TOK-07", "a token that has ended"
+    ),
+    "dies-of-a-page-for-a-login": Mutant(
+        gateways.DiesOfAPageForALogin,
+        "TOK-07",
+        "the client stays alive",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "rests-for-too-long-after-a-failed-login": Mutant(
+        gateways.RestsForTooLongAfterAFailedLogin, "TOK-07", "a token that has ended"
+    ),
     "logs-in-at-a-quarter-of-a-period": Mutant(
         edges_logins.LogsInAtAQuarter, "TOK-08", "at most 1 login"
     ),
@@ -789,6 +812,9 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-each-token-once": Tolerated(edges_tokens.RenewsEachTokenOnce, "TOK-06"),
     "renews-a-batch-token-once": Tolerated(edges_tokens.RenewsOneBatchToken, "TOK-07"),
     "revokes-a-batch-token-once": Tolerated(edges_tokens.RevokesOneBatchToken, "TOK-07"),
+    "rests-after-a-failed-login": Tolerated(gateways.RestsAfterAFailedLogin, "TOK-07"),
+    "tells-the-caller-of-its-login": Tolerated(gateways.TellsTheCallerOfItsLogin, "TOK-07"),
+    "logs-in-at-a-third-behind-a-gateway": Tolerated(edges_logins.LogsInAtAThird, "TOK-07"),
     "revokes-each-batch-token-once": Tolerated(
         other_styles.TriesToGiveBackEachBatchToken, "TOK-07"
     ),

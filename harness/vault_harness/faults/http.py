@@ -108,6 +108,7 @@ class Interference:
         late: Hold the answer of Vault back for so many seconds.
         loses: Take the answer of Vault away, and the connection with it; after those seconds.
         instead: What the client gets in place of an answer that is lost; the connection stays then.
+        closes: Say with the answer that the connection ends, and hear nothing over it any more.
     """
 
     def __init__(
@@ -119,12 +120,14 @@ class Interference:
         late: float = 0.0,
         loses: bool = False,
         instead: Stub | None = None,
+        closes: bool = False,
     ) -> None:
         self.name = name
         self.stub = stub
         self.late = late
         self.loses = loses
         self.instead = instead
+        self.closes = closes
         self._choice = choice
         self._seen = 0
         self._taken = 0
@@ -282,6 +285,38 @@ class HttpFaults:
             yield fault
 
     @contextmanager
+    def say_goodbye(
+        self,
+        *targets: Affected,
+        by: float | None = None,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Answers say that their connection ends: ``Connection: close``, over HTTP/2 a GOAWAY.
+
+        So does a server, or a gateway, that is about to go. What a client sends over it after that
+        is not heard, and the connection ends seconds later, if the client does not end it.
+
+        Args:
+            targets: What the requests are for.
+            by: Seconds by which the answers are late as well.
+            path: As in `Choice`, like those that follow.
+            first: The first so many.
+            nth: That one alone.
+            every: The third, the sixth and so on, for 3.
+
+        Raises:
+            SettingsError: That makes no sense.
+        """
+        choice = choose(targets, path, first, nth, every)
+        what = f"answer to {words(targets)} says goodbye"
+        late = 0.0 if by is None else lateness(by)
+        with self._acting(what, choice, late=late, closes=True) as fault:
+            yield fault
+
+    @contextmanager
     def _acting(
         self,
         what: str,
@@ -291,9 +326,12 @@ class HttpFaults:
         late: float = 0.0,
         loses: bool = False,
         instead: Stub | None = None,
+        closes: bool = False,
     ) -> Iterator[Fault]:
         name = f"{what} #{next(self._numbers)}"
-        one = Interference(name, choice, stub=stub, late=late, loses=loses, instead=instead)
+        one = Interference(
+            name, choice, stub=stub, late=late, loses=loses, instead=instead, closes=closes
+        )
         fault: Fault | None = None
         try:
             with self._relay.interfere(one):

@@ -1,6 +1,8 @@
-"""A client's goodbye over HTTP/2, after which it still waits for its answers."""
+"""Goodbyes: a client's over HTTP/2, after which it still waits for its answers, and our own."""
 
 from __future__ import annotations
+
+import struct
 
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
@@ -10,6 +12,34 @@ _LARGEST = _HEAD + (1 << 14)
 _CODE = slice(_HEAD + 4, _HEAD + 8)
 """Where such a frame has its reason: after its own head and the number of a stream."""
 _NO_ERROR = bytes(4)
+
+HEARD_OUT_SECONDS = 5.0
+"""How long a connection stays that was said to end, if its client does not end it: nginx hears
+out what still comes for as long (``lingering_timeout``).
+"""
+
+ON_ITS_WAY_SECONDS = 0.3
+"""How long requests are heard that a client may have sent before it had heard our goodbye."""
+
+ALL = (1 << 31) - 1
+"""In our first goodbye, for the last stream that is heard: nobody knows yet which that will be."""
+
+
+def closing(answer: bytes) -> bytes:
+    """An answer of HTTP/1.1 that says that its connection ends."""
+    line, ending, rest = answer.partition(b"\r\n")
+    return line + ending + b"Connection: close\r\n" + rest
+
+
+def goaway(last: int) -> bytes:
+    """A goodbye over HTTP/2, without an error.
+
+    h2 would send one only when nothing follows it, and answers to what is under way do.
+
+    Args:
+        last: The last stream that is heard.
+    """
+    return struct.pack(">I", 8)[1:] + bytes([_GOAWAY, 0]) + struct.pack(">II", 0, last) + _NO_ERROR
 
 
 class Goodbye:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from vault_harness.faults import Interference, Stub
 from vault_harness.scenario._ends import End, Heard, Side, reach
+from vault_harness.scenario._goodbye import HEARD_OUT_SECONDS, closing
 from vault_harness.scenario._http1 import (
     GO_ON,
     Message,
@@ -169,6 +171,9 @@ class Http1Connection:
             return True
         if not await self._give(exchange, reader.message):
             return False
+        if self._acting is not None and self._acting.closes:
+            await self._hear_out()
+            return False
         self._answered = True
         if not self._request.message.complete:
             return True  # Vault answered before it had the whole request
@@ -195,9 +200,19 @@ class Http1Connection:
             self._recorder.note_stub(exchange, page)
             bodiless = self._request.message.method == "HEAD"
             data = render(page.status, page.headers, page.body, bodiless=bodiless)
+        if acting is not None and acting.closes and not answer.closes:
+            data = closing(data)
         self._pass_on(data)
         self._end(exchange)
         return True
+
+    async def _hear_out(self) -> None:
+        """Pass nothing on any more, for a while, or until one side ends the connection."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARD_OUT_SECONDS):
+                while (heard := await self._heard.get())[1]:
+                    if heard[0] == "client":
+                        self._recorder.history.note_swallowed(self._ordinal)
 
     def _pass_on(self, data: bytes) -> None:
         """Send a part of an answer, and look first whether anybody is there to hear it."""

@@ -20,7 +20,13 @@ import h2.exceptions
 
 from vault_harness.faults import Interference
 from vault_harness.scenario._ends import End, Heard, reach
-from vault_harness.scenario._goodbye import Goodbye
+from vault_harness.scenario._goodbye import (
+    ALL,
+    HEARD_OUT_SECONDS,
+    ON_ITS_WAY_SECONDS,
+    Goodbye,
+    goaway,
+)
 from vault_harness.scenario._http1 import (
     WITHOUT_BODY,
     Message,
@@ -75,6 +81,9 @@ class Http2Connection:
         # Headers as bytes: whatever they are in, Vault shall judge of them.
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self._goodbye = Goodbye()
+        self._farewell = b""
+        self._leaving: asyncio.Task[None] | None = None
+        self._left = False
         self.deaf = False
 
     async def run(self) -> None:
@@ -102,14 +111,20 @@ class Http2Connection:
         except Exception as error:  # noqa: BLE001 - ours, and told to whoever judges
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
-            for stream in self._streams.values():
-                if stream.work is not None:
-                    stream.work.cancel()
-                if stream.exchange.ended is None:
-                    self._recorder.history.end_exchange(stream.exchange)
-            for upstream in self._upstreams:
-                upstream.close()
-            self._client.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Let go of all that is under way, and of both sides."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        for stream in self._streams.values():
+            if stream.work is not None:
+                stream.work.cancel()
+            if stream.exchange.ended is None:
+                self._recorder.history.end_exchange(stream.exchange)
+        for upstream in self._upstreams:
+            upstream.close()
+        self._client.close()
 
     def _swallow(self, data: bytes, *, by_client: bool) -> None:
         """Pass nothing on, and note what a client says beyond its goodbye."""
@@ -122,8 +137,22 @@ class Http2Connection:
                 stream.exchange.closed = "client" if by_client else "server"
 
     def _flush(self) -> None:
+        """Send what is to be sent, and our goodbye with it: who reads an answer has both."""
         if not self.deaf:
-            self._client.write(self._http.data_to_send())
+            self._client.write(self._http.data_to_send() + self._farewell)
+            self._farewell = b""
+
+    async def _leave(self) -> None:
+        """Hear what was on its way when we said goodbye, then nothing new, and end in a while.
+
+        With two words, as RFC 9113 has it (6.8): so no request is lost that came too soon for it.
+        """
+        await asyncio.sleep(ON_ITS_WAY_SECONDS)
+        self._left = True
+        self._farewell = goaway(self._http.highest_inbound_stream_id)
+        self._flush()
+        await asyncio.sleep(HEARD_OUT_SECONDS)
+        self._heard.put_nowait(("server", b""))
 
     # What the client says
 
@@ -151,6 +180,9 @@ class Http2Connection:
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
         """The head of a request is there: note it, and see to its answer."""
+        if self._left:
+            self._recorder.history.note_swallowed(self._ordinal)
+            return
         headers = [(_text(name), _text(value)) for name, value in event.headers or []]
         pseudo = {name: value for name, value in headers if name.startswith(":")}
         request = Message(
@@ -284,6 +316,9 @@ class Http2Connection:
 
     def _sent(self, stream: _Stream) -> None:
         self._streams.pop(stream.number, None)
+        if stream.acting is not None and stream.acting.closes and self._leaving is None:
+            self._farewell = goaway(ALL)
+            self._leaving = asyncio.get_running_loop().create_task(self._leave())
         if self._client.gone:  # before anything of this was sent
             stream.exchange.closed = "client"
         self._recorder.history.end_exchange(stream.exchange)

@@ -186,6 +186,37 @@ def test_answer_to_a_write_of_a_gateway(bench: Bench) -> None:
     assert fault.touched == 1
 
 
+def test_answer_that_says_goodbye(bench: Bench) -> None:
+    """It comes whole, nothing is heard over its connection any more, and another one works."""
+    http = HttpFaults(bench.serve(again_and_again(answer({"data": 1}))), bench.history)
+    wire = bench.connect()
+    with http.say_goodbye("read", first=1) as fault:
+        wire.send(READ)
+        head = wire.until(b"}").partition(b"\r\n\r\n")[0]
+        assert head.split(b"\r\n")[:2] == [b"HTTP/1.1 200 OK", b"Connection: close"]
+        wire.send(READ)
+        assert bench.history.wait_for(lambda: bool(bench.history.swallowed), 10.0)
+        assert ask(bench.connect(), READ)[0] == 200
+    said, answered = bench.ended(2)
+    assert (said.status, said.closed, said.connection) == (200, None, 1)
+    assert (answered.connection, fault.touched) == (2, 1)
+
+
+def test_goodbye_is_heard_out(bench: Bench) -> None:
+    """A client that ends the connection itself, as it should, waits for nobody."""
+    http = HttpFaults(bench.serve(again_and_again(answer({"data": 1}))), bench.history)
+    wire = bench.connect()
+    with http.say_goodbye("read", by=0.2) as fault:
+        wire.send(READ)
+        wire.until(b"}")
+        wire.close()
+        assert bench.history.wait_for(lambda: bench.recorder.open_connections() == 0, 2.0)
+    (said,) = bench.ended(1)
+    assert (said.ended or 0.0) - said.began >= 0.2
+    assert fault.name == "answer to read says goodbye"
+    assert bench.history.swallowed == []
+
+
 def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
     """It lives in Vault, so it is looked for in logs and among the living like any other."""
     http = faults(bench, answer({"auth": AUTH}))

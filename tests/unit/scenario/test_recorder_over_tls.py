@@ -102,6 +102,9 @@ def saying_nothing_to(mark: bytes) -> Talk:
     return talk
 
 
+DATA, HEADERS, GOAWAY = 0, 1, 7
+"""Types of frames."""
+
 Headers = Sequence[tuple[str | bytes, str | bytes]]
 
 
@@ -116,6 +119,7 @@ class Http2:
         self._http = h2.connection.H2Connection()
         self._http.initiate_connection()
         self.told: Headers = []
+        self._kept = b""
         self._send()
 
     def ask(self, stream: int, path: str, *, method: str = "GET", more: Headers = ()) -> None:
@@ -143,6 +147,22 @@ class Http2:
                     return event.stream_id
             self._send()
         raise AssertionError("the recorder has ended the connection")
+
+    def frames(self, count: int) -> list[tuple[int, int, int]]:
+        """The next frames as they come, of those that are no settings: type, stream, last stream.
+
+        h2 does not hear of them, and so takes the connection for one that goes on.
+        """
+        heard: list[tuple[int, int, int]] = []
+        while len(heard) < count:
+            while len(self._kept) < 9 or len(self._kept) < 9 + int.from_bytes(self._kept[:3]):
+                self._kept += self._socket.recv(65536)
+            length, kind = 9 + int.from_bytes(self._kept[:3]), self._kept[3]
+            stream, last = self._kept[5:9], self._kept[9:13] if kind == GOAWAY else b""
+            self._kept = self._kept[length:]
+            if kind in (HEADERS, DATA, GOAWAY):
+                heard.append((kind, int.from_bytes(stream), int.from_bytes(last)))
+        return heard
 
     def close(self) -> None:
         """End it."""
@@ -278,6 +298,45 @@ def test_goodbye_over_a_deaf_connection(
     client.close()
     assert bench.history.wait_for(lambda: bench.recorder.open_connections() == 0, 10.0)
     assert bench.history.swallowed == []
+
+
+def test_goodbye_of_the_server(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """A client that hears it asks over another connection each time, and loses nothing."""
+    bench.serve(saying(b"{}"), tls=tls)
+    with bench.recorder.interfere(Interference("goodbye", Choice(), closes=True)):
+        for _ in range(3):
+            assert client.request("GET", url(bench)).content == b"{}"
+    assert [e.connection for e in bench.ended(3)] == [1, 2, 3]
+    assert bench.history.swallowed == []
+
+
+def test_goodbye_over_http2_is_said_twice(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority
+) -> None:
+    """What was under way, or on its way, is answered after the first; nothing after the second."""
+    go_on = threading.Event()
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if b"slow" in head:
+                go_on.wait(10)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    bench.serve(talk, tls=tls)
+    goodbye = Interference("goodbye", Choice(path="*/django"), closes=True)
+    with bench.recorder.interfere(goodbye), closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/kv/slow")
+        client.ask(3, READ)
+        assert client.frames(3) == [(HEADERS, 3, 0), (DATA, 3, 0), (GOAWAY, 0, (1 << 31) - 1)]
+        client.ask(5, "/v1/kv/on-its-way")
+        assert client.frames(3) == [(HEADERS, 5, 0), (DATA, 5, 0), (GOAWAY, 0, 5)]
+        client.ask(7, "/v1/kv/too-late")
+        assert bench.history.wait_for(lambda: bool(bench.history.swallowed), 10.0)
+        go_on.set()
+        assert client.frames(2) == [(HEADERS, 1, 0), (DATA, 1, 0)]
+    assert len(bench.history.exchanges) == 3
 
 
 def test_streams_do_not_wait_for_each_other(

@@ -10,6 +10,7 @@ from vault_harness.scenario.helpers._asking_vault import (
     version_of,
 )
 from vault_harness.scenario.helpers._connections import (
+    connections_said_to_end,
     dead_connections,
     end_connections,
     handshakes_since,
@@ -40,6 +41,7 @@ from vault_harness.scenario.helpers._leaders import (
 )
 from vault_harness.scenario.helpers._lives import (
     accessor_in_use,
+    at_the_same_time,
     given_up,
     lost_until_met,
     recovery_of_calls,
@@ -73,9 +75,11 @@ __all__ = [
     "accessor_in_use",
     "allow_writes",
     "ask_for_a_whole",
+    "at_the_same_time",
     "await_start",
     "callers_if_started",
     "canary",
+    "connections_said_to_end",
     "dead_connections",
     "end_connections",
     "every_way",

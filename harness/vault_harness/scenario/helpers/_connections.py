@@ -9,8 +9,10 @@ from math import inf
 
 from vault_harness.faults import Fault, Signature
 from vault_harness.scenario.conditions import Condition
+from vault_harness.scenario.helpers._ways import has_its_files
 from vault_harness.scenario.history import History
-from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.lab import KEY, Lab
+from vault_harness.scenario.oracles import no_failed_read
 from vault_harness.scenario.verdict import NotClaimed
 
 LETS_GO = 0.3
@@ -25,6 +27,51 @@ def end_connections(lab: Lab) -> None:
     """
     lab.network.drop_connections()
     lab.watch(LETS_GO)
+
+
+TOLD = tuple(f"backend/told/{number}" for number in range(1, 4))
+"""A secret for each caller, that nobody has read before connections are said to end."""
+
+NOT_TOLD = "backend/told/4"
+"""One that nobody has read before that is over."""
+
+AT_ONCE = 0.1
+"""Seconds by which answers are late then: three are on their way at once, and need a connection
+each.
+"""
+
+SAID_FOR = 1.2
+"""Seconds in which connections are said to end."""
+
+
+def connections_said_to_end(lab: Lab) -> None:
+    """Three callers read while each answer says that its connection ends; no read may fail for it.
+
+    As a gateway does that is about to go. Whoever has a new connection for each request keeps that
+    without hearing of it. No memory has what nobody has read. When it is over something was asked
+    for over a connection that stays.
+    """
+    paths = [] if has_its_files(lab) else TOLD
+    for path in (*paths, NOT_TOLD):
+        lab.put("v1", path=path, key=KEY)
+    with ExitStack() as callers:
+        with lab.http.say_goodbye("read", by=AT_ONCE) as said:
+            for own in paths or (None,) * len(TOLD):
+                callers.enter_context(lab.reading(every=0.4, path=own, key=own and KEY))
+            lab.hold(said, SAID_FOR)
+            lab.until(lambda: said.touched > 1, within=lab.reach)
+        lab.watch(0.5)  # what was said last is heard by the next that is asked
+    if paths:
+        lab.client.read(NOT_TOLD, KEY)
+    lab.until(
+        lambda: bool(lab.history.find("read", since=said.end, where=lambda e: e.good)),
+        within=lab.reach,
+    )
+    lab.require(
+        "answers that said so, one of them after another",
+        lambda _: f"{said.touched} did" if said.touched > 1 else "",
+    )
+    lab.judge_later(no_failed_read(since=said.began, until=lab.history.now()))
 
 
 @contextmanager

@@ -228,7 +228,7 @@ def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None
     failed = [
         call
         for call in calls
-        if call.failed and not any(_at_the_same_time(call, login) for login in refused)
+        if call.failed and not any(at_the_same_time(call, login) for login in refused)
     ]
     if failed:
         first = failed[0]
@@ -241,6 +241,6 @@ def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None
     )
 
 
-def _at_the_same_time(call: Operation, login: Exchange) -> bool:
+def at_the_same_time(call: Operation, login: Exchange) -> bool:
     """Whether a call was under way while a login was."""
     return login.began <= (call.ended or inf) and call.began <= (login.ended or inf)
