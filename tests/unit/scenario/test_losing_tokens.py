@@ -97,6 +97,17 @@ def test_loss_that_is_met(story: Story) -> None:
     assert str(lab.evidence).startswith("a read at ")
 
 
+def test_loss_that_meets_what_is_on_its_way(story: Story) -> None:
+    """What Vault refused since counts, be it sent a moment before: nothing else may follow."""
+    lab = Losing(story)
+    (sent := story.sent("read", story.history.now(), 403, token="token-1")).ended = None
+    with ExitStack() as losses, lab.token_revoked("token-1") as lost:
+        sent.ended = story.history.now()
+        met = lost_until_met(cast("Lab", lab), losses, lost)
+    assert str(lab.evidence).startswith("a read at ")
+    assert sent.began < lost.began == met
+
+
 def test_loss_that_is_met_and_made_up_for_at_once(story: Story) -> None:
     """Both may be there when anybody looks."""
     lab = Losing(story)

@@ -122,7 +122,7 @@ def lost_until_met(
         "a request that was refused for a lost token, before that was replaced in its turn",
         lambda _: f"a {met.kind} at +{met.began:.2f} s" if met is not None else "",
     )
-    return lab.history.now() if met is None else met.began
+    return lab.history.now() if met is None else max(met.began, lost.began)
 
 
 def _met_or_replaced(lab: Lab, gone: set[str], since: float) -> bool:
@@ -130,16 +130,19 @@ def _met_or_replaced(lab: Lab, gone: set[str], since: float) -> bool:
 
 
 def _met(lab: Lab, gone: set[str], since: float) -> Exchange | None:
-    """The first request since then that was refused for a lost token, if no other one was there.
+    """The first request refused since then for a lost token, if no other one was there.
 
-    That who has another one cannot give the lost one back tells it nothing that it needs.
+    It may have been on its way when that was lost. That who has another one cannot give the lost
+    one back tells it nothing that it needs.
     """
     other = _other_than(lab, gone)
     refused = lab.history.find(
-        since=since,
         until=other.began if other is not None else None,
         where=lambda e: (
-            e.status == 403 and e.kind != "revoke" and lab.recorder.accessor(e.token) in gone
+            e.status == 403
+            and (e.ended or 0.0) >= since
+            and e.kind != "revoke"
+            and lab.recorder.accessor(e.token) in gone
         ),
     )
     return refused[0] if refused else None
