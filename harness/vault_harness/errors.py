@@ -25,6 +25,7 @@
     ├── ClientNotMade          a real client of other people could not be built
     ├── NotJudged              a run of the suite broke down, and says nothing of the client
     ├── HarnessDefect          the harness did what it must never do
+    │   └── ScenarioDefect     a scenario asks for what its entry lacks, or could never fail
     └── SubjectError           the client under test broke its contract with the harness
         ├── SubjectDied        its process ended by itself
         └── SubjectHung        a call did not end (in ``vault_harness.subjects``)
@@ -229,16 +230,34 @@ class HarnessDefect(HarnessError):
     Args:
         cause: What happened.
         looked_at: Where it was seen.
+        remedy: What to do; by default to report it.
     """
 
     exit_code = 9
 
-    def __init__(self, cause: str, *, looked_at: str = "") -> None:
-        super().__init__(
-            cause,
-            looked_at=looked_at,
-            remedy="This is a defect of the harness: please report it with all that was printed",
-        )
+    def __init__(
+        self,
+        cause: str,
+        *,
+        looked_at: str = "",
+        remedy: str = "This is a defect of the harness: please report it with all that was printed",
+    ) -> None:
+        super().__init__(cause, looked_at=looked_at, remedy=remedy)
+
+
+class ScenarioDefect(HarnessDefect):
+    """A scenario asks for what its entry in the catalogue does not have, or could never fail.
+
+    Its author can mend that, who need not be one of ours.
+
+    Args:
+        cause: What is wrong with it.
+        looked_at: Where that was seen.
+        remedy: What its author has to change.
+    """
+
+    def __init__(self, cause: str, *, looked_at: str, remedy: str) -> None:
+        super().__init__(cause, looked_at=looked_at, remedy=remedy)
 
 
 class SubjectError(HarnessError):

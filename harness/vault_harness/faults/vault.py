@@ -12,7 +12,7 @@ import hvac
 import requests
 
 from vault_harness.engine import Capability, Node
-from vault_harness.errors import CapabilityMissing, HarnessDefect, OperatorError
+from vault_harness.errors import CapabilityMissing, OperatorError, ScenarioDefect
 from vault_harness.faults._auth import AuthFaults
 from vault_harness.faults._fault import Fault, Signature
 from vault_harness.vault import Operator, approle, cluster
@@ -62,10 +62,14 @@ class VaultFaults(AuthFaults):
         """The client's namespace answers 503; ``sys/health`` is green, and so are its neighbours.
 
         Raises:
-            HarnessDefect: The client works in none.
+            ScenarioDefect: The client works in none.
         """
         if self._namespace is None:
-            raise HarnessDefect("there is no namespace to seal", looked_at="the scenario's entry")
+            raise ScenarioDefect(
+                "there is no namespace to seal",
+                looked_at="the scenario's entry",
+                remedy="give its entry a namespace",
+            )
         fault = self._journal.begin_fault("namespace sealed", Signature(statuses=frozenset({503})))
         try:
             self._namespace.seal()

@@ -15,7 +15,7 @@ from vault_harness.certificates import client_context
 from vault_harness.closable import Closable
 from vault_harness.dialect import OPENBAO, of_product
 from vault_harness.engine import Capability, Node, Postgresql
-from vault_harness.errors import HarnessDefect
+from vault_harness.errors import ScenarioDefect
 from vault_harness.faults import (
     Fault,
     HttpFaults,
@@ -199,12 +199,13 @@ class Servers(Closable):
         """The PostgreSQL of this scenario, and Vault's engine for it.
 
         Raises:
-            HarnessDefect: Its entry has no ``lease_ttl``, or no subject was started that leases.
+            ScenarioDefect: Its entry has no ``lease_ttl``, or no subject was started that leases.
         """
         if self._database is None:
-            raise HarnessDefect(
+            raise ScenarioDefect(
                 f"{self.entry.id} has no database",
                 looked_at="lease_ttl of its entry, and whether a subject was started",
+                remedy="give its entry a lease_ttl, and start the subject before",
             )
         return self._database
 
@@ -291,11 +292,13 @@ class Servers(Closable):
         """The PostgreSQL in which Vault keeps its data.
 
         Raises:
-            HarnessDefect: The scenario's entry names another storage.
+            ScenarioDefect: The scenario's entry names another storage.
         """
         if self._storage is None:
-            raise HarnessDefect(
-                f"{self.entry.id} has no storage outside", looked_at="its entry's storage"
+            raise ScenarioDefect(
+                f"{self.entry.id} has no storage outside",
+                looked_at="its entry's storage",
+                remedy='give its entry storage = "postgresql"',
             )
         return self._storage
 
@@ -304,11 +307,13 @@ class Servers(Closable):
         """The Vault that holds this one's key.
 
         Raises:
-            HarnessDefect: The scenario's entry does not ask for it.
+            ScenarioDefect: The scenario's entry does not ask for it.
         """
         if self._holder is None:
-            raise HarnessDefect(
-                f"{self.entry.id} has no holder of a key", looked_at="its entry's seal"
+            raise ScenarioDefect(
+                f"{self.entry.id} has no holder of a key",
+                looked_at="its entry's seal",
+                remedy='give its entry seal = "transit"',
             )
         return self._holder
 
@@ -334,11 +339,13 @@ class Servers(Closable):
         """The TLS between client and Vault.
 
         Raises:
-            HarnessDefect: There is none: the scenario's entry does not name such a `wire`.
+            ScenarioDefect: There is none: the scenario's entry does not name such a `wire`.
         """
         if self._tls is None:
-            raise HarnessDefect(
-                f"{self.entry.id} is about TLS, and speaks none", looked_at="its entry's wire"
+            raise ScenarioDefect(
+                f"{self.entry.id} is about TLS, and speaks none",
+                looked_at="its entry's wire",
+                remedy='give its entry wire = "tls", or "h2"',
             )
         return self._tls
 
@@ -347,11 +354,13 @@ class Servers(Closable):
         """The wall clock of the subject's process.
 
         Raises:
-            HarnessDefect: The scenario's entry does not ask for it.
+            ScenarioDefect: The scenario's entry does not ask for it.
         """
         if self._clock is None:
-            raise HarnessDefect(
-                f"{self.entry.id} sets no clock", looked_at="whether its entry has clock = true"
+            raise ScenarioDefect(
+                f"{self.entry.id} sets no clock",
+                looked_at="whether its entry has clock = true",
+                remedy="give its entry clock = true",
             )
         return self._clock
 
@@ -360,11 +369,13 @@ class Servers(Closable):
         """The name by which the subject finds Vault.
 
         Raises:
-            HarnessDefect: The scenario's entry does not ask for one.
+            ScenarioDefect: The scenario's entry does not ask for one.
         """
         if self._name is None:
-            raise HarnessDefect(
-                f"{self.entry.id} moves no name", looked_at="whether its entry has named = true"
+            raise ScenarioDefect(
+                f"{self.entry.id} moves no name",
+                looked_at="whether its entry has named = true",
+                remedy="give its entry named = true",
             )
         return self._name
 

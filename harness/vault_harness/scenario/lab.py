@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from vault_harness.errors import HarnessDefect
+from vault_harness.errors import HarnessDefect, ScenarioDefect
 from vault_harness.scenario import oracles
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario._audit_records import read_audit
@@ -66,15 +66,18 @@ class Lab(Asking):
                 the scenario itself has ended the subject.
 
         Raises:
-            HarnessDefect: Something went wrong in the harness, or the scenario has neither a fault
-                nor a condition that must have been met.
+            HarnessDefect: Something went wrong in the harness.
+            ScenarioDefect: The scenario has neither a fault nor a condition that must have been
+                met.
             NotExercised: The subject was configured without what the closing act reads.
         """
         if not self.history.faults and not self._conditions:
-            raise HarnessDefect(
+            raise ScenarioDefect(
                 f"{self.entry.id} has neither a fault nor a condition that must have been met: "
                 "whatever happens, it would pass",
                 looked_at="lab.history.faults, lab.require, lab.must_have",
+                remedy="let something go wrong in the scenario (lab.network, lab.vault, lab.http, "
+                "lab.process), or say by lab.require what must have happened",
             )
         if steady and self.started:
             self.until_good_read_by_asking(within=self._back_within())

@@ -263,6 +263,8 @@ def test_their_scenarios(repository: Repository) -> None:
     assert f"{again} python:till_client:Client --vault-seed 7" == scenarios["TILL-05"]["again"]
     assert "1 renewal: not seen, 0 of at least 1" in out
     assert "neither a fault nor a condition" in scenarios["TILL-04"]["why"]
+    assert "say by lab.require what must have happened" in out  # it is for its author to mend
+    assert "defect of the harness" not in out
     assert scenarios["TILL-05"]["why"] == "LookupError: where is my till?"
     assert (
         "python:till_client:Client: 1 of 5 scenarios pass; not exercised: TILL-02, TILL-03" in out
