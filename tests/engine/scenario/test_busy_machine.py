@@ -124,3 +124,20 @@ def test_error_on_a_crowded_machine(
     assert result.record.get("slow_machine") == (
         ["LedAway: leadership was lost"] if runs == 2 else None
     )
+
+
+def test_scenario_of_which_nothing_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is wrong on an idle machine too: nobody waits for it twice."""
+    monkeypatch.setattr("vault_harness.scenario.run.seconds_waited_for_cores", time.monotonic)
+    runs = 0
+
+    def scenario(lab: Lab) -> None:
+        nonlocal runs
+        runs += 1
+        lab.judge(steady=False, no_closing="nobody was started")
+
+    subject = parse_subject("reference")
+    with open_environment(Settings(engine="process"), subject, seed=1) as environment:
+        result = run_scenario(environment, load(CATALOGUE)["TOK-01"], scenario)
+    assert (result.word, runs) == ("error", 1)
+    assert "say by lab.require what must have happened" in str(result.error)
