@@ -484,6 +484,7 @@ def _read_over_new_connections(lab: Lab, way: Way) -> None:
 def test_lost_answer_to_a_write(lab: Lab) -> None:
     """Writes: lost, a 504, cut; three in vain, one refused, two at once, a connection that goes."""
     allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key=RETIRED)
     client = lab.start()
     if (first := _write(lab)).failed:
         raise NotExercised(f"no write before any fault: {first.told}")
@@ -564,6 +565,9 @@ def _leased(lab: Lab) -> bool:
 
 DONE = "a write that is said to be done is done"
 NOT_DONE = "it was said to be done, and made no version"
+
+RETIRED = "retired"
+"""A key that the secret had before the first write, and that no write names."""
 
 
 def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
@@ -715,13 +719,16 @@ def _entry(lab: Lab, more: str = "") -> dict[str, str]:
 
 
 def _write(lab: Lab, more: str = "") -> Operation:
-    """Have a user and a password written; who says that it is done has written both of them."""
+    """Have a user and a password written; who says so has written both, and nothing beside them."""
     data = _entry(lab, more)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
     if write.good and lost:
         seen = f"it was said to be done, and is not there: {', '.join(lost)}"
         lab.note(Finding(DONE, seen, write.began, harm=True))
+    if write.good and (kept := sorted(found.keys() - data.keys())):
+        seen = f"it was said to be done, and left what it does not name: {', '.join(kept)}"
+        lab.note(Finding("what is written is the whole secret", seen, write.began, harm=True))
     return write
 
 

@@ -21,6 +21,7 @@ from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from tests.mutants import (
     always,
+    beside_reads,
     byways,
     companions,
     edges_hangs,
@@ -555,6 +556,9 @@ MUTANTS: dict[str, Mutant] = {
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "loses-heart-in-a-callers-call": Mutant(
         edges_hangs.GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
+    ),
+    "merges-what-it-writes": Mutant(
+        beside_reads.MergesWhatItWrites, "NET-13", "left what it does not name: retired", REFERENCE
     ),
     "writes-json-by-hand": Mutant(
         outsiders.WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
