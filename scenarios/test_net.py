@@ -634,9 +634,9 @@ def _write_without_a_version(lab: Lab) -> None:
     kept.update_metadata(LEDGER, cas_required=False, mount_point=lab.entry.mount)
 
 
-NO_WORD = ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines'
-"""What a password may have in it: what JSON writes otherwise, a line's end, letters of several
-bytes.
+NO_WORD = ("\n ", ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines \n')
+"""What a password may have before and behind a word: what JSON writes otherwise, letters of several
+bytes, a line's end; and that and a blank at its own ends too, as a file has them.
 """
 
 
@@ -703,24 +703,24 @@ def _write_slowly(lab: Lab) -> None:
     )
 
 
-def _entry(lab: Lab, more: str = "") -> dict[str, str]:
+def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
     """A user and a password to be written together, known by one label.
 
     Args:
         lab: The scenario.
-        more: What the password ends with.
+        around: What the password begins and ends with.
     """
     word = canary(lab)
-    data = {USER: canary(lab), PASSWORD: word + more}
+    data = {USER: canary(lab), PASSWORD: word.join(around)}
     label = f"{LEDGER}:{lab.secrets.label(word)}"
     for key, value in data.items():
         lab.secrets.add_value(LEDGER, key, value, label)
     return data
 
 
-def _write(lab: Lab, more: str = "") -> Operation:
+def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
     """Have a user and a password written; who says so has written both, and nothing beside them."""
-    data = _entry(lab, more)
+    data = _entry(lab, around)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
     if write.good and lost:

@@ -26,3 +26,17 @@ class MergesWhatItWrites(Tweaked):
             kept = {}
         left = max(0.0, until - time.monotonic())
         self.client.put_secret(path, {**kept, **data}, timeout=left)
+
+
+class StripsWhatItWrites(Tweaked):
+    """Takes blanks and line ends off what it writes: a key file loses its last line's end."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path, {key: value.strip() for key, value in data.items()})
+
+
+class StripsWhatItChanges(Tweaked):
+    """Does so to what it changes alone."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        super().update(path, {key: value.strip() for key, value in data.items()})

@@ -560,6 +560,9 @@ MUTANTS: dict[str, Mutant] = {
     "merges-what-it-writes": Mutant(
         beside_reads.MergesWhatItWrites, "NET-13", "left what it does not name: retired", REFERENCE
     ),
+    "strips-what-it-writes": Mutant(
+        beside_reads.StripsWhatItWrites, "NET-13", "and is not there: password", REFERENCE
+    ),
     "writes-json-by-hand": Mutant(
         outsiders.WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
     ),
