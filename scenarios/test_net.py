@@ -900,6 +900,7 @@ def test_answers_later_than_the_deadline(lab: Lab) -> None:
 def test_dripping_answer(lab: Lab) -> None:
     """A byte every 0.4 s; then answers that are late, and a call that needs four of them."""
     allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
     with lab.reading(every=0.5, callers=2):
         with lab.network.drip(pause=0.4) as fault:
@@ -921,10 +922,26 @@ def test_dripping_answer(lab: Lab) -> None:
             lost_until_met(lab, losses, lost)
             lab.hold(slow, 2 * lab.deadline)
         lab.recovers(after=slow)
+    if lab.can("update"):
+        _change_late(lab)
     lab.judge(
         no_request_storm(since=fault.began, until=fault.end),
         no_request_storm(since=slow.began, until=slow.end),
     )
+
+
+def _change_late(lab: Lab) -> None:
+    """Have a key changed whose read and whose write are late: either is in time, not both.
+
+    Who has Vault merge its change reads nothing, and has done it in time.
+    """
+    where, by = f"*/data/{LEDGER}", ALONE * lab.deadline
+    with (
+        lab.http.delay("read", by=by, path=where) as read,
+        lab.http.delay("write", by=by, path=where) as written,
+    ):
+        read.optional = written.optional = True  # it may give up before it has come to the write
+        lab.client.update(LEDGER, {"entry": canary(lab)})
 
 
 BIG_PATH = "backend/celery"

@@ -40,3 +40,24 @@ class StripsWhatItChanges(Tweaked):
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
         super().update(path, {key: value.strip() for key, value in data.items()})
+
+
+# How long that takes
+
+
+class ChangesWithTimeForEachStep(Tweaked):
+    """Has a call's whole time for the read of a change, and once more for its write."""
+
+    seconds = 0.0
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        seconds = self.seconds or self.client.config.timeout
+        read = self.client.read(path, timeout=seconds)
+        changed = {**read.value, **data}
+        self.client.put_secret(path, changed, cas=read.version, timeout=seconds)
+
+
+class ChangesWithoutADeadline(ChangesWithTimeForEachStep):
+    """Reads and writes have a deadline; a change, a second piece of code, waits for a minute."""
+
+    seconds = 60.0

@@ -72,6 +72,7 @@ from tests.mutants.clients import (
     Tweaked,
 )
 from tests.mutants.edges_logins import LogsInAtAThird, LogsInInsteadOfRenewing
+from tests.mutants.kv import HasItsChangeMerged
 from tests.mutants.sea import GivesUpAtItsStart
 from tests.mutants.tok import DropsItsTokenOnError
 from tests.subjects.lazy_client import LazyClient, Token
@@ -713,6 +714,12 @@ MUTANTS: dict[str, Mutant] = {
     "takes-silence-for-a-denial": Mutant(
         loose_ends.TakesSilenceForADenial, "NET-03", "a failure then is unavailable"
     ),
+    "changes-with-time-for-each-step": Mutant(
+        beside_reads.ChangesWithTimeForEachStep, "NET-08", "update of backend/ledger", REFERENCE
+    ),
+    "changes-without-a-deadline": Mutant(
+        beside_reads.ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE
+    ),
     "writes-piece-by-piece": Mutant(
         loose_ends.WritesPieceByPiece, "NET-08", "write of backend/ledger", REFERENCE
     ),
@@ -752,6 +759,7 @@ TOLERATED: dict[str, Tolerated] = {
     "meets-its-second-loss-by-late-answers": Tolerated(
         own_pace.KeepsLongAndLogsInAtAThird, "NET-08"
     ),
+    "has-its-late-change-merged": Tolerated(HasItsChangeMerged, "NET-08"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "writes-by-the-version": Tolerated(writing.WritesByTheVersion, "NET-13", REFERENCE),
     "takes-half-an-answer-for-a-write": Tolerated(
