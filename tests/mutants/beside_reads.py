@@ -1,6 +1,6 @@
 """Clients that read well, and are broken in what stands beside reads: writes, changes, health.
 
-Each deviates from the reference client, and is listed in the module of the group whose scenario it
+Each deviates from a correct client, and is listed in the module of the group whose scenario it
 meets.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from resilient_vault_client import SecretNotFound
 from tests.mutants.clients import Tweaked
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import UnavailableError
 
 # What is written
 
@@ -61,3 +63,17 @@ class ChangesWithoutADeadline(ChangesWithTimeForEachStep):
     """Reads and writes have a deadline; a change, a second piece of code, waits for a minute."""
 
     seconds = 60.0
+
+
+class AsksForHealthWithoutADeadline(LazyClient):
+    """Asks Vault how it is in a call of its own, which waits for a minute."""
+
+    capabilities = LazyClient.capabilities | {"health"}
+    patience = 60.0
+
+    def health(self) -> bool:
+        until = time.monotonic() + self.patience
+        try:
+            return self._wire.send("GET", "sys/health", deadline=until).status == 200
+        except UnavailableError:
+            return False
