@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from resilient_vault_client import SecretNotFound
 from tests.mutants.clients import Tweaked
@@ -77,3 +79,34 @@ class AsksForHealthWithoutADeadline(LazyClient):
             return self._wire.send("GET", "sys/health", deadline=until).status == 200
         except UnavailableError:
             return False
+
+
+# What others have to do with it
+
+
+class ClosesItsPoolAtATimeout(LazyClient):
+    """A read that ends at its deadline closes all connections: under those who wait for others."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._gone: Future[None] = Future()
+        self._at_work = ThreadPoolExecutor(32)
+
+    def read(self, path: str, key: str) -> str:
+        until, gone = time.monotonic() + 0.9 * self._deadline, self._gone
+        mine = self._at_work.submit(super().read, path, key)
+        either: list[Future[Any]] = [mine, gone]
+        wait(either, return_when=FIRST_COMPLETED)
+        if not mine.done():
+            raise UnavailableError("its connection was closed")
+        try:
+            return mine.result()
+        except UnavailableError:
+            if time.monotonic() > until and not gone.done():
+                self._gone = Future()
+                gone.set_result(None)
+            raise
+
+    def close(self) -> None:
+        super().close()
+        self._at_work.shutdown(wait=False)
