@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from vault_harness.scenario import Lab
 from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.helpers import ways
-from vault_harness.scenario.oracles import nobody_waits, reads_go_on, same_token
+from vault_harness.scenario.oracles import nobody_waits, none_of, reads_go_on, same_token
 
 SICK, SICK_KEY = "backend/celery", "CELERY_BROKER_URL"
 FINE = [f"backend/fine-{number}" for number in range(1, 10)]
@@ -33,6 +34,10 @@ SLOW_CALLERS = 3
 
 WAITS = 0.33
 """Of that time, for which a reader of another secret may wait: a third, as behind a renewal."""
+
+
+ALONE = 0.7
+"""Of a call's deadline: so late is an answer that is in time, as in NET-06."""
 
 
 @pytest.mark.scenario("ISO-01")
@@ -63,6 +68,7 @@ def test_one_sick_path(lab: Lab) -> None:
             lab.reading(every=0.5, path=SICK, key=SICK_KEY, callers=SLOW_CALLERS - 1),
         ):
             lab.hold(slow, late_by)
+    _beside_one_in_vain(lab)
     # A client may take the failure for one of Vault and give it a rest, and its next look may be at
     # the same secret; but not again and again.
     bound = 2 * lab.deadline + min(lab.declared("backoff_cap", lab.deadline), lab.deadline)
@@ -71,3 +77,24 @@ def test_one_sick_path(lab: Lab) -> None:
         same_token(since=fault.began),
         nobody_waits(WAITS * late_by, since=slow.began, until=slow.end, of=FINE),
     )
+
+
+def _beside_one_in_vain(lab: Lab) -> None:
+    """Have a read end at its deadline while another one waits for an answer that comes in time.
+
+    Who cannot wait for that answer where nothing is beside it is not asked.
+    """
+    fine = FINE[0]
+    with (
+        lab.http.delay("read", by=2 * lab.deadline, path=f"*/data/{SICK}") as never,
+        lab.http.delay("read", by=ALONE * lab.deadline, path=f"*/data/{fine}") as late,
+        ThreadPoolExecutor(1) as other,
+    ):
+        never.optional = late.optional = True  # from memory a value may come at once
+        if lab.client.read(fine, KEY).failed:
+            return
+        other.submit(lab.client.read, SICK, SICK_KEY)
+        lab.watch(0.5 * lab.deadline)  # so that the other one ends in the middle of this one
+        read = lab.client.read(fine, KEY)
+    lost = {f"it ended {read.told}, beside one of {SICK} that ended in vain"} if read.failed else ()
+    lab.judge_later(none_of("a read is not lost with another one", lost, at=read.began))

@@ -68,6 +68,9 @@ RETIRED = "backend/retired"
 KEPT = {"note": "", "certificate": '-----BEGIN-----\n"Gr\u00fc\u00dfe" \\ 100 %\n-----END-----\n'}
 """What else is in the secret of which one key is changed: nothing, and several lines."""
 
+AT_ITS_ENDS = ("\n ", " \n")
+"""What a value that is changed begins and ends with, as what is made from a file may."""
+
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
 
@@ -558,7 +561,7 @@ def test_lost_update(lab: Lab) -> None:
 
 def _two_change_at_once(lab: Lab, pattern: str) -> None:
     """Have two callers change a key each, from one and the same version: neither is lost unsaid."""
-    mine = {"mine": canary(lab), "ours": canary(lab)}
+    mine = {key: canary(lab).join(AT_ITS_ENDS) for key in ("mine", "ours")}
     with (
         lab.http.delay("read", path=pattern, by=0.1 * lab.deadline) as late,
         ThreadPoolExecutor(len(mine)) as callers,
@@ -571,7 +574,7 @@ def _two_change_at_once(lab: Lab, pattern: str) -> None:
     lab.judge_later(
         none_of(
             "of two changes at once each that is said to be made is made",
-            {f"it is without {', '.join(sorted(lost))}"} if lost else (),
+            {f"not there as it was given: {', '.join(sorted(lost))}"} if lost else (),
             harm=True,
             at=looked,
         )

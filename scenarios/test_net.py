@@ -484,6 +484,7 @@ def _read_over_new_connections(lab: Lab, way: Way) -> None:
 def test_lost_answer_to_a_write(lab: Lab) -> None:
     """Writes: lost, a 504, cut; three in vain, one refused, two at once, a connection that goes."""
     allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key=RETIRED)
     client = lab.start()
     if (first := _write(lab)).failed:
         raise NotExercised(f"no write before any fault: {first.told}")
@@ -565,6 +566,9 @@ def _leased(lab: Lab) -> bool:
 DONE = "a write that is said to be done is done"
 NOT_DONE = "it was said to be done, and made no version"
 
+RETIRED = "retired"
+"""A key that the secret had before the first write, and that no write names."""
+
 
 def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
     """Have something written while no write gets to Vault, and written again afterwards."""
@@ -630,9 +634,9 @@ def _write_without_a_version(lab: Lab) -> None:
     kept.update_metadata(LEDGER, cas_required=False, mount_point=lab.entry.mount)
 
 
-NO_WORD = ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines'
-"""What a password may have in it: what JSON writes otherwise, a line's end, letters of several
-bytes.
+NO_WORD = ("\n ", ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines \n')
+"""What a password may have before and behind a word: what JSON writes otherwise, letters of several
+bytes, a line's end; and that and a blank at its own ends too, as a file has them.
 """
 
 
@@ -699,29 +703,32 @@ def _write_slowly(lab: Lab) -> None:
     )
 
 
-def _entry(lab: Lab, more: str = "") -> dict[str, str]:
+def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
     """A user and a password to be written together, known by one label.
 
     Args:
         lab: The scenario.
-        more: What the password ends with.
+        around: What the password begins and ends with.
     """
     word = canary(lab)
-    data = {USER: canary(lab), PASSWORD: word + more}
+    data = {USER: canary(lab), PASSWORD: word.join(around)}
     label = f"{LEDGER}:{lab.secrets.label(word)}"
     for key, value in data.items():
         lab.secrets.add_value(LEDGER, key, value, label)
     return data
 
 
-def _write(lab: Lab, more: str = "") -> Operation:
-    """Have a user and a password written; who says that it is done has written both of them."""
-    data = _entry(lab, more)
+def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
+    """Have a user and a password written; who says so has written both, and nothing beside them."""
+    data = _entry(lab, around)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
     if write.good and lost:
         seen = f"it was said to be done, and is not there: {', '.join(lost)}"
         lab.note(Finding(DONE, seen, write.began, harm=True))
+    if write.good and (kept := sorted(found.keys() - data.keys())):
+        seen = f"it was said to be done, and left what it does not name: {', '.join(kept)}"
+        lab.note(Finding("what is written is the whole secret", seen, write.began, harm=True))
     return write
 
 
@@ -893,6 +900,7 @@ def test_answers_later_than_the_deadline(lab: Lab) -> None:
 def test_dripping_answer(lab: Lab) -> None:
     """A byte every 0.4 s; then answers that are late, and a call that needs four of them."""
     allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
     with lab.reading(every=0.5, callers=2):
         with lab.network.drip(pause=0.4) as fault:
@@ -914,10 +922,26 @@ def test_dripping_answer(lab: Lab) -> None:
             lost_until_met(lab, losses, lost)
             lab.hold(slow, 2 * lab.deadline)
         lab.recovers(after=slow)
+    if lab.can("update"):
+        _change_late(lab)
     lab.judge(
         no_request_storm(since=fault.began, until=fault.end),
         no_request_storm(since=slow.began, until=slow.end),
     )
+
+
+def _change_late(lab: Lab) -> None:
+    """Have a key changed whose read and whose write are late: either is in time, not both.
+
+    Who has Vault merge its change reads nothing, and has done it in time.
+    """
+    where, by = f"*/data/{LEDGER}", ALONE * lab.deadline
+    with (
+        lab.http.delay("read", by=by, path=where) as read,
+        lab.http.delay("write", by=by, path=where) as written,
+    ):
+        read.optional = written.optional = True  # it may give up before it has come to the write
+        lab.client.update(LEDGER, {"entry": canary(lab)})
 
 
 BIG_PATH = "backend/celery"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from tests.mutants import every_day, unasked
+from tests.mutants import beside_reads, every_day, unasked
 from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient, _secret
 from tests.subjects.lazy_wire import ClientError, UnavailableError
@@ -133,6 +133,9 @@ MUTANTS: dict[str, Mutant] = {
     "looks-at-all-in-a-call": Mutant(LooksAtAllInACall, "ISO-01", "for a slow one"),
     "asks-for-one-thing-at-a-time": Mutant(
         unasked.AsksForOneThingAtATime, "ISO-01", "for a slow one"
+    ),
+    "closes-its-pool-at-a-timeout": Mutant(
+        beside_reads.ClosesItsPoolAtATimeout, "ISO-01", "beside one of backend/celery"
     ),
     "has-two-connections": Mutant(every_day.HasTwoConnections, "ISO-01", "for a slow one"),
 }

@@ -22,6 +22,7 @@ from resilient_vault_client.events import ServedStale
 from tests.mutants import (
     absences,
     always,
+    beside_reads,
     blind_spots,
     byways,
     edges_endings,
@@ -716,6 +717,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "puts-its-wholes-together": Mutant(
         outsiders.PutsItsWholesTogether, "KV-03", "read_all still gives backend/pair:v2"
+    ),
+    "strips-what-it-changes": Mutant(
+        beside_reads.StripsWhatItChanges, "KV-04", "not there as it was given: mine", REFERENCE
     ),
     "drops-empty-keys-in-a-change": Mutant(
         outsiders.DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE

@@ -21,6 +21,7 @@ from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from tests.mutants import (
     always,
+    beside_reads,
     byways,
     companions,
     edges_hangs,
@@ -71,6 +72,7 @@ from tests.mutants.clients import (
     Tweaked,
 )
 from tests.mutants.edges_logins import LogsInAtAThird, LogsInInsteadOfRenewing
+from tests.mutants.kv import HasItsChangeMerged
 from tests.mutants.sea import GivesUpAtItsStart
 from tests.mutants.tok import DropsItsTokenOnError
 from tests.subjects.lazy_client import LazyClient, Token
@@ -556,6 +558,12 @@ MUTANTS: dict[str, Mutant] = {
     "loses-heart-in-a-callers-call": Mutant(
         edges_hangs.GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
     ),
+    "merges-what-it-writes": Mutant(
+        beside_reads.MergesWhatItWrites, "NET-13", "left what it does not name: retired", REFERENCE
+    ),
+    "strips-what-it-writes": Mutant(
+        beside_reads.StripsWhatItWrites, "NET-13", "and is not there: password", REFERENCE
+    ),
     "writes-json-by-hand": Mutant(
         outsiders.WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
     ),
@@ -706,6 +714,12 @@ MUTANTS: dict[str, Mutant] = {
     "takes-silence-for-a-denial": Mutant(
         loose_ends.TakesSilenceForADenial, "NET-03", "a failure then is unavailable"
     ),
+    "changes-with-time-for-each-step": Mutant(
+        beside_reads.ChangesWithTimeForEachStep, "NET-08", "update of backend/ledger", REFERENCE
+    ),
+    "changes-without-a-deadline": Mutant(
+        beside_reads.ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE
+    ),
     "writes-piece-by-piece": Mutant(
         loose_ends.WritesPieceByPiece, "NET-08", "write of backend/ledger", REFERENCE
     ),
@@ -745,6 +759,7 @@ TOLERATED: dict[str, Tolerated] = {
     "meets-its-second-loss-by-late-answers": Tolerated(
         own_pace.KeepsLongAndLogsInAtAThird, "NET-08"
     ),
+    "has-its-late-change-merged": Tolerated(HasItsChangeMerged, "NET-08"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "writes-by-the-version": Tolerated(writing.WritesByTheVersion, "NET-13", REFERENCE),
     "takes-half-an-answer-for-a-write": Tolerated(

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
 from tests.mutants import (
+    beside_reads,
     byways,
     companions,
+    edges_endings,
     edges_hangs,
     edges_logins,
     edges_tokens,
@@ -552,6 +554,9 @@ MUTANTS: dict[str, Mutant] = {
     "reads-wholes-without-a-deadline": Mutant(
         wholes.ReadsWholesWithoutADeadline, "SRV-04", "read_all of"
     ),
+    "asks-for-health-without-a-deadline": Mutant(
+        beside_reads.AsksForHealthWithoutADeadline, "SRV-04", "health ends within 2 s"
+    ),
     "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
     "asks-seldom-and-in-haste": Mutant(AsksSeldomAndInHaste, "SRV-05", "Retry-After is obeyed"),
@@ -663,6 +668,9 @@ TOLERATED: dict[str, Tolerated] = {
     "polls-seldom-at-a-standby": Tolerated(own_pace.PollsSeldom, "SRV-07"),
     "has-a-standby-called-well": Tolerated(HasAStandbyCalledWell, "SRV-07", REFERENCE),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
+    "says-slowly-in-silence-how-it-is": Tolerated(
+        edges_endings.SaysSlowlyHowItIs, "SRV-04", REFERENCE
+    ),
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),
     "renews-at-a-third-under-a-quota": Tolerated(edges_tokens.RenewsAtAThird, "SRV-11"),
