@@ -1,0 +1,73 @@
+"""Clients whose leases are renewed well, until something else than Vault answers.
+
+Each deviates from the reference client, and is listed in the module of the group whose scenario it
+meets.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from resilient_vault_client import VaultError
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import UnexpectedAnswer
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
+from tests.mutants.clients import Leasing
+
+# A page for a renewal
+
+
+class _EndsAtAPage(Leases):
+    _ended = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        self._ended |= error.status == 502
+        if self._ended:
+            held.due = wait = math.inf
+        return wait
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        if self._ended:
+            held.due = math.inf
+
+
+class EndsItsRenewalsAtAPage(Leasing):
+    """A page ends what renews its leases: whoever asks after the end of one gets another."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsAtAPage
+
+
+class _TakesAPage(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        try:
+            return super()._ask_for_more(grant, deadline)
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
+            return {"lease_duration": grant.increment, "renewable": True}
+
+
+class TakesAPageForARenewal(Leasing):
+    """Looks at the status of what its renewal is answered, and at nothing else."""
+
+    leases_type: ClassVar[type[Leases]] = _TakesAPage
+
+
+class _ReplacesAtAPage(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except VaultError:
+            grant.renewable = False  # remembered for as long as the circuit lets nothing through
+            return "not_renewable"
+
+
+class ReplacesAtAPage(Leasing):
+    """Takes a new credential for one whose renewal failed, whatever was answered."""
+
+    leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
