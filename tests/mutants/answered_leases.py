@@ -1,12 +1,14 @@
-"""Clients whose leases are renewed well, until something else than Vault answers.
+"""Clients whose leases are renewed well, until something else is answered, or asks for it.
 
-Each deviates from the reference client, and is listed in the module of the group whose scenario it
-meets.
+A gateway's page comes in the place of Vault's answer to a renewal, or the renewal itself is sent
+to another place than all the rest. Each deviates from the reference client, and is listed in the
+module of the group whose scenario it meets.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import VaultError
@@ -71,3 +73,22 @@ class ReplacesAtAPage(Leasing):
     """Takes a new credential for one whose renewal failed, whatever was answered."""
 
     leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
+
+
+# In a namespace
+
+
+class RenewsLeasesInTheRoot(Leasing):
+    """Leases with the header for its namespace, and renews by code that does not know it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if "/leases/renew" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
