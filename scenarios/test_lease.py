@@ -626,9 +626,13 @@ A_SHORT_LIFE = 2 / 15
 """Of the TTL of what is leased at the other path: 8 s of a minute, so that its turn comes soon."""
 
 
+ENDED = 1.5
+"""Seconds for which a lease's uses are watched once none may be refused after its end."""
+
+
 @pytest.mark.scenario("LEASE-08")
 def test_no_credential_to_be_had(lab: Lab) -> None:
-    """The engine fails under a pool, before it has a credential; later on the policy denies one."""
+    """The engine fails before there is a credential; one is denied; one ends in an outage."""
     lab.start()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     with ExitStack() as callers:
@@ -636,7 +640,8 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
             callers.enter_context(pool(lab, every=0.5))
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
-        callers.enter_context(pool(lab, READ_ONLY, every=0.5))
+        # A report would tell that one has ended, which its holder is to know by itself.
+        callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
         _once_accepted(lab, lab.recovery_after(failing), READ_ONLY)
         with (
             lab.vault.policy(POLICY, NOTHING) as denied,
@@ -651,6 +656,11 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
                 within=max(0.0, in_time + 1.0 - lab.history.now()),  # what comes late is told
             )
         _once_accepted(lab, lab.recovery_after(denied), CREDENTIALS)
+        with lab.http.fail("credential", "lease", status=503) as away:
+            away.optional = True  # who hands out what has ended need not ask for anything
+            over = _over(lab.history, READ_ONLY, until=away.began)
+            # Vault itself is well, and ends it in time.
+            lab.watch(max(0.0, over + lab.deadline + ENDED - lab.history.now()))
     lab.judge(
         same_token(since=failing.began, until=denied.began),
         no_request_storm(since=failing.began, until=failing.end),
@@ -669,7 +679,13 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         ),
         accepted_again(since=denied.end, within=lab.recovery_after(denied), path=CREDENTIALS),
         lease_renewed_or_replaced(path=READ_ONLY, since=denied.began, before=in_time),
-        no_refused_use(since=denied.began, around_logins=1.0, path=READ_ONLY),
+        no_refused_use(
+            since=denied.began, until=min(away.end, over), around_logins=1.0, path=READ_ONLY
+        ),
+        # As of what was refused: whoever asks may be given it until it is known that none follows.
+        no_refused_use(
+            since=over + lab.deadline, around_logins=1.0, path=READ_ONLY, may_be_empty=True
+        ),
     )
 
 

@@ -1,8 +1,8 @@
 """Clients whose leases are renewed well, until something else is answered, or asks for it.
 
-A gateway's page comes in the place of Vault's answer to a renewal, or the renewal itself is sent
-to another place than all the rest. Each deviates from the reference client, and is listed in the
-module of the group whose scenario it meets.
+A gateway's page comes in the place of Vault's answer to a renewal, or nothing of use up to the
+lease's end, or the renewal itself is sent to another place than all the rest. Each deviates from
+the reference client, and is listed in the module of the group whose scenario it meets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from resilient_vault_client import VaultError
+from resilient_vault_client import Credential, VaultError
+from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import UnexpectedAnswer
 from resilient_vault_client._grant import Grant
@@ -73,6 +74,38 @@ class ReplacesAtAPage(Leasing):
     """Takes a new credential for one whose renewal failed, whatever was answered."""
 
     leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
+
+
+# No answer, past a lease's end
+
+
+class _HandsOutTheEnded(Leases):
+    seconds = math.inf
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        held = self._by_path.get(path)
+        grant = held.grant if held is not None else None
+        if held is not None and grant is not None and held.pause is not None:
+            alive = grant.lost is None and grant.token.lost is None
+            if alive and clock() < grant.expires_at + self.seconds:
+                return grant.credential
+        return super().current(path, deadline)
+
+
+class HandsOutWhatHasEnded(Leasing):
+    """While nobody renews a lease the last credential stands in, as the last good value does."""
+
+    leases_type: ClassVar[type[Leases]] = _HandsOutTheEnded
+
+
+class _HandsOutTheEndedForAMoment(_HandsOutTheEnded):
+    seconds = 1.2
+
+
+class HandsOutWhatHasEndedForAMoment(Leasing):
+    """For a second after its end, and a little more."""
+
+    leases_type: ClassVar[type[Leases]] = _HandsOutTheEndedForAMoment
 
 
 # In a namespace

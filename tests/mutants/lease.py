@@ -530,6 +530,9 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-page-for-a-renewal": _mutant(
         answered_leases.TakesAPageForARenewal, "LEASE-06", "is renewed, or replaced"
     ),
+    "hands-out-what-has-ended": _mutant(
+        answered_leases.HandsOutWhatHasEnded, "LEASE-08", "readonly is accepted by the database"
+    ),
     "has-no-credential-in-an-outage": _mutant(
         second_leases.HasNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
     ),
@@ -587,6 +590,9 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "renews-leases-in-calls": _tolerated(sharing.RenewsInCalls, "LEASE-03"),
     "renews-leases-in-calls-under-a-seal": _tolerated(sharing.RenewsInCalls, "LEASE-06"),
+    "hands-out-what-has-ended-for-a-moment": _tolerated(
+        answered_leases.HandsOutWhatHasEndedForAMoment, "LEASE-08"
+    ),
     "replaces-at-a-page": _tolerated(answered_leases.ReplacesAtAPage, "LEASE-06"),
     "replaces-at-silence": _tolerated(edges_leases.ReplacesAtALostAnswer, "LEASE-03"),
 }
