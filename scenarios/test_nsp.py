@@ -25,8 +25,9 @@ from vault_harness.scenario.oracles import (
 
 LEDGER = "backend/ledger"
 
-A_LONG_LEASE = 3600
-"""Seconds for which a credential lives that Vault knows nothing of: no renewal is due."""
+A_LEASE = 5 / 6
+"""Of the token's TTL: the life of a credential that Vault knows nothing of, so that its renewal is
+due while the token's is waited for."""
 
 GREEN = 200
 """``sys/health`` of a Vault that is open and leads."""
@@ -39,7 +40,8 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
     lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
     # To the end: whoever has another token by then may want another credential with it.
-    with lab.recorder.stub(_a_credential(lab)):
+    made, renewed = _a_credential(lab)
+    with lab.recorder.stub(made), lab.recorder.stub(renewed):
         with lab.reading(every=0.5):
             lab.watch(0.5)
             with ExitStack() as losses, lab.vault.token_revoked(lab.accessor()) as fault:
@@ -60,21 +62,23 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
         )
 
 
-def _a_credential(lab: Lab) -> Stub:
-    """What whoever leases is told in Vault's place: where it is asked for is all that counts.
+def _a_credential(lab: Lab) -> tuple[Stub, Stub]:
+    """What whoever leases is told in Vault's place, first and at each renewal of it.
 
-    So no database is needed, nor a mount. It lives for so long that nobody comes to its renewal.
-    Its password is as secret as one that Vault has made.
+    Where it is asked for is all that counts, so no database is needed, nor a mount. Its password is
+    as secret as one that Vault has made.
     """
     password = token_hex(16)
     lab.secrets.add("credential", password)
-    made = {
-        "lease_id": f"{CREDENTIALS}/{token_hex(12)}",
-        "renewable": True,
-        "lease_duration": A_LONG_LEASE,
-        "data": {"username": "app", "password": password},
-    }
-    return Stub(status=200, body=json.dumps(made).encode(), kinds=frozenset({"credential"}))
+    lease, life = f"{CREDENTIALS}/{token_hex(12)}", round(A_LEASE * lab.ttl)
+    granted = {"lease_id": lease, "renewable": True, "lease_duration": life}
+    made = {**granted, "data": {"username": "app", "password": password}}
+    looked = {**granted, "data": {"id": lease, "renewable": True, "ttl": life}}
+    return (
+        Stub(status=200, body=json.dumps(made).encode(), kinds=frozenset({"credential"})),
+        # Who looks at it before is told the same.
+        Stub(status=200, body=json.dumps(looked).encode(), kinds=frozenset({"lease"})),
+    )
 
 
 @pytest.mark.scenario("NSP-02")

@@ -20,6 +20,7 @@ from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
 from tests.mutants import (
+    answered_leases,
     blind_spots,
     edges_leases,
     loading,
@@ -523,6 +524,15 @@ MUTANTS: dict[str, Mutant] = {
     "ends-its-leases-with-a-seal": _mutant(
         second_leases.EndsItsLeasesWithASeal, "LEASE-06", "is renewed, or replaced"
     ),
+    "ends-its-renewals-at-a-page": _mutant(
+        answered_leases.EndsItsRenewalsAtAPage, "LEASE-06", "is renewed, or replaced"
+    ),
+    "takes-a-page-for-a-renewal": _mutant(
+        answered_leases.TakesAPageForARenewal, "LEASE-06", "is renewed, or replaced"
+    ),
+    "hands-out-what-has-ended": _mutant(
+        answered_leases.HandsOutWhatHasEnded, "LEASE-08", "readonly is accepted by the database"
+    ),
     "has-no-credential-in-an-outage": _mutant(
         second_leases.HasNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
     ),
@@ -580,5 +590,9 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "renews-leases-in-calls": _tolerated(sharing.RenewsInCalls, "LEASE-03"),
     "renews-leases-in-calls-under-a-seal": _tolerated(sharing.RenewsInCalls, "LEASE-06"),
+    "hands-out-what-has-ended-for-a-moment": _tolerated(
+        answered_leases.HandsOutWhatHasEndedForAMoment, "LEASE-08"
+    ),
+    "replaces-at-a-page": _tolerated(answered_leases.ReplacesAtAPage, "LEASE-06"),
     "replaces-at-silence": _tolerated(edges_leases.ReplacesAtALostAnswer, "LEASE-03"),
 }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles, own_pace, turnovers, untried, writing
+from tests.mutants import (
+    always,
+    answered_leases,
+    other_styles,
+    own_pace,
+    turnovers,
+    untried,
+    writing,
+)
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
@@ -115,6 +123,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "leases-in-the-root": Mutant(
         untried.LeasesInTheRoot, "NSP-01", "a credential named none", REFERENCE
+    ),
+    "renews-leases-in-the-root": Mutant(
+        answered_leases.RenewsLeasesInTheRoot, "NSP-01", "a lease named none", REFERENCE
     ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
     "looks-in-the-root-at-last": Mutant(LooksInTheRootAtLast, "NSP-01", "a lookup named none"),

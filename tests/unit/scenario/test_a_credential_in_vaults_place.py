@@ -16,8 +16,9 @@ from vault_harness.scenario._secrets import Secrets
 def test_its_password_in_a_log_is_a_leak() -> None:
     """Whoever has asked for it cannot tell it from one that Vault has made."""
     secrets = Secrets()
-    lab: Any = SimpleNamespace(secrets=secrets)
-    password = json.loads(_a_credential(lab).body)["data"]["password"]
+    lab: Any = SimpleNamespace(secrets=secrets, ttl=12.0)
+    made, _ = _a_credential(lab)
+    password = json.loads(made.body)["data"]["password"]
     said = [LogLine(1.0, f"connecting as app:{password}")]
     (finding,) = leaks(secrets, History(), log=said, commands="")
     assert finding.harm

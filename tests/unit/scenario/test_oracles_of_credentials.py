@@ -188,6 +188,20 @@ def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: st
     assert seen in story.finds(leases_renewed_within(0.3, 0.9, until=15.0))
 
 
+@pytest.mark.parametrize("status", [502, 200])
+def test_a_page_for_a_renewal_is_its_turn_and_no_life(story: Story, status: int) -> None:
+    """It was tried when it was due; what comes of that late is asked of it elsewhere."""
+    leased(story, 0.0)
+    page = story.sent("lease", 6.0, status, credential="credential-1", ended=6.0)
+    page.interference = "lease answered"
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=9.5)) == []
+    renewed(story, 9.4)
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=9.5)) == []
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=19.0)) == [
+        "credential-1, whose TTL is 10 s, was renewed never"
+    ]
+
+
 def test_lease_renewed_for_too_little(story: Story) -> None:
     """A renewal gives as much as the lease had at first; whole seconds are Vault's."""
     leased(story, 0.0)

@@ -172,6 +172,8 @@ def leases_renewed_within(
 ) -> Oracle:
     """In each life of a lease a renewal of it lands in ``[low, high]``, for the whole of a life.
 
+    One that was answered in Vault's place lands there too: it was tried when it was due.
+
     Args:
         low: As a share of the lease's TTL.
         high: The same.
@@ -186,6 +188,7 @@ def leases_renewed_within(
         judged = 0
         for made in _made(history, 0.0, until, path):
             lives = [made, *_renewals(history, made)]
+            waylaid = _waylaid(history, made)
             for life, following in zip(lives, [*lives[1:], None], strict=False):
                 start = life.ended if life.ended is not None else life.began
                 ttl = life.ttl or 0.0
@@ -196,6 +199,11 @@ def leases_renewed_within(
                 if late > until:
                     continue
                 judged += 1
+                turns = [
+                    *(e for e in waylaid if e.began >= start),
+                    *([following] if following else []),
+                ]
+                following = min(turns, key=lambda e: e.began, default=None)
                 if following is None or following.came > late + history.slack(start, late):
                     gap = f"after {following.came - start:.2f} s" if following else "never"
                     text = f"{made.credential}, whose TTL is {ttl:g} s, was renewed {gap}"
@@ -379,7 +387,25 @@ def _made(
 def _renewals(history: History, made: Exchange) -> list[Exchange]:
     return history.find(
         "lease",
-        where=lambda e: e.good and e.credential == made.credential and renews_a_lease(e),
+        where=lambda e: (
+            e.good
+            and e.ttl is not None  # a gateway's page gives no life, whatever its status
+            and e.credential == made.credential
+            and renews_a_lease(e)
+        ),
+    )
+
+
+def _waylaid(history: History, made: Exchange) -> list[Exchange]:
+    """The renewals of a lease that were answered in Vault's place."""
+    return history.find(
+        "lease",
+        where=lambda e: (
+            e.interference is not None
+            and e.ttl is None
+            and e.credential == made.credential
+            and renews_a_lease(e)
+        ),
     )
 
 
