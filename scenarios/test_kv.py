@@ -287,8 +287,8 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
 
     The value of that one is not all ASCII: it is in no file, in no variable, and in Vault alone. So
     are that of a third key, which is empty, and that of a fourth, which ends with a line's end, as
-    a key of PEM does, and those that look like something else. Vault is to delete that version in
-    an hour, and says when: by then it is there.
+    a key of PEM does, and those that look like something else, or that JSON spells otherwise. Vault
+    is to delete that version in an hour, and says when: by then it is there.
 
     Returns:
         When it was taken out; None for a program that renders files, as below.
@@ -335,6 +335,9 @@ def _look_like_something_else() -> dict[str, str]:
         # So long that it is in no time or number of a log by chance: that would be a leak.
         "PIN": f"00{randbelow(10**24):024d}",
         "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
+        # Vault writes the first three of these as backslash, u and four digits, as Go does; the
+        # last letter is beyond 16 bits.
+        "LETTERS": f"canary-<b>&amp;\U0001f511-{token_hex(12)}",
     }
 
 

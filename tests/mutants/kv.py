@@ -29,6 +29,7 @@ from tests.mutants import (
     edges_refusals,
     every_day,
     keys,
+    letters,
     other_styles,
     outsiders,
     oversights,
@@ -720,6 +721,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "strips-what-it-changes": Mutant(
         beside_reads.StripsWhatItChanges, "KV-04", "not there as it was given: mine", REFERENCE
+    ),
+    "leaves-letters-escaped": Mutant(
+        letters.LeavesLettersEscaped, "KV-03", "a value that nobody ever wrote"
+    ),
+    "has-letters-of-16-bits": Mutant(
+        letters.HasLettersOf16Bits, "KV-03", "a value that nobody ever wrote"
     ),
     "drops-empty-keys-in-a-change": Mutant(
         outsiders.DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE
