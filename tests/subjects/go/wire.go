@@ -133,7 +133,7 @@ func (w *Wire) send(ctx context.Context, method, path, token string, body any) (
 		}
 		payload = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, w.base.JoinPath("v1", path).String(), payload)
+	request, err := http.NewRequestWithContext(ctx, method, w.base.JoinPath("v1", (&url.URL{Path: path}).EscapedPath()).String(), payload)
 	if err != nil {
 		return nil, &Failure{Message: "this path cannot be asked for"}
 	}
