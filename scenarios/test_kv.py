@@ -62,6 +62,12 @@ folders are called as parts of an address are that belong to Vault: the mount, a
 blanks in its name, which an address cannot have as they are, and a form writes otherwise.
 """
 
+SPELLED = tuple(f"backend/{name}" for name in ("odd", "Odd", "odd x", "odd+x", "odd-\u00fc"))
+"""Secrets of which none is another, whatever a library makes of their names."""
+
+REFUSABLE = tuple(f"backend/{name}" for name in ("odd?x", "odd#x", "odd%3Fx"))
+"""The same of names that mean something in an address: a client may have none of them."""
+
 RETIRED = "backend/retired"
 """A secret whose version is destroyed without having been deleted first."""
 
@@ -238,6 +244,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
         for one, name in ((path, "a value before it was deleted"), (NAMESAKE, "its namesake's")):
             lab.require(f"{name} ({verb})", _held(client.ask(verb, one, key)))
 
+    _read_what_is_spelled_alike(lab, key, verbs)
     taken_out = _read_a_pair(lab, key, verbs)
     written = _read_before_it_is_written(lab, LATE, key, verbs)
     anew = _begins_anew(lab, key, verbs)
@@ -280,6 +287,24 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
+
+
+def _read_what_is_spelled_alike(lab: Lab, key: str, verbs: Collection[Way]) -> None:
+    """Have secrets read in each way whose paths a client may take for one another.
+
+    That no value is another one's is asked everywhere. Who renders files has those that it was
+    configured to have.
+    """
+    if has_its_files(lab):
+        return
+    for path in (*SPELLED, *REFUSABLE):
+        lab.put("v1", path=path, key=key)
+    since = lab.history.now()
+    for verb in verbs:  # one way at a time: a plain read may put right what a cache has
+        for path in (*SPELLED, *REFUSABLE):
+            lab.client.ask(verb, path, key)
+    for path in SPELLED:
+        lab.judge_later(no_failed_read(path=path, since=since, until=lab.history.now()))
 
 
 def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:

@@ -728,6 +728,19 @@ MUTANTS: dict[str, Mutant] = {
     "has-letters-of-16-bits": Mutant(
         letters.HasLettersOf16Bits, "KV-03", "a value that nobody ever wrote"
     ),
+    "encodes-blanks-alone": Mutant(letters.EncodesBlanksAlone, "KV-03", "read of backend/odd?x"),
+    "takes-its-paths-for-encoded": Mutant(
+        letters.TakesItsPathsForEncoded, "KV-03", "read of backend/odd%3Fx"
+    ),
+    "takes-a-plus-for-a-blank": Mutant(
+        letters.TakesAPlusForABlank, "KV-03", "read of backend/odd+x"
+    ),
+    "has-ascii-in-its-paths": Mutant(
+        letters.HasAsciiInItsPaths, "KV-03", "no read of backend/odd-\u00fc fails"
+    ),
+    "keeps-paths-without-case": Mutant(
+        letters.KeepsPathsWithoutCase, "KV-03", "read_cached of backend/Odd", REFERENCE
+    ),
     "drops-empty-keys-in-a-change": Mutant(
         outsiders.DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE
     ),
@@ -747,6 +760,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
     "asks-twice-for-what-is-missing": Tolerated(untried.AsksTwiceForWhatIsMissing, "KV-03"),
     "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
+    "refuses-odd-paths": Tolerated(letters.RefusesOddPaths, "KV-03"),
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
     "asks-which-mounts-there-are": Tolerated(other_styles.AsksWhichMountsThereAre, "KV-05"),
