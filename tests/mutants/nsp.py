@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles, own_pace, turnovers, untried, writing
+from tests.mutants import always, other_styles, own_pace, ticks, turnovers, untried, writing
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
@@ -124,6 +124,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "sends-a-request-with-its-dead-token-in-a-namespace": Mutant(
         always.SendsOnceMore, "NSP-01", "known to be dead"
+    ),
+    "starts-a-renewer-for-each-login": Mutant(
+        ticks.StartsARenewerForEachLogin, "NSP-01", "into a life of"
     ),
     "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
     "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
