@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -37,3 +38,27 @@ class StartsARenewerForEachLogin(LazyClient):
     def close(self) -> None:
         self._over.set()
         super().close()
+
+
+class RenewsAtTicks(LazyClient):
+    """Renews at the first tick of the clock on the wall after three tenths of its token's life.
+
+    So does a job of a cron's, whenever its token was given: it waits for another time than its
+    sisters, and meets them.
+    """
+
+    after = 0.0
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and token.ttl:
+            now, tick = time.time(), token.ttl / 2
+            at = math.ceil((now + 0.3 * token.ttl) / tick) * tick
+            seconds = at - now + random.uniform(0.0, self.after) * token.ttl
+        super()._arm(seconds)
+
+
+class RenewsAfterTicks(RenewsAtTicks):
+    """Waits a little longer, each time for another twentieth of a life."""
+
+    after = 0.05
