@@ -115,6 +115,10 @@ APART = 0.02
 """Of the TTL: so far apart, from their logins on, are four that each begin at a time of its own and
 keep one pace from there: they never meet, though all wait alike. A slow start makes less.
 """
+OFTEN = 0.5
+"""Seconds from one call of an instance's caller to the next; the callers are apart in them."""
+MEETINGS = 2
+"""In so many rounds must four meet that logged in apart: once is chance."""
 NEAR = 0.3
 """Seconds before a renewal in which a machine that is late makes the renewal late."""
 
@@ -127,15 +131,16 @@ def test_renewals_are_spread(lab: Lab) -> None:
     first, brief = lab.start(), open_reading(lab)
     its_own = lab.accessor()
     instances = [first, *(open_reading(lab) for _ in range(INSTANCES - 1))]
-    looked = lab.history.now() + 2.4 * lab.ttl
+    began = lab.history.now()
+    looked = began + 2.4 * lab.ttl
     with contextlib.ExitStack() as callers:
         for instance in instances:
             if instance is not None:
-                callers.enter_context(reading(instance, every=0.5))
+                callers.enter_context(reading(instance, every=OFTEN))
                 # Apart from each other: some renew in the call of whoever comes when it is time,
                 # and would meet where all come at the same moments.
-                lab.watch(0.5 / INSTANCES)
-        with contextlib.nullcontext() if brief is None else reading(brief, every=0.5):
+                lab.watch(OFTEN / INSTANCES)
+        with contextlib.nullcontext() if brief is None else reading(brief, every=OFTEN):
             # Not before all have renewed once: who never does logs in instead, and is not asked.
             lab.history.wait_for(lambda: bool(_rounds(lab.history, but=its_own)), lab.ttl)
         closed = lab.history.now()
@@ -169,12 +174,18 @@ def test_renewals_are_spread(lab: Lab) -> None:
             too_slow=len(rounds) >= 2,  # by as much as the others' waits differ
         ),
     )
+    promise = "renewals of instances that start together are spread"
+    met = _meetings(lab.history, rounds, within=SPREAD * lab.ttl)
     if len(alike) > len(spread):
         text = (
             f"in {len(alike)} of {len(spread + alike)} rounds the waits of {INSTANCES} instances "
         )
         text += f"differ by {max(alike) / lab.ttl:.2%} of the TTL or less"
-        lab.note(Finding("renewals of instances that start together are spread", text))
+        lab.note(Finding(promise, text))
+    elif len(met) >= MEETINGS and _kept_apart(lab.history, since=began, until=looked):
+        at = ", ".join(f"+{moment:.2f}" for moment in met)
+        text = f"{INSTANCES} instances that had logged in apart renewed together at {at} s, "
+        lab.note(Finding(promise, f"{text}within {max(met.values()):.3f} s of each other"))
     lab.judge(
         no_failed_read(),
         none_of(
@@ -216,6 +227,34 @@ def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
     if len(renewals) < INSTANCES:
         return []
     return list(zip(*renewals.values(), strict=False))
+
+
+def _meetings(
+    history: History, rounds: list[tuple[_Renewal, ...]], *, within: float
+) -> dict[float, float]:
+    """When all renewed within that time of each other, and within what, though they began apart.
+
+    As at a tick of the clock on the wall, by which their waits differ as their logins do. One may
+    begin a tick after another, so it is no matter in whose which round that is. What the machine
+    was late by may let them meet, so it counts as time between them.
+    """
+    if not rounds:
+        return {}
+    first, *others = zip(*rounds, strict=True)
+    found = {}
+    for one in first:
+        turn = [one, *(min(them, key=lambda it: abs(it.at - one.at)) for them in others)]
+        between = _range(it.at for it in turn) + _lateness(history, turn)
+        if between < within < _range(it.at - it.after for it in turn):
+            found[one.at] = between
+    return found
+
+
+def _kept_apart(history: History, *, since: float, until: float) -> bool:
+    """Whether no call or standstill was so long that callers who waited for it went on together."""
+    calls = history.calls("read", since=since, until=until)
+    took = [call.ended - call.began for call in calls if call.ended is not None]
+    return max([history.lateness(since, until), *took]) < OFTEN
 
 
 def _let_go(history: History, *, since: float, until: float, but: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ from tests.mutants import (
     answered_leases,
     other_styles,
     own_pace,
+    ticks,
     turnovers,
     untried,
     writing,
@@ -135,6 +136,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "sends-a-request-with-its-dead-token-in-a-namespace": Mutant(
         always.SendsOnceMore, "NSP-01", "known to be dead"
+    ),
+    "starts-a-renewer-for-each-login": Mutant(
+        ticks.StartsARenewerForEachLogin, "NSP-01", "into a life of"
     ),
     "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
     "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),

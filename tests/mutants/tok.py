@@ -24,6 +24,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    ticks,
     turnovers,
     unasked,
     untried,
@@ -431,6 +432,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
     "renews-by-the-clock": Mutant(RenewsByTheClock, "TOK-02", "instances differ by"),
+    "renews-at-ticks": Mutant(
+        ticks.RenewsAtTicks, "TOK-02", "had logged in apart", LAZY_PROCESS, process=True
+    ),
     "closes-the-pool-of-all": Mutant(
         byways.ClosesThePoolOfAll, "TOK-02", "the steady state holds again"
     ),
@@ -855,6 +859,7 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-late-and-hangs": Tolerated(edges_tokens.RenewsLate, "TOK-22"),
     "asks-for-an-hour-and-hangs": Tolerated(edges_tokens.AsksForAnHour, "TOK-22"),
     "renews-at-a-fixed-rate": Tolerated(own_pace.RenewsAtAFixedRate, "TOK-02"),
+    "renews-after-ticks": Tolerated(ticks.RenewsAfterTicks, "TOK-02", LAZY_PROCESS, process=True),
     "renews-in-a-call-with-little-jitter": Tolerated(
         edges_hangs.RenewsInACallWithLittleJitter, "TOK-02"
     ),

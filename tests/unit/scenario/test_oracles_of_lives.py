@@ -78,6 +78,30 @@ def test_renewed_all_the_time(story: Story) -> None:
     assert seen[:3] == ["renewed 1.00 s into a life of 10 s"] * 3
 
 
+def test_renewed_too_soon_near_the_end(story: Story) -> None:
+    """That it came too early is seen where the life has not come to its end, but not later on."""
+    life(story, 6.0, 8.95)
+    assert story.finds(renews_within(0.3, 0.9, until=10.0)) == [
+        "renewed 2.95 s into a life of 10 s"
+    ]
+    assert story.finds(renews_within(0.3, 0.9, until=8.95, may_be_empty=True)) == []
+
+
+def test_renewed_all_the_time_in_one_life(story: Story) -> None:
+    """Each but the first after the login, though no life had come to nine tenths by then."""
+    life(story, *map(float, range(5, 56, 5)), ttl=60.0)
+    seen = story.finds(renews_within(0.3, 0.9, until=57.0))
+    assert seen == ["renewed 5.00 s into a life of 60 s"] * 10
+
+
+def test_renewed_at_once_in_a_life_that_is_not_over(story: Story) -> None:
+    """To learn the TTL, after the last login too: that is no renewal too early."""
+    life(story, 0.02, 7.0)
+    story.sent("login", 12.0, ttl=10.0, ended=12.0)
+    story.sent("renew", 12.02, ttl=10.0, ended=12.02)
+    assert story.finds(renews_within(0.3, 0.9, until=14.0)) == []
+
+
 def test_renewed_at_once_after_the_login(story: Story) -> None:
     """As Vault's own LifetimeWatcher does, to learn the TTL; the next one is in time."""
     life(story, 0.02, 7.0, 14.0)

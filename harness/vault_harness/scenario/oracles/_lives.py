@@ -26,14 +26,15 @@ def renews_within(
 ) -> Oracle:
     """In each token's life a renewal or a login lands in ``[low, high]`` of the time it was given.
 
-    A renewal right after the login is taken for the beginning of that life: Vault's own
-    LifetimeWatcher begins so, to learn the TTL.
+    The first renewal after a login is taken for the beginning of that life: Vault's own
+    LifetimeWatcher begins so, to learn the TTL. Whether one after that comes too early is seen at
+    once, however little of its life has passed by the end.
 
     Args:
         low: As a share of the TTL.
         high: The same.
         since: Lives that began before are not judged.
-        until: A life that had not reached `high` by then is not judged.
+        until: Of a life that had not reached `high` by then only what is too early is judged.
         may_be_empty: Whether it holds where no life was judged.
     """
     promise = f"a renewal or a login between {low:g} and {high:g} of each token's life"
@@ -45,10 +46,15 @@ def renews_within(
         for life, following in zip(lives, [*lives[1:], None], strict=False):
             ttl = life.ttl or 0.0
             start = _answered(life)
-            if start + high * ttl > until:
+            late, early = start + high * ttl, start + low * ttl
+            # A login, or a renewal right after one, does no harm.
+            renewed = following if following and life.kind == following.kind == "renew" else None
+            if renewed and renewed.began < min(early, until):
+                text = f"renewed {renewed.began - start:.2f} s into a life of {ttl:g} s"
+                findings.append(Finding(promise, text, renewed.began))
+            if late > until:
                 continue
             judged += 1
-            late, early = start + high * ttl, start + low * ttl
             if following is None or following.came > late + history.slack(start, late):
                 gap = f"after {following.came - start:.2f} s" if following else "never"
                 findings.append(
@@ -60,11 +66,7 @@ def renews_within(
                         until=late,
                     )
                 )
-            # A login, or a renewal right after one, does no harm.
-            elif life.kind == following.kind == "renew" and following.began < early:
-                text = f"renewed {following.began - start:.2f} s into a life of {ttl:g} s"
-                findings.append(Finding(promise, text, following.began))
-        if not judged and not may_be_empty:
+        if not judged and not findings and not may_be_empty:
             return lacking(promise, f"life that had come to {high:g} of its time", since, until)
         return findings
 
