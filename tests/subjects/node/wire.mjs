@@ -38,6 +38,11 @@ export class Wire {
     }
   }
 
+  /** Ends what lies idle: where one connection has died unnoticed the others have too, most likely. */
+  #leaveIdle() {
+    for (const idle of Object.values(this.agent.freeSockets)) for (const socket of [...idle]) socket.destroy();
+  }
+
   #once(method, path, { deadline, token, body }, agent) {
     const data = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const headers = { "X-Vault-Request": "true" };
@@ -49,6 +54,7 @@ export class Wire {
       const fail = (why, stale = false) => {
         clearTimeout(timer);
         request.destroy();
+        this.#leaveIdle();
         reject(Object.assign(new Unavailable(`${why} at ${this.base.host}`), { stale }));
       };
       let request;
