@@ -315,15 +315,26 @@ def test_black_hole(lab: Lab) -> None:
 UNREAD = tuple(f"backend/idle/{number}" for number in range(1, 4))
 """A secret for each caller, that nobody has read before connections die."""
 
+BUSY = tuple(f"backend/busy/{number}" for number in range(1, 13))
+"""A secret for each caller of the moment before connections die."""
+
+LATE = 0.1
+"""Seconds by which answers are late in it: all are under way at once, so that a pool has more
+connections than callers come later.
+"""
+
 
 @pytest.mark.scenario("NET-04")
 def test_dead_idle_connections(lab: Lab) -> None:
-    """Connections are said to end; then those that are kept are forgotten by the network."""
+    """Connections are said to end; then the many of a busy moment are forgotten by the network."""
     lab.start()
     connections_said_to_end(lab)
-    for path in UNREAD:
+    for path in (*BUSY, *UNREAD):
         lab.put("v1", path=path, key=KEY)
-    with lab.reading(every=0.4, callers=3):
+    with lab.http.delay("read", by=LATE) as late, ExitStack() as callers:
+        late.optional = True  # who answers from memory asks for little
+        for own in (None,) * len(BUSY) if has_its_files(lab) else BUSY:
+            callers.enter_context(lab.reading(every=0.1, path=own, key=own and KEY))
         lab.watch(1.0)
     lab.watch(0.3)
     with dead_connections(lab) as fault, ExitStack() as callers:

@@ -175,8 +175,7 @@ class _Pool(Wire):
                 received += piece
         except OSError:
             peer.close()
-            while (idle := self._next()) is not None:
-                idle.close()
+            self._forget()
             raise
         head = received.partition(b"\r\n\r\n")[0].lower()
         if self.heeds and b"\r\nconnection: close" in head:
@@ -184,6 +183,10 @@ class _Pool(Wire):
         else:
             self._idle.append(peer)
         return bytes(received)
+
+    def _forget(self) -> None:
+        while (idle := self._next()) is not None:
+            idle.close()
 
     def _taken(self) -> socket.socket | None:
         while (peer := self._next()) is not None:
@@ -203,10 +206,21 @@ class _DeafPool(_Pool):
     heeds = False
 
 
+class _LoyalPool(_Pool):
+    def _forget(self) -> None:
+        """Believe the others."""
+
+
 class HeedsAGoodbye(LazyClient):
     """Keeps its connections, but for those that the server has said to end."""
 
     wire_type = _Pool
+
+
+class KeepsTheRestOfItsPool(LazyClient):
+    """Drops a connection that has died, and meets the next one: as many as a busy hour left."""
+
+    wire_type = _LoyalPool
 
 
 class KeepsWhatWasSaidToEnd(LazyClient):

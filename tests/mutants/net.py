@@ -674,6 +674,9 @@ MUTANTS: dict[str, Mutant] = {
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
     "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
     "takes-a-due-renewal-for-a-dead-token": Mutant(DropsItsTokenSoon, "NET-18", "at most 0 logins"),
+    "keeps-the-rest-of-its-pool": Mutant(
+        gateways.KeepsTheRestOfItsPool, "NET-04", "1 read of each caller"
+    ),
     "keeps-what-was-said-to-end": Mutant(gateways.KeepsWhatWasSaidToEnd, "NET-04", "no read fails"),
     "writes-over-what-was-said-to-end": Mutant(
         gateways.WritesOverWhatWasSaidToEnd, "NET-13", "no connection that was said to end"
