@@ -1,0 +1,534 @@
+"""Which faults met which requests, as the journals of runs show it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.report.conftest import Record
+from tests.unit.scenario.conftest import Story
+from vault_harness.errors import SettingsError
+from vault_harness.faults import Fault, Interference, NetworkFaults, Signature
+from vault_harness.faults.http import HttpFaults
+from vault_harness.report._touches import (
+    _WAYS,
+    AWAY,
+    CHANGED,
+    CONNECTION,
+    CREDENTIAL,
+    CUT,
+    DEAD,
+    DELETED,
+    DENIED,
+    EXCHANGED,
+    FAILED,
+    FIRST_LOGIN,
+    FOREIGN_NO,
+    FULL,
+    FULL_UNTIL,
+    GATEWAY,
+    GOODBYE,
+    HANDSHAKE,
+    KEPT,
+    LAGS,
+    LATE,
+    LEASE_END,
+    LEASE_RENEWAL,
+    LOGIN,
+    LOST,
+    MISSING,
+    MOVED,
+    NO_REQUEST,
+    PAGE,
+    READ,
+    REDIRECT,
+    REFUSED,
+    RENEW,
+    REVOKE,
+    SHORTER,
+    SILENT,
+    STOPPED,
+    UNWRAP,
+    WRITE,
+    WRONG,
+    asked_in,
+    touches_of,
+)
+from vault_harness.report.touched import Run, Table, load_table, main, measured, run_of, written
+from vault_harness.scenario.observations import Handshake, Touch
+
+Maker = Callable[..., Record]
+
+
+class Way:
+    """Where requests pass, which keeps what is to be done to them."""
+
+    def __init__(self) -> None:
+        self.acting: list[Interference] = []
+
+    @contextmanager
+    def interfere(self, one: Interference) -> Iterator[None]:
+        """Keep it."""
+        self.acting.append(one)
+        yield
+
+
+@pytest.fixture
+def http(story: Story) -> HttpFaults:
+    """The verbs for single requests, noted in the story."""
+    return HttpFaults(Way(), story.history)
+
+
+def fault(story: Story, name: str, began: float, ended: float, **detail: object) -> Fault:
+    """A fault by its name, which is all that a journal has of its marks."""
+    made = story.history.begin_fault(name, Signature(), detail)
+    made.began, made.ended = began, ended
+    return made
+
+
+def signed_in(story: Story, at: float = 1.0, ttl: float = 20.0) -> None:
+    """A start and its login."""
+    story.call(at - 0.1, verb="start").ended = at - 0.05
+    story.sent("login", at, token="token-1", ttl=ttl)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "what"),
+    [
+        (503, {}, AWAY),
+        (500, {}, FAILED),
+        (501, {}, FAILED),
+        (502, {"by": "stub"}, GATEWAY),
+        (504, {"by": "stub"}, GATEWAY),
+        (400, {}, WRONG),
+        (413, {}, WRONG),
+        (404, {}, MISSING),
+        (404, {"by": "stub"}, FOREIGN_NO),
+        (403, {"by": "stub"}, FOREIGN_NO),
+        (307, {"by": "stub"}, REDIRECT),
+        (412, {"by": "stub"}, LAGS),
+        (429, {}, FULL),
+        (429, {"retry_after": 2.0}, FULL_UNTIL),
+    ],
+)
+def test_statuses(
+    story: Story, record: Maker, status: int, said: dict[str, Any], what: str
+) -> None:
+    """Each says what Vault, or somebody in its place, has answered."""
+    story.sent("write", 5.0, status, **said)
+    assert touches_of(record()) == {(WRITE, what)}
+
+
+def test_good_answers_meet_nothing(story: Story, record: Maker) -> None:
+    """Nor does one in Vault's place that is no fault."""
+    signed_in(story)
+    story.sent("read", 2.0)
+    story.sent("credential", 3.0, by="stub").interference = "stub"
+    assert touches_of(record()) == set()
+
+
+@pytest.mark.parametrize(
+    ("errors", "what"),
+    [
+        (("permission denied",), DEAD),
+        (("1 error occurred:\n\t* permission denied\n\n",), DENIED),
+        (("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",), DEAD),
+    ],
+)
+def test_two_kinds_of_403(story: Story, record: Maker, errors: tuple[str, ...], what: str) -> None:
+    """One is of a dead token, one of a policy."""
+    story.sent("read", 5.0, 403).errors = errors
+    assert touches_of(record()) == {(READ, what)}
+
+
+def test_login_that_is_denied(story: Story, record: Maker) -> None:
+    """It bears no token that could be dead: its role is locked, or its mount gone."""
+    signed_in(story)
+    story.sent("login", 5.0, 403).errors = ("permission denied",)
+    assert touches_of(record()) == {(LOGIN, DENIED)}
+
+
+def test_logins(story: Story, record: Maker) -> None:
+    """The first is that before which nobody was let in since the last start."""
+    story.call(0.9, 0.95, verb="start")
+    story.sent("login", 1.0, 500)
+    story.sent("login", 2.0, token="token-1", ttl=20.0)
+    story.sent("login", 3.0, 503)
+    story.call(5.0, verb="start")
+    story.sent("login", 5.5, 502)
+    found = {(FIRST_LOGIN, FAILED), (LOGIN, AWAY), (FIRST_LOGIN, GATEWAY)}
+    assert touches_of(record()) == found
+    assert asked_in(record()) == {FIRST_LOGIN, LOGIN}
+
+
+def test_leases(story: Story, record: Maker) -> None:
+    """They are renewed and revoked by requests of one kind."""
+    story.sent("lease", 2.0, 503, path="sys/leases/renew")
+    story.sent("lease", 3.0, 500, path="sys/leases/revoke")
+    story.sent("lease", 4.0, 500, path="sys/leases/lookup")
+    assert touches_of(record()) == {(LEASE_RENEWAL, AWAY), (LEASE_END, FAILED)}
+
+
+def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
+    """That is a part of opening it."""
+    story.sent("other", 2.0, 400, path="sys/wrapping/lookup")
+    story.sent("other", 3.0, 400, path="sys/tools/random")
+    assert touches_of(record()) == {(UNWRAP, WRONG)}
+
+
+def test_faults_of_requests_are_known_by_their_names(
+    story: Story, record: Maker, http: HttpFaults
+) -> None:
+    """A journal has no more of them, so that these names are an interface."""
+    ways: Any = http._relay
+    times = count(2)
+    verbs: list[tuple[Any, dict[str, Any]]] = [
+        (http.delay("renew", by=3.0), {"ended": 3.0}),
+        (http.lose_answer("write"), {"closed": "server"}),
+        (http.lose_answer("write", status=504), {"status": 504}),
+        (http.lose_answer("lease", by=2.0), {"closed": "server", "ended": 2.0}),
+        (http.say_goodbye("read"), {}),
+        (http.fail("login", status=200, body=b"<html>"), {"by": "stub"}),
+    ]
+    for verb, answer in verbs:
+        with verb:
+            acting = ways.acting[-1]
+        at, status = next(times) * 10.0, answer.pop("status", 200)
+        kind: Any = next(iter(acting._choice.kinds))
+        ended = at + answer.pop("ended", 0.01)
+        sent = story.sent(kind, at, status, ended=ended, path="sys/leases/renew", **answer)
+        sent.interference = acting.name
+    assert touches_of(record()) == {
+        (RENEW, LATE),
+        (WRITE, LOST),
+        (WRITE, GATEWAY),
+        (LEASE_RENEWAL, LOST),
+        (LEASE_RENEWAL, SILENT),
+        (READ, GOODBYE),
+        (KEPT, GOODBYE),
+        (FIRST_LOGIN, PAGE),
+    }
+
+
+def test_answer_that_nobody_waited_for(story: Story, record: Maker, http: HttpFaults) -> None:
+    """It was to come late: who had gone by then has met silence."""
+    with http.delay("renew", by=40.0):
+        pass
+    ways: Any = http._relay
+    sent = story.sent("renew", 5.0, ended=7.0, closed="client")
+    sent.interference = ways.acting[-1].name
+    assert touches_of(record()) == {(RENEW, SILENT)}
+
+
+def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFaults) -> None:
+    """It makes room for a race, and is no fault to speak of."""
+    with http.delay("login", by=0.15):
+        pass
+    ways: Any = http._relay
+    sent = story.sent("login", 5.0, ended=5.15)
+    sent.interference = ways.acting[-1].name
+    assert touches_of(record()) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("server paused", SILENT), ("server killed", CUT), ("answers truncated", CUT), ("?", None)],
+)
+def test_request_without_an_answer(
+    story: Story, record: Maker, name: str, what: str | None
+) -> None:
+    """What that was is told by the fault that was there; without one the client went away."""
+    fault(story, name, 10.0, 20.0)
+    story.sent("renew", 11.0, None, ended=13.0, closed="client")
+    story.sent("revoke", 30.0, None, ended=31.0, closed="client")
+    assert touches_of(record()) == ({(RENEW, what)} if what else set())
+
+
+def test_network_faults_are_known_by_their_names(story: Story) -> None:
+    """All that Toxiproxy is made to do."""
+
+    @contextmanager
+    def toxic(*_: object, **__: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(name="a-toxic")
+
+    proxy: Any = SimpleNamespace(disable=lambda: None, enable=lambda: None, toxic=toxic)
+    network = NetworkFaults(proxy, story.history)
+    for verb in (
+        network.down(),
+        network.black_hole(),
+        network.stalled(),
+        network.drip(pause=0.4),
+        network.slow(latency=1.0),
+        network.narrow(rate=1),
+        network.truncated(after=100),
+        network.resets(),
+    ):
+        with verb as made:
+            assert made.name in _WAYS
+
+
+def connected(story: Story, *opened: float, toxic: str = "toxic", touched: int = 1) -> None:
+    """Connections, of which a toxic acted on the first so many."""
+    for at in opened:
+        story.history.note_connection()
+        story.history.connections[-1] = at
+    story.history.touches += [Touch(toxic, at - 0.01, None) for at in opened[:touched]]
+
+
+def test_toxic_on_the_way_back(story: Story, record: Maker) -> None:
+    """The recorder has seen the answer that it held up, on a connection that it touched."""
+    connected(story, 1.0, 2.0)
+    fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
+    story.sent("renew", 11.0, connection=1)
+    story.sent("write", 11.0, connection=2)
+    story.sent("read", 21.0, connection=1)
+    assert touches_of(record()) == {(RENEW, SILENT)}
+
+
+def test_toxic_that_cuts(story: Story, record: Maker) -> None:
+    """Of the answers over a connection it cut the last: the others came before it."""
+    connected(story, 11.0)
+    fault(story, "answers truncated", 10.0, 20.0, toxic="toxic", stream="downstream")
+    story.sent("renew", 12.0, connection=1)
+    story.sent("write", 13.0, connection=1)
+    assert touches_of(record()) == {(WRITE, CUT), (CONNECTION, CUT)}
+
+
+def test_refused_connection_tells_by_a_call(story: Story, record: Maker) -> None:
+    """Nobody saw what it was for, but what failed meanwhile."""
+    signed_in(story)
+    fault(story, "network down", 2.0, 4.0)
+    story.call(1.5)
+    story.call(2.5, outcome="unavailable")
+    story.call(3.0, outcome="stale", verb="read_cached")
+    story.call(3.5, outcome="unavailable", verb="write")
+    story.call(3.6, outcome="unavailable", verb="lease")
+    for call in story.history.operations:
+        call.instance = None if call.verb == "start" else 1
+    assert touches_of(record()) == {
+        (READ, REFUSED),
+        (WRITE, REFUSED),
+        (CREDENTIAL, REFUSED),
+        (CONNECTION, REFUSED),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mark", "what"), [("secret-id-1 delivered", FIRST_LOGIN), ("wrapping-1 delivered", UNWRAP)]
+)
+def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, what: str) -> None:
+    """So a read that fails before any login is one that could not be made."""
+    story.history.mark(mark).at = 0.5
+    start = story.call(1.0, verb="start")
+    fault(story, "network down", 0.8, 4.0)
+    story.call(2.0, outcome="unavailable").instance = start.number
+    assert touches_of(record()) == {(what, REFUSED), (CONNECTION, REFUSED)}
+
+
+def test_call_that_is_held_up(story: Story, record: Maker) -> None:
+    """Silence need not fail it; for a moment it holds up everybody."""
+    signed_in(story)
+    fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
+    story.call(2.5, 3.5)
+    story.call(3.7, 3.8, verb="write")
+    assert touches_of(record()) == {(READ, SILENT)}
+
+
+def test_renewal_that_was_due(story: Story, record: Maker) -> None:
+    """In the life before it came after 6 s, and nothing could come through."""
+    signed_in(story, ttl=9.0)
+    story.sent("renew", 7.0, token="token-1", ttl=9.0)
+    fault(story, "network down", 11.0, 14.5)
+    assert (RENEW, REFUSED) in touches_of(record())
+
+
+def test_renewal_that_was_not_due(story: Story, record: Maker) -> None:
+    """The fault was over before."""
+    signed_in(story, ttl=9.0)
+    story.sent("renew", 7.0, token="token-1", ttl=9.0)
+    fault(story, "network down", 11.0, 12.5)
+    assert touches_of(record()) == set()
+
+
+def test_login_after_the_last_life(story: Story, record: Maker) -> None:
+    """Who calls when a token has ended in an outage cannot log in either."""
+    signed_in(story, ttl=9.0)
+    fault(story, "network down", 2.0, 12.0)
+    story.call(9.0, outcome="unavailable")
+    assert (LOGIN, REFUSED) not in touches_of(record())
+    story.call(11.0, outcome="unavailable")
+    assert (LOGIN, REFUSED) in touches_of(record())
+
+
+def test_close_in_an_outage(story: Story, record: Maker) -> None:
+    """It has a token to give back, and cannot."""
+    signed_in(story)
+    fault(story, "network down", 2.0, 4.0)
+    story.call(2.5, 2.6, verb="close")
+    assert touches_of(record()) == {(REVOKE, REFUSED), (CONNECTION, REFUSED)}
+
+
+def test_shorter_life(story: Story, record: Maker) -> None:
+    """A renewal that grants less than the login did, by more than the second that is not told."""
+    signed_in(story, ttl=20.0)
+    story.sent("renew", 5.0, token="token-1", ttl=19.0)
+    assert touches_of(record()) == set()
+    story.sent("renew", 8.0, token="token-1", ttl=4.0)
+    story.sent("credential", 9.0, token="token-1", credential="credential-1", ttl=10.0)
+    story.sent(
+        "lease", 10.0, path="sys/leases/renew", credential="credential-1", token="token-1", ttl=3.0
+    )
+    assert touches_of(record()) == {(RENEW, SHORTER), (LEASE_RENEWAL, SHORTER)}
+
+
+def test_closing_act_is_no_part_of_it(story: Story, record: Maker) -> None:
+    """All scenarios have it, and what happens there stands for none."""
+    signed_in(story)
+    story.history.mark("closing act").at = 5.0
+    story.sent("read", 6.0, 404)
+    story.put(6.0, "none (it is deleted)")
+    assert touches_of(record()) == set()
+
+
+def test_handshakes(story: Story, record: Maker) -> None:
+    """One that is refused has a reason of TLS; one that broke off has not."""
+    story.history.handshakes.append(Handshake(2.0, 1, None, "ConnectionResetError"))
+    assert touches_of(record()) == set()
+    story.history.handshakes.append(Handshake(3.0, 2, None, "certificate verify failed"))
+    assert touches_of(record()) == {(HANDSHAKE, REFUSED)}
+
+
+def test_what_meets_no_request(story: Story, record: Maker) -> None:
+    """A client that stands still, and a world that changes beside it."""
+    for path in ("a", "b"):
+        story.put(0.1, f"{path}:seeded", path=path)
+    story.history.mark("secret-id-1 delivered").at = 0.2
+    signed_in(story)
+    assert touches_of(record()) == set()
+    fault(story, "client paused", 2.0, 3.0)
+    story.put(4.0, "a:v1", path="a")
+    story.put(5.0, "none (it is deleted)", path="b")
+    story.history.mark("secret-id-2 delivered").at = 6.0
+    story.history.mark("the name leads to 127.0.0.2 instead of 127.0.0.1").at = 7.0
+    met = {(NO_REQUEST, what) for what in (STOPPED, CHANGED, DELETED, EXCHANGED, MOVED)}
+    assert touches_of(record()) == met
+
+
+# Several runs
+
+
+def run(subject: str, **scenarios: object) -> Run:
+    """A run in which the scenarios show these letters; None is one that did not pass."""
+    shown = {
+        name.replace("_", "-"): None
+        if what is None
+        else frozenset((READ, one) for one in str(what))
+        for name, what in scenarios.items()
+    }
+    return Run(subject, frozenset({READ}), shown)
+
+
+def letters(table: Table) -> dict[str, str]:
+    """What each scenario of a table shows."""
+    return {
+        name: "".join(sorted(what for _, what in pairs)) for name, pairs in table.scenarios.items()
+    }
+
+
+def test_runs_of_one_client() -> None:
+    """What differs from run to run does not count."""
+    table = measured([run("mine", TOK_01="ab"), run("mine", TOK_01="bc")], Table())
+    assert letters(table) == {"TOK-01": "b"}
+
+
+def test_several_clients() -> None:
+    """What one of them shows in all of its runs counts."""
+    runs = [run("mine", TOK_01="a"), run("yours", TOK_01="b"), run("yours", TOK_01="bc")]
+    assert letters(measured(runs, Table())) == {"TOK-01": "ab"}
+
+
+def test_client_that_did_not_pass_each_time() -> None:
+    """It tells nothing of that scenario: what it met may be its own doing."""
+    runs = [run("mine", TOK_01="a"), run("mine", TOK_01=None), run("yours", TOK_01="b")]
+    assert letters(measured(runs, Table())) == {"TOK-01": "b"}
+
+
+def test_scenario_of_which_no_run_tells() -> None:
+    """It stays as it was, with the requests that were known."""
+    before = Table(frozenset({WRITE}), {"TOK-02": frozenset({(WRITE, "x")}), "TOK-01": frozenset()})
+    runs = [run("mine", TOK_01="a", TOK_02=None)]
+    table = measured(runs, before)
+    assert letters(table) == {"TOK-01": "a", "TOK-02": "x"}
+    assert table.asked == {READ, WRITE}
+
+
+def test_requests_that_nobody_makes_any_more() -> None:
+    """Once all scenarios are told of anew, they are forgotten."""
+    before = Table(frozenset({WRITE}), {"TOK-01": frozenset({(WRITE, "x")})})
+    assert measured([run("mine", TOK_01="a")], before).asked == {READ}
+
+
+@pytest.mark.parametrize(
+    "more", [{"word": "fail"}, {"word": "skipped"}, {"word": "pass", "runs": [{}, {}]}]
+)
+def test_run_that_tells_nothing(story: Story, record: Maker, more: dict[str, Any]) -> None:
+    """It was not passed, not judged, or only now and then."""
+    story.sent("read", 5.0, 503)
+    found = run_of({"subject": "mine", "scenarios": [{**record(), **more}]})
+    assert found.scenarios == ({} if more["word"] == "skipped" else {"TOK-11": None})
+
+
+def written_journal(folder: Path, *records: Record) -> Path:
+    """A journal as a run leaves it."""
+    head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
+    journal = {**head, "subject": "mine", "engine": "process", "scenarios": records}
+    path = folder / "journal.json"
+    path.write_text(json.dumps(journal))
+    return path
+
+
+def test_command(story: Story, record: Maker, tmp_path: Path) -> None:
+    """It brings a file up to date, and the same journals make the same file."""
+    story.sent("read", 5.0, 503)
+    journal, file = str(written_journal(tmp_path, record())), tmp_path / "touched.json"
+    before = Table(frozenset({WRITE}), {"KV-01": frozenset({(WRITE, AWAY)})})
+    file.write_text(written(before))
+    assert main([journal, journal, str(file)]) == 0
+    once = file.read_text()
+    assert load_table(file).scenarios == {
+        "KV-01": {(WRITE, AWAY)},
+        "TOK-11": {(READ, AWAY)},
+    }
+    assert main([journal, str(file)]) == 0
+    assert file.read_text() == once
+
+
+def test_table_that_cannot_be_read(story: Story, record: Maker, tmp_path: Path) -> None:
+    """It is refused with how to make one, and made anew by that."""
+    story.sent("read", 5.0, 503)
+    journal, file = written_journal(tmp_path, record()), tmp_path / "touched.json"
+    for broken in ("[]", "{}", '{"asked": [], "scenarios": {"TOK-01": ["read"]}}'):
+        file.write_text(broken)
+        with pytest.raises(SettingsError):
+            load_table(file)
+    assert main([str(journal), str(file)]) == 0
+    assert set(load_table(file).scenarios) == {"TOK-11"}
+
+
+@pytest.mark.parametrize("spoilt", [{"exchanges": [{}]}, {"faults": [{"began": 1.0}]}])
+def test_journal_whose_events_are_none(
+    record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoilt: dict[str, Any]
+) -> None:
+    """It is told in a line, and the table stays."""
+    journal, file = written_journal(tmp_path, {**record(), **spoilt}), tmp_path / "touched.json"
+    file.write_text(written(Table()))
+    assert main([str(journal), str(file)]) != 0
+    assert "an event is not of the form that a run leaves" in capsys.readouterr().err
+    assert load_table(file) == Table()
