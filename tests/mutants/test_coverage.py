@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from tests.mutants.clients import Mutant
-from tests.mutants.coverage import PAGE, current, page
+from tests.mutants.coverage import (
+    NEVER,
+    PAGE,
+    ROOT,
+    SHOWN,
+    TOUCHED,
+    UNSEEN,
+    current,
+    page,
+)
 from tests.subjects.lazy_client import LazyClient
-from vault_harness.scenario.catalogue import Entry
+from vault_harness.report.touched import (
+    ASKED,
+    BY_VAULT,
+    CARRIERS,
+    MEETING_NONE,
+    NO_REQUEST,
+    NOT_BY_VAULT,
+    ON_THE_WAY,
+    Table,
+    load_table,
+)
+from vault_harness.scenario.catalogue import Entry, load
+
+NOTHING = Table()
+MAKE = f"python -m vault_harness.report.touched JOURNAL... {TOUCHED.relative_to(ROOT)}"
+FAULTS = {*ON_THE_WAY, *NOT_BY_VAULT, *BY_VAULT}
 
 
 def entry(**more: object) -> Entry:
@@ -29,7 +53,7 @@ def test_row_of_a_scenario() -> None:
     """Promise, obligation, the incidents of source and field, and its mutants."""
     mutant = Mutant(LazyClient, "TOK-11", "a login")
     mutants = {"b": mutant, "a": mutant, "c": Mutant(LazyClient, "TOK-12", "a login")}
-    made = page({"TOK-11": entry(incidents=["openbao/openbao#3747"])}, mutants)
+    made = page({"TOK-11": entry(incidents=["openbao/openbao#3747"])}, mutants, NOTHING)
     assert (
         "| [TOK-11](../scenarios/test_tok.py) | One login | SHOULD, medium "
         "| [hashicorp/vault#26172](https://github.com/hashicorp/vault/issues/26172), "
@@ -44,5 +68,71 @@ def test_incidents_are_sorted_by_number() -> None:
         "TOK-11": entry(source="a/b#10, a/b#9: told"),
         "TOK-12": entry(id="TOK-12", source="a/b#9: told again"),
     }
-    rows = [line for line in page(two, {}).splitlines() if line.startswith("| [a/b#")]
+    rows = [line for line in page(two, {}, NOTHING).splitlines() if line.startswith("| [a/b#")]
     assert [row.split(" | ")[1].removesuffix(" |") for row in rows] == ["TOK-11, TOK-12", "TOK-11"]
+
+
+def row(table: Table, asked: str, fault: str) -> str:
+    """A cell of the page."""
+    made = page({}, {}, table).splitlines()
+    head = next(line for line in made if line.startswith("| |") and fault in line.split(" | "))
+    body = next(line for line in made[made.index(head) :] if line.startswith(f"| {asked} |"))
+    cells = [cell.strip(" |") for cell in body.split(" | ")]
+    return cells[[cell.strip(" |") for cell in head.split(" | ")].index(fault)]
+
+
+def test_each_scenario_was_looked_at() -> None:
+    """Those that do not exist any more are in no cell, and of none it is unknown what it does."""
+    known = set(load_table(TOUCHED).scenarios)
+    entries = set(load(ROOT / "scenarios" / "catalogue.toml"))
+    assert known - entries == set(), f"not in the catalogue: take their lines out of {TOUCHED}"
+    assert entries - known == set(), f"run them, with each client that passes them, and: {MAKE}"
+
+
+def test_all_that_was_seen_is_on_the_page() -> None:
+    """A request or a fault by another name would be in no row or column."""
+    table = load_table(TOUCHED)
+    pairs = {pair for pairs in table.scenarios.values() for pair in pairs}
+    requests = {asked for asked, _ in pairs if asked != NO_REQUEST}
+    assert requests <= {*CARRIERS, *table.asked}
+    assert table.asked <= {*ASKED}
+    assert {what for asked, what in pairs if asked == NO_REQUEST} <= {*MEETING_NONE}
+    assert {what for asked, what in pairs if asked in ASKED} <= FAULTS
+    assert {what for asked, what in pairs if asked in CARRIERS} <= {*ON_THE_WAY}
+
+
+def test_what_cannot_be_was_not_seen() -> None:
+    """A reason by which a cell is empty is of cells that are there, and are empty."""
+    pairs = {pair for pairs in load_table(TOUCHED).scenarios.values() for pair in pairs}
+    for why, requests, faults in NEVER:
+        assert {*requests} <= {*ASKED, *CARRIERS}, why
+        assert {*faults} <= FAULTS, why
+        assert {(one, what) for one in requests for what in faults} & pairs == set(), why
+    assert {*UNSEEN[0]} <= {*ASKED}
+    assert {*UNSEEN[1]} <= FAULTS
+
+
+def test_cell_with_many_scenarios() -> None:
+    """Those are named that are seen in fewest cells, and the others counted."""
+    of_all = frozenset({("read", "503"), ("read", "500")})
+    few = {f"SEA-0{number}": frozenset({("read", "503")}) for number in range(2, 2 + SHOWN)}
+    table = Table(frozenset({"read"}), {"SEA-01": of_all, **few})
+    assert row(table, "read", "503") == f"{', '.join(f'[{one}]' for one in sorted(few))} +1"
+    assert row(table, "read", "500") == "[SEA-01]"
+    assert "[SEA-01]: #sea" in page({}, {}, table).splitlines()
+
+
+def test_cells_without_a_scenario() -> None:
+    """One that is empty, one that is by nature, and one of which nobody can tell."""
+    table = Table(frozenset({"first login", "token lookup"}), {})
+    assert row(table, "first login", "429") == "-"
+    assert row(table, "first login", "403, dead token") == "(e)"
+    assert "| (e) | never: it bears no token |" in page({}, {}, table).splitlines()
+    assert row(table, "token lookup", "refused") == "?"
+
+
+def test_what_nobody_asks_for_has_no_row() -> None:
+    """It is named: an empty row would say that no scenario looks at it."""
+    made = page({}, {}, Table(frozenset({*ASKED} - {"health"}), {}))
+    assert "Asked for by none of these clients: health." in made.splitlines()
+    assert not any(line.startswith("| health |") for line in made.splitlines())
