@@ -43,10 +43,11 @@ fail. What met which kind of request stands [below](#by-request).
 
 BY_REQUEST = """## By request
 
-What met which kind of request, as runs have shown it: `scenarios/touched.json`, which
-`python -m vault_harness.report.touched JOURNAL... scenarios/touched.json` makes of the journals of
-the clients in this repository. A scenario stands in a cell if every run of one client at least has
-it, before the closing act. So it was met; that a broken client fails there, its mutants show.
+What happened to which kind of request, as runs have shown it. `scenarios/touched.json` has it of
+each scenario, made by `python -m vault_harness.report.touched JOURNAL... scenarios/touched.json` of
+journals of the clients in this repository: what every run of one of them at least shows, up to the
+closing act. In a cell stands who does that to such a request; whether a client that is broken there
+fails is told by the mutants above.
 
 | in a cell | |
 | --- | --- |

@@ -192,7 +192,7 @@ def touches_of(record: Record) -> set[tuple[str, str]]:
         record: Of the scenario, as a journal has it.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: An event is of another form.
+        AttributeError, IndexError, KeyError, TypeError, ValueError: An event is of another form.
     """
     found = set(_met(record))
     for fault in _faults(record):

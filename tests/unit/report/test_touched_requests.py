@@ -335,6 +335,7 @@ def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, 
 def test_call_that_is_held_up(story: Story, record: Maker) -> None:
     """Silence need not fail it; for a moment it holds up everybody."""
     signed_in(story)
+    connected(story, 0.9)
     fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
     story.call(2.5, 3.5)
     story.call(3.7, 3.8, verb="write")
