@@ -59,8 +59,8 @@ fails is told by the mutants above.
 ON_THE_WAY_THERE = """### On the way
 
 Refused: or the connection ends before anything is asked. Silent: no answer comes, for as long as
-the client waits. Cut off: it ends in the middle. Late: by half a second or more, as a whole or in
-drips. Goodbye: the answer says that its connection ends.
+the client waits. Cut off: it ends in the middle. Late: by 0.4 s or more, as a whole or in drips.
+Goodbye: the answer says that its connection ends.
 """
 
 ANSWERED_BY_OTHERS = """### Not Vault, or not now

@@ -13,6 +13,8 @@ from itertools import chain
 from math import inf
 from typing import Any, Final
 
+from vault_harness.scenario.vacuity import WAITED_OUT
+
 Record = Mapping[str, Any]
 Event = Mapping[str, Any]
 
@@ -99,9 +101,6 @@ RIGHTS: Final = "a role or policy is changed"
 MOVED: Final = "Vault's name moves"
 
 MEETING_NONE: Final = (CLOCK, STOPPED, THREADS, CHANGED, DELETED, EXCHANGED, RIGHTS, MOVED)
-
-HELD = 0.5
-"""Seconds from which on an answer counts as late: a hundred times what one takes."""
 
 HUNG = 1.0
 """Seconds from which on one that is lost counts as silence as well."""
@@ -258,7 +257,7 @@ def _answered(record: Record, exchange: Event, asked: str) -> Iterator[str]:
         yield GOODBYE
     if exchange["status"] is not None and exchange["closed"] is None:
         yield from _told(exchange, asked, acted)
-        if took >= HELD and (_LATE.search(acted) or ways & {SILENT, LATE}):
+        if took >= WAITED_OUT and (_LATE.search(acted) or ways & {SILENT, LATE}):
             yield LATE
     elif lost or _LATE.search(acted):
         if took >= HUNG:
@@ -376,7 +375,7 @@ def _suffers(call: Event, fault: Event, way: str) -> bool:
     if call["outcome"] in ("unavailable", "error", "hung", "stale") or call["value"] == "fallback":
         return True
     waited = min(_ended(call), _ended(fault)) - max(call["began"], fault["began"])
-    return way != CUT and waited >= HELD
+    return way != CUT and waited >= WAITED_OUT
 
 
 def _due(record: Record, fault: Event) -> Iterator[str]:
@@ -396,7 +395,8 @@ def _due(record: Record, fault: Event) -> Iterator[str]:
             if one["kind"] not in grants or not one["ttl"] or not _good(one):
                 continue
             before = last_of.get(one[whose])
-            if before is not None and not fault["began"] <= one["began"] <= _ended(fault) + HELD:
+            until = _ended(fault) + WAITED_OUT
+            if before is not None and not fault["began"] <= one["began"] <= until:
                 pace = max(pace, one["began"] - _ended(before))
             last_of[one[whose]] = one
             if one["began"] < fault["began"]:
