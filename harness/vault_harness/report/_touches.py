@@ -13,94 +13,58 @@ from itertools import chain
 from math import inf
 from typing import Any, Final
 
+from vault_harness.report._kinds import (
+    AWAY,
+    CAPABILITIES,
+    CHANGED,
+    CLOCK,
+    CONNECTION,
+    CREDENTIAL,
+    CUT,
+    DEAD,
+    DELETED,
+    DENIED,
+    EXCHANGED,
+    FAILED,
+    FIRST_LOGIN,
+    FOREIGN_NO,
+    FULL,
+    FULL_UNTIL,
+    GATEWAY,
+    GOODBYE,
+    HANDSHAKE,
+    HEALTH,
+    KEPT,
+    LAGS,
+    LATE,
+    LEASE_END,
+    LEASE_RENEWAL,
+    LOGIN,
+    LOOKUP,
+    LOST,
+    METADATA,
+    MISSING,
+    MOVED,
+    NO_REQUEST,
+    PAGE,
+    READ,
+    REDIRECT,
+    REFUSED,
+    RENEW,
+    REVOKE,
+    RIGHTS,
+    SHORTER,
+    SILENT,
+    STOPPED,
+    THREADS,
+    UNWRAP,
+    WRITE,
+    WRONG,
+)
 from vault_harness.scenario.vacuity import WAITED_OUT
 
 Record = Mapping[str, Any]
 Event = Mapping[str, Any]
-
-# What is asked, and what carries it
-
-FIRST_LOGIN: Final = "first login"
-LOGIN: Final = "later login"
-UNWRAP: Final = "unwrapping of a secret-id"
-LOOKUP: Final = "token lookup"
-RENEW: Final = "token renewal"
-REVOKE: Final = "token revocation"
-READ: Final = "read"
-WRITE: Final = "write"
-METADATA: Final = "metadata"
-CREDENTIAL: Final = "credential"
-LEASE_RENEWAL: Final = "lease renewal"
-LEASE_END: Final = "lease revocation"
-CAPABILITIES: Final = "capabilities"
-HEALTH: Final = "health"
-CONNECTION: Final = "new connection"
-KEPT: Final = "kept connection"
-HANDSHAKE: Final = "TLS handshake"
-NO_REQUEST: Final = "no request"
-
-CARRIERS: Final = (CONNECTION, KEPT, HANDSHAKE)
-"""What carries requests."""
-
-ASKED: Final = (
-    FIRST_LOGIN,
-    LOGIN,
-    UNWRAP,
-    LOOKUP,
-    RENEW,
-    REVOKE,
-    READ,
-    WRITE,
-    METADATA,
-    CREDENTIAL,
-    LEASE_RENEWAL,
-    LEASE_END,
-    CAPABILITIES,
-    HEALTH,
-)
-"""The kinds of requests."""
-
-# What can happen to it
-
-REFUSED: Final = "refused"
-SILENT: Final = "silent"
-CUT: Final = "cut off"
-LATE: Final = "late"
-LOST: Final = "done, answer lost"
-GOODBYE: Final = "goodbye"
-
-REDIRECT: Final = "redirect"
-PAGE: Final = "200 of another"
-FOREIGN_NO: Final = "4xx of another"
-GATEWAY: Final = "502, 504"
-LAGS: Final = "412"
-FULL: Final = "429"
-FULL_UNTIL: Final = "429, Retry-After"
-
-AWAY: Final = "503"
-FAILED: Final = "500"
-WRONG: Final = "400"
-DEAD: Final = "403, dead token"
-DENIED: Final = "403, denied"
-MISSING: Final = "404"
-SHORTER: Final = "shorter life"
-
-ON_THE_WAY: Final = (REFUSED, SILENT, CUT, LATE, LOST, GOODBYE)
-NOT_BY_VAULT: Final = (REDIRECT, PAGE, FOREIGN_NO, GATEWAY, LAGS, FULL, FULL_UNTIL)
-BY_VAULT: Final = (AWAY, FAILED, WRONG, DEAD, DENIED, MISSING, SHORTER)
-
-# And what happens to none
-
-CLOCK: Final = "the client's clock is set"
-STOPPED: Final = "the client's process stands still"
-THREADS: Final = "the client's threads end"
-CHANGED: Final = "a secret is changed"
-DELETED: Final = "a secret is deleted"
-EXCHANGED: Final = "a secret-id, JWT or token is exchanged"
-RIGHTS: Final = "a role or policy is changed"
-MOVED: Final = "Vault's name moves"
-
-MEETING_NONE: Final = (CLOCK, STOPPED, THREADS, CHANGED, DELETED, EXCHANGED, RIGHTS, MOVED)
 
 HUNG = 1.0
 """Seconds from which on one that is lost counts as silence as well."""
@@ -249,7 +213,12 @@ def _is_first(record: Record, login: Event) -> bool:
 def _answered(record: Record, exchange: Event, asked: str) -> Iterator[str]:
     """What became of an answer, by what the recorder has seen of it."""
     acted, took = exchange["interference"] or "", _ended(exchange) - exchange["began"]
-    ways = {way for fault in _faults(record) if _beside_it(fault, exchange) if (way := _way(fault))}
+    ways = {
+        way
+        for fault in _faults(record)
+        if _meet(fault, exchange["began"], _ended(exchange))
+        if (way := _way(fault))
+    }
     lost = bool(_LOST.search(acted))
     if lost:
         yield LOST
@@ -333,14 +302,14 @@ def _unseen(record: Record, fault: Event) -> Iterator[tuple[str, str]]:
     calls = [
         call
         for call in _before_the_end(record, "operations", "began")
-        if call["began"] <= _ended(fault) and _ended(call) >= fault["began"]
+        if _meet(fault, call["began"], _ended(call))
     ]
     for call in calls:
         if (asked := _CALLS.get(call["verb"])) and _suffers(call, fault, way):
             yield _first_of_all(record, call) or asked, way
     if way == REFUSED or fault["detail"].get("stream") == "upstream":
         yield from ((asked, way) for asked in _due(record, fault))
-        over = _over_within(record, fault)
+        over = _over(record, fault)
         if any(call["began"] >= over and _suffers(call, fault, way) for call in calls):
             yield LOGIN, way  # a call that needs a token, and there is none
         if _closes_within(record, fault):
@@ -395,9 +364,8 @@ def _due(record: Record, fault: Event) -> Iterator[str]:
             if one["kind"] not in grants or not one["ttl"] or not _good(one):
                 continue
             before = last_of.get(one[whose])
-            until = _ended(fault) + WAITED_OUT
-            if before is not None and not fault["began"] <= one["began"] <= until:
-                pace = max(pace, one["began"] - _ended(before))
+            if before is not None and not _meet(fault, _ended(before), one["began"]):
+                pace = max(pace, one["began"] - _ended(before))  # as nothing held it up
             last_of[one[whose]] = one
             if one["began"] < fault["began"]:
                 given.append(one)
@@ -407,17 +375,14 @@ def _due(record: Record, fault: Event) -> Iterator[str]:
                 yield asked
 
 
-def _over_within(record: Record, fault: Event) -> float:
-    """When the life of the last token ends, within a fault; never, if it does not."""
+def _over(record: Record, fault: Event) -> float:
+    """When the life of the last token ends that was granted before a fault; never, if none was."""
     grants = [
         one
         for one in record["exchanges"]
         if one["kind"] in ("login", "renew") and _good(one) and one["began"] < fault["began"]
     ]
-    if not grants:
-        return inf
-    over = max(_ended(one) + (one["ttl"] or inf) for one in grants)
-    return over if over < _ended(fault) else inf
+    return max((_ended(one) + (one["ttl"] or inf) for one in grants), default=inf)
 
 
 def _closes_within(record: Record, fault: Event) -> bool:
@@ -506,8 +471,9 @@ def _way(fault: Event) -> str | None:
     return REFUSED if name.endswith(" gone") else _WAYS.get(name)
 
 
-def _beside_it(fault: Event, exchange: Event) -> bool:
-    return bool(fault["began"] <= _ended(exchange) and exchange["began"] <= _ended(fault))
+def _meet(fault: Event, began: float, ended: float) -> bool:
+    """Whether a fault was there within that time."""
+    return bool(fault["began"] <= ended and began <= _ended(fault))
 
 
 def _ended(event: Event) -> float:

@@ -19,8 +19,7 @@ from typing import Any
 from vault_harness import files
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.report._journal import NO_JOURNAL, load
-from vault_harness.report._reading import read_object, wrong
-from vault_harness.report._touches import (
+from vault_harness.report._kinds import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -28,10 +27,9 @@ from vault_harness.report._touches import (
     NO_REQUEST,
     NOT_BY_VAULT,
     ON_THE_WAY,
-    Record,
-    asked_in,
-    touches_of,
 )
+from vault_harness.report._reading import read_object, wrong
+from vault_harness.report._touches import Record, asked_in, touches_of
 
 __all__ = [
     "ASKED",

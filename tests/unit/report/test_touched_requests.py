@@ -17,8 +17,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Fault, Interference, NetworkFaults, Signature
 from vault_harness.faults.http import HttpFaults
-from vault_harness.report._touches import (
-    _WAYS,
+from vault_harness.report._kinds import (
     AWAY,
     CHANGED,
     CONNECTION,
@@ -58,9 +57,8 @@ from vault_harness.report._touches import (
     UNWRAP,
     WRITE,
     WRONG,
-    asked_in,
-    touches_of,
 )
+from vault_harness.report._touches import _WAYS, asked_in, touches_of
 from vault_harness.report.touched import Run, Table, load_table, main, measured, run_of, written
 from vault_harness.scenario.observations import Handshake, Touch
 
@@ -156,15 +154,19 @@ def test_login_that_is_denied(story: Story, record: Maker) -> None:
 
 
 def test_logins(story: Story, record: Maker) -> None:
-    """The first is that before which nobody was let in since the last start."""
+    """First are those before which nobody was let in, and heard of it, since the last start."""
     story.call(0.9, 0.95, verb="start")
     story.sent("login", 1.0, 500)
-    story.sent("login", 2.0, token="token-1", ttl=20.0)
+    story.sent("login", 1.5, token="token-1", ttl=20.0, closed="server")
+    story.sent("login", 1.6, 429)
+    story.sent("login", 1.7, by="stub")
+    story.sent("login", 1.8, 412)
+    story.sent("login", 2.0, token="token-2", ttl=20.0)
     story.sent("login", 3.0, 503)
     story.call(5.0, verb="start")
     story.sent("login", 5.5, 502)
-    found = {(FIRST_LOGIN, FAILED), (LOGIN, AWAY), (FIRST_LOGIN, GATEWAY)}
-    assert touches_of(record()) == found
+    first = {(FIRST_LOGIN, what) for what in (FAILED, FULL, LAGS, GATEWAY)}
+    assert touches_of(record()) == {*first, (LOGIN, AWAY)}
     assert asked_in(record()) == {FIRST_LOGIN, LOGIN}
 
 
@@ -179,7 +181,7 @@ def test_leases(story: Story, record: Maker) -> None:
 def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
     """That is a part of opening it."""
     story.sent("other", 2.0, 400, path="sys/wrapping/lookup")
-    story.sent("other", 3.0, 400, path="sys/tools/random")
+    story.sent("other", 3.0, 500, path="sys/tools/random")
     assert touches_of(record()) == {(UNWRAP, WRONG)}
 
 
@@ -274,12 +276,12 @@ def test_network_faults_are_known_by_their_names(story: Story) -> None:
             assert made.name in _WAYS
 
 
-def connected(story: Story, *opened: float, toxic: str = "toxic", touched: int = 1) -> None:
-    """Connections, of which a toxic acted on the first so many."""
+def connected(story: Story, *opened: float, toxic: str = "toxic") -> None:
+    """Connections, on the first of which a toxic acted."""
     for at in opened:
         story.history.note_connection()
         story.history.connections[-1] = at
-    story.history.touches += [Touch(toxic, at - 0.01, None) for at in opened[:touched]]
+    story.history.touches.append(Touch(toxic, opened[0] - 0.01, None))
 
 
 def test_toxic_on_the_way_back(story: Story, record: Maker) -> None:
@@ -290,6 +292,25 @@ def test_toxic_on_the_way_back(story: Story, record: Maker) -> None:
     story.sent("write", 11.0, connection=2)
     story.sent("read", 21.0, connection=1)
     assert touches_of(record()) == {(RENEW, SILENT)}
+
+
+def test_toxic_of_another_time(story: Story, record: Maker) -> None:
+    """What acted on that connection was another one."""
+    connected(story, 1.0, toxic="other")
+    fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
+    story.sent("renew", 11.0, connection=1)
+    assert touches_of(record()) == set()
+
+
+def test_toxic_on_the_way_there(story: Story, record: Maker) -> None:
+    """What comes through one that makes it late was late; what vanishes does not come."""
+    connected(story, 1.0)
+    story.history.touches.append(Touch("slow", 1.0, None))
+    fault(story, "network slow", 10.0, 20.0, toxic="slow", stream="upstream")
+    fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="upstream")
+    story.sent("renew", 11.0, connection=1)
+    story.sent("write", 21.0, connection=1)
+    assert touches_of(record()) == {(RENEW, LATE)}
 
 
 def test_toxic_that_cuts(story: Story, record: Maker) -> None:
@@ -332,6 +353,59 @@ def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, 
     assert touches_of(record()) == {(what, REFUSED), (CONNECTION, REFUSED)}
 
 
+@pytest.mark.parametrize("outcome", ["unavailable", "error", "hung", "stale"])
+def test_ways_in_which_a_call_fails(story: Story, record: Maker, outcome: Any) -> None:
+    """An old value too says that Vault could not be asked; a denial says that it could."""
+    signed_in(story)
+    fault(story, "127.0.0.2 gone", 2.0, 4.0)
+    story.call(1.0, outcome=outcome)
+    story.call(2.5, outcome="denied")
+    story.call(4.5, outcome=outcome)
+    assert touches_of(record()) == set()
+    story.call(3.0, outcome=outcome)
+    assert touches_of(record()) == {(READ, REFUSED), (CONNECTION, REFUSED)}
+
+
+def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
+    """Whoever hands it out could not ask."""
+    signed_in(story)
+    fault(story, "network down", 2.0, 4.0)
+    story.call(3.0, value="fallback")
+    assert touches_of(record()) == {(READ, REFUSED), (CONNECTION, REFUSED)}
+
+
+def test_call_that_goes_on_beside_cuts(story: Story, record: Maker) -> None:
+    """It need not have been cut: it may have waited for something else."""
+    signed_in(story)
+    fault(story, "connections reset", 2.0, 4.0)
+    story.call(2.5, 3.5)
+    assert touches_of(record()) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "carrier"),
+    [
+        ("nobody takes connections", SILENT, CONNECTION),
+        ("idle connections dead", SILENT, KEPT),
+        ("connections ended", CUT, KEPT),
+    ],
+)
+def test_connections(story: Story, record: Maker, name: str, way: str, carrier: str) -> None:
+    """What happens to them by themselves, as far as somebody was in need of one."""
+    signed_in(story)
+    fault(story, name, 2.0, 4.0)
+    story.call(3.0, outcome="unavailable")
+    assert touches_of(record()) == {(READ, way), (carrier, way)}
+
+
+def test_handshake_that_is_silent(story: Story, record: Maker) -> None:
+    """A new connection in a black hole has one to make, if it speaks TLS."""
+    story.history.touches.append(Touch("toxic", 3.0, None))
+    fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
+    assert touches_of(record()) == set()
+    assert touches_of({**record(), "wire": "tls"}) == {(HANDSHAKE, SILENT)}
+
+
 def test_call_that_is_held_up(story: Story, record: Maker) -> None:
     """Silence need not fail it; for a moment it holds up everybody."""
     signed_in(story)
@@ -342,20 +416,29 @@ def test_call_that_is_held_up(story: Story, record: Maker) -> None:
     assert touches_of(record()) == {(READ, SILENT)}
 
 
-def test_renewal_that_was_due(story: Story, record: Maker) -> None:
-    """In the life before it came after 6 s, and nothing could come through."""
+@pytest.mark.parametrize(
+    ("began", "ended", "due"), [(11.0, 14.5, True), (11.0, 12.5, False), (13.5, 14.5, False)]
+)
+def test_renewal_that_was_due(
+    story: Story, record: Maker, began: float, ended: float, due: bool
+) -> None:
+    """In the life before it came after 6 s, so that it is due at 13 s."""
     signed_in(story, ttl=9.0)
     story.sent("renew", 7.0, token="token-1", ttl=9.0)
-    fault(story, "network down", 11.0, 14.5)
-    assert (RENEW, REFUSED) in touches_of(record())
+    fault(story, "network down", began, ended)
+    story.sent("renew", 16.5, token="token-1", ttl=9.0)
+    found = {(RENEW, REFUSED), (CONNECTION, REFUSED)} if due else set[tuple[str, str]]()
+    assert touches_of(record()) == found
 
 
-def test_renewal_that_was_not_due(story: Story, record: Maker) -> None:
-    """The fault was over before."""
-    signed_in(story, ttl=9.0)
-    story.sent("renew", 7.0, token="token-1", ttl=9.0)
-    fault(story, "network down", 11.0, 12.5)
-    assert touches_of(record()) == set()
+def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
+    """Where requests vanish on their way nobody sees it either."""
+    story.sent("credential", 1.0, credential="credential-1", ttl=9.0)
+    story.sent("lease", 7.0, credential="credential-1", ttl=9.0, path="sys/leases/renew")
+    fault(story, "black hole", 11.0, 14.5, toxic="toxic", stream="upstream")
+    story.sent("lease", 16.5, credential="credential-1", ttl=9.0, path="sys/leases/renew")
+    connected(story, 0.9)
+    assert touches_of(record()) == {(LEASE_RENEWAL, SILENT)}
 
 
 def test_login_after_the_last_life(story: Story, record: Maker) -> None:
@@ -372,6 +455,8 @@ def test_close_in_an_outage(story: Story, record: Maker) -> None:
     """It has a token to give back, and cannot."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
+    story.call(3.9, 4.1, verb="close")
+    assert touches_of(record()) == set()
     story.call(2.5, 2.6, verb="close")
     assert touches_of(record()) == {(REVOKE, REFUSED), (CONNECTION, REFUSED)}
 
@@ -410,6 +495,7 @@ def test_what_meets_no_request(story: Story, record: Maker) -> None:
     """A client that stands still, and a world that changes beside it."""
     for path in ("a", "b"):
         story.put(0.1, f"{path}:seeded", path=path)
+        story.put(0.2, f"{path}:v0", path=path)
     story.history.mark("secret-id-1 delivered").at = 0.2
     signed_in(story)
     assert touches_of(record()) == set()
