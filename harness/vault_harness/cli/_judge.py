@@ -71,9 +71,10 @@ def scenarios(
     Each scenario has a Vault of its own. `docs subjects` says how a client is named and what it
     must do; report/ has the verdicts and the history of every scenario.
 
-    Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
-    was skipped; 3: the harness broke down; 4: the command line makes no sense; 5: no scenario was
-    chosen; 130, 143: interrupted.
+    Exit code 0: every promise was kept, or is known not to be; 1: one was broken, or is known to
+    fail and was kept; 2: something was not exercised, or all was skipped; 3: the harness broke
+    down, or the run did not come to its end; 4: the command line, a setting or a file makes no
+    sense; 5: no scenario was chosen; 130, 143: interrupted.
     """
     options = []
     if workers is not None:
