@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
         "shard": "run one of several parts that take about as long as each other: 2/4",
-        "workers": "how many scenarios run side by side",
+        "workers": "how many scenarios run side by side; what a start of the client costs is not "
+        "measured then, and each has 30 s",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
         "report": "where journal, page and score go, default report/",
