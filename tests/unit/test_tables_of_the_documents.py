@@ -148,6 +148,26 @@ def test_short_lives() -> None:
     assert said == {life: {one.id for one in entries if one.ttl == life} for life in said}
 
 
+def test_deadlines() -> None:
+    """Of the scenarios that have another one than the others."""
+    entries = load(ROOT / "scenarios" / "catalogue.toml").values()
+    ((_, said, _),) = (row for row in rows(text("docs/judging"), "time") if "`deadline`" in row[0])
+    usual, *others = re.findall(r"(.*?)(?:^|[ :])(\d) s(?:, in|$)", said)
+    assert float(usual[1]) == Entry.model_fields["deadline"].default
+    assert {float(seconds): _ids(names) for names, seconds in others} == {
+        one.deadline: {each.id for each in entries if each.deadline == one.deadline}
+        for one in entries
+        if one.deadline != float(usual[1])
+    }
+
+
+def test_how_many_come_first() -> None:
+    """As the first lines about judging say."""
+    entries = load(ROOT / "scenarios" / "catalogue.toml").values()
+    assert sum(one.first for one in entries) == 4
+    assert "the four scenarios that tell most first" in JUDGE
+
+
 def _ids(names: str) -> set[str]:
     """The scenarios that a text names: ``TOK-02, 04, 14 to 16``."""
     found: set[str] = set()
