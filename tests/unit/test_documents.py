@@ -19,6 +19,7 @@ _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
 _ANCHOR = re.compile(r"[^\w\- ]")
+_NAMED = re.compile(r"\b(docs/[\w/-]+\.(?:md|json))(?:#([\w-]+))?")
 
 
 def _named(document: Path) -> str:
@@ -55,6 +56,24 @@ def test_its_links_lead_somewhere(document: Path) -> None:
         if not found:
             broken.append(link)
     assert broken == []
+
+
+def test_what_is_named_elsewhere_is_there() -> None:
+    """Code and configuration name documents too, and headings in them."""
+    found = {
+        named
+        for folder in ("harness", "scenarios", "compose", ".github", ".ci")
+        for file in (ROOT / folder).rglob("*")
+        if file.suffix in {".py", ".yml", ".toml", ".jinja", ".js", ".sh"}
+        for named in _NAMED.findall(file.read_text(encoding="utf-8"))
+    }
+    assert len(found) >= 3
+    broken = {
+        (path, anchor)
+        for path, anchor in found
+        if not (ROOT / path).exists() or (anchor and anchor not in _anchors(ROOT / path))
+    }
+    assert broken == set()
 
 
 @pytest.mark.parametrize("folder", [".", "harness/resilient_vault_client"])

@@ -69,7 +69,7 @@ def cut() -> None:
 
 _TARGET = (
     "what they are for: login, renew, read, write, credential, lease, lookup, revoke, unwrap, "
-    "metadata, capabilities, status, health, other, any; several by comma"
+    "metadata, capabilities, status, other, several by comma; or health, or any, alone"
 )
 _WHICH = {
     "first": "the first so many, counted from now on",

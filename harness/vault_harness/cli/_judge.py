@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
         "shard": "run one of several parts that take about as long as each other: 2/4",
-        "workers": "how many scenarios run side by side",
+        "workers": "how many scenarios run side by side; what a start of the client costs is not "
+        "measured then, and each has 30 s",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
         "report": "where journal, page and score go, default report/",
@@ -71,9 +72,10 @@ def scenarios(
     Each scenario has a Vault of its own. `docs subjects` says how a client is named and what it
     must do; report/ has the verdicts and the history of every scenario.
 
-    Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
-    was skipped; 3: the harness broke down; 4: the command line makes no sense; 5: no scenario was
-    chosen; 130, 143: interrupted.
+    Exit code 0: every promise was kept, or is known not to be; 1: one was broken, or is known to
+    fail and was kept; 2: something was not exercised, or all was skipped; 3: the harness broke
+    down, or the run did not come to its end; 4: the command line, a setting or a file makes no
+    sense; 5: no scenario was chosen; 130, 143: interrupted.
     """
     options = []
     if workers is not None:

@@ -112,6 +112,23 @@ def test_revoked_tokens(vault: Vault) -> None:
     assert vault.revoke_tokens() == 0
 
 
+def test_revoked_tokens_of_another_method(vault: Vault) -> None:
+    """A client that logs in otherwise than by an AppRole has a dead token too."""
+    op = vault.operator
+    op.request("POST", "sys/auth/userpass", type="userpass")
+    op.request("POST", "auth/userpass/users/somebody", password="of-a-test")
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["X-Vault-Namespace"] = vault.namespace
+    url = f"{vault.direct}/v1/auth"
+    body = {"password": "of-a-test"}
+    answer = session.post(f"{url}/userpass/login/somebody", json=body, timeout=15)
+    session.headers["X-Vault-Token"] = answer.json()["auth"]["client_token"]
+    assert session.get(f"{url}/token/lookup-self", timeout=15).status_code == 200
+    assert vault.revoke_tokens() == 1
+    assert session.get(f"{url}/token/lookup-self", timeout=15).status_code == 403
+
+
 def test_toxics_act_on_the_client(vault: Vault) -> None:
     """Which goes through Toxiproxy; the operator does not."""
     vault.write("app/one", {"KEY": "1"})

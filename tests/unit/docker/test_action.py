@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_ci import ACTION, JUDGE, ROOT, step
+from tests.in_ci import ACTION, JUDGE, ROOT, gitlab, step
 
 INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
 
@@ -75,7 +75,7 @@ chmod +x "$3/bin/pip"
     (tmp_path / "requirements.lock").write_text(lock)
     code, calls = ran(tmp_path, "Install the suite", {"PYTHON": str(made)})
     versions = tmp_path / "vault-harness-versions"
-    here = f"{tmp_path}/harness/resilient_vault_client {tmp_path}"
+    here = f"{tmp_path}/harness/resilient_vault_client {tmp_path}[postgresql]"
     assert (code, calls) == (
         0,
         [f"-m venv {tmp_path}/vault-harness", f"install -q -c {versions} {here}"],
@@ -85,6 +85,11 @@ chmod +x "$3/bin/pip"
         "h11==0.16.0",
         "tzdata==2026.6 ; sys_platform == 'win32'",
     ]
+
+
+def test_what_asks_a_postgresql_is_installed() -> None:
+    """Without it nobody is asked of leases, or of a storage that is gone, where a server is."""
+    assert all("[postgresql]" in text for text in (step("Install the suite"), gitlab("script")))
 
 
 def test_versions_of_the_lock(tmp_path: Path) -> None:
