@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -230,11 +231,15 @@ def status(json: bool = False) -> None:
     },
 )
 def env(service: str | None = None, reveal: bool = False, direct: bool = False) -> None:
-    """Print the export lines of one service's variables."""
+    """Print the export lines of one service's variables.
+
+    What this shell has of another stack, and what would go before these, is unset by a last line.
+    """
     from vault_harness.stack import export_lines, service_environment
 
     assert service is not None, "the command line asks for it"
-    say(export_lines(service_environment(local_stack(), service, reveal=reveal, direct=direct)))
+    given = service_environment(local_stack(), service, reveal=reveal, direct=direct)
+    say(export_lines(given, os.environ))
 
 
 @command(
