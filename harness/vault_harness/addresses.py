@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
@@ -36,3 +37,24 @@ def is_base_url(text: str) -> bool:
         return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, or half an IPv6 address
         return False
+
+
+def leads_to_one_of(url: str, others: Iterable[str]) -> bool:
+    """Whether a base URL leads where one of others does, whatever it looks like."""
+    place = _place(url)
+    return place is not None and place in map(_place, others)
+
+
+def _place(url: str) -> tuple[str, str, int] | None:
+    """What of a base URL says where a connection goes; None if it is no URL."""
+    try:
+        host, port = host_and_port(url)
+    except ValueError:
+        return None
+    return url.partition("://")[0], "127.0.0.1" if host == "localhost" else host, port
+
+
+def without_password(url: str) -> str:
+    """A URL of somebody else for the eyes of all."""
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
