@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_LOOPBACK = "127.0.0.1"
 
 
 def base_url(listen: str, *, tls: bool = False) -> str:
@@ -51,7 +53,21 @@ def _place(url: str) -> tuple[str, str, int] | None:
         host, port = host_and_port(url)
     except ValueError:
         return None
-    return url.partition("://")[0], "127.0.0.1" if host == "localhost" else host, port
+    return url.partition("://")[0], _LOOPBACK if _is_here(host) else host, port
+
+
+def _is_here(host: str) -> bool:
+    """Whether that name leads to the loopback address on which all servers of a stack listen.
+
+    On a machine that knows ``localhost`` as ``::1`` alone it does not.
+    """
+    if host != "localhost":
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(place[0] == _LOOPBACK for *_, place in found)
 
 
 def without_password(url: str) -> str:

@@ -116,7 +116,7 @@ def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None
     record.services["toxiproxy"]["probe"] = "http://127.0.0.1:1/version"
     record.save(stack.data_dir)
 
-    LocalStack(stack.settings.model_copy(update={"start_timeout": 1.0})).up()
+    LocalStack(stack.settings.model_copy(update={"start_timeout": 3.0})).up()
 
     assert pid_of(stack, "vault") == before["vault"]
     assert pid_of(stack, "toxiproxy") != before["toxiproxy"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -41,3 +42,16 @@ def test_clients_of_the_shell(
     assert lines == (
         [f"clients in this shell go to {told} (VAULT_ADDR), and not here"] * bool(told)
     )
+
+
+def test_a_localhost_that_is_ipv6_alone(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there: all servers of a stack are on 127.0.0.1."""
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host} has no such address")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setenv("VAULT_ADDR", "http://localhost:8201")
+    stack = SimpleNamespace(status=lambda: READY, settings=Settings.from_environment())
+    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    assert "clients in this shell go to http://localhost:8201" in program("status").out
