@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_LOOPBACK = "127.0.0.1"
 
 
 def base_url(listen: str, *, tls: bool = False) -> str:
@@ -36,3 +39,38 @@ def is_base_url(text: str) -> bool:
         return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, or half an IPv6 address
         return False
+
+
+def leads_to_one_of(url: str, others: Iterable[str]) -> bool:
+    """Whether a base URL leads where one of others does, whatever it looks like."""
+    place = _place(url)
+    return place is not None and place in map(_place, others)
+
+
+def _place(url: str) -> tuple[str, str, int] | None:
+    """What of a base URL says where a connection goes; None if it is no URL."""
+    try:
+        host, port = host_and_port(url)
+    except ValueError:
+        return None
+    return url.partition("://")[0], _LOOPBACK if _is_here(host) else host, port
+
+
+def _is_here(host: str) -> bool:
+    """Whether that name leads to the loopback address on which all servers of a stack listen.
+
+    On a machine that knows ``localhost`` as ``::1`` alone it does not.
+    """
+    if host != "localhost":
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(place[0] == _LOOPBACK for *_, place in found)
+
+
+def without_password(url: str) -> str:
+    """A URL of somebody else for the eyes of all."""
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -295,7 +295,7 @@ class Blueprint(_Model):
         """
         path = Path(path)
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")  # as TOML has it, whatever the locale is
         except (OSError, UnicodeDecodeError) as error:
             raise BlueprintError(
                 f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}",
@@ -358,7 +358,7 @@ class Blueprint(_Model):
     def where(self, *path: str) -> str:
         """``file:line: field`` of a setting, for messages."""
         try:
-            text = self.source.read_text() if self.source is not None else ""
+            text = self.source.read_text(encoding="utf-8") if self.source is not None else ""
         except OSError:
             text = ""
         field = ".".join(_quoted(part) for part in path)
@@ -470,7 +470,7 @@ def _read_policies(blueprint: Blueprint, complaint: _Complaint) -> dict[str, Pol
         if given.file is not None:
             file = base / given.file
             try:
-                rules = file.read_text()
+                rules = file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise complaint.at((*where, "file"), f"{file} cannot be read: {reason}") from None

@@ -113,7 +113,7 @@ def report(
         target = Path(write or ".") / f"{proposal.policy}.hcl"
         if write:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(proposal.text)
+            target.write_text(proposal.text, encoding="utf-8")
             apply = named("vault", "--", "policy", "write", proposal.policy, target)
             say(f"to apply it: {apply}")
         else:

@@ -18,7 +18,7 @@ from invoke.context import Context
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
-from vault_harness.cli._console import see_that_all_was_said
+from vault_harness.cli._console import complain, see_that_all_was_said
 from vault_harness.cli._guard import guarded
 from vault_harness.commands import named, runner
 from vault_harness.interrupts import ended_by_signals
@@ -140,9 +140,12 @@ class Command(Task[Callable[..., None]]):
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
             with ended_by_signals(), guarded(debug=debug, judging=self.judges):
+                from vault_harness.waiting import telling_waits  # listing tasks needs it not
+
                 if context.config.run.dry:
                     raise refused_dry(self)
-                body(**self._read(given))
+                with telling_waits(complain):
+                    body(**self._read(given))
                 see_that_all_was_said()
 
         signature = inspect.signature(body)

@@ -248,6 +248,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         client_certificates=client_certificates,
         namespace=stack.namespace(blueprint),
         ids=stack.ids_directory(stack.namespace(blueprint)),
+        keys_never_kept=stack.keys_never_kept() if engine != "external" else "",
         unfinished_restore=stack.unfinished_restore() if engine != "external" else None,
         seal_migration=(pending.source, pending.target) if pending is not None else None,
     )

@@ -170,7 +170,7 @@ def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) 
         role_file,
         secret_file,
         blueprint.mount,
-        endpoints.ca_cert or stack.settings.vault_cacert,
+        endpoints.ca_cert,
         client_certificate(stack, wanted),
         namespace,
     )

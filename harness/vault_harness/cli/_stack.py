@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -173,7 +174,8 @@ def _applied_last(stack: LocalStack) -> Blueprint:
 )
 def status(json: bool = False) -> None:
     """Show what runs, where, sealed or not, and what is broken."""
-    found = local_stack().status()
+    stack = local_stack()
+    found = stack.status()
     if json:
         say(json_module.dumps(found.to_json(), indent=2))
         return
@@ -214,6 +216,8 @@ def status(json: bool = False) -> None:
     _say_obstacles(found)
     for name in found.replaced:
         say(f"{name} has other data than is in its folder, which was replaced while it ran")
+    if stack.settings.engine != "external":  # there it says where the tasks go
+        _say_led_elsewhere(found)
     say(f"next: {found.next_step}")
 
 
@@ -230,11 +234,15 @@ def status(json: bool = False) -> None:
     },
 )
 def env(service: str | None = None, reveal: bool = False, direct: bool = False) -> None:
-    """Print the export lines of one service's variables."""
+    """Print the export lines of one service's variables.
+
+    What this shell has of another stack, and what would go before these, is unset by a last line.
+    """
     from vault_harness.stack import export_lines, service_environment
 
     assert service is not None, "the command line asks for it"
-    say(export_lines(service_environment(local_stack(), service, reveal=reveal, direct=direct)))
+    given = service_environment(local_stack(), service, reveal=reveal, direct=direct)
+    say(export_lines(given, os.environ))
 
 
 @command(
@@ -501,6 +509,17 @@ def _say_obstacles(found: StackStatus) -> None:
     """What stands between clients and Vault, which a look at Vault itself would not show."""
     for line in found.obstacles:
         say(f"in the way of clients: {line}")
+
+
+def _say_led_elsewhere(found: StackStatus) -> None:
+    """Whether clients that are started in this shell go to another Vault; tasks do not."""
+    from vault_harness.addresses import leads_to_one_of, without_password
+
+    wanted = os.environ.get("VAULT_ADDR", "")
+    ways = [found.proxy, found.address, *(node.address for node in found.nodes)]
+    known = [way for way in ways if way]
+    if wanted and known and not leads_to_one_of(wanted, known):
+        say(f"clients in this shell go to {without_password(wanted)} (VAULT_ADDR), and not here")
 
 
 def _product(found: StackStatus) -> str:

@@ -41,8 +41,7 @@ def vault() -> None:
     stack = local_stack()
     program = find_command_line(stack.settings)
     with closing(stack.operator(there=False)) as op:  # it may be about to make the namespace
-        environment = environment_for(
-            op, os.environ, ca_cert=op.ca_cert or stack.settings.vault_cacert
-        )
+        # The stack's own alone: what VAULT_CACERT names is another server's, or not there any more.
+        environment = environment_for(op, os.environ, ca_cert=op.ca_cert)
     sys.stdout.flush()
     os.execve(program, [program, *words], environment)  # noqa: S606 -- no shell is wanted

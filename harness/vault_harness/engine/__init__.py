@@ -9,7 +9,7 @@ from vault_harness.engine._cloud_seal import (
     SealCheck,
     cloud_stanza,
 )
-from vault_harness.engine._configuration import QUICK_AUTOPILOT
+from vault_harness.engine._configuration import DATA_NAME, QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._members import put_data_aside
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens
@@ -97,6 +97,7 @@ __all__ = [
     "HOLDER_NAME",
     "BALANCER_NAME",
     "QUICK_AUTOPILOT",
+    "DATA_NAME",
     "lacking",
     "listens",
     "Endpoints",

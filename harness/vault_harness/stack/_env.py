@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
@@ -11,6 +12,14 @@ from vault_harness.engine import tls_files
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.stack._local import LocalStack
 from vault_harness.vault import approle
+
+_CONTRADICT = (
+    *("VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_NAMESPACE"),
+    *("VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_ROLE_ID_FILE", "VAULT_SECRET_ID_FILE"),
+    *("VAULT_WRAPPED_SECRET_ID_FILE", "VAULT_TOKEN_FILE", "VAULT_JWT_FILE", "VAULT_JWT_ROLE"),
+    "VAULT_AUTH_MOUNT",
+)
+"""What a client would go by that finds it set, beside what a service is given here or before it."""
 
 
 def service_environment(
@@ -93,6 +102,15 @@ def client_certificate(stack: LocalStack, service: str) -> Path | None:
     return own
 
 
-def export_lines(variables: dict[str, str]) -> str:
-    """``export NAME=value`` lines for ``eval``."""
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+def export_lines(variables: Mapping[str, str], environ: Mapping[str, str] | None = None) -> str:
+    """``export NAME=value`` lines for ``eval``.
+
+    Args:
+        variables: What `service_environment` gave.
+        environ: Of the shell: what is set there of an earlier stack, and would go before these, is
+            unset by a last line. A file of ids is read before ids that are values, for example.
+    """
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    given = environ or {}
+    left = [name for name in _CONTRADICT if given.get(name) and name not in variables]
+    return "\n".join([*lines, *([f"unset {' '.join(left)}"] if left else [])])

@@ -156,6 +156,8 @@ class StackHere:
         try:
             acting = standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
         except KeyringMissing as error:
+            if self._opening.keys_never_kept():  # it opened itself, and nobody has a token
+                raise self._opening.keyring_missing() from None
             raise self._opening.half_restored(error) from None
         return moved(acting, wanted, there=there)
 
@@ -167,6 +169,10 @@ class StackHere:
     def keyring(self) -> Keyring | None:
         """The keyring, or None if there is none."""
         return self._opening.keyring()
+
+    def keys_never_kept(self) -> str:
+        """What is done about a Vault whose keys an ended `up` has not kept; empty for others."""
+        return self._opening.keys_never_kept()
 
     def unfinished_restore(self) -> UnfinishedRestore | None:
         """A restore that was ended half-way, or is under way."""

@@ -8,6 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from vault_harness import files
 from vault_harness.errors import Busy, SettingsError
+from vault_harness.waiting import PATIENT_SECONDS, Awaited
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 _POLL_SECONDS = 0.05
@@ -59,6 +61,12 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
         ) from None
 
 
+def _held_by(data_dir: Path) -> str:
+    """Who says that it is the holder; empty if nobody does."""
+    pid = files.tail(data_dir / _HOLDER_NAME).strip()
+    return f"pid {pid}" if pid else ""
+
+
 def _is_stopped(pid: str) -> bool:
     """Whether a process does nothing until somebody lets it go on."""
     with contextlib.suppress(psutil.Error, ValueError):
@@ -87,12 +95,19 @@ def leave_if_empty(data_dir: Path) -> None:
 def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
     """Hold the lock that is in the folder, and not one that went with a folder before."""
     path, deadline = data_dir / LOCK_NAME, time.monotonic() + timeout
+    awaited = Awaited("another task that holds the stack", timeout)
     while True:
         left = max(deadline - time.monotonic(), 0.0)
-        lock = FileLock(path, timeout=left, mode=0o600, poll_interval=_POLL_SECONDS)
+        turn = min(left, PATIENT_SECONDS)
+        lock = FileLock(path, timeout=turn, mode=0o600, poll_interval=_POLL_SECONDS)
         try:
             files.private_directory(data_dir)
             lock.acquire()
+        except Timeout:
+            if time.monotonic() >= deadline:
+                raise
+            awaited.still(partial(_held_by, data_dir))
+            continue
         except (FileNotFoundError, FileExistsError):
             # The folder went meanwhile; the latter is told where it went while it was made.
             if time.monotonic() < deadline:
@@ -100,7 +115,9 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
             raise
         except OSError as error:
             if error.errno == errno.EROFS and path.exists():
-                held: contextlib.AbstractContextManager[None] = _held_for_reading(path, deadline)
+                held: contextlib.AbstractContextManager[None] = _held_for_reading(
+                    path, deadline, awaited
+                )
                 break
             if error.errno not in _NO_LOCKS:
                 raise
@@ -128,7 +145,7 @@ def _released(lock: FileLock) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held_for_reading(path: Path, deadline: float) -> Iterator[None]:
+def _held_for_reading(path: Path, deadline: float, awaited: Awaited) -> Iterator[None]:
     """The same lock where its file can only be read: a disk that broke became so under its servers.
 
     Raises:
@@ -143,6 +160,7 @@ def _held_for_reading(path: Path, deadline: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise Timeout(str(path)) from None
+                awaited.still(partial(_held_by, path.parent))
             time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
         yield
     finally:

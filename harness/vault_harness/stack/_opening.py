@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.commands import named
-from vault_harness.engine import Endpoints
+from vault_harness.engine import DATA_NAME, NODE_NAME, Endpoints
 from vault_harness.errors import (
     DeadlineExceeded,
     HarnessError,
@@ -78,7 +78,8 @@ class Opening:
             raise KeyringMissing(
                 "the unseal keys are not here",
                 looked_at=self._looked_at(),
-                remedy=f"{self._mount()}{named('restore.keys')} puts them back from a backup, or "
+                remedy=self.keys_never_kept()
+                or f"{self._mount()}{named('restore.keys')} puts them back from a backup, or "
                 f"whoever has them saves them as {self.keyring_path}",
             )
         wanted = threshold or keyring.threshold
@@ -180,6 +181,26 @@ class Opening:
     def is_begun(self) -> bool:
         """Whether a task was ended while it initialised the Vault, or does so now."""
         return self._marker.exists()
+
+    def keys_never_kept(self) -> str:
+        """What a person does about a Vault that was initialised, and whose keys were not kept.
+
+        No backup has them. Whether somebody else does, only a person can know; nothing of it
+        destroys what that one has.
+
+        Returns:
+            Empty where the keys are here, or no task was ended while it initialised the Vault.
+        """
+        here = self.keyring_path
+        if here.exists() or not self._marker.exists():
+            return ""
+        data = here.parent / NODE_NAME / DATA_NAME
+        return (
+            f"{self._mount()}whoever has the keys saves them as {here} (`vault operator init "
+            f"-format=json` prints that form), then {named('up')}. If nobody ever had them, "
+            f"nothing is in this Vault: {named('down')}, give the folder {data} another name, then "
+            f"{named('up')}, which makes a new one there"
+        )
 
     def unfinished_restore(self) -> UnfinishedRestore | None:
         """A restore that was ended half-way, or is under way."""
@@ -335,18 +356,16 @@ class Opening:
 
     def keyring_missing(self) -> KeyringMissing:
         """The error for an initialised Vault whose keys are not here."""
-        here, looked_at = self.keyring_path, self._looked_at()
-        begun = files.tail(self._marker).strip()
+        looked_at = self._looked_at()
         back = f"{self._mount()}{named('restore.keys')} puts them back from a backup"
         anew = "a new Vault finds its place in another folder (HARNESS_DATA_DIR)"
-        if self._marker.exists():
+        if never_kept := self.keys_never_kept():
+            begun = files.tail(self._marker).strip()
             return KeyringMissing(
                 "this Vault is initialised, and its unseal keys are not here: an up that was "
                 "ended half-way may have lost them, or somebody initialised it by hand",
                 looked_at=f"{looked_at}; {self._marker} of {begun or 'an unknown time'}",
-                remedy=f"{back}, or whoever has the keys saves them as {here} (`vault operator "
-                "init -format=json` prints that form). If nobody ever had them, nothing is in this "
-                f"Vault: {named('destroy')}, then {named('up')}",
+                remedy=never_kept,
             )
         return KeyringMissing(
             "this Vault is initialised, and its unseal keys are not here: once sealed, nobody can "

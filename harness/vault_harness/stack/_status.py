@@ -193,6 +193,8 @@ class StackStatus:
             return self.restoring.remedy
         if self.state == "sealed" and not self.keyring:
             return self._without_keys
+        if self.state == "ready" and not self.keyring and self.begun:  # it opened itself
+            return self._without_keys
         if self.state == "forgotten" and not self.data:
             # Started anew they would find an empty place, and what they hold is nowhere else.
             return (

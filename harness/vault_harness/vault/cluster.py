@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
@@ -20,6 +21,7 @@ from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator, health_in_words, knew_no_leader
+from vault_harness.waiting import Awaited
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 2.0
@@ -118,11 +120,13 @@ def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
     """
     began = time.monotonic()
     deadline = began + timeout
+    awaited = Awaited("one of the nodes to be active", timeout)
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
         if leader is not None:
             return leader
+        awaited.still(partial(_states, nodes, health))
         if time.monotonic() >= deadline:
             raise _never("one of the nodes to be active", timeout, nodes, health)
         _look_away(began)  # between two looks at the condition, bounded by the deadline
@@ -214,11 +218,13 @@ def wait_for_all(
     began = time.monotonic()
     deadline, again = began + timeout, began + _AGAIN_SECONDS
     refused: dict[str, str] = {}
+    awaited = Awaited("all nodes to serve", timeout)
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
         if leader is not None and _SERVING.issuperset(health):
             return leader
+        awaited.still(partial(_states, nodes, health, refused))
         if keyring is not None and time.monotonic() >= again:
             for node, status in zip(nodes, health, strict=True):
                 if status == _SEALED:
@@ -252,8 +258,10 @@ def migrate_seal(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float)
     _give_patiently(
         nodes, lambda node: node.give_keys_between_seals(keyring, patience=_TURN_SECONDS)
     )
+    awaited = Awaited("all nodes to serve under their new seal", timeout)
     while True:
         health = health_of_all(nodes)
+        awaited.still(partial(_states, nodes, health))
         for node, status in zip(nodes, health, strict=True):
             if not status:
                 node.see_that_it_answers()  # one that died says so at once, and is not waited for
@@ -282,6 +290,7 @@ def _give_patiently(nodes: Sequence[Operator], give: Callable[[Operator], None])
     """
     deadline = time.monotonic() + _BY_ITSELF_SECONDS
     left = list(nodes)
+    awaited = Awaited("nodes to unseal themselves, or to take their keys", _BY_ITSELF_SECONDS)
     while True:
         refused: dict[Operator, OperatorError] = {}
         for node in left:
@@ -292,6 +301,7 @@ def _give_patiently(nodes: Sequence[Operator], give: Callable[[Operator], None])
                 refused[node] = error
         if not refused:
             return
+        awaited.still(partial(_causes, list(refused.values())))
         if time.monotonic() >= deadline:
             raise next(iter(refused.values()))
         left = list(refused)
@@ -396,6 +406,7 @@ def admit(
         DeadlineExceeded: It was refused for now, throughout.
     """
     deadline = time.monotonic() + timeout
+    awaited = Awaited(f"{node.address} to become a member of the cluster", timeout)
     while True:
         try:
             join(node, leader, at=at)
@@ -404,6 +415,7 @@ def admit(
         except OperatorError as error:
             if not _is_refused_for_now(error):
                 raise
+            awaited.still(partial(_causes, [error]))
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"waited {timeout:g} s for {node.address} to become a member of the cluster",
@@ -472,6 +484,7 @@ def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Pee
         DeadlineExceeded: There are fewer within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
+    awaited = Awaited(f"{count} nodes to count for the quorum", timeout)
     while True:
         found: list[Peer] = []
         states = ""
@@ -483,10 +496,11 @@ def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Pee
             states = error.cause  # it lost its lead: whoever has it next knows them
         if sum(peer.voter for peer in found) >= count:
             return found
+        states = states or ", ".join(
+            f"{peer.node_id} is {'a voter' if peer.voter else 'no voter yet'}" for peer in found
+        )
+        awaited.still(partial(str, states))
         if time.monotonic() >= deadline:
-            states = states or ", ".join(
-                f"{peer.node_id} is {'a voter' if peer.voter else 'no voter yet'}" for peer in found
-            )
             raise DeadlineExceeded(
                 f"waited {timeout:g} s for {count} voters",
                 looked_at=f"{leader.address}/v1/sys/storage/raft/configuration: {states}",
@@ -508,14 +522,23 @@ def _never(
     health: Sequence[int],
     refused: Mapping[str, str] | None = None,
 ) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"waited {timeout:g} s for {what}",
+        looked_at=f"sys/health: {_states(nodes, health, refused)}",
+        remedy=f"look at the servers' logs: {named('logs')}",
+    )
+
+
+def _states(
+    nodes: Sequence[Operator], health: Sequence[int], refused: Mapping[str, str] | None = None
+) -> str:
     why = refused or {}
-    states = "; ".join(
+    return "; ".join(
         f"{node.address} {health_in_words(status)}"
         + (f" ({why[node.address]})" if status == _SEALED and node.address in why else "")
         for node, status in zip(nodes, health, strict=True)
     )
-    return DeadlineExceeded(
-        f"waited {timeout:g} s for {what}",
-        looked_at=f"sys/health: {states}",
-        remedy=f"look at the servers' logs: {named('logs')}",
-    )
+
+
+def _causes(errors: Sequence[OperatorError]) -> str:
+    return "; ".join(error.cause for error in errors)

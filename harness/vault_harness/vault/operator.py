@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import hvac.exceptions
 import requests
@@ -13,7 +14,7 @@ from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
 from vault_harness.vault._connection import NO_LEADER, Connection, SealStatus
 from vault_harness.vault.keyring import KeyKind, Keyring
-from vault_harness.waiting import wait_until
+from vault_harness.waiting import Awaited, wait_until
 
 LEADER_SECONDS = 10.0
 """Of patience, for who acts for a task: an election takes some on a machine that is busy."""
@@ -278,7 +279,9 @@ class Operator(Connection):
         """
         deadline = time.monotonic() + timeout
         good = {200, 429} if standby_ok else {200}
+        awaited = Awaited(f"Vault at {self.address} to be active", timeout)
         while (status := self.health()) not in good:
+            awaited.still(partial(_told, status))
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"Vault was not active within {timeout:.1f} s: it {health_in_words(status)}",
@@ -304,6 +307,10 @@ class Operator(Connection):
             ).status_code
         except requests.RequestException:
             return 0
+
+
+def _told(status: int) -> str:
+    return f"it {health_in_words(status)}"
 
 
 def knew_no_leader(error: OperatorError) -> bool:

@@ -298,7 +298,7 @@ APART = {
     *("certificate-ends", "certificate-ends-elsewhere"),
     *("certificate-early", "certificate-early-elsewhere"),
     *("client-certificate-missing", "client-certificate-ends"),
-    *("restore-half-done", "restore-not-compared"),
+    *("restore-half-done", "restore-not-compared", "keyring-never-kept"),
     *("seal-half-migrated", "node-cut", "node-sealed", "no-leader", "refuses"),
     *("frozen-without-keys", "frozen-elsewhere", "image-outdated-without-keys"),
     *("namespaces-none", "namespace-missing", "namespace-elsewhere", "namespace-sealed"),

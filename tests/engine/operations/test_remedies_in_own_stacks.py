@@ -115,6 +115,39 @@ def test_started_and_never_initialised(other: World) -> None:
     assert "uninitialised" not in dict(other.troubles(found["uninitialised"]))
 
 
+_ENDED = """
+import os, signal
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.vault import Keyring
+
+Keyring.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+LocalStack(Settings.from_environment()).up(seal={seal!r})
+"""
+
+
+@pytest.mark.parametrize("seal", ["shamir", "static"])
+def test_an_up_that_was_ended_before_it_kept_the_keys(other: World, seal: str) -> None:
+    """No backup has them. What the doctor tells a person gets on with the same seal's key."""
+    code = shlex.quote(_ENDED.format(seal=seal))
+    other.sh(f"{sys.executable} -c {code}", code=-signal.SIGKILL)
+    key = other.data_dir / "seal" / "static.key"
+    before = key.read_bytes() if seal == "static" else b""
+
+    ((kind, advice),) = other.troubles()
+
+    data = other.data_dir / "vault" / "data"
+    assert kind == "keyring-never-kept"
+    assert f"give the folder {data} another name" in advice
+    assert f"{RUNNER} restore.keys" not in advice
+    assert f"{RUNNER} destroy" not in advice
+    assert other.sh(f"{RUNNER} status").splitlines()[-1].startswith(f"next: {RUNNER} up")
+    other.sh(f"{RUNNER} seed", code=KeyringMissing.exit_code)
+    other.sh(f"{RUNNER} down && mv {shlex.quote(str(data))} aside && {RUNNER} up && {RUNNER} seed")
+    assert other.troubles() == []
+    assert (key.read_bytes() if seal == "static" else b"") == before
+
+
 def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
     """Nobody is told to start anew what would then be lost; put back, all is well."""
     other.begin()

@@ -183,7 +183,7 @@ def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> N
 
 @pytest.mark.slow
 def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
-    """Whether somebody has the keys only a person can know: `up` asks, and `destroy` ends it."""
+    """Whether somebody has the keys only a person can know: `up` says what a person does."""
     killed_in("Keyring", "save")
     assert not stack.keyring_path.exists()
 
@@ -191,9 +191,13 @@ def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
         stack.up()
     assert "If nobody ever had them" in caught.value.remedy
 
-    stack.destroy()
+    stack.down()
+    data = stack.data_dir / "vault" / "data"
+    assert f"give the folder {data} another name" in caught.value.remedy
+    data.rename(data.with_name("put aside"))
     stack.up()
     assert stack.status().state == "ready"
+    assert not (stack.data_dir / "init.started").exists()
 
 
 def test_an_init_that_failed_leaves_no_doubt(

@@ -106,6 +106,25 @@ def test_a_day_in_the_life(stack: LocalStack) -> None:
 
 
 @pytest.mark.slow
+def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None:
+    """It runs, and no client gets through: `up`, which the doctor proposes, puts another there."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    key = secret_key(stack)
+    before = {service: pid_of(stack, service) for service in ("vault", "toxiproxy")}
+    record = StackRecord.load(stack.data_dir)
+    record.services["toxiproxy"]["probe"] = "http://127.0.0.1:1/version"
+    record.save(stack.data_dir)
+
+    LocalStack(stack.settings.model_copy(update={"start_timeout": 3.0})).up()
+
+    assert pid_of(stack, "vault") == before["vault"]
+    assert pid_of(stack, "toxiproxy") != before["toxiproxy"]
+    assert stack.status().obstacles == ()
+    assert secret_key(stack) == key
+
+
+@pytest.mark.slow
 def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
     """Everything in the data directory is for its owner alone; output and record hold no secret."""
     root = checkout()

@@ -108,9 +108,11 @@ def test_sealed_without_keys() -> None:
     assert not step.startswith("invoke unseal")
 
 
-def test_sealed_by_an_up_that_was_ended() -> None:
-    """Nobody may ever have had its keys, and no backup has them: `up` says so."""
-    step = replace(READY, state="sealed", keyring=False, begun=True).next_step
+@pytest.mark.parametrize("state", ["sealed", "ready"])
+def test_left_by_an_up_that_was_ended(state: State) -> None:
+    """Nobody may ever have had its keys, also of one that opened itself: `up` says so."""
+    seeded = state == "sealed"  # what was last known
+    step = replace(READY, state=state, keyring=False, begun=True, seeded=seeded).next_step
     assert step.startswith("invoke up")
     assert "restore.keys" not in step
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from vault_harness import waiting
 from vault_harness.errors import Busy, SettingsError
 from vault_harness.interrupts import uninterrupted
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
+from vault_harness.stack import LocalStack, _lock
 from vault_harness.stack._lock import exclusive, leave_if_empty
 from vault_harness.waiting import wait_until
 
@@ -84,6 +85,33 @@ def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
 
     assert order == ["begins", "ends"] * 8
     assert not folder.exists()
+
+
+def test_who_waits_for_another_task_is_told_for_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute of silence looks as if the task itself hung."""
+    monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(_lock, "PATIENT_SECONDS", 0.1)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    told: list[str] = []
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            waiting.telling_waits(told.append),
+            pytest.raises(Busy),
+            exclusive(tmp_path, timeout=0.5),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert told == [
+        f"waiting for another task that holds the stack, 0.5 s at most: pid {holder.pid}"
+    ]
 
 
 def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing
 from vault_harness.stack._opening import Opening
 from vault_harness.vault import Keyring, Operator, cluster
@@ -35,6 +36,15 @@ def test_keys_are_missed_where_a_node_is_sealed(
     nodes: list[Operator] = []
     with pytest.raises(error):
         Opening(tmp_path)._unseal_all(nodes, NO_KEYS)
+
+
+def test_keys_that_were_never_kept_are_no_reason_to_destroy(tmp_path: Path) -> None:
+    """Beside the Vault that nobody opens may be a seal's key, or an earlier Vault's keys."""
+    (tmp_path / "init.started").write_text("2026-01-01T00:00:00+00:00")
+    error = Opening(tmp_path).keyring_missing()
+    assert named("destroy") not in str(error)
+    assert named("restore.keys") not in str(error)
+    assert str(tmp_path / "vault" / "data") in error.remedy
 
 
 def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> None:

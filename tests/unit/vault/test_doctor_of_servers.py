@@ -75,6 +75,20 @@ def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, froze
     assert not finding.runnable
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_keys_that_an_ended_up_has_not_kept(patient: Patient, serve: Serve, sealed: bool) -> None:
+    """No backup can have them, be it sealed or open by itself: no task puts them back."""
+    patient.keyring_path.unlink()
+    vault = opened(serve())
+    if sealed:
+        vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=True)
+    here = replace(patient, addresses=(vault.address,), keys_never_kept="what gets on")
+    found = bad(here)
+    assert list(found) == ["keyring-never-kept"]
+    assert found["keyring-never-kept"].remedy == "what gets on"
+    assert not any(named("restore.keys") in each.remedy for each in examine(here))
+
+
 def test_a_frozen_vault_of_others(patient: Patient, frozen: str) -> None:
     """Tasks that end and start the stack here would mend nothing there."""
     found = bad(replace(patient, addresses=(frozen,), services=(), engine="external"))

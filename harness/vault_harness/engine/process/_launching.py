@@ -34,13 +34,19 @@ from vault_harness.engine.process._balancer import ProcessBalancer
 from vault_harness.engine.process._finding import of_another, recorded, started_with
 from vault_harness.engine.process._links import files_are_seen
 from vault_harness.engine.process._node import ProcessNode
-from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
+from vault_harness.engine.process._places import (
+    TOXIPROXY,
+    Places,
+    free_port_of,
+    keeps_nothing,
+    title_of,
+)
 from vault_harness.engine.process._recorder import ProcessRecorder
 from vault_harness.engine.process._relay import Led, ProcessRelay, Relay
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
-from vault_harness.errors import CapabilityMissing, PortTaken, StackError
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError
 from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
@@ -66,7 +72,11 @@ class Launching(Places):
         return "process"
 
     def _keep(self, name: str, record: KnownServers) -> bool:
-        """Whether it runs already; then it answers too when this returns."""
+        """Whether it runs already; then it answers too when this returns.
+
+        What keeps nothing of its own is ended if it does not answer, so that another one takes its
+        place. A Vault is not: it may be open, and its keys be lost.
+        """
         process = recorded(name, record, self._configuration(name))
         if process is None or not process.alive():
             self._refuse_another(name, record)
@@ -74,7 +84,7 @@ class Launching(Places):
             return False
         record.services[name]["born"] = process.born  # as the clock has it now
         process.signal(signal.SIGCONT)  # whoever paused it wants it up now
-        Server(
+        server = Server(
             title=title_of(name),
             command=(),
             log=self._log_path(name),
@@ -82,7 +92,14 @@ class Launching(Places):
             detached=True,
             process=process,
             own=self._own(OPERATOR),
-        ).wait_ready(timeout=self._settings.start_timeout)
+        )
+        try:
+            server.wait_ready(timeout=self._settings.start_timeout)
+        except DeadlineExceeded:
+            if not keeps_nothing(name):
+                raise
+            self._end([name], record)
+            return False
         return True
 
     def _refuse_another(self, name: str, record: KnownServers) -> None:

@@ -155,6 +155,11 @@ def title_of(name: str) -> str:
     return _TITLES.get(name, f"Vault {name}")
 
 
+def keeps_nothing(name: str) -> bool:
+    """Whether a server has nothing that another one in its place would lack: all but a Vault."""
+    return name in _CONFIGURATION
+
+
 def configuration_name(name: str) -> str:
     """The file that a server's command line names, which marks its process as ours."""
     return _CONFIGURATION.get(name, "vault.json")

@@ -19,7 +19,7 @@ from vault_harness.engine.process._spawn import (
     child_environment,
 )
 from vault_harness.errors import DeadlineExceeded, ServerDied
-from vault_harness.waiting import crowding, wait_until
+from vault_harness.waiting import Awaited, crowding, wait_until
 
 POLL_SECONDS = 0.005
 POLL_SHARE = 0.05
@@ -115,12 +115,14 @@ class Server:
         """
         began = time.monotonic() if began is None else began
         deadline = began + timeout
+        awaited = Awaited(f"{self.title} to answer, by GET {self.probe}")
         while True:
             if answers(self.probe, own=self._own):
                 # The answer may be another server's, if ours ended because that one has the port.
                 self.check_alive()
                 return
             self.check_alive()
+            awaited.still()
             now = time.monotonic()
             if now >= deadline and now >= began + timeout * crowding():
                 raise DeadlineExceeded(

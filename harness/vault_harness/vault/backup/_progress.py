@@ -18,7 +18,7 @@ from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.backup._make import cluster_id
 from vault_harness.vault.operator import Operator, health_in_words
 from vault_harness.vault.root import alive
-from vault_harness.waiting import wait_until
+from vault_harness.waiting import Awaited, wait_until
 
 RESTORE_SECONDS = 60.0
 SETTLE_SECONDS = 3.0
@@ -160,7 +160,9 @@ def _has_backup(node: Operator, keys: Keys, vault: str) -> bool:
     """
     begun = time.monotonic()
     deadline, patience = begun + SETTLE_SECONDS, begun + CATCH_UP_SECONDS
+    awaited = Awaited(f"{node.address} to say which Vault it is of", CATCH_UP_SECONDS)
     while not node.seal_status().sealed:
+        awaited.still()
         try:
             if _knows(node, keys, vault):
                 return True

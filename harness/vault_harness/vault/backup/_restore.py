@@ -54,6 +54,7 @@ from vault_harness.vault.keyring import Keyring, keep_beside, keyring_on_the_way
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_operator
 from vault_harness.vault.unfinished import SOURCE, unfinished_restore
+from vault_harness.waiting import Awaited
 
 Checkpoint = Callable[[str], None]
 
@@ -420,6 +421,7 @@ def _answered(node: Operator, contents: Contents, wanted: Comparison | None = No
     sends on what it is asked, and until it knows to whom it refuses.
     """
     deadline = time.monotonic() + CATCH_UP_SECONDS
+    awaited = Awaited(f"{node.address} to have all secrets of the backup", CATCH_UP_SECONDS)
     while True:
         error: OperatorError | None = None
         try:
@@ -428,6 +430,7 @@ def _answered(node: Operator, contents: Contents, wanted: Comparison | None = No
                 return found
         except OperatorError as refused:  # it does not know the token yet, or the leader
             error = refused
+        awaited.still()
         if time.monotonic() >= deadline:
             if error is not None:
                 raise error

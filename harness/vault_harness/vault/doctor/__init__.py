@@ -72,7 +72,8 @@ def examine(patient: Patient) -> list[Finding]:
         return found.findings
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
-        if opened and found.namespace and not found.refuses:
+        empty = bool(patient.keys_never_kept)  # nobody has put anything there to log in with
+        if opened and found.namespace and not found.refuses and not empty:
             assert found.seal is not None
             check_roles_by_login(patient, found, str(found.seal["address"]))
         return found.findings

@@ -108,6 +108,8 @@ class Patient:
         namespace: Where it should all be; empty for the root namespace.
         ids: Where credentials are, if not in ``data_dir``.
         seal_migration: From which seal to which one a migration was ended half-way, or None.
+        keys_never_kept: What is done about a Vault that an `up` has initialised which was ended
+            before it kept the keys: no backup has them. Empty for others.
         unfinished_restore: A restore that was begun and is not done, or None.
         timeout: Seconds that a request may take.
         now: The clock.
@@ -133,6 +135,7 @@ class Patient:
     namespace: str = ""
     ids: Path | None = None
     seal_migration: tuple[str, str] | None = None
+    keys_never_kept: str = ""
     unfinished_restore: UnfinishedRestore | None = None
     timeout: float = 3.0
     now: Callable[[], datetime] = _now

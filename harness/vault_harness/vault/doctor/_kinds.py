@@ -228,6 +228,12 @@ KINDS: Mapping[str, Kind] = {
         "{cause}: after the next restart nobody can open this Vault",
         (_task("restore.keys"),),
     ),
+    "keyring-never-kept": Kind(
+        "keyring",
+        "{cause}, and no backup can have it: an up was ended after it had initialised this Vault "
+        "and before it had kept the keys, or somebody initialised it by hand",
+        advice="{remedy}",
+    ),
     "keyring-broken": Kind(
         "keyring",
         "{cause}: after the next restart nobody can open this Vault",

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from vault_harness.addresses import host_and_port
+from vault_harness.addresses import leads_to_one_of, without_password
 from vault_harness.certificates import NEAR, OPERATOR, shown_beside, shown_by
 from vault_harness.commands import named
 from vault_harness.vault.doctor._finding import Examination, Patient
@@ -48,25 +48,11 @@ def check_environment_address(patient: Patient, found: Examination) -> None:
     if not wanted or patient.engine == "external":  # there it says where the tasks go
         return
     ways = [way for way in (patient.proxied, *patient.addresses) if way]
-    if _place(wanted) in map(_place, ways):
+    if leads_to_one_of(wanted, ways):
         found.good("environment address", "VAULT_ADDR", "clients in this shell go to this stack")
     else:
-        found.bad("address-of-environment", "VAULT_ADDR", wanted=_shown(wanted), address=ways[0])
-
-
-def _place(url: str) -> tuple[str, str, int] | None:
-    """What of a base URL says where a connection goes; None if it is no URL."""
-    try:
-        host, port = host_and_port(url)
-    except ValueError:
-        return None
-    return url.partition("://")[0], "127.0.0.1" if host == "localhost" else host, port
-
-
-def _shown(url: str) -> str:
-    """A URL of somebody else for the eyes of all: without a password in it."""
-    scheme, mark, rest = url.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+        shown = without_password(wanted)
+        found.bad("address-of-environment", "VAULT_ADDR", wanted=shown, address=ways[0])
 
 
 def check_answers(patient: Patient, found: Examination) -> bool:

@@ -34,6 +34,9 @@ def check_open(patient: Patient, found: Examination) -> bool:
         return False
     found.good("initialised", where, "it is initialised")
     keyring = _check_keyring(patient, found)
+    if found.seal["sealed"] and patient.keys_never_kept:
+        found.unknown("tokens and secrets", where, "it is sealed")  # the keys were told already
+        return False
     if found.seal["sealed"]:
         found.bad("sealed" if keyring else "sealed-without-keys", where)
         return False
@@ -122,7 +125,11 @@ def load_keyring(patient: Patient, found: Examination) -> Keyring | None:
         if patient.engine != "external":  # that is somebody else's Vault, with somebody else's keys
             missing = isinstance(error, KeyringMissing)
             kind = "keyring-missing" if missing else "keyring-broken"
-            found.bad(kind, str(patient.keyring_path), cause=error.cause)
+            if missing and patient.keys_never_kept:
+                kind = "keyring-never-kept"
+            found.bad(
+                kind, str(patient.keyring_path), cause=error.cause, remedy=patient.keys_never_kept
+            )
         return None
 
 
@@ -147,6 +154,8 @@ def _check_token(
             return True
         if not isinstance(error, KeyringMissing):  # of its tokens nothing is known
             note_refusal(found, where, error)
+        elif patient.keys_never_kept:  # it opened itself: who has its keys has a token too
+            found.unknown("token", where, error.cause)
         elif patient.engine != "external":
             kind = "no-token" if _keys_make_root(patient, address) else "no-token-for-root"
             found.bad(kind, where, cause=error.cause)

@@ -1,0 +1,48 @@
+"""A blueprint is UTF-8, as TOML is: the locale of a shell or of a container changes no value."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TEXT = """name = "shop"
+
+[mounts.shop]
+type = "kv"
+version = 2
+
+[policies]
+till = { file = "till.hcl" }
+
+[secrets.shop.till]
+GREETING = "Grüße"
+"""
+
+LOADED = """
+import sys
+from vault_harness.blueprint import Blueprint
+blueprint = Blueprint.load(sys.argv[1])
+((_, _, secret),) = blueprint.paths()
+print(ascii(secret["GREETING"].value), ascii(blueprint.policies["till"].rules[:8]))
+"""
+
+
+def test_a_locale_without_these_letters(tmp_path: Path) -> None:
+    """A value that is not ASCII is seeded as it is written, and so is a policy's text."""
+    file = tmp_path / "shop.toml"
+    file.write_bytes(TEXT.encode())
+    policy = '# Größe\npath "shop/data/till" { capabilities = ["read"] }\n'
+    (tmp_path / "till.hcl").write_bytes(policy.encode())
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(file)],
+        env={**os.environ, **plain},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{'Grüße'!a} {policy[:8]!a}\n"

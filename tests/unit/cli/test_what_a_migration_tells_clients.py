@@ -1,0 +1,30 @@
+"""``.env.vault`` says what this stack has, and nothing of another Vault that the shell knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.cli._migrate import _client_settings
+from vault_harness.settings import Settings
+
+
+@pytest.mark.parametrize("own", [None, "ca.pem"])
+def test_the_ca_certificate_is_the_stacks(
+    own: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Vault in plain HTTP has none: that of VAULT_CACERT may not be there on the next day."""
+    monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "of-another-vault.pem"))
+    ca_cert = tmp_path / own if own else None
+    stack: Any = SimpleNamespace(
+        settings=Settings.from_environment(),
+        data_dir=tmp_path,
+        namespace=lambda _: "",
+        ids_directory=lambda _: tmp_path,
+        endpoints=lambda: SimpleNamespace(proxy="http://127.0.0.1:8201", ca_cert=ca_cert),
+    )
+    assert _client_settings(stack, Blueprint.default(), None).ca_cert == ca_cert

@@ -1,0 +1,52 @@
+"""What ``env`` prints makes of a shell one of this stack, whatever it was before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from vault_harness.stack import export_lines
+
+FILES = {
+    "VAULT_ADDR": "http://127.0.0.1:8201",
+    "VAULT_ROLE_ID_FILE": "/a folder/it's-role-id",
+    "VAULT_SECRET_ID_FILE": "/a folder/it's-secret-id",
+}
+
+
+def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
+    """The variables of Vault's clients in a shell that has run the lines."""
+    environ = {"PATH": os.environ["PATH"], **shell}
+    done = subprocess.run(
+        ["/bin/sh", "-euc", f"{export_lines(variables, shell)}\nexec env -0"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    pairs = (each.partition("=") for each in done.stdout.split("\0"))
+    return {name: value for name, _, value in pairs if name.startswith("VAULT_")}
+
+
+def test_nothing_is_left_of_a_stack_that_spoke_tls() -> None:
+    """Its CA certificate may be gone, and a client that cannot read it asks nobody anything."""
+    tls = {
+        "VAULT_CACERT": "/gone/ca.pem",
+        "VAULT_CLIENT_CERT": "/gone",
+        "VAULT_CLIENT_KEY": "/gone",
+    }
+    assert after(FILES, {"VAULT_ADDR": "https://127.0.0.1:1", **tls}) == FILES
+
+
+def test_ids_that_are_values_go_before_no_file_of_before() -> None:
+    """A client reads a file of ids first: that of another stack locks a role by its secret-id."""
+    ids = {"VAULT_ADDR": "http://127.0.0.1:8201", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+    assert after(ids, FILES) == ids
+
+
+def test_what_says_nothing_of_a_stack_stays() -> None:
+    """How patient a client is, its owner has set."""
+    own = {"VAULT_CLIENT_TIMEOUT": "3s", "VAULT_MAX_STALE": "1h"}
+    assert after(FILES, own) == FILES | own
+    assert "unset" not in export_lines(FILES, own)
