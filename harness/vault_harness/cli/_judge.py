@@ -73,7 +73,7 @@ def scenarios(
 
     Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
     was skipped; 3: the harness broke down; 4: the command line makes no sense; 5: no scenario was
-    chosen; 130, 143: interrupted.
+    chosen; 130, 143, 129: interrupted.
     """
     options = []
     if workers is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from vault_harness.plugin._item import CATALOGUES
 from vault_harness.plugin._options import known, options
 from vault_harness.plugin._progress import Progress, say
-from vault_harness.plugin._suite import SLOTS, TERMINATED
+from vault_harness.plugin._suite import ENDED_BY, SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -243,7 +244,7 @@ class Table:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Give the run its exit code, and one that was interrupted its last line."""
-        from vault_harness.report.outcome import Outcome
+        from vault_harness.report.outcome import ENDED, Outcome
 
         running = self._progress.running if self._progress is not None else frozenset[str]()
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -257,7 +258,7 @@ class Table:
             self._not_written(terminal, error)
             if session.exitstatus in _WITHOUT_HARM:
                 session.exitstatus = int(Outcome.CRASHED)
-        ended = session.exitstatus in (Outcome.INTERRUPTED, Outcome.TERMINATED) and self._suite
+        ended = session.exitstatus in ENDED and self._suite
         if ended and self._summary is not None and terminal is not None:
             say(terminal, self._summary.interruption(running), red=True)
 
@@ -329,13 +330,12 @@ class Table:
     def _tell_junit(self, found: Outcome) -> None:
         """Say in the JUnit file what no row of it says."""
         from vault_harness.plugin._junit import add_failure
-        from vault_harness.report.outcome import Outcome, leaks_count
+        from vault_harness.report.outcome import ENDED, leaks_count
 
         assert self._summary is not None
         if leaks_count(self._summary.lines, leaks_known=self._leaks_known):
             add_failure(self._config, "no secret comes out", "\n".join(self._summary.leaks()))
-        ended_early = found in (Outcome.INTERRUPTED, Outcome.TERMINATED)
-        if self._suite and (ended_early or self._summary.unfinished or self._lost):
+        if self._suite and (found in ENDED or self._summary.unfinished or self._lost):
             lacking = ", ".join(self._summary.unfinished)
             text = "this is no pass, whatever stands above"
             text += f"; without a verdict: {lacking}" if lacking else ""
@@ -387,7 +387,7 @@ class Table:
             self._summary.lines,
             complete=not self._summary.unfinished and not self._lost,
             interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
-            terminated=self._config.stash.get(TERMINATED, False),
+            by=self._config.stash.get(ENDED_BY, signal.SIGINT),
             crashed=self._crashed(code),
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,8 @@ def test_exit_codes(lines: list[Line], found: Outcome) -> None:
 def test_runs_that_do_not_end_are_no_passes() -> None:
     """Interrupted, broken down, or ended before its last scenario."""
     assert outcome([PASS], interrupted=True) is Outcome.INTERRUPTED
-    assert outcome([PASS], interrupted=True, terminated=True) is Outcome.TERMINATED
+    assert outcome([PASS], interrupted=True, by=signal.SIGTERM) is Outcome.TERMINATED
+    assert outcome([PASS], interrupted=True, by=signal.SIGHUP) is Outcome.HUNG_UP
     assert outcome([PASS], crashed=True) is Outcome.CRASHED
     assert outcome([PASS], complete=False) is Outcome.CRASHED
     assert outcome([FAIL], complete=False) is Outcome.BROKEN
