@@ -113,6 +113,32 @@ def test_a_client_without_its_option(typed: str, program: Program) -> None:
     assert "command:./it names a client, and --subject stands before that" in ended.err
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("judge --subject reference --known", "judge --subject reference --shard"),
+        *("judge --subject reference --report", "judge --subject reference --declare"),
+        *("scenarios --only", "scenarios --only TOK-11 --only", "scenarios --wire"),
+        *("score --against", "score --to", "score --badge", "score"),
+        *("report --join", "report --to", "report", "report --also"),
+        *("steady 2 --only", "clients hvac --only", "clients hvac --report"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_value_that_is_empty(typed: str, text: str, program: Program, tmp_path: Path) -> None:
+    """Nothing is begun: all would be run where a part was meant, or compared with nothing."""
+    ended = program(*typed.split(), text)
+    assert (ended.code, ended.out, ended.became) == (4, "", ())
+    assert " is empty, and names nothing\n" in ended.err
+    assert "is it a variable that is not set?" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_further_arguments_may_be_none(program: Program) -> None:
+    """`--args "$MORE"` is for whoever has some now and then."""
+    assert program("scenarios", "--args", "").became
+
+
 def test_a_grace_in_words(program: Program) -> None:
     """`--grace 5s` is a time."""
     assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err
