@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -327,6 +328,76 @@ def test_a_run_that_did_not_end_in_the_junit_file(
     assert (found, list(told)) == (ended, ["it comes to its end"])
     assert "this is no pass" in told["it comes to its end"]
     assert "without a verdict: KV-03" in told["it comes to its end"]
+
+
+@pytest.mark.parametrize(
+    ("word", "before", "junit", "last"),
+    [
+        ("fail", Known(), "skipped", "failed as known"),
+        ("pass", Known({"KV-01": "issue 7"}), None, "passed"),  # its line goes
+        ("not exercised", Known(), "failure", "failed"),  # which is never known
+    ],
+)
+def test_what_is_known_from_now_on_in_the_junit_file(
+    word: str,
+    before: Known,
+    junit: str | None,
+    last: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says of the run that writes it, as its last line does, what it says of the next one."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    chosen = SimpleNamespace(
+        subject="mine",
+        report=tmp_path,
+        run="r",
+        write_known=True,
+        known_file=tmp_path / "known.toml",
+        allow_not_exercised=False,
+        part=None,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(_table, "known", lambda _: before)
+    line = before.mark(Line("KV-01", "p", "critical", word, 1.0, broken=("one login",)))
+    name = "test_kv.py::test_it"
+    ended: list[Any] = [("passed", None, "setup"), ("failed", "what was seen", "call")]
+    reports = [
+        pytest.TestReport(name, ("test_kv.py", 1, "KV-01 test_it"), {}, *one)
+        for one in (*ended, cast("Any", ("passed", None, "teardown")))
+    ]
+    reports[1].scenario = {**asdict(line), "product": "", "engine": "", "wire": ""}  # type: ignore[attr-defined] # as reports carry it
+    told: list[str] = []
+    terminal = SimpleNamespace(
+        ensure_newline=list,
+        write_line=lambda text, **_: told.append(text),
+        flush=list,
+        stats={"failed": [reports[1]]},
+    )
+    xml = LogXML(str(tmp_path / "junit.xml"), None)
+    config = SimpleNamespace(
+        option=SimpleNamespace(collectonly=False),
+        stash=pytest.Stash(),
+        pluginmanager=SimpleNamespace(get_plugin=lambda _: terminal),
+    )
+    config.stash[xml_key] = xml
+    table = Table(cast("Any", config), suite=True)
+    xml.pytest_sessionstart()
+    for report in reports:
+        xml.pytest_runtest_logreport(report)
+        table.pytest_runtest_logreport(report)
+    table._settle(cast("Any", SimpleNamespace(exitstatus=1)))
+    table._recount(terminal)
+    xml.pytest_sessionfinish()
+    suite = next(ET.parse(tmp_path / "junit.xml").getroot().iter("testsuite"))  # noqa: S314 - our own
+    (case,) = suite.iter("testcase")
+    assert [one.tag for one in case] == ([] if junit is None else [junit])
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == [
+        "1",
+        str(int(junit == "failure")),
+        str(int(junit == "skipped")),
+    ]
+    assert {key: len(found) for key, found in terminal.stats.items()} == {last: 1}
 
 
 def test_a_journal_that_was_taken_away_meanwhile(
