@@ -17,6 +17,7 @@ from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.report.formats import Score
+    from vault_harness.report.outcome import Outcome
 
 
 @command(
@@ -306,9 +307,9 @@ def score(
     """Grade a run, and tell what changed since another one.
 
     Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
-    the critical promises that were judged before none was exercised; 3: it is, and the run did not
-    come to its end, or the harness broke down in a scenario. `docs judge` says how grades come
-    about.
+    the critical promises that were judged before none was exercised; 3: it is, or --to, and the run
+    did not come to its end; or it is, and the harness broke down in a scenario. `docs judge` says
+    how grades come about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text
@@ -316,7 +317,10 @@ def score(
     from vault_harness.report.formats import suite_version
     from vault_harness.report.outcome import Outcome
 
-    new = scores.load_score(Path(run or "report/journal.json"))
+    file = Path(run or "report/journal.json")
+    if against:
+        _refuse_itself(file, Path(against))
+    new = scores.load_score(file)
     old = scores.load_score(Path(against)) if against else None
     if markdown and old is None:
         raise SettingsError(
@@ -329,22 +333,59 @@ def score(
     if badge:
         scores.refuse_another(Path(badge), "badge")
     say(scores.told(new))
-    if to:
-        write_text(Path(to), scores.as_text(new))
     if badge:
         drawn = scores.badge(new, version=suite_version())
         write_text(Path(badge), json.dumps(drawn, indent=1) + "\n")
-    if old is None:
-        return
-    _tell_changes(old, new)
-    if markdown:
-        write_text(Path(markdown), scores.markdown(old, new))
+    found = Outcome.KEPT
+    if old is not None:
+        _tell_changes(old, new)
+        if markdown:
+            write_text(Path(markdown), scores.markdown(old, new))
+        found = _compared(old, new)
+    if to and not new.complete:
+        say(f"{to} is not written: later runs would be compared with a part of one")
+        found = found or Outcome.CRASHED
+    elif to and against and found and _are_one(Path(to), Path(against)):
+        say(f"{to} stays as it was: this run is no better; --to without --against replaces it")
+    elif to:
+        write_text(Path(to), scores.as_text(new))
+    if found:
+        raise SystemExit(int(found))
+
+
+def _compared(old: Score, new: Score) -> Outcome:
+    """The exit code of a comparison."""
+    from vault_harness.report import score as scores
+    from vault_harness.report.outcome import Outcome
+
     if scores.regressed(old, new):
-        raise SystemExit(int(Outcome.BROKEN))
+        return Outcome.BROKEN
     if not new.complete or scores.broken_down(new):
-        raise SystemExit(int(Outcome.CRASHED))
-    if scores.says_nothing(old, new):
-        raise SystemExit(int(Outcome.NOT_EXERCISED))
+        return Outcome.CRASHED
+    return Outcome.NOT_EXERCISED if scores.says_nothing(old, new) else Outcome.KEPT
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _refuse_itself(run: Path, against: Path) -> None:
+    """Refuse to compare a run with its own score: nothing ever got worse by that.
+
+    Raises:
+        SettingsError: It is that, or that file lies beside the run's journal under its name.
+    """
+    from vault_harness.errors import SettingsError
+
+    left = {"journal.json", "score.json"}
+    beside = {run.name, against.name} <= left and _are_one(run.parent, against.parent)
+    if beside or _are_one(run, against):
+        raise SettingsError(
+            "the run would be compared with itself, and nothing would ever be worse",
+            looked_at=f"{run}, {against}",
+            remedy="commit the score of a good run elsewhere, and name that: "
+            f"{named('score')} --to score.json",
+        )
 
 
 def _tell_changes(old: Score, new: Score) -> None:
