@@ -162,6 +162,14 @@ def test_regressions_against_nothing(tmp_path: Path) -> None:
     assert ran(tmp_path, "Judge the client", given) == (4, [])
 
 
+@pytest.mark.parametrize("name", ["STRICT", "REGRESSIONS"])
+@pytest.mark.parametrize("text", ["yes", "on", "1", "TRUE", "true\n"])
+def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
+    """Taken for false, the job would ask less than its author thinks; nothing is begun."""
+    given = {"SUBJECT": "reference", "AGAINST": "score.json", name: text}
+    assert ran(tmp_path, "Judge the client", given) == (4, [])
+
+
 @pytest.mark.parametrize(
     ("judged", "compared", "after"),
     [(0, 0, 0), (1, 0, 0), (2, 0, 0), (1, 1, 1), (2, 2, 2), (3, 0, 1), (4, 0, 1), (143, 0, 1)],
