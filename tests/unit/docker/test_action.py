@@ -22,6 +22,7 @@ def ran(
     folder.mkdir(parents=True, exist_ok=True)
     page = f'if [ "$1" = score ]; then echo "### what changed" >"{tmp_path}/change.md"; fi\n'
     page = page if code in (0, 1) else ""
+    page += 'if [ "$1" = score ] && [ "$2" = score.json ]; then exit 0; fi\n'  # it can be read
     for program in ("vault-harness", "python"):
         file = folder / program
         end = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
@@ -154,6 +155,15 @@ def test_regressions_alone(tmp_path: Path, code: int, after: int) -> None:
     """What was broken before fails no job, and what came to no verdict always does."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
     assert ran(tmp_path, "Judge the client", given, code=code)[0] == after
+
+
+@pytest.mark.parametrize("against", ["scores.json", "report/score.json", "./report/score.json"])
+def test_what_cannot_be_compared_with(tmp_path: Path, against: str) -> None:
+    """A slip of the pen costs no whole run, nor is that compared with its own score."""
+    given = {"SUBJECT": "reference", "AGAINST": against}
+    code, calls = ran(tmp_path, "Judge the client", given, code=4)
+    assert code == 4
+    assert not [call for call in calls if call.startswith("judge")]
 
 
 def test_regressions_against_nothing(tmp_path: Path) -> None:
