@@ -11,7 +11,7 @@ import pytest
 
 from tests.in_ci import ACTION, JUDGE, ROOT, step
 
-INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
+INPUTS = re.findall(r"^  ([\w-]+):\n    description", ACTION, re.MULTILINE)
 
 
 def ran(
@@ -50,7 +50,7 @@ def ran(
 
 def test_every_input_is_used() -> None:
     """And none is pasted into a script, where it would be read as one."""
-    names = "subject declare known against regressions shard strict artifact"
+    names = "subject working-directory declare known against regressions shard strict artifact"
     assert names.split() == INPUTS
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
@@ -217,6 +217,26 @@ def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=4)[0] == 4
     summary = tmp_path / "summary"
     assert "before" not in (summary.read_text() if summary.exists() else "")
+
+
+def test_a_project_of_a_monorepo() -> None:
+    """A composite action is not told by its job where to work: each of its steps is told."""
+    here = "working-directory: ${{ inputs.working-directory }}\n"
+    for name in ("Judge the client", "What changed, in the job's page"):
+        assert here in ACTION.split(f"- name: {name}\n")[1].split("run: |")[0]
+    assert "path: ${{ inputs.working-directory }}/report/\n" in ACTION
+
+
+def test_a_report_of_another_folder_is_left_alone(tmp_path: Path) -> None:
+    """A second use that works elsewhere may find there what somebody committed."""
+    given = {"SUBJECT": "command:./my-client"}
+    for name in ("one", "two"):
+        (tmp_path / name / "report").mkdir(parents=True)
+        (tmp_path / name / "report" / "score.json").write_text("whoever's")
+        ran(tmp_path, "Judge the client", given, cwd=tmp_path / name)
+        assert (tmp_path / name / "report" / "score.json").exists()
+    ran(tmp_path, "Judge the client", given, cwd=tmp_path / "one")
+    assert not (tmp_path / "one" / "report" / "score.json").exists()
 
 
 def test_a_report_is_of_this_use(tmp_path: Path) -> None:
