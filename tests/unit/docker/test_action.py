@@ -115,10 +115,21 @@ def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
     assert calls == ["judge|--subject|reference|--declare|refresh=?|"]
 
 
-@pytest.mark.parametrize(("shard", "name"), [("", "report"), ("2/4", "report-part-2-of-4")])
-def test_the_artifact_of_a_part(tmp_path: Path, shard: str, name: str) -> None:
-    """No two jobs of a workflow may have one of the same name."""
-    given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": "report"}
+@pytest.mark.parametrize(
+    ("shard", "artifact", "name"),
+    [
+        ("", "report", "report"),
+        ("2/4", "report", "report-part-2-of-4"),
+        ("1/2", "of feature/x\\y, a:3.12", "of feature-x-y, a-3.12-part-1-of-2"),
+        ("", 'r"<>|*?\n', "r-------"),
+    ],
+)
+def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name: str) -> None:
+    """No two jobs of a workflow may have one of the same name, nor any one with these letters.
+
+    What a matrix or a branch brings there would be refused once all is judged.
+    """
+    given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": artifact}
     ran(tmp_path, "Judge the client", given, code=1)
     assert (tmp_path / "outputs").read_text() == f"artifact={name}\n"
     assert "name: ${{ steps.judge.outputs.artifact || inputs.artifact }}\n" in ACTION
