@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.in_ci import ACTION, JUDGE, ROOT, step
 
-INPUTS = re.findall(r"^  ([\w-]+):\n    description", ACTION, re.MULTILINE)
+HEAD, OUTPUTS = ACTION.split("\nruns:\n")[0].split("\noutputs:\n")
+INPUTS = re.findall(r"^  ([\w-]+):\n    description", HEAD, re.MULTILINE)
 
 
 def ran(
@@ -23,10 +26,14 @@ def ran(
     page = f'if [ "$1" = score ]; then echo "### what changed" >"{tmp_path}/change.md"; fi\n'
     page = page if code in (0, 1) else ""
     page += 'if [ "$1" = score ] && [ "$2" = score.json ]; then exit 0; fi\n'  # it can be read
-    for program in ("vault-harness", "python"):
+    call = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
+    programs = {
+        "vault-harness": f"{page}{call}",
+        "python": f'[ "$1" != -I ] || exec "{sys.executable}" "$@"',  # not the table
+    }
+    for program, text in programs.items():
         file = folder / program
-        end = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
-        file.write_text(f"#!/bin/sh\n{page}{end if program == 'vault-harness' else 'exit 0'}\n")
+        file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(0o755)
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step(name)],
@@ -131,7 +138,7 @@ def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name:
     """
     given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": artifact}
     ran(tmp_path, "Judge the client", given, code=1)
-    assert (tmp_path / "outputs").read_text() == f"artifact={name}\n"
+    assert (tmp_path / "outputs").read_text() == f"artifact={name}\ncode=1\n"
     assert "name: ${{ steps.judge.outputs.artifact || inputs.artifact }}\n" in ACTION
 
 
@@ -181,6 +188,24 @@ def test_regressions_against_nothing(tmp_path: Path) -> None:
     """Nobody would notice that nothing is compared: refused before anything begins."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true"}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
+    assert (tmp_path / "outputs").read_text().endswith("\ncode=4\n")
+
+
+def test_what_a_later_step_is_told(tmp_path: Path) -> None:
+    """GitHub has no list of exit codes that may be: who lets one pass has to know which it was."""
+    assert re.findall(r"value: \$\{\{ (.*) \}\}", OUTPUTS) == [
+        "steps.judge.outputs.code",
+        "steps.told.outputs.grade",
+    ]
+    given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
+    assert ran(tmp_path, "Judge the client", given, code=2, cwd=tmp_path)[0] == 0
+    assert (tmp_path / "outputs").read_text().endswith("\ncode=2\n")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "json.py").write_text("raise SystemExit('this is not the module you want')")
+    for grade, told in (("A+", "A+"), (None, "none")):
+        (tmp_path / "report" / "score.json").write_text(json.dumps({"grade": grade}))
+        assert ran(tmp_path, "What changed, in the job's page", {}, cwd=tmp_path)[0] == 0
+        assert (tmp_path / "outputs").read_text().endswith(f"\ngrade={told}\n")
 
 
 @pytest.mark.parametrize("name", ["STRICT", "REGRESSIONS"])
