@@ -43,7 +43,8 @@ def ran(
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "GITHUB_OUTPUT": str(tmp_path / "outputs"),
             "HERE": str(tmp_path),
-            **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST", "ARTIFACT"), ""),
+            **dict.fromkeys(("SUBJECT", "DECLARE", "KNOWN", "SHARD", "JOIN", "STRICT"), ""),
+            **dict.fromkeys(("AGAINST", "ARTIFACT"), ""),
             "REGRESSIONS": "false",
             **environ,
         },
@@ -57,7 +58,7 @@ def ran(
 
 def test_every_input_is_used() -> None:
     """And none is pasted into a script, where it would be read as one."""
-    names = "subject working-directory declare known against regressions shard strict artifact"
+    names = "subject working-directory declare known against regressions shard join strict artifact"
     assert names.split() == INPUTS
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
@@ -158,6 +159,19 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
     ]
     words += ["--known", "k.toml", "--shard", "2/4", "--strict"]
     assert calls == ["".join(f"{word}|" for word in words)]
+
+
+def test_parts_are_joined(tmp_path: Path) -> None:
+    """A job of its own has the suite by this action alone; what is about judging was the parts'."""
+    given = {"JOIN": "my shards", "AGAINST": "score.json", "ARTIFACT": "report"}
+    code, calls = ran(tmp_path, "Judge the client", given, code=1)
+    assert (code, calls) == (1, ["report|--join|my shards|"])
+    assert (tmp_path / "outputs").read_text() == "artifact=report\ncode=1\n"
+    assert ran(tmp_path, "Judge the client", given | {"REGRESSIONS": "true"}, code=1)[0] == 0
+    for name in ("SUBJECT", "DECLARE", "KNOWN", "SHARD", "STRICT"):
+        other = tmp_path / name
+        other.mkdir()
+        assert ran(other, "Judge the client", given | {name: "true"}) == (4, [])
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
