@@ -161,6 +161,11 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
     assert calls == ["".join(f"{word}|" for word in words)]
 
 
+def test_commands_are_for_who_reads_them() -> None:
+    """What runs a scenario again is typed elsewhere, where the runner's own folder is not."""
+    assert "        HARNESS_RUNNER: vault-harness " in ACTION
+
+
 def test_parts_are_joined(tmp_path: Path) -> None:
     """A job of its own has the suite by this action alone; what is about judging was the parts'."""
     given = {"JOIN": "my shards", "AGAINST": "score.json", "ARTIFACT": "report"}
