@@ -161,6 +161,29 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
     assert calls == ["".join(f"{word}|" for word in words)]
 
 
+def test_a_runner_with_windows(tmp_path: Path) -> None:
+    """It is told what is wrong, and not that there is no folder `bin`; no more is told then."""
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step("Install the suite")],
+        env={"PATH": os.environ["PATH"], "RUNNER_OS": "Windows", "RUNNER_TEMP": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "this runner has Windows" in done.stderr) == (4, True)
+    assert list(tmp_path.iterdir()) == []
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step("What changed, in the job's page")],
+        env={"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "AGAINST": "score.json"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_commands_are_for_who_reads_them() -> None:
     """What runs a scenario again is typed elsewhere, where the runner's own folder is not."""
     assert "        HARNESS_RUNNER: vault-harness " in ACTION
