@@ -76,9 +76,7 @@ def scenarios(
     was skipped; 3: the harness broke down; 4: the command line makes no sense; 5: no scenario was
     chosen; 130, 143, 129: interrupted.
     """
-    options = []
-    if workers is not None:
-        options += ["--vault-workers", str(settings(workers=workers).workers)]
+    options = _side_by_side(workers)
     options += ["--vault-subject", subject] if subject is not None else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
@@ -104,6 +102,7 @@ def scenarios(
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "shard": "run one of several parts that take about as long as each other: 2/4",
+        "workers": "how many scenarios run side by side, default as a start of the client allows",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
         "report": "where journal, page and score go, default report/",
@@ -115,6 +114,7 @@ def judge(
     declare: list[str] | None = None,
     strict: bool = False,
     shard: str | None = None,
+    workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
     report: str | None = None,
@@ -122,7 +122,7 @@ def judge(
     """Judge a client of yours, with nothing else to set.
 
     The scenarios that tell most come first. How many run side by side follows from what a start of
-    the client costs. `docs judge` has exit codes, known failures and CI.
+    the client costs, unless --workers says it. `docs judge` has exit codes, known failures and CI.
     """
     from vault_harness.errors import SettingsError
 
@@ -133,13 +133,20 @@ def judge(
             remedy=f"{named('judge')} --subject 'command:./my-client'; "
             f"{named('docs', 'subjects')} says how",
         )
-    options = ["--vault-subject", subject]
+    options = ["--vault-subject", subject, *_side_by_side(workers)]
     options += ["--vault-strict"] if strict else []
     options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
     options += ["--vault-report", report] if report else []
     _run_suite(options, None, declare, "")
+
+
+def _side_by_side(workers: int | None) -> list[str]:
+    """The words that set by hand how many scenarios run at once; none where it is not set."""
+    if workers is None:
+        return []
+    return ["--vault-workers", str(settings(workers=workers).workers)]
 
 
 def suite_arguments(

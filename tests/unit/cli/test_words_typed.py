@@ -232,6 +232,15 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
     assert ended.became[-1] == "a b"
 
 
+def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> None:
+    """By hand, where what was measured does not fit: on a runner that was busy then, say."""
+    words = program("judge", "--subject", "reference", "--workers", "3").became
+    assert words[words.index("--vault-workers") + 1] == "3"
+    assert "--vault-workers" not in program("judge", "--subject", "reference").became
+    ended = program("judge", "--subject", "reference", "--workers", "0")
+    assert (ended.code, "HARNESS_WORKERS" in ended.err) == (4, True)
+
+
 def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever works on it sets them for it."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x --cov=mine")
