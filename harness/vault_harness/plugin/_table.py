@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import time
@@ -73,19 +74,28 @@ ALIKE = 3
 """Scenarios that proved nothing for one reason, from which it is told once for all of them."""
 
 
+_OF_A_RUN = re.compile(r"\+?\d+\.\d+ s\b|\b(?:token|secret-id|credential)-\d+\b")
+"""Times and labels, by which the same reason differs between scenarios."""
+
+
+def _reason(line: Line) -> str:
+    return _OF_A_RUN.sub("", line.why)
+
+
 def folded(texts: Iterable[tuple[Line, str]]) -> list[str]:
     """The texts of what did not pass, one alone of many that proved nothing for the same reason.
 
-    A client that does not start says so in every scenario, and a person wants to know it once.
+    A client that does not start says so in every scenario, and a person wants to know it once, at
+    whatever time each of them saw it.
     """
     given = list(texts)
     alike: dict[str, list[str]] = {}
     for line, _ in given:
         if line.word == "not exercised" and line.why:
-            alike.setdefault(line.why, []).append(line.id)
+            alike.setdefault(_reason(line), []).append(line.id)
     shown = []
     for line, text in given:
-        first, *others = alike.get(line.why) or [line.id]
+        first, *others = alike.get(_reason(line)) or [line.id]
         if line.word != "not exercised" or len(others) + 1 < ALIKE:
             shown.append(text)
         elif line.id == first:
