@@ -48,7 +48,7 @@ def ran(
             "REGRESSIONS": "false",
             **environ,
         },
-        cwd=cwd,
+        cwd=cwd or tmp_path,  # not where somebody may have a report of their own
         check=False,
         timeout=60,
     )
@@ -236,18 +236,33 @@ def test_regressions_against_nothing(tmp_path: Path) -> None:
 def test_what_a_later_step_is_told(tmp_path: Path) -> None:
     """GitHub has no list of exit codes that may be: who lets one pass has to know which it was."""
     assert re.findall(r"value: \$\{\{ (.*) \}\}", OUTPUTS) == [
-        "steps.judge.outputs.code",
+        "steps.told.outputs.code || steps.judge.outputs.code",
         "steps.told.outputs.grade",
     ]
-    given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
-    assert ran(tmp_path, "Judge the client", given, code=2, cwd=tmp_path)[0] == 0
-    assert (tmp_path / "outputs").read_text().endswith("\ncode=2\n")
+    given = {"SUBJECT": "reference", "AGAINST": "score.json"}
+    for regressions, code in (("false", "2"), ("true", "0")):
+        more = {"REGRESSIONS": regressions}
+        assert str(ran(tmp_path, "Judge the client", given | more, code=2)[0]) == code
+        assert (tmp_path / "outputs").read_text().endswith(f"\ncode={code}\n")
     (tmp_path / "report").mkdir()
     (tmp_path / "json.py").write_text("raise SystemExit('this is not the module you want')")
     for grade, told in (("A+", "A+"), (None, "none")):
         (tmp_path / "report" / "score.json").write_text(json.dumps({"grade": grade}))
         assert ran(tmp_path, "What changed, in the job's page", {}, cwd=tmp_path)[0] == 0
         assert (tmp_path / "outputs").read_text().endswith(f"\ngrade={told}\n")
+
+
+@pytest.mark.parametrize(
+    ("judged", "compared", "told"),
+    [(0, 0, 0), (0, 1, 1), (0, 3, 3), (1, 0, 1), (1, 2, 1), (2, 0, 2), (2, 1, 1), (4, 4, 4)],
+)
+def test_one_code_for_judging_and_comparing(
+    tmp_path: Path, judged: int, compared: int, told: int
+) -> None:
+    """Who lets 2 pass must let nothing pass that is broken, or worse than before."""
+    given = {"AGAINST": "score.json", "JUDGED": str(judged)}
+    ran(tmp_path, "What changed, in the job's page", given, code=compared)
+    assert (tmp_path / "outputs").read_text() == f"code={told}\n"
 
 
 @pytest.mark.parametrize("name", ["STRICT", "REGRESSIONS"])
