@@ -32,12 +32,16 @@ def add_failure(config: pytest.Config, name: str, text: str) -> None:
 
 
 def case_of(config: pytest.Config, report: pytest.TestReport) -> Any:
-    """The case of a report that has just come, for `excuse`; None if there is to be no such file.
+    """The case of a scenario whose report has just come, for `excuse`; None without such a file.
 
-    Once the last report of its test has come nobody finds it any more.
+    It is called by its scenario's id, too, by which everything else names it. Once the last report
+    of its test has come nobody finds it any more.
     """
-    xml = config.stash.get(xml_key, None)
-    return None if xml is None else xml.node_reporter(report)
+    if (xml := config.stash.get(xml_key, None)) is None:
+        return None
+    case = xml.node_reporter(report)
+    case.add_attribute("name", report.location[2])
+    return case
 
 
 def excuse(config: pytest.Config, case: Any, reason: str | None) -> None:

@@ -179,6 +179,7 @@ class Table:
         if given is None or terminal is None:
             return
         from vault_harness import report as reports
+        from vault_harness.plugin._junit import case_of
 
         line = reports.Line(
             **{
@@ -202,10 +203,9 @@ class Table:
         if given["wire"]:
             self._summary.wires.add(given["wire"])
         self._write(terminal, line)
-        if report.failed and options(self._config).write_known:
-            from vault_harness.plugin._junit import case_of
-
-            self._failed[line.id] = report, case_of(self._config, report)
+        case = case_of(self._config, report)
+        if report.failed:
+            self._failed[line.id] = report, case
         if line.word == "not exercised" or line.forgiven:
             self._texts.append((line, given.get("text") or str(report.longrepr)))
 

@@ -391,6 +391,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     xml.pytest_sessionfinish()
     suite = next(ET.parse(tmp_path / "junit.xml").getroot().iter("testsuite"))  # noqa: S314 - our own
     (case,) = suite.iter("testcase")
+    assert case.get("name") == "KV-01 test_it"
     assert [one.tag for one in case] == ([] if junit is None else [junit])
     assert [suite.get(name) for name in ("tests", "failures", "skipped")] == [
         "1",
