@@ -66,6 +66,23 @@ def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
     assert load_known(file) == Known({"TOK-12": "issue 7"}, {"NET-11": "y"})
 
 
+def test_what_was_noted_elsewhere_in_the_file_stays(tmp_path: Path) -> None:
+    """Behind a reason, over a blank line, above a table and at the end: nobody reads it again."""
+    file = tmp_path / "known.toml"
+    text = (
+        "[known-failing]\n# tokens\n\n# until 2.0 is out\nTOK-12 = 'issue #7'  # ask Ann\n"
+        "SEA-01 = 'x'  # long ago\n# rarely\n[known-flaky]\nNET-11 = 'y'\n# mended: KV-01\n"
+    )
+    file.write_text(text)
+    for _ in range(2):
+        write_known(Known({"TOK-12": "issue #7"}, {"NET-11": "y"}), file)
+    assert file.read_text().partition("\n\n")[2] == (
+        '[known-failing]\n# tokens\n# until 2.0 is out\nTOK-12 = "issue #7"  # ask Ann\n\n'
+        '# rarely\n[known-flaky]\nNET-11 = "y"\n\n# mended: KV-01\n'
+    )
+    assert load_known(file) == Known({"TOK-12": "issue #7"}, {"NET-11": "y"})
+
+
 def test_both_ways_to_write_it(tmp_path: Path) -> None:
     """A table in one line is one too, and ids are ids in any case."""
     file = tmp_path / "known.toml"
