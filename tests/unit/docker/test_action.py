@@ -294,6 +294,35 @@ def test_the_lines_for_regressions_alone(
     assert done.returncode == after
 
 
+@pytest.mark.parametrize(
+    ("serves", "tests", "code", "told"),
+    [
+        ("echo 'cases at http://x/y'; exec sleep 60", 0, 0, "http://x/y\n"),
+        ("sleep 0.5; echo 'cases at http://x/y'; exec sleep 60", 7, 7, "http://x/y\n"),
+        ("exit 4", 0, 1, ""),
+    ],
+)
+def test_the_lines_for_cases_in_ci(
+    tmp_path: Path, serves: str, tests: int, code: int, told: str
+) -> None:
+    """The runner's own verdict is the job's, and a server that cannot begin is not waited for."""
+    document = (ROOT / "docs" / "subjects.md").read_text(encoding="utf-8")
+    lines = document.split("In CI, where nobody copies the URL")[1].split("```")[1]
+    for name, text in (("vault-harness", serves), ("go", f'echo "$VAULT_CASES"; exit {tests}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-e", "-c", lines.removeprefix("sh\n")],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, told)
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
     """After its page was written."""
