@@ -96,6 +96,22 @@ chmod +x "$3/bin/pip"
     ]
 
 
+def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
+    """For several clients; another commit of it takes the place of the first."""
+    pip = tmp_path / "vault-harness" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/calls"\n')
+    pip.chmod(0o755)
+    counts = []
+    for commit in ("one", "one", "two"):
+        (tmp_path / commit).mkdir(exist_ok=True)
+        (tmp_path / commit / "requirements.lock").write_text("h11==0.16.0 \\\n")
+        given = {"PYTHON": "true", "HERE": str(tmp_path / commit)}
+        code, calls = ran(tmp_path, "Install the suite", given)
+        counts.append((code, len(calls)))
+    assert counts == [(0, 1), (0, 1), (0, 2)]
+
+
 def test_versions_of_the_lock(tmp_path: Path) -> None:
     """The server under the client is one of them: it must not change from one day to the next."""
     (tmp_path / "vault-harness" / "bin").mkdir(parents=True)
