@@ -411,7 +411,7 @@ def test_a_journal_that_was_taken_away_meanwhile(
 
 
 def collected_in(
-    folder: Path, *words: str, installed: str = ""
+    folder: Path, *words: str, installed: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
@@ -420,7 +420,8 @@ def collected_in(
     return subprocess.run(
         [*(sys.executable, "-P", "-m", "vault_harness"), *words],
         cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places)},
+        env=os.environ
+        | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places), **environ},
         capture_output=True,
         text=True,
         timeout=120,
@@ -446,6 +447,14 @@ def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
     ended = collected_in(tmp_path, "-q")
     assert "not the module you want" not in ended.stdout + ended.stderr
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_an_image_for_production(level: str, tmp_path: Path) -> None:
+    """Its Python leaves out assertions, of which pytest warns: the suite has them, and says so."""
+    ended = collected_in(tmp_path, "-q", PYTHONOPTIMIZE=level)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "left out, as meant for other tests than these: PYTHONOPTIMIZE" in ended.stderr
 
 
 def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
