@@ -113,6 +113,14 @@ def test_a_client_without_its_option(typed: str, program: Program) -> None:
     assert "command:./it names a client, and --subject stands before that" in ended.err
 
 
+def test_an_option_of_the_other_task(program: Program) -> None:
+    """`judge` judges the whole, always alike; who wants a part of it is told which task has it."""
+    ended = program("judge", "--subject", "reference", "--only", "TOK-11")
+    assert (ended.code, ended.became) == (4, ())
+    assert "judge has no option --only, so that two runs of it compare; " in ended.err
+    assert "; ./dev scenarios --only has\n" in ended.err
+
+
 @pytest.mark.parametrize(
     "typed",
     [
