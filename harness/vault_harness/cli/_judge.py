@@ -319,7 +319,7 @@ def score(
     how grades come about.
     """
     from vault_harness.errors import SettingsError
-    from vault_harness.files import write_text
+    from vault_harness.files import led_to, write_text
     from vault_harness.report import score as scores
     from vault_harness.report.formats import suite_version
     from vault_harness.report.outcome import Outcome
@@ -342,7 +342,7 @@ def score(
     say(scores.told(new))
     if badge:
         drawn = scores.badge(new, version=suite_version())
-        write_text(Path(badge), json.dumps(drawn, indent=1) + "\n")
+        write_text(led_to(Path(badge)), json.dumps(drawn, indent=1) + "\n")
     found = Outcome.KEPT
     if old is not None:
         _tell_changes(old, new)
@@ -355,7 +355,7 @@ def score(
     elif to and against and found and _are_one(Path(to), Path(against)):
         say(f"{to} stays as it was: this run is no better; --to without --against replaces it")
     elif to:
-        write_text(Path(to), scores.as_text(new))
+        write_text(led_to(Path(to)), scores.as_text(new))
     if found:
         raise SystemExit(int(found))
 

@@ -218,7 +218,7 @@ def no_more_asked(
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:
-    """Write such a file, replaced as a whole; returns it.
+    """Write such a file, replaced as a whole; returns it. One that is a link stays one.
 
     What somebody noted above a line that stays or behind it, above a table, or at the head or the
     end of the file, stays too.
@@ -234,7 +234,7 @@ def write_known(known: Known, path: Path | None = None) -> Path:
             behind = "".join(f"  {note}" for note in notes.get(f"{id}{_BEHIND}", ()))
             text += f"{id} = {_quoted(reasons[id])}{behind}\n"
     text += "".join(f"\n{note}" for note in notes.get(_END, ())) + "\n" * bool(notes.get(_END))
-    files.write_text(path, text)
+    files.write_text(files.led_to(path), text)
     return path
 
 

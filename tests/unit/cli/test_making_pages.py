@@ -121,6 +121,17 @@ def test_a_run_is_not_compared_with_itself(
     assert program("score", "--against", "score.json").code == 0
 
 
+def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> None:
+    """What is committed is where it leads."""
+    run = scored(tmp_path / "run.json", "pass")
+    for name in ("score", "badge"):
+        (tmp_path / f"{name}.json").symlink_to(f"of-all-{name}.json")
+    assert program("score", run, "--to", "score.json", "--badge", "badge.json").code == 0
+    for name in ("score", "badge"):
+        assert (tmp_path / f"{name}.json").is_symlink()
+        assert (tmp_path / f"of-all-{name}.json").is_file()
+
+
 def test_a_score_of_half_a_run_is_not_kept(program: Program, tmp_path: Path) -> None:
     """Committed, it would let later runs break whatever it lacks."""
     half = json.loads(Path(scored(tmp_path / "run.json", "pass")).read_text())

@@ -83,6 +83,17 @@ def test_what_was_noted_elsewhere_in_the_file_stays(tmp_path: Path) -> None:
     assert load_known(file) == Known({"TOK-12": "issue #7"}, {"NET-11": "y"})
 
 
+def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    """Several projects of a repository share one: it is brought up to date for all of them."""
+    shared = tmp_path / "shared.toml"
+    shared.write_text('[known-failing]\n# ask Ann\nTOK-12 = "issue 7"\n')
+    (link := tmp_path / "known.toml").symlink_to(shared.name)
+    write_known(KNOWN, link)
+    assert link.is_symlink()
+    assert load_known(shared) == KNOWN
+    assert "# ask Ann\n" in shared.read_text()
+
+
 def test_both_ways_to_write_it(tmp_path: Path) -> None:
     """A table in one line is one too, and ids are ids in any case."""
     file = tmp_path / "known.toml"
