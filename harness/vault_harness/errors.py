@@ -268,3 +268,28 @@ class SubjectError(HarnessError):
 
 class SubjectDied(SubjectError):
     """The process of the client under test ended by itself."""
+
+
+def refuse_empty(option: str, given: Iterable[object]) -> None:
+    """Refuse what was given as nothing: by a job's variable that is not set.
+
+    Left out in silence it would be another client, the whole suite in each part of it, or a score
+    that is compared with none; and all of that may pass.
+
+    Args:
+        option: As it is typed.
+        given: Its values; what is no text counts as given.
+
+    Raises:
+        SettingsError: One of them is empty, but for blanks and commas.
+    """
+    for text in given:
+        if isinstance(text, str) and not text.replace(",", "").strip():
+            client = option.endswith("subject")
+            raise SettingsError(
+                f"{option} is empty, and names {'no client' if client else 'nothing'}",
+                looked_at="the command line; is it a variable that is not set?",
+                remedy="name the client, or leave the option out for the reference client"
+                if client
+                else "give it a value, or leave it out",
+            )

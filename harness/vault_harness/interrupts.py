@@ -13,7 +13,7 @@ from types import FrameType
 
 from vault_harness.errors import HarnessError
 
-_SAME_SECONDS = 2.0
+SAME_SECONDS = 2.0
 """In which a signal that comes again is taken for the same: ``timeout`` sends it to a process and
 then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM; a person types Ctrl-C until
 something happens."""
@@ -90,7 +90,7 @@ def ended_by_signals() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
         now = time.monotonic()
-        if came and now - came[-1] < _SAME_SECONDS and _is_tidying_up():
+        if came and now - came[-1] < SAME_SECONDS and _is_tidying_up():
             return  # or what is being tidied up would be left half done
         came.append(now)
         raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)

@@ -184,8 +184,7 @@ class CaseServer(Closable):
     def _broken(self, case: Case) -> Mapping[str, Any]:
         """The verdict of a case that the harness could not bring to one."""
         return {
-            "scenario": case.scenario,
-            "promise": self._catalogue[case.scenario].promise,
+            **_asked(self._catalogue[case.scenario]),
             "word": "error",
             "why": case.broke,
             "findings": [],
@@ -213,12 +212,21 @@ def _verdict(result: Result) -> Mapping[str, Any]:
         record["word"] = word = "fail"
         why = f"a secret came out: {leaks[0]['seen']}"
     return {
-        "scenario": result.entry.id,
-        "promise": result.entry.promise,
+        **_asked(result.entry),
         "word": word,
         "why": why,
         "findings": [*record["findings"], *leaks],
         "text": explain(record),
+    }
+
+
+def _asked(entry: Entry) -> Mapping[str, Any]:
+    """What was asked, and how much it weighs: a runner may let a SHOULD fail, as a run does."""
+    return {
+        "scenario": entry.id,
+        "promise": entry.promise,
+        "severity": entry.severity,
+        "obligation": entry.obligation,
     }
 
 

@@ -160,7 +160,8 @@ class Command(Task[Callable[..., None]]):
         """The values of the options, of the types that the body wants.
 
         Raises:
-            SettingsError: A needed word is missing, or a value is not of its option's type.
+            SettingsError: A needed word is missing, or a value is not of its option's type; or it
+                is empty, where more would be judged by that, or less compared.
         """
         read = {}
         for name, value in given.items():
@@ -168,6 +169,10 @@ class Command(Task[Callable[..., None]]):
                 raise usage_error(self, f"{self.path} has no option {value}")
             if value is None and name in self.needed:
                 raise usage_error(self, f"{self.shortest} needs {metavar(name)}: {self.told[name]}")
+            if self.group == "judge" and self.parameters[name].default != "":
+                from vault_harness.errors import refuse_empty
+
+                refuse_empty(self.option(name), value if isinstance(value, list) else [value])
             kind = str(self.parameters[name].annotation).removesuffix(" | None")
             read[name] = self._value(name, kind, value) if isinstance(value, str) else value
         return read

@@ -117,8 +117,12 @@ def become(program: str, *arguments: str) -> NoReturn:
 PYTEST = ("-P", str(Path(__file__).with_name("_start.py")))
 """Words that run pytest."""
 
-_OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT")
-"""Variables of pytest and of pytest-timeout, which would end scenarios that take longer."""
+_OTHERS = (
+    *("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_TIMEOUT"),
+    "PYTHONOPTIMIZE",
+)
+"""Variables of pytest, of pytest-timeout, which would end scenarios that take longer, and of
+Python, which would leave out assertions: an image for production may set that."""
 
 _OURS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

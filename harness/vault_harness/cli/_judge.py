@@ -17,6 +17,7 @@ from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.report.formats import Score
+    from vault_harness.report.outcome import Outcome
 
 
 @command(
@@ -75,11 +76,9 @@ def scenarios(
     Exit code 0: every promise was kept, or is known not to be; 1: one was broken, or is known to
     fail and was kept; 2: something was not exercised, or all was skipped; 3: the harness broke
     down, or the run did not come to its end; 4: the command line, a setting or a file makes no
-    sense; 5: no scenario was chosen; 130, 143: interrupted.
+    sense; 5: no scenario was chosen; 130, 143, 129: interrupted.
     """
-    options = []
-    if workers is not None:
-        options += ["--vault-workers", str(settings(workers=workers).workers)]
+    options = _side_by_side(workers)
     options += ["--vault-subject", subject] if subject is not None else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
@@ -105,6 +104,7 @@ def scenarios(
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "shard": "run one of several parts that take about as long as each other: 2/4",
+        "workers": "how many scenarios run side by side, default as a start of the client allows",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
         "report": "where journal, page and score go, default report/",
@@ -116,6 +116,7 @@ def judge(
     declare: list[str] | None = None,
     strict: bool = False,
     shard: str | None = None,
+    workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
     report: str | None = None,
@@ -123,7 +124,7 @@ def judge(
     """Judge a client of yours, with nothing else to set.
 
     The scenarios that tell most come first. How many run side by side follows from what a start of
-    the client costs. `docs judge` has exit codes, known failures and CI.
+    the client costs, unless --workers says it. `docs judge` has exit codes, known failures and CI.
     """
     from vault_harness.errors import SettingsError
 
@@ -134,13 +135,20 @@ def judge(
             remedy=f"{named('judge')} --subject 'command:./my-client'; "
             f"{named('docs', 'subjects')} says how",
         )
-    options = ["--vault-subject", subject]
+    options = ["--vault-subject", subject, *_side_by_side(workers)]
     options += ["--vault-strict"] if strict else []
     options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
     options += ["--vault-report", report] if report else []
     _run_suite(options, None, declare, "")
+
+
+def _side_by_side(workers: int | None) -> list[str]:
+    """The words that set by hand how many scenarios run at once; none where it is not set."""
+    if workers is None:
+        return []
+    return ["--vault-workers", str(settings(workers=workers).workers)]
 
 
 def suite_arguments(
@@ -308,17 +316,20 @@ def score(
     """Grade a run, and tell what changed since another one.
 
     Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
-    the critical promises that were judged before none was exercised; 3: it is, and the run did not
-    come to its end, or the harness broke down in a scenario. `docs judge` says how grades come
-    about.
+    the critical promises that were judged before none was exercised; 3: it is, or --to, and the run
+    did not come to its end; or it is, and the harness broke down in a scenario. `docs judge` says
+    how grades come about.
     """
     from vault_harness.errors import SettingsError
-    from vault_harness.files import write_text
+    from vault_harness.files import led_to, write_text
     from vault_harness.report import score as scores
     from vault_harness.report.formats import suite_version
     from vault_harness.report.outcome import Outcome
 
-    new = scores.load_score(Path(run or "report/journal.json"))
+    file = Path(run or "report/journal.json")
+    if against:
+        _refuse_itself(file, Path(against))
+    new = scores.load_score(file)
     old = scores.load_score(Path(against)) if against else None
     if markdown and old is None:
         raise SettingsError(
@@ -331,22 +342,59 @@ def score(
     if badge:
         scores.refuse_another(Path(badge), "badge")
     say(scores.told(new))
-    if to:
-        write_text(Path(to), scores.as_text(new))
     if badge:
         drawn = scores.badge(new, version=suite_version())
-        write_text(Path(badge), json.dumps(drawn, indent=1) + "\n")
-    if old is None:
-        return
-    _tell_changes(old, new)
-    if markdown:
-        write_text(Path(markdown), scores.markdown(old, new))
+        write_text(led_to(Path(badge)), json.dumps(drawn, indent=1) + "\n")
+    found = Outcome.KEPT
+    if old is not None:
+        _tell_changes(old, new)
+        if markdown:
+            write_text(Path(markdown), scores.markdown(old, new))
+        found = _compared(old, new)
+    if to and not new.complete:
+        say(f"{to} is not written: later runs would be compared with a part of one")
+        found = found or Outcome.CRASHED
+    elif to and against and found and _are_one(Path(to), Path(against)):
+        say(f"{to} stays as it was: this run is no better; --to without --against replaces it")
+    elif to:
+        write_text(led_to(Path(to)), scores.as_text(new))
+    if found:
+        raise SystemExit(int(found))
+
+
+def _compared(old: Score, new: Score) -> Outcome:
+    """The exit code of a comparison."""
+    from vault_harness.report import score as scores
+    from vault_harness.report.outcome import Outcome
+
     if scores.regressed(old, new):
-        raise SystemExit(int(Outcome.BROKEN))
+        return Outcome.BROKEN
     if not new.complete or scores.broken_down(new):
-        raise SystemExit(int(Outcome.CRASHED))
-    if scores.says_nothing(old, new):
-        raise SystemExit(int(Outcome.NOT_EXERCISED))
+        return Outcome.CRASHED
+    return Outcome.NOT_EXERCISED if scores.says_nothing(old, new) else Outcome.KEPT
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _refuse_itself(run: Path, against: Path) -> None:
+    """Refuse to compare a run with its own score: nothing ever got worse by that.
+
+    Raises:
+        SettingsError: It is that, or that file lies beside the run's journal under its name.
+    """
+    from vault_harness.errors import SettingsError
+
+    left = {"journal.json", "score.json"}
+    beside = {run.name, against.name} <= left and _are_one(run.parent, against.parent)
+    if beside or _are_one(run, against):
+        raise SettingsError(
+            "the run would be compared with itself, and nothing would ever be worse",
+            looked_at=f"{run}, {against}",
+            remedy="commit the score of a good run elsewhere, and name that: "
+            f"{named('score')} --to score.json",
+        )
 
 
 def _tell_changes(old: Score, new: Score) -> None:

@@ -166,7 +166,11 @@ class TaskProgram(Program):
                     f"there is no option {word}",
                     f"options stand after their task; {named('--list')} shows all tasks",
                 )
-            return usage_error(task, f"{task.path} has no option {word}")
+            cause = f"{task.path} has no option {word}"
+            part = self._tasks.get("scenarios")
+            if task.path == "judge" and part and word in map(part.option, part.parameters):
+                cause += f", so that two runs of it compare; {named('scenarios', word)} has"
+            return usage_error(task, cause)
         if word in self._elsewhere:
             return needs_a_clone(word)
         if task is not None and "subject" in task.parameters and _SUBJECT.match(word):

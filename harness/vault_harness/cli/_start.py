@@ -8,6 +8,7 @@ whose folders come before Python's own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
@@ -28,5 +29,6 @@ if __name__ == "__main__":
         sys.stderr.write("interrupted before any test began: this is no pass\n")
         raise SystemExit(130) from None
     except Exception:  # noqa: BLE001 -- pytest takes those of a run only, and with 1 a test has failed
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            traceback.print_exc()
         raise SystemExit(CRASHED) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, refuse_empty
 
 if TYPE_CHECKING:
     from vault_harness.engine import ToxiproxyProcess
@@ -176,13 +176,10 @@ def _read_options(config: pytest.Config) -> Options:
 
     from vault_harness.scenario.durations import parse_shard
 
-    if config.getoption("vault_subject") == "":
-        # Of a job's variable that is not set: the reference client would be judged, and pass.
-        raise SettingsError(
-            f"{typed('subject')} is empty, and names no client",
-            looked_at="the command line; is it a variable that is not set?",
-            remedy="name the client, or leave the option out for the reference client",
-        )
+    for name in _HELP.keys() - _SWITCHES:
+        texts = config.getoption(f"vault_{name}")
+        given_as = typed(name.replace("_", "-"))
+        refuse_empty(given_as, texts if isinstance(texts, list) else [texts])
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     seed = worker.get("vault_seed")
     if seed is None:

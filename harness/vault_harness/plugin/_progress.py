@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from vault_harness.plugin._heedless import Heedless
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -77,14 +79,16 @@ def _own_stream(terminal: Any) -> TextIO | None:
     """Another way to where pytest writes; None where that is no file.
 
     While a scenario runs in this very process, as one alone does, pytest keeps what comes by the
-    first way: nobody would see how far it is.
+    first way: nobody would see how far it is. What cannot be written, as to a terminal that was
+    closed, is lost, and ends no run.
     """
     try:
         stream = terminal._tw._file  # noqa: SLF001 - where pytest itself writes
         handle = os.dup(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return None
-    return os.fdopen(handle, "w", encoding=stream.encoding, errors="backslashreplace")
+    own = os.fdopen(handle, "w", encoding=stream.encoding, errors="backslashreplace")
+    return cast("TextIO", Heedless(own))
 
 
 class Progress:
@@ -200,6 +204,4 @@ class Progress:
             if self._own is None:
                 say(self._terminal, self.text())
                 continue
-            with contextlib.suppress(OSError):  # nobody reads it any more: the run goes on
-                self._own.write(f"{self.text()}\n")
-                self._own.flush()
+            self._own.write(f"{self.text()}\n")

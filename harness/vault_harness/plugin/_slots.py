@@ -164,7 +164,7 @@ def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks
 
 @contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
@@ -295,6 +295,9 @@ def _work(
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C too, and ends us
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # So it hears of a terminal that goes away. Not ignored, lest the clients begin so, too.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     for other in parents:
         other.close()  # lest a pipe seem open whose parent is gone
     _be_silent(session.config)

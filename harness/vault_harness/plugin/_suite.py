@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.interrupts import SAME_SECONDS
 from vault_harness.plugin._options import (
     POSTGRESQL,
     Options,
@@ -48,8 +50,8 @@ SLOTS = pytest.StashKey[int]()
 """In how many forks the scenarios of this run go side by side; 0 for none."""
 
 
-TERMINATED = pytest.StashKey[bool]()
-"""Set once SIGTERM has come: the run ends as by Ctrl-C, with a code of its own."""
+ENDED_BY = pytest.StashKey[int]()
+"""The signal other than Ctrl-C's that has come: the run ends alike, with a code of its own."""
 
 
 _MEASURING = "starting the subject once, to see what that costs"
@@ -76,7 +78,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     config.stash[OF_A_SUITE] = True
     if hasattr(config, "workerinput"):
         return
-    _end_by_sigterm(config)
+    _end_by_signals(config)
     try:
         chosen = options(config)
         # Who names a number of workers by pytest's own option has them started by pytest-xdist.
@@ -91,7 +93,8 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     except pytest.UsageError:  # of the report's folder, which is begun before a start is measured
         raise
     except KeyboardInterrupt:  # pytest does not listen yet
-        sys.stderr.write(f"{_INTERRUPTED}\n")
+        with contextlib.suppress(OSError):  # of a terminal that is gone: the code tells it
+            sys.stderr.write(f"{_INTERRUPTED}\n")
         raise SystemExit(int(_ended(config))) from None
     except Exception as error:  # nor look after what breaks down: Python would end with 1
         from vault_harness.report.outcome import Outcome
@@ -139,27 +142,34 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
             raise pytest.UsageError(str(error)) from error
 
 
-def _end_by_sigterm(config: pytest.Config) -> None:
-    """Have SIGTERM end the run as Ctrl-C does: scenarios undo what they did, the report is made.
+def _end_by_signals(config: pytest.Config) -> None:
+    """Have SIGTERM and SIGHUP end the run as Ctrl-C does: scenarios undo what they did, and so on.
 
-    By default it would end this process alone, and at once. Who ignores it, or has a use of its own
-    for it, is left alone.
+    The report is made, too. By default either would end this process alone, and at once. Who
+    ignores one (``nohup``), or has a use of its own for it, is left alone. A session that is closed
+    may send both, and the second must not end what the first has begun.
     """
-    here = threading.current_thread() is threading.main_thread()  # else nobody may ask for signals
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return
-    pid = os.getpid()
+    if threading.current_thread() is not threading.main_thread():
+        return  # nobody may ask for signals elsewhere
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in ending if signal.getsignal(number) is signal.SIG_DFL]
+    pid, came = os.getpid(), [-SAME_SECONDS]
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
         if os.getpid() != pid:  # a fork that has not said yet what it does then
             os._exit(128 + number)
-        config.stash[TERMINATED] = True
+        before, came[0] = came[0], time.monotonic()
+        if came[0] - before < SAME_SECONDS:
+            return
+        config.stash[ENDED_BY] = number
         raise KeyboardInterrupt
 
     def forget() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in heard:
+        signal.signal(number, end)
     config.add_cleanup(forget)
 
 
@@ -167,7 +177,7 @@ def _ended(config: pytest.Config) -> Outcome:
     """The exit code of a run that somebody ended."""
     from vault_harness.report.outcome import outcome
 
-    return outcome((), interrupted=True, terminated=config.stash.get(TERMINATED, False))
+    return outcome((), interrupted=True, by=config.stash.get(ENDED_BY, signal.SIGINT))
 
 
 def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:

@@ -8,7 +8,15 @@ from itertools import groupby
 from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.report._moments import SEEN, Told, findings_of, in_short, lines_of, one_line
+from vault_harness.report._moments import (
+    SEEN,
+    Told,
+    findings_of,
+    in_short,
+    lines_of,
+    one_line,
+    why_not_exercised,
+)
 from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
@@ -35,8 +43,7 @@ def explain(record: ScenarioRecord, *, again: str = "") -> str:
         f"  guards against: {record['source']}",
     ]
     lines += _section("seen", [_finding(finding) for finding in record["findings"]])
-    untouched = [in_short(text, SEEN) for text in record["untouched"]]
-    lines += _section("not exercised, because", untouched)
+    lines += _section("not exercised, because", why_not_exercised(record))
     lines += _section(
         "does not count",
         [f"{_finding(one['finding'])} [{one['why']}]" for one in record["set_aside"]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +25,15 @@ LETTERS = 300
 
 SEEN = 1500
 """And of what was seen, which may have a client's message in it: some put whole pages there."""
+
+
+_BEFORE = "before any fault: "
+"""How a reason begins by which a client was not steady: `vault_harness.scenario.verdict`."""
+
+_FIRST_THAT = (
+    "it broke that promise while nothing was broken yet: mend that first, then this scenario can "
+    "ask what it is about"
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,18 @@ def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
     counting = record.get("findings", ())
     found = counting or [one["finding"] for one in record.get("set_aside", ())]
     return [finding for finding in found if finding["at"] is not None]
+
+
+def why_not_exercised(record: Mapping[str, Any]) -> list[str]:
+    """The reasons of a verdict that proves nothing, with what they mean where that is not plain.
+
+    A client that renews twice at once does so with nothing broken: every scenario but those that
+    are about that finds it before its fault, and cannot tell what it is about.
+    """
+    reasons = [in_short(text, SEEN) for text in record.get("untouched") or ()]
+    if any(reason.startswith(_BEFORE) for reason in reasons):
+        reasons.append(_FIRST_THAT)
+    return reasons
 
 
 def one_line(text: str) -> str:

@@ -41,8 +41,13 @@ Expected = Literal["", "failing", "flaky"]
 
 _FAILING, _FLAKY = "known-failing", "known-flaky"
 
-_PAIR = re.compile(r"""\s*["']?([A-Za-z0-9-]+)["']?\s*=""")
-"""A line with an id and its reason."""
+_PAIR = re.compile(
+    r"""\s*["']?([A-Za-z0-9-]+)["']?\s*=\s*(?:(?:"(?:[^"\\]|\\.)*"|'[^']*')\s*(\#.*)?)?"""
+)
+"""A line with an id and its reason, and what is noted behind it."""
+
+_TABLE = re.compile(r"\s*\[\s*([A-Za-z-]+)\s*\]")
+_BEHIND, _END = " behind", " end"
 
 _HEAD = """\
 # Promises that this client is known not to keep, each with a reason or a link. They are asked in
@@ -213,25 +218,31 @@ def no_more_asked(
 
 
 def write_known(known: Known, path: Path | None = None) -> Path:
-    """Write such a file, replaced as a whole; returns it.
+    """Write such a file, replaced as a whole; returns it. One that is a link stays one.
 
-    What somebody noted above a line that stays, or at the head of the file, stays too.
+    What somebody noted above a line that stays or behind it, above a table, or at the head or the
+    end of the file, stays too.
     """
     path = Path(KNOWN_FILE) if path is None else path
     notes = _notes(path)
     text = _HEAD + "".join(f"{note}\n" for note in notes[""] if note not in _HEAD)
     for name, reasons in ((_FAILING, known.failing), (_FLAKY, known.flaky)):
         if reasons:
-            text += f"\n[{name}]\n"
+            text += "\n" + "".join(f"{note}\n" for note in notes.get(name, ())) + f"[{name}]\n"
         for id in sorted(reasons):  # noqa: A001 - it is one
             text += "".join(f"{note}\n" for note in notes.get(id, ()))
-            text += f"{id} = {_quoted(reasons[id])}\n"
-    files.write_text(path, text)
+            behind = "".join(f"  {note}" for note in notes.get(f"{id}{_BEHIND}", ()))
+            text += f"{id} = {_quoted(reasons[id])}{behind}\n"
+    text += "".join(f"\n{note}" for note in notes.get(_END, ())) + "\n" * bool(notes.get(_END))
+    files.write_text(files.led_to(path), text)
     return path
 
 
 def _notes(path: Path) -> dict[str, list[str]]:
-    """The comments right above each id in such a file; those before its first table have no id."""
+    """The comments above each id and each table in such a file, and behind each id (`_BEHIND`).
+
+    Those before its first table have no name, those after its last id that of `_END`.
+    """
     found: dict[str, list[str]] = {"": []}
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -247,11 +258,16 @@ def _notes(path: Path) -> dict[str, list[str]]:
             continue
         if pair := _PAIR.match(line):
             found[pair[1].upper()] = above
+            found[f"{pair[1].upper()}{_BEHIND}"] = [pair[2]] if pair[2] else []
         elif head:
             found[""] += above
+        elif table := _TABLE.match(line):
+            found[table[1]] = above
+        elif not line.strip():
+            continue  # what stands above it is about what follows, all of it
         head = head and not line.strip()
         above = []
-    return found
+    return found | {_END: above}
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -32,13 +33,20 @@ class Outcome(IntEnum):
     TERMINATED = 143
     """SIGTERM, which a CI job is ended with: likewise."""
 
+    HUNG_UP = 129
+    """SIGHUP, of a terminal or a runner that goes away: likewise."""
+
+
+ENDED = frozenset({Outcome.INTERRUPTED, Outcome.TERMINATED, Outcome.HUNG_UP})
+"""Of runs that somebody ended."""
+
 
 def outcome(
     lines: Iterable[Line],
     *,
     complete: bool = True,
     interrupted: bool = False,
-    terminated: bool = False,
+    by: int = signal.SIGINT,
     crashed: bool = False,
     allow_not_exercised: bool = False,
     leaks_known: bool = False,
@@ -53,7 +61,7 @@ def outcome(
         lines: Of the scenarios that were run; what is known of them is on them.
         complete: Whether every scenario that was chosen has one.
         interrupted: Whether somebody ended the run.
-        terminated: Whether that was by SIGTERM.
+        by: The signal by which that was done.
         crashed: Whether something broke down that has no line.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
         leaks_known: Whether the row about leaks is known to fail, be it in this part of the run or
@@ -63,7 +71,7 @@ def outcome(
     lines = list(lines)
     words = {line.counts_as for line in lines}
     if interrupted:
-        return Outcome.TERMINATED if terminated else Outcome.INTERRUPTED
+        return Outcome(128 + by)
     if "broken" in words or leaks_count(lines, leaks_known=leaks_known):
         return Outcome.BROKEN
     if crashed or not complete or "error" in words:

@@ -462,6 +462,8 @@ def unlike(old: Score, new: Score) -> list[str]:
         if (two := getattr(new.surroundings, name, one)) != one
     ]
     found += places
+    if not old.complete:
+        found.append("the run before did not come to its end: what it has not judged is not worse")
     if failed := broken_down(new):
         found.append(f"the harness broke down in {', '.join(failed)}: this is no pass")
     if not new.complete:

@@ -63,12 +63,14 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
     given["PYTHON"] = sys.executable  # what actions/setup-python says of the one that it made
     shell(step("Install the suite"), place, **given)
     client(place, str(tmp_path / "vault-harness" / "bin" / "python"))
-    said = shell(step("Judge the client"), place, **given)
+    first = given | {"AGAINST": ""}  # no score is committed yet
+    said = shell(step("Judge the client"), place, **first)
     assert f"{len(ASKED)} of {len(ASKED)} scenarios pass" in said
     shutil.copy(place / "report" / "score.json", place / "score.json")
     shell(step("What changed, in the job's page"), place, **given)
     told = page.read_text()
     assert "No verdict changed." in told
+    assert (tmp_path / "outputs").read_text().endswith("\ncode=0\ngrade=none\n")
     assert all(f"| {name} | pass |" in told for name in ASKED)
 
 

@@ -89,10 +89,13 @@ def test_audit_log_and_recorder_agree(mixed: Run) -> None:
 
 
 def test_junit_of_a_run(mixed: Run) -> None:
-    """A test case for each scenario, failed and skipped as in the table."""
+    """A test case for each scenario, called by its id, failed and skipped as in the table."""
     suite = next(mixed.junit.iter("testsuite"))
     counts = {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")}
     assert counts == {"tests": "4", "failures": "1", "skipped": "1", "errors": "0"}
+    called = [str(case.get("name")).partition(" ") for case in suite.iter("testcase")]
+    assert {name[0] for name in called} == set(mixed.words)
+    assert all(name[2].startswith("test_") for name in called)
 
 
 def test_no_secret_is_told(mixed: Run) -> None:

@@ -22,8 +22,9 @@ from vault_harness.waiting import wait_until
 def running(suite: Suite, said: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A run of two long scenarios and a short one, in a session of its own."""
     words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", *options)
-    # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
-    words = ["env", "--default-signal=INT", *words]
+    # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child;
+    # under nohup, SIGHUP.
+    words = ["env", "--default-signal=INT,HUP", *words]
     with (
         said.open("wb") as file,
         subprocess.Popen(
@@ -102,14 +103,20 @@ def look_at_the_report(report: Path) -> None:
     "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
 )
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -9),
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGHUP, 129),
+    ],
 )
 def test_run_that_is_ended(
     suite: Suite, workers: list[str], number: signal.Signals, code: int
 ) -> None:
-    """Killed without a goodbye, ended politely, or by Ctrl-C: its servers end, and it is no pass.
+    """Killed without a goodbye, ended politely, by Ctrl-C or with its terminal: it is no pass.
 
-    Both are asked of one run, since each of them takes long to come so far.
+    Its servers end. Both are asked of one run, since each of them takes long to come so far.
     """
     report, output = suite.directory / "report", suite.directory / "said"
     report.mkdir()

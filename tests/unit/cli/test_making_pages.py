@@ -95,9 +95,65 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert (ended.code, "TOK-11  pass  fail  regression" in ended.out) == (1, True)
     assert "| TOK-11 | pass | fail | regression |" in (tmp_path / "change.md").read_text()
     assert program("score", good, "--against", bad).code == 0
-    same = program("score", good, "--against", good)
+    same = program("score", good, "--against", scored(tmp_path / "c.json", "pass"))
     assert (same.code, same.out.splitlines()[-1]) == (0, "no verdict changed")
     assert program("score", good, "--markdown", "change.md").code == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "--against", "report/score.json"),
+        ("score", "report/score.json", "--against", "report/journal.json"),
+        ("score", "--against", "./report/../report/journal.json"),
+    ],
+)
+def test_a_run_is_not_compared_with_itself(
+    words: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """A committed score stands elsewhere: what this run left says of no run that it is worse."""
+    (tmp_path / "report").mkdir()
+    scored(tmp_path / "report" / "journal.json", "fail")
+    assert program("score", "--to", "report/score.json").code == 0
+    ended = program(*words)
+    assert (ended.code, "the run would be compared with itself" in ended.err) == (4, True)
+    assert program("score", "--to", "score.json").code == 0
+    assert program("score", "--against", "score.json").code == 0
+
+
+def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> None:
+    """What is committed is where it leads."""
+    run = scored(tmp_path / "run.json", "pass")
+    for name in ("score", "badge"):
+        (tmp_path / f"{name}.json").symlink_to(f"of-all-{name}.json")
+    assert program("score", run, "--to", "score.json", "--badge", "badge.json").code == 0
+    for name in ("score", "badge"):
+        assert (tmp_path / f"{name}.json").is_symlink()
+        assert (tmp_path / f"of-all-{name}.json").is_file()
+
+
+def test_a_score_of_half_a_run_is_not_kept(program: Program, tmp_path: Path) -> None:
+    """Committed, it would let later runs break whatever it lacks."""
+    half = json.loads(Path(scored(tmp_path / "run.json", "pass")).read_text())
+    (tmp_path / "run.json").write_text(json.dumps(half | {"complete": False}))
+    ended = program("score", "run.json", "--to", "score.json", "--badge", "badge.json")
+    assert (ended.code, (tmp_path / "score.json").exists()) == (3, False)
+    assert "score.json is not written: later runs would be compared with a part" in ended.out
+    assert "schemaVersion" in json.loads((tmp_path / "badge.json").read_text())
+
+
+def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
+    program: Program, tmp_path: Path
+) -> None:
+    """The next call would find that nothing got worse; what got better is kept."""
+    good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
+    assert program("score", bad, "--to", "score.json").code == 0
+    both = ("--against", "score.json", "--to", "./score.json")
+    assert program("score", good, *both).code == 0
+    for _ in range(2):
+        ended = program("score", bad, *both)
+        assert (ended.code, "./score.json stays as it was" in ended.out) == (1, True)
+    assert program("score", bad, "--to", "score.json").code == 0
 
 
 @pytest.mark.parametrize(
@@ -164,7 +220,8 @@ def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path)
         True,
     ), ended
     assert "this is no pass" in (tmp_path / "change.md").read_text()
-    assert program("score", new, "--against", new).code == 0
+    same = scored(tmp_path / "same.json", "not exercised")
+    assert program("score", new, "--against", same).code == 0
 
 
 @pytest.mark.parametrize(("words", "code"), [(("error", "pass"), 3), (("error", "fail"), 1)])

@@ -113,6 +113,40 @@ def test_a_client_without_its_option(typed: str, program: Program) -> None:
     assert "command:./it names a client, and --subject stands before that" in ended.err
 
 
+def test_an_option_of_the_other_task(program: Program) -> None:
+    """`judge` judges the whole, always alike; who wants a part of it is told which task has it."""
+    ended = program("judge", "--subject", "reference", "--only", "TOK-11")
+    assert (ended.code, ended.became) == (4, ())
+    assert "judge has no option --only, so that two runs of it compare; " in ended.err
+    assert "; ./dev scenarios --only has\n" in ended.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("judge --subject reference --known", "judge --subject reference --shard"),
+        *("judge --subject reference --report", "judge --subject reference --declare"),
+        *("scenarios --only", "scenarios --only TOK-11 --only", "scenarios --wire"),
+        *("score --against", "score --to", "score --badge", "score"),
+        *("report --join", "report --to", "report", "report --also"),
+        *("steady 2 --only", "clients hvac --only", "clients hvac --report"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_value_that_is_empty(typed: str, text: str, program: Program, tmp_path: Path) -> None:
+    """Nothing is begun: all would be run where a part was meant, or compared with nothing."""
+    ended = program(*typed.split(), text)
+    assert (ended.code, ended.out, ended.became) == (4, "", ())
+    assert " is empty, and names nothing\n" in ended.err
+    assert "is it a variable that is not set?" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_further_arguments_may_be_none(program: Program) -> None:
+    """`--args "$MORE"` is for whoever has some now and then."""
+    assert program("scenarios", "--args", "").became
+
+
 def test_a_grace_in_words(program: Program) -> None:
     """`--grace 5s` is a time."""
     assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err
@@ -204,6 +238,15 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
     assert "--vault-workers 3 " in words
     assert words.endswith("-x -k a b")
     assert ended.became[-1] == "a b"
+
+
+def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> None:
+    """By hand, where what was measured does not fit: on a runner that was busy then, say."""
+    words = program("judge", "--subject", "reference", "--workers", "3").became
+    assert words[words.index("--vault-workers") + 1] == "3"
+    assert "--vault-workers" not in program("judge", "--subject", "reference").became
+    ended = program("judge", "--subject", "reference", "--workers", "0")
+    assert (ended.code, "HARNESS_WORKERS" in ended.err) == (4, True)
 
 
 def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.in_ci import ACTION, JUDGE, ROOT, gitlab, step
 
-INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
+HEAD, OUTPUTS = ACTION.split("\nruns:\n")[0].split("\noutputs:\n")
+INPUTS = re.findall(r"^  ([\w-]+):\n    description", HEAD, re.MULTILINE)
 
 
 def ran(
@@ -22,10 +25,15 @@ def ran(
     folder.mkdir(parents=True, exist_ok=True)
     page = f'if [ "$1" = score ]; then echo "### what changed" >"{tmp_path}/change.md"; fi\n'
     page = page if code in (0, 1) else ""
-    for program in ("vault-harness", "python"):
+    page += 'if [ "$1" = score ] && [ "$2" = score.json ]; then exit 0; fi\n'  # it can be read
+    call = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
+    programs = {
+        "vault-harness": f"{page}{call}",
+        "python": f'[ "$1" != -I ] || exec "{sys.executable}" "$@"',  # not the table
+    }
+    for program, text in programs.items():
         file = folder / program
-        end = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
-        file.write_text(f"#!/bin/sh\n{page}{end if program == 'vault-harness' else 'exit 0'}\n")
+        file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(0o755)
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step(name)],
@@ -35,11 +43,12 @@ def ran(
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "GITHUB_OUTPUT": str(tmp_path / "outputs"),
             "HERE": str(tmp_path),
-            **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST", "ARTIFACT"), ""),
+            **dict.fromkeys(("SUBJECT", "DECLARE", "KNOWN", "SHARD", "JOIN", "STRICT"), ""),
+            **dict.fromkeys(("AGAINST", "ARTIFACT"), ""),
             "REGRESSIONS": "false",
             **environ,
         },
-        cwd=cwd,
+        cwd=cwd or tmp_path,  # not where somebody may have a report of their own
         check=False,
         timeout=60,
     )
@@ -49,7 +58,7 @@ def ran(
 
 def test_every_input_is_used() -> None:
     """And none is pasted into a script, where it would be read as one."""
-    names = "subject declare known against regressions shard strict artifact"
+    names = "subject working-directory declare known against regressions shard join strict artifact"
     assert names.split() == INPUTS
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
@@ -92,6 +101,22 @@ def test_what_asks_a_postgresql_is_installed() -> None:
     assert all("[postgresql]" in text for text in (step("Install the suite"), gitlab("script")))
 
 
+def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
+    """For several clients; another commit of it takes the place of the first."""
+    pip = tmp_path / "vault-harness" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/calls"\n')
+    pip.chmod(0o755)
+    counts = []
+    for commit in ("one", "one", "two"):
+        (tmp_path / commit).mkdir(exist_ok=True)
+        (tmp_path / commit / "requirements.lock").write_text("h11==0.16.0 \\\n")
+        given = {"PYTHON": "true", "HERE": str(tmp_path / commit)}
+        code, calls = ran(tmp_path, "Install the suite", given)
+        counts.append((code, len(calls)))
+    assert counts == [(0, 1), (0, 1), (0, 2)]
+
+
 def test_versions_of_the_lock(tmp_path: Path) -> None:
     """The server under the client is one of them: it must not change from one day to the next."""
     (tmp_path / "vault-harness" / "bin").mkdir(parents=True)
@@ -119,12 +144,23 @@ def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
     assert calls == ["judge|--subject|reference|--declare|refresh=?|"]
 
 
-@pytest.mark.parametrize(("shard", "name"), [("", "report"), ("2/4", "report-part-2-of-4")])
-def test_the_artifact_of_a_part(tmp_path: Path, shard: str, name: str) -> None:
-    """No two jobs of a workflow may have one of the same name."""
-    given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": "report"}
+@pytest.mark.parametrize(
+    ("shard", "artifact", "name"),
+    [
+        ("", "report", "report"),
+        ("2/4", "report", "report-part-2-of-4"),
+        ("1/2", "of feature/x\\y, a:3.12", "of feature-x-y, a-3.12-part-1-of-2"),
+        ("", 'r"<>|*?\n', "r-------"),
+    ],
+)
+def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name: str) -> None:
+    """No two jobs of a workflow may have one of the same name, nor any one with these letters.
+
+    What a matrix or a branch brings there would be refused once all is judged.
+    """
+    given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": artifact}
     ran(tmp_path, "Judge the client", given, code=1)
-    assert (tmp_path / "outputs").read_text() == f"artifact={name}\n"
+    assert (tmp_path / "outputs").read_text() == f"artifact={name}\ncode=1\n"
     assert "name: ${{ steps.judge.outputs.artifact || inputs.artifact }}\n" in ACTION
 
 
@@ -146,6 +182,47 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
     assert calls == ["".join(f"{word}|" for word in words)]
 
 
+def test_a_runner_with_windows(tmp_path: Path) -> None:
+    """It is told what is wrong, and not that there is no folder `bin`; no more is told then."""
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step("Install the suite")],
+        env={"PATH": os.environ["PATH"], "RUNNER_OS": "Windows", "RUNNER_TEMP": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "this runner has Windows" in done.stderr) == (4, True)
+    assert list(tmp_path.iterdir()) == []
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step("What changed, in the job's page")],
+        env={"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "AGAINST": "score.json"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_commands_are_for_who_reads_them() -> None:
+    """What runs a scenario again is typed elsewhere, where the runner's own folder is not."""
+    assert "        HARNESS_RUNNER: vault-harness " in ACTION
+
+
+def test_parts_are_joined(tmp_path: Path) -> None:
+    """A job of its own has the suite by this action alone; what is about judging was the parts'."""
+    given = {"JOIN": "my shards", "AGAINST": "score.json", "ARTIFACT": "report"}
+    code, calls = ran(tmp_path, "Judge the client", given, code=1)
+    assert (code, calls) == (1, ["report|--join|my shards|"])
+    assert (tmp_path / "outputs").read_text() == "artifact=report\ncode=1\n"
+    assert ran(tmp_path, "Judge the client", given | {"REGRESSIONS": "true"}, code=1)[0] == 0
+    for name in ("SUBJECT", "DECLARE", "KNOWN", "SHARD", "STRICT"):
+        other = tmp_path / name
+        other.mkdir()
+        assert ran(other, "Judge the client", given | {name: "true"}) == (4, [])
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
     """What the run came to is what the job comes to."""
@@ -161,9 +238,59 @@ def test_regressions_alone(tmp_path: Path, code: int, after: int) -> None:
     assert ran(tmp_path, "Judge the client", given, code=code)[0] == after
 
 
+@pytest.mark.parametrize("against", ["scores.json", "report/score.json", "./report/score.json"])
+def test_what_cannot_be_compared_with(tmp_path: Path, against: str) -> None:
+    """A slip of the pen costs no whole run, nor is that compared with its own score."""
+    given = {"SUBJECT": "reference", "AGAINST": against}
+    code, calls = ran(tmp_path, "Judge the client", given, code=4)
+    assert code == 4
+    assert not [call for call in calls if call.startswith("judge")]
+
+
 def test_regressions_against_nothing(tmp_path: Path) -> None:
     """Nobody would notice that nothing is compared: refused before anything begins."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true"}
+    assert ran(tmp_path, "Judge the client", given) == (4, [])
+    assert (tmp_path / "outputs").read_text().endswith("\ncode=4\n")
+
+
+def test_what_a_later_step_is_told(tmp_path: Path) -> None:
+    """GitHub has no list of exit codes that may be: who lets one pass has to know which it was."""
+    assert re.findall(r"value: \$\{\{ (.*) \}\}", OUTPUTS) == [
+        "steps.told.outputs.code || steps.judge.outputs.code",
+        "steps.told.outputs.grade",
+    ]
+    given = {"SUBJECT": "reference", "AGAINST": "score.json"}
+    for regressions, code in (("false", "2"), ("true", "0")):
+        more = {"REGRESSIONS": regressions}
+        assert str(ran(tmp_path, "Judge the client", given | more, code=2)[0]) == code
+        assert (tmp_path / "outputs").read_text().endswith(f"\ncode={code}\n")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "json.py").write_text("raise SystemExit('this is not the module you want')")
+    for grade, told in (("A+", "A+"), (None, "none")):
+        (tmp_path / "report" / "score.json").write_text(json.dumps({"grade": grade}))
+        assert ran(tmp_path, "What changed, in the job's page", {}, cwd=tmp_path)[0] == 0
+        assert (tmp_path / "outputs").read_text().endswith(f"\ngrade={told}\n")
+
+
+@pytest.mark.parametrize(
+    ("judged", "compared", "told"),
+    [(0, 0, 0), (0, 1, 1), (0, 3, 3), (1, 0, 1), (1, 2, 1), (2, 0, 2), (2, 1, 1), (4, 4, 4)],
+)
+def test_one_code_for_judging_and_comparing(
+    tmp_path: Path, judged: int, compared: int, told: int
+) -> None:
+    """Who lets 2 pass must let nothing pass that is broken, or worse than before."""
+    given = {"AGAINST": "score.json", "JUDGED": str(judged)}
+    ran(tmp_path, "What changed, in the job's page", given, code=compared)
+    assert (tmp_path / "outputs").read_text() == f"code={told}\n"
+
+
+@pytest.mark.parametrize("name", ["STRICT", "REGRESSIONS"])
+@pytest.mark.parametrize("text", ["yes", "on", "1", "True"])
+def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
+    """Taken for false, the job would ask less than its author thinks; nothing is begun."""
+    given = {"SUBJECT": "reference", "AGAINST": "score.json", name: text}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
 
 
@@ -188,6 +315,35 @@ def test_the_lines_for_regressions_alone(
     assert done.returncode == after
 
 
+@pytest.mark.parametrize(
+    ("serves", "tests", "code", "told"),
+    [
+        ("echo 'cases at http://x/y'; exec sleep 60", 0, 0, "http://x/y\n"),
+        ("sleep 0.5; echo 'cases at http://x/y'; exec sleep 60", 7, 7, "http://x/y\n"),
+        ("exit 4", 0, 1, ""),
+    ],
+)
+def test_the_lines_for_cases_in_ci(
+    tmp_path: Path, serves: str, tests: int, code: int, told: str
+) -> None:
+    """The runner's own verdict is the job's, and a server that cannot begin is not waited for."""
+    document = (ROOT / "docs" / "subjects.md").read_text(encoding="utf-8")
+    lines = document.split("In CI, where nobody copies the URL")[1].split("```")[1]
+    for name, text in (("vault-harness", serves), ("go", f'echo "$VAULT_CASES"; exit {tests}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-e", "-c", lines.removeprefix("sh\n")],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, told)
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
     """After its page was written."""
@@ -206,6 +362,26 @@ def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
     assert "before" not in (summary.read_text() if summary.exists() else "")
 
 
+def test_a_project_of_a_monorepo() -> None:
+    """A composite action is not told by its job where to work: each of its steps is told."""
+    here = "working-directory: ${{ inputs.working-directory }}\n"
+    for name in ("Judge the client", "What changed, in the job's page"):
+        assert here in ACTION.split(f"- name: {name}\n")[1].split("run: |")[0]
+    assert "path: ${{ inputs.working-directory }}/report/\n" in ACTION
+
+
+def test_a_report_of_another_folder_is_left_alone(tmp_path: Path) -> None:
+    """A second use that works elsewhere may find there what somebody committed."""
+    given = {"SUBJECT": "command:./my-client"}
+    for name in ("one", "two"):
+        (tmp_path / name / "report").mkdir(parents=True)
+        (tmp_path / name / "report" / "score.json").write_text("whoever's")
+        ran(tmp_path, "Judge the client", given, cwd=tmp_path / name)
+        assert (tmp_path / name / "report" / "score.json").exists()
+    ran(tmp_path, "Judge the client", given, cwd=tmp_path / "one")
+    assert not (tmp_path / "one" / "report" / "score.json").exists()
+
+
 def test_a_report_is_of_this_use(tmp_path: Path) -> None:
     """A second client that cannot even begin has none: the first one's badge is not its own.
 
@@ -213,11 +389,15 @@ def test_a_report_is_of_this_use(tmp_path: Path) -> None:
     """
     report = tmp_path / "report"
     report.mkdir()
-    names = ("journal.json", "score.json", "badge.json", "index.html", "junit.xml")
+    names = ("journal.json", "score.json", "badge.json", "index.html", "junit.xml", "TOK-11.log")
     for name in (*names, "coverage.xml"):
         (report / name).write_text("of the first client, or nobody's")
     given = {"SUBJECT": "command:./my-client"}
     assert ran(tmp_path, "Judge the client", given, cwd=tmp_path)[0] == 0
-    assert len(list(report.iterdir())) == 6
-    assert ran(tmp_path, "Judge the client", given, code=4, cwd=tmp_path)[0] == 4
-    assert [file.name for file in report.iterdir()] == ["coverage.xml"]
+    assert len(list(report.iterdir())) == 7
+    refusals: tuple[dict[str, str], ...] = ({}, {"STRICT": "yes"})
+    for refused in refusals:
+        for name in names:
+            (report / name).write_text("of the first client")
+        assert ran(tmp_path, "Judge the client", given | refused, code=4, cwd=tmp_path)[0] == 4
+        assert [file.name for file in report.iterdir()] == ["coverage.xml"]

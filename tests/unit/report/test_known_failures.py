@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,34 @@ def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
     assert (text.count("# Ours: ask Ann.\n"), text.count("# Promises")) == (1, 1)
     assert "long ago" not in text
     assert load_known(file) == Known({"TOK-12": "issue 7"}, {"NET-11": "y"})
+
+
+def test_what_was_noted_elsewhere_in_the_file_stays(tmp_path: Path) -> None:
+    """Behind a reason, over a blank line, above a table and at the end: nobody reads it again."""
+    file = tmp_path / "known.toml"
+    text = (
+        "[known-failing]\n# tokens\n\n# until 2.0 is out\nTOK-12 = 'issue #7'  # ask Ann\n"
+        "SEA-01 = 'x'  # long ago\n# rarely\n[known-flaky]\nNET-11 = 'y'\n# mended: KV-01\n"
+    )
+    file.write_text(text)
+    for _ in range(2):
+        write_known(Known({"TOK-12": "issue #7"}, {"NET-11": "y"}), file)
+    assert file.read_text().partition("\n\n")[2] == (
+        '[known-failing]\n# tokens\n# until 2.0 is out\nTOK-12 = "issue #7"  # ask Ann\n\n'
+        '# rarely\n[known-flaky]\nNET-11 = "y"\n\n# mended: KV-01\n'
+    )
+    assert load_known(file) == Known({"TOK-12": "issue #7"}, {"NET-11": "y"})
+
+
+def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    """Several projects of a repository share one: it is brought up to date for all of them."""
+    shared = tmp_path / "shared.toml"
+    shared.write_text('[known-failing]\n# ask Ann\nTOK-12 = "issue 7"\n')
+    (link := tmp_path / "known.toml").symlink_to(shared.name)
+    write_known(KNOWN, link)
+    assert link.is_symlink()
+    assert load_known(shared) == KNOWN
+    assert "# ask Ann\n" in shared.read_text()
 
 
 def test_both_ways_to_write_it(tmp_path: Path) -> None:
@@ -279,7 +308,8 @@ def test_exit_codes(lines: list[Line], found: Outcome) -> None:
 def test_runs_that_do_not_end_are_no_passes() -> None:
     """Interrupted, broken down, or ended before its last scenario."""
     assert outcome([PASS], interrupted=True) is Outcome.INTERRUPTED
-    assert outcome([PASS], interrupted=True, terminated=True) is Outcome.TERMINATED
+    assert outcome([PASS], interrupted=True, by=signal.SIGTERM) is Outcome.TERMINATED
+    assert outcome([PASS], interrupted=True, by=signal.SIGHUP) is Outcome.HUNG_UP
     assert outcome([PASS], crashed=True) is Outcome.CRASHED
     assert outcome([PASS], complete=False) is Outcome.CRASHED
     assert outcome([FAIL], complete=False) is Outcome.BROKEN

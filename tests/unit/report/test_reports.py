@@ -26,6 +26,7 @@ from vault_harness.report import (
     wire_of,
 )
 from vault_harness.report.html import write_page
+from vault_harness.report.html._data import scenario
 from vault_harness.report.timeline import main, timeline
 from vault_harness.scenario import Finding, Verdict
 from vault_harness.scenario._logs import LogLine
@@ -281,7 +282,11 @@ def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
     story.sent("read", 5.4, 403, token="token-1")
     aside = [SetAside(Finding("p", "a dead token", 5.4), "before any fault")]
     verdict = Verdict("not exercised", [], ["before any fault: +5.40 s: a dead token"], [], aside)
-    text = explain(record("not exercised", verdict=verdict))
+    made = record("not exercised", verdict=verdict)
+    text = explain(made)
+    means = "it broke that promise while nothing was broken yet: mend that first, then this"
+    assert f"    before any fault: +5.40 s: a dead token\n    {means}" in text
+    assert scenario(made)["untouched"][1].startswith(means)
     assert (
         "    +5.00 s  Vault saw revoke with token-1: 204\n"
         "    +5.40 s  Vault saw read of p with token-1: 403\n"

@@ -335,6 +335,13 @@ def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
     assert unlike(old, old) == []
 
 
+def test_a_score_of_half_a_run_compares_less() -> None:
+    """What it lacks cannot get worse, and nobody sees that where no verdict changed."""
+    half, whole = score_of(journal(CRITICAL, complete=False)), score_of(journal(CRITICAL))
+    said = "the run before did not come to its end: what it has not judged is not worse"
+    assert unlike(half, whole) == [said]
+
+
 def test_a_new_leak_is_a_regression() -> None:
     """Although the verdict of its scenario is the same."""
     old = score_of(journal(CRITICAL))

@@ -70,7 +70,7 @@ def test_what_breaks_down_before_the_run(
     def breaks_down(*_: object) -> None:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(_suite, "_end_by_sigterm", lambda _: None)
+    monkeypatch.setattr(_suite, "_end_by_signals", lambda _: None)
     monkeypatch.setattr(_suite, "options", breaks_down)
     config: Any = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace())
     with pytest.raises(SystemExit) as ended:

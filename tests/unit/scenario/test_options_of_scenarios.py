@@ -98,6 +98,23 @@ def test_a_subject_that_is_empty() -> None:
     assert made(ini={"vault_subject": ""}).subject == "reference"
 
 
+@pytest.mark.parametrize("text", ["", " ", ","])
+@pytest.mark.parametrize("name", ["declare", "known", "report", "seed", "shard", "wire"])
+def test_an_option_that_is_empty(name: str, text: str) -> None:
+    """Of a job's variable that is not set: more would be run, or less, than was meant."""
+    given = [text] if name == "declare" else text
+    with pytest.raises(SettingsError, match=rf"^--\S*{name} is empty, and names nothing\n"):
+        made({f"vault_{name}": given})
+
+
+@pytest.mark.parametrize("given", [[""], ["TOK-11", " "], [","]])
+def test_a_choice_of_nothing(given: list[str]) -> None:
+    """It would choose everything."""
+    with pytest.raises(SettingsError, match=r"^--\S*only is empty, and names nothing\n"):
+        made({"vault_only": given})
+    assert made({"vault_only": ["TOK-11,"]}).only == {"TOK-11"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -89,6 +89,17 @@ def test_how_far_a_scenario_in_this_process_is(
     shown.close()
 
 
+def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
+    """The run goes on to its end, and to its report: under `disown`, or until SIGHUP is heard."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as file:
+        terminal = SimpleNamespace(isatty=True, _tw=SimpleNamespace(_file=file))
+        shown = Progress(terminal, tmp_path, {"A": 10.0}, 0)
+        os.close(ours)
+        shown.write("KV-01    pass", "green")
+        shown.close()
+
+
 def test_how_long_still(tmp_path: Path) -> None:
     """Shared by the workers, and never shorter than the longest; what ended does not count."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=30.0)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -329,6 +330,77 @@ def test_a_run_that_did_not_end_in_the_junit_file(
     assert "without a verdict: KV-03" in told["it comes to its end"]
 
 
+@pytest.mark.parametrize(
+    ("word", "before", "junit", "last"),
+    [
+        ("fail", Known(), "skipped", "failed as known"),
+        ("pass", Known({"KV-01": "issue 7"}), None, "passed"),  # its line goes
+        ("not exercised", Known(), "failure", "failed"),  # which is never known
+    ],
+)
+def test_what_is_known_from_now_on_in_the_junit_file(
+    word: str,
+    before: Known,
+    junit: str | None,
+    last: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says of the run that writes it, as its last line does, what it says of the next one."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    chosen = SimpleNamespace(
+        subject="mine",
+        report=tmp_path,
+        run="r",
+        write_known=True,
+        known_file=tmp_path / "known.toml",
+        allow_not_exercised=False,
+        part=None,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(_table, "known", lambda _: before)
+    line = before.mark(Line("KV-01", "p", "critical", word, 1.0, broken=("one login",)))
+    name = "test_kv.py::test_it"
+    ended: list[Any] = [("passed", None, "setup"), ("failed", "what was seen", "call")]
+    reports = [
+        pytest.TestReport(name, ("test_kv.py", 1, "KV-01 test_it"), {}, *one)
+        for one in (*ended, cast("Any", ("passed", None, "teardown")))
+    ]
+    reports[1].scenario = {**asdict(line), "product": "", "engine": "", "wire": ""}  # type: ignore[attr-defined] # as reports carry it
+    told: list[str] = []
+    terminal = SimpleNamespace(
+        ensure_newline=list,
+        write_line=lambda text, **_: told.append(text),
+        flush=list,
+        stats={"failed": [reports[1]]},
+    )
+    xml = LogXML(str(tmp_path / "junit.xml"), None)
+    config = SimpleNamespace(
+        option=SimpleNamespace(collectonly=False),
+        stash=pytest.Stash(),
+        pluginmanager=SimpleNamespace(get_plugin=lambda _: terminal),
+    )
+    config.stash[xml_key] = xml
+    table = Table(cast("Any", config), suite=True)
+    xml.pytest_sessionstart()
+    for report in reports:
+        xml.pytest_runtest_logreport(report)
+        table.pytest_runtest_logreport(report)
+    table._settle(cast("Any", SimpleNamespace(exitstatus=1)))
+    table._recount(terminal)
+    xml.pytest_sessionfinish()
+    suite = next(ET.parse(tmp_path / "junit.xml").getroot().iter("testsuite"))  # noqa: S314 - our own
+    (case,) = suite.iter("testcase")
+    assert case.get("name") == "KV-01 test_it"
+    assert [one.tag for one in case] == ([] if junit is None else [junit])
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == [
+        "1",
+        str(int(junit == "failure")),
+        str(int(junit == "skipped")),
+    ]
+    assert {key: len(found) for key, found in terminal.stats.items()} == {last: 1}
+
+
 def test_a_journal_that_was_taken_away_meanwhile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -339,7 +411,7 @@ def test_a_journal_that_was_taken_away_meanwhile(
 
 
 def collected_in(
-    folder: Path, *words: str, installed: str = ""
+    folder: Path, *words: str, installed: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
@@ -348,7 +420,8 @@ def collected_in(
     return subprocess.run(
         [*(sys.executable, "-P", "-m", "vault_harness"), *words],
         cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places)},
+        env=os.environ
+        | {"HARNESS_ENGINE": "process", "PYTHONPATH": os.pathsep.join(places), **environ},
         capture_output=True,
         text=True,
         timeout=120,
@@ -374,6 +447,14 @@ def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
     ended = collected_in(tmp_path, "-q")
     assert "not the module you want" not in ended.stdout + ended.stderr
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_an_image_for_production(level: str, tmp_path: Path) -> None:
+    """Its Python leaves out assertions, of which pytest warns: the suite has them, and says so."""
+    ended = collected_in(tmp_path, "-q", PYTHONOPTIMIZE=level)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "left out, as meant for other tests than these: PYTHONOPTIMIZE" in ended.stderr
 
 
 def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault_harness.report._moments import LETTERS, SEEN, in_short, one_line
+from vault_harness.report._moments import (
+    LETTERS,
+    SEEN,
+    in_short,
+    one_line,
+    why_not_exercised,
+)
 
 Journal = Mapping[str, Any]
 
@@ -191,7 +197,7 @@ def scenario(entry: Mapping[str, Any], most: int = MOST) -> dict[str, Any]:
         "runs": rows(entry.get("runs"), RUN),
         "trace": _trace(entry.get("trace")) if entry.get("word") == "error" else "",
         "no_closing": one_line(str(entry.get("no_closing") or "")),
-        "untouched": [said(text) for text in entry.get("untouched") or ()],
+        "untouched": [one_line(text) for text in why_not_exercised(entry)],
         "evidence": [said(text) for text in entry.get("evidence") or ()],
         "faults": rows(entry.get("faults"), FAULT),
         "rotations": rows(entry.get("rotations"), ROTATION),
