@@ -68,7 +68,7 @@ func manifests(file string) []client.Object {
 	for _, document := range bytes.Split(content, []byte("\n---\n")) {
 		object, _, err := decoder.Decode(document, nil, nil)
 		must(err)
-		found = append(found, object.(client.Object))
+		found = append(found, identified(object.(client.Object)))
 	}
 	return found
 }
@@ -97,10 +97,14 @@ func get(ctx context.Context, api client.WithWatch, key client.ObjectKey, object
 	return nil
 }
 
-// create gives the identity that an API server gives, by which the controllers know that something is there.
-func create(ctx context.Context, api client.WithWatch, object client.Object, options ...client.CreateOption) error {
+// identified gives the identity that an API server gives, by which the controllers know that something is there.
+func identified(object client.Object) client.Object {
 	object.SetUID(uuid.NewUUID())
-	if err := api.Create(ctx, object, options...); err != nil {
+	return object
+}
+
+func create(ctx context.Context, api client.WithWatch, object client.Object, options ...client.CreateOption) error {
+	if err := api.Create(ctx, identified(object), options...); err != nil {
 		return err
 	}
 	return mount(object)
@@ -180,7 +184,7 @@ func (w *watched) GetInformer(ctx context.Context, object client.Object, _ ...ca
 			return w.Watch(ctx, list)
 		},
 	}, object, 0, toolscache.Indexers{})
-	go informer.Run(ctx.Done())
+	go informer.RunWithContext(context.WithoutCancel(ctx))
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	w.informers = append(w.informers, informer)
