@@ -26,7 +26,7 @@ def test_a_leader_that_leads_no_more_is_asked_again(monkeypatch: pytest.MonkeyPa
     refusal = OperatorError("it redirects to another host", looked_at="", remedy="")
     monkeypatch.setattr(_restore, "compare", compare)
     monkeypatch.setattr(_restore, "POLL_SECONDS", 0.0)
-    node: Any = object()
+    node: Any = SimpleNamespace(address="http://node")
     contents: Any = object()
 
     answers[:] = [refusal, whole]

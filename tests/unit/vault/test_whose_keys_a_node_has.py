@@ -16,6 +16,8 @@ LEADERLESS = OperatorError("it redirects to another host: the token stays here")
 class Node:
     """A node that is open, and answers a question about a token with these, the last for ever."""
 
+    address = "http://node"
+
     def __init__(self, *answers: bool | OperatorError) -> None:
         self._answers = list(answers)
 
