@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from vault_harness.plugin._heedless import Heedless
-
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -87,6 +85,8 @@ def _own_stream(terminal: Any) -> TextIO | None:
         handle = os.dup(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return None
+    from vault_harness.plugin._heedless import Heedless
+
     own = os.fdopen(handle, "w", encoding=stream.encoding, errors="backslashreplace")
     return cast("TextIO", Heedless(own))
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.interrupts import SAME_SECONDS
 from vault_harness.plugin._options import (
     POSTGRESQL,
     Options,
@@ -151,6 +150,8 @@ def _end_by_signals(config: pytest.Config) -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return  # nobody may ask for signals elsewhere
+    from vault_harness.interrupts import SAME_SECONDS
+
     ending = (signal.SIGTERM, signal.SIGHUP)
     heard = [number for number in ending if signal.getsignal(number) is signal.SIG_DFL]
     pid, came = os.getpid(), [-SAME_SECONDS]

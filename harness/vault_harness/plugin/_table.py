@@ -389,9 +389,10 @@ class Table:
         """The same in pytest's last line. What was seen of each was printed before."""
         for report, category in self._excused:
             terminal.stats["failed"].remove(report)
-            terminal.stats.setdefault(category, []).append(report)
-        if not terminal.stats.get("failed", True):
+            terminal._add_stats(category, [report])  # noqa: SLF001 - else it is in no last line
+        if self._excused and not terminal.stats["failed"]:
             del terminal.stats["failed"]
+            terminal._set_main_color()  # noqa: SLF001 - which is red while anything has failed
 
     def _tell_empty(self, terminal: Any) -> None:
         """Say of a part for which none is left that nothing was forgotten."""

@@ -67,7 +67,7 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
     said = shell(step("Judge the client"), place, **first)
     assert f"{len(ASKED)} of {len(ASKED)} scenarios pass" in said
     shutil.copy(place / "report" / "score.json", place / "score.json")
-    shell(step("What changed, in the job's page"), place, **given)
+    shell(step("What changed, in the job's page"), place, **given, JUDGED="0")  # as that step ended
     told = page.read_text()
     assert "No verdict changed." in told
     assert (tmp_path / "outputs").read_text().endswith("\ncode=0\ngrade=none\n")

@@ -368,11 +368,14 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     ]
     reports[1].scenario = {**asdict(line), "product": "", "engine": "", "wire": ""}  # type: ignore[attr-defined] # as reports carry it
     told: list[str] = []
+    stats: dict[str, list[Any]] = {"failed": [reports[1]]}
     terminal = SimpleNamespace(
         ensure_newline=list,
         write_line=lambda text, **_: told.append(text),
         flush=list,
-        stats={"failed": [reports[1]]},
+        stats=stats,
+        _add_stats=lambda category, more: stats.setdefault(category, []).extend(more),
+        _set_main_color=list,
     )
     xml = LogXML(str(tmp_path / "junit.xml"), None)
     config = SimpleNamespace(
@@ -398,7 +401,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
         str(int(junit == "failure")),
         str(int(junit == "skipped")),
     ]
-    assert {key: len(found) for key, found in terminal.stats.items()} == {last: 1}
+    assert {key: len(found) for key, found in stats.items()} == {last: 1}
 
 
 def test_a_journal_that_was_taken_away_meanwhile(
