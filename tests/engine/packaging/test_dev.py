@@ -99,6 +99,19 @@ def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], comp
     assert done.stdout == compiled.format(venv=checkout / ".venv") + "\n"
 
 
+def test_packages_of_another_project(checkout: Path) -> None:
+    """What PYTHONPATH has is none of .venv's: pip hears nothing of it, and tasks as before."""
+    (checkout / "requirements.lock").write_text("# another one\n")
+    tell = f"echo \"$2 ${{PYTHONPATH:-none}}\" >> '{checkout}/told'"
+    for name in ("python", "vault-harness"):
+        _executable(checkout / ".venv" / "bin" / name, tell)
+    done = dev(checkout, sys.executable, PYTHONPATH="/of/another/project")
+    assert done.returncode == 0, done.stderr
+    told = (checkout / "told").read_text().splitlines()
+    assert [line for line in told if line.startswith("pip ")] == ["pip none", "pip none"]
+    assert told[-1] == " /of/another/project"
+
+
 def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
     """Somebody else's, or on a disk that is full: it is said, and no traceback is shown."""
     _link(checkout, "python3.12")
