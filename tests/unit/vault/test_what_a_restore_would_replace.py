@@ -6,11 +6,11 @@ import hashlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, StackError
 from vault_harness.vault import Keyring
 from vault_harness.vault.backup import (
     Comparison,
@@ -22,6 +22,7 @@ from vault_harness.vault.backup import (
     restore,
     restore_keys,
 )
+from vault_harness.vault.backup._progress import CATCH_UP_SECONDS, SETTLE_SECONDS
 
 FRESH: dict[str, dict[str, Any]] = {
     "sys/mounts": {
@@ -207,3 +208,28 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     assert done.resumed
     assert [done.kept, done.overwritten] == kept
     assert not way.exists()
+
+
+@pytest.mark.parametrize(("anew", "seconds"), [(True, SETTLE_SECONDS), (False, CATCH_UP_SECONDS)])
+def test_nodes_that_were_just_started_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool, seconds: float
+) -> None:
+    """What one of them has not got by then it never gets: half a minute would go by for nothing."""
+    path, keys = tmp_path / "init.json", Keys(Keyring(("a", "b"), 2, "root"))
+    way, of = tmp_path / "init.json.restoring", hashlib.sha256(b"snapshot").hexdigest()
+    _restore._note(way, tmp_path, keys, of, _restore._Beside())
+    waited: list[float] = []
+
+    def parted(*_: object, patience: float) -> NoReturn:
+        waited.append(patience)
+        raise StackError("here it ends")
+
+    for name in ("check_nodes", "_check_seal", "_let_catch_up"):
+        monkeypatch.setattr(_restore, name, lambda *_: None)
+    monkeypatch.setattr(_restore, "must_start_anew", lambda _: anew)
+    monkeypatch.setattr(_restore.cluster, "wait_for_all", lambda *_, **__: None)
+    monkeypatch.setattr(_restore, "parted", parted)
+    contents: Any = SimpleNamespace(vault="a Vault")
+    with pytest.raises(StackError, match="here it ends"):
+        restore([], path, b"snapshot", contents, keys, restart=lambda: None)
+    assert waited == [seconds]

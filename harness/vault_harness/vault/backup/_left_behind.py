@@ -23,7 +23,13 @@ Remake = Callable[[Sequence[str]], object]
 
 
 def parted(
-    nodes: Sequence[Operator], keys: Keys, vault: str, keyring_path: Path, remake: Remake | None
+    nodes: Sequence[Operator],
+    keys: Keys,
+    vault: str,
+    keyring_path: Path,
+    remake: Remake | None,
+    *,
+    patience: float = CATCH_UP_SECONDS,
 ) -> tuple[list[Operator], list[Operator]]:
     """Which nodes a restore goes on with that was ended, and which others are to be made anew then.
 
@@ -36,6 +42,7 @@ def parted(
         vault: The cluster id that the snapshot has; empty if it is not known.
         keyring_path: Where the keys of before are.
         remake: Who does that.
+        patience: As `having` has it.
 
     Returns:
         Those with the snapshot, none if it begins anew; and those without.
@@ -45,7 +52,7 @@ def parted(
         OperatorError: A node does not tell, or the keys of before do not open the others.
         DeadlineExceeded: The others do not serve in time.
     """
-    have = having(nodes, keys, vault)
+    have = having(nodes, keys, vault, patience=patience)
     others = [node for node in nodes if node not in have]
     if len(have) > len(others):
         return have, others

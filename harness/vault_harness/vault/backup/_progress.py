@@ -108,18 +108,27 @@ def _indexes(leader: Operator, nodes: Sequence[Operator], keys: Keys, vault: str
     return []
 
 
-def having(nodes: Sequence[Operator], keys: Keys, vault: str) -> list[Operator]:
+def having(
+    nodes: Sequence[Operator], keys: Keys, vault: str, *, patience: float = CATCH_UP_SECONDS
+) -> list[Operator]:
     """Those of the nodes that have the backup; the cluster id as `await_taken` has it.
 
     All are waited for as long as one that is slow may take: one whose power failed before it had
     the snapshot never gets it, since it has the certificates of before.
+
+    Args:
+        nodes: An operator at each.
+        keys: Of the backup.
+        vault: Its cluster id.
+        patience: Seconds for that. Little will do where all were just started anew: by that each
+            has the certificates of what it has, and none gets it from another one any more.
 
     Raises:
         OperatorError: A node does not tell.
     """
     if len(nodes) > 1 and is_restored(nodes, keys, vault):
         with contextlib.suppress(DeadlineExceeded):
-            await_taken(nodes, keys, vault, timeout=CATCH_UP_SECONDS)
+            await_taken(nodes, keys, vault, timeout=patience)
     return [node for node in nodes if _is_of_it(node, keys, vault, alone=len(nodes) == 1)]
 
 

@@ -197,8 +197,11 @@ def restore(
             restart()  # standbys that were left as they were tell nothing
             with contextlib.suppress(DeadlineExceeded):  # who never gets it is looked for next
                 cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
+    patience = SETTLE_SECONDS if anew else CATCH_UP_SECONDS
     have, behind = (
-        parted(nodes, keys, contents.vault, keyring_path, remake) if begun_before else ([], [])
+        parted(nodes, keys, contents.vault, keyring_path, remake, patience=patience)
+        if begun_before
+        else ([], [])
     )
     resumed = bool(have)
     beside = _kept_before(way, directory) if resumed else _Beside()
