@@ -99,6 +99,18 @@ def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], comp
     assert done.stdout == compiled.format(venv=checkout / ".venv") + "\n"
 
 
+@pytest.mark.parametrize("words", [("sh", "dev"), ("./dev",)])
+def test_what_messages_call_it_can_be_pasted(checkout: Path, words: tuple[str, ...]) -> None:
+    """Also where a shell was given the file, as on a disk that lets nothing be executed."""
+    _link(checkout, "python3.11")
+    _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
+    _executable(checkout / ".venv" / "bin" / "vault-harness", 'echo "$HARNESS_RUNNER"')
+    done = subprocess.run(
+        [*words, "status"], cwd=checkout, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == "./dev\n"
+
+
 def test_packages_of_another_project(checkout: Path) -> None:
     """What PYTHONPATH has is none of .venv's: pip hears nothing of it, and tasks as before."""
     (checkout / "requirements.lock").write_text("# another one\n")
