@@ -190,6 +190,12 @@ def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not {"VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY"} & environment.keys()
 
 
+def test_a_python_that_looks_for_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toxiproxy, the relay and the recorder are run by the Python of the tasks, which found it."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    assert child_environment()["LD_LIBRARY_PATH"] == "/opt/python/lib"
+
+
 def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
     """Each gets its own leash; releasing one leaves the others alone."""
     started: list[LeashedProcess] = []

@@ -34,6 +34,7 @@ _KEPT = (
     "SSL_CERT_DIR",
     "GOMAXPROCS",
     "PYTHONPATH",
+    "LD_LIBRARY_PATH",  # by which a Python that was built for one place (module load) finds itself
 )
 
 
