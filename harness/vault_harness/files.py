@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
 _NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
+_BLOCK = 64 * 1024
 GITIGNORE = ".gitignore"
 _IGNORE_ALL = "# By vault-harness: there are keys and tokens in here.\n*\n"
 _LIKE_A_FILE = re.compile(r"\.env[\w.-]{0,20}|[\w+-]{0,40}\.(?:age|crt|env|json|key|pem|pub|txt)")
@@ -258,11 +260,26 @@ def _is_open(path: Path) -> bool:
 
 
 def tail(path: Path, lines: int | None = None) -> str:
-    """The last ``lines`` lines of a text file, all of it for None, nothing if it is not there."""
+    """The last ``lines`` lines of a text file, all of it for None, nothing if it is not there.
+
+    Of a log that grew for months only its end is read.
+    """
     try:
-        text = path.read_text(errors="replace")
+        with path.open("rb") as file:
+            content = file.read() if lines is None else _end(file, lines)
     except FileNotFoundError:
         return ""
-    if lines is None:
-        return text
-    return "\n".join(text.splitlines()[-lines:])
+    text = content.decode("utf-8", "replace")
+    return text if lines is None else "\n".join(text.splitlines()[-lines:])
+
+
+def _end(file: BinaryIO, lines: int) -> bytes:
+    """What a file has from before its last lines on."""
+    at, blocks, found = file.seek(0, os.SEEK_END), deque[bytes](), 0
+    while at and found <= lines:  # the last one may have no end, and the first one no beginning
+        size = min(at, _BLOCK)
+        at -= size
+        file.seek(at)
+        blocks.appendleft(file.read(size))
+        found += blocks[0].count(b"\n")
+    return b"".join(blocks)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vault_harness import files
+
 _FOLLOW_POLL_SECONDS = 0.1
+
+
+def lines(path: Path, *, tail: int | None = None) -> Iterator[str]:
+    """Lines that are there, the last ``tail`` of them; none of a log that is not there yet."""
+    if tail is not None:
+        yield from files.tail(path, tail).splitlines()
+        return
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:  # one at a time: it may be larger than the memory
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def follow(path: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from vault_harness.dialect import OPENBAO, VAULT, Dialect
 from vault_harness.engine._cloud_seal import with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
+from vault_harness.engine._logs import lines
 from vault_harness.engine._members import (
     known_cluster,
     known_members,
@@ -450,7 +451,7 @@ class DockerStack:
         """Lines of a log."""
         if name == "audit":
             assert self.audit_path is not None  # it is a file of the data directory
-            yield from files.tail(self.audit_path, tail).splitlines()
+            yield from lines(self.audit_path, tail=tail)
             if follow:
                 yield from follow_file(self.audit_path)
             return

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
+from vault_harness.engine._logs import lines
 from vault_harness.engine._members import planned_members, refuse_other_engines_cluster
 from vault_harness.engine._ports import listens, port_taken
 from vault_harness.engine._provider import (
@@ -355,7 +355,6 @@ class ProcessStack(Cutting):
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
         path = self._log_path(name)
-        text = files.tail(path, tail)
-        yield from text.splitlines()
+        yield from lines(path, tail=tail)
         if follow:
             yield from follow_file(path)
