@@ -75,6 +75,20 @@ def telling_what_is_left(
 
 
 @contextlib.contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end a block that has no other end, as is meant; SIGTERM and SIGHUP end the task.
+
+    Raises:
+        Ended: It was one of those, of which the exit code tells.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Ended):
+            raise
+
+
+@contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does.
 

@@ -12,6 +12,7 @@ from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import local_stack
 from vault_harness.cli._console import say, say_on, table
 from vault_harness.commands import named
+from vault_harness.interrupts import until_ctrl_c
 
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
@@ -75,7 +76,7 @@ def follow(
     def present() -> Mapping[str, Path]:
         return logs if file or node else stack_logs(stack)  # nodes come and go
 
-    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+    with until_ctrl_c():
         for entry in follow_joined(present, wanted, last=lines, roles=roles):
             say_on(str(entry))
 

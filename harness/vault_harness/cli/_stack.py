@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from vault_harness.cli._common import (
 )
 from vault_harness.cli._console import complain, confirmed, plural, say, say_on, table
 from vault_harness.commands import named
+from vault_harness.interrupts import until_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -347,8 +349,9 @@ def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> No
     """Show what a server printed, or the audit log."""
     stack = local_stack()
     name = _log_name(service or "vault", stack.log_names())
-    for line in stack.logs(name, tail=tail or None, follow=follow):
-        say_on(line)
+    with until_ctrl_c() if follow else contextlib.nullcontext():
+        for line in stack.logs(name, tail=tail or None, follow=follow):
+            say_on(line)
 
 
 @command("down", group="every day", examples=("down",))

@@ -12,6 +12,7 @@ from vault_harness.cli._audit import stack_logs
 from vault_harness.cli._command import command
 from vault_harness.cli._common import local_stack
 from vault_harness.cli._console import say
+from vault_harness.interrupts import until_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +54,7 @@ def watch(once: bool = False, json: bool = False) -> None:
         console.print(_table(_looked(stack)))
         return
     with (
-        contextlib.suppress(KeyboardInterrupt),  # the way to end it
+        until_ctrl_c(),
         Live(_table(_looked(stack)), console=console, auto_refresh=False) as live,
     ):
         while True:
