@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from vault_harness.errors import HarnessError, StackError
-from vault_harness.vault import Keyring
+from vault_harness.vault import Keyring, cluster
 from vault_harness.vault.backup import (
     Comparison,
     Keys,
@@ -227,7 +227,7 @@ def test_nodes_that_were_just_started_are_not_waited_for(
     for name in ("check_nodes", "_check_seal", "_let_catch_up"):
         monkeypatch.setattr(_restore, name, lambda *_: None)
     monkeypatch.setattr(_restore, "must_start_anew", lambda _: anew)
-    monkeypatch.setattr(_restore.cluster, "wait_for_all", lambda *_, **__: None)
+    monkeypatch.setattr(cluster, "wait_for_all", lambda *_, **__: None)
     monkeypatch.setattr(_restore, "parted", parted)
     contents: Any = SimpleNamespace(vault="a Vault")
     with pytest.raises(StackError, match="here it ends"):
