@@ -93,6 +93,19 @@ def wait_until(
         time.sleep(interval)
 
 
+def rest(seconds: float, what: str) -> None:
+    """Let a time go by of which nothing tells that it is over.
+
+    Args:
+        seconds: How long.
+        what: What it is for, to follow "waiting for".
+    """
+    awaited, end = Awaited(what, seconds), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        awaited.still()
+        time.sleep(min(left, PATIENT_SECONDS))
+
+
 MOST_CROWDED = 8.0
 """How many times longer at most a start may take on a machine that has more to do than it can."""
 

@@ -10,7 +10,7 @@ import pytest
 from vault_harness import waiting
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.vault import Operator, cluster
-from vault_harness.waiting import Awaited, telling_waits, wait_until
+from vault_harness.waiting import Awaited, rest, telling_waits, wait_until
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ def test_a_short_one_is_not_told(told: list[str], monkeypatch: pytest.MonkeyPatc
     with telling_waits(told.append):
         wait_until(lambda: next(looks) > 5, "the moon", timeout=30, interval=0.01)
     assert told == []
+
+
+def test_a_time_that_was_promised(told: list[str]) -> None:
+    """The old password of a Redis goes on for seconds, of which nothing else is to be seen."""
+    with telling_waits(told.append):
+        rest(0.02, "nobody")
+        began = time.monotonic()
+        rest(0.2, "clients to read the new one")
+    assert time.monotonic() - began >= 0.2
+    assert told == ["waiting for clients to read the new one, 0.2 s at most"]
 
 
 def test_nothing_is_looked_for_where_nobody_listens(told: list[str]) -> None:

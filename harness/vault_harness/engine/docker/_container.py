@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.errors import DeadlineExceeded, EngineError, PortTaken, ServerDied
+from vault_harness.waiting import Awaited
 
 if TYPE_CHECKING:
     import docker
@@ -212,9 +213,10 @@ class Container:
             DeadlineExceeded: It did not come true in time.
         """
         deadline = time.monotonic() + timeout
-        looks = 0
+        looks, awaited = 0, Awaited(f"the container {self.name}, until {what}", timeout)
         while not ready():
             looks += 1
+            awaited.still()
             # Asking the engine costs as much as ten looks at the server itself.
             if looks % 10 == 0 and not self.is_running():
                 raise ServerDied(

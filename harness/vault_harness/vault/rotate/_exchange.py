@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from vault_harness.vault.rotate._record import RotationRecord, load
 from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import Target
 from vault_harness.vault.rotate._urls import holds, with_urls
+from vault_harness.waiting import rest
 
 _ATTEMPTS = 5
 
@@ -176,7 +176,7 @@ def _conclude(
     if work.server is not None:
         if work.grace and work.server.keeps_old:
             # Nothing tells when the last client has read the new value: they are given time.
-            time.sleep(work.grace)
+            rest(work.grace, f"clients of {work.server.title} to read the new password")
         work.server.retire_old(account)
         work.checkpoint("the old password ended")
     record.state = record.ends_as

@@ -24,6 +24,7 @@ from vault_harness.interrupts import telling_what_is_left
 from vault_harness.vault import approle
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.rotate._record import DIRECTORY
+from vault_harness.waiting import rest
 
 Checkpoint = Callable[[str], None]
 
@@ -220,7 +221,7 @@ def _finish(
     left = (run.replaced or time.time()) + work.grace - time.time()
     if run.old and left > 0:
         # Nothing tells when the last service was given the new one: they are given time.
-        time.sleep(min(left, work.grace))
+        rest(min(left, work.grace), f"services of {role} to be given the new secret-id")
     present = set(approle.accessors(op, role, mount=mount)) - {current}
     ending = sorted(
         present if work.end_others else (spare | ({run.old} if run.old else set())) & present
