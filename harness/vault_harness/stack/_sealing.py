@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -37,12 +38,13 @@ from vault_harness.engine import (
     stanza_path,
     static_key_path,
 )
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._opening import Opening
 from vault_harness.vault import Operator
 from vault_harness.vault.keyring import keep_beside
 
+_NO_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[\x00-\x1f\x7f]")
 _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
 
 
@@ -171,13 +173,15 @@ def key_at_hand(
     Raises:
         CapabilityMissing: That engine knows Shamir's seal alone.
         StackError: There should be a key, and there is none.
-        SettingsError: A cloud has the key, and settings do not say which one it is.
+        SettingsError: A cloud has the key, and settings do not say which one it is; or the server
+            could not be told of the key's file by its name.
         HarnessError: What the holder says.
     """
     check_engine(kind, provider)
     if kind in CLOUD_SEALS:
         return cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))
     assert isinstance(provider, SealingProvider)  # checked above
+    _check_nameable(provider, data_dir / SEAL_DIRECTORY)
     directory = files.private_directory(data_dir / SEAL_DIRECTORY)
     if kind == "static":
         return _static(static_key_path(data_dir), new=new)
@@ -233,6 +237,23 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     kept = keep_beside(path)
     files.led_to(path).unlink()
     return kept
+
+
+def _check_nameable(provider: StackProvider, directory: Path) -> None:
+    """See that a server can be told of a file there: ``file://`` and its name are a URL to it.
+
+    What is none it takes for the key itself. In containers it has another name.
+
+    Raises:
+        SettingsError: It cannot.
+    """
+    wrong = _NO_URL.search(str(directory))
+    if provider.name == "process" and wrong is not None:
+        raise SettingsError(
+            f"a server does not find its seal's key in a folder that has {wrong[0]!r} in its name",
+            looked_at=str(directory),
+            remedy="give that folder another name, or let HARNESS_DATA_DIR name one elsewhere",
+        )
 
 
 def _static(path: Path, *, new: bool) -> dict[str, Any]:
