@@ -135,6 +135,16 @@ def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_ctrl_c_while_packages_are_installed(checkout: Path) -> None:
+    """The first call takes a minute: who ends it is told what gets on, and shown no traceback."""
+    (checkout / "requirements.lock").write_text("# another one\n")
+    _executable(checkout / ".venv" / "bin" / "python", '[ "$2" != pip ] || kill -INT $PPID')
+    done = dev(checkout, sys.executable)
+    assert done.returncode == 130
+    assert "./dev: interrupted, and .venv is not whole yet. Call ./dev again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow  # a virtual environment takes some seconds
 def test_it_is_made_anew(checkout: Path) -> None:
     """Though what it was installed from is the same: nothing of the old one is kept."""
