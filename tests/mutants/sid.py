@@ -18,11 +18,13 @@ from tests.mutants import (
     edges_hangs,
     edges_logins,
     edges_refusals,
+    first_ids,
     ids,
     later_on,
     loading,
     other_styles,
     own_pace,
+    tempers,
     turnovers,
 )
 from tests.mutants.clients import (
@@ -501,6 +503,15 @@ MUTANTS: dict[str, Mutant] = {
     "gets-over-one-bad-secret-id": Mutant(
         turnovers.GetsOverOneBadSecretId, "SID-05", "a good read within"
     ),
+    "insists-on-its-secret-id-at-its-start": Mutant(
+        first_ids.InsistsAtItsStart, "SID-08", "the same secret-id"
+    ),
+    "hammers-half-a-secret-id-at-its-start": Mutant(
+        HammersItsSecretId, "SID-08", "the same secret-id"
+    ),
+    "keeps-half-a-secret-id-from-its-start": Mutant(
+        ReadsItsSecretIdOnce, "SID-08", "a good read within"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -524,6 +535,7 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-half-a-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "SID-08"
     ),
+    "waits-with-its-start-for-a-whole-secret-id": Tolerated(tempers.StartsWithAToken, "SID-08"),
     "polls-with-its-secret-id-in-the-making": Tolerated(own_pace.PollsItsSecrets, "SID-08"),
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "outlives-a-secret-id-at-its-start": Tolerated(other_styles.StartsSlowly, "SID-05"),
