@@ -43,7 +43,7 @@ from vault_harness.scenario.helpers import (
     works_after_all,
 )
 from vault_harness.scenario.lab import KEY, PATH
-from vault_harness.scenario.leases import CREDENTIALS, READ_ONLY
+from vault_harness.scenario.leases import CREDENTIALS, READ_ONLY, first_credential, pool
 from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
     EVERY_WAY,
@@ -53,11 +53,14 @@ from vault_harness.scenario.oracles import (
     failed_reads_at_most,
     failures_are,
     last_grant,
+    lease_grants,
+    lease_renewed_or_replaced,
     log_has_pauses,
     logins_at_most,
     never_renews,
     no_connection_storm,
     no_failed_read,
+    no_refused_use,
     no_request_storm,
     nobody_waits,
     none_of,
@@ -154,22 +157,50 @@ def _a_moment_while_it_renews(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-18")
 def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
-    """Connections are accepted and end at once while a token has to be renewed, under reads."""
+    """Connections are accepted and end at once while a token, and a lease, have to be renewed."""
     lab.start()
-    with lab.reading(every=0.5):
+    with ExitStack() as callers:
+        callers.enter_context(lab.reading(every=0.5))
         # Its first renewal, or the login instead, tells which of the two it makes, and when.
         lab.until(lambda: len(_grants(lab)) > 1, within=0.95 * lab.ttl)
+        if lab.has_database:  # what it leases now is as old as its token then is
+            first_credential(lab)
+            callers.enter_context(pool(lab, every=LOGS_IN_EVERY, reports=False))
         lab.watch(_granted(lab) + 0.4 * lab.ttl - lab.history.now())
         late = _granted(lab) + 0.9 * lab.ttl
         with vault_gone(lab) as fault:
             lab.hold(fault, 0.35 * lab.ttl)
         lab.recovers(after=fault)
         lab.watch(1.0)  # a renewal that began in the fault may come to its end behind a good read
+        if lab.has_database:
+            lab.judge_later(*_lease_is_kept(lab, fault))
     lab.judge(
         no_connection_storm(since=fault.began, until=fault.end),
         # From nine tenths of its life on a token may be given up that could not be renewed.
         logins_at_most(0, since=fault.began, until=late, due=0.3),
     )
+
+
+LOGS_IN_EVERY = 0.25
+"""Seconds from one login at the database to the next."""
+
+
+def _lease_is_kept(lab: Lab, gone: Fault) -> list[Oracle]:
+    """Wait until a lease is renewed or replaced that nobody could renew; what is asked of that.
+
+    It has the rest of its life for that, and no less than is granted after any fault.
+    """
+    granted = lease_grants(lab.history, path=CREDENTIALS, until=gone.began)[-1]
+    ends = (granted.ended or granted.began) + (granted.ttl or 0.0)
+    before = max(ends, gone.end + lab.recovery_after(gone))
+    lab.until(
+        lambda: bool(lease_grants(lab.history, path=CREDENTIALS, since=gone.began)),
+        within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+    )
+    return [
+        lease_renewed_or_replaced(path=CREDENTIALS, since=gone.began, before=before),
+        no_refused_use(around_logins=1.0),  # with another token come other credentials
+    ]
 
 
 def _grants(lab: Lab) -> list[Exchange]:

@@ -29,6 +29,7 @@ from tests.mutants import (
     edges_tokens,
     every_day,
     gateways,
+    gone_leases,
     leftovers,
     loading,
     loose_ends,
@@ -673,6 +674,18 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
     "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
+    "ends-its-renewals-of-leases-where-nobody-answers": Mutant(
+        gone_leases.EndsItsRenewalsWhereNobodyAnswers,
+        "NET-18",
+        "is accepted by the database",
+        REFERENCE,
+    ),
+    "takes-a-lease-for-renewed-where-nobody-answers": Mutant(
+        gone_leases.TakesALeaseForRenewedWhereNobodyAnswers,
+        "NET-18",
+        "is accepted by the database",
+        REFERENCE,
+    ),
     "takes-a-due-renewal-for-a-dead-token": Mutant(DropsItsTokenSoon, "NET-18", "at most 0 logins"),
     "keeps-the-rest-of-its-pool": Mutant(
         gateways.KeepsTheRestOfItsPool, "NET-04", "1 read of each caller"
@@ -776,6 +789,9 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
     "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),
+    "renews-a-lease-at-its-end-where-nobody-answers": Tolerated(
+        gone_leases.RenewsALeaseAtItsEndWhereNobodyAnswers, "NET-18", REFERENCE
+    ),
     "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),
     "keeps-a-dead-address-a-while": Tolerated(
         KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True
