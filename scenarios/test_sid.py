@@ -171,15 +171,20 @@ def test_late_secret_id_is_used(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-04")
 def test_locked_role_is_waited_out(lab: Lab) -> None:
-    """Somebody else's bad secret-ids lock the role; the token is lost; an operator unlocks it."""
+    """A locked role, and the token is lost; the first login is never answered; it is unlocked."""
     lab.start()
     with lab.reading(every=0.5):
-        with lab.vault.role_locked(ROLE) as fault, lab.vault.token_revoked(lab.accessor()):
+        with (
+            # Whoever waits for that answer for ever has no token either once the role is unlocked.
+            lab.http.lose_answer("login", first=1, by=NEVER),
+            lab.vault.role_locked(ROLE) as fault,
+            lab.vault.token_revoked(lab.accessor()),
+        ):
             since = lab.history.now()
             ask_for_a_whole(lab)  # which is none that has nothing in it
             lab.watch(since + 4.0 - lab.history.now())
             # Who answers from memory needs a login only at its token's next renewal.
-            lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
+            lab.history.wait_for(lambda: bool(_told_of_the_lock(lab, since)), lab.ttl)
             lab.watch(1.0)
         lab.recovers(after=fault)
     lab.judge(
@@ -187,6 +192,17 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
         requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
         _no_secret_is_missing(since=fault.began, until=fault.end),
+    )
+
+
+NEVER = 600.0
+"""Seconds by which an answer is late: whoever waited for it is not there any more."""
+
+
+def _told_of_the_lock(lab: Lab, since: float) -> list[Exchange]:
+    """The logins of which the subject has heard that they are refused."""
+    return lab.history.find(
+        "login", since=since, where=lambda e: e.status == 403 and e.interference is None
     )
 
 

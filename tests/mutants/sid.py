@@ -26,6 +26,7 @@ from tests.mutants import (
     own_pace,
     tempers,
     turnovers,
+    unanswered_logins,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -190,13 +191,13 @@ class TriesALockedRoleTenTimes(LazyClient):
             raise GivenUpError("the role is locked")
         time.sleep(max(0.0, wait))
         self._gate = self.gate_type(self._longest)  # another one than this counts its tries
+        self._since = self._since or time.monotonic()
         try:
             return super()._log_in(deadline)
         except UnavailableError:
-            now = time.monotonic()
-            self._since = self._since or now
             self._refused += 1
-            self._next = now + 0.3 if self._refused < self.tries else self._since + 6.5
+            more = self._refused < self.tries
+            self._next = time.monotonic() + 0.2 if more else self._since + 6.5
             raise
 
 
@@ -383,6 +384,12 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-lock-for-a-bad-secret-id": Mutant(
         TakesALockForABadSecretId, "SID-04", "a good read within"
     ),
+    "waits-for-its-login": Mutant(
+        unanswered_logins.WaitsForItsLogin, "SID-04", "every call ends within"
+    ),
+    "logs-in-behind-its-callers": Mutant(
+        unanswered_logins.LogsInBehindItsCallers, "SID-04", "a good read within"
+    ),
     "storms-a-locked-role": Mutant(RetriesWithoutAPause, "SID-04", "requests (login)"),
     "uses-a-secret-id-twice": Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins"),
     "logs-in-by-heart-once-it-is-refused": Mutant(
@@ -530,6 +537,9 @@ TOLERATED: dict[str, Tolerated] = {
     "says-how-its-last-look-went": Tolerated(own_pace.SaysHowItsLastLookWent, "SID-02"),
     "stops-after-long-pauses": Tolerated(other_styles.StopsAfterLongPauses, "SID-02"),
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
+    "logs-in-behind-its-callers-for-a-while": Tolerated(
+        unanswered_logins.LogsInBehindItsCallersForAWhile, "SID-04"
+    ),
     "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
     "tries-a-late-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-03"),
     "tries-half-a-secret-id-four-times": Tolerated(
