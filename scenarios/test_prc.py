@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from vault_harness.errors import SubjectError
 from vault_harness.faults import Fault, process_tree
-from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed
+from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, Stub
 from vault_harness.scenario.driver import Way, reading
 from vault_harness.scenario.helpers import (
     allow_writes,
@@ -320,15 +321,16 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     """Seals, cuts, silence, half answers, lost tokens: three rounds cost no more than one; 404s."""
     allow_writes(lab, LEDGER)
     lab.start()
-    _round_of_faults(lab)  # what a client makes once, it makes now
+    answers = itertools.cycle(FOR_A_LOGIN)
+    back = _round_of_faults(lab, next(answers))  # what a client makes once, it makes now
     _write_anew(lab)
     before = footprint_at_rest(lab)
     for _ in range(2):
-        _round_of_faults(lab)
+        back = back and _round_of_faults(lab, next(answers))
     for _ in range(SPARE - 1):  # with those of both rounds one more than `SPARE`
-        _lost_token(lab)
-        _ask_for_what_is_not_there(lab)
-        _write_anew(lab)
+        if back and (back := _lost_token(lab, next(answers))):
+            _ask_for_what_is_not_there(lab)
+            _write_anew(lab)
     more = left_behind(lab, before, spare=SPARE)
     lab.judge(
         none_of("faults leave nothing behind", more),
@@ -341,8 +343,26 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     )
 
 
-def _round_of_faults(lab: Lab) -> None:
-    """One fault of each kind under reads in each way, and a probe; a good read comes after each."""
+HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
+
+PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
+
+FOR_A_LOGIN = (
+    Stub(status=500, body=b'{"errors":["internal error"]}\n', headers=JSON),
+    Stub(status=403, body=PAGE, headers=HTML),
+    Stub(status=429, body=b'{"errors":["rate limit quota exceeded"]}\n', headers=JSON),
+    Stub(status=404, body=b'{"status":"maintenance","retry":true}', headers=JSON),
+    Stub(status=502, body=PAGE, headers=HTML),
+)
+"""What a login is answered that fails, in turn: none of it says anything of a secret-id."""
+
+
+def _round_of_faults(lab: Lab, answer: Stub) -> bool:
+    """One fault of each kind under reads in each way, and a probe; a good read comes after each.
+
+    Returns:
+        Whether it has a token at last: who got none has none to lose.
+    """
     for fails in (
         lab.vault.sealed,
         lab.network.down,
@@ -354,7 +374,7 @@ def _round_of_faults(lab: Lab) -> None:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
     with _called_in_each_way(lab):
-        _lose_the_token(lab, 0.5)
+        return _lose_the_token(lab, 0.5, answer)
 
 
 @contextmanager
@@ -369,16 +389,22 @@ def _called_in_each_way(lab: Lab) -> Iterator[None]:
         yield
 
 
-def _lost_token(lab: Lab) -> None:
+def _lost_token(lab: Lab, answer: Stub) -> bool:
     """A token is lost, and one caller, who was not under way then, has its secret again."""
     with lab.reading(every=0.2, callers=1):
-        _lose_the_token(lab, 0.0)
+        return _lose_the_token(lab, 0.0, answer)
 
 
-def _lose_the_token(lab: Lab, seconds: float) -> None:
-    """Revoke the token for so long at least; the first login for another one fails."""
+def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
+    """Revoke the token for so long at least; the first login for another one is answered so.
+
+    Returns:
+        Whether a good read came after all.
+    """
     with (
-        lab.http.fail("login", first=1, status=500) as failing,
+        lab.http.fail(
+            "login", first=1, status=answer.status, body=answer.body, headers=answer.headers
+        ) as failing,
         lab.vault.token_revoked(lab.accessor()) as lost,
     ):
         failing.optional = True  # who found the loss in a call that was over by then comes late
@@ -386,6 +412,7 @@ def _lose_the_token(lab: Lab, seconds: float) -> None:
         lab.until(lambda: bool(failing.touched), within=lab.reach)
     # So short a failure does not tell how long a client may rest after it.
     lab.recovers(after=lost, within=lab.recovery)
+    return any(call.good for call in lab.history.calls("read", "read_cached", since=lost.end))
 
 
 NO_SUCH_SECRET = "backend/no-such-secret"

@@ -28,6 +28,7 @@ from tests.mutants import (
     own_pace,
     tempers,
     untried,
+    waylaid_logins,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -598,6 +599,15 @@ MUTANTS: dict[str, Mutant] = {
         every_day.LeavesAConnectionForEachWrite, "PRC-06", "connections: "
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
+    "takes-a-page-for-a-refused-secret-id": Mutant(
+        waylaid_logins.TakesAPageForARefusal, "PRC-06", "a good read within"
+    ),
+    "takes-a-quota-for-a-refused-secret-id": Mutant(
+        waylaid_logins.TakesAQuotaForARefusal, "PRC-06", "a good read within"
+    ),
+    "gives-its-login-up-at-a-gateway": Mutant(
+        waylaid_logins.GivesUpAtAGateway, "PRC-06", "a good read within"
+    ),
     "asks-six-times-after-a-sleep": Mutant(
         AsksSixTimesAfterASleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
     ),
