@@ -409,8 +409,10 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
     )
 
 
-PAGES = (502, 200)
-"""The statuses of a gateway's pages: one that tells a failure, and one that tells none."""
+PAGES = (502, 200, 403)
+"""The statuses of a gateway's pages: one that tells a failure, one that tells none, and one that is
+as Vault's own for a token that is dead, or may not renew. The last is for who renews early enough.
+"""
 
 PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
 

@@ -329,7 +329,7 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
 
 @pytest.mark.scenario("SRV-11")
 def test_renewals_turned_away(lab: Lab) -> None:
-    """A gateway's 503 page answers a renewal, the words of a seal the next, a quota one more."""
+    """Pages (503, 403) answer a renewal and its next try, then words of a seal one, and a quota."""
     lab.start()
     with lab.reading(every=0.5):
         with lab.http.fail("renew", first=1, status=503, body=PAGE % 503, headers=HTML) as page:
@@ -339,11 +339,39 @@ def test_renewals_turned_away(lab: Lab) -> None:
                 raise NotClaimed(LOGS_IN_INSTEAD)
             raise NotExercised("no renewal was tried within nineteen twentieths of a token's life")
         lab.judge_later(same_token(since=page.began))
+        _denied_by_a_gateway(lab, paged[0])
         if _is_renewed_again(lab, paged[0]):
             _turned_away_twice_more(lab, since=page.began)
         else:
             lab.judge_later(no_failed_read(since=page.began))
     lab.judge()
+
+
+AND_A_TRY = 1.0
+"""Seconds beside the pause after a renewal that has failed twice, in which a third one is made."""
+
+
+def _denied_by_a_gateway(lab: Lab, failed: Exchange) -> None:
+    """Answer the renewal that is tried next by a page with 403, if it comes early enough for that.
+
+    Vault says so of a dead token, in JSON: who is told so by a page has one that lives. Enough time
+    is left for a pause that is twice as long as the one before, or for one that is declared.
+    """
+    ends = last_grant(lab.history, until=failed.began) + lab.ttl
+    by = min(
+        failed.began + (ends - failed.began - AND_A_TRY) / 3,
+        ends - lab.declared("backoff_cap", 0.0) - AND_A_TRY,
+    )
+    with lab.http.fail("renew", first=1, status=403, body=PAGE % 403, headers=HTML) as denied:
+        denied.optional = True  # its next try may come late, or in the moment of the first
+        lab.until(
+            lambda: bool(denied.touched or _renewed_since(lab.history, failed.began)),
+            within=max(0.0, by - lab.history.now()),
+        )
+
+
+def _renewed_since(history: History, since: float) -> list[Exchange]:
+    return history.find("renew", since=since, where=lambda e: e.good)
 
 
 SEALED = b'{"errors":["Vault is sealed"]}\n'

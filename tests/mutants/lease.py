@@ -22,6 +22,7 @@ from resilient_vault_client._token import Token
 from tests.mutants import (
     answered_leases,
     blind_spots,
+    denying_pages,
     edges_leases,
     loading,
     neglected,
@@ -523,6 +524,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "ends-its-leases-with-a-seal": _mutant(
         second_leases.EndsItsLeasesWithASeal, "LEASE-06", "is renewed, or replaced"
+    ),
+    "logs-in-at-a-denying-page-for-a-lease": _mutant(
+        denying_pages.LogsInAtADenyingPageForALease, "LEASE-06", "the token survives"
+    ),
+    "leaves-a-lease-at-a-denying-page": _mutant(
+        denying_pages.LeavesALeaseAtADenyingPage, "LEASE-06", "is renewed, or replaced"
     ),
     "ends-its-renewals-at-a-page": _mutant(
         answered_leases.EndsItsRenewalsAtAPage, "LEASE-06", "is renewed, or replaced"

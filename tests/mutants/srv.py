@@ -16,6 +16,7 @@ from tests.mutants import (
     beside_reads,
     byways,
     companions,
+    denying_pages,
     edges_endings,
     edges_hangs,
     edges_logins,
@@ -578,6 +579,12 @@ MUTANTS: dict[str, Mutant] = {
         GivesUpRenewingAtAPage, "SRV-11", "the next renewal succeeds"
     ),
     "logs-in-at-a-page": Mutant(LogsInAtAPage, "SRV-11", "the token survives"),
+    "logs-in-at-a-denying-page": Mutant(
+        denying_pages.LogsInAtADenyingPage, "SRV-11", "the token survives"
+    ),
+    "gives-up-renewing-at-a-denying-page": Mutant(
+        denying_pages.GivesUpRenewingAtADenyingPage, "SRV-11", "the next renewal succeeds"
+    ),
     "tells-its-reader-of-a-renewal": Mutant(TellsItsReaderOfARenewal, "SRV-11", "no read fails"),
     "stops-looking-in-silence": Mutant(
         byways.StopsLookingInSilence, "SRV-01", "a rotated secret is seen", REFERENCE
@@ -674,6 +681,9 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),
     "renews-at-a-third-under-a-quota": Tolerated(edges_tokens.RenewsAtAThird, "SRV-11"),
+    "doubles-its-pauses-between-renewals": Tolerated(
+        denying_pages.DoublesItsPausesBetweenRenewals, "SRV-11"
+    ),
     "renews-late-under-a-quota": Tolerated(RenewsLateAndAgain, "SRV-11"),
     "believes-that-vault-is-sealed": Tolerated(edges_hangs.BelievesThatVaultIsSealed, "SRV-11"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
