@@ -6,8 +6,9 @@ The harness itself logs in to the database with what the subject hands out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -276,10 +277,15 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
 DENIED_ON = 0.4
 """Of a lease's TTL: for how long renewals are denied once one was."""
 
+JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
+
+QUOTA = b'{"errors":["rate limit quota exceeded"]}\n'
+"""What Vault answers to whom a quota turns away."""
+
 
 @pytest.mark.scenario("LEASE-04")
 def test_renewals_keep_failing(lab: Lab) -> None:
-    """Each renewal is answered 400, since the database does not allow it, then 500, then 403."""
+    """Each renewal is answered 400, as the database does not allow it, then 500, 429, and 403."""
     lab.start()
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
@@ -289,7 +295,12 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
             lab.watch(1.1 * ttl)
-        with instead_of_vault(lab, "renewals answered 500", failing) as failed:
+        with (
+            instead_of_vault(lab, "renewals answered 500", failing) as failed,
+            # A quota counts what is asked for, and says nothing of a lease.
+            lab.http.fail("lease", every=2, status=429, body=QUOTA, headers=JSON) as full,
+        ):
+            full.optional = True  # who asks seldom does not come to it
             lab.watch(1.1 * ttl)
         with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
             denied.optional = True  # who has met enough failures may have stopped to renew
@@ -430,9 +441,8 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
     paths: list[str] = []
     asked: list[Oracle] = []
     for status in PAGES:
-        html = {"Content-Type": "text/html"}
         with lab.http.fail(
-            "lease", path="*renew*", first=1, status=status, body=PAGE, headers=html
+            "lease", path="*renew*", first=1, status=status, body=PAGE, headers=HTML
         ) as page:
             page.optional = True  # who renews none is told so by all the rest
             met = _answered_with_it(lab, until=until)
@@ -634,11 +644,11 @@ ENDED = 1.5
 
 @pytest.mark.scenario("LEASE-08")
 def test_no_credential_to_be_had(lab: Lab) -> None:
-    """The engine fails before there is a credential; one is denied; one ends in an outage."""
+    """The engine fails, or a gateway answers, at first; one is denied; one ends in an outage."""
     lab.start()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     with ExitStack() as callers:
-        with lab.http.fail("credential", status=500) as failing:
+        with lab.http.fail("credential", status=500) as failing, _others_answer(lab):
             callers.enter_context(pool(lab, every=0.5))
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
@@ -667,6 +677,8 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         same_token(since=failing.began, until=denied.began),
         no_request_storm(since=failing.began, until=failing.end),
         _are("unavailable", failing),
+        # What is answered in Vault's place holds no credential, whatever its status.
+        no_refused_use(since=failing.began, until=denied.began, may_be_empty=True),
         accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
         a_denial_costs_little(
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
@@ -689,6 +701,35 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
             since=over + lab.deadline, around_logins=1.0, path=READ_ONLY, may_be_empty=True
         ),
     )
+
+
+FOR_A_CREDENTIAL = (
+    Stub(status=200, body=b'{"status":"maintenance","retry":true}', headers=JSON),
+    Stub(status=403, body=PAGE, headers=HTML),
+    Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
+    Stub(status=502, body=PAGE, headers=HTML),
+)
+"""What is answered to the second request for a credential while its engine fails, the third, and so
+on: none of it is a credential, nor a denial.
+"""
+
+
+@contextmanager
+def _others_answer(lab: Lab) -> Iterator[None]:
+    """Let somebody else answer some requests for a credential in the place of a failing engine."""
+    with ExitStack() as others:
+        for number, one in enumerate(FOR_A_CREDENTIAL, start=2):
+            answer = others.enter_context(
+                lab.http.fail(
+                    "credential",
+                    nth=number,
+                    status=one.status,
+                    body=one.body,
+                    headers=one.headers,
+                )
+            )
+            answer.optional = True  # who asks seldom does not come to it
+        yield
 
 
 def _a_short_life(lab: Lab) -> float:

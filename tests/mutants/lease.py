@@ -32,6 +32,7 @@ from tests.mutants import (
     sharing,
     silences,
     untried,
+    waylaid_leases,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -524,6 +525,21 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "ends-its-leases-with-a-seal": _mutant(
         second_leases.EndsItsLeasesWithASeal, "LEASE-06", "is renewed, or replaced"
+    ),
+    "leases-at-a-quota": _mutant(
+        waylaid_leases.MintsAtAQuota, "LEASE-04", "from one credential to the next"
+    ),
+    "logs-in-at-a-quota-for-a-lease": _mutant(
+        waylaid_leases.LogsInAtAQuotaForALease, "LEASE-04", "the token survives"
+    ),
+    "hands-out-a-page": _mutant(
+        waylaid_leases.HandsOutAPage, "LEASE-08", "what is handed out is accepted by the database"
+    ),
+    "calls-a-page-a-denial": _mutant(
+        waylaid_leases.CallsAPageADenial, "LEASE-08", "a failure then is unavailable"
+    ),
+    "takes-a-page-for-a-dead-token": _mutant(
+        waylaid_leases.TakesAPageForADeadToken, "LEASE-08", "the token survives"
     ),
     "logs-in-at-a-denying-page-for-a-lease": _mutant(
         denying_pages.LogsInAtADenyingPageForALease, "LEASE-06", "the token survives"

@@ -115,16 +115,16 @@ class Database:
         import psycopg
 
         began = self._history.now()
+        # Half of a character is in nobody's name: it is refused, as any wrong one is.
+        user, password = encodable(credential.username), encodable(credential.password)
+        accepted = bool(user and password)  # else the library would put in some of its own
         try:
-            # Half of a character is in nobody's name: it is refused, as any wrong one is.
-            user, password = encodable(credential.username), encodable(credential.password)
-            self._connect(user, password).close()
+            if accepted:
+                self._connect(user, password).close()
         except psycopg.OperationalError as error:
             if not any(words in str(error) for words in _REFUSED):
                 raise
             accepted = False
-        else:
-            accepted = True
         label = self._secrets.label(credential.password) or "unknown"
         self._history.note_use(began, label, accepted=accepted)
         return accepted
