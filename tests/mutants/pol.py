@@ -11,6 +11,7 @@ from tests.mutants import (
     edges_endings,
     edges_logins,
     edges_refusals,
+    failed_looks,
     other_styles,
     outsiders,
     own_pace,
@@ -222,6 +223,12 @@ MUTANTS: dict[str, Mutant] = {
     "asks-for-health-at-each-denial": Mutant(
         AsksForHealthAtEachDenial, "POL-02", "no request storm"
     ),
+    "takes-a-failed-look-for-death": Mutant(
+        failed_looks.TakesAFailedLookForDeath, "POL-01", "at most 1 login"
+    ),
+    "drops-its-token-at-a-failed-look": Mutant(
+        failed_looks.DropsItsTokenAtAFailedLook, "POL-01", "at most 1 login"
+    ),
     "looks-four-times-a-second": Mutant(
         other_styles.LooksFourTimesASecond, "POL-01", "looks at the token for"
     ),
@@ -273,6 +280,7 @@ TOLERATED: dict[str, Tolerated] = {
     "looks-twice-at-its-first-denial": Tolerated(
         edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01"
     ),
+    "logs-in-once-at-a-failed-look": Tolerated(failed_looks.LogsInOnceAtAFailedLook, "POL-01"),
     "looks-every-second": Tolerated(other_styles.LooksEverySecond, "POL-01"),
     "asks-for-metadata-of-what-is-denied": Tolerated(other_styles.AsksForMetadataFirst, "POL-01"),
     "asks-for-the-denied-in-two-ways": Tolerated(other_styles.AsksForTheDeniedInTwoWays, "POL-01"),
