@@ -524,7 +524,7 @@ def _read_over_new_connections(lab: Lab, way: Way) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """Writes: lost, a 504, cut; three in vain, one refused, two at once, a connection that goes."""
+    """Writes: lost, a 504, cut; six in vain, one refused, two at once, a connection that goes."""
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key=RETIRED)
     client = lab.start()
@@ -559,6 +559,10 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     )
     _write_in_vain(lab, lab.network.down())
     _write_in_vain(lab, lab.http.fail("write", status=503))
+    turned_away = lab.history.now()
+    for status, body, headers in TURNED_AWAY:
+        _write_in_vain(lab, lab.http.fail("write", status=status, body=body, headers=headers))
+    lab.judge_later(same_token(since=turned_away, until=lab.history.now()))
     _write_to_a_page(lab)
     _write_and_hear_half(lab)
     _write_without_a_version(lab)
@@ -630,6 +634,13 @@ def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
 
 PAGE = b"<!DOCTYPE html>\n<html><body><h1>Sign in to this network</h1></body></html>\n"
 """What somebody else answers in Vault's place, and with the status of a success."""
+
+TURNED_AWAY = (
+    (500, b'{"errors":["internal error"]}\n', {"Content-Type": "application/json"}),
+    (429, b'{"errors":["rate limit quota exceeded"]}\n', {"Content-Type": "application/json"}),
+    (403, PAGE, {"Content-Type": "text/html"}),
+)
+"""What else is answered to a write that is not done: by Vault, by its quota, by a gateway."""
 
 HALF = 400
 """Bytes after which a connection ends: the answer's status is there, the end of its body is not."""

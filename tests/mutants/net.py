@@ -41,6 +41,7 @@ from tests.mutants import (
     tempers,
     unasked,
     untried,
+    waylaid_writes,
     wholes,
     writing,
 )
@@ -710,6 +711,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "waits-for-anothers-login": Mutant(
         companions.WaitsForAnothersLogin, "NET-19", "every call ends within"
+    ),
+    "takes-a-quota-for-a-write-that-is-done": Mutant(
+        waylaid_writes.TakesAQuotaForDone, "NET-13", "made no version", REFERENCE
+    ),
+    "calls-a-page-a-denied-write": Mutant(
+        waylaid_writes.CallsAPageADeniedWrite, "NET-13", "a failure then is unavailable", REFERENCE
+    ),
+    "drops-its-token-at-a-page-for-a-write": Mutant(
+        waylaid_writes.DropsItsTokenAtAPageForAWrite, "NET-13", "the token survives", REFERENCE
     ),
     "writes-with-a-dead-token": Mutant(
         byways.WritesWithADeadToken, "NET-13", "a good write within", REFERENCE
