@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from vault_harness.faults import Fault
-from vault_harness.scenario import Exchange, Finding, Lab, NotExercised
+from vault_harness.scenario import Exchange, Finding, Lab, NotExercised, Stub
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
     ask_for_a_whole,
@@ -52,6 +53,10 @@ RESTS = 4.0
 """Lives of a token for which a client is watched after one burst of tries, which tells nothing of
 how long it rests until the next.
 """
+
+JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
+
+PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
 
 LATE = 0.15
 """Seconds by which a login's answer is late, so that all have asked before one is refused."""
@@ -496,7 +501,7 @@ def _has_tried(lab: Lab, *, since: float) -> bool:
 
 @pytest.mark.scenario("SID-09")
 def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
-    """The answer to the first unwrap is lost; a new token comes, then another in an outage."""
+    """An answer to an unwrap is lost; a new token comes; another in an outage, and turned away."""
     with lab.http.lose_answer("unwrap", first=1) as fault:
         _start_without_a_secret_id(lab, lost=True)
     lab.deliver_wrapping(lab.wrap_secret_id())
@@ -508,18 +513,48 @@ def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
     )
 
 
+FOR_AN_UNWRAP = (
+    Stub(status=200, body=b'{"status":"maintenance","retry":true}', headers=JSON),
+    Stub(status=429, body=b'{"errors":["rate limit quota exceeded"]}\n', headers=JSON),
+    Stub(status=502, body=PAGE, headers=HTML),
+)
+"""What is answered to the next tries of a wrapping token, which stays closed: by somebody else in
+JSON, by a quota, by a gateway.
+"""
+
+
 def _opens_it_after_an_outage(lab: Lab) -> None:
-    """Started with a good wrapping token while nobody reaches Vault, it opens that afterwards."""
+    """Started with a good wrapping token while nobody reaches Vault, it opens that afterwards.
+
+    Before it does its first tries are turned away.
+    """
     lab.client.close(timeout=5.0)
     lab.deliver_wrapping(lab.wrap_secret_id())
-    with lab.network.down() as fault:
-        opened = start_meanwhile(lab)
-        # A slow starter has not asked yet.
-        lab.history.wait_for(lambda: lab.touched(fault), lab.asks_within)
-        # Until its call has ended in vain: within one it may try again. Or it waits with its start.
-        lab.until(opened.is_set, within=2 * lab.deadline)
-    bound = works_after_all(lab, fault, opened)
-    lab.ask(recovers_within(bound, since=fault.end))
+    with contextlib.ExitStack() as others:
+        with lab.network.down() as down:
+            opened = start_meanwhile(lab)
+            # A slow starter has not asked yet.
+            lab.history.wait_for(lambda: lab.touched(down), lab.asks_within)
+            # Until its call has ended in vain: within one it may try again. Or it waits with its
+            # start.
+            lab.until(opened.is_set, within=2 * lab.deadline)
+            answers = [_nth_unwrap(lab, others, *one) for one in enumerate(FOR_AN_UNWRAP, start=1)]
+        if not lab.client.closed:  # who refused to start has nobody to tell
+            others.enter_context(lab.reading(every=0.4))
+        lab.until(lambda: all(one.touched for one in answers), within=lab.reach)
+    # It may have made longer and longer pauses in both.
+    away = replace(answers[-1], began=down.began)
+    bound = works_after_all(lab, away, opened)
+    lab.ask(recovers_within(bound, since=away.end))
+
+
+def _nth_unwrap(lab: Lab, others: contextlib.ExitStack, number: int, one: Stub) -> Fault:
+    """Answer that one so, up to the end of these blocks."""
+    answer = others.enter_context(
+        lab.http.fail("unwrap", nth=number, status=one.status, body=one.body, headers=one.headers)
+    )
+    answer.optional = True  # its next try may come later
+    return answer
 
 
 @pytest.mark.scenario("SID-11")

@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._credentials import read_word, told
@@ -14,6 +15,7 @@ from resilient_vault_client._errors import (
     CredentialsMissing,
     PermissionDenied,
     RequestRefused,
+    UnexpectedAnswer,
 )
 from resilient_vault_client._retrier import Retrier, always, unless_sent
 
@@ -79,6 +81,7 @@ class WrappedSecretId:
         Raises:
             CredentialsMissing: It was made by something else than a request for a secret-id: who
                 put another one in its place may know what is in it.
+            UnexpectedAnswer: Somebody else answered.
         """
         try:
             known = self._retrier.run(
@@ -88,7 +91,7 @@ class WrappedSecretId:
                 patience=patience,
                 repeat=always,
             )
-            made_by = (known.get("data") or {}).get("creation_path")
+            made_by = _inside(known).get("creation_path")
             if not isinstance(made_by, str) or not self._origin.fullmatch(made_by):
                 raise self._foreign(made_by)
             answer = self._retrier.run(
@@ -100,7 +103,7 @@ class WrappedSecretId:
             )
         except (RequestRefused, PermissionDenied):
             return ""
-        found = (answer.get("data") or {}).get("secret_id")
+        found = _inside(answer).get("secret_id")
         return found if isinstance(found, str) else ""
 
     def _foreign(self, made_by: object) -> CredentialsMissing:
@@ -115,3 +118,15 @@ class WrappedSecretId:
             f"({self._file}) was made by {made_by}, not by a request for a secret-id; it was not "
             "opened. Find out who put it there, and deliver another one"
         )
+
+
+def _inside(answer: dict[str, Any]) -> dict[str, Any]:
+    """What Vault says of a wrapping token, or what was in it.
+
+    Raises:
+        UnexpectedAnswer: Somebody else answered: the wrapping token is as it was.
+    """
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise UnexpectedAnswer("the answer about the wrapping token is none of Vault's")
+    return data

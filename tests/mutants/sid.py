@@ -27,6 +27,7 @@ from tests.mutants import (
     tempers,
     turnovers,
     unanswered_logins,
+    waylaid_unwraps,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -473,6 +474,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-an-outage-for-a-spent-token": Mutant(
         ids.TakesAnOutageForASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "takes-a-quota-for-a-spent-wrapping-token": Mutant(
+        waylaid_unwraps.TakesAQuotaForASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "takes-a-gateway-for-a-spent-wrapping-token": Mutant(
+        waylaid_unwraps.TakesAGatewayForASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "takes-no-secret-id-for-a-spent-wrapping-token": Mutant(
+        waylaid_unwraps.TakesNoSecretIdForASpentToken, "SID-09", "a good read within", REFERENCE
     ),
     "opens-its-wrapping-token-at-each-login": Mutant(
         ids.OpensAtEachLogin, "SID-11", "a good read within", REFERENCE

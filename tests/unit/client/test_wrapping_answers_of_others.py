@@ -1,0 +1,39 @@
+"""Somebody else answers in Vault's place what a wrapping token stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilient_vault_client import VaultClient, VaultUnavailable
+from resilient_vault_client._api import Api
+
+MADE = {"data": {"creation_path": "auth/approle/role/web/secret-id"}}
+OPENED = {"data": {"secret_id": "s"}}
+NOTICE = {"status": "maintenance"}
+
+
+@pytest.mark.parametrize(
+    ("looked_up", "opened"), [([NOTICE, MADE], [OPENED]), ([MADE, MADE], [NOTICE, OPENED])]
+)
+def test_the_wrapping_token_is_as_it_was(
+    looked_up: list[Any], opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """JSON that is none of Vault's is an outage: the next try opens it."""
+    monkeypatch.setattr(Api, "look_up_wrapping", lambda *_: looked_up.pop(0))
+    monkeypatch.setattr(Api, "unwrap", lambda *_: opened.pop(0))
+    monkeypatch.setattr(Api, "log_in", lambda *_: {"auth": {"client_token": "t"}})
+    monkeypatch.setattr(Api, "revoke", lambda *_: None)
+    file = tmp_path / "wrapped"
+    file.write_text("s.wrapping")
+    environ = {
+        "VAULT_ADDR": "http://127.0.0.1:1",
+        "VAULT_ROLE_ID": "r",
+        "VAULT_WRAPPED_SECRET_ID_FILE": str(file),
+    }
+    with VaultClient(environ=environ, renew=False) as client:
+        with pytest.raises(VaultUnavailable, match="none of Vault's"):
+            client.authenticate()
+        assert client.authenticate()
