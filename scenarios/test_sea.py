@@ -19,6 +19,7 @@ from vault_harness.scenario.helpers import (
     recovers_in_each_way,
     start_meanwhile,
     uninitialised,
+    vault_gone,
     works_after_all,
 )
 from vault_harness.scenario.herd import all_served, herd_reading, open_herd, open_light_herd
@@ -472,7 +473,11 @@ BUSY = 0.25
 
 @pytest.mark.scenario("SEA-08")
 def test_end_while_sealed(lab: Lab) -> None:
-    """Vault is sealed when the subject is ended, and when another is started and ended."""
+    """Vault is gone when the subject is ended, sealed when another is, and one started under it."""
+    once = lab.start()
+    with vault_gone(lab) as gone:
+        gone.optional = True  # who knows that its connection has ended need not open another
+        _ends_cleanly(lab, once)
     client = lab.start()
     with lab.vault.sealed() as fault:
         client.read()

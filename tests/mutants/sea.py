@@ -18,6 +18,7 @@ from tests.mutants import (
     edges_refusals,
     edges_tokens,
     every_day,
+    gone_ends,
     leftovers,
     loading,
     loose_ends,
@@ -503,6 +504,12 @@ MUTANTS: dict[str, Mutant] = {
     "starts-in-haste": Mutant(tempers.StartsInHaste, "SEA-03", "no request storm"),
     "rests-too-long-for-what-it-does-not-keep": Mutant(
         other_styles.RestsTooLongForWhatItDoesNotKeep, "SEA-01", "nobody touched can be read"
+    ),
+    "raises-where-nobody-takes-its-token": Mutant(
+        gone_ends.RaisesWhereNobodyTakesItsToken, "SEA-08", "it ends cleanly"
+    ),
+    "knocks-until-its-token-is-taken": Mutant(
+        gone_ends.KnocksUntilItsTokenIsTaken, "SEA-08", "it ends cleanly"
     ),
     "ends-with-a-token-only": Mutant(byways.EndsWithATokenOnly, "SEA-08", "it ends cleanly"),
     "takes-a-seal-for-missing": Mutant(
