@@ -30,8 +30,10 @@ from vault_harness.scenario.helpers import (
     vault_gone,
 )
 from vault_harness.scenario.lab import KEY, PATH
+from vault_harness.scenario.leases import first_credential, pool
 from vault_harness.scenario.oracles import (
     HANDOVER,
+    accepted_again,
     at_most,
     bad_logins_at_most,
     health_is_answered,
@@ -40,6 +42,7 @@ from vault_harness.scenario.oracles import (
     logins_given_up,
     never_renews,
     no_failed_read,
+    no_refused_use,
     none_of,
     renews_within,
     replaced_in_turn,
@@ -256,22 +259,43 @@ def _write_in_vain(lab: Lab) -> None:
 
 @pytest.mark.scenario("PRC-03")
 def test_frozen_client_wakes_up(lab: Lab) -> None:
-    """The client's process stands still for longer than its token lives; nobody calls it."""
+    """The client's process stands still for longer than its token, and a lease, live; no calls."""
     lab.start()
+    if lab.has_database:
+        first_credential(lab)
     bound = 5.0
     fault = sleeps(lab, 1.5 * lab.ttl)
     woken = fault.end
-    with lab.reading(every=0.5):
+    with ExitStack() as callers:
+        if lab.has_database:
+            callers.enter_context(pool(lab, every=LOGS_IN_EVERY, reports=False))
+        callers.enter_context(lab.reading(every=0.5))
         lab.recovers(after=fault, within=bound)
         lab.logs_in_again(since=woken, within=bound)
+        if lab.has_database:
+            lab.until(
+                lambda: any(use.accepted for use in lab.history.uses if use.began > woken),
+                within=max(0.0, woken + bound + 0.5 - lab.history.now()),  # what comes late is told
+            )
         lab.watch(1.5)
     calls = len(lab.history.calls("read", since=woken, until=woken + 1.0))
-    # Of each secret that it keeps and nobody asks for: a read that is refused, and one that is not.
-    kept = 2 * kept_unasked(lab.history, fault.began)
+    # Of each secret that it keeps and nobody asks for, and of what it leases: a request that is
+    # refused, and one that is not.
+    kept = 2 * (kept_unasked(lab.history, fault.began) + lab.has_database)
+    if lab.has_database:
+        lab.judge_later(
+            # What it held has ended long ago, by any clock that went on.
+            no_refused_use(since=woken, may_be_empty=True),
+            accepted_again(since=woken, within=bound),
+        )
     lab.judge(
         logins_at_most(1, since=woken),
         requests_at_most(5 + calls + kept, since=woken, until=woken + 1.0),
     )
+
+
+LOGS_IN_EVERY = 0.25
+"""Seconds from one login at the database to the next."""
 
 
 @pytest.mark.scenario("PRC-05")

@@ -91,8 +91,10 @@ class Grant:
     @property
     def usable(self) -> bool:
         """Whether its credential works, as far as is known here."""
-        alive = self.token.renewing or clock() < self.expires_at
-        return alive and self.lost is None and self.token.lost is None
+        # A token that is being renewed may live for longer by now; no lease does by that.
+        now, token = clock(), self.token
+        alive = now < self._expires_at and (token.renewing or now < token.expires_at)
+        return alive and self.lost is None and token.lost is None
 
     def renewed(self, answer: dict[str, Any], started: float) -> None:
         """Take note of a renewal; a life shorter than the first means that the end is near.

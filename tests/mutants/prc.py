@@ -29,10 +29,12 @@ from tests.mutants import (
     tempers,
     untried,
     waylaid_logins,
+    woken_leases,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
+    REFERENCE_PROCESS,
     AlwaysSaysWell,
     HangsAtTheEnd,
     IsEndedByASignal,
@@ -549,6 +551,20 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "catches-up-after-sleep": Mutant(
         CatchesUpAfterSleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
+    ),
+    "trusts-its-leases-after-a-sleep": Mutant(
+        woken_leases.TrustsItsLeasesAfterASleep,
+        "PRC-03",
+        "is accepted by the database",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "leases-nothing-after-a-sleep": Mutant(
+        woken_leases.LeasesNothingAfterASleep,
+        "PRC-03",
+        "a credential that works",
+        REFERENCE_PROCESS,
+        process=True,
     ),
     "logs-its-token": Mutant(LogsItsToken, "PRC-04", "token"),
     "logs-what-is-cut": Mutant(LogsWhatIsCut, "PRC-04", "half of v1"),
