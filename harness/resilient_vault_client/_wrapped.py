@@ -6,7 +6,6 @@ import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._credentials import read_word, told
@@ -18,6 +17,7 @@ from resilient_vault_client._errors import (
     UnexpectedAnswer,
 )
 from resilient_vault_client._retrier import Retrier, always, unless_sent
+from resilient_vault_client._transport import Answer
 
 _log = logging.getLogger("resilient_vault_client")
 
@@ -57,8 +57,8 @@ class WrappedSecretId:
         """The secret-id.
 
         Raises:
-            CredentialsMissing: There is no wrapping token, it was used before, or it holds
-                something else than a secret-id.
+            CredentialsMissing: There is no wrapping token, it was used before, or it was not made
+                by a request for a secret-id.
             VaultUnavailable: Vault cannot be asked.
         """
         wrapping = read_word(self._file)
@@ -81,21 +81,20 @@ class WrappedSecretId:
         Raises:
             CredentialsMissing: It was made by something else than a request for a secret-id: who
                 put another one in its place may know what is in it.
-            UnexpectedAnswer: Somebody else answered.
+            VaultUnavailable: Nobody answered, or somebody else.
         """
         try:
-            known = self._retrier.run(
-                lambda: self._api.look_up_wrapping(wrapping, deadline),
+            made_by = self._retrier.run(
+                lambda: _told(self._api.look_up_wrapping(wrapping, deadline), "creation_path"),
                 scope="unwrap",
                 deadline=deadline,
                 patience=patience,
                 repeat=always,
             )
-            made_by = _inside(known).get("creation_path")
-            if not isinstance(made_by, str) or not self._origin.fullmatch(made_by):
+            if not self._origin.fullmatch(made_by):
                 raise self._foreign(made_by)
-            answer = self._retrier.run(
-                lambda: self._api.unwrap(wrapping, deadline),
+            return self._retrier.run(
+                lambda: _told(self._api.unwrap(wrapping, deadline), "secret_id"),
                 scope="unwrap",
                 deadline=deadline,
                 patience=patience,
@@ -103,10 +102,8 @@ class WrappedSecretId:
             )
         except (RequestRefused, PermissionDenied):
             return ""
-        found = _inside(answer).get("secret_id")
-        return found if isinstance(found, str) else ""
 
-    def _foreign(self, made_by: object) -> CredentialsMissing:
+    def _foreign(self, made_by: str) -> CredentialsMissing:
         _log.error(
             "vault: the wrapping token in %s was made by %s, not by a request for a secret-id: "
             "it was not opened; find out who put it there",
@@ -120,13 +117,17 @@ class WrappedSecretId:
         )
 
 
-def _inside(answer: dict[str, Any]) -> dict[str, Any]:
-    """What Vault says of a wrapping token, or what was in it.
+def _told(answer: Answer, name: str) -> str:
+    """What an answer about a wrapping token says under a name that Vault's always has.
+
+    It is looked for within the attempt, so that the circuit hears of who else answers.
 
     Raises:
-        UnexpectedAnswer: Somebody else answered: the wrapping token is as it was.
+        UnexpectedAnswer: It does not say that, so somebody else answered. The wrapping token is as
+            it was; if it was Vault all the same, the next try finds it spent.
     """
     data = answer.get("data")
-    if not isinstance(data, dict):
-        raise UnexpectedAnswer("the answer about the wrapping token is none of Vault's")
-    return data
+    found = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(found, str) or not found:
+        raise UnexpectedAnswer(f"the answer about the wrapping token says no {name}: who gave it?")
+    return found

@@ -1,15 +1,17 @@
-"""Clients that do well with a secret-id that is refused later on, and not when they start (SID-08).
+"""Clients that start with half a secret-id (SID-08): those that do well later on only, and others.
 
 `tests.mutants.sid` lists them.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from tests.mutants.tempers import StartsWithAToken
-from tests.subjects.lazy_client import Credentials
+from tests.mutants.tls import RefusesToStart
+from tests.subjects.lazy_client import Credentials, LazyClient
 
 
 class _AnyNumber(Credentials):
@@ -27,3 +29,22 @@ class InsistsAtItsStart(StartsWithAToken):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._credentials = Credentials(environ)
+
+
+class _WholeOnly(Credentials):
+    """What is no UUID is half of one: it is not tried."""
+
+    def usable(self, secret_id: str) -> bool:
+        return len(secret_id) == len(str(uuid.UUID(int=0))) and super().usable(secret_id)
+
+
+class SeesHalfASecretId(LazyClient):
+    """Says that it is denied, and asks Vault for nothing, as long as there is half a secret-id."""
+
+    credentials_type = _WholeOnly
+
+
+class SeesHalfASecretIdAndRefusesToStart(RefusesToStart):
+    """Is not there before it has logged in, for which it does not ask with half a secret-id."""
+
+    credentials_type = _WholeOnly

@@ -38,6 +38,7 @@ from tests.mutants.clients import (
     Tolerated,
     TriesNowAndThen,
 )
+from tests.mutants.tls import RefusesToStart
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -556,6 +557,11 @@ TOLERATED: dict[str, Tolerated] = {
         edges_refusals.TriesFourTimesInOneCall, "SID-08"
     ),
     "waits-with-its-start-for-a-whole-secret-id": Tolerated(tempers.StartsWithAToken, "SID-08"),
+    "sees-half-a-secret-id": Tolerated(first_ids.SeesHalfASecretId, "SID-08"),
+    "refuses-to-start-with-half-a-secret-id": Tolerated(RefusesToStart, "SID-08"),
+    "sees-half-a-secret-id-and-refuses-to-start": Tolerated(
+        first_ids.SeesHalfASecretIdAndRefusesToStart, "SID-08"
+    ),
     "polls-with-its-secret-id-in-the-making": Tolerated(own_pace.PollsItsSecrets, "SID-08"),
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "outlives-a-secret-id-at-its-start": Tolerated(other_styles.StartsSlowly, "SID-05"),

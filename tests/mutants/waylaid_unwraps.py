@@ -5,28 +5,46 @@ Each deviates from the reference client; `tests.mutants.sid` lists them.
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
-from resilient_vault_client import VaultUnavailable
+from resilient_vault_client import RequestRefused, VaultUnavailable
+from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._transport import Answer
 from resilient_vault_client._wrapped import WrappedSecretId
 from tests.mutants.ids import UnwrapsBy
 
 
-class _SpentAt(WrappedSecretId):
-    status: ClassVar[int | None] = None
+class _RefusedByAStatus(Api):
+    """An answer with that status, which the client itself might try again, is Vault's refusal."""
 
-    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+    status: ClassVar[int]
+
+    def unwrap(self, token: str, deadline: Deadline) -> Answer:
         try:
-            return super()._open(wrapping, deadline, patience)
+            return super().unwrap(token, deadline)
         except VaultUnavailable as error:
             if error.status != self.status:
                 raise
-            return ""
+            raise RequestRefused("the wrapping token is spent") from error
+
+
+class _SpentAt(WrappedSecretId):
+    api_type: type[_RefusedByAStatus]
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        self._api = copy.copy(self._api)
+        self._api.__class__ = self.api_type
+        return super()._open(wrapping, deadline, patience)
+
+
+class _RefusedByAQuota(_RefusedByAStatus):
+    status = 429
 
 
 class _SpentAtAQuota(_SpentAt):
-    status = 429
+    api_type = _RefusedByAQuota
 
 
 class TakesAQuotaForASpentToken(UnwrapsBy):
@@ -35,8 +53,12 @@ class TakesAQuotaForASpentToken(UnwrapsBy):
     wrapped_type = _SpentAtAQuota
 
 
-class _SpentAtAGateway(_SpentAt):
+class _RefusedByAGateway(_RefusedByAStatus):
     status = 502
+
+
+class _SpentAtAGateway(_SpentAt):
+    api_type = _RefusedByAGateway
 
 
 class TakesAGatewayForASpentToken(UnwrapsBy):

@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
-from resilient_vault_client import VaultClient, VaultUnavailable
+from resilient_vault_client import UnexpectedAnswer, VaultClient
 from resilient_vault_client._api import Api
 
 MADE = {"data": {"creation_path": "auth/approle/role/web/secret-id"}}
 OPENED = {"data": {"secret_id": "s"}}
-NOTICE = {"status": "maintenance"}
+NOTICE = {"request_id": "7a2f", "message": "maintenance"}
+NOBODYS = {"data": {"state": "maintenance"}}
 
 
 @pytest.mark.parametrize(
-    ("looked_up", "opened"), [([NOTICE, MADE], [OPENED]), ([MADE, MADE], [NOTICE, OPENED])]
+    ("looked_up", "opened"),
+    [
+        ([NOTICE, MADE], [OPENED]),
+        ([NOBODYS, MADE], [OPENED]),
+        ([MADE, MADE], [NOTICE, OPENED]),
+        ([MADE, MADE], [NOBODYS, OPENED]),
+    ],
 )
 def test_the_wrapping_token_is_as_it_was(
     looked_up: list[Any], opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -33,7 +40,7 @@ def test_the_wrapping_token_is_as_it_was(
         "VAULT_ROLE_ID": "r",
         "VAULT_WRAPPED_SECRET_ID_FILE": str(file),
     }
-    with VaultClient(environ=environ, renew=False) as client:
-        with pytest.raises(VaultUnavailable, match="none of Vault's"):
-            client.authenticate()
+    with VaultClient(environ=environ, renew=False, testing=True) as client:
+        with pytest.raises(UnexpectedAnswer, match="about the wrapping token"):
+            client.read("a")
         assert client.authenticate()
