@@ -274,8 +274,11 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
     return [lease_renewed_or_replaced(path=path, since=hanging.began, before=before), few]
 
 
-DENIED_ON = 0.4
+DENIED_ON = 0.35
 """Of a lease's TTL: for how long renewals are denied once one was."""
+
+EACH_WAY = 1.05
+"""Of a lease's TTL: for how long renewals fail in one way; more than one life, and each has its end."""
 
 JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
 
@@ -294,14 +297,14 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     bound = lab.or_its_pause(0.7 * ttl + lab.deadline)
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
-            lab.watch(1.1 * ttl)
+            lab.watch(EACH_WAY * ttl)
         with (
             instead_of_vault(lab, "renewals answered 500", failing) as failed,
             # A quota counts what is asked for, and says nothing of a lease.
             lab.http.fail("lease", every=2, status=429, body=QUOTA, headers=JSON) as full,
         ):
             full.optional = True  # who asks seldom does not come to it
-            lab.watch(1.1 * ttl)
+            lab.watch(EACH_WAY * ttl)
         with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
             denied.optional = True  # who has met enough failures may have stopped to renew
             # A new lease may be as old as 0.9 of its life by then.
@@ -311,7 +314,7 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     if replaces := _only_replaces(lab.history):
         fault.optional = failed.optional = True  # none of its renewals can fail
     least = 0.5 * ttl
-    lab.require("two lives of a lease", _lived_on(fault.began, 2.1 * ttl))
+    lab.require("two lives of a lease", _lived_on(fault.began, 2 * EACH_WAY * ttl))
     lab.judge(
         no_refused_use(until=denied.began),
         # A login goes with a denial, as with each: a token and its leases may change with it.
@@ -648,13 +651,16 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
     lab.start()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     with ExitStack() as callers:
-        with lab.http.fail("credential", status=500) as failing, _others_answer(lab):
+        with lab.http.fail("credential", status=500) as failing:
             callers.enter_context(pool(lab, every=0.5))
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
-        # A report would tell that one has ended, which its holder is to know by itself.
-        callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
-        _once_accepted(lab, lab.recovery_after(failing), READ_ONLY)
+        with _others_answer(lab) as others:
+            # A report would tell that one has ended, which its holder is to know by itself.
+            callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
+            lab.until(lambda: all(map(lab.touched, others)), within=4.0)
+        elsewhere = others[-1]
+        _once_accepted(lab, lab.recovery_after(elsewhere), READ_ONLY)
         with (
             lab.vault.policy(POLICY, NOTHING) as denied,
             lab.vault.leases_revoked(CREDENTIALS, optional=True),
@@ -677,6 +683,9 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         same_token(since=failing.began, until=denied.began),
         no_request_storm(since=failing.began, until=failing.end),
         _are("unavailable", failing),
+        no_request_storm(since=elsewhere.began, until=elsewhere.end),
+        _are("unavailable", elsewhere),
+        accepted_again(since=elsewhere.end, within=lab.recovery_after(elsewhere), path=READ_ONLY),
         # What is answered in Vault's place holds no credential, whatever its status.
         no_refused_use(since=failing.began, until=denied.began, may_be_empty=True),
         accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
@@ -709,27 +718,31 @@ FOR_A_CREDENTIAL = (
     Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
     Stub(status=502, body=PAGE, headers=HTML),
 )
-"""What is answered to the second request for a credential while its engine fails, the third, and so
-on: none of it is a credential, nor a denial.
+"""What is answered to the first requests for a credential of another path, in turn: none of it is a
+credential, nor a denial.
 """
 
 
 @contextmanager
-def _others_answer(lab: Lab) -> Iterator[None]:
-    """Let somebody else answer some requests for a credential in the place of a failing engine."""
-    with ExitStack() as others:
-        for number, one in enumerate(FOR_A_CREDENTIAL, start=2):
-            answer = others.enter_context(
+def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
+    """Let somebody else answer the first requests for a credential; the first always bites."""
+    with ExitStack() as answered:
+        others = [
+            answered.enter_context(
                 lab.http.fail(
                     "credential",
+                    path=f"*{READ_ONLY}",
                     nth=number,
                     status=one.status,
                     body=one.body,
                     headers=one.headers,
                 )
             )
-            answer.optional = True  # who asks seldom does not come to it
-        yield
+            for number, one in enumerate(FOR_A_CREDENTIAL, start=1)
+        ]
+        for seldom in others[1:]:
+            seldom.optional = True  # who asks seldom does not come to it
+        yield others
 
 
 def _a_short_life(lab: Lab) -> float:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from resilient_vault_client import Credential, PermissionDenied
 from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._errors import ConfigurationError, RateLimited, UnexpectedAnswer
+from resilient_vault_client._errors import RateLimited, UnexpectedAnswer
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
@@ -73,7 +73,9 @@ class _TakesWhatComes(Leases):
     def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
         try:
             return super()._ask(path, token, deadline)
-        except ConfigurationError:
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
             return _Nothing(path, token, clock())
 
 
