@@ -278,7 +278,7 @@ DENIED_ON = 0.35
 """Of a lease's TTL: for how long renewals are denied once one was."""
 
 EACH_WAY = 1.05
-"""Of a lease's TTL: for how long renewals fail in one way; more than one life, and each has its end."""
+"""Of a lease's TTL: for how long renewals fail in one way, so that each is met by an end."""
 
 JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
 
