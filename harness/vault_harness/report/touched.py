@@ -18,6 +18,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.report._events import Record
 from vault_harness.report._journal import NO_JOURNAL, load
 from vault_harness.report._kinds import (
     ASKED,
@@ -29,7 +30,7 @@ from vault_harness.report._kinds import (
     ON_THE_WAY,
 )
 from vault_harness.report._reading import read_object, wrong
-from vault_harness.report._touches import Record, asked_in, touches_of
+from vault_harness.report._touches import asked_in, touches_of
 
 __all__ = [
     "ASKED",

@@ -17,6 +17,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Fault, Interference, NetworkFaults, Signature
 from vault_harness.faults.http import HttpFaults
+from vault_harness.report._events import WAYS
 from vault_harness.report._kinds import (
     AWAY,
     CHANGED,
@@ -58,7 +59,7 @@ from vault_harness.report._kinds import (
     WRITE,
     WRONG,
 )
-from vault_harness.report._touches import _WAYS, asked_in, touches_of
+from vault_harness.report._touches import asked_in, touches_of
 from vault_harness.report.touched import Run, Table, load_table, main, measured, run_of, written
 from vault_harness.scenario.observations import Handshake, Touch
 
@@ -273,7 +274,7 @@ def test_network_faults_are_known_by_their_names(story: Story) -> None:
         network.resets(),
     ):
         with verb as made:
-            assert made.name in _WAYS
+            assert made.name in WAYS
 
 
 def connected(story: Story, *opened: float, toxic: str = "toxic") -> None:
