@@ -188,7 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("group", nargs="*", help="TOK, NET, ...; all by default")
-    parser.add_argument("--mutant", action="append", default=[], choices=sorted(CATALOGUE))
+    parser.add_argument(
+        "--mutant", action="append", default=[], choices=sorted(CATALOGUE), metavar="NAME"
+    )
     parser.add_argument("--scenario", action="append", default=[], metavar="ID")
     parser.add_argument("--only-missing", action="store_true", help="only what the table has not")
     parser.add_argument("--own", action="store_true", help="only what must catch each mutant")
