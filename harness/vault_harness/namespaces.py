@@ -50,10 +50,14 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._~-]")
 def normal(name: str) -> str:
     """A namespace's name without slashes at its ends; empty for the root namespace.
 
+    That one may be called ``root``, as servers call it: a job may have it set for other tools.
+
     Raises:
         ValueError: There can be no namespace of that name; the text says why.
     """
     bare = name.strip("/")
+    if bare == "root":
+        return ""
     for part in bare.split("/") if bare else ():
         if not part or part in {".", ".."}:
             raise ValueError(
@@ -68,8 +72,8 @@ def normal(name: str) -> str:
             )
         if part == "root":
             raise ValueError(
-                f"{name!r} is no namespace: root is what Vault calls the one above all others; "
-                "leave it out for that one"
+                f"{name!r} is no namespace: root is what Vault calls the one above all others, "
+                "and it lies in none"
             )
         if part in RESERVED:
             raise ValueError(f"{name!r} is no namespace: {part}/ is a path of Vault's own in each")

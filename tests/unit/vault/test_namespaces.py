@@ -31,6 +31,8 @@ OTHERS = sorted(namespaces.RESERVED - {"root"})
     [
         ("", ""),
         ("/", ""),
+        ("root", ""),
+        ("root/", ""),
         ("team-a", "team-a"),
         ("/team-a/", "team-a"),
         ("team-a/shop/", "team-a/shop"),
@@ -39,14 +41,13 @@ OTHERS = sorted(namespaces.RESERVED - {"root"})
     ],
 )
 def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
-    """A name is what lies between its outer slashes."""
+    """A name is what lies between its outer slashes; the root namespace has none."""
     assert expected == namespaces.normal(given)
 
 
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("root", "above all others"),
         ("team-a/root", "above all others"),
         *(
             (name, f"{name}/ is a path of Vault's own")
