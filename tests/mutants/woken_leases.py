@@ -5,6 +5,7 @@ Each deviates from the reference client, in a process of its own; `tests.mutants
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import ClassVar
 
@@ -22,12 +23,22 @@ class _LooksRound(Leases):
     gathers_itself = 0.0
     """Seconds until it looks again, once it has stood still."""
 
-    stood_still = False
-    _looked = 0.0
+    _looked = math.inf
+    _stood_still = False
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        credential = super().current(path, deadline)
+        if self._looked == math.inf:  # it may fall asleep before its first round
+            self._looked = clock()
+        return credential
+
+    def _has_slept(self) -> bool:
+        """Whether it stood still at some time; a call may find that before the next round does."""
+        self._stood_still |= clock() - self._looked > 5.0
+        return self._stood_still
 
     def _step(self) -> float | None:
-        if self._looked and clock() - self._looked > 5.0:
-            self.stood_still = True
+        if not self._stood_still and self._has_slept():
             threading.Event().wait(self.gathers_itself)
         wait = super()._step()
         self._looked = clock()
@@ -52,7 +63,7 @@ class TrustsItsLeasesAfterASleep(Leasing):
 
 class _DoesNotWakeUp(_LooksRound):
     def current(self, path: str, deadline: Deadline) -> Credential:
-        if self.stood_still:
+        if self._has_slept():
             raise VaultUnavailable("what was leased has ended")
         return super().current(path, deadline)
 
