@@ -99,29 +99,34 @@ def _suffers(call: Event, fault: Event, way: str) -> bool:
 def _due(record: Record, fault: Event) -> Iterator[str]:
     """What a client had to renew in a fault in which nothing gets through.
 
-    By the longest that it has waited with such a renewal in this scenario, or by the end of that
-    life. What was renewed before the fault was not due in it.
+    By the largest share of a life that it has waited with such a renewal in this scenario, or with
+    one of the other kind if there was none. What was renewed before the fault was not due in it.
     """
+    shares: dict[str, float] = {}
+    lasts: dict[str, Event] = {}
     for asked, whose, grants in (
         (RENEW, "token", ("login", "renew")),
         (LEASE_RENEWAL, "credential", ("credential", "lease")),
     ):
         last_of: dict[str, Event] = {}
         given: list[Event] = []
-        pace = 0.0
         for one in before_the_end(record, "exchanges", "began"):
             if one["kind"] not in grants or not one["ttl"] or not is_good(one):
                 continue
             before = last_of.get(one[whose])
             if before is not None and not meet(fault, ended_of(before), one["began"]):
-                pace = max(pace, one["began"] - ended_of(before))  # as nothing held it up
+                share = (one["began"] - ended_of(before)) / before["ttl"]  # nothing held it up
+                shares[asked] = max(shares.get(asked, 0.0), share)
             last_of[one[whose]] = one
             if one["began"] < fault["began"]:
                 given.append(one)
-        if pace and given:
-            last = max(given, key=ended_of)
-            if fault["began"] < ended_of(last) + min(pace, last["ttl"]) < ended_of(fault):
-                yield asked
+        if given:
+            lasts[asked] = max(given, key=ended_of)
+    for asked, last in lasts.items():
+        share = shares.get(asked, max(shares.values(), default=0.0))
+        due = ended_of(last) + min(share, 1.0) * last["ttl"]
+        if share and fault["began"] < due < ended_of(fault):
+            yield asked
 
 
 def _over(record: Record, fault: Event) -> float:

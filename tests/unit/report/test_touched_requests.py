@@ -442,6 +442,16 @@ def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
     assert touches_of(record()) == {(LEASE_RENEWAL, SILENT)}
 
 
+def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
+    """Nobody has seen how long it waits with one: with the token's it waits for 0.6 of a life."""
+    signed_in(story, ttl=10.0)
+    story.sent("renew", 7.0, token="token-1", ttl=10.0)
+    story.sent("credential", 7.5, credential="credential-1", ttl=5.0)
+    fault(story, "network down", 9.0, 11.5)
+    story.sent("lease", 11.7, credential="credential-1", ttl=5.0, path="sys/leases/renew")
+    assert touches_of(record()) == {(LEASE_RENEWAL, REFUSED), (CONNECTION, REFUSED)}
+
+
 def test_login_after_the_last_life(story: Story, record: Maker) -> None:
     """Who calls when a token has ended in an outage cannot log in either."""
     signed_in(story, ttl=9.0)
