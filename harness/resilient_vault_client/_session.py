@@ -310,7 +310,9 @@ class Session:
                 try:
                     return self._use(token, operation, scope, deadline, patience, repeat)
                 except PermissionDenied as denial:
-                    if by_policy or others == 0:
+                    # Where other threads were quicker with its last uses, Vault refused nothing.
+                    asked = denial.status is not None
+                    if asked and (by_policy or others == 0):
                         raise
                     with _not_sent():
                         other = self.authenticator.after_denial(
@@ -318,13 +320,13 @@ class Session:
                         )
                     if other is None:
                         raise
-                    refused, by_policy = denial, token.usable
+                    if asked:
+                        refused, by_policy, others = denial, token.usable, others - 1
             except VaultUnavailable as silence:
                 # What a later try may have done was not refused: then nobody knows.
                 if refused is not None and by_policy and (not silence.sent or repeat(silence)):
                     raise refused from None
                 raise
-            others -= 1
             self.renewer.wake()
 
     def _use(

@@ -128,6 +128,29 @@ def test_what_nobody_was_asked_for_ends_no_outage(said: VaultError, over: bool) 
         circuit.admit("x", Deadline(1.0), 1.0)  # the next one may find out
 
 
+@pytest.mark.parametrize("quicker", [1, 3, 9])
+def test_others_are_quicker_with_the_last_uses(
+    session: Session, monkeypatch: pytest.MonkeyPatch, quicker: int
+) -> None:
+    """However often a token is used up before a call comes to its turn, it is denied nothing."""
+    auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
+    monkeypatch.setattr(Api, "log_in", lambda *_, **__: {"auth": auth})
+    answer = {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}
+    monkeypatch.setattr(Api, "read_secret", lambda *_, **__: answer)
+    spend = Token.spend
+    taken: list[Token] = []
+
+    def spent_by_others(token: Token) -> bool:
+        if len(taken) < quicker:
+            taken.append(token)
+            token.uses_left = 0
+        return spend(token)
+
+    monkeypatch.setattr(Token, "spend", spent_by_others)
+    read(session)
+    assert len(taken) == quicker
+
+
 def test_a_token_that_no_header_carries_is_not_sent(session: Session) -> None:
     """The error says so, and repeats nothing of it."""
     token = session.authenticator.current
