@@ -332,5 +332,11 @@ def test_herd_that_stops_at_once(stage: Set) -> None:
     """One event ends the callers of several blocks, before the blocks end one after the other."""
     stop = threading.Event()
     with reading(stage.driver, every=0.01, stop=stop), reading(stage.driver, every=0.01, stop=stop):
+        assert stage.history.wait_for(
+            lambda: {o.caller for o in stage.history.calls("read")} == {1, 2}, 10.0
+        )
         stop.set()
-    assert {o.caller for o in stage.history.calls("read")} == {1, 2}
+        # Neither block has ended, and none of their callers calls any more.
+        assert stage.history.wait_for(
+            lambda: not any(t.name in ("caller-1", "caller-2") for t in threading.enumerate()), 10.0
+        )
