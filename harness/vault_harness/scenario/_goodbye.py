@@ -7,6 +7,8 @@ import struct
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
 _GOAWAY = 7
+_TELLING = frozenset({2, 3, 4, _GOAWAY, 8})
+"""Frames that wait for no answer: of priority, a stream's end, settings, a goodbye, a window."""
 _LARGEST = _HEAD + (1 << 14)
 """Bytes of a frame, as long as nobody has asked for larger ones."""
 _CODE = slice(_HEAD + 4, _HEAD + 8)
@@ -50,16 +52,20 @@ class Goodbye:
 
     Attributes:
         said: Whether it has come.
+        asks: Whether there is something in what passed last for which a client waits.
     """
 
     def __init__(self) -> None:
         self.said = False
+        self.asks = False
+        self._asking = True
         self._kept = b""
         self._passing = _PREFACE
 
     def without(self, data: bytes) -> bytes:
         """What h2 is to have of these bytes, and of those that were kept; heads of frames whole."""
         self._kept += data
+        self.asks = bool(self._passing) and self._asking
         passed = b""
         while self._kept:
             if not self._passing and not self._looked_at():
@@ -82,4 +88,6 @@ class Goodbye:
                 self._kept = self._kept[length:]
                 return True
         self._passing = length
+        self._asking = self._kept[3] not in _TELLING
+        self.asks = self.asks or self._asking
         return True

@@ -127,8 +127,11 @@ class Http2Connection:
         self._client.close()
 
     def _swallow(self, data: bytes, *, by_client: bool) -> None:
-        """Pass nothing on, and note what a client says beyond its goodbye."""
-        if by_client and self._goodbye.without(data):
+        """Pass nothing on, and note what a client asks for.
+
+        That the answer before made room for more may come after it, and nobody waits for a word.
+        """
+        if by_client and self._goodbye.without(data) and self._goodbye.asks:
             self._recorder.history.note_swallowed(self._ordinal)
 
     def _lost(self, *, by_client: bool) -> None:
