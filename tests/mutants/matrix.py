@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from pathlib import Path
 from tests.mutants.catalogue import CATALOGUE, group_of
 from tests.mutants.conftest import SCENARIOS, scenarios
 from vault_harness.files import write_text
+from vault_harness.interrupts import ended_by_signals
 from vault_harness.scenario import open_environment, run_scenario
 from vault_harness.scenario.catalogue import load
 from vault_harness.scenario.verdict import BUSY, Verdict
@@ -215,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not planned and not given.only_missing:
         parser.error("no mutant meets such a scenario: look at the names of groups and scenarios")
     escaped = []
-    with ProcessPoolExecutor(given.workers) as pool:
+    with ended_by_signals(), ProcessPoolExecutor(given.workers) as pool:
         rows = [pool.submit(verdicts, *each) for each in planned.items()]
         try:
             for future in as_completed(rows):
@@ -225,6 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     escaped.append(f"{name} by {own}: {found[own]}")
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)  # rows that have not begun never do
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # or it would go on to the end of its row, with its servers
             raise
     sys.stdout.write(TABLE.read_text(encoding="utf-8"))
     for one in escaped:
