@@ -193,7 +193,10 @@ REACH = 7.0
 
 
 def closed(
-    drivers: Sequence[Closing], require: Callable[[str, Condition], None] = lambda *_: None
+    drivers: Sequence[Closing],
+    require: Callable[[str, Condition], None] = lambda *_: None,
+    *,
+    leaves: bool = False,
 ) -> list[Finding]:
     """What is found as these are closed, of whose tokens the second one lives on."""
     found: list[Finding] = []
@@ -204,7 +207,7 @@ def closed(
         deadline=2.0,
         recorder=SimpleNamespace(accessor=lambda token: f"of {token}"),
         token_lives=lambda accessor: accessor == "of token-2",
-        leaves=lambda _: False,
+        leaves=lambda _: leaves,
         require=require,
         note=found.append,
         reach=REACH,
@@ -267,6 +270,37 @@ def test_instance_whose_end_was_given_up(story: Story) -> None:
     assert (found.seen, found.missed) == ("it took 7.0 s", None)
 
 
+@pytest.mark.parametrize(
+    ("token", "status", "met"),
+    [("token-3", 204, True), ("token-3", 403, False), ("token-1", 204, False)],
+)
+def test_token_that_is_given_back_before_the_end(
+    story: Story, token: str, status: int, *, met: bool
+) -> None:
+    """Who logs in for each call has no token when it is closed: its last one must be dead."""
+    login(story, 1.0, "token-1")
+    login(story, 2.0, "token-3")
+    use(story, 1.5, "token-1")
+    use(story, 2.5, "token-3")
+    story.sent("revoke", 3.0, status, token=token)
+    seen: dict[str, bool] = {}
+
+    def require(name: str, condition: Condition) -> None:
+        seen[name] = look(name, condition, story.history).met
+
+    hung = Closing(story)
+    vars(hung)["read"] = lambda: story.call(4.0, outcome="hung")
+    assert closed([hung], require=require) == []
+    assert list(seen.values()) == [met]
+
+
+def test_token_that_is_left_behind_as_it_says(story: Story) -> None:
+    """Nothing is asked of its end, and so it need not have one."""
+    asked: list[str] = []
+    assert closed([Closing(story)], require=lambda name, _: asked.append(name), leaves=True) == []
+    assert asked == []
+
+
 class Remembering(Closing):
     """An instance that answers from memory, and sends a read with its new token after a while."""
 
@@ -303,7 +337,7 @@ def test_new_token_that_nobody_needs_yet(story: Story, looks: float, *, lives: b
 
     client = Remembering(story, looks=looks)
     assert closed([client], require=require) == []
-    assert met == {"the closing act: a token lived until the end": lives}
+    assert met == {"the closing act: a token lived until the end, or had been given back": lives}
     assert client.reads > 10  # every so often, and not without end
 
 
