@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from resilient_vault_client._clock import clock
 from resilient_vault_client._deadline import Deadline
@@ -27,29 +27,25 @@ from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, Una
 
 
 class _OverAtATimeOfDay(Grant):
-    """A lease that has ended once the time of day is past its end."""
+    """A lease whose end is noted as a time of day."""
 
-    over = 0.0
-
-    def reckon(self) -> None:
-        """Take the difference of the two clocks now."""
-        self.over = time.time() + self._expires_at - clock()
-
-    def renewed(self, answer: dict[str, Any], started: float) -> None:
-        super().renewed(answer, started)
-        self.reckon()
+    _over = 0.0
 
     @property
-    def expires_at(self) -> float:
-        return min(clock() + self.over - time.time(), self.token.expires_at)
+    def _expires_at(self) -> float:
+        return clock() + self._over - time.time()
+
+    @_expires_at.setter
+    def _expires_at(self, end: float) -> None:
+        self._over = time.time() + end - clock()
 
 
 class _EndsAtATimeOfDay(Leases):
     def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
         grant = super()._ask(path, token, deadline)
+        end = grant._expires_at
         grant.__class__ = _OverAtATimeOfDay
-        assert isinstance(grant, _OverAtATimeOfDay)
-        grant.reckon()
+        grant._expires_at = end
         return grant
 
 

@@ -171,18 +171,26 @@ class LogsInForALeaseJustInTime(LeasesWithADeadToken):
 
 
 class TurnsAwayAllButOne(Leasing):
-    """Has one thread at a time ask for a credential; whoever comes meanwhile is turned away."""
+    """Has one thread at a time ask for a credential; whoever comes meanwhile is turned away.
+
+    The first ones take a moment, so that those who come together with them meet them, however late
+    a busy machine lets them come.
+    """
 
     at_once = 1
+    takes = 0.5
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._turns = threading.BoundedSemaphore(self.at_once)
+        self._turned_away = threading.Event()
 
     def lease(self, path: str, failed: str | None = None) -> Credential:
         if not self._turns.acquire(blocking=False):
+            self._turned_away.set()
             raise VaultUnavailable("others ask for a credential", sent=False)
         try:
+            self._turned_away.wait(self.takes)
             return super().lease(path, failed)
         finally:
             self._turns.release()

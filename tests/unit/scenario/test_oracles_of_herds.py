@@ -195,6 +195,16 @@ def test_a_crowd_that_there_was_no_time_to_take(story: Story) -> None:
     assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.03 s"]
 
 
+def test_a_crowd_that_did_not_wait_for_all_answers(story: Story) -> None:
+    """Two of four were answered; the others had come with them, and left again."""
+    story.several("login", 20.0, 20.1)
+    left = [story.sent("login", 20.2, status=None), story.sent("login", 20.25, status=None)]
+    assert story.finds(logins_are_spread(4, since=10.0)) == []
+    for login in left:
+        login.closed = "client"
+    assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.25 s"]
+
+
 def test_a_smaller_share_may_come_at_once(story: Story) -> None:
     """Two of four within 0.3 s are half of them, and three are more."""
     story.several("login", 20.0, 20.2, 20.6, 21.0)

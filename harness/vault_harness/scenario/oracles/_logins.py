@@ -89,7 +89,7 @@ def logins_at_most(
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        late = {*lost, *(e.number for e in seen if _given_up(e))} - alone
+        late = {*lost, *(e.number for e in seen if given_up(e))} - alone
         too_late = len(seen) - count <= len(late)
         at = max(seen[count].began, one_more)
         return [Finding(promise, text, at, rests_on=(), repeated=too_late)]
@@ -97,7 +97,8 @@ def logins_at_most(
     return oracle
 
 
-def _given_up(login: Exchange) -> bool:
+def given_up(login: Exchange) -> bool:
+    """Whether the client left before its answer came."""
     return login.status is None and login.closed == "client"
 
 
@@ -118,7 +119,7 @@ def _lost_with_its_call(
     for login in logins:
         answered = (login.ended or login.began) + HANDOVER
         beside = [c for c in calls if c.began <= login.came <= (c.ended or 0.0) <= answered]
-        if beside and (_given_up(login) or (login.good and not _used(history, login))):
+        if beside and (given_up(login) or (login.good and not _used(history, login))):
             waited = max((call.ended or 0.0) - call.began for call in beside)
             found[login.number] = waited >= IN_FULL * deadline and not _served_beside(
                 history, login
@@ -149,7 +150,7 @@ def _served_beside(history: History, login: Exchange) -> bool:
 
 def logins_given_up(history: History, *, since: float) -> int:
     """How many logins the client itself broke off: Vault may have made a token for each."""
-    return sum(map(_given_up, history.find("login", since=since)))
+    return sum(map(given_up, history.find("login", since=since)))
 
 
 def logs_in_again(*, since: float, within: float) -> Oracle:
