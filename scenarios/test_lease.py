@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 
 from vault_harness.faults import Fault
+from vault_harness.faults.answers import HTML, JSON, NOTICE, QUOTA, a_page
 from vault_harness.scenario import Exchange, Lab, NotClaimed, NotExercised, Stub
 from vault_harness.scenario.conditions import Condition, Sighting
 from vault_harness.scenario.helpers import instead_of_vault
@@ -302,11 +303,6 @@ DENIED_ON = 0.35
 EACH_WAY = 1.05
 """Of a lease's TTL: for how long renewals fail in one way, so that each is met by an end."""
 
-JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
-
-QUOTA = b'{"errors":["rate limit quota exceeded"]}\n'
-"""What Vault answers to whom a quota turns away."""
-
 
 @pytest.mark.scenario("LEASE-04")
 def test_renewals_keep_failing(lab: Lab) -> None:
@@ -450,8 +446,6 @@ PAGES = (502, 200, 403)
 as Vault's own for a token that is dead, or may not renew. The last is for who renews early enough.
 """
 
-PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
-
 
 def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Oracle]]:
     """Let a renewal be answered with a page, and a later one with another, and watch on up to then.
@@ -467,7 +461,7 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
     asked: list[Oracle] = []
     for status in PAGES:
         with lab.http.fail(
-            "lease", path="*renew*", first=1, status=status, body=PAGE, headers=HTML
+            "lease", path="*renew*", first=1, status=status, body=a_page(status), headers=HTML
         ) as page:
             page.optional = True  # who renews none is told so by all the rest
             met = _answered_with_it(lab, until=until)
@@ -735,10 +729,10 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
 
 
 FOR_A_CREDENTIAL = (
-    Stub(status=200, body=b'{"status":"maintenance","retry":true}', headers=JSON),
-    Stub(status=403, body=PAGE, headers=HTML),
+    Stub(status=200, body=NOTICE, headers=JSON),
+    Stub(status=403, body=a_page(403), headers=HTML),
     Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
-    Stub(status=502, body=PAGE, headers=HTML),
+    Stub(status=502, body=a_page(502), headers=HTML),
 )
 """What is answered to the first requests for a credential of another path, in turn: none of it is a
 credential, nor a denial.

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from vault_harness.faults import Fault, flapping
+from vault_harness.faults.answers import HTML, INTERNAL_ERROR, JSON, QUOTA, SIGN_IN, a_page
 from vault_harness.scenario import (
     Condition,
     Exchange,
@@ -632,13 +633,10 @@ def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
     _write_on(lab, fault)
 
 
-PAGE = b"<!DOCTYPE html>\n<html><body><h1>Sign in to this network</h1></body></html>\n"
-"""What somebody else answers in Vault's place, and with the status of a success."""
-
 TURNED_AWAY = (
-    (500, b'{"errors":["internal error"]}\n', {"Content-Type": "application/json"}),
-    (429, b'{"errors":["rate limit quota exceeded"]}\n', {"Content-Type": "application/json"}),
-    (403, PAGE, {"Content-Type": "text/html"}),
+    (500, INTERNAL_ERROR, JSON),
+    (429, QUOTA, JSON),
+    (403, a_page(403), HTML),
 )
 """What else is answered to a write that is not done: by Vault, by its quota, by a gateway."""
 
@@ -649,8 +647,7 @@ HALF = 400
 def _write_to_a_page(lab: Lab) -> None:
     """Have something written that somebody else answers with 200. How it fails is left open."""
     before = version_of(lab, LEDGER)
-    html = {"Content-Type": "text/html"}
-    with lab.http.fail("write", status=200, body=PAGE, headers=html) as page:
+    with lab.http.fail("write", status=200, body=SIGN_IN, headers=HTML) as page:
         write = _write(lab)
         made = version_of(lab, LEDGER) - before
     lab.judge_later(*_judge_write(write, made))

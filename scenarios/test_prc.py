@@ -16,6 +16,7 @@ import pytest
 
 from vault_harness.errors import SubjectError
 from vault_harness.faults import Fault, process_tree
+from vault_harness.faults.answers import HTML, INTERNAL_ERROR, JSON, NOTICE, QUOTA, a_page
 from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, Stub
 from vault_harness.scenario.driver import Way, reading
 from vault_harness.scenario.helpers import (
@@ -367,16 +368,12 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     )
 
 
-HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
-
-PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
-
 FOR_A_LOGIN = (
-    Stub(status=500, body=b'{"errors":["internal error"]}\n', headers=JSON),
-    Stub(status=403, body=PAGE, headers=HTML),
-    Stub(status=429, body=b'{"errors":["rate limit quota exceeded"]}\n', headers=JSON),
-    Stub(status=404, body=b'{"status":"maintenance","retry":true}', headers=JSON),
-    Stub(status=502, body=PAGE, headers=HTML),
+    Stub(status=500, body=INTERNAL_ERROR, headers=JSON),
+    Stub(status=403, body=a_page(403), headers=HTML),
+    Stub(status=429, body=QUOTA, headers=JSON),
+    Stub(status=404, body=NOTICE, headers=JSON),
+    Stub(status=502, body=a_page(502), headers=HTML),
 )
 """What a login is answered that fails, in turn: none of it says anything of a secret-id."""
 

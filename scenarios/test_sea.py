@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from vault_harness.faults import Fault
+from vault_harness.faults.answers import HTML, a_page
 from vault_harness.scenario import History, Lab, Operation
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
@@ -108,10 +109,6 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
     )
 
 
-PAGE = b"<!DOCTYPE html>\n<html><body><h1>Forbidden</h1></body></html>\n"
-"""What a gateway answers to a login in Vault's place, with the status of a refusal."""
-
-
 @pytest.mark.scenario("SEA-03")
 def test_start_against_a_sealed_vault(lab: Lab) -> None:
     """Sealed before its start, then 500, 429 and a page for logins; it may wait, or not start."""
@@ -124,9 +121,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
             callers_if_started(lab, fault, every=0.5, callers=1),
             lab.http.fail("login", status=500) as failing,
             lab.http.fail("login", status=429, every=2) as full,
-            lab.http.fail(
-                "login", nth=3, status=403, body=PAGE, headers={"Content-Type": "text/html"}
-            ) as page,
+            lab.http.fail("login", nth=3, status=403, body=a_page(403), headers=HTML) as page,
         ):
             for one in (failing, full, page):
                 one.optional = True  # its next try may come later

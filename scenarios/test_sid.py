@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.faults import Fault
+from vault_harness.faults.answers import HTML, JSON, QUOTA, a_page
 from vault_harness.scenario import Exchange, Finding, Lab, NotExercised, Stub
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
@@ -53,10 +54,6 @@ RESTS = 4.0
 """Lives of a token for which a client is watched after one burst of tries, which tells nothing of
 how long it rests until the next.
 """
-
-JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
-
-PAGE = b"<!DOCTYPE html>\n<html><body><h1>The service is not there</h1></body></html>\n"
 
 LATE = 0.15
 """Seconds by which a login's answer is late, so that all have asked before one is refused."""
@@ -523,8 +520,8 @@ def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
 
 FOR_AN_UNWRAP = (
     Stub(status=200, body=b'{"message":"maintenance","request_id":"7f5d61c2"}', headers=JSON),
-    Stub(status=429, body=b'{"errors":["rate limit quota exceeded"]}\n', headers=JSON),
-    Stub(status=502, body=PAGE, headers=HTML),
+    Stub(status=429, body=QUOTA, headers=JSON),
+    Stub(status=502, body=a_page(502), headers=HTML),
 )
 """What is answered to the next tries of a wrapping token, which stays closed: by somebody else in
 JSON that has a name of Vault's in it, by a quota, by a gateway.

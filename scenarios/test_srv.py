@@ -11,6 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from vault_harness.faults import Fault
+from vault_harness.faults.answers import HTML, JSON, NOTICE, QUOTA, a_page
 from vault_harness.scenario import (
     Exchange,
     Finding,
@@ -272,9 +273,6 @@ def _others_wait_too(lab: Lab) -> None:
 A_LONG_WAIT = "backend/readers/told"
 """A secret that nobody has read before, and whose first read is told to come back much later."""
 
-QUOTA = b'{"errors":["rate limit quota exceeded"]}\n'
-"""What Vault answers to whom a quota turns away."""
-
 
 def _told_more_than_a_call_has(lab: Lab) -> None:
     """Tell one read to wait for longer than a call may take: that ends in its time all the same.
@@ -332,7 +330,7 @@ def test_renewals_turned_away(lab: Lab) -> None:
     """Pages (503, 403) answer a renewal and its next try, then words of a seal one, and a quota."""
     lab.start()
     with lab.reading(every=0.5):
-        with lab.http.fail("renew", first=1, status=503, body=PAGE % 503, headers=HTML) as page:
+        with lab.http.fail("renew", first=1, status=503, body=a_page(503), headers=HTML) as page:
             lab.until(lambda: bool(_turned_away(lab.history, 503)), within=0.95 * lab.ttl)
         if not (paged := _turned_away(lab.history, 503)):
             if never_renews(lab.history):
@@ -362,7 +360,7 @@ def _denied_by_a_gateway(lab: Lab, failed: Exchange) -> None:
         failed.began + (ends - failed.began - AND_A_TRY) / 3,
         ends - lab.declared("backoff_cap", 0.0) - AND_A_TRY,
     )
-    with lab.http.fail("renew", first=1, status=403, body=PAGE % 403, headers=HTML) as denied:
+    with lab.http.fail("renew", first=1, status=403, body=a_page(403), headers=HTML) as denied:
         denied.optional = True  # its next try may come late, or in the moment of the first
         lab.until(
             lambda: bool(denied.touched or _renewed_since(lab.history, failed.began)),
@@ -470,16 +468,8 @@ def _is_denied(lab: Lab) -> None:
 
 # Not Vault's own answer, or not the newest
 
-PAGE = b"""<!DOCTYPE html>
-<html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>
-"""
-
 LAGS = b'{"errors":["required index state not present"]}'
 
-
-NOTICE = b'{"status":"maintenance","retry":true}'
-
-HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
 
 BACK_IN = 2
 """Seconds after which Vault is back, says the page of a 503: by a date, which Vault never tells."""
@@ -488,9 +478,9 @@ LIKE_VAULTS = (404, 403)
 """Statuses that Vault's own answers have: there is no such secret, the policy denies it."""
 
 PAGES = [
-    *((status, PAGE % status, HTML) for status in (502, 503, 504, 200)),
+    *((status, a_page(status), HTML) for status in (502, 503, 504, 200)),
     (200, NOTICE, JSON),
-    *((status, PAGE % status, HTML) for status in LIKE_VAULTS),
+    *((status, a_page(status), HTML) for status in LIKE_VAULTS),
 ]
 """What is answered instead of Vault: status, body, headers."""
 

@@ -15,6 +15,7 @@ import pytest
 
 from vault_harness.errors import SubjectError
 from vault_harness.faults import Fault, RequestKind
+from vault_harness.faults.answers import HTML, JSON, NOTICE, SIGN_IN
 from vault_harness.scenario import (
     Exchange,
     Finding,
@@ -443,12 +444,9 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
     )
 
 
-A_PAGE = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
-"""With 200, as a gateway answers who has to sign in there: its status does not tell who it is."""
-
 NO_LOGINS = (
-    (A_PAGE, {"Content-Type": "text/html"}),
-    (b'{"status":"maintenance","retry":true}', {"Content-Type": "application/json"}),
+    (SIGN_IN, HTML),
+    (NOTICE, JSON),
 )
 """What a gateway answers to a login, with 200: one is no JSON, in the other there is no `auth`."""
 
@@ -533,9 +531,7 @@ def _a_page_for_a_renewal(lab: Lab) -> Exchange | None:
     """The renewal that a gateway answered in Vault's place, with a page, if one came soon."""
     lab.watch(0.2 * lab.ttl)  # some renew a new token at once, to learn its TTL
     by = last_grant(lab.history, until=lab.history.now()) + SOON_ENOUGH * lab.ttl
-    with lab.http.fail(
-        "renew", status=200, body=A_PAGE, headers={"Content-Type": "text/html"}, first=1
-    ) as page:
+    with lab.http.fail("renew", status=200, body=SIGN_IN, headers=HTML, first=1) as page:
         page.optional = True  # for who renews late, or never
         lab.until(lambda: bool(page.touched), within=max(0.0, by - lab.history.now()))
     return next(iter(_held_back(lab.history)), None)

@@ -17,6 +17,7 @@ from typing import Literal, Protocol, get_args
 
 from vault_harness.errors import SettingsError
 from vault_harness.faults._fault import Fault, Journal, Signature
+from vault_harness.faults.answers import HTML, JSON, a_page
 
 RequestKind = Literal[
     "login",
@@ -53,7 +54,7 @@ class Stub:
 
     status: int
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     kinds: frozenset[RequestKind] = frozenset()
     times: int | None = None
 
@@ -280,7 +281,7 @@ class HttpFaults:
         page = None
         if status is not None:
             what += f", {status} in its place"
-            page = answered(status, body=_PAGE % status, headers={"Content-Type": "text/html"})
+            page = answered(status, body=a_page(status), headers=HTML)
         with self._acting(what, choice, late=late, loses=True, instead=page) as fault:
             yield fault
 
@@ -346,8 +347,6 @@ class HttpFaults:
                 self._journal.end_fault(fault)
 
 
-_PAGE = b"<html><head><title>%d</title></head><body>The gateway has got no answer.</body></html>\n"
-
 ASKED_BY = "the call of lab.http"
 """Where a fault was asked for, if nobody says otherwise."""
 
@@ -369,7 +368,7 @@ def answered(
     return Stub(
         status=status,
         body=_error(status) if body is None else body,
-        headers={"Content-Type": "application/json"} if headers is None else dict(headers),
+        headers=dict(JSON if headers is None else headers),
     )
 
 
