@@ -11,7 +11,7 @@ from vault_harness.cli._child import run_child
 from vault_harness.cli._command import command
 from vault_harness.cli._common import PYTEST, pytest_environment
 from vault_harness.cli._console import say, table
-from vault_harness.cli._judge import suite_arguments
+from vault_harness.cli._judge import side_by_side, suite_arguments
 
 if TYPE_CHECKING:
     from vault_harness.clients import Client
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         "name": "of a client, as the list has it; all are listed without",
         "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "report": "where the runs leave their reports, default report/clients/NAME",
-        "workers": "how many scenarios run side by side",
+        "workers": "how many scenarios run side by side, default as a start of the client allows",
         "write": "publish: write the client's score, or with --only those verdicts in it, and all "
         "pages in docs/clients; without a name the pages alone, of what there is",
     },
@@ -144,8 +144,8 @@ def _judged(
     """Make a client, run the suite, and what it did not keep again: the journals of both runs."""
     from vault_harness.clients import install, to_settle
 
+    side = side_by_side(workers)  # one that makes no sense is refused before anything is made
     subject = client.subject(install(client))
-    side = ["-n", str(workers)] if workers is not None else []
     first = _run([*side, "--vault-subject", subject], only, report)
     again = None
     if ids := to_settle(first):

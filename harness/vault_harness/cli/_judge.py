@@ -78,7 +78,7 @@ def scenarios(
     down, or the run did not come to its end; 4: the command line, a setting or a file makes no
     sense; 5: no scenario was chosen; 130, 143, 129: interrupted.
     """
-    options = _side_by_side(workers)
+    options = side_by_side(workers)
     options += ["--vault-subject", subject] if subject is not None else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
@@ -135,7 +135,7 @@ def judge(
             remedy=f"{named('judge')} --subject 'command:./my-client'; "
             f"{named('docs', 'subjects')} says how",
         )
-    options = ["--vault-subject", subject, *_side_by_side(workers)]
+    options = ["--vault-subject", subject, *side_by_side(workers)]
     options += ["--vault-strict"] if strict else []
     options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
@@ -144,7 +144,7 @@ def judge(
     _run_suite(options, None, declare, "")
 
 
-def _side_by_side(workers: int | None) -> list[str]:
+def side_by_side(workers: int | None) -> list[str]:
     """The words that set by hand how many scenarios run at once; none where it is not set."""
     if workers is None:
         return []

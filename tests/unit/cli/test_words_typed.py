@@ -245,8 +245,9 @@ def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> N
     words = program("judge", "--subject", "reference", "--workers", "3").became
     assert words[words.index("--vault-workers") + 1] == "3"
     assert "--vault-workers" not in program("judge", "--subject", "reference").became
-    ended = program("judge", "--subject", "reference", "--workers", "0")
-    assert (ended.code, "HARNESS_WORKERS" in ended.err) == (4, True)
+    for words in (("judge", "--subject", "reference"), ("clients", "hvac")):
+        ended = program(*words, "--workers", "0")
+        assert (ended.code, "HARNESS_WORKERS" in ended.err) == (4, True)
 
 
 def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
