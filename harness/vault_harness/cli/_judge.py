@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import run_pytest, settings, suite_place
-from vault_harness.cli._console import say, table
+from vault_harness.cli._console import complain, say, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ def timeline(
         "also": "that of one run more; may be repeated",
         "to": "the page, default report/index.html",
         "join": "a part of a run (--shard), or a folder with all of them; may be repeated",
+        "known": "the file of --write-known, default vault-harness.toml",
+        "write-known": "with --join: write what is broken in the whole run to that file",
     },
     iterable=["join", "also"],
 )
@@ -224,19 +226,32 @@ def report(
     also: list[str] | None = None,
     to: str = "report/index.html",
     join: list[str] | None = None,
+    known: str | None = None,
+    write_known: bool = False,
 ) -> None:
     """Make the page of a run, or of several side by side.
 
     It is one file that needs nothing but a browser: the verdicts, and a timeline of each scenario.
-    With --join it makes one run of all parts that are named: journal, page, score and badge.
-    The exit code is then that of the whole run.
+    With --join it makes one run of all parts that are named: journal, page, score and badge, and
+    with --write-known the file of known failures. The exit code is then that of the whole run.
     """
+    from vault_harness.errors import SettingsError
+    from vault_harness.report.known import KNOWN_FILE
+
     others = [*([beside] if beside else []), *(also or [])]
     if join:
         # `--join shards/*` is several words for a shell, and the option takes the first.
         parts = [*join, *([journal] if journal else []), *others]
-        _join([Path(part) for part in parts], Path(to))
+        file = Path(known or KNOWN_FILE) if write_known else None
+        _join([Path(part) for part in parts], Path(to), known_file=file)
         return
+    if write_known:
+        raise SettingsError(
+            "--write-known is for a run that is joined",
+            looked_at="report without --join",
+            remedy="name its parts with --join; any other run writes that file itself: "
+            f"{named('judge', '--write-known')}",
+        )
     from vault_harness.report import load, refuse_foreign_page
     from vault_harness.report.html import write_page
 
@@ -245,17 +260,19 @@ def report(
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
 
 
-def _join(places: list[Path], page: Path) -> None:
+def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> None:
     from vault_harness.files import write_text
     from vault_harness.report import clear, hold, refuse_foreign, refuse_foreign_page
     from vault_harness.report.html import write_page
     from vault_harness.report.join import join, journals_in, lines_of
+    from vault_harness.report.known import NOT_BY_HALF, load_known, write_known
     from vault_harness.report.outcome import outcome
     from vault_harness.report.score import score_of, told, write_score
 
     paths, journal = journals_in(places), page.with_name("journal.json")
     _refuse_own_part(paths, journal)
-    whole = join(paths)
+    known = load_known(known_file, begin=True) if known_file is not None else None
+    whole = join(paths, known=known)
     graded = score_of(whole)
     with ExitStack() as closing:
         closing.callback(os.close, hold(page.parent))
@@ -270,6 +287,11 @@ def _join(places: list[Path], page: Path) -> None:
     say(f"written: {written}")
     complete = whole["complete"]
     lines = lines_of(whole["scenarios"], undecided=bool(whole["left_out"]) or not complete)
+    if known is not None and complete:
+        written = write_known(known.after(lines), known_file)
+        say(f"what is broken is known from now on: {written}")
+    elif known is not None:
+        complain(NOT_BY_HALF)
     found = outcome(lines, complete=complete, leaks_known=whole["leaks_known"])
     if found:
         raise SystemExit(int(found))

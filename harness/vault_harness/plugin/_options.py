@@ -217,11 +217,10 @@ def known(config: pytest.Config) -> Known:
         SettingsError: The file that says so cannot be read.
     """
     if _KNOWN not in config.stash:
-        from vault_harness.report.known import Known, load_known
+        from vault_harness.report.known import load_known
 
         chosen = options(config)
-        begun = chosen.write_known and chosen.known_file and not chosen.known_file.exists()
-        config.stash[_KNOWN] = Known() if begun else load_known(chosen.known_file)
+        config.stash[_KNOWN] = load_known(chosen.known_file, begin=chosen.write_known)
     return config.stash[_KNOWN]
 
 

@@ -55,12 +55,6 @@ _LOST = (
 )
 
 
-_NOT_KNOWN_BY_HALF = (
-    "the file of known failures is as it was before: this run did not come to its end, and half of "
-    "one says nothing of the rest"
-)
-
-
 def _not_known(error: OSError) -> tuple[str, ...]:
     """What is told where the file of known failures cannot be written."""
     return (
@@ -328,7 +322,9 @@ class Table:
         # One in which the harness broke down came to its end: the score has it as not judged.
         self._complete = not (self._crashed(code) or self._summary.unfinished or self._lost)
         if chosen.write_known and (self._summary.unfinished or self._lost):
-            self._no_known_file = (_NOT_KNOWN_BY_HALF,)
+            from vault_harness.report.known import NOT_BY_HALF
+
+            self._no_known_file = (NOT_BY_HALF,)
         elif chosen.write_known:
             try:
                 self._write_known()

@@ -11,6 +11,7 @@ from vault_harness.errors import SettingsError
 from vault_harness.report._journal import JOURNAL, load, of_its_line
 from vault_harness.report._lines import Line, Summary
 from vault_harness.report._moments import one_line
+from vault_harness.report.known import Known
 
 SAME = ("suite_version", "subject", "schema_version")
 """What parts of one run have in common."""
@@ -45,11 +46,16 @@ def journals_in(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-def join(paths: Sequence[Path]) -> dict[str, Any]:
+def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]:
     """The journal of all parts together.
 
     It is complete if each part is, and all that there were are here; what one left out and another
     judged was not left out. A secret that came out in one part fails the row about that in another.
+
+    Args:
+        paths: Of the parts' journals.
+        known: What the client was known not to keep before; what is broken in a whole run is known
+            in it then. None to leave each scenario with what was known in its part.
 
     Raises:
         SettingsError: One is no journal, they are not of one suite and one client, or two judged
@@ -85,6 +91,11 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     ]
     for line in summary.settle_leaks():  # what came out in one part fails a row of another
         scenarios[line.id] = {**scenarios[line.id], **of_its_line(line)}
+    if known is not None and complete:
+        now = known.after(summary.lines)
+        summary.lines = [now.mark(line) for line in summary.lines]
+        for line in summary.lines:
+            scenarios[line.id] = {**scenarios[line.id], "known": None, **of_its_line(line)}
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
     own = {"run", "planned", "shard"}  # of one part, and of no run of all
     return {

@@ -37,6 +37,11 @@ KNOWN_FILE = "vault-harness.toml"
 FIXED = "fixed"
 """How a pass is marked that fails the run, as it is known to fail."""
 
+NOT_BY_HALF = (
+    "the file of known failures is as it was before: this run did not come to its end, and half of "
+    "one says nothing of the rest"
+)
+
 Expected = Literal["", "failing", "flaky"]
 
 _FAILING, _FLAKY = "known-failing", "known-flaky"
@@ -135,19 +140,20 @@ def mark(record: Mapping[str, Any], *, part: bool) -> str:
     return "known" if line.is_excused else FIXED if line.is_news else ""
 
 
-def load_known(path: Path | None = None) -> Known:
+def load_known(path: Path | None = None, *, begin: bool = False) -> Known:
     """Read such a file.
 
     Args:
         path: The file; by default `KNOWN_FILE` in the working directory, which need not be there.
+        begin: Whether one that is named need not be there either, as it is to be written.
 
     Raises:
         SettingsError: It cannot be read, or it is not of this form.
     """
     if path is None:
-        path = Path(KNOWN_FILE)
-        if not os.path.lexists(path):
-            return Known()
+        path, begin = Path(KNOWN_FILE), True
+    if begin and not os.path.lexists(path):
+        return Known()
     try:
         # Some editors begin a file with a mark, which TOML takes for a part of the first line.
         text = path.read_text(encoding="utf-8-sig")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,49 @@ def test_parts_that_are_named_one_after_the_other(
     ended = program("report", *words, "--to", "all/index.html")
     assert (ended.code, "1 of 2 scenarios pass; fail: TOK-12" in ended.out) == (1, True), ended
     assert "TOK-12" in (tmp_path / "all" / "index.html").read_text()
+
+
+def two_parts(tmp_path: Path, *, complete: bool = True) -> None:
+    """TOK-11, which is kept, in one part of a run, and TOK-12, which is not, in the other."""
+    for number, word in ((1, "pass"), (2, "fail")):
+        file = Path(journal(tmp_path / f"shards-{number}" / "journal.json", "mine"))
+        part = json.loads(file.read_text()) | {"shard": f"{number}/2"}
+        part["scenarios"][0] |= {"id": f"TOK-1{number}", "word": word}
+        part["complete"] = complete or number == 1
+        file.write_text(json.dumps(part))
+
+
+JOIN = ("report", "--join", "shards-1", "--join", "shards-2")
+
+
+def test_what_is_broken_in_a_whole_is_known(program: Program, tmp_path: Path) -> None:
+    """No part could write it: each would have known of its own scenarios alone."""
+    two_parts(tmp_path)
+    file = tmp_path / "vault-harness.toml"
+    file.write_text('[known-failing]\nTOK-11 = "kept by now"\nTOK-15 = "not asked here"\n')
+    ended = program(*JOIN, "--write-known")
+    assert (ended.code, "known from now on: vault-harness.toml" in ended.out) == (0, True), ended
+    assert "1 of 2 scenarios pass; fail as known: TOK-12" in ended.out
+    found = tomllib.loads(file.read_text())
+    assert found == {"known-failing": {"TOK-12": "One login", "TOK-15": "not asked here"}}
+    whole = json.loads((tmp_path / "report" / "journal.json").read_text())
+    told = {one["id"]: one["known"] for one in whole["scenarios"]}
+    assert told == {"TOK-11": None, "TOK-12": {"kind": "failing", "reason": "One login"}}
+
+
+def test_what_is_broken_in_half_a_run_is_not_known(program: Program, tmp_path: Path) -> None:
+    """It says nothing of the rest, and the file stays as it was."""
+    two_parts(tmp_path, complete=False)
+    ended = program(*JOIN, "--write-known", "--known", "known.toml")
+    assert (ended.code, "half of one says nothing of the rest" in ended.err) == (1, True), ended
+    assert not (tmp_path / "known.toml").exists()
+
+
+def test_known_failures_are_of_a_run_that_is_joined(program: Program, tmp_path: Path) -> None:
+    """Any other has written them itself."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    ended = program("report", "--write-known")
+    assert (ended.code, "name its parts with --join" in ended.err) == (4, True), ended
 
 
 def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: Path) -> None:
