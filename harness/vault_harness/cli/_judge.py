@@ -239,6 +239,12 @@ def report(
     from vault_harness.report.known import KNOWN_FILE
 
     others = [*([beside] if beside else []), *(also or [])]
+    if known and not write_known:
+        raise SettingsError(
+            "--known names the file that --write-known writes, and that is not asked for",
+            looked_at=f"--known {known}",
+            remedy="add --write-known, or leave --known out: each part has what it knew",
+        )
     if join:
         # `--join shards/*` is several words for a shell, and the option takes the first.
         parts = [*join, *([journal] if journal else []), *others]

@@ -299,6 +299,14 @@ def test_known_failures_are_of_a_run_that_is_joined(program: Program, tmp_path: 
     assert (ended.code, "name its parts with --join" in ended.err) == (4, True), ended
 
 
+def test_a_file_of_known_failures_that_nobody_writes(program: Program, tmp_path: Path) -> None:
+    """It would be passed over without a word."""
+    two_parts(tmp_path)
+    ended = program(*JOIN, "--known", "known.toml")
+    assert (ended.code, "add --write-known" in ended.err) == (4, True), ended
+    assert not (tmp_path / "report").exists()
+
+
 def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: Path) -> None:
     """A score that was committed, where the page is to be: named, and left as it is."""
     journal(tmp_path / "shards" / "journal.json", "mine")
