@@ -19,6 +19,7 @@ pytestmark = [
 # Short, since what is broken is asked four times, and critical where one that is broken is short.
 ASKED = {
     "hvac": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
+    "go-vault-api": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
     "node-vault": ["KV-01", "SRV-01", "TOK-21", "POL-01", "KV-03"],
 }
 
