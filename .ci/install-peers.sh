@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what the tests compare with into a folder: .ci/install-peers.sh FOLDER
+# Installs the programs that the tests need beside the harness: .ci/install-peers.sh FOLDER
 #
-# The real Toxiproxy and its command line, act, which runs action.yml on this machine, and actionlint from their Go modules; PostgreSQL, Redis, Chromium,
-# HAProxy, libfaketime and Prometheus from Debian, and what its own Python needs to make an environment.
-# What cannot be installed here is said; the tests that need it skip with a reason.
+# From Go modules into FOLDER: the real Toxiproxy and its command line, act (runs action.yml on this machine)
+# and actionlint. From Debian: PostgreSQL, Redis, Chromium, zsh, fish, HAProxy, libfaketime, Prometheus, and
+# python3-venv. It names each program that cannot be installed; the tests that need it skip with a reason.
 set -eu
 folder=$1
 toxiproxy=v2.12.0
@@ -19,7 +19,7 @@ if command -v go >/dev/null 2>&1; then
     done
     for module in "github.com/nektos/act@$act" "github.com/rhysd/actionlint/cmd/actionlint@$actionlint"; do
         CGO_ENABLED=0 GOBIN="$folder" go install "$module" \
-            || echo "install-peers: $module cannot be had here, so what it tells of the hosted files is not tested" >&2
+            || echo "install-peers: $module cannot be installed here, so tests of the hosted files skip" >&2
     done
 else
     echo "install-peers: no Go here, so no real Toxiproxy to compare with, no act, no actionlint" >&2
@@ -29,6 +29,8 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     missing=
     [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
     command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+    command -v zsh >/dev/null 2>&1 || missing="$missing zsh"
+    command -v fish >/dev/null 2>&1 || missing="$missing fish"
     command -v setpriv >/dev/null 2>&1 || missing="$missing util-linux"
     command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
     command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vault_harness.report.known import is_a_part, mark
+from vault_harness.judge.report.known import is_a_part, mark
 
 FIRST = ("fail", "error", "flaky", "not exercised", "pass (fixed)")
 """What a reader looks for. What fails no run comes after it, and then what was kept."""

@@ -1,4 +1,4 @@
-"""The catalogue's scenarios are a suite of their own: side by side, with a JUnit file."""
+"""The catalogue's scenarios as a suite of their own: run side by side, with a JUnit file."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.plugin import begin_suite, check_suite
+from vault_harness.judge.plugin import begin_suite, check_suite
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Side by side unless told otherwise, one seed for all, and a JUnit file."""
+    """Run side by side by default, with one seed for all, and write a JUnit file."""
     begin_suite(config, CATALOGUE)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a subject or a declaration that makes no sense before anything starts."""
+    """Refuse an invalid subject or declaration before anything starts."""
     check_suite(config, CATALOGUE)

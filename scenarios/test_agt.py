@@ -1,4 +1,4 @@
-"""Agents: one between client and Vault that answers from memory, and what is rendered beside it."""
+"""Agents: a caching proxy between client and Vault, and rendered files."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vault_harness.faults import Fault
-from vault_harness.scenario import History, Lab, Operation
-from vault_harness.scenario.caching_proxy import caching_proxy
-from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import has_its_files, ways
-from vault_harness.scenario.lab import KEY
-from vault_harness.scenario.oracles import (
+from vault_harness.judge.caching_proxy import caching_proxy
+from vault_harness.judge.driver import Verb
+from vault_harness.judge.helpers import has_its_files, read_verbs
+from vault_harness.judge.lab import KEY, Lab
+from vault_harness.judge.oracles import (
     no_failed_read,
     none_of,
     recovers_within,
     requests_at_most,
     sees,
 )
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import History
+from vault_harness.recorder.observations import Operation
 
 VERSIONS = 6
 
 
 @pytest.mark.scenario("AGT-01")
 def test_cached_login(lab: Lab) -> None:
-    """The proxy's cache answers logins; a token is revoked, and the cache hands it out again."""
+    """A cached login with a revoked token does not keep the client from reading again."""
     with caching_proxy(lab):
         lab.start()
         with lab.reading(every=0.5):
             lab.watch(lab.ttl)
-            with lab.vault.token_revoked(lab.accessor()) as fault:
-                # The proxy learns of it when it renews the token next, after three quarters of the
-                # token's life at most; until then each login is answered with the dead one.
+            with lab.vault.token_revoked(lab.tokens.accessor()) as fault:
+                # The proxy notices the loss when it renews the token, after at most three quarters
+                # of the token's life. Until then it answers each login with the dead token.
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
-                # Who answers from memory meets it later, and has the same proxy before it.
+                # A client that answers from memory notices later, behind the same proxy.
                 lab.until(lambda: _answered(lab.history, since=revoked), within=bound + lab.reach)
                 lab.until_good_read(since=revoked, within=bound)
-            lab.watch(1.5)  # who goes on with the dead token now is to be seen
-        # Each call may find out anew that it is refused, and log in for that; no call twice.
+            lab.watch(1.5)  # shows a client that still uses the dead token
+        # Each call may find out by itself that it is refused, and log in once.
         calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
         lab.judge(
-            # Empty for who declares a deadline that is longer than all that was before.
+            # A client with a long deadline may have no reads before.
             no_failed_read(until=fault.began - lab.deadline, may_be_empty=True),
             recovers_within(bound, since=revoked, begun=True),
             requests_at_most(1 + calls, "login", since=fault.began),
@@ -51,13 +52,12 @@ def test_cached_login(lab: Lab) -> None:
 
 
 def _answered(history: History, *, since: float) -> bool:
-    """Whether Vault has given a secret, or the number of its version, since then."""
     return bool(history.find("read", "metadata", since=since, where=lambda e: e.good))
 
 
 @pytest.mark.scenario("AGT-02")
 def test_what_is_kept_is_whole(lab: Lab) -> None:
-    """Six rotations under looks at what is kept; then an answer that a newer one has overtaken."""
+    """A cache gives the new value after six rotations, and never an older one after a newer one."""
     client = lab.start()
     client.read(verb="read_cached")
     with lab.reading(every=0.02, callers=2, verb="read_cached"):
@@ -75,8 +75,8 @@ def test_what_is_kept_is_whole(lab: Lab) -> None:
         lambda history: sum(r.path == path for r in history.rotations) > VERSIONS,
     )
     if not has_its_files(lab):
-        for way, unread in UNREAD.items():
-            _older_answer_comes_last(lab, way, unread)
+        for slow_verb, unread in UNREAD.items():
+            _older_answer_comes_last(lab, slow_verb, unread)
     lab.judge(
         no_failed_read(),
         sees(last, path, since=written, within=lab.refresh),
@@ -88,21 +88,18 @@ def test_what_is_kept_is_whole(lab: Lab) -> None:
 
 
 UNREAD: dict[Verb, str] = {"read_cached": "backend/late/cached", "read": "backend/late/plain"}
-"""By the way in which its first answer comes late a secret that nobody has read before."""
+"""Secrets that nobody has read before, by the way of reading whose first answer comes late."""
 
 LATE_BY = 0.6
-"""Seconds by which it does, and a third of a call's time at most: the secret is rotated and read
-anew meanwhile.
-"""
+"""Seconds, at most a third of a call: the secret is rotated and read before the answer comes."""
 
 LOOKS = 4
-"""How often it is looked at what is kept of it then."""
 
 
-def _older_answer_comes_last(lab: Lab, way: Verb, path: str) -> None:
-    """Let a read be slow; the secret is rotated and read before its answer, which is older, comes.
+def _older_answer_comes_last(lab: Lab, slow_verb: Verb, path: str) -> None:
+    """Rotate a secret during a slow read, and read it before the slow, older answer comes.
 
-    Who has one request for all who ask at once has no newer answer then, and rightly.
+    A client that sends one request for all concurrent callers has no newer answer; that is allowed.
     """
     client, asked = lab.client, f"*/data/{path}"
     lab.put("v1", path=path, key=KEY)
@@ -111,10 +108,10 @@ def _older_answer_comes_last(lab: Lab, way: Verb, path: str) -> None:
         lab.http.delay("read", path=asked, by=by, first=1) as late,
         ThreadPoolExecutor(1) as caller,
     ):
-        slow = caller.submit(client.read, path, KEY, verb=way)
+        slow = caller.submit(client.read, path, KEY, verb=slow_verb)
         lab.until(lambda: slow.done() or _told(lab.history, late), within=lab.deadline)
         lab.put("v2", path=path, key=KEY)
-        for verb in ways(lab):
+        for verb in read_verbs(lab):
             client.read(path, KEY, verb=verb)
         slow.result()
     for _ in range(LOOKS):
@@ -123,14 +120,13 @@ def _older_answer_comes_last(lab: Lab, way: Verb, path: str) -> None:
 
 
 def _told(history: History, late: Fault) -> bool:
-    """Whether Vault has given the answer that is held back."""
     mark = late.signature.interference
     held = history.find("read", since=late.began, where=lambda e: e.interference == mark)
     return any(read.status is not None for read in held)
 
 
 def _steps_back(history: History, path: str) -> list[str]:
-    """Where a cache gave an older version than one that it had given before that read began."""
+    """Return where a cache gave an older version than an earlier read had already given."""
     age = {
         rotation.value: n for n, rotation in enumerate(history.rotations) if rotation.path == path
     }

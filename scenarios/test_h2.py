@@ -1,4 +1,4 @@
-"""HTTP/2: one connection carries all requests, so that its death concerns all of them."""
+"""HTTP/2: one connection carries all requests, so that its end concerns all of them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import contextlib
 
 import pytest
 
-from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import connections_said_to_end, dead_connections, given_up
-from vault_harness.scenario.oracles import (
-    failed_reads_at_most,
-    recovers_within,
-    same_token,
-)
+from vault_harness.judge.helpers import connections_said_to_end, dead_connections, given_up
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import failed_reads_at_most, recovers_within, same_token
+from vault_harness.judge.verdict import NotClaimed
 
 APART = 0.2
-"""Of the deadline: how long after another a caller begins, so that one of three always waits."""
+"""The part of the deadline between the starts of two callers, so that one of three always waits."""
 
 
 @pytest.mark.scenario("H2-01")
 def test_dead_connection(lab: Lab) -> None:
-    """Connections are said to end (GOAWAY); then one that is kept is forgotten by the network."""
+    """A connection that ends (GOAWAY) costs no read, and a dead connection at most one a caller."""
     lab.start()
     if not any(one.protocol == "h2" for one in list(lab.history.handshakes)):
         raise NotClaimed("the subject speaks HTTP/1.1, although it was offered HTTP/2")
@@ -29,14 +26,14 @@ def test_dead_connection(lab: Lab) -> None:
         lab.watch(1.0)
     lab.watch(0.3)
     with dead_connections(lab) as fault, contextlib.ExitStack() as callers:
-        # One after the other: who lets go of a connection only while nobody uses it keeps this one,
-        # and three that call, and give up, in the same moment would let it go by chance.
+        # The callers start one after the other. A client may drop a connection only while nobody
+        # uses it. Three callers that give up at the same moment would let it do so by chance.
         for _ in range(3):
             callers.enter_context(lab.reading(every=0.4))
             lab.watch(APART * lab.deadline)
         # Time for three calls of each caller that all wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
-        # A call finds out, and the next is served. Who gives Vault a rest first says for how long.
+        # One call finds the dead connection, and the next is served. A client may rest in between.
         bound = lab.deadline + lab.or_its_pause(lab.deadline)
         lab.until_good_read(since=fault.began, within=fault.began + bound - lab.history.now())
         end = lab.history.now()

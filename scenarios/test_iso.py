@@ -1,4 +1,4 @@
-"""Isolation: what is wrong with one secret does not stop the readers of others."""
+"""Isolation: a fault of one secret does not stop the readers of others."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from contextlib import ExitStack
 
 import pytest
 
-from vault_harness.scenario import Lab
-from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import ways
-from vault_harness.scenario.oracles import nobody_waits, none_of, reads_go_on, same_token
+from vault_harness.judge.driver import ReadVerb, Verb
+from vault_harness.judge.helpers import read_verbs, secrets_by_verb
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import nobody_waits, none_of, reads_go_on, same_token
+from vault_harness.judge.verdict import NotClaimed, NotExercised
 
 SICK, SICK_KEY = "backend/celery", "CELERY_BROKER_URL"
 FINE = [f"backend/fine-{number}" for number in range(1, 10)]
 KEY = "VALUE"
 
 ROTATED = FINE[-2:]
-"""What changes while another one is sick: one that is read, and one by a cache where there is one.
+"""Secrets that change while another one fails: one is read plainly, one from a cache if there is
+one.
 """
 
 OLD_BY_THEN = 2.0
-"""Seconds beyond R for which it stays sick: what was kept of a rotated secret is wrong by then."""
+"""Seconds beyond R for which one secret fails, so that a kept value of a rotated one is wrong."""
 
 
 SLOW = 1.2
-"""Seconds by which the answers to one secret are late then, three quarters of a call's time at
-most: nobody has to take that for an outage.
-"""
+"""Seconds by which the answers to one secret are late: not an outage."""
 
 SLOW_CALLERS = 3
-"""Who reads that one then: more than connections in a pool that holds two for a host."""
+"""Readers of the slow secret: more than the connections of a pool with two for each host."""
 
 WAITS = 0.33
-"""Of that time, for which a reader of another secret may wait: a third, as behind a renewal."""
+"""The part of that time for which a reader of another secret may wait, as beside a renewal."""
 
 
 ALONE = 0.7
-"""Of a call's deadline: so late is an answer that is in time, as in NET-06."""
+"""The delay of an answer that is in time, as a part of a call's deadline, as in NET-06."""
 
 
 @pytest.mark.scenario("ISO-01")
 def test_one_sick_path(lab: Lab) -> None:
-    """One secret of ten is answered 500, then late; nine are read all the time, two rotated."""
+    """Nine secrets are read, and two of them rotated, while a tenth is answered 500, then late."""
     client = lab.start()
     verbs: dict[str, Verb] = dict.fromkeys(FINE, "read")
-    verbs[ROTATED[-1]] = ways(lab)[-1]
-    # The sick one comes first: who looks at all that was asked for, in order, meets it before them.
-    for verb in ways(lab):
+    verbs[ROTATED[-1]] = read_verbs(lab)[-1]
+    # The failing secret comes first: a client that refreshes in this order meets it first.
+    for verb in read_verbs(lab):
         client.read(SICK, SICK_KEY, verb=verb)
     for path, verb in verbs.items():
         lab.put("v1", path=path, key=KEY)
@@ -69,8 +69,8 @@ def test_one_sick_path(lab: Lab) -> None:
         ):
             lab.hold(slow, late_by)
     _beside_one_in_vain(lab)
-    # A client may take the failure for one of Vault and give it a rest, and its next look may be at
-    # the same secret; but not again and again.
+    # A client may take the failure for an outage and rest, and its next try may be the same secret,
+    # but not repeatedly.
     bound = 2 * lab.deadline + min(lab.declared("backoff_cap", lab.deadline), lab.deadline)
     lab.judge(
         *(reads_go_on(bound, since=fault.began, until=fault.end, path=path) for path in FINE),
@@ -80,10 +80,7 @@ def test_one_sick_path(lab: Lab) -> None:
 
 
 def _beside_one_in_vain(lab: Lab) -> None:
-    """Have a read end at its deadline while another one waits for an answer that comes in time.
-
-    Who cannot wait for that answer where nothing is beside it is not asked.
-    """
+    """Let a read end at its deadline while another one waits for an answer that comes in time."""
     fine = FINE[0]
     with (
         lab.http.delay("read", by=2 * lab.deadline, path=f"*/data/{SICK}") as never,
@@ -94,7 +91,56 @@ def _beside_one_in_vain(lab: Lab) -> None:
         if lab.client.read(fine, KEY).failed:
             return
         other.submit(lab.client.read, SICK, SICK_KEY)
-        lab.watch(0.5 * lab.deadline)  # so that the other one ends in the middle of this one
+        lab.watch(0.5 * lab.deadline)  # so that the other read ends in the middle of this one
         read = lab.client.read(fine, KEY)
     lost = {f"it ended {read.told}, beside one of {SICK} that ended in vain"} if read.failed else ()
     lab.judge_later(none_of("a read is not lost with another one", lost, at=read.began))
+
+
+OTHER_ROLE = "ai-services"
+
+THEIRS: dict[ReadVerb, tuple[str, str]] = {
+    "read": ("ai/openai", "OPENAI_API_KEY"),
+    "read_cached": ("ai/anthropic", "ANTHROPIC_API_KEY"),
+    "read_all": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
+}
+"""Secrets of the other role, which the subject's own role may not read, for each way of reading."""
+
+
+@pytest.mark.scenario("ISO-02")
+def test_two_roles_in_one_process(lab: Lab) -> None:
+    """Two clients of one process with different roles get no secret of each other's."""
+    if lab.environment.subject.kind != "in-process":
+        raise NotClaimed("a program has one set of ids: two roles in one process need python:")
+    with lab.ids_of(OTHER_ROLE):
+        other = lab.open()
+    if other is None:
+        raise NotExercised("a client of another role does not start")
+    client = lab.start()
+    lab.history.clients = 2
+    ours = secrets_by_verb(lab)
+    theirs = {verb: THEIRS[verb] for verb in ours}
+    began = lab.history.now()
+    with lab.condition("path denied", statuses=frozenset({403})) as denied:
+        own = [client.ask(verb, *ours[verb]) for verb in ours]
+        own += [other.ask(verb, *theirs[verb]) for verb in ours]
+        crossing = [client.ask(verb, *theirs[verb]) for verb in ours]
+        crossing += [other.ask(verb, *ours[verb]) for verb in ours]
+    other.close()
+    # A plain read asks Vault, and shows whether the client has lost its token or connections.
+    after = client.read("backend/celery", "CELERY_BROKER_URL")
+    crossed = {f"{call.verb} gave a value of {call.path}" for call in crossing if call.good}
+    denied.optional = bool(crossed)
+    lab.judge(
+        none_of("no value crosses to a client of another role", crossed, harm=True, at=began),
+        none_of(
+            "each client reads what its own role may",
+            {f"{call.verb} of {call.path} ended {call.told}" for call in own if not call.good},
+            at=began,
+        ),
+        none_of(
+            "the end of one client does not touch the other",
+            {f"a read ended {after.told}"} if not after.good else (),
+            at=after.began,
+        ),
+    )

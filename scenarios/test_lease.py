@@ -1,4 +1,4 @@
-"""Leases: credentials of a database that live for a while, on a PostgreSQL of the scenario's own.
+"""Leases: credentials for a database that live for a while, on a PostgreSQL of the scenario's own.
 
 The harness itself logs in to the database with what the subject hands out.
 """
@@ -14,21 +14,12 @@ from functools import partial
 
 import pytest
 
-from vault_harness.faults import Fault
-from vault_harness.faults.answers import HTML, JSON, NOTICE, QUOTA, a_page
-from vault_harness.scenario import Exchange, Lab, NotClaimed, NotExercised, Stub
-from vault_harness.scenario.conditions import Condition, Sighting
-from vault_harness.scenario.helpers import instead_of_vault
-from vault_harness.scenario.history import History
-from vault_harness.scenario.leases import (
-    CREDENTIALS,
-    POLICY,
-    READ_ONLY,
-    first_credential,
-    pool,
-)
-from vault_harness.scenario.oracles import (
-    STORM_PEAK,
+from vault_harness.judge.conditions import Condition, Sighting
+from vault_harness.judge.faults.http import HTML, JSON, NOTICE, QUOTA, a_page
+from vault_harness.judge.helpers import instead_of_vault
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.leases import CREDENTIALS, POLICY, READ_ONLY, first_credential, pool
+from vault_harness.judge.oracles import (
     Oracle,
     a_denial_costs_little,
     accepted_again,
@@ -48,6 +39,8 @@ from vault_harness.scenario.oracles import (
     no_request_storm,
     nobody_waits,
     none_of,
+    obeys_retry_after,
+    quiet,
     renewals_hold_up_nobody,
     renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
@@ -55,34 +48,39 @@ from vault_harness.scenario.oracles import (
     same_token,
     uses_go_on,
 )
-from vault_harness.subjects import Credential
+from vault_harness.judge.subjects import Credential
+from vault_harness.judge.verdict import NotClaimed, NotExercised
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import History
+from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.observations import Exchange
 
 RESTARTS, CALLERS = 3, 5
 
 BOTH = (CREDENTIALS, READ_ONLY)
-"""Where a client leases, if it does so at two paths."""
 
 NOTHING = f"""
 path "{CREDENTIALS}" {{ capabilities = ["deny"] }}
 path "{READ_ONLY}" {{ capabilities = ["read"] }}
 """
-"""Nothing at the one path, and all at the other."""
 
 NO_RENEWALS = f"""
 path "{CREDENTIALS}" {{ capabilities = ["read"] }}
 path "sys/leases/renew" {{ capabilities = ["deny"] }}
 path "sys/renew" {{ capabilities = ["deny"] }}
 """
-"""A credential, and no renewal of it, whatever `default` says: the same exact path denies more."""
+"""A policy with a credential but no renewal of it, in spite of `default`: a denial of an exact path
+wins.
+"""
 
 
 @pytest.mark.scenario("LEASE-01")
 def test_revoked_by_prefix(lab: Lab) -> None:
-    """All leases of a path are revoked, then the token with those of two; five say so at once."""
+    """Revoked leases are replaced once a caller reports it, and so are those of a revoked token."""
     lab.start()
     first = first_credential(lab)
     bound = 5.0
-    # Before anything is broken: a database may take its time to make a user of another path.
+    # Before any fault: a database may take its time to make a user of another path.
     late_by = min(HANGS, WITHIN_A_CALL * lab.deadline)
     with pool(lab, connections=CALLERS):
         with lab.http.delay("credential", path=f"*{READ_ONLY}", by=late_by, first=1) as slow:
@@ -91,16 +89,16 @@ def test_revoked_by_prefix(lab: Lab) -> None:
             met = _refused_and_replaced(lab, fault, bound)
         lab.watch(1.0)
         late = lab.history.now()
-        lab.client.lease(CREDENTIALS, first.username)  # by then that is not the current one
+        lab.client.lease(CREDENTIALS, first.username)  # not the current one by now
         lab.watch(0.5)
-        _use(lab, READ_ONLY, bound)  # what is reported of one path says nothing of the other
-        # Nobody reads: what is leased has to find out that the token is dead.
-        with lab.vault.token_revoked(lab.accessor()) as lost:
+        _use(lab, READ_ONLY, bound)  # a report for one path says nothing of the other
+        # Nobody reads, so a request for a credential has to find out that the token is dead.
+        with lab.vault.token_revoked(lab.tokens.accessor()) as lost:
             lost.optional = True  # a client that is told may log in before it asks for anything
             met_again = _refused_and_replaced(lab, lost, bound)
         lab.watch(1.0)
         asked = lab.history.now()
-        _use(lab, READ_ONLY, bound)  # which went with that token too, and nobody reports it
+        _use(lab, READ_ONLY, bound)  # this one ended with the token too, and nobody reports it
     for one in (fault, lost):
         lab.require(
             f"the database refused a credential after {one.name}", _a_refusal_since(one.began)
@@ -130,36 +128,35 @@ def test_revoked_by_prefix(lab: Lab) -> None:
 
 @pytest.mark.scenario("LEASE-02")
 def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
-    """The token comes to its max TTL, and takes the leases of two paths, of which one is short."""
+    """A token that reaches its max TTL takes its leases along, and no pool stays without one."""
     lab.start()
     began = lab.history.now()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     for path in BOTH:
         first_credential(lab, path)
-    # What is refused around a login is refused for two seconds at most, and a call takes its time.
+    # A use may be refused for two seconds around a login, and a call takes its time.
     bound = lab.deadline + 2.0
     with (
         lab.reading(every=0.5),
         pool(lab, reports=False),
         pool(lab, READ_ONLY, every=0.25, reports=False),
     ):
-        # Past the first token's end, so that its leases are gone.
         lab.watch(lab.entry.max_ttl + 2.0)
         until = _once_accepted(lab, bound, *BOTH)
-        # What hangs on another token has its turn too, and nothing of the first one helps by then.
+        # A lease on the next token must be kept too, without any help of the first token.
         over = began + lab.entry.max_ttl
         life = _life_on_the_next_token(lab.history, READ_ONLY, over)
         if life is not None:
             given, in_time = life
             lab.until(
                 lambda: bool(lease_grants(lab.history, path=READ_ONLY, since=given)),
-                within=max(0.0, in_time + 0.5 - lab.history.now()),  # what comes late is told
+                within=max(0.0, in_time + 0.5 - lab.history.now()),
             )
             lab.ask(lease_renewed_or_replaced(path=READ_ONLY, since=given, before=in_time))
     lab.must_have(logins=1, since=began)
     lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
     logins = len(lab.history.logins())
-    # Who never renews makes one for each turn of a lease that is short.
+    # A client that never renews makes a credential each time a short lease is due.
     renews = bool(lab.history.find("lease", where=renews_a_lease))
     lab.judge(
         no_refused_use(around_logins=1.0),
@@ -169,16 +166,10 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
 
 
 def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[float, float] | None:
-    """From when to when what is leased on another token lives, as it was given last by then.
+    """Return when the last lease on another token began and ends; None if there is none.
 
-    Args:
-        history: What happened.
-        path: Where it is leased.
-        over: When the first token is over, and all that was leased on it.
-
-    Returns:
-        None if nothing is leased on another token by then: what comes later has hardly had its turn
-        before that token is replaced as well.
+    Only leases granted before `over`, the end of the first token, are looked at: a later one may
+    not be due in time.
     """
     grants = lease_grants(history, path=path, until=over)
     others = [grant for grant in grants if grant.token != grants[0].token]
@@ -189,15 +180,17 @@ def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[f
 
 
 LONGER, FOR_EVER = 5 / 3, 3
-"""Of a lease's TTL: the life of others beside it. And how often that, and a call, is for ever."""
+"""The life of other leases in lives of a lease, and the lives and calls for which an answer stays
+away.
+"""
 
 
 @pytest.mark.scenario("LEASE-03")
 def test_lease_not_found(lab: Lab) -> None:
-    """A lease is gone, as its renewal finds out (400); later on a renewal is never answered."""
+    """A lost lease is replaced, and another one kept, even if a renewal is never answered."""
     client = lab.start()
     ttl = lab.entry.lease_ttl or 0.0
-    # So long that a deadline fits into what is left of it after a renewal that hangs.
+    # So long that a deadline fits into the rest of a life after a renewal that hangs.
     life = LONGER * ttl
     for_ever = FOR_EVER * (life + lab.deadline)
     lab.database.lives(READ_ONLY, life)
@@ -216,7 +209,8 @@ def test_lease_not_found(lab: Lab) -> None:
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
         given, other = lab.history.now(), client.lease(READ_ONLY)
-        # Who renews none hears of no loss, and asks for another credential in its turn instead.
+        # A client that renews nothing hears of no loss, and asks for a new credential when one is
+        # due.
         replaces = _only_replaces(lab.history)
         fault.optional = replaces
         with (
@@ -224,8 +218,8 @@ def test_lease_not_found(lab: Lab) -> None:
             if replaces
             else lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever)
         ) as silent:
-            silent.optional = True  # who renews nothing any more is told that by the other path
-            # Whatever renewed it before may have ended with the one that was lost.
+            silent.optional = True  # a client that no longer renews learns that by the other path
+            # The thread that renewed it may have ended with the lost lease.
             lab.until(
                 lambda: (
                     (replaces or _renewed(lab, credentials[READ_ONLY], told))
@@ -244,7 +238,6 @@ def test_lease_not_found(lab: Lab) -> None:
     hung = hanging[0].began if hanging else None
     lab.judge(
         none_of("what is leased at a path is a user of its own role", foreign, harm=True),
-        # Whatever has met it, or has not: each is asked of who leases at all.
         none_of(
             "a new credential that works, 2 s later",
             {} if works else {"it does not work": given},
@@ -262,22 +255,20 @@ def test_lease_not_found(lab: Lab) -> None:
         *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
         no_refused_use(),
-        same_token(since=fault.began),  # what befalls a lease says nothing of the token
+        same_token(since=fault.began),  # a lost lease says nothing of the token
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)  # not before it is known that it does so well
+        raise NotClaimed(REPLACES)  # only after it is known that this works well
 
 
 def _hanging(history: History) -> list[Exchange]:
-    """The renewals that something acted on here, or what is to replace one that is not renewed."""
     return history.find("lease", "credential", where=lambda e: e.interference is not None)
 
 
 def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracle]:
-    """Wait until a lease is renewed or replaced though nobody answers that; what is asked of it.
+    """Wait until a lease is renewed or replaced although a request hangs; return what to ask.
 
-    Whoever gives that up at its deadline has the rest of the lease's life, and no less than after
-    any fault that is as long as a call.
+    It has the rest of its life, and at least as long as after a fault of a call's length.
     """
     path = _path_of(lab.history, hanging)
     given_up = hanging.began + lab.deadline
@@ -286,79 +277,78 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
     before = max(ends, given_up + lab.recovery_after(fault))
     lab.until(
         lambda: bool(lease_grants(lab.history, path=path, since=hanging.began)),
-        within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+        within=max(0.0, before + 0.5 - lab.history.now()),
     )
     few = (
         credentials_at_most(1, since=hanging.began)
         if hanging.kind == "lease"
-        # The one of which nobody was told is made as well.
+        # The credential whose answer was lost is made as well.
         else credentials_at_most(2, since=hanging.began, path=path)
     )
     return [lease_renewed_or_replaced(path=path, since=hanging.began, before=before), few]
 
 
 DENIED_ON = 0.35
-"""Of a lease's TTL: for how long renewals are denied once one was."""
+"""The part of a lease's TTL for which renewals are denied after the first denial."""
 
 EACH_WAY = 1.05
-"""Of a lease's TTL: for how long renewals fail in one way, so that each is met by an end."""
+"""The part of a lease's TTL for which renewals fail in one way: past an end."""
 
 
 @pytest.mark.scenario("LEASE-04")
 def test_renewals_keep_failing(lab: Lab) -> None:
-    """Each renewal is answered 400, as the database does not allow it, then 500, 429, and 403."""
+    """Renewals that fail (400, 500, 429, 403) cost few credentials, and no pool is without one."""
     lab.start()
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
     failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
-    # Pauses that double, from 0.3 of a life on, have come to what was left of it at its end.
+    # Pauses that double from 0.3 of a life on reach the rest of the life at its end.
     bound = lab.or_its_pause(0.7 * ttl + lab.deadline)
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
             lab.watch(EACH_WAY * ttl)
         with (
             instead_of_vault(lab, "renewals answered 500", failing) as failed,
-            # A quota counts what is asked for, and says nothing of a lease.
+            # A quota counts requests, and says nothing of a lease.
             lab.http.fail("lease", every=2, status=429, body=QUOTA, headers=JSON) as full,
         ):
-            full.optional = True  # who asks seldom does not come to it
+            full.optional = True  # a client that asks seldom does not reach the quota
             lab.watch(EACH_WAY * ttl)
         with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
-            denied.optional = True  # who has met enough failures may have stopped to renew
-            # A new lease may be as old as 0.9 of its life by then.
+            denied.optional = True  # a client may stop to renew after enough failures
+            # A new lease may be up to 0.9 of its life old.
             lab.until(lambda: lab.touched(denied), within=1.1 * ttl)
             lab.watch(DENIED_ON * ttl)
         until = _once_accepted(lab, bound)
     if replaces := _only_replaces(lab.history):
-        fault.optional = failed.optional = True  # none of its renewals can fail
+        fault.optional = failed.optional = True
     least = 0.5 * ttl
     lab.require("two lives of a lease", _lived_on(fault.began, 2 * EACH_WAY * ttl))
     lab.judge(
         no_refused_use(until=denied.began),
-        # A login goes with a denial, as with each: a token and its leases may change with it.
+        # A denial may cost a login, which changes the token and its leases.
         no_refused_use(since=denied.began, around_logins=1.0),
         uses_go_on(bound, since=fault.began, until=until),
         credentials_apart(least, until=denied.began),
-        # As in a storm: one peak, and one a second, in each half.
         *(
-            lease_renewals_at_most(STORM_PEAK + int(half.length), since=half.began, until=half.end)
+            lease_renewals_at_most(quiet(half.length), since=half.began, until=half.end)
             for half in (fault, failed)
         ),
         at_most(
             2 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
         ),
         same_token(since=fault.began, until=denied.began),
-        logins_at_most(1, since=denied.began, due=0.3),
+        logins_at_most(1, since=denied.began),
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)  # not before it is known that it does so well
+        raise NotClaimed(REPLACES)  # only after it is known that this works well
 
 
 REPLACES = "it renews no lease: it asks for a new credential in its time instead"
 
 
 def _only_replaces(history: History) -> bool:
-    """Whether it has asked for a second credential, and never for a longer life of the first."""
+    """Return whether it has asked for a second credential and never renewed the first."""
     renewals = history.find("lease", where=renews_a_lease)
     made = [lease_grants(history, path=path) for path in BOTH]
     return not renewals and any(len(grants) > 1 for grants in made)
@@ -366,7 +356,7 @@ def _only_replaces(history: History) -> bool:
 
 @pytest.mark.scenario("LEASE-05")
 def test_restarts_leave_no_credential(lab: Lab) -> None:
-    """Closed and started again, with five who ask at once each time; leases live for 768 h."""
+    """Restarts with five callers leave no credential behind, although leases live for 768 h."""
     lab.start()
     left: dict[str, float] = {}
     without: dict[str, float] = {}
@@ -377,16 +367,18 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
         starts += 1
         served = _five_ask(lab)
         if not served and not restart:
-            first_credential(lab)  # one who asks alone is served, or this shows nothing
+            first_credential(lab)  # one caller alone must be served, or this shows nothing
         if served < CALLERS and restart:
             served = _five_ask_once_it_is_up(lab)
         if not restart:
-            lab.watch(1.0)  # a timer that counts milliseconds in 31 bits is over at once
+            lab.watch(1.0)  # a timer of milliseconds in 31 bits fires at once
         if served < CALLERS:
             text = f"{CALLERS - served} of {CALLERS} were given none after start {starts}"
             without[text] = lab.history.now()
         users = lab.database.users()
         lab.client.close()
+        if lab.leaves("token"):  # and its credentials with it
+            continue
         if not lab.until(lambda: not lab.database.users(), within=2.0):
             text = f"{len(lab.database.users())} of {len(users)} users after close {starts}"
             left[text] = lab.history.now()
@@ -395,7 +387,7 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
         lambda _: Sighting(starts == RESTARTS, f"after {starts} of {RESTARTS}"),
     )
     lab.judge(
-        none_of("whoever asks at once with others is given a credential that works", without),
+        none_of("callers that ask at once are given a credential that works", without),
         none_of("its credentials are given back at its end", left),
         credentials_at_most(RESTARTS),
         steady=False,
@@ -403,18 +395,19 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
 
 
 TWICE, CALM, SEALED_ON = 2, 1.85, 1.0
-"""Of a lease's TTL: the life of the other one, and for how long all is well; and the seconds for
-which Vault stays sealed once it has refused a renewal."""
+"""The life of the other lease and the calm time, in lives of a lease; and seconds for which Vault
+stays sealed.
+"""
 
 
 @pytest.mark.scenario("LEASE-06")
 def test_renewed_for_a_whole_life(lab: Lab) -> None:
-    """Two leases are renewed, past a gateway's pages; at last Vault is sealed when one is due."""
+    """Leases are renewed for whole lives, past pages of a gateway and over a seal."""
     lab.start()
     began = lab.history.now()
     ttl = lab.entry.lease_ttl or 0.0
     lab.database.lives(READ_ONLY, TWICE * ttl)
-    # The longer life first: who takes that for the life of every lease is too late for the other.
+    # The longer life first, so that a client with one timer for all leases is late for the other.
     for path in reversed(BOTH):
         first_credential(lab, path)
     with pool(lab), pool(lab, READ_ONLY, every=0.5):
@@ -429,7 +422,7 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
     bound = lab.or_its_pause(lab.deadline + 2.0)
     lab.judge(
         *(leases_renewed_within(0.3, 0.9, until=seal.began, path=path) for path in BOTH),
-        # Whoever takes a renewal that failed for a reason to replace the lease may do so.
+        # A client may replace a lease whose renewal failed.
         *(credentials_at_most(1 + paged.count(path), until=seal.began, path=path) for path in BOTH),
         *in_spite,
         *(uses_go_on(bound, since=began, until=seal.began, path=path) for path in BOTH),
@@ -442,20 +435,16 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
 
 
 PAGES = (502, 200, 403)
-"""The statuses of a gateway's pages: one that tells a failure, one that tells none, and one that is
-as Vault's own for a token that is dead, or may not renew. The last is for who renews early enough.
-"""
+"""Statuses of a gateway's pages: a failure, a success, and Vault's own for a dead token."""
 
 
 def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Oracle]]:
-    """Let a renewal be answered with a page, and a later one with another, and watch on up to then.
+    """Answer several renewals with a page each, and watch until `until`.
 
-    A page says nothing of a lease: neither that it is renewed nor that it cannot be. It is tried
-    again, or replaced, before the end, or as soon as after any fault. Who looks no more at it than
-    when it has ended has lost what renews it.
+    The client must renew or replace the lease before its end, or as soon as after any fault.
 
     Returns:
-        Where the lease is of which each page was told, and what is asked of that lease.
+        The path of the lease for each page, and what to ask of those leases.
     """
     paths: list[str] = []
     asked: list[Oracle] = []
@@ -463,7 +452,7 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
         with lab.http.fail(
             "lease", path="*renew*", first=1, status=status, body=a_page(status), headers=HTML
         ) as page:
-            page.optional = True  # who renews none is told so by all the rest
+            page.optional = True  # a client that renews nothing is told so elsewhere
             met = _answered_with_it(lab, until=until)
         if met is None:
             break
@@ -474,7 +463,7 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
         before = max(in_time, since + lab.recovery_after(fault))
         lab.until(
             partial(_is_granted, lab.history, path, met.began),
-            within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+            within=max(0.0, before + 0.5 - lab.history.now()),
         )
         paths.append(path)
         asked.append(lease_renewed_or_replaced(path=path, since=met.began, before=before))
@@ -483,7 +472,6 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
 
 
 def _answered_with_it(lab: Lab, *, until: float) -> Exchange | None:
-    """The next renewal that is answered in Vault's place, waited for up to then."""
     since = lab.history.now()
 
     def met() -> list[Exchange]:
@@ -502,10 +490,7 @@ def _is_granted(history: History, path: str, since: float) -> bool:
 
 
 def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
-    """What a seal has refused of all that keeps a lease, once it has, or the time for it is over.
-
-    Whoever knows of the seal in another way may wait for its end, and ask for nothing before.
-    """
+    """Return the refused requests that keep a lease, as soon as there are any or time is over."""
 
     def refused() -> list[Exchange]:
         return lab.history.find(
@@ -521,31 +506,26 @@ def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
 
 
 def _kept_over_a_seal(lab: Lab, seal: Fault, refused: list[Exchange]) -> list[Oracle]:
-    """Wait until a lease that was due in a seal is renewed or replaced; what is asked of that.
-
-    It has the rest of its life for that, and no less than is granted after any fault, of which it
-    knows since it was refused.
-    """
+    """Wait until a lease that was due in a seal is renewed or replaced; return what to ask."""
     path = _path_of(lab.history, refused[0]) if refused else CREDENTIALS
     since = refused[0].began if refused else seal.began
     ends = _over(lab.history, path, until=since)
     before = max(ends, seal.end + lab.recovery_after(replace(seal, began=since)))
     lab.until(
         lambda: bool(lease_grants(lab.history, path=path, since=since)),
-        within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+        within=max(0.0, before + 0.5 - lab.history.now()),
     )
     return [lease_renewed_or_replaced(path=path, since=since, before=before)]
 
 
 @pytest.mark.scenario("LEASE-07")
 def test_lease_at_its_max_ttl(lab: Lab) -> None:
-    """A lease comes to its max TTL, and its last renewals are answered with what is left."""
+    """A lease that reaches its max TTL is replaced in time, with few renewals for what is left."""
     lab.start()
     began = lab.history.now()
     first_credential(lab)
     bound = lab.deadline + 2.0
     with pool(lab, reports=False):
-        # Past the first one's end, so that it is gone.
         lab.watch(lab.entry.lease_max_ttl + 1.5)
         until = _once_accepted(lab, bound)
     lab.require(
@@ -554,36 +534,35 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
     lab.judge(
         no_refused_use(),
         uses_go_on(bound, since=began, until=until),
-        # Who never renews takes a new one in its turn; by who renews one is due for each max TTL.
+        # A client that never renews makes one in each life, another one for each max TTL.
         credentials_apart(0.5 * (lab.entry.lease_ttl or 0.0)),
-        # As for a token: the one that is capped and three more.
         renewals_of_a_capped_lease_at_most(4),
         same_token(since=began),
     )
 
 
 HANGS = 2.25
-"""Seconds for which a renewal of a lease hangs, before it breaks off."""
+"""Seconds for which a renewal of a lease hangs before its connection ends."""
 
 WITHIN_A_CALL = 0.75
-"""Of a call's deadline: for no longer does it hang, so that nobody has to take it for an outage."""
+"""The longest hang, as a part of a call's deadline: not an outage."""
 
 A_DOUBLE = 0.5
-"""Seconds after a new credential in which one too many would be asked for, and has to be seen."""
+"""Seconds after a new credential in which a second one would be seen."""
 
 HELD_UP = 3
-"""Who waits for more than one such part of that time is held up by it."""
+"""A caller that waits longer than a hang divided by this is held up."""
 
 ASKERS = 4
-"""Callers beside the pool: one of them may renew in its own call, the others are not to wait."""
+"""Callers beside the pool: only one may wait, to renew within its own call."""
 
 AT_LAST, ALL_BUT_THE_END = 0.9, 0.95
-"""Of a life: until when a renewal is waited for, and calls are judged beside it."""
+"""Parts of a life: the end of the wait for a renewal, and of the judged calls beside it."""
 
 
 @pytest.mark.scenario("LEASE-09")
 def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
-    """A lease's renewal hangs, and its answer is lost; five callers want the credential."""
+    """A renewal that hangs and loses its answer holds up no caller and costs one credential."""
     lab.start()
     began = lab.history.now()
     first_credential(lab)
@@ -598,7 +577,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
             first = _first_that_is_lost(lab, ttl)
             good_until = _granted_last(lab.history, first.began) + ALL_BUT_THE_END * ttl
             lab.until(lambda: first.ended is not None, within=hangs + 1.0)
-        # Vault has renewed it, of which the client knows nothing: so long it lives.
+        # Vault has renewed the lease, which lives so long, but the client does not know that.
         ends = first.began + ttl
         lab.until(
             lambda: bool(lease_grants(lab.history, since=first.began)),
@@ -616,7 +595,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
 
 
 def _first_that_is_lost(lab: Lab, ttl: float) -> Exchange:
-    """The first renewal on which the fault acts, waited for up to `AT_LAST` of the life."""
+    """Return the first renewal that the fault acts on, up to `AT_LAST` of the life."""
 
     def met() -> list[Exchange]:
         return lab.history.find("lease", where=lambda e: e.interference is not None)
@@ -634,13 +613,12 @@ def _first_that_is_lost(lab: Lab, ttl: float) -> Exchange:
 
 
 def _granted_last(history: History, until: float | None = None) -> float:
-    """When the answer came that gave the lease in use its life."""
     last = lease_grants(history, until=until)[-1]
     return last.ended or last.began
 
 
 def _over(history: History, path: str, *, share: float = 1.0, until: float | None = None) -> float:
-    """When that part is over of the life that a lease of that path was given last; now, if none."""
+    """Return when a share of the last granted life of a lease is over; now, if there is none."""
     grants = lease_grants(history, path=path, until=until)
     if not grants:
         return history.now()
@@ -648,22 +626,21 @@ def _over(history: History, path: str, *, share: float = 1.0, until: float | Non
 
 
 def _path_of(history: History, asked: Exchange) -> str:
-    """Where what a request is about was leased, or is to be."""
     other = asked.credential in leased_at(history, READ_ONLY) or asked.path.endswith(READ_ONLY)
     return READ_ONLY if other else CREDENTIALS
 
 
 A_SHORT_LIFE = 2 / 15
-"""Of the TTL of what is leased at the other path: 8 s of a minute, so that its turn comes soon."""
+"""The life of the other path's leases, as a part of the TTL: 8 s of a minute."""
 
 
 ENDED = 1.5
-"""Seconds for which a lease's uses are watched once none may be refused after its end."""
+"""Seconds after a lease's end in which no use may be refused."""
 
 
 @pytest.mark.scenario("LEASE-08")
-def test_no_credential_to_be_had(lab: Lab) -> None:
-    """The engine fails, or a gateway answers, at first; one is denied; one ends in an outage."""
+def test_no_credential_can_be_made(lab: Lab) -> None:
+    """Callers are told why there is no credential, and are given one again soon afterwards."""
     lab.start()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     with ExitStack() as callers:
@@ -672,7 +649,7 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
         with _others_answer(lab) as others:
-            # A report would tell that one has ended, which its holder is to know by itself.
+            # A report would tell the client of an end that it must find out by itself.
             callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
             lab.until(lambda: all(map(lab.touched, others)), within=4.0)
         elsewhere = others[-1]
@@ -683,17 +660,16 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         ):
             lab.until(lambda: lab.touched(denied), within=5.0)
             lab.watch(4.0)
-            # What is leased elsewhere has its turn meanwhile.
             in_time = _over(lab.history, READ_ONLY, share=AT_LAST, until=denied.began)
             lab.until(
                 lambda: bool(lease_grants(lab.history, path=READ_ONLY, since=denied.began)),
-                within=max(0.0, in_time + 1.0 - lab.history.now()),  # what comes late is told
+                within=max(0.0, in_time + 1.0 - lab.history.now()),
             )
         _once_accepted(lab, lab.recovery_after(denied), CREDENTIALS)
         with lab.http.fail("credential", "lease", status=503) as away:
-            away.optional = True  # who hands out what has ended need not ask for anything
+            away.optional = True  # a client that hands out an ended lease need not ask
             over = _over(lab.history, READ_ONLY, until=away.began)
-            # Vault itself is well, and ends it in time.
+            # Vault itself is well and ends the lease in time.
             lab.watch(max(0.0, over + lab.deadline + ENDED - lab.history.now()))
     lab.judge(
         same_token(since=failing.began, until=denied.began),
@@ -701,15 +677,18 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         _are("unavailable", failing),
         no_request_storm(since=elsewhere.began, until=elsewhere.end),
         _are("unavailable", elsewhere),
+        obeys_retry_after(
+            since=others[0].began, until=denied.began, kind="credential", may_be_empty=True
+        ),
         accepted_again(since=elsewhere.end, within=lab.recovery_after(elsewhere), path=READ_ONLY),
-        # What is answered in Vault's place holds no credential, whatever its status.
+        # An answer in Vault's place holds no credential, whatever its status.
         no_refused_use(since=failing.began, until=denied.began, may_be_empty=True),
         accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
         a_denial_costs_little(
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
         ),
         _are("denied", denied),
-        # What is refused again is no answer: whoever has no other has none.
+        # A refused credential is no answer: a client without another one must fail.
         no_refused_use(
             since=_first_refused(lab.history, denied.began) + lab.deadline,
             until=denied.end,
@@ -721,7 +700,8 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
         no_refused_use(
             since=denied.began, until=min(away.end, over), around_logins=1.0, path=READ_ONLY
         ),
-        # As of what was refused: whoever asks may be given it until it is known that none follows.
+        # As with refused ones: a call may be given it until the client knows that there is no
+        # other.
         no_refused_use(
             since=over + lab.deadline, around_logins=1.0, path=READ_ONLY, may_be_empty=True
         ),
@@ -734,14 +714,12 @@ FOR_A_CREDENTIAL = (
     Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""What is answered to the first requests for a credential of another path, in turn: none of it is a
-credential, nor a denial.
-"""
+"""The first answers for another path, in turn: none is a credential or a denial."""
 
 
 @contextmanager
 def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
-    """Let somebody else answer the first requests for a credential; the first always bites."""
+    """Answer the first requests for a credential in Vault's place; the first of these must act."""
     with ExitStack() as answered:
         others = [
             answered.enter_context(
@@ -757,25 +735,24 @@ def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
             for number, one in enumerate(FOR_A_CREDENTIAL, start=1)
         ]
         for seldom in others[1:]:
-            seldom.optional = True  # who asks seldom does not come to it
+            seldom.optional = True  # a client that asks seldom does not meet it
         yield others
 
 
 def _a_short_life(lab: Lab) -> float:
-    """For how long a lease lives whose turn has to come soon."""
     short = A_SHORT_LIFE * (lab.entry.lease_ttl or 0.0)
     return max(short, math.ceil(lab.declared("min_ttl", 0.0)))
 
 
 def _are(outcome: str, fault: Fault) -> Oracle:
-    """Whoever asks for a credential in vain is told why, where the subject tells it."""
+    """Check that a failed call for a credential is told why, if the subject tells reasons."""
     return failures_are(
         outcome, since=fault.began, until=fault.end, verbs=("lease",), may_be_empty=True
     )
 
 
 def _five_ask(lab: Lab) -> int:
-    """Five callers ask at once; how many were given a credential that works."""
+    """Let five callers ask at once; return how many were given a credential that works."""
     with ThreadPoolExecutor(CALLERS) as callers:
         found: list[Credential | None] = list(
             callers.map(lambda _: lab.client.lease(CREDENTIALS), range(CALLERS))
@@ -784,7 +761,7 @@ def _five_ask(lab: Lab) -> int:
 
 
 def _five_ask_once_it_is_up(lab: Lab) -> int:
-    """The same, when one who asks alone is served: nobody promised that it is ready at once."""
+    """Do the same when a single caller is served: a client need not be ready at once."""
     end = lab.history.now() + lab.recovery
     while lab.client.lease(CREDENTIALS) is None and lab.history.now() < end:
         lab.watch(0.2)
@@ -792,7 +769,7 @@ def _five_ask_once_it_is_up(lab: Lab) -> int:
 
 
 def _use(lab: Lab, path: str, bound: float) -> None:
-    """Log in once with what is leased at a path, when it is given: for so long it is asked for."""
+    """Log in once with the lease of a path, which is asked for up to `bound` seconds."""
     since = lab.history.now()
     credential = lab.client.lease(path)
     while credential is None and lab.history.now() < since + bound:
@@ -803,7 +780,7 @@ def _use(lab: Lab, path: str, bound: float) -> None:
 
 
 def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
-    """Wait until the database refuses a credential, and for one that works; when it refused it."""
+    """Wait for a refused credential and then for a good one; return when it was refused."""
     lab.until(lambda: _refused_after(lab.history, fault.began), within=bound)
     met = _first_refused(lab.history, fault.began)
     lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
@@ -811,9 +788,9 @@ def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
 
 
 def _once_accepted(lab: Lab, bound: float, *paths: str) -> float:
-    """Wait until the database accepts one, for longer than the bound if none; when that is.
+    """Wait until the database accepts a credential, longer than the bound; return the time then.
 
-    Of each of those paths, if there are any.
+    With paths, wait until a credential of each path is accepted.
     """
     since = lab.history.now()
 
@@ -830,17 +807,16 @@ def _a_refusal_since(since: float) -> Condition:
 
 
 def _refused_after(history: History, since: float) -> bool:
-    # By its end: one that was under way when the user was dropped is refused for that, too.
+    # Judged by its end: a login under way when the user was dropped is refused because of that.
     return any(not use.accepted and use.ended >= since for use in list(history.uses))
 
 
 def _first_refused(history: History, since: float) -> float:
-    """When the database first refused a credential after that; the time itself if it never did."""
     return next((u.ended for u in list(history.uses) if not u.accepted and u.ended >= since), since)
 
 
 def _first_accepted(history: History, since: float, path: str | None = None) -> float | None:
-    """When the first login began after that which the database accepted; None if there is none."""
+    """Return when the first accepted login after that began; None if there is none."""
     uses = [u for u in list(history.uses) if u.accepted and u.began > since]
     if path is not None:
         labels = leased_at(history, path)

@@ -1,4 +1,4 @@
-"""Policy: a 403 that no login can mend."""
+"""Policy: a 403 that no login can fix."""
 
 from __future__ import annotations
 
@@ -7,145 +7,144 @@ from contextlib import ExitStack
 
 import pytest
 
-from vault_harness.faults import Fault, RequestKind
-from vault_harness.scenario import History, Lab
-from vault_harness.scenario.helpers import (
+from vault_harness.judge.helpers import (
+    all_read_verbs,
     allow_writes,
-    ask_for_a_whole,
+    own_path,
     replaced_unmet,
-    ways,
-    wholes_come_back,
+    secrets_by_verb,
 )
-from vault_harness.scenario.lab import KEY, PATH, ROLE
-from vault_harness.scenario.observations import Exchange
-from vault_harness.scenario.oracles import (
-    EVERY_WAY,
+from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
+from vault_harness.judge.oracles import (
+    READ_VERBS,
     a_denial_costs_little,
     fails_as,
     failures_are,
     logins_at_most,
     no_failed_read,
     no_request_storm,
+    quiet,
     recovers_within,
     requests_at_most,
     says_of_its_health,
 )
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.observations import Exchange
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
 
 NEIGHBOUR, NEIGHBOUR_KEY = "ai/anthropic", "ANTHROPIC_API_KEY"
-"""What lies beside it in one folder."""
 
 ASKS: frozenset[RequestKind] = frozenset({"read", "metadata"})
-"""Requests by which a client asks for a secret: some look first which version it has."""
+"""Requests by which a client asks for a secret: some ask for its version first."""
 
 UNREAD = "ai/unread"
-"""What nobody has been denied before: nobody knows of it yet whose fault that is."""
+"""A secret that was never denied before."""
 
 NARROW = """
-path "ecommerce/data/shared/*" { capabilities = ["read"] }
+path "ecommerce/data/shared/stripe" { capabilities = ["read"] }
 """
+"""A policy that allows nothing that the client reads in POL-02."""
 
 DENIED_FOR = 1.0
-"""Seconds of POL-02 in which each read that begins has to be denied."""
+"""Seconds of POL-02 in which each read that begins must be denied."""
 
 ONCE_WELL = 2.0
-"""Seconds of POL-04 in which a client has to say once that it is well."""
+"""Seconds of POL-04 in which a client must say once that it is well."""
 
 ONE_LOGIN_IN = 8.0
-"""Seconds in which all denials may cost one login: as long as POL-02 takes by the suite's own R."""
+"""Seconds in which all denials may cost one login: the length of POL-02 with the suite's own R."""
 
 
 @pytest.mark.scenario("POL-01")
 def test_denied_path_is_surfaced(lab: Lab) -> None:
-    """A backend asks three times, in each way, for what only the AI services may read."""
+    """A denied path is reported as denied, costs little, and leaves other reads alone."""
     client = lab.start()
+    paths = {way: own_path(lab, DENIED, way) for way in all_read_verbs(lab)}
     with lab.reading(every=0.5), lab.condition("path denied", statuses=frozenset({403})) as denied:
         for _ in range(3):
-            client.read(DENIED, DENIED_KEY)
-            if lab.can("cached"):
-                client.read(DENIED, DENIED_KEY, verb="read_cached")
-            if lab.can("read_all"):
-                client.read_all(DENIED, (DENIED_KEY,))
+            for way, path in paths.items():
+                client.ask(way, path, DENIED_KEY)
             lab.watch(0.5)
         lab.watch(2.0)
     _looks_in_vain(lab, denied)
     lab.judge(
-        # Its variable is set in the catalogue: a value of it would be harm.
-        fails_as("denied", path=DENIED, until=denied.end, verbs=EVERY_WAY),
-        a_denial_costs_little(since=denied.began, until=denied.end, path=DENIED),
+        # The catalogue sets its variable, whose value would be harm here.
+        *(
+            fails_as("denied", path=path, until=denied.end, verbs=READ_VERBS)
+            for path in {*paths.values()}
+        ),
+        a_denial_costs_little(since=denied.began, until=denied.end, path=tuple(paths.values())),
         no_failed_read(since=denied.began, until=denied.end, path=PATH),
     )
 
 
 LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
-"""Requests by which a client finds out whose fault a denial was."""
 
 
 def _looks_in_vain(lab: Lab, denied: Fault) -> None:
-    """Have the denied path asked for twice more, while the first looks at the token fail (500).
+    """Ask for a denied path twice, while the first looks at the token fail (500).
 
-    Nobody knows then whether the token is dead; that it is not is known from all that was read. Who
-    takes it for dead logs in at each denial, and one login is granted for all of them.
+    The client cannot look then, but its earlier reads show that the token lives. A client that
+    takes it for dead logs in at each denial, and only one login is allowed for all.
     """
     lab.put("v1", path=UNREAD, key=KEY)
     with lab.http.fail(*LOOKS, first=2, status=500) as failing:
-        failing.optional = True  # in Vault's own words a denial needs no look
+        failing.optional = True  # Vault's words for a denial need no look
         for _ in range(2):
             lab.client.read(UNREAD, KEY)
     lab.judge_later(
         fails_as("denied", "unavailable", path=UNREAD, since=failing.began),
-        logins_at_most(1, since=denied.began, due=0.3),
+        logins_at_most(1, since=denied.began),
     )
 
 
 @pytest.mark.scenario("POL-02")
 def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
-    """Narrowed under reads in each way, and restored; live tokens feel that at once."""
+    """A narrowed policy denies reads in each way, and a restored one lets them work again soon."""
     client = lab.start()
-    # What a cache holds may be served for as long as it is fresh; what is asked from then on has to
-    # end before this does.
+    secrets = secrets_by_verb(lab)
+    # A cache may serve fresh values, and calls that begin after that must end before the fault
+    # does.
     narrow = lab.refresh + lab.deadline + DENIED_FOR
     with ExitStack() as callers:
-        callers.enter_context(lab.reading(every=0.5))
-        if lab.can("cached"):  # which holds a value when it is denied
-            client.read(verb="read_cached")
-            callers.enter_context(lab.reading(every=0.5, verb="read_cached"))
-        ask_for_a_whole(lab)  # so that who keeps any has one when it is denied
-        asked = lab.history.now()  # a read may be denied before Vault has answered who narrowed it
+        for verb, (path, key) in secrets.items():
+            client.ask(verb, path, key)  # so that a cache has a value when it is denied
+            callers.enter_context(lab.reading(every=0.5, verb=verb, path=path, key=key))
+        asked = lab.history.now()  # a read may be denied before Vault answers the change
         with lab.vault.policy(ROLE, NARROW) as fault:
             lab.hold(fault, narrow)
-            ask_for_a_whole(lab)
         again = lab.recovery_after(fault) + lab.refresh
-        for verb in ways(lab):  # a denial may be remembered for as long as a value, in each way
+        for verb in secrets:  # a denial may be remembered for as long as a value
             lab.recovers(after=fault, within=again, verb=verb)
-        wholes_come_back(lab, since=fault.end, within=again)
-    if not lab.leaves("file"):  # what is in one stays there
+    end = fault.end - lab.deadline
+    if not lab.leaves("file"):  # the content of a file stays there
         due = fault.began + lab.refresh
-        due += lab.history.slack(fault.began, due)
-        lab.judge_later(fails_as("denied", since=due, until=fault.end - lab.deadline))
-        if lab.can("read_all"):  # which was asked for when all that was kept was too old
-            lab.judge_later(fails_as("denied", since=due, until=fault.end, verbs=("read_all",)))
+        due += SLACK
+        for verb in secrets:
+            lab.judge_later(fails_as("denied", since=due, until=end, verbs=(verb,)))
+    denied = tuple({path for path, _ in secrets.values()})
     lab.judge(
-        failures_are("denied", since=asked, until=fault.end - lab.deadline, may_be_empty=True),
-        # By its own count, and not as a storm: a look and a repetition are granted to each call.
-        # Who looks now and then whether the role has got another policy does so more than once in a
-        # long one.
-        a_denial_costs_little(since=asked, path=PATH, logins=math.ceil(narrow / ONE_LOGIN_IN)),
-        no_request_storm(since=fault.began, until=fault.end, denied=PATH),
+        failures_are("denied", since=asked, until=end, verbs=READ_VERBS, may_be_empty=True),
+        # This is counted separately and not as a storm: each call may cost a look and a repetition.
+        # A client that checks at times for a new policy does that more than once in a long fault.
+        a_denial_costs_little(since=asked, path=denied, logins=math.ceil(narrow / ONE_LOGIN_IN)),
+        no_request_storm(since=fault.began, until=fault.end, denied=denied),
     )
 
 
 @pytest.mark.scenario("POL-03")
 def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
-    """A denied path is asked for again and again; the role gains its policy, for the next login."""
+    """A policy that the role gains is used after the next login, with few logins in all."""
     client = lab.start()
     lab.put("v1", path=DENIED, key=DENIED_KEY)
     with lab.condition("path denied", statuses=frozenset({403}), kinds=ASKS) as old:
         client.read(DENIED, DENIED_KEY)
         lab.watch(0.5)
     life = lab.entry.max_ttl
-    # The token's life, one call, and what a denial may be remembered for: a fresh value's time.
+    # The token's life, one call, and the time for which a denial may be remembered.
     bound = life + lab.deadline + lab.refresh
     with lab.vault.role(ROLE, token_policies=[ROLE, "ai-services"]) as gained:
         good = False
@@ -153,22 +152,20 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
             good = client.read(DENIED, DENIED_KEY).good
             lab.watch(0.4)
         end = lab.history.now()
-    lives = 1 + int((end - old.began) / life)
     lab.judge(
         recovers_within(bound, since=gained.began, path=DENIED),
         fails_as("denied", path=DENIED, until=gained.began),
         # A client may find the new policy with its first call.
         failures_are("denied", since=gained.began, path=DENIED, may_be_empty=True),
-        # In its turn, as each renewal is capped here, and one to try what is new. Or one for each
-        # life, as many again for a careful client, and that one.
-        logins_at_most(1, since=old.began, until=end, due=0.3, whoever=True, few=2 * lives + 1),
+        # One login to try the new policy, and one for an answer that was lost.
+        logins_at_most(2, since=old.began, until=end),
     )
 
 
 @pytest.mark.scenario("POL-04")
 def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
-    """One caller insists on a denied path, five times a second; five others read what they may."""
-    allow_writes(lab, NEIGHBOUR)  # which lets the role read it too
+    """A path that is denied five times a second leaves five other readers alone."""
+    allow_writes(lab, NEIGHBOUR)  # also lets the role read it
     lab.start()
     allowed = {
         PATH: "SECRET_KEY",
@@ -190,17 +187,14 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         _is_well_beside_a_denial(lab)
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
-        # Its variable is set in the catalogue: a value of it would be harm.
+        # The catalogue sets its variable, whose value would be harm here.
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )
 
 
 def _is_well_beside_a_denial(lab: Lab) -> None:
-    """Ask for its health while all are read but one, until it says that it is well, or for long.
-
-    Whoever tells what its last read came to says so when that was a good one.
-    """
+    """Ask for its health while one read is denied, until it says that it is well."""
     if not lab.can("health"):
         return
     since = lab.history.now()
@@ -211,18 +205,18 @@ def _is_well_beside_a_denial(lab: Lab) -> None:
 
 @pytest.mark.scenario("POL-05")
 def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
-    """The role binds its tokens to addresses that are not the client's, and the old one is lost."""
+    """Tokens that are bound to other addresses cost no storm of logins."""
     lab.start()
     elsewhere = ["203.0.113.0/24"]
     with lab.reading(every=1.5):
         with (
             lab.vault.role(ROLE, token_bound_cidrs=elsewhere) as bound,
-            lab.vault.token_revoked(lab.accessor()) as fault,
+            lab.vault.token_revoked(lab.tokens.accessor()) as fault,
         ):
-            # Who answers from memory needs a login only at its token's next renewal.
+            # A client that answers from memory needs a login only at its token's next renewal.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(6.0)
-            # And what it has then is refused at its next look only.
+            # The new token is refused only at its next use.
             lab.until(lambda: bool(_refused(lab.history, since=fault.began)), within=lab.reach)
             replaced_unmet(lab, fault)
         lab.recovers(after=bound)
@@ -236,11 +230,9 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
             "denied", "unavailable", since=fault.began, until=fault.end, may_be_empty=True
         ),
         no_request_storm(since=fault.began, until=fault.end),
-        # As in a storm: one peak, and one a second.
-        requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
+        requests_at_most(quiet(fault.length), "login", since=fault.began, until=fault.end),
     )
 
 
 def _refused(history: History, *, since: float, until: float | None = None) -> list[Exchange]:
-    """What was asked for a secret, and denied."""
     return history.find(*ASKS, since=since, until=until, where=lambda e: e.status == 403)

@@ -1,4 +1,4 @@
-"""TLS: certificates and authorities that are rotated, that have expired, that name another host."""
+"""TLS: certificates and authorities that are rotated, have expired, or name another host."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from functools import partial
 import pytest
 
 from vault_harness.certificates import LIFE, NOW, Authority
-from vault_harness.scenario import Finding, Lab, NotExercised
-from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.helpers import (
+from vault_harness.judge.conditions import Condition
+from vault_harness.judge.helpers import (
     allow_writes,
     ask_for_a_whole,
     await_start,
     canary,
     end_connections,
     handshakes_since,
-    start_meanwhile,
+    other_host,
+    start_in_background,
     tries_meanwhile,
 )
-from vault_harness.scenario.history import between
-from vault_harness.scenario.oracles import (
-    EVERY_WAY,
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import (
+    READ_VERBS,
     failures_are,
     no_connection_storm,
     no_credential_sent,
     no_failed_read,
     same_token,
 )
+from vault_harness.judge.verdict import Finding, NotExercised
+from vault_harness.recorder.history import between
 
 SHOWN_AGAIN = 1.0
-"""Seconds for which a certificate is shown whose authority was taken out of the file."""
+"""Seconds for which a certificate of a withdrawn authority is shown."""
 
 
 @pytest.mark.scenario("TLS-01")
 def test_certificates_are_rotated(lab: Lab) -> None:
-    """Half a CA file; a new certificate, a new authority, the old one; then silent handshakes."""
+    """Rotated certificates and authorities cost no read and no login."""
     lab.start()
     _half_a_file(lab)
     tls, old, new = lab.tls, lab.tls.authority, Authority()
 
     def under_load() -> float:
-        """Connections that are new, under reads; since when."""
+        """End connections and read over new ones; return since when."""
         since = lab.history.now()
         end_connections(lab)
         with lab.reading(every=0.2, callers=3):
@@ -65,8 +67,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
         lab.watch(lab.refresh)
     alone = under_load()
     exchanged = lab.history.now()
-    # One caller: how many log in for one lost token is asked elsewhere.
-    with lab.reading(every=0.2), lab.vault.token_revoked(lab.accessor()) as lost:
+    with lab.reading(every=0.2), lab.vault.token_revoked(lab.tokens.accessor()) as lost:
         lab.hold(lost, 0.0)
         met = lab.history.now() - lost.began
         lab.logs_in_again(since=lost.began, within=met + min(0.1 * lab.ttl, 5.0))
@@ -77,7 +78,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
             lab.hold(withdrawn, SHOWN_AGAIN)
         over = lab.history.now()
         tls.serve(new)
-    _nobody_shakes_hands(lab)
+    _handshakes_hang(lab)
     lab.require("a connection after the certificate was renewed", handshakes_since(renewed))
     lab.require("a connection after the authority was replaced", handshakes_since(shown))
     lab.require("a connection with the new authority alone", handshakes_since(alone))
@@ -90,74 +91,65 @@ def test_certificates_are_rotated(lab: Lab) -> None:
     )
 
 
-def _nobody_shakes_hands(lab: Lab) -> None:
-    """New connections are taken, and their handshakes never answered: calls end in time there too.
-
-    What a client sends and waits for by itself has often a deadline that the handshake before it
-    has not.
-    """
+def _handshakes_hang(lab: Lab) -> None:
+    """Accept connections and never answer their handshakes: calls must end in time there too."""
     with lab.reading(every=0.4, callers=2):
         with lab.network.black_hole(stream="upstream") as silent:
-            silent.optional = True  # who answers from memory need not connect meanwhile
+            silent.optional = True  # a client that answers from memory need not connect
             lab.network.drop_connections()
             lab.watch(1.5 * lab.deadline)
         lab.recovers(after=silent)
     lab.judge_later(
         failures_are(
-            "unavailable", since=silent.began, until=silent.end, verbs=EVERY_WAY, may_be_empty=True
+            "unavailable", since=silent.began, until=silent.end, verbs=READ_VERBS, may_be_empty=True
         )
     )
 
 
 HALF_WRITTEN = 0.5
-"""Seconds for which a CA file is half written."""
 
 
 def _half_a_file(lab: Lab) -> None:
-    """Half of the CA file is written, in place, and a stranger's certificate shown meanwhile.
+    """Write half of the CA file, in place, and show a stranger's certificate.
 
-    Who keeps what it has trusted refuses that, and so does who trusts nobody for the moment. Either
-    goes on by itself once all of the file is there.
+    The client must refuse it, and recover by itself when the file is whole.
     """
     tls = lab.tls
     with lab.reading(every=0.2, callers=3):
         with lab.condition("half a CA file", refused=True, unanswered=True) as half:
             tls.half_write(tls.authority)
             tls.serve(Authority())
-            lab.watch(ON_ITS_WAY)  # a handshake with the certificate before may be under way
+            lab.watch(ON_ITS_WAY)  # a handshake with the earlier certificate may be under way
             lab.network.drop_connections()
             shown = lab.history.now()
             met = partial(_goes_by_it, lab, shown, len(lab.history.connections))
             lab.hold(half, HALF_WRITTEN)
             lab.until(met, within=lab.reach)
-            lab.watch(ON_ITS_WAY)  # what is sent over that connection
+            lab.watch(ON_ITS_WAY)  # time for requests over that connection
             over = lab.history.now()
             lab.require("a handshake, or a read in vain, by half a file", _seen(met()))
             tls.trust(tls.authority)
             tls.serve(tls.authority)
-        # Who trusts nobody for the moment may look at the file again as it does ever: once in R.
+        # A client that trusts nobody for a moment may read the file again only once in R.
         lab.recovers(after=half, within=lab.recovery_after(half) + lab.refresh)
     lab.judge_later(
         no_credential_sent(since=shown, until=over, to="a stranger, beside half a CA file"),
         failures_are(
-            "unavailable", since=half.began, until=half.end, verbs=EVERY_WAY, may_be_empty=True
+            "unavailable", since=half.began, until=half.end, verbs=READ_VERBS, may_be_empty=True
         ),
         same_token(since=half.began, until=lab.history.now()),
     )
 
 
 def _goes_by_it(lab: Lab, since: float, known: int) -> bool:
-    """Whether it has shaken hands over a connection that was not known then, or read in vain since.
-
-    Who cannot read the file need not ask the server for anything.
-    """
+    """Return whether it has shaken hands over a new connection, or read in vain since then."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.failed or o.outcome == "stale")
     return bool(reads) or any(one.connection > known for one in list(lab.history.handshakes))
 
 
 @pytest.mark.scenario("TLS-02")
 def test_expired_client_certificate(lab: Lab) -> None:
-    """All connections end, then so does the client's certificate; a new one comes later."""
+    """An expired client certificate costs no storm, and its replacement is used soon."""
     tls, people = lab.tls, Authority()
     life = PART * lab.ttl
     tls.give_client_certificate(people, life=timedelta(seconds=life))
@@ -169,37 +161,31 @@ def test_expired_client_certificate(lab: Lab) -> None:
         lab.watch(expires + WHOLE - lab.history.now())
         with lab.condition("client certificate expired", refused=True) as fault:
             lab.network.drop_connections()
-            # What it has in memory may be handed out for R.
             since = lab.history.now() + ON_ITS_WAY + lab.refresh
             lab.hold(fault, 5.0)
             if not lab.touched(fault) and (vain := _reads_in_vain(lab, since=since)):
                 if back is None:
                     lab.wanted_ttl = (lab.longest_start + lab.reach + WHOLE) / PART
                     raise NotExercised("its certificate ended too soon to tell what it rests for")
-                # It knows when its certificate ends, and need not be told so by a handshake: it is
-                # not for the end of its connections that it rests.
+                # The client knows when its certificate ends, and need not learn it from a
+                # handshake.
                 fault.optional = back
-                lab.require("all reads in vain of who shakes no hand", _seen(vain))
+                lab.require("a failed read for each refused handshake", _seen(vain))
             tls.give_client_certificate(people)
-        # Its files may be looked at once in R, as that of the authorities.
+        # Its files may be read once in R, like those of the authorities.
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.judge(no_connection_storm(since=fault.began, until=fault.end))
 
 
 PART, WHOLE = 0.5, 1.0
-"""Of the TTL: the life of a client's certificate. And seconds, in whole ones of which it is told.
-"""
+"""The life of a client certificate, as a part of the TTL; and its precision in seconds."""
 
 
 def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
-    """End all connections while the certificate is good; whether a hand was shaken anew after that.
+    """End all connections while the certificate is good; return whether a new handshake came.
 
-    Who rests for long after such an end, whatever its certificate is, shows nothing of that by its
-    silence.
-
-    Returns:
-        None if so little is left of the certificate that nobody need be back before its end: then
-        no connection was ended.
+    A client that rests after any such end shows nothing by its silence. None if the certificate
+    ends too soon for that.
     """
     if lab.history.now() + lab.reach > expires - WHOLE:
         return None
@@ -207,37 +193,31 @@ def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
     with lab.condition("connections ended", optional=True) as ended:
         lab.network.drop_connections()
     lab.recovers(after=ended)
-    # Who answers from memory needs a connection at its next look only.
+    # A client that answers from memory needs a connection only at its next look.
     return lab.until(
         partial(_shakes_hands, lab, known), within=ended.end + lab.reach - lab.history.now()
     )
 
 
 def _shakes_hands(lab: Lab, known: int) -> bool:
-    """Whether a handshake went well over a connection that was not known then."""
     made = [one for one in list(lab.history.handshakes) if one.connection > known]
     return any(one.protocol is not None for one in made)
 
 
 def _reads_in_vain(lab: Lab, *, since: float) -> int:
-    """How many reads have begun since then, if all that have ended were in vain; 0 if one was not.
-
-    What ended the connections costs a read at most, and what is kept is old by then: nothing else
-    can be the reason of all.
-    """
+    """Return how many reads have begun since then, if all finished ones failed; otherwise 0."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.ended is not None)
     return 0 if any(read.good for read in reads) else len(reads)
 
 
 def _start_before(lab: Lab, end: float) -> None:
-    """Start the subject; with a longer TTL next time where its certificate had ended too soon.
+    """Start the subject; ask for a longer TTL next time if its certificate ended too soon.
 
     Args:
-        lab: The scenario.
-        end: When the certificate does.
+        end: When the certificate ends.
 
     Raises:
-        NotExercised: It took too long, or would not have started anyhow.
+        NotExercised: It took too long, or would not have started in any case.
     """
     why: NotExercised | None = None
     try:
@@ -245,7 +225,7 @@ def _start_before(lab: Lab, end: float) -> None:
     except NotExercised as error:
         if not lab.started or lab.history.now() < end:
             raise
-        why = error  # it may have read nothing for want of that certificate
+        why = error  # it may have read nothing without that certificate
     if why is not None or lab.history.now() > end - WHOLE:
         lab.wanted_ttl = (lab.longest_start + WHOLE) / PART
         raise NotExercised(
@@ -254,22 +234,20 @@ def _start_before(lab: Lab, end: float) -> None:
 
 
 LATEST = 0.9
-"""Of a token's life: by then who renews has tried to, and who logs in instead has tried that."""
+"""The part of a life by which a client has tried to renew, or to log in instead."""
 
 CALLED = 0.7
-"""Of it, until when there are callers, some of whom may have to renew: the last call ends before
-the token does.
-"""
+"""The part of a life during which there are callers: the last call ends before the token does."""
 
 UNHURRIED = 0.6
-"""Of it, until when a renewal is no matter of seconds."""
+"""The part of a life during which a renewal is not urgent."""
 
 LEDGER = "backend/ledger"
 
 
 @pytest.mark.scenario("TLS-03")
 def test_wrong_host(lab: Lab) -> None:
-    """Another host's certificate until a renewal was due, and for a restart; then three more."""
+    """A server with another host's, a forged or an untimely certificate gets no credential."""
     allow_writes(lab, LEDGER)
     first, tls = lab.start(), lab.tls
     granted = lab.history.find("login", "renew", where=lambda e: e.good)[-1].began
@@ -277,17 +255,17 @@ def test_wrong_host(lab: Lab) -> None:
     lab.network.drop_connections()
     with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
         with lab.reading(every=0.5, callers=2):
-            # Each is often a second piece of code, with a session of its own.
+            # Each is often code of its own, with its own session.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 first.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + CALLED * lab.ttl - lab.history.now()))
         lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
-        # It has a token to give back. Who is started now has none before Vault is itself again:
-        # whatever it is asked for, it has to log in for that.
+        # The first client has a token to give back. A client that is started now must log in for
+        # any call until Vault is back.
         first.close(timeout=5.0 + lab.deadline)
         alone = lab.history.now()
-        opened = start_meanwhile(lab)
+        opened = start_in_background(lab)
         tries_meanwhile(lab, opened, lambda: _tries(lab, alone) > 0, within=20.0)
         lab.watch(0.5)
         tls.serve(Authority())
@@ -297,8 +275,8 @@ def test_wrong_host(lab: Lab) -> None:
             lab.until(lambda: opened.is_set() or not lab.client.closed, within=2 * lab.deadline)
             if started := not lab.client.closed:
                 callers.enter_context(lab.reading(every=0.5, callers=2))
-            elif opened.is_set():  # it refused to start: its supervisor tries again
-                opened = start_meanwhile(lab)
+            elif opened.is_set():  # its supervisor tries again
+                opened = start_in_background(lab)
             lab.hold(forged, 3.0)
             lab.until(lambda: _tries(lab, forged.began) > 0, within=lab.reach)
             over = lab.history.now()
@@ -312,7 +290,8 @@ def test_wrong_host(lab: Lab) -> None:
     tried = {"another host": (alone, fault.end), "a stranger": (forged.began, over)}
     for whom, (since, until) in tried.items():
         lab.require(
-            f"a handshake with {whom} of who needs a login", _seen(_tries(lab, since, until))
+            f"a handshake with {whom} of a client that needs a login",
+            _seen(_tries(lab, since, until)),
         )
     lab.judge(
         no_credential_sent(since=fault.began, until=fault.end),
@@ -320,14 +299,14 @@ def test_wrong_host(lab: Lab) -> None:
             since=forged.began, until=over, to="a host whom no trusted authority vouches for"
         ),
         *(
-            # Nobody could be asked for anything: that is neither a denial nor an absence.
+            # No server could be asked: that is neither a denial nor an absence.
             failures_are(
-                "unavailable", since=one.began, until=one.end, verbs=EVERY_WAY, may_be_empty=True
+                "unavailable", since=one.began, until=one.end, verbs=READ_VERBS, may_be_empty=True
             )
             for one in (fault, forged)
         ),
-        # Pauses that are made for tokens of minutes have no room between a late renewal and the end
-        # of so short a life: LifetimeWatcher makes none there.
+        # Pauses for tokens that live for minutes do not fit between a late renewal and the end of
+        # so short a life: LifetimeWatcher makes none there.
         no_connection_storm(since=fault.began, until=granted + UNHURRIED * lab.ttl),
         no_connection_storm(since=forged.began, until=forged.end),
     )
@@ -337,20 +316,14 @@ OUT_OF_TIME = {
     "has ended": (timedelta(hours=-2), NOW),
     "is not good yet": (LIFE, timedelta(days=1)),
 }
-"""Certificates of the right host and authority: how long each is good, and from when on."""
+"""Certificates of the right host and authority: the life of each, and when it begins."""
 
 ON_ITS_WAY = 0.2
-"""Seconds in which a handshake ends that began with the certificate before, and another is made."""
+"""Seconds in which a handshake with the earlier certificate ends, and another is made."""
 
 
 def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
-    """Show a certificate that has ended, and one that is not good yet, each until it is refused.
-
-    Who rests for long after a failure meets one of them at least.
-
-    Returns:
-        Set once the last start was answered, or refused.
-    """
+    """Show an expired certificate, and then a future one, each until it is refused."""
     tried = []
     for which, (life, begins) in OUT_OF_TIME.items():
         lab.tls.serve(lab.tls.authority, life=life, begins=begins)
@@ -358,7 +331,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
         lab.watch(ON_ITS_WAY)
         since = lab.history.now()
         opened = _tries_again(lab, opened, since=since)
-        lab.watch(ON_ITS_WAY)  # who goes on all the same does so over another connection
+        lab.watch(ON_ITS_WAY)  # a client that accepts it would use another connection
         over = lab.history.now()
         tried.append(_tries(lab, since, over))
         whom = f"a host whose certificate {which}"
@@ -368,11 +341,11 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
 
 
 def _tries_again(lab: Lab, opened: threading.Event, *, since: float) -> threading.Event:
-    """Wait for a handshake; who refused to start meanwhile is started again, as ever."""
+    """Wait for a handshake; start a client again that has refused to start."""
     end = since + lab.reach
     while not _tries(lab, since) and lab.history.now() < end:
         if _refused_to_start(lab, opened):
-            opened = start_meanwhile(lab)
+            opened = start_in_background(lab)
         lab.until(
             partial(_tried_or_refused, lab, opened, since),
             within=max(0.0, end - lab.history.now()),
@@ -389,7 +362,6 @@ def _tried_or_refused(lab: Lab, opened: threading.Event, since: float) -> bool:
 
 
 def _starts_after_all(lab: Lab, opened: threading.Event) -> bool:
-    """Wait for who waits for Vault with its start; who refused to start is started once more."""
     await_start(lab, opened)
     return not lab.client.closed or lab.open() is not None
 
@@ -399,6 +371,21 @@ def _seen(count: int) -> Condition:
 
 
 def _tries(lab: Lab, since: float, until: float | None = None) -> int:
-    """How many handshakes of the subject ended in that time, well or not."""
     end = lab.history.now() if until is None else until
     return between((one.at for one in list(lab.history.handshakes)), since, end)
+
+
+@pytest.mark.scenario("TLS-04")
+def test_redirect_without_encryption(lab: Lab) -> None:
+    """A redirect to a host without TLS takes no token there."""
+    lab.start()
+    with other_host(lab, plain=True) as other, lab.reading(every=0.5):
+        there = {"Location": f"{other.address}/v1/{other.paths['read']}"}
+        with lab.http.fail("read", status=307, headers=there, body=b"") as fault:
+            lab.hold(fault, 1.0)
+        lab.recovers(after=fault)
+    for sent in other.history.find(where=lambda e: bool(e.token))[:1]:
+        promise = "a token travels over TLS only"
+        text = f"a {sent.kind} came to {other.address} with {sent.token}"
+        lab.note(Finding(promise, text, sent.began, harm=True))
+    lab.judge(failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True))

@@ -1,25 +1,20 @@
-"""Auto-unseal: a Vault whose key is held by somebody else, who may be away."""
+"""Auto-unseal: a Vault whose key is held by another service, which may be away."""
 
 from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario import Lab
-from vault_harness.scenario.helpers import lockout
-from vault_harness.scenario.oracles import (
-    no_connection_storm,
-    no_request_storm,
-    none_of,
-    same_token,
-)
+from vault_harness.judge.helpers import lockout
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import no_connection_storm, no_request_storm, none_of, same_token
 
 GIVES_UP = 30.0
-"""Seconds by which a server that does not reach the holder of its key has ended; it takes ten."""
+"""Seconds in which a server that cannot reach the holder of its key has ended; it takes ten."""
 
 
 @pytest.mark.scenario("USL-01")
 def test_restart_while_the_key_holder_is_away(lab: Lab) -> None:
-    """SIGKILL while nobody reaches the holder: each start fails, until one of them finds it."""
+    """A killed server that cannot unseal for some starts costs no login, and reads work again."""
     lab.start()
 
     def serves() -> bool:
@@ -41,7 +36,7 @@ def test_restart_while_the_key_holder_is_away(lab: Lab) -> None:
     lab.judge(
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
-        # A dead server answers none: what it is asked is seen by the connections alone.
+        # A dead server answers nothing, so only connections to it can be counted.
         no_connection_storm(since=fault.began, until=fault.end),
         none_of("no role is locked", locked),
     )

@@ -1,29 +1,49 @@
-"""What holds in all tests: messages name tasks as ``invoke`` runs them, and no example is timed."""
+"""Settings of all tests: tasks are named as ``invoke`` runs them, and no example has a deadline."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import zlib
 
 import pytest
 from hypothesis import settings
 
 
 def pytest_configure() -> None:
-    """Make remedies the same under pytest, ``./dev test`` and an editor; let machines be busy."""
+    """Name tasks in remedies as ``invoke`` does, and allow slow examples."""
     os.environ["HARNESS_RUNNER"] = "invoke"
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which CI runs a share of the slow tests after a very large change."""
+    parser.addoption(
+        "--share",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run one test of N; each commit has others",
+    )
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes: at the end, one worker would run it and the others be idle."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest tests first, so that no worker runs one alone at the end."""
+    share = config.getoption("--share")
+    if share > 1:
+        head = ["git", "-C", str(config.rootpath), "rev-parse", "HEAD"]
+        commit = subprocess.run(head, check=True, capture_output=True).stdout
+        kept = [item for item in items if zlib.crc32(commit + item.nodeid.encode()) % share == 0]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Keep the tests of a group together, where that is asked for (``--dist loadgroup``)."""
+    """Keep the tests of a group on one worker if ``--dist loadgroup`` asks for it."""
     if config.getvalue("dist") != "loadgroup":
         return None
     from tests.groups import ByFileOfAGroup

@@ -1,8 +1,7 @@
-"""Which tests one worker has to run, one after the other: those of a file with a group.
+"""Give all tests of a file that has a group to one worker.
 
-pytest-xdist tells a group by a name that it gives each of its tests anew, which pytest 9.2 does not
-let it do any more: ``--dist loadgroup`` went on without a word, and spread every group. Here the
-file is the group, since all of a file's tests are of one.
+pytest-xdist marks a group in the names of its tests. pytest 9.2 no longer allows that, and
+``--dist loadgroup`` spread every group without a message. A group here is always one file.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 _MARK = "pytest.mark.xdist_group("
 
 
-class ByFileOfAGroup(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Gives a file whose tests have a group to one worker, and each other test to any."""
+class ByFileOfAGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Give a file whose tests have a group to one worker, and any other test to any worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid, Path(self.config.rootpath))
 
 
 def scope_of(nodeid: str, root: Path) -> str:
-    """What a test is run together with: its file, or nothing but itself."""
+    """Return what a test is run together with: its file if that has a group, or the test alone."""
     file, _, _ = nodeid.partition("::")
     return file if _has_a_group(root / file) else nodeid
 

@@ -1,4 +1,4 @@
-"""What somebody who has an exception can read: texts, notes, causes, locals of all frames."""
+"""All texts in an exception: messages, notes, causes, and locals of its frames."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ _OPAQUE = (type, types.ModuleType, types.FunctionType, types.MethodType, types.B
 
 
 def places(error: BaseException, secrets: Collection[str], *, of: str) -> list[str]:
-    """Where one of these secrets can be read.
+    """Return the places where one of these secrets can be read.
 
-    Args:
-        error: What was raised.
-        secrets: What must be nowhere.
-        of: The file whose own frames do not count: a test knows the secrets.
+    Frames of the file `of` do not count, since a test knows the secrets.
     """
     return [place for place, text in _texts(error, of) if any(secret in text for secret in secrets)]
 
 
 def _texts(error: BaseException, of: str) -> Iterator[tuple[str, str]]:
-    """Every text that somebody who has the error can read, with its place."""
+    """Yield each text that the error holds, with its place."""
     walked: set[int] = set()
     seen: set[int] = set()
     errors: list[BaseException | None] = [error]
@@ -48,7 +45,7 @@ def _texts(error: BaseException, of: str) -> Iterator[tuple[str, str]]:
 def _held(
     where: str, value: object, seen: set[int], errors: list[BaseException | None], depth: int
 ) -> Iterator[tuple[str, str]]:
-    """Texts of a value and of what it holds; errors that it holds are put to the others."""
+    """Yield the texts in a value, and add the errors in it to `errors`."""
     if isinstance(value, str | bytes):
         yield where, value if isinstance(value, str) else value.decode(errors="replace")
         return

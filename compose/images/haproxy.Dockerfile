@@ -1,5 +1,5 @@
-# HAProxy around the one of the machine that builds it, with the libraries that it needs. Its master
-# process starts itself again for a new configuration, by its name.
+# HAProxy from the machine that builds it, with its libraries. Its master process starts itself again by
+# name for a new configuration.
 FROM scratch
 COPY rootfs/ /
 ENV LD_LIBRARY_PATH=/usr/local/lib \

@@ -1,6 +1,6 @@
-# The Python of the machine that builds it: interpreter, standard library, shared libraries, nothing else.
-# Each of these files runs once what it holds, so that nothing is called built that cannot start.
-# `invoke images` gathers rootfs/ from what is already there, so no registry and no mirror is asked.
+# The Python of the machine that builds it: interpreter, standard library and shared libraries.
+# Each of these files runs its content once, so that an image that cannot start is not built.
+# `invoke images` collects rootfs/ from this machine, without any registry or mirror.
 FROM scratch
 COPY rootfs/ /
 ENV PATH=/usr/local/bin \

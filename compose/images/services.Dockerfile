@@ -1,4 +1,4 @@
-# A small application that reads one secret with the reference client: the four services of services.yml.
+# A small application that reads one secret with the reference client: the services of services.yml.
 FROM vault-harness/python:local
 COPY rootfs/ /
 EXPOSE 8000

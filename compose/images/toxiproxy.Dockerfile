@@ -1,4 +1,4 @@
-# The real Toxiproxy, around a toxiproxy-server of the machine that builds it.
+# The real Toxiproxy: a toxiproxy-server from the machine that builds it.
 FROM scratch
 COPY rootfs/ /
 ENV LD_LIBRARY_PATH=/usr/local/lib

@@ -1,6 +1,6 @@
-# A Vault server around one static binary. Both names are there, since every compose file and every
-# health check says `vault`, as in the images of HashiCorp and of OpenBao. Beside it `ip` with its
-# libraries, which `node.cut` calls in a container.
+# A Vault server: one static binary under both names, since every compose file and health check uses
+# `vault`, as in the images of HashiCorp and OpenBao. `node.cut` calls `ip` in a container, so `ip` and its
+# libraries are there too.
 FROM scratch
 COPY rootfs/ /
 ENV PATH=/bin \

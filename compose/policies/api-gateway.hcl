@@ -1,4 +1,4 @@
-# The gateway in front of everything: its own keys, and where to report errors.
+# The gateway in front of all services: its own keys, and the address for error reports.
 path "ecommerce/data/gateway/*" {
   capabilities = ["read"]
 }

@@ -1,11 +1,10 @@
-"""One service of the e-commerce platform, reduced to how it uses Vault.
+"""One service of the e-commerce platform, reduced to its use of Vault.
 
-It logs in with its AppRole, reads one secret, and serves two answers: ``/health`` and
-``/fingerprint``, which shows that it has the secret without showing the secret. Everything is
-configured by environment:
+It logs in with its AppRole, reads one secret, and answers ``/health`` and ``/fingerprint``. The
+fingerprint proves that the service has the secret without showing it.
 
-``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and what `resilient_vault_client` reads
-(``VAULT_ADDR``, ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``, ...).
+Variables: ``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and those of
+`resilient_vault_client` (``VAULT_ADDR``, ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``, ...).
 """
 
 from __future__ import annotations
@@ -18,23 +17,21 @@ import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
-from resilient_vault_client import VaultClient
+if TYPE_CHECKING:
+    from resilient_vault_client import VaultClient
 
 DEFAULT_PORT = 8000
 
-# Seconds for one question to Vault: quicker than the health check loses its patience.
+# Seconds for one request to Vault, less than the timeout of the health check.
 PATIENCE = 2.0
 
 
 class Service:
     """Holds the client and answers for it.
 
-    Args:
-        name: For people who look at the answers.
-        path: The secret's path below the mount.
-        key: The key of the secret that is fingerprinted.
-        client: Who talks to Vault.
+    ``path`` is the secret's path below the mount, ``key`` the key whose value is fingerprinted.
     """
 
     def __init__(self, name: str, path: str, key: str, client: VaultClient) -> None:
@@ -46,6 +43,9 @@ class Service:
     @classmethod
     def from_environment(cls) -> Service:
         """Read ``SERVICE``, ``SECRET_PATH`` and ``SECRET_KEY_NAME``."""
+        # Imported here, since the health check runs every few seconds and needs no client.
+        from resilient_vault_client import VaultClient
+
         return cls(
             os.environ["SERVICE"],
             os.environ["SECRET_PATH"],
@@ -54,7 +54,7 @@ class Service:
         )
 
     def health(self) -> tuple[int, dict[str, object]]:
-        """200 while it can do its work: with a secret from Vault, or with the last good one.
+        """Return 200 while the service has its secret, from Vault or the last good one.
 
         A sealed Vault is no reason to restart a service that still has what it needs.
         """
@@ -70,7 +70,7 @@ class Service:
         return (200, body) if working else (503, {**body, "error": fingerprint["error"]})
 
     def fingerprint(self) -> tuple[int, dict[str, object]]:
-        """A digest of the secret: the same for the same value, and of no use for guessing it."""
+        """Return a digest of the secret, which changes with the value and does not reveal it."""
         try:
             value = self.client.get_secret_cached(self.path, self.key, timeout=PATIENCE)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is 503 and its name
@@ -117,7 +117,7 @@ def serve(service: Service, port: int) -> None:
 
 
 def check(port: int) -> int:
-    """What the container's health check runs: 0 if ``/health`` says 200."""
+    """Run the container's health check: return 0 if ``/health`` answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
     try:
         connection.request("GET", "/health")

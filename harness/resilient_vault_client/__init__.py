@@ -47,8 +47,8 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._grant import Credential
 from resilient_vault_client._health import Health
-from resilient_vault_client._lease import Lease
-from resilient_vault_client._secret import Secret
+from resilient_vault_client._leases import Lease
+from resilient_vault_client._memory import Secret, StaticCredential
 from resilient_vault_client.events import Event
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Secret",
     "Lease",
     "Credential",
+    "StaticCredential",
     "Health",
     "Event",
     "VaultError",

@@ -11,10 +11,8 @@ from os import getpid
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from resilient_vault_client._boundary import boundary
-from resilient_vault_client._clock import clock
 from resilient_vault_client._config import Config, Settings, seconds_of_a_call
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._errors import (
     ClientClosed,
     ConfigurationError,
@@ -22,44 +20,47 @@ from resilient_vault_client._errors import (
     VaultError,
     VaultTimeout,
     VaultUnavailable,
+    boundary,
 )
 from resilient_vault_client._health import Health, examine
-from resilient_vault_client._lease import Lease
-from resilient_vault_client._leases import Listener
-from resilient_vault_client._memory import Remembered, own
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client._secret import Secret, clean_path
+from resilient_vault_client._leases import Lease, Listener
+from resilient_vault_client._memory import (
+    Remembered,
+    Secret,
+    StaticCredential,
+    clean_path,
+    credential,
+    own,
+)
+from resilient_vault_client._methods import Opened
 from resilient_vault_client._session import Session
-from resilient_vault_client._wrapped import Opened
-from resilient_vault_client.events import EventHandler, FellBack, ServedStale
+from resilient_vault_client.events import EventHandler, FellBack, Notifier, ServedStale
 
-# At interpreter exit nobody is there to wait any longer.
+# At interpreter exit nobody waits for an answer.
 _EXIT_TIMEOUT = 2.0
 
 
 class VaultClient:
-    """Reads secrets from Vault, and goes on doing so when things go wrong.
+    """Reads secrets from Vault, and keeps working while Vault has problems.
 
-    It logs in (with AppRole, a JWT, or the token of an agent) when it is first asked, renews its
-    token in the background, logs in anew when that is needed and only then, and answers from memory
-    for a while when Vault is away. One client serves any number of threads. After a fork, the child
-    uses the same object and gets connections and a token of its own.
+    The client logs in (with AppRole, a JWT, or an agent's token) at the first call. It renews its
+    token in the background, logs in again only when that is necessary, and answers from memory for
+    a while when Vault is away. One client serves any number of threads. After a fork the child uses
+    the same object and gets its own connections and token.
 
-    Everything comes from the environment (see the attributes of `Config` for the names); what is
-    given here wins. Times are in seconds.
+    All settings come from the environment; see `Config` for the names. An argument overrides the
+    environment. Times are in seconds. Nothing is sent until the first call.
 
     Args:
         environ: The environment to read instead of the process's own.
-        on_event: Called with an `Event` whenever something happens. It runs in the thread in which
-            that happened, or of the call that waits for it; what it raises is logged and forgotten.
-        renew: False starts no thread but to look a name up; the token is replaced by a login when
-            it has expired, which ends with the call that needs it, and given back by `close`
-            alone.
+        on_event: Called with each `Event`, in the thread that caused it or in the call that waits
+            for it. The client logs an exception of this function and ignores it.
+        renew: False starts no thread except to look up a host name. A login that ends with its call
+            replaces an expired token, and only `close` revokes the token.
         settings: Any attribute of `Config`, e.g. ``mount_point="kv"``, ``timeout=2.0``.
 
     Raises:
-        ConfigurationError: A setting is missing, is not known, or makes no sense. Nothing is sent
-            yet.
+        ConfigurationError: A setting is missing, unknown, or invalid.
     """
 
     @boundary
@@ -97,9 +98,9 @@ class VaultClient:
 
     @boundary
     def authenticate(self) -> bool:
-        """Log in, unless there is a token already; whether that worked.
+        """Log in if there is no token yet, and return whether the client has one.
 
-        With ``USE_VAULT=false`` there is nothing to log in to, and nothing in the way of reading.
+        With ``USE_VAULT=false`` there is no login, and the result is True.
         """
         if not self._config.enabled:
             return True
@@ -120,9 +121,9 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """The value of a secret's key, or a dictionary of the whole secret.
+        """Return the value of one key, or the whole secret as a dictionary.
 
-        As `read`, for those who need not know how fresh it is; `on_event` tells when it was not.
+        Use `read` to see how fresh the value is; `on_event` reports a value that is not.
         """
         return self._read(path, key, None, env_var_name, timeout).value
 
@@ -135,8 +136,8 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """As `get_secret`, from memory for up to ``cache_ttl`` seconds."""
-        # The quick way: no lock and no object is made.
+        """Like `get_secret`, from memory for up to ``cache_ttl`` seconds."""
+        # The fast path takes no lock and makes no object.
         session = self._sessions.get(getpid())
         if session is not None and key is not None:
             entry = session.memory.entries.get(path)
@@ -154,23 +155,23 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Secret:
-        """A secret from Vault, or what stands in for it while Vault is away.
+        """Return a secret from Vault, or a stand-in while Vault is away.
 
         Args:
-            path: Where it is in the engine, e.g. ``backend/django``.
-            key: One of its keys, or None for all.
-            version: An older version; nothing stands in for that.
-            env_var_name: The variable that stands in if Vault cannot be reached and there is no
-                last good value; by default the one of the key's name.
+            path: The path in the engine, e.g. ``backend/django``.
+            key: One key, or None for all keys.
+            version: An older version, for which there is no stand-in.
+            env_var_name: The variable to use if Vault cannot be reached and there is no last good
+                value; by default the key's name.
             timeout: Seconds for this call.
 
         Raises:
-            VaultUnavailable: No answer, and nothing to stand in for it.
-            AuthenticationFailed: Vault does not let the client in, and there is no last good value.
+            VaultUnavailable: Vault gave no answer, and there is no stand-in.
+            AuthenticationFailed: Vault refuses the login, and there is no last good value.
             PermissionDenied: The policy says no.
-            SecretNotFound: There is no such secret, or no such key.
-            SecretDeleted: Its latest version was deleted.
-            SecretDestroyed: Its latest version was destroyed.
+            SecretNotFound: The secret or the key does not exist.
+            SecretDeleted: The latest version was deleted.
+            SecretDestroyed: The latest version was destroyed.
         """
         return self._read(path, key, version, env_var_name, timeout)
 
@@ -183,7 +184,7 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Secret:
-        """As `read`, from memory for up to ``cache_ttl`` seconds; one thread asks for all."""
+        """Like `read`, from memory for up to ``cache_ttl`` seconds; one thread asks for all."""
         return self._read_cached(path, key, env_var_name, timeout)
 
     @boundary
@@ -195,19 +196,15 @@ class VaultClient:
         *,
         timeout: float | None = None,
     ) -> int:
-        """Write a secret, once; the number of its new version.
+        """Write a secret, once, and return the number of its new version.
 
-        Args:
-            path: Where, e.g. ``backend/django``.
-            data: All keys and values.
-            cas: Write only over this version (0: only if there is none), so that nobody's newer
-                value is lost.
-            timeout: Seconds for this call.
+        ``data`` holds all keys and values. With ``cas`` the write succeeds only over that version
+        (0: only if the secret does not exist), so that it overwrites nobody's newer value.
 
         Raises:
-            WriteConflict: Somebody else wrote first.
-            VaultUnavailable: If its `sent` is true the secret may be written all the same: read
-                before writing again, or write with ``cas``.
+            WriteConflict: Another client wrote first.
+            VaultUnavailable: If `sent` is true, the secret may have been written: read before you
+                write again, or write with ``cas``.
             PermissionDenied: The policy says no.
         """
         path = clean_path(path)
@@ -219,20 +216,19 @@ class VaultClient:
 
     @boundary
     def lease(self, path: str, *, on_change: Listener | None = None) -> Lease:
-        """What a dynamic secrets engine makes for this client, kept alive and replaced in time.
+        """Return a lease on a dynamic credential, which the client renews and replaces in time.
 
-        Nothing is sent yet: `Lease.current` asks Vault for the first credential.
+        Nothing is sent yet: `Lease.current` asks Vault for the first credential. ``path`` includes
+        the mount: ``database/creds/app``.
 
-        Args:
-            path: Where, with the mount: ``database/creds/app``.
-            on_change: Called with each further `Credential`, for a pool to move on to it: the one
-                before works for two seconds more where it has not ended. It runs in the thread in
-                which that happened; what it raises is logged and forgotten. Given again it is
-                called once more: ask for the lease once, and keep it.
+        The client calls ``on_change`` with each further `Credential`, so that a pool can switch to
+        it. The previous credential works for two more seconds, unless it has ended. ``on_change``
+        runs in the thread that got the credential; its exceptions are logged and ignored. Each call
+        of `lease` adds its ``on_change``: call `lease` once, and keep the result.
 
         Raises:
-            InvalidPath: Nothing can have that path.
-            ConfigurationError: ``USE_VAULT`` is false, and nothing stands in for a lease.
+            InvalidPath: The path cannot exist.
+            ConfigurationError: ``USE_VAULT`` is false, and a lease has no stand-in.
         """
         path = clean_path(path)
         if not self._config.enabled:
@@ -242,12 +238,72 @@ class VaultClient:
         return Lease(path, lambda: self._session().leases, self._config.timeout)
 
     @boundary
-    def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """What a wrapping token holds: ``data`` or ``auth`` of the answer. Never tried twice.
+    def static_credential(
+        self, path: str, *, failed: str | None = None, timeout: float | None = None
+    ) -> StaticCredential:
+        """Return username and password of a static role, whose password Vault changes by itself.
+
+        The client asks Vault again after the `ttl` that Vault reported, and at the latest after
+        ``cache_ttl``. In an outage it returns the last password for ``max_stale`` seconds, marked
+        stale.
+
+        Args:
+            path: The path with the mount: ``database/static-creds/app``.
+            failed: A password that the database has just refused. If it is the current one, the
+                client asks Vault at once and accepts no stand-in.
+            timeout: Seconds for this call.
 
         Raises:
-            WrappingTokenSpent: It was used, has expired, or never was one.
-            VaultUnavailable: If its `sent` is true what it held is lost.
+            VaultUnavailable: Vault gave no answer, and there is no stand-in.
+            AuthenticationFailed: Vault refuses the login, and there is no stand-in.
+            PermissionDenied: The policy says no.
+            RequestRefused: The role does not exist.
+            SecretNotFound: Nothing is mounted at that path.
+            ConfigurationError: The path is not one of a static role, or ``USE_VAULT`` is false.
+        """
+        path = clean_path(path)
+        if not self._config.enabled:
+            raise ConfigurationError("USE_VAULT is false: there is no Vault to ask", path=path)
+        deadline = Deadline(seconds_of_a_call(timeout, self._config.timeout))
+        session = self._session()
+        known = session.static.entries.get(path)
+        if known is not None and known.data["password"] == failed:
+            session.static.forget(path)
+        fresh = session.static.fresh(path)
+        if fresh is not None:
+            return credential(fresh, "cache")
+        with self._notifier.later():
+            try:
+                return self._static(session, path, failed, deadline)
+            except VaultError as failure:
+                last = session.static.stand_in(path)
+                if not failure.stale_may_serve or last is None or last.data["password"] == failed:
+                    raise
+                if self._closed:
+                    raise ClientClosed("the client was closed meanwhile", path=path) from failure
+                self._notifier.notify(ServedStale(path=path, age=last.age, error=failure))
+                return credential(last, "stale")
+
+    def _static(
+        self, session: Session, path: str, failed: str | None, deadline: Deadline
+    ) -> StaticCredential:
+        """Ask Vault for a static role's credential; one thread asks for all."""
+        with session.static.refreshing(path, deadline):
+            fresh = session.static.fresh(path)
+            if fresh is not None and fresh.data["password"] != failed:
+                return credential(fresh, "cache")
+            # A stand-in exists, so half of the time is enough to wait for Vault.
+            left = deadline.remaining()
+            patience = left / 2 if session.static.stand_in(path) is not None else left
+            return credential(session.fetch_static(path, deadline, patience=patience), "vault")
+
+    @boundary
+    def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Return ``data`` or ``auth`` of a wrapped answer. Never retried.
+
+        Raises:
+            WrappingTokenSpent: The token was used, has expired, or is no wrapping token.
+            VaultUnavailable: If `sent` is true, the wrapped content is lost.
         """
         if not self._config.enabled:
             raise ConfigurationError("USE_VAULT is false: there is no Vault to ask")
@@ -257,7 +313,7 @@ class VaultClient:
 
     @boundary
     def health(self, *, timeout: float | None = None) -> Health:
-        """Whether secrets can be read; Vault is asked if the last evidence is old."""
+        """Report whether secrets can be read; ask Vault if the last evidence is old."""
         if not self._config.enabled:
             return Health(ok=True, enabled=False)
         if self._closed:
@@ -267,7 +323,7 @@ class VaultClient:
 
     @boundary
     def close(self, timeout: float = 5.0) -> None:
-        """Revoke the token and end the thread, within ``timeout`` seconds even if Vault hangs."""
+        """Revoke the token and stop the thread within ``timeout`` seconds, even if Vault hangs."""
         timeout = seconds_of_a_call(timeout, timeout)
         self._closed = True
         self._finalizer.detach()
@@ -287,7 +343,7 @@ class VaultClient:
         self.close()
 
     def _session(self) -> Session:
-        """This process's part; made at the first call in it."""
+        """Return the session of this process; the first call makes it."""
         pid = getpid()
         session = self._sessions.get(pid)
         if session is not None:
@@ -297,10 +353,11 @@ class VaultClient:
         return self._new_session(pid)
 
     def _new_session(self, pid: int) -> Session:
-        """The same, made now.
+        """Make the session of this process.
 
-        Without a lock, which a fork could leave held for ever in the child: of threads that come
-        here together one wins, and one that comes together with `close` finds out afterwards.
+        There is no lock, because a fork could leave it locked for ever in the child. If several
+        threads arrive together, one of them wins. A thread that arrives together with `close`
+        notices that afterwards.
         """
         parents = {other: one for other, one in self._sessions.copy().items() if other != pid}
         memory = next((one.memory.copy() for one in parents.values()), None)
@@ -341,7 +398,7 @@ class VaultClient:
         session = self._session()
         seconds = seconds_of_a_call(timeout, self._config.timeout)
         stand_in = session.memory.stand_in(path) if version is None else None
-        # With something else to say, half of the time is enough to wait for something better.
+        # A stand-in exists, so half of the time is enough to wait for Vault.
         rich = stand_in is not None or (version is None and self._has(variable))
         try:
             entry = session.fetch(
@@ -389,7 +446,7 @@ class VaultClient:
         variable: str | None,
         failure: VaultError,
     ) -> Secret:
-        """A last good value, or the variable if Vault cannot be reached, or the error."""
+        """Return a last good value, or the variable if Vault cannot be reached, or raise."""
         if self._closed:
             raise ClientClosed("the client was closed meanwhile", path=path)
         entry: Remembered | None = session.memory.stand_in(path)
@@ -422,20 +479,11 @@ def get_vault_secret(
     client: VaultClient | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Any:
-    """One secret from Vault; the environment variable if Vault is off or cannot be reached.
+    """Return one secret from Vault, or the variable if Vault is off or cannot be reached.
 
-    Without a ``client`` it logs in, reads, and gives the token back, each time: for more than a few
-    secrets make one client and pass it.
-
-    Args:
-        env_var_name: The variable, e.g. ``SECRET_KEY``.
-        vault_path: The secret's path, e.g. ``backend/django``.
-        vault_key: The key in it.
-        client: Whom to ask.
-        environ: The environment to read instead of the process's own, without a ``client``.
-
-    Raises:
-        VaultError: As `VaultClient.read`.
+    Without a ``client`` each call logs in, reads, and revokes the token. For more than a few
+    secrets make one client and pass it. ``environ`` replaces the process's environment if there is
+    no ``client``. Raises the errors of `VaultClient.read`.
     """
     with contextlib.ExitStack() as stack:
         if client is None:
@@ -448,14 +496,14 @@ def _check_json(data: Mapping[str, Any], path: str) -> None:
         json.dumps(dict(data))
     except (TypeError, ValueError):
         raise ConfigurationError(
-            f"what is to be written to {path} is not JSON: texts, numbers, lists and dictionaries "
+            f"the data for {path} is not JSON: only strings, numbers, lists and dictionaries "
             "can be written",
             path=path,
         ) from None
 
 
 def _end(client: weakref.ref[VaultClient], sessions: dict[int, Session]) -> None:
-    """The end of a client that nobody closed: of the client itself, or of the interpreter."""
+    """End a client that nobody closed, when the client or the interpreter goes away."""
     session = sessions.pop(getpid(), None)
     if session is None:
         return

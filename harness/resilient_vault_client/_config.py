@@ -1,4 +1,4 @@
-"""What the client needs to know, read from an environment and checked before it is used."""
+"""The client's settings, read from an environment and checked before use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
-from resilient_vault_client._boundary import boundary
-from resilient_vault_client._errors import ConfigurationError
+from resilient_vault_client._errors import ConfigurationError, boundary
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -21,12 +20,12 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 
 
-# Some thirty years: locks and sockets take no more than about three hundred.
+# Some thirty years: locks and sockets accept about three hundred at most.
 _MOST_SECONDS = 1e9
 
 
 class Settings(TypedDict, total=False):
-    """The settings that can be given as arguments, by the names and with the types of `Config`."""
+    """The settings that can be given as arguments; names and types are those of `Config`."""
 
     enabled: bool | None
     address: str | None
@@ -62,37 +61,36 @@ class Config:
         enabled: ``USE_VAULT``; False reads environment variables and never talks to Vault.
         address: ``VAULT_ADDR``, e.g. ``https://vault.example.com:8200``.
         namespace: ``VAULT_NAMESPACE``.
-        mount_point: ``VAULT_MOUNT_POINT``, where the KV version 2 engine is mounted; ``secret``, as
-            in Vault's own documentation, unless something else is said.
-        auth_mount: ``VAULT_AUTH_MOUNT``, where the method is mounted: by default ``approle``, or
+        mount_point: ``VAULT_MOUNT_POINT``: the mount of the KV version 2 engine; by default
+            ``secret``, as in Vault's documentation.
+        auth_mount: ``VAULT_AUTH_MOUNT``: the mount of the login method; by default ``approle``, or
             ``jwt`` with a JWT.
         role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
-            every login, and preferred to the two variables; an argument wins over both.
-        wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: a file with a wrapping token that
-            stands for the secret-id; it is opened once.
-        token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. With it
-            there is no login, and the token is neither renewed nor revoked here.
+            every login, and preferred to the two variables; an argument overrides both.
+        wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: a file with a wrapping token for
+            the secret-id; it is unwrapped once.
+        token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. The client
+            then does not log in, and neither renews nor revokes the token.
         jwt_file, jwt_role: ``VAULT_JWT_FILE``, ``VAULT_JWT_ROLE``: a file with a JWT that the
-            platform replaces, read at every login, and as which role to log in with it. For the JWT
-            method, and for Kubernetes with its mount.
+            platform replaces, read at every login, and the role to log in as. For the JWT method,
+            and for Kubernetes with its mount.
         ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
-            ``VAULT_CLIENT_KEY``: files, read again when they change; the key is one in the clear.
-            Without a CA file the system's authorities are trusted, as OpenSSL finds them.
+            ``VAULT_CLIENT_KEY``: files, read again when they change; the key is not encrypted.
+            Without a CA file the client trusts the system's authorities, as OpenSSL finds them.
         verify: False with ``VAULT_SKIP_VERIFY=true``, for experiments only.
-        timeout: ``VAULT_CLIENT_TIMEOUT``: how long one call may take in total.
+        timeout: ``VAULT_CLIENT_TIMEOUT``: the longest time for one call in total.
         cache_ttl: ``VAULT_CACHE_TTL``: `get_secret_cached` asks Vault again after this time.
-        max_stale: ``VAULT_MAX_STALE``: how old a last good value may be that stands in during an
+        max_stale: ``VAULT_MAX_STALE``: the greatest age of a last good value that is used in an
             outage.
         backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts during an outage.
-            The client uses a fifth of the token's life where that is shorter.
-        state_dir: ``VAULT_STATE_DIR``: where failed logins are counted, so that all processes of a
-            machine, and one that is started again and again, count together. Without it each
-            counts for itself.
-        redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) which may
-            see the token when Vault redirects there, for instance all nodes of a cluster.
-        testing: ``VAULT_CLIENT_TESTING``: for an application's own tests. One attempt a call, no
+            The client uses a fifth of the token's life if that is shorter.
+        state_dir: ``VAULT_STATE_DIR``: a folder in which all processes of a machine count failed
+            logins together, restarts included. Without it each process counts for itself.
+        redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) that may
+            see the token when Vault redirects to them. The cluster's leader always may.
+        testing: ``VAULT_CLIENT_TESTING``: for an application's own tests. One attempt per call, no
             pauses, no thread in the background.
     """
 
@@ -124,10 +122,9 @@ class Config:
     @classmethod
     @boundary
     def from_environ(cls, environ: Mapping[str, str], **given: Any) -> Self:
-        """Read the settings; what is ``given`` (and not None) wins over the environment.
+        """Read the settings; a ``given`` value that is not None overrides the environment.
 
-        Raises:
-            ConfigurationError: A setting is missing or makes no sense; the message names it.
+        Raise `ConfigurationError` if a setting is missing or invalid; the message names it.
         """
         _check_names(given, [one.name for one in fields(cls)])
         found: dict[str, Any] = {
@@ -170,11 +167,7 @@ class Config:
         return config.checked()
 
     def checked(self) -> Self:
-        """This configuration, if it makes sense.
-
-        Raises:
-            ConfigurationError: It does not; the message names the setting.
-        """
+        """Return this configuration; raise `ConfigurationError` if a setting is invalid."""
         seconds_of_a_call(self.timeout, self.timeout)
         for name, least in (("timeout", 0.001), ("cache_ttl", 0.0), ("max_stale", 0.0)):
             _check_number(name, getattr(self, name), least)
@@ -187,10 +180,10 @@ class Config:
                 "environment variables instead"
             )
         senseless = _is_no_address(self.address)
-        # Looked for first, since what is before it is not to be repeated.
+        # Checked first, since the message must not repeat the part before the @.
         if "@" in (self.address if senseless else urllib.parse.urlsplit(self.address).netloc):
             raise ConfigurationError(
-                "VAULT_ADDR holds a user name: Vault knows tokens only, and it must look like "
+                "VAULT_ADDR holds a user name: Vault takes tokens only; it must look like "
                 "https://vault.example.com:8200"
             )
         if senseless:
@@ -223,10 +216,9 @@ def _check_names(given: Mapping[str, object], known: list[str]) -> None:
 
 
 def _of_its_kind(name: str, value: object, kind: str) -> object:
-    """A setting that was given as an argument, in the type that `Config` has it in.
+    """Convert an argument to the type that `Config` has for it.
 
-    Raises:
-        ConfigurationError: It cannot be one; what was given may be a secret, and is not repeated.
+    The error does not repeat the argument, which may be a secret.
     """
     if kind.startswith("Path") and isinstance(value, str | os.PathLike):
         return Path(value)
@@ -249,7 +241,7 @@ def _fits_a_header(value: str) -> bool:
 def _is_no_address(address: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(address)
-        port = parts.port  # looked at, since a port that is none is found out only then
+        port = parts.port  # accessing an invalid port raises ValueError
         ascii_host(parts.hostname or "")
     except ValueError:
         return True
@@ -258,22 +250,17 @@ def _is_no_address(address: str) -> bool:
 
 
 def ascii_host(host: str) -> str:
-    """A host's name as it is looked up.
-
-    Raises:
-        ValueError: Nothing can have that name, such as one with two dots in a row.
-    """
-    name = host.encode("idna").decode()  # looked at if it is ASCII, too: a look-up would
+    """Return the host name as the resolver needs it; raise ValueError for an impossible one."""
+    name = host.encode("idna").decode()  # also checks ASCII names, as the resolver would
     return host if host.isascii() else name
 
 
 def seconds_of_a_call(given: float | None, usual: float) -> float:
-    """What a call may take: what was given for it, or the usual time; below zero there is none.
+    """Return the seconds for a call: the given ones or the usual; a negative number means none.
 
-    Raises:
-        ConfigurationError: It is no number, or one that no clock of the system can take.
+    Raise `ConfigurationError` unless it is a number that the system's clocks can take.
     """
-    seconds: Any = usual if given is None else given  # whatever the caller has given
+    seconds: Any = usual if given is None else given  # a caller may have given anything
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not number or not -math.inf < seconds <= _MOST_SECONDS:
         raise ConfigurationError(

@@ -1,48 +1,49 @@
-"""The role-id and secret-id to log in with, read anew at every login."""
+"""The role-id and secret-id for a login, read again at every login."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import json
+import logging
+import os
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resilient_vault_client._config import Config
+from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import CredentialsMissing
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
-# Longer is not an id, whatever it is; nor a token or a JWT, which hold all that they say of their
-# owner, such as the groups of an account.
+# No id is longer. A token or a JWT may be, because it can carry data about its owner, such as the
+# groups of an account.
 _MOST_BYTES = 4096
 MOST_BYTES_OF_A_TOKEN = 65536
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A role-id with a secret-id."""
-
     role_id: str = field(repr=False)
     secret_id: str = field(repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """Tells one pair from another without telling what it is."""
+        """A hash that tells one pair from another without showing it."""
         return hashlib.sha256(f"{self.role_id}\0{self.secret_id}".encode()).hexdigest()[:16]
 
 
 class CredentialSource:
-    """Where the ids come from: an argument, a file, or an environment variable, in this order.
+    """Reads the ids from an argument, a file, or an environment variable, in this order.
 
-    A file is replaced while the client runs, and not everybody replaces it by renaming: for a
-    moment it is empty, or holds the first half. Such a content is not used; the last good one is
-    kept.
-
-    Args:
-        config: Ids given as arguments, and the files.
-        environ: Asked at every login for ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID``.
+    A file may be replaced while the client runs, and not every tool renames a new file into place.
+    For a moment the file is empty or holds half an id. The client does not use such content and
+    keeps the last good id.
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
@@ -50,13 +51,9 @@ class CredentialSource:
         self._secret = _Id("VAULT_SECRET_ID", config.secret_id, config.secret_id_file, environ)
 
     def load(self, secret_id: Callable[[], str] | None = None) -> Credentials:
-        """The ids as they are now.
+        """Return the current ids; ``secret_id`` supplies the secret-id if given.
 
-        Args:
-            secret_id: Gives the secret-id if it comes from elsewhere.
-
-        Raises:
-            CredentialsMissing: There is none, and there was none before.
+        Raise `CredentialsMissing` if there is no id now and there was none before.
         """
         role_id = self._role.load()
         return Credentials(role_id, self._secret.load() if secret_id is None else secret_id())
@@ -85,7 +82,7 @@ class _Id:
         return self._last
 
     def _read(self) -> str:
-        """The file's content, or nothing if it cannot be an id."""
+        """Return the file's content, or "" if it cannot be an id."""
         assert self._file is not None
         text = read_word(self._file)
         return "" if _looks_cut(text, self._last) else text
@@ -100,7 +97,7 @@ class _Id:
 
 
 def read_word(file: Path, *, most: int = _MOST_BYTES) -> str:
-    """The one word that a file holds, without space around it; nothing if that is not so."""
+    """Return the single word in a file, stripped, or "" if there is no single word."""
     try:
         with file.open("rb") as stream:
             content = stream.read(most + 1)
@@ -111,23 +108,200 @@ def read_word(file: Path, *, most: int = _MOST_BYTES) -> str:
 
 
 def told(file: Path) -> str:
-    """A file in a message. Whoever gave an id or a key instead of its file finds it in no log."""
+    """Return a file name for a message, but hide an id or key given instead of a file name."""
     text = str(file)
-    with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
+    with contextlib.suppress(OSError, ValueError):  # too long for a file name
         inside = file.is_absolute() or (str(file.parent) != "." and file.parent.is_dir())
         if (inside and "-----BEGIN" not in text) or file.exists():  # its folder may be closed
             return text
-    return "a word that is not repeated here, since it may be no path"
+    return "a word that is not shown, since it may be a secret"
 
 
 def _looks_cut(text: str, last: str | None) -> bool:
-    """Whether ``text`` is the beginning of an id of the usual form.
+    """Return whether ``text`` is the beginning of an id of the usual form.
 
-    A few letters may be an id of somebody's own making, unless the last one was of the usual form.
+    A few letters may be an id of an unusual form, unless the last id was of the usual form.
     """
     if _UUID.fullmatch(text):
         return False
-    # Completing it with a sample gives a whole id only if it is the beginning of one.
+    # Completing it with a sample makes a whole id only if it is the beginning of one.
     sample = "00000000-0000-0000-0000-000000000000"
     beginning = len(text) < len(sample) and _UUID.fullmatch(text + sample[len(text) :]) is not None
     return beginning and (len(text) > len("00000000") or bool(last and _UUID.fullmatch(last)))
+
+
+# Vault's default for counting failures and for the lock: 15 minutes.
+WINDOW = 900.0
+
+# One fewer than Vault's default limit, over all secret-ids of a role.
+MOST_FOR_A_ROLE = 4
+
+# Seconds after each failure until the same ids may be tried again. The second or third try finds a
+# role that was created a little late.
+_PAUSES = (5.0, 60.0)
+
+# A process holds the shared count for a moment. A process that holds it longer stands still.
+_LOCK_SECONDS = 0.5
+_LOCK_EVERY = 0.01
+
+# More than all processes of a machine write to a file in a quarter of an hour.
+_MOST_KEPT_BYTES = 65536
+
+_log = logging.getLogger("resilient_vault_client")
+
+Failure = tuple[float, str]
+
+
+class FailedLogins:
+    """Counts failed logins. Not thread-safe: one thread logs in at a time.
+
+    All processes that use the same ``directory`` count together, also one after another. None
+    counts for this process alone. Each ``server`` address has a count of its own.
+    """
+
+    def __init__(self, directory: Path | None = None, *, server: str = "") -> None:
+        self._directory = directory
+        self._server = server
+        self._own: dict[str, list[Failure]] = {}
+
+    def wait(self, credentials: Credentials, deadline: Deadline) -> float:
+        """Return the seconds until a login with these ids may be tried; 0 means now."""
+        now = _now()
+        with self._failures(credentials.role_id, now, deadline) as failures:
+            same = [at for at, fingerprint in failures if fingerprint == credentials.fingerprint]
+            due = now
+            if same:
+                again = len(same) <= len(_PAUSES)
+                due = same[-1] + _PAUSES[len(same) - 1] if again else same[0] + WINDOW
+            if len(failures) >= MOST_FOR_A_ROLE:
+                due = max(due, failures[0][0] + WINDOW)
+            return max(0.0, due - now)
+
+    def rejected(self, credentials: Credentials, deadline: Deadline) -> None:
+        """Note that Vault refused these ids."""
+        now = _now()
+        with self._failures(credentials.role_id, now, deadline) as failures:
+            failures.append((now, credentials.fingerprint))
+
+    def accepted(self, credentials: Credentials, deadline: Deadline) -> None:
+        """Forget the failures, since Vault accepted these ids."""
+        if not self._own.get(credentials.role_id):
+            return  # there was nothing to forget when the login began
+        with self._failures(credentials.role_id, _now(), deadline) as failures:
+            failures.clear()
+
+    @contextlib.contextmanager
+    def _failures(self, role_id: str, now: float, deadline: Deadline) -> Iterator[list[Failure]]:
+        """Yield the failures of a role that still count; changes to the list are kept.
+
+        If the shared count is missing, unreadable, or locked by a process that stands still, the
+        last count that this process saw replaces it.
+        """
+        with self._shared(role_id, deadline) as shared:
+            found = None if shared is None else self._read(shared)
+            known = _recent(self._own.get(role_id, []) if found is None else found, now)
+            before = list(known)
+            yield known
+            self._own[role_id] = list(known)
+            if shared is not None and known != before:
+                self._write(shared, json.dumps(known).encode())
+
+    @contextlib.contextmanager
+    def _shared(self, role_id: str, deadline: Deadline) -> Iterator[int | None]:
+        """Yield the file for a role, open and locked, or None if that fails or takes too long."""
+        descriptor = self._open(role_id)
+        if descriptor is None:
+            yield None
+            return
+        try:
+            locked = self._lock(descriptor, deadline.sooner(_LOCK_SECONDS))
+            try:
+                yield descriptor if locked else None
+            finally:
+                if locked:
+                    self._let_go(descriptor)
+        finally:
+            try:
+                os.close(descriptor)
+            except OSError as error:  # a network file system reports a failed write here
+                self._go_alone(error)
+
+    def _open(self, role_id: str) -> int | None:
+        if self._directory is None:
+            return None
+        name = hashlib.sha256(f"{self._server}\0{role_id}".encode()).hexdigest()[:32]
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            return os.open(self._directory / f"logins-{name}.json", flags, 0o600)
+        except OSError as error:
+            self._go_alone(error)
+            return None
+
+    def _lock(self, descriptor: int, deadline: Deadline) -> bool:
+        """Lock a file within the deadline; return whether that worked."""
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline.passed:
+                    _log.warning("vault: another process holds the count of failed logins")
+                    return False
+                time.sleep(min(_LOCK_EVERY, deadline.remaining()))
+            except OSError as error:
+                self._go_alone(error)
+                return False
+            else:
+                return True
+
+    def _let_go(self, descriptor: int) -> None:
+        """Unlock explicitly: a child that was forked meanwhile has a copy of the descriptor."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError as error:
+            self._go_alone(error)
+
+    def _read(self, descriptor: int) -> list[Failure] | None:
+        """Return the file's content, or None if it cannot be read or is invalid."""
+        try:
+            return _parse(os.pread(descriptor, _MOST_KEPT_BYTES, 0))
+        except OSError as error:
+            self._go_alone(error)
+            return None
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        try:
+            # Written before the old rest is cut off, so that a full disk does not lose the old
+            # count.
+            if os.pwrite(descriptor, content, 0) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.ftruncate(descriptor, len(content))
+        except OSError as error:
+            self._go_alone(error)
+
+    def _go_alone(self, error: OSError) -> None:
+        """Count for this process alone from now on, since the files cannot be used.
+
+        Not every file system has locks, and a disk may be full; neither must prevent a login.
+        """
+        if self._directory is not None:
+            _log.warning("vault: failed logins are not counted together: %s", error.strerror)
+        self._directory = None
+
+
+def _now() -> float:
+    """Return a time that all processes of a machine share and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def _recent(failures: list[Failure], now: float) -> list[Failure]:
+    # A time in the future is from before the last boot.
+    return [(at, fingerprint) for at, fingerprint in failures if 0 <= now - at < WINDOW]
+
+
+def _parse(content: bytes) -> list[Failure] | None:
+    """Parse a file; return None if it is invalid, as a new or half-written one is."""
+    try:
+        return [(float(at), str(fingerprint)) for at, fingerprint in json.loads(content)]
+    except (ValueError, TypeError):
+        return None

@@ -1,19 +1,88 @@
-"""One end for everything that a call does: look-ups, connections, requests, retries, logins."""
+"""One deadline for everything a call does: look-ups, connections, requests, retries, logins."""
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import time
 from collections.abc import Callable
 
 from resilient_vault_client._errors import VaultError
 
 
-class Deadline:
-    """A point on the monotonic clock, which no change of the wall clock moves.
+def _found() -> int:
+    """Return the clock that includes sleep and that nobody sets."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        with contextlib.suppress(OSError):  # the kernel does not know this clock
+            time.clock_gettime(time.CLOCK_BOOTTIME)
+            return time.CLOCK_BOOTTIME
+    return time.CLOCK_MONOTONIC  # includes sleep on systems without CLOCK_BOOTTIME, such as macOS
 
-    Args:
-        seconds: How far away it is.
+
+_CLOCK = _found()
+
+
+def clock() -> float:
+    """Return the seconds since a fixed time in the past, including sleep."""
+    return time.clock_gettime(_CLOCK)
+
+
+# Short enough for several attempts in a call of a few seconds.
+_FIRST = 0.3
+
+# Before the first login nobody knows how long tokens live, and an application waits to start.
+_CAP_BEFORE_LOGIN = 2.5
+
+
+# A share of the token's life. A renewal is due at 0.75 of that life, and a pause after a failed
+# attempt must not outlast the token.
+_SHARE = 0.2
+
+
+class Backoff:
+    """Pauses that about double up to a cap, with jitter.
+
+    The jitter is a quarter of the pause in either direction, so that each pause is longer than the
+    one before. Otherwise clients that drew a pause near zero would all hit a server that has just
+    started.
+
+    ``cap`` is the longest pause in seconds; a fifth of the token's life is the limit if that is
+    shorter. ``active=False`` removes all pauses, for an application's tests.
     """
+
+    def __init__(self, cap: float, *, active: bool = True) -> None:
+        self._configured = cap
+        self._ttl: float | None = None
+        # The system's generator, since two forked processes must not draw the same numbers.
+        self._random = secrets.SystemRandom()
+        self.active = active
+
+    @property
+    def cap(self) -> float:
+        """The longest pause, in seconds."""
+        limit = _CAP_BEFORE_LOGIN if self._ttl is None else self._ttl * _SHARE
+        return min(self._configured, limit)
+
+    def learn(self, ttl: float | None) -> None:
+        """Note how long a new token lives, in seconds; None means for ever."""
+        self._ttl = float("inf") if ttl is None else max(ttl, 0.1)
+
+    def next(self, previous: float | None, *, first: float = _FIRST) -> float:
+        """Return the pause after one of ``previous`` seconds, or a first one of about ``first``."""
+        if not self.active:
+            return 0.0
+        if previous is None:
+            return min(self.cap, first * self._random.uniform(0.75, 1.25))
+        longer = previous * self._random.uniform(1.6, 2.4)
+        return longer if longer < self.cap else self.cap * self._random.uniform(0.8, 1.0)
+
+    def between(self, low: float, high: float) -> float:
+        """Return a random number in that range, for jitter of other things than pauses."""
+        return self._random.uniform(low, high)
+
+
+class Deadline:
+    """A point on the monotonic clock, which ignores changes of the wall clock."""
 
     __slots__ = ("at",)
 
@@ -21,14 +90,13 @@ class Deadline:
         self.at = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds left, never negative."""
+        """Return the seconds left, never negative."""
         return max(0.0, self.at - time.monotonic())
 
     def for_socket(self) -> float:
-        """Seconds left, as a socket's timeout, where zero would mean not to wait at all.
+        """Return the seconds left as a socket's timeout, for which zero would mean not to wait.
 
-        Raises:
-            TimeoutError: It is over.
+        Raise `TimeoutError` if the deadline is over.
         """
         left = self.at - time.monotonic()
         if left <= 0:
@@ -37,32 +105,31 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether it is over."""
+        """Whether the deadline is over."""
         return time.monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
-        """This deadline, or one in ``seconds`` if that comes first."""
+        """Return this deadline, or one in ``seconds`` if that is earlier."""
         other = Deadline(seconds)
         return other if other.at < self.at else self
 
     def goes_on(self) -> bool:
-        """Whether an answer to what was sent is waited for although this is over."""
+        """Return whether to wait for the answer to a sent request although the call is over."""
         return False
 
     def attend(self, silent: Callable[[], VaultError] | None) -> None:
-        """Have the attempt under way say what it is for who waits no longer than until this."""
+        """Let the attempt under way supply the error for a caller who leaves at this deadline."""
 
 
 class Outliving(Deadline):
-    """A call's deadline for everything but the answer to what was sent: that has more time.
+    """A call's deadline that leaves more time for the answer to a request that was sent.
 
-    What was not sent is lost to nobody, so it ends with the call. Upon what was sent Vault may act
-    in any case: who does not wait for its answer has a token more there, or a secret-id less.
+    A request that was not sent ends with the call, and nothing is lost. Vault may act on a request
+    that was sent. A client that does not wait for the answer leaves a token behind in Vault, or has
+    one secret-id less.
 
-    Args:
-        call: The deadline of the call.
-        seconds: From now on, for all of it, if the call ends in the wait for an answer.
-        let_go: Called when it does, in the thread that waits, with what the call is to be told.
+    ``seconds`` counts from now, for everything, if the call ends while it waits for an answer.
+    ``let_go`` then runs in the waiting thread, with the error that the call gets.
     """
 
     __slots__ = ("_later", "_let_go", "_silent")
@@ -77,7 +144,7 @@ class Outliving(Deadline):
         self._silent: Callable[[], VaultError] | None = None
 
     def goes_on(self) -> bool:
-        """Once: the call is over, and this is the client's own from now on."""
+        """Return True, once, when the call is over; the client then waits on its own account."""
         if self._later <= self.at:
             return False
         self.at = self._later
@@ -85,5 +152,4 @@ class Outliving(Deadline):
         return True
 
     def attend(self, silent: Callable[[], VaultError] | None) -> None:
-        """Have the attempt under way say what it is for who waits no longer than until this."""
         self._silent = silent

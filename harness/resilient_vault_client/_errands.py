@@ -1,45 +1,164 @@
-"""What a client asks Vault for on behalf of all its calls: one thing at a time, and nobody's own.
+"""Requests that a client makes on behalf of all its calls, one at a time.
 
-A login whose answer nobody awaits has happened all the same: Vault has made a token, and a
-secret-id for few logins is good for one less. So it is not made in the thread of the call that
-needs it, which must end in time, but in one of the client's. The call waits for as long as it may,
-and leaves; the next one waits for the same login, or finds what came of it.
+A login counts even if nobody waits for its answer: Vault has made a token, and a secret-id with few
+uses has one less. So a login does not run in the thread of the call that needs it, because that
+call must end in time. It runs in a thread of the client. The call waits while it has time and then
+leaves; the next call waits for the same login or finds its result.
 
-That thread lives as long as its errand does, a few times the client's timeout at most, and `finish`
-waits for its end. Nothing of it is known in a forked child, which makes errands of its own.
+That thread lives as long as its errand, a few times the client's timeout at most, and `finish`
+waits for its end. A forked child knows nothing of it and makes its own errands.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from resilient_vault_client._boundary import boundary, from_outside
 from resilient_vault_client._deadline import Deadline, Outliving
 from resilient_vault_client._errors import (
     ClientClosed,
     VaultError,
     VaultTimeout,
     VaultUnavailable,
+    boundary,
+    from_outside,
+    where,
 )
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client.events import Event
+from resilient_vault_client.events import Event, Notifier
+
+# The longest wait in seconds. A wait stands still while the machine sleeps; due times do not.
+_LOOK_EVERY = 30.0
+
+
+class Background(ABC):
+    """Work that a client does in the background.
+
+    The lock is reentrant, because a signal handler may run in the middle of a start. ``purpose``
+    completes the message "no thread to ...". A finalizer reads `running`, since it must not ask the
+    thread.
+    """
+
+    def __init__(self, name: str, purpose: str) -> None:
+        self._name = name
+        self._purpose = purpose
+        self._lock = threading.RLock()
+        self._starting = False
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = False
+        self.running = False
+        self._farewell: Callable[[], None] | None = None
+        self._thread: threading.Thread | None = None
+
+    @abstractmethod
+    def _step(self) -> float | None:
+        """Do what is due; return the seconds until the next work, or None for never."""
+
+    def _restarted(self) -> None:  # noqa: B027 - a subclass without listeners keeps it empty
+        """Report that the thread had died and was started again."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def started_before(self) -> bool:
+        """Whether the thread has ever run."""
+        return self._thread is not None
+
+    def ensure_running(self) -> None:
+        """Start the thread at the first call, and again if it has died."""
+        if self.alive or self._stopped:
+            return
+        with self._lock:
+            if self._starting:
+                return  # a signal handler has interrupted the start
+            self._starting = True
+            try:
+                before = self._thread
+                if before is not None and before.is_alive():
+                    return
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+            except RuntimeError as error:
+                # The machine is out of threads, or the interpreter is about to end. Reads still
+                # work.
+                _log.warning("vault: no thread to %s: %s", self._purpose, error)
+                return
+            finally:
+                self._starting = False
+        if before is not None:
+            self._restarted()
+
+    def wake(self) -> None:
+        """Let the thread look now whether something is due."""
+        # A finalizer must not take a lock, and a queue is the only way to wake a thread without
+        # one.
+        self._wake.put(None)
+
+    def stop(self) -> None:
+        """Let the thread end when it has finished its work."""
+        self._stopped = True
+        self._wake.put(None)
+
+    def abandon(self, farewell: Callable[[], None]) -> None:
+        """Stop without taking a lock, for a finalizer; the thread calls ``farewell`` at its end."""
+        self._farewell = farewell
+        self.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread ends."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    @boundary
+    def _run(self) -> None:
+        self.running = True
+        try:
+            self._work()
+        finally:
+            self.running = False
+
+    def _work(self) -> None:
+        while not self._stopped:
+            wait: float | None = 1.0
+            try:
+                wait = self._step()
+            except Exception as error:  # noqa: BLE001 - a mistake here must not end all renewal
+                _log.error("vault: the renewal failed with %s", where(error))
+            self._rest(wait)
+        if self._farewell is not None:
+            self._farewell()
+
+    def _rest(self, seconds: float | None) -> None:
+        """Wait that long, or until `wake` is called."""
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=None if seconds is None else min(seconds, _LOOK_EVERY))
+            while True:
+                self._wake.get_nowait()
+
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# Times the client's timeout for which an errand goes on at most, once something was sent. Fewer
-# would cut off the login that a call has begun with, more hold up the next one where the server on
-# the other side is gone and nothing says so.
+# An errand ends at the latest after this many client timeouts, once something was sent. A smaller
+# number would cut off a login that a call has begun. A larger one would block the next login if the
+# server has vanished silently.
 _LONGEST = 2.0
 
-# How often a thread that waits for another one's errand looks whether that makes sense.
+# How often a thread that waits for another errand checks whether waiting makes sense.
 _LOOK_UP_EVERY = 0.05
 
-# Seconds that the errand's thread has for saying, at the end of a call, what has become of it.
+# Seconds that the errand's thread has at the end of a call to report what happened.
 _A_WORD = 0.5
 
 _log = logging.getLogger("resilient_vault_client")
@@ -47,11 +166,7 @@ _log = logging.getLogger("resilient_vault_client")
 
 @dataclass(frozen=True)
 class Errand(Generic[T_co]):
-    """Something to ask Vault for.
-
-    Attributes:
-        do: Asks, by a deadline.
-    """
+    """Something to ask Vault for; `do` asks, within a deadline."""
 
     do: Callable[[Deadline], T_co]
 
@@ -60,15 +175,10 @@ class Errand(Generic[T_co]):
 class _Turn(Generic[T]):
     """One caller's turn at an errand.
 
-    Attributes:
-        caller: The thread that needs it.
-        awaited: Whether its caller waits, and hears of what happens in it.
-        thread: The thread that asks Vault, once it does.
-        over: Whether that has nothing more to say.
-        result: What came of it, once `failure` is None.
-        failure: Why nothing did.
-        late: What its caller is told whose time is over before it is.
-        heard: What happened in it that its caller is to hear of.
+    `caller` is the thread that needs the errand; `thread` is the thread that asks Vault. While
+    `awaited` is true, the caller waits and gets the events in `heard`. `over` means that the thread
+    has finished. `result` is valid if `failure` is None. `late` is the error for a caller whose
+    time ends first.
     """
 
     caller: int = field(default_factory=threading.get_ident)
@@ -87,12 +197,11 @@ class Errands:
     """Makes errands, one at a time.
 
     Args:
-        notifier: Who hears of what happens in one.
-        known_failure: What is known of an outage that is older than so many seconds.
-        on_news: Called with what was noted, after the errand in which it was, if anything was.
-        timeout: What a call may take.
-        threaded: False starts no thread: a call makes its errand itself, and ends it with its own
-            end.
+        notifier: Gets the events of an errand.
+        known_failure: Returns the error of an outage that is older than so many seconds, or None.
+        on_news: Called after an errand with the events noted in it, if there are any.
+        timeout: The time for one call, in seconds.
+        threaded: False starts no thread: a call makes its errand itself, and both end together.
     """
 
     def __init__(
@@ -117,16 +226,16 @@ class Errands:
         self._closed = False
 
     def run(self, begin: Callable[[], T | Errand[T]], deadline: Deadline, patience: float) -> T:
-        """What comes of an errand, if one is needed.
+        """Run an errand if one is needed, and return its result.
 
         Args:
-            begin: Called when no errand is under way, as none is until what comes of this call is
-                there: gives that, or the errand that leads to it. It must be quick.
-            deadline: When this call must be over. Its errand goes on, if Vault has it.
-            patience: How old an outage may be for another call's errand to be worth waiting for.
+            begin: Called while no other errand is under way; returns the result, or the errand that
+                gets it. It must be quick.
+            deadline: When this call must be over. The errand goes on if its request was sent.
+            patience: The age of an outage up to which this call waits for another call's errand.
 
         Raises:
-            VaultError: What `begin` or the errand raised, or there was no time for them.
+            VaultError: `begin` or the errand raised it, or the time was too short.
         """
         if self._in_the_middle_of_one():
             raise self._known_failure(0.0) or VaultTimeout(
@@ -144,26 +253,26 @@ class Errands:
                 self._leave(turn)
 
     def _in_the_middle_of_one(self) -> bool:
-        """Whether this thread makes an errand, or waits for its own: it would wait for itself."""
+        """Return whether this thread is in the middle of an errand: it would wait for itself."""
         me, turn = threading.get_ident(), self._under_way
         return me in self._inside or (turn is not None and turn.awaited and turn.caller == me)
 
     def note(self, event: Event) -> None:
-        """It happened in the errand, or in the beginning of one, and is told afterwards."""
+        """Note an event of the errand under way, to be told after the errand."""
         self._news.append(event)
 
     def close(self) -> None:
-        """Nobody waits any longer; what is under way ends by itself."""
+        """Stop all waiting; the errand under way ends by itself."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def finish(self, timeout: float) -> None:
-        """Wait until nothing is under way, but not in the middle of it."""
+        """Wait until no errand is under way, except from inside one."""
         deadline = Deadline(timeout)
         with self._changed:
             turn = self._under_way
-            # Nor for what this thread has begun and does not go on with, in a signal's handler.
+            # A signal handler must not wait for an errand that it has interrupted.
             if turn is None or (turn.thread or turn.caller) != threading.get_ident():
                 self._changed.wait_for(lambda: self._under_way is None, timeout)
         thread = self._thread
@@ -179,9 +288,9 @@ class Errands:
         deadline: Deadline,
         patience: float,
     ) -> T | Errand[T]:
-        """Begin when no errand is under way.
+        """Call ``begin`` when no errand is under way.
 
-        Who waits looks up now and then whether waiting has become hopeless.
+        A waiting thread checks now and then whether waiting has become hopeless.
         """
         while True:
             with self._changed:
@@ -198,7 +307,7 @@ class Errands:
                 raise VaultTimeout("another thread's login was not over in time", sent=False)
 
     def _made(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> T:
-        """Have the errand made, here or in a thread of its own."""
+        """Make the errand, in this thread or in one of its own."""
         if self._threaded and self._started(turn, errand, deadline):
             return self._await_end(turn, deadline)
         self._take(turn)
@@ -208,7 +317,7 @@ class Errands:
             self._end(turn)
 
     def _started(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> bool:
-        """Whether a thread makes the errand."""
+        """Start a thread for the errand, and return whether that worked."""
 
         def let_go(error: VaultError | None) -> None:
             with self._changed:
@@ -229,10 +338,10 @@ class Errands:
         return True
 
     def _await_end(self, turn: _Turn[T], deadline: Deadline) -> T:
-        """Wait for what comes of it, and tell what happens meanwhile.
+        """Wait for the errand's result and report its events meanwhile.
 
-        The application's callback runs in this thread, as it does in a call that does all itself:
-        it may use the client, which knows what this thread has locked.
+        The application's callback runs in this thread, as in a call that does everything itself.
+        The callback may use the client, because the client knows which locks this thread holds.
         """
         me = threading.get_ident()
         self._inside.add(me)
@@ -252,23 +361,23 @@ class Errands:
             self._inside.discard(me)
 
     def _outcome(self, turn: _Turn[T]) -> T:
-        """What came of it for its caller."""
+        """Return the result for the caller, or raise its failure."""
         failure: BaseException | None = turn.late or VaultTimeout("Vault did not answer in time")
         if turn.over:
             failure = turn.failure
         elif self._closed:
             failure = ClientClosed("the client was closed meanwhile")
-        # What is raised holds the caller's frames, and those the client; the errand lasts longer.
+        # The exception holds the frames of the caller and the client; the errand lives longer.
         turn.failure = turn.late = None
         try:
             if failure is not None:
                 raise failure
-            return turn.result  # type: ignore[return-value]  # there is one where nothing failed
+            return turn.result  # type: ignore[return-value]  # set if nothing failed
         finally:
-            del failure  # it holds this frame, which must not hold it
+            del failure  # a cycle: the failure holds this frame
 
     def _leave(self, turn: _Turn[T]) -> None:
-        """The caller goes; what it has not heard of is told now."""
+        """Release the caller, and report the events it has not heard of."""
         with self._changed:
             turn.awaited = False
             heard, turn.heard = turn.heard, []
@@ -282,7 +391,7 @@ class Errands:
 
     @boundary
     def _make(self, turn: _Turn[T], errand: Errand[T], deadline: Deadline) -> None:
-        """Make an errand, whether or not somebody waits for it."""
+        """Make an errand, whether or not a caller waits for it."""
         try:
             with (
                 self._notifier.heard_by(lambda event: self._taken_over(turn, event)),
@@ -292,7 +401,7 @@ class Errands:
                     return  # its caller was interrupted before it began
                 try:
                     turn.result, turn.failure = errand.do(deadline), None
-                except Exception as error:  # noqa: BLE001 - whatever it is, its caller is told
+                except Exception as error:  # noqa: BLE001 - the caller gets the exception
                     turn.failure = from_outside(error)
                 finally:
                     self._end(turn)
@@ -300,12 +409,12 @@ class Errands:
             with self._changed:
                 turn.over = True
                 self._inside.discard(threading.get_ident())
-                if self._under_way is turn:  # who ends a thread may do so in the midst of its end
+                if self._under_way is turn:  # another thread may have ended the turn during its end
                     self._under_way = None
                 self._changed.notify_all()
 
     def _taken_over(self, turn: _Turn[T], event: Event) -> bool:
-        """Whether the caller will tell the event."""
+        """Hand the event to the caller; return whether the caller will report it."""
         with self._changed:
             if not turn.awaited:
                 return False
@@ -314,7 +423,7 @@ class Errands:
             return True
 
     def _take(self, turn: _Turn[T]) -> bool:
-        """Whether it is still this errand's turn; it is this thread's now."""
+        """Take the errand for this thread; return False if its turn is over."""
         with self._changed:
             if self._under_way is not turn:
                 return False
@@ -323,7 +432,7 @@ class Errands:
             return True
 
     def _end(self, turn: _Turn[T]) -> None:
-        """The next one has its turn, and what was noted is told."""
+        """Give the next errand its turn, and report what was noted."""
         with self._changed:
             self._inside.discard(threading.get_ident())
             news = self._freed(turn)
@@ -331,7 +440,7 @@ class Errands:
             self._on_news(news)
 
     def _freed(self, turn: _Turn[T]) -> list[Event]:
-        """Let the next one have its turn; what was noted in this one."""
+        """Give the next errand its turn, and return what was noted in this one."""
         if self._under_way is not turn:
             return []
         self._under_way = None

@@ -3,67 +3,69 @@
 ::
 
     VaultError
-    ├── ConfigurationError        the environment or an argument does not make sense
+    ├── ConfigurationError        the environment or an argument is invalid
     │   ├── InvalidPath           no secret can have that path
     │   └── MountMissing          Vault has no such mount or namespace
     ├── ClientClosed              the client was closed
-    ├── InternalError             a mistake in the client itself
+    ├── InternalError             a bug in the client
     ├── VaultUnavailable          no usable answer                             outcome: unavailable
     │   ├── VaultTimeout          none within the deadline
     │   ├── VaultUnreachable      no connection could be made
     │   ├── ConnectionLost        the connection broke before the answer came
     │   ├── AnswerTruncated       the connection ended in the middle of the answer
     │   ├── TlsFailed             one side does not trust the other
-    │   ├── VaultSealed           it answers, and is sealed
-    │   ├── NotInitialised        it answers, and was never initialised
-    │   ├── RateLimited           a quota says: later (429)
-    │   ├── ServerFailed          it answers with an error of its own (5xx)
+    │   ├── VaultSealed           Vault answers, and is sealed
+    │   ├── NotInitialised        Vault answers, and was never initialised
+    │   ├── RateLimited           a quota is used up; ask later (429)
+    │   ├── ServerFailed          Vault answers with an error of its own (5xx)
     │   ├── NotReplicated         this node lags behind what was written (412)
-    │   ├── RedirectRefused       it points to a host that must not see the token
-    │   └── UnexpectedAnswer      something answered that is not Vault's API (a web page, say)
+    │   ├── RedirectRefused       Vault points to a host that must not see the token
+    │   └── UnexpectedAnswer      something else than Vault's API answered (a web page, say)
     ├── AuthenticationFailed      no login, so no secret                       outcome: denied
     │   ├── CredentialsMissing    there is nothing to log in with
-    │   ├── CredentialsRejected   Vault does not accept what there is
+    │   ├── CredentialsRejected   Vault does not accept the credentials
     │   ├── RoleLocked            too many failed logins, by anybody: the role is locked
     │   └── AuthMountMissing      there is no such login at that mount
     ├── PermissionDenied          the policy says no                           outcome: denied
     ├── SecretNotFound            there is no such secret                      outcome: missing
-    │   └── KeyNotFound           the secret is there, without that key
+    │   └── KeyNotFound           the secret exists, without that key
     ├── SecretDeleted             its latest version was deleted (undelete it) outcome: deleted
     ├── SecretDestroyed           its latest version is gone for good          outcome: deleted
     └── RequestRefused            Vault does not accept the request (400)
-        ├── WriteConflict         somebody else wrote first (check-and-set)
+        ├── WriteConflict         another client wrote first (check-and-set)
         ├── RequestTooLarge       over the server's size limit (413)
-        └── WrappingTokenSpent    a wrapping token was used, expired, or never was one
+        └── WrappingTokenSpent    a wrapping token was used, has expired, or never was one
 
-`VaultUnavailable` means that nobody knows: a last good value or a fallback may stand in. All others
-are answers, and nothing stands in for them, but for `AuthenticationFailed`, over which a last good
-value holds.
+`VaultUnavailable` means that nobody knows the answer: a last good value or a fallback may stand in.
+All other errors are answers, and nothing stands in for them. The exception is
+`AuthenticationFailed`, for which a last good value may stand in.
 
-No error carries a token, a secret-id, a secret, the error that led to it, or a frame of the client:
-frames hold the request with its headers and body, and error trackers print what they hold.
+No error carries a token, a secret-id, a secret, the error that led to it, or a frame of the client.
+Frames hold the request with its headers and body, and error trackers print them.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Self
+import functools
+import traceback
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, Self, TypeVar
 
 
 class VaultError(Exception):
     """Anything that goes wrong between an application and its secrets.
 
     Args:
-        message: What is wrong, and where it helps what to do about it. Never a secret.
-        path: The secret's path, where one was asked for.
-        retry_in: Seconds until asking again makes sense, where that is known.
-        sent: Whether Vault may have acted upon the request all the same.
+        message: What is wrong and what to do about it. Never a secret.
+        path: The path of the requested secret, if there is one.
+        retry_in: Seconds until a retry makes sense, if known.
+        sent: Whether Vault may have acted on the request.
+        status: The HTTP status of the answer, if there was one.
 
     Attributes:
-        outcome: ``unavailable``, ``denied``, ``missing`` or ``deleted``, for those who only sort
-            errors.
-        status: The HTTP status of the answer, if there was one.
-        echo: Whether it tells again what is known from before, without having asked Vault.
+        outcome: ``unavailable``, ``denied``, ``missing`` or ``deleted``, a coarse class of errors.
+        echo: True if the error repeats what is known, without a request to Vault.
     """
 
     outcome: ClassVar[str | None] = None
@@ -88,12 +90,12 @@ class VaultError(Exception):
         self.status = status
 
     def again(self) -> Self:
-        """A copy without a traceback, since one error may be told to many threads."""
+        """Return a copy without a traceback, since several threads may raise the same error."""
         return copy.copy(self)
 
 
 class ConfigurationError(VaultError):
-    """The environment or an argument does not make sense."""
+    """The environment or an argument is invalid."""
 
 
 class InvalidPath(ConfigurationError):
@@ -109,7 +111,7 @@ class ClientClosed(VaultError):
 
 
 class InternalError(VaultError):
-    """A mistake in the client itself, and where; please report it."""
+    """A bug in the client, with its place; please report it."""
 
 
 class VaultUnavailable(VaultError):
@@ -118,13 +120,13 @@ class VaultUnavailable(VaultError):
     outcome = "unavailable"
     stale_may_serve = True
 
-    #: Whether the whole server is out, or perhaps only what was asked for.
+    #: Whether the whole server is out, or perhaps only the requested path.
     everywhere = True
 
-    #: How many attempts of one call make sense; None for as many as time allows.
+    #: The most attempts that make sense for one call; None for as many as time allows.
     most_attempts: ClassVar[int | None] = None
 
-    #: The first pause in seconds, before it is asked again whether Vault is out.
+    #: Seconds before the first retry.
     first_pause: ClassVar[float] = 0.3
 
 
@@ -139,18 +141,18 @@ class VaultUnreachable(VaultUnavailable):
 class ConnectionLost(VaultUnavailable):
     """The connection broke before the answer came."""
 
-    # One connection breaks by chance far more often than a server does.
+    # A single connection breaks by chance far more often than a server fails.
     first_pause = 0.05
 
 
 class AnswerTruncated(VaultUnavailable):
-    """The connection ended in the middle of the answer; what came of it is not used."""
+    """The connection ended in the middle of the answer; the received part is not used."""
 
     most_attempts = 4
 
 
 class TlsFailed(VaultUnavailable):
-    """No secure connection: one side does not trust the other."""
+    """There is no secure connection: one side does not trust the other."""
 
     most_attempts = 1
 
@@ -164,11 +166,11 @@ class NotInitialised(VaultUnavailable):
 
 
 class RateLimited(VaultUnavailable):
-    """A quota says: later."""
+    """A quota is used up; ask later."""
 
 
 class ServerFailed(VaultUnavailable):
-    """Vault answers with an error of its own, which may concern only what was asked for."""
+    """Vault answers with an error of its own, which may concern this request only."""
 
     everywhere = False
 
@@ -185,7 +187,7 @@ class RedirectRefused(VaultUnavailable):
 
 
 class UnexpectedAnswer(VaultUnavailable):
-    """Something answered that is not Vault's API."""
+    """Something else than Vault's API answered."""
 
 
 class AuthenticationFailed(VaultError):
@@ -214,8 +216,7 @@ class AuthMountMissing(AuthenticationFailed):
 class PermissionDenied(VaultError):
     """The policy says no.
 
-    Attributes:
-        doubtful: Whether Vault's words leave open that it is the token that it did not like.
+    `doubtful` is true if Vault's message may also mean that the token is invalid.
     """
 
     outcome = "denied"
@@ -229,7 +230,7 @@ class SecretNotFound(VaultError):
 
 
 class KeyNotFound(SecretNotFound):
-    """The secret is there, without that key."""
+    """The secret exists, without that key."""
 
 
 class SecretDeleted(VaultError):
@@ -249,7 +250,7 @@ class RequestRefused(VaultError):
 
 
 class WriteConflict(RequestRefused):
-    """Somebody else wrote first: read again, then write with the version that was read."""
+    """Another client wrote first: read again, then write with the version that was read."""
 
 
 class RequestTooLarge(RequestRefused):
@@ -259,5 +260,59 @@ class RequestTooLarge(RequestRefused):
 class WrappingTokenSpent(RequestRefused):
     """A wrapping token was used before, has expired, or never was one.
 
-    If nobody of yours used it, somebody else did: treat what it held as stolen.
+    If none of your programs used it, a stranger did: treat its content as stolen.
     """
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The exceptions of these modules can hold the data they failed on. An exception that the
+# application raises in the middle of a call, such as a time limit in a signal handler, passes
+# unchanged.
+_INSIDE = frozenset({"builtins", "ssl", "socket", "json", "httpcore", "h11"})
+
+
+def boundary(function: Callable[P, R]) -> Callable[P, R]:
+    """Make ``function`` safe to call from outside.
+
+    A `VaultError` leaves as a copy without a cause, a bug in the client as an `InternalError`, and
+    anything else (such as Ctrl-C) without the client's frames.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - every exception is raised again below
+            failure = from_outside(error)
+        # The arguments may be secrets too, and `self` holds everything that the client knows.
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure  # a cycle: the failure holds this frame
+
+    return call
+
+
+def where(error: BaseException) -> str:
+    """Return the type and place of an error, without its text, which may hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    last = frames[-1]
+    return f"{type(error).__name__} at {last.name}:{last.lineno}"
+
+
+def from_outside(error: BaseException) -> BaseException:
+    """Return the error as an application may see it."""
+    if isinstance(error, VaultError):
+        return error.again()
+    inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    mistake = isinstance(error, Exception) and type(error).__module__ in _INSIDE
+    # Without an inner frame the mistake is the caller's: wrong arguments.
+    if mistake and inner is not None:
+        return InternalError(f"a mistake in the client: {where(error)}")
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

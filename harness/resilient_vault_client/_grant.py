@@ -1,29 +1,159 @@
-"""One lease: what Vault made for it, how long it lives, and the token that it hangs on."""
+"""One lease: its credential, its life, and the token that it depends on."""
 
 from __future__ import annotations
 
 import copy
+import math
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from resilient_vault_client._clock import clock
-from resilient_vault_client._token import Token, granted, number
+from resilient_vault_client._deadline import clock
+from resilient_vault_client._errors import UnexpectedAnswer
+
+
+def granted(renewal: object) -> float:
+    """Return the seconds of life that a renewal grants, which may be 0.
+
+    Raise `UnexpectedAnswer` if the answer does not say: a gateway may have answered.
+    """
+    seconds = renewal.get("lease_duration") if isinstance(renewal, dict) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise UnexpectedAnswer("the answer to the renewal grants nothing: is it Vault's?")
+    return float(seconds)
+
+
+def number(value: Any, what: str) -> float:
+    """Return a number from an answer, or 0 if it is missing; raise `UnexpectedAnswer` otherwise."""
+    try:
+        found = float(value or 0)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UnexpectedAnswer(f"{what} is no number in the answer: is it Vault's?")
+    return found
+
+
+class Token:
+    """One token from its login to its end.
+
+    A token object never changes into another, so a thread knows which token Vault has refused. Its
+    lock is reentrant, because a signal handler may use the token in the middle of a use.
+
+    Args:
+        auth: The ``auth`` part of the answer to the login.
+        started: When the login was sent, by `clock`: the token is no older than that.
+
+    Attributes:
+        text: The token itself, for requests only.
+        ttl: Seconds of its first life, or of a longer later one; None for ever.
+        granted_at: When the request for its present life was sent, by `clock`.
+        took: How many seconds that request took; a renewal must be early by at least as much.
+        expires_at: When it ends, by `clock`.
+        renewing: Whether a renewal is under way, which may already have extended its life.
+        renewable: Whether a renewal makes sense; never for a batch token or one with few uses.
+        revocable: Whether it can be revoked; a batch token cannot.
+        capped: Whether a renewal gave less than was asked for, because the maximum is near.
+        uses_left: The number of requests left; None for any number.
+        lost: Why it is useless: ``rejected``, ``expired``, ``used_up``; otherwise None.
+        proven: Whether Vault has accepted it.
+    """
+
+    def __init__(self, auth: dict[str, Any], *, started: float) -> None:
+        self.text = str(auth["client_token"])
+        batch = auth.get("token_type") == "batch"
+        uses = int(number(auth.get("num_uses"), "the uses of a token"))
+        lease = number(auth.get("lease_duration"), "the life of a token")
+        self.issued_at = self.granted_at = started
+        self.took = clock() - started
+        self.ttl = lease or None
+        self.expires_at = started + lease if lease else float("inf")
+        self.uses_left: int | None = uses or None
+        self.renewable = bool(auth.get("renewable")) and not batch and uses == 0 and bool(self.ttl)
+        self.revocable = not batch
+        self.capped = False
+        self.renewing = False
+        self.lost: str | None = None
+        self.proven = False
+        self._lock = threading.RLock()
+        self._in_use = 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds of life left."""
+        return max(0.0, self.expires_at - clock())
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request with it can succeed, as far as the client knows."""
+        alive = self.renewing or clock() < self.expires_at
+        return alive and self.lost is None and self.uses_left != 0
+
+    def lose(self, reason: str) -> bool:
+        """Mark the token dead. Return True if it was alive."""
+        news = self.lost is None
+        self.lost = self.lost or reason
+        return news
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request uses it now."""
+        return self._in_use == 0
+
+    def renewed(self, auth: object, started: float) -> None:
+        """Note a renewal; a life shorter than the first one means that the maximum is near.
+
+        Raise `UnexpectedAnswer`, and change nothing, if the answer grants no life.
+        """
+        lease = granted(auth)
+        self.capped = lease < (self.ttl or 0)
+        if lease > (self.ttl or 0):
+            self.ttl = lease
+        self.granted_at = started
+        self.took = clock() - started
+        self.expires_at = started + lease
+
+    def begin(self) -> None:
+        """Note that a request is about to use it."""
+        with self._lock:
+            self._in_use += 1
+
+    def end(self) -> None:
+        """Note that a request is over."""
+        with self._lock:
+            self._in_use -= 1
+
+    def spend(self) -> bool:
+        """Count one use; return False if none is left."""
+        if self.uses_left is None:
+            return True
+        with self._lock:
+            left = self.uses_left
+            if left == 0:
+                return False
+            self.uses_left = left - 1  # never negative, even if a signal handler spends one here
+            return True
+
+    def take_back(self) -> None:
+        """Return a use, because Vault did not get the request."""
+        with self._lock:
+            if self.uses_left is not None:
+                self.uses_left += 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credential:
-    """What a lease is about: usually the name and the password of a user made for this client.
+    """The content of a lease, usually name and password of a user made for this client.
 
-    Attributes:
-        path: Where it was asked for, e.g. ``database/creds/app``.
-        data: All that Vault made, by its names; engines other than databases have names of theirs.
+    `path` is the requested path, e.g. ``database/creds/app``. `data` holds everything Vault
+    returned, by its names; they differ between engines.
     """
 
     path: str
     data: dict[str, Any] = field(repr=False)
 
     def copy(self) -> Credential:
-        """The same for one more caller, who may change what is in it."""
+        """Return a copy for one more caller, who may change it."""
         return Credential(path=self.path, data=copy.deepcopy(self.data))
 
     @property
@@ -40,21 +170,21 @@ class Credential:
 class Grant:
     """A lease as Vault granted it.
 
-    Its token is marked as in use for as long as the lease is, since Vault ends both together: a
-    token that was replaced is given back only when nobody needs its leases any more.
+    The lease marks its token as in use, since Vault ends both together. A replaced token is revoked
+    only when its leases are no longer needed.
 
     Args:
-        path: Where it was asked for.
+        path: The requested path.
         answer: Vault's answer.
-        token: Whose request it was.
-        started: When that was sent, by `clock`: the lease is no older.
+        token: The token of the request.
+        started: When the request was sent, by `clock`: the lease is no older.
 
     Attributes:
-        increment: Seconds that it was given at first, and that each renewal asks for.
-        granted_at: When the request was sent that gave it the life it has.
-        renewable: Whether asking for a longer life makes sense.
-        capped: Whether a renewal gave less than was asked for, because its maximum is near.
-        lost: Why it is of no use any more: ``not_found``, ``refused``; None while it is.
+        increment: Seconds of its first life, which each renewal asks for.
+        granted_at: When the request for its present life was sent.
+        renewable: Whether a renewal makes sense.
+        capped: Whether a renewal gave less than was asked for, because the maximum is near.
+        lost: Why the lease is useless: ``not_found``, ``refused``; otherwise None.
     """
 
     def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
@@ -74,13 +204,13 @@ class Grant:
     def expires_at(self) -> float:
         """When it ends, by `clock`: by itself, or with its token if that is sooner.
 
-        Vault grants a renewal more than the token has left, and ends the lease with the token.
+        Vault grants a renewal beyond the token's end, and still ends the lease with the token.
         """
         return min(self._expires_at, self.token.expires_at)
 
     @property
     def life(self) -> float:
-        """Seconds of life that it was given last, its token's end aside."""
+        """Seconds of life that it was given last, ignoring the token's end."""
         return self._expires_at - self.granted_at
 
     @property
@@ -90,17 +220,16 @@ class Grant:
 
     @property
     def usable(self) -> bool:
-        """Whether its credential works, as far as is known here."""
-        # A token that is being renewed may live for longer by now; no lease does by that.
+        """Whether its credential works, as far as the client knows."""
+        # A token under renewal may already live longer; a lease does not.
         now, token = clock(), self.token
         alive = now < self._expires_at and (token.renewing or now < token.expires_at)
         return alive and self.lost is None and token.lost is None
 
     def renewed(self, answer: dict[str, Any], started: float) -> None:
-        """Take note of a renewal; a life shorter than the first means that the end is near.
+        """Note a renewal; a life shorter than the first one means that the maximum is near.
 
-        Raises:
-            UnexpectedAnswer: It grants nothing. The lease is as it was.
+        Raise `UnexpectedAnswer`, and change nothing, if the answer grants no life.
         """
         life = granted(answer)
         self.capped = life < self.increment
@@ -108,9 +237,9 @@ class Grant:
         self._expires_at = started + life
 
     def moves_to(self, token: Token) -> bool:
-        """Hang on to the token that was read again: of a file it is another object each time.
+        """Move to the same token read again, since each read of a token file makes a new object.
 
-        False if it is another token, with which this lease does not live on.
+        Return False for a different token, with which this lease cannot live on.
         """
         if token.text != self.token.text:
             return False
@@ -123,11 +252,11 @@ class Grant:
 
     @property
     def outlives_token(self) -> bool:
-        """Whether nothing but its token's end, as far as that is known here, ends it."""
+        """Whether only the end of its token, as known here, makes it unusable."""
         return self.lost is None and clock() < self._expires_at and not self.usable
 
     def let_go(self) -> None:
-        """Nobody uses its credential any more; its token may be given back."""
+        """Release its token, since nobody uses the credential any more."""
         if self._holds:
             self._holds = False
             self.token.end()

@@ -1,12 +1,11 @@
-"""Whether the client can do its work, found out and not assumed."""
+"""Whether the client can do its work, from evidence."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._errors import (
     CredentialsRejected,
     PermissionDenied,
@@ -18,29 +17,29 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._session import Session
 
-# Evidence older than a quarter of the token's life, and than this many seconds, is looked for
-# again.
+# The client looks for new evidence if the last is older than a quarter of the token's life, and
+# older than this many seconds.
 _EVIDENCE_LASTS = 5.0
 
-# One failed renewal is an accident, the second one a warning.
+# One failed renewal is an accident; the second is a warning.
 _RENEWAL_FAILURES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What a monitor wants to know.
+    """The state of the client for a monitor.
 
     Attributes:
-        ok: Whether secrets can be read from Vault, now and for the time to come.
+        ok: Whether secrets can be read from Vault, now and in the near future.
         reasons: Why not, in words; empty if `ok`.
-        enabled: False with ``USE_VAULT=false``, where the environment is all there is.
-        authenticated: Whether there is a token that is good as far as is known.
+        enabled: False with ``USE_VAULT=false``, where only the environment is read.
+        authenticated: Whether there is a token that is valid as far as the client knows.
         token_ttl: Seconds of life it has left; None without a token, infinity for one without end.
-        last_success: Seconds since Vault last did what was asked; None if never.
-        stale: Whether reads are answered with last good values, or would be.
-        outage: Seconds since Vault went away; None if it has not.
-        role_locked: Whether Vault refuses the role whoever asks.
-        credentials_rejected: Whether a new secret-id is awaited.
+        last_success: Seconds since the last successful request; None if there was none.
+        stale: Whether reads return last good values, or would.
+        outage: Seconds since the outage began; None if there is none.
+        role_locked: Whether Vault refuses the role for everybody.
+        credentials_rejected: Whether the client waits for a new secret-id.
         renewer_alive: Whether the thread that renews the token runs.
         renewal_failures: How many renewals failed in a row.
     """
@@ -63,11 +62,11 @@ class Health:
 
 
 def examine(session: Session, deadline: Deadline) -> Health:
-    """Look at the client, and ask Vault for the secret that was read last if the evidence is old.
+    """Examine the client, and read the latest secret again if the evidence is old.
 
-    A client that has read none, since it leases or writes, has Vault say that its token lives.
-    Vault's own ``sys/health`` is not asked: it is green while a full audit device or a dead storage
-    makes every read hang or fail.
+    If the client has read no secret, because it leases or writes, it asks Vault about its token. It
+    does not use ``sys/health``, which stays green while a full audit device or a dead storage makes
+    every read hang or fail.
     """
     renewer_alive = session.renewer.alive
     renewer_died = session.renews and session.renewer.started_before and not renewer_alive
@@ -110,7 +109,7 @@ def examine(session: Session, deadline: Deadline) -> Health:
 
 
 def _recent(session: Session) -> bool:
-    """Whether Vault did what was asked a moment ago, and nothing has failed since."""
+    """Return whether a request succeeded a moment ago and nothing has failed since."""
     if session.circuit.outage is not None or session.last_success is None:
         return False
     token = session.authenticator.current
@@ -121,7 +120,7 @@ def _recent(session: Session) -> bool:
 
 
 def _probe(session: Session, deadline: Deadline) -> VaultError | None:
-    """What is wrong, or None; a denial or a missing secret is an answer, and Vault is well."""
+    """Return the problem or None; a denial or a missing secret is an answer of a healthy Vault."""
     path = session.memory.latest_path
     try:
         if path is None:

@@ -1,22 +1,21 @@
-"""The leases of a client: each renewed in time, and replaced when that is needed and only then.
+"""The leases of a client: each is renewed in time, and replaced only when necessary.
 
-A credential is replaced when Vault does not know its lease any more, when its token was replaced or
-died, when its maximum is near, when a login with it was refused, or when its life is about to end
-because renewals fail. Each of these makes one new credential, not one for each failure.
+A credential is replaced when Vault has lost its lease, when its token was replaced or died, when
+its maximum is near, when the database refused a login with it, or when renewals fail and its life
+is about to end. Each of these events makes one new credential, not one for each failure.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from resilient_vault_client._api import Api
-from resilient_vault_client._background import Background
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._config import seconds_of_a_call
+from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._errands import Background
 from resilient_vault_client._errors import (
     ClientClosed,
     ConfigurationError,
@@ -24,52 +23,134 @@ from resilient_vault_client._errors import (
     RequestRefused,
     ServerFailed,
     VaultError,
+    VaultTimeout,
     VaultUnavailable,
+    boundary,
 )
-from resilient_vault_client._grant import Credential, Grant
-from resilient_vault_client._held import Held
+from resilient_vault_client._grant import Credential, Grant, Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._retrier import Retrier, never, unless_sent
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import (
     Leased,
     LeaseLost,
     LeaseOrphaned,
     LeaseRenewalFailed,
     LeaseRenewed,
+    Notifier,
 )
+
+
+class Held:
+    """The leases of one path.
+
+    Attributes:
+        grant: The current lease; None before the first.
+        due: When to renew or replace it, by `clock`.
+        pause: The last pause after a failure.
+        paused_for: The failure for which that pause was chosen, until a thread has waited for it.
+        error: Why the last attempt to get a new lease failed, or None.
+        blocked_until: The earliest time for the next attempt.
+        leaving: Replaced leases, each with the time to let it go.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.grant: Grant | None = None
+        self.due = 0.0
+        self.pause: float | None = None
+        self.paused_for: VaultError | None = None
+        self.error: VaultError | None = None
+        self.blocked_until = 0.0
+        self.leaving: list[tuple[Grant, float]] = []
+        self._refusal_pause: float | None = None
+        self._refusable_at = 0.0
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+
+    @contextlib.contextmanager
+    def alone(self, deadline: Deadline) -> Iterator[None]:
+        """Let one thread at a time ask Vault for a credential of this path.
+
+        Raise `VaultTimeout` if another thread still asks at the deadline, or if a callback or
+        signal handler asks in the middle of this thread's own request.
+        """
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise VaultTimeout("another thread's lease was not there in time", sent=False)
+        try:
+            if self._owner is not None:
+                raise VaultTimeout(
+                    "a callback or a signal's handler asks for the lease that is asked for",
+                    sent=False,
+                )
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
+        finally:
+            self._lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread asks Vault for it now."""
+        return self._owner is not None
+
+    def check(self) -> None:
+        """Raise the known error if another attempt is not due yet."""
+        left = self.blocked_until - clock()
+        if self.error is None or left <= 0:
+            return
+        known = self.error.again()
+        known.retry_in, known.echo = left, True
+        raise known
+
+    def may_refuse(self, backoff: Backoff) -> bool:
+        """Return whether a refused database login may discard the credential.
+
+        The limit prevents a database that refuses one new user after the other from filling with
+        them.
+        """
+        now = clock()
+        if now < self._refusable_at:
+            return False
+        if now - self._refusable_at > backoff.cap:
+            self._refusal_pause = None  # the last credential worked for a while
+        self._refusal_pause = backoff.next(self._refusal_pause)
+        self._refusable_at = now + self._refusal_pause
+        return True
+
 
 _log = logging.getLogger("resilient_vault_client")
 
 Listener = Callable[[Credential], None]
 
 Listeners = Mapping[str, Sequence[Listener]]
-"""Who is told of a new credential, by its path."""
+"""The functions to call with a new credential, by path."""
 
-# Where in its life a lease is renewed, at random, as a token is.
+# A lease is renewed at a random point between these shares of its life, like a token.
 _EARLIEST, _LATEST = 0.5, 0.75
 
-# A life of fewer seconds that cannot be made longer is not worth waiting in.
+# The client replaces a lease that is capped to less than this many seconds.
 _TOO_SHORT = 1.0
 
-# What is left of a life when a new credential is asked for although a renewal may yet work.
+# The share of a life at which the client asks for a new credential while renewals fail.
 _LAST_RESORT = 0.15
-_SHORTEST = 0.1  # seconds from one try to the next, however soon a lease ends
+_SHORTEST = 0.1  # seconds between two tries, however soon a lease ends
 
-# Seconds for which a replaced credential is kept alive: its pool needs a moment to move on.
+# Seconds for which a replaced credential stays alive, so that a pool can switch.
 _MOVE_ON = 2.0
 
 _NO_PATIENCE = 0.0
 
-# What Vault says, with a 400, of a lease that is gone, and of one that lives and cannot be made to
-# live longer. With other words the engine behind it failed, a database for instance.
+# Vault's words, with a 400, for a lease that is gone, and for a living lease that cannot be
+# renewed. Other words mean that the engine behind it failed, for instance a database.
 _GONE = ("not found", "invalid lease", "expired")
 _NOT_RENEWABLE = "not renewable"
 
 
 class WithToken(Protocol):
-    """Does something with the current token, and once more with another if it was dead."""
+    """Runs an operation with the current token, and again with a new one if that was dead."""
 
     def __call__(
         self,
@@ -80,22 +161,14 @@ class WithToken(Protocol):
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> Grant:
-        """What the operation returns."""
+        """Return the operation's result."""
 
 
 class Leases(Background):
     """Holds a client's leases in one process, and the thread that keeps them.
 
-    Args:
-        with_token: Makes a request with the current token.
-        authenticator: Who holds the token.
-        api: Vault's API.
-        retrier: Makes requests under the circuit.
-        backoff: How long to pause after a failure.
-        notifier: Who hears of it.
-        listeners: Who is told of a new credential.
-        timeout: What one request may take, in seconds.
-        threaded: False starts no thread: what is due is done when somebody asks.
+    ``timeout`` is the time for one request in seconds. ``threaded=False`` starts no thread: calls
+    do what is due.
     """
 
     def __init__(
@@ -124,18 +197,14 @@ class Leases(Background):
         self._by_path: dict[str, Held] = {}
 
     def current(self, path: str, deadline: Deadline) -> Credential:
-        """The credential of this path, a new one if there is none that works.
-
-        Raises:
-            VaultError: Vault gave none.
-        """
+        """Return the credential of this path; ask for a new one if none works."""
         if self._stopped:
             raise ClientClosed("the client is closed")
         held = self._by_path.setdefault(path, Held(path))
         if self._threaded:
             self.ensure_running()
         elif held.grant is not None and clock() >= held.due and not held.busy:
-            # In this call; whoever comes meanwhile is given what there is.
+            # Renewed in this call; other threads get the present credential meanwhile.
             self._tend(held, deadline)
         grant = held.grant
         if grant is not None and grant.usable:
@@ -153,7 +222,7 @@ class Leases(Background):
         return grant.credential
 
     def failed(self, path: str, username: str) -> None:
-        """A login with that name was refused: the credential is of no use any more."""
+        """Give up the credential, because the database refused a login with that name."""
         held = self._by_path.get(path)
         grant = held.grant if held is not None else None
         if held is None or grant is None or grant.credential.username != username:
@@ -166,7 +235,7 @@ class Leases(Background):
 
     @property
     def trouble(self) -> str | None:
-        """Why a credential that was asked for does not work and is not replaced, if so."""
+        """Why a requested credential does not work and is not replaced, or None."""
         for held in list(self._by_path.values()):
             grant = held.grant
             if held.error is not None and grant is not None and not grant.usable:
@@ -174,9 +243,9 @@ class Leases(Background):
         return None
 
     def give_back(self, tokens: list[Token], timeout: float) -> None:
-        """Revoke the leases that do not end with one of these tokens; it may not be allowed."""
+        """Revoke the leases that do not end with one of these tokens, if the policy allows it."""
         deadline = Deadline(timeout)
-        for held in list(self._by_path.values()):  # a call that is late may add another one
+        for held in list(self._by_path.values()):  # a late call may add another one
             for grant in [*([held.grant] if held.grant else []), *(one for one, _ in held.leaving)]:
                 if grant.usable and grant.token not in tokens:
                     with contextlib.suppress(VaultError):
@@ -195,11 +264,7 @@ class Leases(Background):
         return min(waits, default=None)
 
     def _tend(self, held: Held, deadline: Deadline | None = None) -> float | None:
-        """Do what is due for one path, by the deadline of a call or in the thread's own time.
-
-        Returns:
-            The seconds until something else is due.
-        """
+        """Do what is due for one path, and return the seconds until the next work."""
         now = clock()
         for grant, until in list(held.leaving):
             if until <= now:
@@ -210,13 +275,13 @@ class Leases(Background):
         return min((wait for wait in waits if wait != float("inf")), default=None)
 
     def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
-        """Renew or replace the current lease if that is due; the seconds until it is."""
+        """Renew or replace the current lease if that is due; return the seconds until it is."""
         deadline = deadline or Deadline(self._timeout)
         old: Grant | None = None
         try:
             with self._notifier.later(), held.alone(deadline):
                 old = grant = held.grant
-                assert grant is not None  # once there is one, there always is
+                assert grant is not None  # once there is a lease, there always is one
                 reason = self._reason(grant)
                 if reason is None and clock() >= held.due:
                     reason = self._renew(held, grant, deadline)
@@ -231,19 +296,19 @@ class Leases(Background):
         return waits_for - clock()
 
     def _reason(self, grant: Grant) -> str | None:
-        """Why a lease must be replaced now; None if it need not."""
+        """Return why a lease must be replaced now, or None."""
         replaced = not self._on_current_token(grant)
         if not grant.usable:
             return _why(grant)
         return "token" if replaced else None
 
     def _on_current_token(self, grant: Grant) -> bool:
-        """Whether a lease hangs on the current token, which may have been read again."""
+        """Return whether a lease depends on the current token, which may have been read again."""
         current = self._authenticator.current
         return current is None or not current.usable or grant.moves_to(current)
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
-        """Give a lease a longer life; why it must be replaced instead, if so."""
+        """Renew a lease; return why it must be replaced instead, or None."""
         if grant.capped or not grant.renewable:
             return "max_ttl" if grant.capped else "not_renewable"
         try:
@@ -278,7 +343,7 @@ class Leases(Background):
     def _denied(
         self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
     ) -> str | None:
-        """A renewal was answered 403: the token is dead, or may not renew leases."""
+        """Handle a 403 to a renewal: the token is dead, or may not renew leases."""
         new = self._authenticator.after_denial(
             grant.token, denial, deadline, _NO_PATIENCE, policy_login=False
         )
@@ -288,7 +353,7 @@ class Leases(Background):
         return None
 
     def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
-        """Vault will not renew this lease, which is good for the rest of its life."""
+        """Use a lease that Vault will not renew for the rest of its life."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
         wait = max(0.0, held.due - clock())
@@ -299,12 +364,12 @@ class Leases(Background):
         )
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
-        """A new credential in the place of the current one, which is kept alive for a moment."""
+        """Get a new credential, and keep the current one alive for a moment."""
         held.check()
         old = held.grant
 
         def ask(token: Token) -> Grant:
-            # A file with the same token as before was read again for this: its owner renewed it.
+            # The token file was read again and holds the same token, renewed by its owner.
             if old is not None and old.outlives_token and old.moves_to(token) and old.usable:
                 return old
             return self._ask(held.path, token, deadline)
@@ -352,9 +417,9 @@ class Leases(Background):
             held.blocked_until = clock() + max(held.pause, error.retry_in or 0.0)
 
     def _failed(self, held: Held, error: VaultError) -> float:
-        """Choose when to try again: with growing pauses, to the end of the lease."""
+        """Choose when to try again: with growing pauses, until the lease ends."""
         grant = held.grant
-        assert grant is not None  # it is the one that could not be kept
+        assert grant is not None  # there was a lease to keep
         if error.echo:
             wait = max(error.retry_in or 0.0, 0.05)
         else:
@@ -370,11 +435,11 @@ class Leases(Background):
         last_resort, renewing = grant.increment * _LAST_RESORT, grant.renewable
         refused = isinstance(error, ServerFailed | RequestRefused)
         if refused and grant.remaining <= last_resort:
-            # Vault answers, and does not renew: a new credential may work where that does not.
+            # Vault answers and does not renew; a new credential may work instead.
             grant.renewable = False
         if grant.usable:
             wait = min(wait, max(grant.remaining - last_resort, wait / 4))
-            if renewing:  # never so late that it ends first: what is in use then is refused
+            if renewing:  # retry before the lease ends, since its credential is in use
                 wait = min(wait, max(grant.remaining / 2, _SHORTEST))
         held.due = clock() + wait
         if not grant.usable:
@@ -382,7 +447,7 @@ class Leases(Background):
         return wait
 
     def _plan(self, held: Held, grant: Grant) -> None:
-        """Choose when to act next for a lease that is new, or newly renewed."""
+        """Choose when to act next for a new or renewed lease."""
         held.pause = held.paused_for = None
         if grant.capped and grant.life < _TOO_SHORT:
             held.due = clock()
@@ -392,14 +457,15 @@ class Leases(Background):
     def _let_go(
         self, held: Held, grant: Grant, until: float, deadline: Deadline | None = None
     ) -> None:
-        """A replaced credential has no users any more."""
+        """Drop a replaced credential, which has no users any more."""
         try:
             held.leaving.remove((grant, until))
         except ValueError:
-            return  # without a thread two calls may come to that at once
+            return  # without a thread two calls may get here at once
         current = self._authenticator.current
         if grant.lost == "refused" and current is not None and grant.moves_to(current):
-            # It would live on beside its successor; where the policy does not allow it, it does.
+            # Without a revocation it would live on beside its successor. The policy may forbid
+            # that.
             with contextlib.suppress(VaultError):
                 self._api.revoke_lease(
                     grant.token.text, grant.id, deadline or Deadline(self._timeout)
@@ -407,18 +473,71 @@ class Leases(Background):
         grant.let_go()
 
     def _tell(self, old: Grant | None, new: Grant) -> None:
-        """Tell who wants to know that the credential is another one."""
+        """Tell the listeners that the credential has changed."""
         if old is None or old is new:
             return
         for listener in self._listeners.get(new.credential.path, ()):
             try:
                 listener(new.credential.copy())
-            except Exception as error:  # noqa: BLE001 - the application's callback may raise anything
+            except Exception as error:  # noqa: BLE001 - the application may raise anything
                 _log.warning("vault: a callback of a lease raised %s", type(error).__name__)
 
 
 def _why(grant: Grant | None) -> str:
-    """Why there is no credential that works."""
+    """Return why there is no working credential."""
     if grant is None:
         return "start"
     return grant.lost or ("token" if grant.token.lost is not None else "expired")
+
+
+class Lease:
+    """A dynamic credential, kept alive and replaced before it ends.
+
+    `VaultClient.lease` makes it; all leases of one path share one credential. ::
+
+        lease = vault.lease("database/creds/app", on_change=pool.reconnect)
+        credential = lease.current()
+        try:
+            connection = connect(user=credential.username, password=credential.password)
+        except AuthenticationRefused:
+            lease.failed(credential.username)
+    """
+
+    def __init__(self, path: str, leases: Callable[[], Leases], timeout: float) -> None:
+        self._path = path
+        self._leases = leases
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self._path}>"
+
+    @property
+    def path(self) -> str:
+        """The path with its mount."""
+        return self._path
+
+    @boundary
+    def current(self, *, timeout: float | None = None) -> Credential:
+        """Return the credential that works now; Vault makes one if there is none.
+
+        Raises:
+            VaultUnavailable: Vault gave none. If `sent` is true it may have made one, which ends
+                with the token.
+            PermissionDenied: The policy does not allow it.
+            SecretNotFound: The role does not exist.
+            RequestRefused: Vault does not accept the request.
+            ConfigurationError: The path gives no lease, or nothing is mounted there.
+            AuthenticationFailed: Vault refuses the login.
+        """
+        seconds = seconds_of_a_call(timeout, self._timeout)
+        return self._leases().current(self._path, Deadline(seconds)).copy()
+
+    @boundary
+    def failed(self, username: str) -> None:
+        """Report that the database refused a login with this name, to get a new credential.
+
+        Call it only for a refused password, not for an unreachable database. A name other than the
+        current credential's changes nothing. If the database refuses several new credentials in a
+        row, further ones come with growing pauses.
+        """
+        self._leases().failed(self._path, username)

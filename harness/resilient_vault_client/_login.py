@@ -1,39 +1,83 @@
-"""Logging in: one at a time over all threads, and never more often than does good."""
+"""Log in, one at a time over all threads, and only as often as it helps."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from resilient_vault_client._api import Api
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Backoff, Deadline, clock
 from resilient_vault_client._errands import Errand, Errands
 from resilient_vault_client._errors import (
     AuthenticationFailed,
     ClientClosed,
     ConfigurationError,
+    CredentialsRejected,
     PermissionDenied,
     VaultError,
     VaultUnavailable,
 )
-from resilient_vault_client._login_backoff import LoginBackoff
-from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._grant import Token
 from resilient_vault_client._retrier import Retrier, always
-from resilient_vault_client._token import Token
-from resilient_vault_client.events import Authenticated, Event, LoginFailed, TokenLost
+from resilient_vault_client._transport import Api
+from resilient_vault_client.events import Authenticated, Event, LoginFailed, Notifier, TokenLost
 
-# A denial may mean that the role has got a policy since the login. Finding out costs a login, so it
-# is done this often at most, whatever is denied; and not for a token that is as young as this.
+
+class LoginBackoff:
+    """Delays the next login for a while.
+
+    `failure` is why the last login failed, or None.
+    """
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._pause: float | None = None
+        self._until = 0.0
+        self.failure: VaultError | None = None
+
+    def check(self) -> None:
+        """Raise the last login's error if it is too early for another login."""
+        left = self._until - time.monotonic()
+        if left <= 0 or self.failure is None:
+            return
+        failure = self.failure.again()
+        failure.echo = True
+        failure.retry_in = left
+        raise failure
+
+    def failed(self, failure: VaultError) -> float:
+        """Note a failed login; return the seconds until the next one makes sense."""
+        self._pause = self._backoff.next(self._pause)
+        # A rejected secret-id has pauses of its own, and a new one must be seen soon.
+        missing = isinstance(failure, CredentialsRejected)
+        pause = min(self._pause, 1.0) if missing else self._pause
+        self._until = time.monotonic() + pause
+        self.failure = failure.again()
+        return max(pause, failure.retry_in or 0.0)
+
+    def succeeded(self, *, stillborn: bool) -> None:
+        """Note a login; if Vault refused the last token from the start, this one may fail too."""
+        if not stillborn:
+            self._pause, self._until, self.failure = None, 0.0, None
+            return
+        self._pause = self._backoff.next(self._pause)
+        self._until = time.monotonic() + self._pause
+        self.failure = PermissionDenied(
+            "Vault refuses tokens that it has just issued: does the role bind them to other "
+            "addresses (token_bound_cidrs)?"
+        )
+
+
+# A denial may mean that the role has got a policy since the login. Only another login can tell. So
+# the client makes one at most this often, whatever is denied, and not for a token as young as this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
 
-# How long giving back a token may take that arrives after the client was closed.
+# Seconds to revoke a token that arrives after the client was closed.
 _TOO_LATE_SECONDS = 1.0
 
 
@@ -41,11 +85,9 @@ class LoginMethod(Protocol):
     """A way to get a token."""
 
     def log_in(self, deadline: Deadline, patience: float) -> Token:
-        """A new token; one thread at a time asks for it.
+        """Return a new token; only one thread at a time calls this.
 
-        Raises:
-            AuthenticationFailed: Vault does not let the client in.
-            VaultUnavailable: Vault cannot be asked.
+        Raise `AuthenticationFailed` if Vault refuses, `VaultUnavailable` if it cannot be asked.
         """
 
 
@@ -53,13 +95,9 @@ class LoginMethod(Protocol):
 class _Refused:
     """A request that was answered 403.
 
-    Attributes:
-        token: Its token.
-        denial: The answer.
-        patience: As for `Retrier.run`.
-        policy_login: Whether a living token may be replaced.
-        looked_up: Whether it was the token's question about itself.
-        stands: Whether the answer is known to be the policy's, whatever comes of another token.
+    `policy_login` allows a login for a living token. `looked_up` is true if the request was the
+    token's `lookup-self`. `stands` is true once the denial is known to be the policy's, whatever a
+    further login brings.
     """
 
     token: Token
@@ -71,20 +109,15 @@ class _Refused:
 
 
 class Authenticator:
-    """Holds the current token, and gets a new one where that helps.
+    """Holds the current token, and gets a new one when that helps.
 
     Args:
-        method: How to log in.
-        api: Vault's API.
-        retrier: Makes requests under the circuit.
-        backoff: How long to pause after a failed login.
-        notifier: Who hears of it.
-        timeout: What a call may take; a login that was sent may take longer.
-        threaded: Whether it has a thread of its own, so that it is not over with its call.
+        timeout: The time for one call; a login that was sent may take longer.
+        threaded: Whether a login has its own thread, so that it does not end with its call.
 
     Attributes:
-        on_change: Called when a token came or was lost, for what hangs on it. It must be quick.
-        on_login: Called when there is another token, for who keeps it alive. It must be quick.
+        on_change: Called when a token was gained or lost. It must be quick.
+        on_login: Called when there is a new token to keep alive. It must be quick.
     """
 
     def __init__(
@@ -122,15 +155,13 @@ class Authenticator:
 
     @property
     def failure(self) -> VaultError | None:
-        """Why the last login failed, if it did."""
+        """Why the last login failed, or None."""
         return self._login_backoff.failure
 
     def token(self, deadline: Deadline, patience: float) -> Token:
-        """A token that is good as far as is known, after a login if need be.
+        """Return a token that is valid as far as the client knows; log in if necessary.
 
-        Raises:
-            AuthenticationFailed: Vault does not let the client in.
-            VaultUnavailable: Vault cannot be asked.
+        Raise `AuthenticationFailed` if Vault refuses, `VaultUnavailable` if it cannot be asked.
         """
         token = self._current
         if token is not None and token.usable:
@@ -145,11 +176,9 @@ class Authenticator:
         return self._errands.run(begin, deadline, patience)
 
     def replace(self, token: Token, deadline: Deadline, *, reason: str) -> Token:
-        """A new token in the place of ``token``, which is given back while it still lives.
+        """Replace ``token`` with a new one, and revoke the old one while it still lives.
 
-        Raises:
-            AuthenticationFailed: Vault does not let the client in. The old token stays.
-            VaultUnavailable: Vault cannot be asked. The old token stays.
+        If the login fails with `AuthenticationFailed` or `VaultUnavailable`, the old token stays.
         """
 
         def begin() -> Token | Errand[Token]:
@@ -167,20 +196,19 @@ class Authenticator:
         policy_login: bool,
         looked_up: bool = False,
     ) -> Token | None:
-        """What to try again with after a 403: another token, or None if the answer stands.
+        """Return another token to retry with after a 403, or None if the answer stands.
 
-        Vault says the same to a dead token and to a policy that forbids. So the token is asked
-        about itself; only a dead one leads to a login, and that once for all threads that were
-        refused.
+        Vault gives the same answer to a dead token and to a policy that forbids. So the client asks
+        about the token itself. Only a dead token leads to a login, one for all refused threads.
 
         Args:
-            token: The token that was refused.
-            denial: How.
+            token: The refused token.
+            denial: The refusal.
             deadline: When this must be over.
             patience: As for `Retrier.run`.
-            policy_login: Whether a living token is replaced too if none was for a while: what a
-                role may is fixed at login, and may have grown since.
-            looked_up: Whether that was the token's question about itself: the answer is known.
+            policy_login: Whether to replace a living token too, if that was not done for a while. A
+                role's policies are fixed at login, and may have grown since.
+            looked_up: Whether the refused request was the token's `lookup-self`.
         """
         refused = _Refused(token, denial, patience, policy_login, looked_up)
         try:
@@ -191,27 +219,25 @@ class Authenticator:
             raise
 
     def take_retired(self) -> list[Token]:
-        """The tokens that were replaced while they lived and that nobody uses any more."""
+        """Remove and return replaced tokens that still live and that no request uses."""
         with self._lock:
             idle: list[Token] = []
             busy: list[Token] = []
-            for token in self._retired:  # looked at once: its last request may end meanwhile
+            for token in self._retired:  # read once: the last request may end meanwhile
                 (idle if token.idle else busy).append(token)
             self._retired = [token for token in busy if token.usable]
         return [token for token in idle if token.usable and token.revocable]
 
     @property
     def has_retired(self) -> bool:
-        """Whether such tokens wait to be given back."""
+        """Whether replaced tokens wait for revocation."""
         return bool(self._retired)
 
     def surrender(self, timeout: float) -> list[Token]:
-        """All tokens that live, which are not used any more; no login after this.
+        """Return all living tokens for revocation, and allow no further login.
 
-        A login that is under way all the same gives its token back by itself.
-
-        Args:
-            timeout: How long to wait for such a login before.
+        ``timeout`` is how long to wait for a login under way. A login that takes longer revokes its
+        own token.
         """
         self._errands.finish(timeout)
         with self._lock:
@@ -222,11 +248,11 @@ class Authenticator:
         return [token for token in tokens if token.usable and token.revocable]
 
     def finish(self, timeout: float) -> None:
-        """After `surrender`: wait for the end of a login that is under way."""
+        """Wait for the end of a login under way, after `surrender`."""
         self._errands.finish(timeout)
 
     def abandon(self) -> None:
-        """No login after this; says a finalizer, so no lock is taken, and nothing given back."""
+        """Allow no further login; for a finalizer, so it takes no lock and revokes nothing."""
         self._closed = True
 
     def _tell(self, events: list[Event]) -> None:
@@ -237,7 +263,7 @@ class Authenticator:
             self.on_login()
 
     def _other_than(self, token: Token) -> Token | None:
-        """The current token, if that is another one that is good as far as is known."""
+        """Return the current token if it is another one and is valid as far as the client knows."""
         current = self._current
         if current is None or current is token or not current.usable:
             return None
@@ -255,7 +281,7 @@ class Authenticator:
             self._errands.note(TokenLost(reason=reason))
 
     def _after(self, refused: _Refused) -> Token | Errand[Token | None] | None:
-        """What to try again with, or how to find out."""
+        """Return another token to retry with, the errand that finds out, or None."""
         token = refused.token
         other = self._other_than(token)
         if other is not None:
@@ -269,7 +295,7 @@ class Authenticator:
         return self._after_look_up(refused)
 
     def _look_up(self, refused: _Refused, deadline: Deadline) -> Token | None:
-        """Ask Vault whether the token lives, and do what follows from that."""
+        """Ask Vault whether the token lives, and act on the answer."""
         token = refused.token
         try:
             self._retrier.run(
@@ -280,14 +306,14 @@ class Authenticator:
                 repeat=always,
             )
         except PermissionDenied as error:
-            # In so many words, it lives and has no right to ask about itself.
+            # An explicit denial means that it lives and may not ask about itself.
             if error.doubtful:
                 self._lose(token, "rejected")
         step = self._after_look_up(refused)
         return step.do(deadline) if isinstance(step, Errand) else step
 
     def _after_look_up(self, refused: _Refused) -> Errand[Token | None] | None:
-        """A login, where the token is dead or another one may do more."""
+        """Return the errand for a login if the token is dead or a new one may do more."""
         if refused.token.lost is not None:
             return self._to_log_in(refused.patience, refused.token.lost)
         if not refused.policy_login or not self._may_log_in_for_policy(refused.token):
@@ -308,18 +334,18 @@ class Authenticator:
         return True
 
     def _to_log_in(self, patience: float, reason: str) -> Errand[Token]:
-        """A login, unless it is known to make no sense yet."""
+        """Return the errand for a login, unless it is too early for one."""
         self._check()
         return Errand(lambda deadline: self._log_in(deadline, patience, reason=reason))
 
     def _check(self) -> None:
-        """Raise why no login is tried now."""
+        """Raise the reason why no login is tried now."""
         if self._closed:
             raise ClientClosed("the client is closed")
         self._login_backoff.check()
 
     def _log_in(self, deadline: Deadline, patience: float, *, reason: str) -> Token:
-        """Log in, or tell why not; it is this thread's errand."""
+        """Log in, as this thread's errand."""
         self._check()
         try:
             token = self._method.log_in(deadline, patience)
@@ -329,7 +355,7 @@ class Authenticator:
         with self._lock:
             if not self._closed:
                 self._take(token, reason)
-            # Looked at afterwards: a signal's handler may have closed the client meanwhile.
+            # Read after the lock: a signal handler may have closed the client meanwhile.
             closed = self._closed
             if closed and self._current is token:
                 self._current = None
@@ -339,7 +365,7 @@ class Authenticator:
         return token
 
     def _give_back(self, token: Token) -> None:
-        """It came too late for anybody."""
+        """Revoke a token that came too late for any call."""
         if token.revocable:
             with contextlib.suppress(VaultError):
                 self._api.revoke(token.text, Deadline(_TOO_LATE_SECONDS))
@@ -350,8 +376,8 @@ class Authenticator:
             self._retired.append(old)
         stillborn = old is not None and old.lost == "rejected" and not old.proven
         if old is None or old.text != token.text or _life(token) > _life(old):
-            # One that was read again from its file has the rest of a life, which sets no pace: in
-            # its last second there would be no pauses.
+            # A token read again from its file has only the rest of its life. That must not set the
+            # pauses, which would shrink to nothing in its last second.
             self._backoff.learn(token.ttl)
         self._login_backoff.succeeded(stillborn=stillborn)
         self._current = token
@@ -366,12 +392,12 @@ class Authenticator:
 
 
 def _is_dead(refused: _Refused) -> bool | None:
-    """Whether a 403 was the token's fault; None if only Vault can tell."""
+    """Return whether the token caused a 403; None if only Vault can tell."""
     token, denial = refused.token, refused.denial
     if refused.looked_up:
         return denial.doubtful
     if token.uses_left is not None:
-        # Asking would cost a use; a login costs less than a wrong answer.
+        # Asking would cost a use, and a login costs less than a wrong answer.
         return token.uses_left == 0 or denial.doubtful
     if not denial.doubtful:
         return False
@@ -383,4 +409,4 @@ def _life(token: Token) -> float:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""

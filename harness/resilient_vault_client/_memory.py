@@ -1,35 +1,81 @@
-"""The memory of the last good values: the cache, and what stands in during an outage."""
+"""The last good values: the cache, and the stand-ins during an outage."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import math
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._errors import KeyNotFound, VaultTimeout
-from resilient_vault_client._secret import Secret, Source
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._errors import (
+    ConfigurationError,
+    InvalidPath,
+    KeyNotFound,
+    UnexpectedAnswer,
+    VaultTimeout,
+)
+from resilient_vault_client._grant import Credential, number
 
-# Paths that are remembered; the ones asked for longest ago make way.
+_SEGMENT = re.compile(r"[^/\x00-\x1f\x7f?#%\\]+")
+
+Source = Literal["vault", "cache", "stale", "environment"]
+
+
+def clean_path(path: str) -> str:
+    """Return the path without slashes at its ends; raise `InvalidPath` if it is invalid."""
+    given: object = path
+    if not isinstance(given, str):
+        raise InvalidPath(f"a path is of type {type(given).__name__}: it must be a string")
+    cleaned = path.strip("/")
+    for segment in cleaned.split("/"):
+        if segment in ("", ".", "..") or not _SEGMENT.fullmatch(segment):
+            raise InvalidPath(f"{path!r} is not a valid path of a secret", path=path)
+    return cleaned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Secret:
+    """A secret, and how far it can be trusted to be the latest.
+
+    Attributes:
+        path: The path in the engine.
+        key: The requested key, or None for all of them.
+        value: The value of that key, or a dictionary of all.
+        version: Its version in Vault; None if it does not come from Vault.
+        source: ``vault``; ``cache`` within the cache's time; ``stale`` for a last good value during
+            an outage; ``environment`` for a variable, as fallback or with ``USE_VAULT=false``.
+        age: Seconds since Vault's answer; 0 if it does not come from Vault.
+    """
+
+    path: str
+    key: str | None
+    value: Any = field(repr=False)
+    version: int | None
+    source: Source
+    age: float
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is a last good value during an outage."""
+        return self.source == "stale"
+
+
+# The most paths that are remembered; those asked for longest ago are dropped first.
 _MOST_ENTRIES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What Vault said, and when.
+    """A value from Vault and its time.
 
-    Attributes:
-        path: Where the secret is in the engine.
-        data: Its keys and values.
-        version: Its version.
-        asked_at: When the request was sent, by `clock`.
-        fresh_until: Until when the cache may answer with it.
+    `asked_at` is when the request was sent, by `clock`. The cache may answer with the value until
+    `fresh_until`.
     """
 
     path: str
@@ -44,10 +90,9 @@ class Remembered:
         return clock() - self.asked_at
 
     def pick(self, key: str | None) -> Any:
-        """The value of ``key``, or everything; the caller's own, whatever it does with it.
+        """Return the value of ``key``, or all of them, as a copy that the caller may change.
 
-        Raises:
-            KeyNotFound: It has no such key.
+        Raise `KeyNotFound` if there is no such key.
         """
         if key is None:
             return copy.deepcopy(dict(self.data))
@@ -56,7 +101,7 @@ class Remembered:
         raise KeyNotFound(f"the secret at {self.path} has no key {key!r}", path=self.path)
 
     def secret(self, key: str | None, source: Source) -> Secret:
-        """It as a caller gets it."""
+        """Return the value as a caller gets it."""
         return Secret(
             path=self.path,
             key=key,
@@ -68,7 +113,7 @@ class Remembered:
 
 
 def own(value: Any) -> Any:
-    """A value for a caller to keep, who may change it."""
+    """Return a copy that the caller may keep and change."""
     return value if isinstance(value, str) else copy.deepcopy(value)
 
 
@@ -76,7 +121,7 @@ def own(value: Any) -> Any:
 class _Refresh:
     """The lock of one path, and how many threads hold it or wait for it.
 
-    It lets its own thread in again: a callback may read in the middle of a read.
+    The lock is reentrant, because a callback may read in the middle of a read.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -84,14 +129,12 @@ class _Refresh:
 
 
 class Memory:
-    """The last good value of the paths that were read.
+    """The last good value of each path.
 
-    Its locks let their own thread in again: a signal's handler may read in the midst of a read, and
-    finds nothing half done that it could not go on from.
+    The locks are reentrant, because a signal handler may read in the middle of a read. No step
+    leaves the memory in a state from which such a handler could not go on.
 
-    Args:
-        max_stale: How old a value may be that stands in during an outage, in seconds.
-        most: How many paths are remembered.
+    ``max_stale`` is the greatest age in seconds of a stand-in, ``most`` the number of paths.
     """
 
     def __init__(self, max_stale: float, *, most: int = _MOST_ENTRIES) -> None:
@@ -100,32 +143,32 @@ class Memory:
         self._lock = threading.RLock()
         self._refreshes: dict[str, _Refresh] = {}
         self._written: dict[str, float] = {}
-        #: Looked into without a lock: what is known of a path is there until more is.
+        #: Read without a lock, since an entry stays until a newer one replaces it.
         self.entries: OrderedDict[str, Remembered] = OrderedDict()
 
     def keep(self, entry: Remembered) -> None:
-        """Remember what Vault said, unless something younger is remembered."""
+        """Remember an entry, unless a younger one is remembered."""
         with self._lock:
             known = self.entries.get(entry.path)
             if known is not None and known.asked_at > entry.asked_at:
                 return
             if entry.asked_at <= self._written.get(entry.path, -math.inf):
-                # Asked for before it was written, and answered afterwards: it may be the old one.
+                # Requested before a write and answered after it: this may be the old value.
                 entry = replace(entry, fresh_until=0.0)
             self.entries[entry.path] = entry
-            # At the end of the dictionary, whose beginning makes way when there is no more room.
-            with contextlib.suppress(KeyError):  # a signal's handler may have found it gone
+            # Move it to the end; entries at the beginning are dropped first.
+            with contextlib.suppress(KeyError):  # a signal handler may have removed it
                 self.entries.move_to_end(entry.path)
             if len(self.entries) > self._most:
                 self._make_room()
 
     def forget(self, path: str) -> None:
-        """Vault said that it is no more, or not for us."""
+        """Forget a path, because Vault said that it is gone or forbidden."""
         with self._lock:
             self.entries.pop(path, None)
 
     def expire(self, path: str) -> None:
-        """It was written: what is remembered stands in during an outage, and for nothing else."""
+        """Note a write: the old value may only stand in during an outage."""
         with self._lock:
             self._written.pop(path, None)
             self._written[path] = clock()
@@ -136,22 +179,18 @@ class Memory:
                 self.entries[path] = replace(entry, fresh_until=0.0)
 
     def fresh(self, path: str) -> Remembered | None:
-        """What the cache may answer with."""
+        """Return the entry that the cache may answer with, or None."""
         entry = self.entries.get(path)
         return entry if entry is not None and clock() < entry.fresh_until else None
 
     def stand_in(self, path: str) -> Remembered | None:
-        """What may stand in during an outage."""
+        """Return the entry that may stand in during an outage, or None."""
         entry = self.entries.get(path)
         return entry if entry is not None and entry.age <= self._max_stale else None
 
     @contextlib.contextmanager
     def refreshing(self, path: str, deadline: Deadline) -> Iterator[None]:
-        """For the one thread that asks for it anew.
-
-        Raises:
-            VaultTimeout: Another one has been at it until the deadline.
-        """
+        """Let one thread refresh a path; raise `VaultTimeout` if another is too slow."""
         with self._lock:
             refresh = self._refreshes.setdefault(path, _Refresh())
             refresh.users += 1
@@ -172,21 +211,74 @@ class Memory:
 
     @property
     def latest_path(self) -> str | None:
-        """What was read last, to find out whether Vault still gives it."""
+        """The path that was read last, to check whether Vault still serves it."""
         with self._lock:
             return next(reversed(self.entries), None)
 
     def copy(self) -> Memory:
-        """The same memory for a child process, where no other thread of the parent runs."""
+        """Copy the memory for a child process, where the parent's other threads do not run."""
         other = Memory(self._max_stale, most=self._most)
         other.entries = self.entries.copy()
         return other
 
     def _make_room(self) -> None:
-        """Forget what is of no use any more; if there is nothing of that kind, the oldest."""
+        """Drop useless entries; if there are too many left, drop the oldest."""
         now = clock()
         for path, entry in list(self.entries.items()):
             if entry.age > self._max_stale and entry.fresh_until < now:
                 self.entries.pop(path, None)
         for path in list(self.entries)[: max(0, len(self.entries) - self._most)]:
             self.entries.pop(path, None)
+
+
+# Seconds between two reads while a rotation is due. Vault then reports a `ttl` of 0 until the
+# rotation is done, for up to 5 s by its queue, and longer if the database fails.
+_DUE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticCredential(Credential):
+    """The user of a static role, with the last password from Vault.
+
+    Attributes:
+        path: The requested path, e.g. ``database/static-creds/app``.
+        data: Vault's answer, by its names: ``ttl``, ``last_vault_rotation``, ...
+        source: ``vault``, ``cache`` or ``stale``, as in `Secret`.
+        age: Seconds since Vault's answer.
+    """
+
+    source: Source
+    age: float
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is a last good value during an outage."""
+        return self.source == "stale"
+
+
+def remembered(
+    path: str, answer: Mapping[str, Any], started: float, cache_ttl: float
+) -> Remembered:
+    """Make an entry from Vault's answer, fresh until the next rotation or ``cache_ttl``.
+
+    Raise `ConfigurationError` if the path is not one of a static role, `UnexpectedAnswer` if the
+    answer is invalid.
+    """
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise UnexpectedAnswer(f"{path} has no data: is the answer Vault's?", path=path)
+    if answer.get("lease_id") or "password" not in data:
+        raise ConfigurationError(
+            f"{path} is not a static role: use lease() for what is leased, and get_secret() for "
+            "a secret",
+            path=path,
+        )
+    if not isinstance(data["password"], str) or not isinstance(data.get("username"), str):
+        raise UnexpectedAnswer(f"{path} has no username and password", path=path)
+    left = number(data.get("ttl", cache_ttl), "the time to the next rotation")
+    return Remembered(path, data, None, started, started + min(max(left, _DUE), cache_ttl))
+
+
+def credential(entry: Remembered, source: Source) -> StaticCredential:
+    """Return the entry as a caller gets it."""
+    return StaticCredential(path=entry.path, data=entry.pick(None), source=source, age=entry.age)

@@ -1,18 +1,492 @@
-"""Which of the ways to get a token a client takes."""
+"""Choose the way in which a client gets a token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from resilient_vault_client._api import Api
-from resilient_vault_client._approle import AppRole
-from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._config import Config
-from resilient_vault_client._jwt import JwtFile
+from resilient_vault_client._credentials import (
+    MOST_BYTES_OF_A_TOKEN,
+    Credentials,
+    CredentialSource,
+    FailedLogins,
+    read_word,
+    told,
+)
+from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._errors import (
+    AuthenticationFailed,
+    AuthMountMissing,
+    CredentialsMissing,
+    CredentialsRejected,
+    PermissionDenied,
+    RequestRefused,
+    RoleLocked,
+    SecretNotFound,
+    UnexpectedAnswer,
+    VaultError,
+)
+from resilient_vault_client._grant import Token
 from resilient_vault_client._login import LoginMethod
-from resilient_vault_client._retrier import Retrier
-from resilient_vault_client._token_file import TokenFile
-from resilient_vault_client._wrapped import Opened
+from resilient_vault_client._retrier import Retrier, always, unless_sent
+from resilient_vault_client._translate import NO_LOGIN
+from resilient_vault_client._transport import Answer, Api
+
+# Seconds left of a life for which Vault reports 0.
+_LAST_MOMENT = 0.5
+
+
+class TokenFile:
+    """A login method without a login: read the token file, and ask Vault about the token.
+
+    The token belongs to its owner, so the client neither renews nor revokes it. The client reads
+    the file again before the token ends and when Vault refuses it.
+    """
+
+    def __init__(self, file: Path, *, api: Api, retrier: Retrier) -> None:
+        self._file = file
+        self._api = api
+        self._retrier = retrier
+
+    def log_in(self, deadline: Deadline, patience: float) -> Token:
+        """Return the token that is in the file now.
+
+        Raises:
+            CredentialsMissing: The file holds no token.
+            CredentialsRejected: Vault does not know it, or no longer knows it.
+            VaultUnavailable: Vault cannot be asked.
+        """
+        text = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
+        if not text:
+            raise CredentialsMissing(
+                f"there is no token: VAULT_TOKEN_FILE is {told(self._file)}, which is missing, "
+                "unreadable, empty, or no single word"
+            )
+        try:
+            started, answer = self._retrier.run(
+                lambda: (clock(), self._api.look_up(text, deadline)),
+                scope="login",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,
+            )
+        except PermissionDenied as error:
+            raise CredentialsRejected(
+                f"Vault refuses the token in {self._file}: does its owner still keep it alive?",
+                status=error.status,
+            ) from None
+        known = answer.get("data")
+        if not isinstance(known, dict):
+            raise UnexpectedAnswer("the answer about the token does not say what it is")
+        auth = {
+            "client_token": text,
+            "token_type": known.get("type"),
+            "lease_duration": _life(known),
+            "num_uses": known.get("num_uses"),
+        }
+        token = Token(auth, started=started)
+        token.revocable = False
+        return token
+
+
+def _life(known: dict[str, Any]) -> object:
+    """Return the seconds that a token has left; 0 for a token that never ends.
+
+    Vault reports whole seconds, so it reports 0 in the last one too. Only a token with an end has
+    an ``expire_time``.
+    """
+    left = known.get("ttl")
+    return _LAST_MOMENT if not left and known.get("expire_time") else left
+
+
+_log = logging.getLogger("resilient_vault_client")
+
+
+@dataclass
+class Opened:
+    """The content of the last wrapping token."""
+
+    wrapping: str = field(default="", repr=False)
+    secret_id: str = field(default="", repr=False)
+
+
+class WrappedSecretId:
+    """The secret-id behind the wrapping token in a file.
+
+    A wrapping token can be used once, so the client unwraps it once and keeps the content. It
+    unwraps another token when the file holds one.
+
+    ``opened`` is the content that this process or its parent got before. Only tokens that were made
+    by the AppRole method at ``mount`` are unwrapped.
+    """
+
+    def __init__(
+        self, file: Path, opened: Opened, *, mount: str, api: Api, retrier: Retrier
+    ) -> None:
+        self._file = file
+        self._opened = opened
+        self._origin = re.compile(rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id")
+        self._api = api
+        self._retrier = retrier
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        """Return the secret-id.
+
+        Raise `CredentialsMissing` if there is no usable wrapping token, `VaultUnavailable` if Vault
+        cannot be asked.
+        """
+        wrapping = read_word(self._file)
+        if wrapping and wrapping != self._opened.wrapping:
+            self._opened.secret_id = self._open(wrapping, deadline, patience)
+            self._opened.wrapping = wrapping
+        if not self._opened.secret_id:
+            raise CredentialsMissing(
+                "there is no secret-id: the wrapping token in VAULT_WRAPPED_SECRET_ID_FILE "
+                f"({told(self._file)}) is missing, was used before, or has expired; deliver a new "
+                "one. If you did not use it, treat the secret-id as stolen and destroy it"
+            )
+        return self._opened.secret_id
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        """Unwrap the token, or return "" if it is spent.
+
+        If the answer is lost, so is the secret-id: the next try finds the token spent.
+
+        Raises:
+            CredentialsMissing: Another request than one for a secret-id made the token. The person
+                who replaced the token may know its content.
+            VaultUnavailable: There was no answer, or not Vault's.
+        """
+        try:
+            made_by = self._retrier.run(
+                lambda: _told(self._api.look_up_wrapping(wrapping, deadline), "creation_path"),
+                scope="unwrap",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,
+            )
+            if not self._origin.fullmatch(made_by):
+                raise self._foreign(made_by)
+            return self._retrier.run(
+                lambda: _told(self._api.unwrap(wrapping, deadline), "secret_id"),
+                scope="unwrap",
+                deadline=deadline,
+                patience=patience,
+                repeat=unless_sent,
+            )
+        except (RequestRefused, PermissionDenied):
+            return ""
+
+    def _foreign(self, made_by: str) -> CredentialsMissing:
+        _log.error(
+            "vault: the wrapping token in %s was made by %s, not by a request for a secret-id: "
+            "it was not opened; find out who put it there",
+            self._file,
+            made_by,
+        )
+        return CredentialsMissing(
+            f"there is no secret-id: the wrapping token in VAULT_WRAPPED_SECRET_ID_FILE "
+            f"({self._file}) was made by {made_by}, not by a request for a secret-id; it was not "
+            "opened. Find out who put it there, and deliver another one"
+        )
+
+
+def _told(answer: Answer, name: str) -> str:
+    """Return a field that every answer of Vault about a wrapping token has.
+
+    It is read inside the attempt, so that the circuit learns if another server answers. Raise
+    `UnexpectedAnswer` if the field is missing. The wrapping token may still be unused; if Vault did
+    answer, the next try finds it spent.
+    """
+    data = answer.get("data")
+    found = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(found, str) or not found:
+        raise UnexpectedAnswer(f"the answer about the wrapping token has no {name}: is it Vault's?")
+    return found
+
+
+# The status for a login with a missing part.
+
+# The Kubernetes method's words for an account or namespace that the role is not for.
+_NOT_BOUND = "not authorized"
+
+
+class JwtFile:
+    """The JWT method and the Kubernetes method, which take the same two parameters.
+
+    The file is read at every login: its owner replaces it long before the JWT expires. The client
+    retries a rejected JWT with growing pauses, since Vault may learn its key a little late. It
+    tries a different JWT in the file at once.
+    """
+
+    def __init__(
+        self, mount: str, role: str, file: Path, *, backoff: Backoff, api: Api, retrier: Retrier
+    ) -> None:
+        self._mount = mount.strip("/")
+        self._role = role
+        self._file = file
+        self._backoff = backoff
+        self._api = api
+        self._retrier = retrier
+        self._rejected = ""
+        self._pause: float | None = None
+        self._until = 0.0
+
+    def log_in(self, deadline: Deadline, patience: float) -> Token:
+        """Log in and return the new token.
+
+        Raises:
+            CredentialsMissing: There is no JWT.
+            CredentialsRejected: Vault does not accept it.
+            AuthMountMissing: No JWT method is mounted there.
+            AuthenticationFailed: One of the last two, and Vault does not say which.
+            VaultUnavailable: Vault cannot be asked.
+        """
+        jwt = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
+        if not jwt:
+            raise CredentialsMissing(
+                f"there is no JWT to log in with: VAULT_JWT_FILE is {told(self._file)}, which is "
+                "missing, unreadable, empty, or no single word"
+            )
+        self._spare(jwt)
+        try:
+            started, answer = self._retrier.run(
+                lambda: (clock(), self._request(jwt, deadline)),
+                scope="login",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,  # a JWT is not used up
+            )
+        except RequestRefused as error:
+            if NO_LOGIN in str(error):
+                raise self._nothing_there(error) from None
+            raise CredentialsRejected(
+                f"Vault rejects the JWT in {self._file} ({error}): it may have expired, or be for "
+                f"another role than {self._role}, or Vault does not know its issuer's key",
+                retry_in=self._note(jwt),
+                status=error.status,
+            ) from None
+        except SecretNotFound as error:
+            raise self._nothing_there(error) from None
+        except PermissionDenied as denial:
+            raise self._why_denied(jwt, denial, deadline) from None
+        auth = answer.get("auth")
+        if not isinstance(auth, dict) or not auth.get("client_token"):
+            raise UnexpectedAnswer("the answer to the login holds no token")
+        self._rejected, self._pause = "", None
+        return Token(auth, started=started)
+
+    def _request(self, jwt: str, deadline: Deadline) -> dict[str, object]:
+        return self._api.log_in(self._mount, {"role": self._role, "jwt": jwt}, deadline)
+
+    def _why_denied(self, jwt: str, denial: PermissionDenied, deadline: Deadline) -> VaultError:
+        """Tell a refused JWT from a missing mount. Vault answers both with 403.
+
+        A login with an empty body counts as nobody's failure, and only a JWT method complains about
+        the missing parts.
+        """
+        if _NOT_BOUND not in str(denial):
+            try:
+                self._api.log_in(self._mount, {}, deadline)
+            except PermissionDenied:
+                return self._nothing_there(denial)
+            except VaultError as error:
+                if error.status != _BAD_REQUEST:
+                    return AuthenticationFailed(
+                        f"Vault denies the login with the JWT in {self._file}, and does not say "
+                        f"why: either there is no login with a JWT at auth/{self._mount} (enable "
+                        "it, or set VAULT_AUTH_MOUNT and VAULT_NAMESPACE), or that refuses it "
+                        f"({self._suspects})",
+                        status=denial.status,
+                    )
+        return CredentialsRejected(
+            f"Vault denies the login with the JWT in {self._file} at auth/{self._mount} "
+            f"({denial}): {self._suspects}",
+            retry_in=self._note(jwt),
+            status=denial.status,
+        )
+
+    def _nothing_there(self, error: VaultError) -> AuthMountMissing:
+        return AuthMountMissing(
+            f"there is no login with a JWT at auth/{self._mount}: enable it, or set "
+            "VAULT_AUTH_MOUNT and VAULT_NAMESPACE",
+            status=error.status,
+        )
+
+    @property
+    def _suspects(self) -> str:
+        """The causes of a 403, each with the setting to check."""
+        return (
+            f"is the role {self._role} (VAULT_JWT_ROLE) bound to its account and namespace, is it "
+            "still good and for that audience, may Vault have it reviewed by Kubernetes, and may "
+            "this machine's address log in (token_bound_cidrs)?"
+        )
+
+    def _spare(self, jwt: str) -> None:
+        """Raise the known error if Vault rejected this JWT a moment ago."""
+        left = self._until - time.monotonic()
+        if left <= 0 or _fingerprint(jwt) != self._rejected:
+            return
+        error = CredentialsRejected(
+            f"Vault rejected the JWT in {self._file} before: waiting for a new one", retry_in=left
+        )
+        error.echo = True
+        raise error
+
+    def _note(self, jwt: str) -> float:
+        """Note that Vault rejected a JWT; return the seconds until it may be tried again."""
+        if _fingerprint(jwt) != self._rejected:
+            self._rejected, self._pause = _fingerprint(jwt), None
+        self._pause = self._backoff.next(self._pause)
+        self._until = time.monotonic() + self._pause
+        return self._pause
+
+
+def _fingerprint(jwt: str) -> str:
+    return hashlib.sha256(jwt.encode()).hexdigest()[:16]
+
+
+# The status for a rejected role-id or secret-id.
+_BAD_REQUEST = 400
+
+
+class AppRole:
+    """The AppRole login method.
+
+    Vault locks a role for everybody after five failed logins. So the client rarely retries a
+    refused secret-id, and finds the reason of a refusal without another login.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        opened: Opened,
+        *,
+        api: Api,
+        retrier: Retrier,
+    ) -> None:
+        self._mount = config.auth_mount.strip("/")
+        self._source = CredentialSource(config, environ)
+        self._failed = FailedLogins(config.state_dir, server=config.address)
+        self._api = api
+        self._retrier = retrier
+        file = config.wrapped_secret_id_file
+        self._wrapped = (
+            None
+            if file is None
+            else WrappedSecretId(file, opened, mount=self._mount, api=api, retrier=retrier)
+        )
+        self._denied: VaultError | None = None
+
+    def log_in(self, deadline: Deadline, patience: float) -> Token:
+        """Log in and return the new token.
+
+        Raise `AuthenticationFailed` if Vault refuses, `VaultUnavailable` if it cannot be asked.
+        """
+        wrapped = self._wrapped
+        credentials = self._source.load(
+            None if wrapped is None else lambda: wrapped.load(deadline, patience)
+        )
+        wait = self._failed.wait(credentials, deadline)
+        if wait > 0:
+            raise _withheld(wait)
+        known, self._denied = self._denied, None
+        try:
+            with self._explained(credentials, deadline):
+                started, answer = self._retrier.run(
+                    lambda: (clock(), self._request(credentials, deadline)),
+                    scope="login",
+                    deadline=deadline,
+                    patience=patience,
+                    # A login uses up the secret-id even if its answer is lost.
+                    repeat=unless_sent,
+                )
+        except PermissionDenied:
+            reason = known or self._why_denied(deadline)
+            if isinstance(reason, RoleLocked | AuthMountMissing):
+                # Remember the reason until a login ends in another way, and do not ask each time.
+                self._denied = reason
+            raise reason.again() from None
+        auth = answer.get("auth")
+        if not isinstance(auth, dict) or not auth.get("client_token"):
+            raise UnexpectedAnswer("the answer to the login holds no token")
+        self._failed.accepted(credentials, deadline)
+        return Token(auth, started=started)
+
+    def _request(self, credentials: Credentials, deadline: Deadline) -> dict[str, object]:
+        ids = {"role_id": credentials.role_id, "secret_id": credentials.secret_id}
+        return self._api.log_in(self._mount, ids, deadline)
+
+    @contextlib.contextmanager
+    def _explained(self, credentials: Credentials, deadline: Deadline) -> Iterator[None]:
+        """Translate an answer to a login; the same status means something else for a read."""
+        try:
+            yield
+        except RequestRefused as error:
+            if error.status != _BAD_REQUEST:
+                raise AuthenticationFailed(f"Vault does not take the login: {error}") from None
+            if NO_LOGIN in str(error):  # not a failed login of the role
+                raise self._nothing_there(error) from None
+            self._failed.rejected(credentials, deadline)
+            raise CredentialsRejected(
+                f"Vault rejects the login ({error}): the secret-id may have expired, been used up "
+                "or destroyed, or the role deleted; deliver a new secret-id",
+                retry_in=self._failed.wait(credentials, deadline),
+                status=error.status,
+            ) from None
+        except SecretNotFound as error:
+            raise self._nothing_there(error) from None
+
+    def _nothing_there(self, error: VaultError) -> AuthMountMissing:
+        return AuthMountMissing(
+            f"there is nothing at auth/{self._mount}/login: enable AppRole there, or set "
+            "VAULT_AUTH_MOUNT",
+            status=error.status,
+        )
+
+    def _why_denied(self, deadline: Deadline) -> VaultError:
+        """Tell a locked role from a missing mount. Vault answers both with 403.
+
+        A login without ids counts as nobody's failure, and only an AppRole mount complains about
+        the missing ids.
+        """
+        try:
+            self._api.log_in(self._mount, {}, deadline)
+        except PermissionDenied:
+            return AuthMountMissing(
+                f"there is no AppRole login at auth/{self._mount}: enable it, or set "
+                "VAULT_AUTH_MOUNT"
+            )
+        except VaultError as error:
+            if error.status not in (_BAD_REQUEST, 500):
+                return AuthenticationFailed(
+                    f"Vault denies the login at auth/{self._mount}, and does not say why: is "
+                    "VAULT_NAMESPACE right, and may this machine's address log in?"
+                )
+        return RoleLocked(
+            "Vault denies the login: the role is probably locked after too many failed logins, by "
+            "this client or another; it unlocks after 15 minutes by default, or through "
+            "sys/locked-users"
+        )
+
+
+def _withheld(wait: float) -> CredentialsRejected:
+    error = CredentialsRejected(
+        "Vault rejected this secret-id before, and trying it again could lock the role for "
+        "everybody: waiting for a new secret-id",
+        retry_in=wait,
+    )
+    error.echo = True
+    return error
 
 
 def login_method(
@@ -24,16 +498,7 @@ def login_method(
     api: Api,
     retrier: Retrier,
 ) -> LoginMethod:
-    """A token file wins over a JWT, and a JWT over the two ids of an AppRole.
-
-    Args:
-        config: The settings.
-        environ: Where ids are read at each login.
-        opened: What a wrapping token gave before.
-        backoff: How long to pause.
-        api: Vault's API.
-        retrier: Makes requests under the circuit.
-    """
+    """Choose a token file before a JWT, and a JWT before the ids of an AppRole."""
     if config.token_file is not None:
         return TokenFile(config.token_file, api=api, retrier=retrier)
     if config.jwt_file is not None and config.jwt_role is not None:

@@ -1,44 +1,200 @@
-"""A network backend for httpcore that ends by the deadline of the call, whatever the server does.
+"""A network backend for httpcore that keeps the deadline of a call, whatever the server does.
 
-A socket's timeout limits each single read, so that a server which sends a byte now and then holds
-its caller for ever. Here every look-up, connection, handshake, read and write gets what is left of
-the whole call. Nothing watches from outside: no thread stays behind when a call ends.
+A socket's timeout limits each single read, so a server that sends a byte now and then can hold its
+caller for ever. Here every look-up, connection, handshake, read and write gets the rest of the
+call's time. No watching thread is needed, and none stays behind when a call ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import select
 import socket
 import ssl
+import threading
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
+import h11
 import httpcore
 
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._resolver import Address, Resolver
+from resilient_vault_client._config import Config
+from resilient_vault_client._credentials import told
+from resilient_vault_client._deadline import Deadline, clock
 
-# Bytes of one answer: many times the most that Vault keeps of a secret. Who sends more has no end
-# in mind, and would fill the memory until the deadline.
+# OpenSSL's words for a certificate and the key of another one.
+_DO_NOT_FIT = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+
+_log = logging.getLogger("resilient_vault_client")
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class TlsFiles:
+    """CA and client certificate; the next connection uses a changed file."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.RLock()
+        self._stamp: _Stamp | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context for the files as they are now.
+
+        Raise `ssl.SSLError` if a file is unreadable or invalid.
+        """
+        try:
+            return self._current()
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            # Without it no server can be verified, and nothing is sent.
+            which = (
+                told(Path(error.filename))
+                if error.filename
+                else "the file of VAULT_CACERT, VAULT_CLIENT_CERT or VAULT_CLIENT_KEY"
+            )
+            raise ssl.SSLCertVerificationError(f"cannot read {which}: {error.strerror}") from None
+
+    def _current(self) -> ssl.SSLContext:
+        config = self._config
+        with self._lock:
+            stamp = tuple(
+                _stamp(p) for p in (config.ca_cert, config.client_cert, config.client_key)
+            )
+            if self._context is not None and stamp == self._stamp:
+                return self._context
+            try:
+                self._context = _build(config)
+            except ssl.SSLError as error:
+                if self._context is None or error.reason not in _DO_NOT_FIT:
+                    raise
+                # One of the two files is already the next one. The last pair stays in use for a
+                # moment, and the next connection reads the files again.
+                _log.warning("vault: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY do not fit (yet?)")
+                return self._context
+            self._stamp = stamp
+            return self._context
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+
+def _build(config: Config) -> ssl.SSLContext:
+    if config.ca_cert is not None and config.ca_cert.is_dir():
+        context = ssl.create_default_context(capath=str(config.ca_cert))
+    else:
+        context = ssl.create_default_context(cafile=config.ca_cert and str(config.ca_cert))
+    if config.client_cert is not None:
+        context.load_cert_chain(config.client_cert, config.client_key, _no_passphrase)
+    if not config.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _no_passphrase() -> str:
+    """Refuse to ask for a passphrase; OpenSSL would wait at the terminal for ever."""
+    raise ssl.SSLError(
+        "the key of the client's certificate is encrypted, and there is nobody to ask for its "
+        "passphrase: give it in the clear in VAULT_CLIENT_KEY"
+    )
+
+
+Address = tuple[Any, Any, int, str, Any]
+
+
+class Resolver:
+    """Looks names up in a thread of its own, since the system's look-up has no timeout.
+
+    Each name has at most one look-up under way, so a hanging name service blocks one thread only.
+    Every new connection looks its name up, and so follows a name that moves. If no thread can
+    start, as at the end of a program, the last result is used; the client still has to revoke its
+    token then.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._pending: dict[tuple[str, int], Future[list[Address]]] = {}
+        self._found: dict[tuple[str, int], list[Address]] = {}
+
+    def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
+        """Return the addresses of ``host``.
+
+        Raise `TimeoutError` if the name service is too slow, `OSError` if the name does not resolve
+        or no thread can start.
+        """
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        with self._lock:
+            pending = self._pending.get((host, port))
+            if pending is None or pending.done():
+                pending = self._started(host, port)
+        return pending.result(timeout)
+
+    def _started(self, host: str, port: int) -> Future[list[Address]]:
+        """Start a look-up, and publish it only when it runs.
+
+        A signal handler that interrupted an earlier publication would wait for a thread that its
+        own thread has yet to start.
+        """
+        pending: Future[list[Address]] = Future()
+        try:
+            threading.Thread(
+                target=self._look_up,
+                args=(host, port, pending),
+                name="vault-resolver",
+                daemon=True,
+            ).start()
+        except RuntimeError as error:
+            # The machine is out of threads, or the interpreter is about to end.
+            if (host, port) not in self._found:
+                raise OSError(errno.EAGAIN, "no thread to look the name up in") from error
+            pending.set_result(self._found[host, port])
+        else:
+            self._pending[host, port] = pending
+        return pending
+
+    def _look_up(self, host: str, port: int, pending: Future[list[Address]]) -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - the waiting threads must get any error
+            pending.set_exception(error)
+        else:
+            self._found[host, port] = found
+            pending.set_result(found)
+        # Last, because the waiting code may be a signal handler that interrupted `addresses`.
+        with self._lock:
+            if self._pending.get((host, port)) is pending:
+                del self._pending[host, port]
+
+
+# The most bytes of one answer: many times the largest secret that Vault stores. A longer answer has
+# no end, and would fill the memory until the deadline.
 MOST_BYTES = 32 * 1024 * 1024
 
 
 class AnswerWithoutEnd(httpcore.ProtocolError):
-    """More came than any answer of Vault's has."""
+    """The answer is longer than any answer of Vault."""
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
-    """Makes the one socket of a connection, and knows when the call on it must be over.
+    """Makes the one socket of a connection, and knows the deadline of the call on it.
 
-    Args:
-        resolver: Who looks names up.
-
-    Attributes:
-        deadline: That of the call which uses the connection right now.
-        socket: The open socket, so that the client's end can wake who waits on it.
-        received: How many bytes came back since the call began.
+    `socket` is the open socket, so that closing the client can wake its reader. `received` counts
+    the bytes received since the call began.
     """
 
     def __init__(self, resolver: Resolver) -> None:
@@ -49,16 +205,14 @@ class DeadlineBackend(httpcore.NetworkBackend):
         self._aborted = False
 
     def begin(self, deadline: Deadline) -> None:
-        """Another call uses the connection from now on."""
+        """Start another call on this connection."""
         self.deadline = deadline
         self.received = 0
 
     def left(self) -> float:
-        """Seconds left for the next operation.
+        """Return the seconds left for the next operation.
 
-        Raises:
-            TimeoutError: None.
-            OSError: The connection was broken on purpose.
+        Raise `TimeoutError` if there are none, `OSError` if `abort` broke the connection.
         """
         if self._aborted:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the client was closed")
@@ -72,11 +226,11 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect; the times and options of httpcore's caller do not count.
+        """Connect; the timeouts and options of httpcore are ignored.
 
         Raises:
-            httpcore.ConnectTimeout: Not in time.
-            httpcore.ConnectError: There is no such name, or nobody listens.
+            httpcore.ConnectTimeout: There was not enough time.
+            httpcore.ConnectError: The name does not resolve, or the connection was refused.
         """
         del timeout, local_address, socket_options
         try:
@@ -89,16 +243,15 @@ class DeadlineBackend(httpcore.NetworkBackend):
         return DeadlineStream(self)
 
     def abort(self) -> None:
-        """Break the connection; who waits on it gets an error at once."""
+        """Break the connection, so that its reader gets an error at once."""
         self._aborted = True
         if self.socket is not None:
             with contextlib.suppress(OSError):
-                # Not the method of the TLS socket, which would pull the session from under its
-                # reader.
+                # The TLS socket's own method would drop the session under its reader.
                 socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the socket and say nothing to the other side."""
+        """Close the socket without a word to the server."""
         if self.socket is not None:
             self.socket.close()
 
@@ -108,7 +261,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
             try:
                 sock = self.socket = socket.socket(family, kind, protocol)
             except OSError as error:
-                # This machine has no IPv6, say: one of IPv4 may work, and if not it says more.
+                # This machine may have no IPv6. An IPv4 address may work, and its error tells more.
                 failure = failure if tried else error
                 continue
             try:
@@ -125,11 +278,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """What httpcore reads from and writes to.
-
-    Args:
-        backend: Who holds the socket and the deadline.
-    """
+    """The stream that httpcore reads from and writes to."""
 
     def __init__(self, backend: DeadlineBackend) -> None:
         assert backend.socket is not None
@@ -137,12 +286,12 @@ class DeadlineStream(httpcore.NetworkStream):
         self._socket = backend.socket
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What comes next; nothing at the end.
+        """Return the next bytes, or b"" at the end.
 
         Raises:
-            httpcore.ReadTimeout: Not in time.
+            httpcore.ReadTimeout: There was not enough time.
             httpcore.ReadError: The connection broke.
-            AnswerWithoutEnd: That is too much.
+            AnswerWithoutEnd: The answer is too long.
         """
         del timeout
         try:
@@ -157,7 +306,7 @@ class DeadlineStream(httpcore.NetworkStream):
         return data
 
     def _received(self, max_bytes: int) -> bytes:
-        """What comes next; whoever reads has sent all that it asks for."""
+        """Return the next bytes; the whole request has been sent when this is called."""
         while True:
             try:
                 self._socket.settimeout(self._backend.left())
@@ -170,7 +319,7 @@ class DeadlineStream(httpcore.NetworkStream):
         """Send everything.
 
         Raises:
-            httpcore.WriteTimeout: Not in time.
+            httpcore.WriteTimeout: There was not enough time.
             httpcore.WriteError: The connection broke.
         """
         del timeout
@@ -190,16 +339,16 @@ class DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        """The same connection, secured.
+        """Return the same connection, with TLS.
 
         Raises:
-            httpcore.ConnectTimeout: The handshake was not over in time.
+            httpcore.ConnectTimeout: The handshake took too long.
             httpcore.ConnectError: One side does not trust the other, or the connection broke.
         """
         del timeout
         try:
-            # The handshake is made apart, by a socket that is known here: `abort` must find it, and
-            # the one before has lost its descriptor to it.
+            # The new socket is stored before its handshake, since `abort` must find it. The old
+            # socket has given its descriptor away.
             secured = self._backend.socket = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
@@ -214,18 +363,162 @@ class DeadlineStream(httpcore.NetworkStream):
         return DeadlineStream(self._backend)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._backend.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """Whether there is something to read, which between two calls means that it has ended."""
+        """Return whether the idle connection is readable: then the server has closed it."""
         return _is_readable(self._socket) if info == "is_readable" else None
 
 
 def _is_readable(sock: socket.socket) -> bool:
     if sock.fileno() < 0:
         return True
-    # Not select.select(), which knows no descriptors from 1024 on.
+    # select.select() fails for descriptors from 1024 on.
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+# Less than the minute after which common load balancers drop an idle connection.
+_IDLE_SECONDS = 50.0
+
+# The most idle connections, one for each thread that asks at the same time.
+_MOST_IDLE = 64
+
+
+class AnswerCut(httpcore.RemoteProtocolError):
+    """The connection ended in the middle of an answer."""
+
+
+class _Connection:
+    """One connection to one server; the first request opens it."""
+
+    def __init__(self, origin: httpcore.Origin, resolver: Resolver, tls: TlsFiles) -> None:
+        self.network = DeadlineBackend(resolver)
+        self._used_at = clock()
+        self._http = httpcore.HTTPConnection(
+            origin,
+            # The files as they are now: a new certificate takes effect with the next connection.
+            ssl_context=tls.context() if origin.scheme == b"https" else None,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=self.network,
+        )
+
+    def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        """Send a request, and read the whole answer."""
+        self.network.begin(deadline)
+        try:
+            response = self._http.handle_request(request)
+        except (httpcore.RemoteProtocolError, httpcore.ReadError) as error:
+            # A cause from h11 means that the answer is not HTTP.
+            if self.network.received and not isinstance(error.__cause__, h11.RemoteProtocolError):
+                raise AnswerCut from error
+            raise
+        try:
+            response.read()
+        except (httpcore.RemoteProtocolError, httpcore.ReadError) as error:
+            raise AnswerCut from error
+        finally:
+            response.close()
+        self._used_at = clock()
+        return response
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has closed it, or it has been idle for too long.
+
+        httpcore's own timer does not count the time for which the machine slept.
+        """
+        idle = clock() - self._used_at
+        return idle > _IDLE_SECONDS or self._http.is_closed() or self._http.has_expired()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow."""
+        return self._http.is_idle()
+
+
+class Pool:
+    """The connections of one client in one process."""
+
+    def __init__(self, tls: TlsFiles) -> None:
+        self._tls = tls
+        self._resolver = Resolver()
+        self._idle: dict[str, deque[_Connection]] = {}
+        self._open: set[_Connection] = set()
+        self._closed = False
+
+    def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        """Send a request over a kept connection or a new one.
+
+        Raises the exceptions of httpcore, or `ssl.SSLError` for the certificate files.
+        """
+        idle = self._idle.setdefault(str(request.url.origin), deque())
+        connection = self._kept(idle) or _Connection(request.url.origin, self._resolver, self._tls)
+        self._open.add(connection)
+        try:
+            response = connection.exchange(request, deadline)
+        except BaseException:
+            self._discard(connection)
+            # The cause may have broken all of them, so the next request opens a new one.
+            self._discard_all(idle)
+            raise
+        if self._closed or len(idle) >= _MOST_IDLE or not connection.reusable:
+            self._discard(connection)
+        else:
+            idle.append(connection)
+        return response
+
+    def abort(self) -> None:
+        """Break every connection, so that every waiting thread gets an error at once."""
+        self._closed = True
+        for connection in list(self._open):
+            connection.network.abort()
+
+    def close(self) -> None:
+        """Close idle connections now, and the others after use."""
+        self._closed = True
+        for idle in list(self._idle.values()):
+            self._discard_all(idle)
+
+    def forget(self) -> None:
+        """Close this process's copies after a fork, without a word to the server."""
+        self._closed = True
+        for connection in list(self._open):
+            self._discard(connection)
+
+    def _kept(self, idle: deque[_Connection]) -> _Connection | None:
+        """Return the connection that was used last, if it still works."""
+        while True:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                return None
+            if not connection.ended:
+                self._let_go_of_the_oldest(idle)
+                return connection
+            self._discard(connection)
+
+    def _let_go_of_the_oldest(self, idle: deque[_Connection]) -> None:
+        """Close a connection that has ended, so that connections do not pile up after a rush."""
+        try:
+            oldest = idle.popleft()
+        except IndexError:
+            return
+        if oldest.ended:
+            self._discard(oldest)
+        else:
+            idle.appendleft(oldest)
+
+    def _discard_all(self, idle: deque[_Connection]) -> None:
+        while True:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                return
+            self._discard(connection)
+
+    def _discard(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        connection.network.close()

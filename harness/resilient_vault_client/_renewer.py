@@ -1,15 +1,11 @@
-"""The thread that keeps the token alive, and gives back those that are not needed any more."""
+"""The thread that keeps the token alive, and revokes tokens that are no longer needed."""
 
 from __future__ import annotations
 
 import contextlib
 
-from resilient_vault_client._api import Api
-from resilient_vault_client._background import Background
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._errands import Background
 from resilient_vault_client._errors import (
     ClientClosed,
     PermissionDenied,
@@ -17,32 +13,33 @@ from resilient_vault_client._errors import (
     ServerFailed,
     VaultError,
 )
+from resilient_vault_client._grant import Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client._retrier import Retrier, never
-from resilient_vault_client._token import Token
+from resilient_vault_client._retrier import Circuit, Retrier, never
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import (
+    Notifier,
     RenewalFailed,
     Renewed,
     RenewerRestarted,
     TokenRevoked,
 )
 
-# Where in the rest of its life a token is renewed, at random: early enough for several tries, and
-# clients that started together drift apart.
+# A token is renewed at a random point between these shares of its life. That leaves time for
+# several tries, and clients that started together drift apart.
 _EARLIEST, _LATEST = 0.5, 0.75
 _LEAST_JITTER = 0.05
 
-# A life of fewer seconds that cannot be made longer is not worth waiting in.
+# The client replaces a token that is capped to less than this many seconds.
 _TOO_SHORT = 1.0
 
-# What a server says, with a 500, in the last second before the maximum.
+# A server's words, with a 500, in the last second before the maximum.
 _AT_MAX_TTL = "past the max TTL"
 
-# What is left of a life when a login is tried although the renewal may yet work.
+# The share of a life at which the client logs in while renewals fail.
 _LAST_RESORT = 0.15
 
-# How often to look whether a replaced token is out of use.
+# Seconds between two checks whether a replaced token is still in use.
 _RETIRED_EVERY = 0.05
 
 _NO_PATIENCE = 0.0
@@ -51,17 +48,7 @@ _NO_PATIENCE = 0.0
 class Renewer(Background):
     """Renews the current token, or replaces it while it still lives.
 
-    Args:
-        authenticator: Who holds the token.
-        api: Vault's API.
-        retrier: Makes requests under the circuit.
-        circuit: Says whether Vault is away.
-        backoff: How long to pause after a failure.
-        notifier: Who hears of it.
-        timeout: What one request may take, in seconds.
-
-    Attributes:
-        failures: How many renewals failed in a row.
+    ``timeout`` is the time for one request in seconds. `failures` counts failed renewals in a row.
     """
 
     def __init__(
@@ -93,7 +80,7 @@ class Renewer(Background):
         self._notifier.notify(RenewerRestarted())
 
     def _step(self) -> float | None:
-        """Do what is due; the seconds until something else is, or None for never."""
+        """Do what is due; return the seconds until the next work, or None for never."""
         calm = self._circuit.outage is None
         if calm:
             self.give_back(self._authenticator.take_retired())
@@ -111,16 +98,16 @@ class Renewer(Background):
         return None if wait == float("inf") else wait
 
     def _plan(self, token: Token) -> None:
-        """Choose when to act next for a token that is new, or newly renewed."""
+        """Choose when to act next for a new or renewed token."""
         self._planned = token
         self._pause = None
         self.failures = 0
-        # A life is counted from its beginning, or from now if it has been planned before.
+        # Counted from the beginning of the life, or from now if it was planned before.
         begin = token.granted_at if token.granted_at > self._grant else clock()
         self._grant = token.granted_at
         life = token.expires_at - begin
         if token.uses_left is not None:
-            # A token with few uses is replaced when they are used up: renewing it would cost one.
+            # A renewal would cost one of few uses, so the client logs in when they are used up.
             self._due = token.expires_at
             return
         if token.capped and life < _TOO_SHORT:
@@ -128,12 +115,12 @@ class Renewer(Background):
             return
         latest = _LATEST
         if life > 0:
-            # On a slow line the answer must be here before the end.
+            # On a slow line the answer must arrive before the token ends.
             latest = min(_LATEST, max(_EARLIEST + _LEAST_JITTER, 1.0 - 2 * token.took / life))
         self._due = begin + life * self._backoff.between(_EARLIEST, latest)
 
     def _keep(self, token: Token) -> float | None:
-        """Renew, or log in anew; the seconds until the next thing to do."""
+        """Renew the token or log in; return the seconds until the next work."""
         deadline = Deadline(self._timeout)
         try:
             if token.renewable and not token.capped:
@@ -181,7 +168,7 @@ class Renewer(Background):
         self._refused(token, denial, deadline)
 
     def _refused(self, token: Token, denial: VaultError, deadline: Deadline) -> None:
-        """Vault will not renew this token: because it is dead, or for good."""
+        """Handle a token that Vault will not renew: it is dead, or renewal is refused for good."""
         if isinstance(denial, PermissionDenied):
             new = self._authenticator.after_denial(
                 token, denial, deadline, _NO_PATIENCE, policy_login=False
@@ -194,7 +181,7 @@ class Renewer(Background):
         )
 
     def _failed(self, token: Token, error: VaultError) -> float:
-        """Choose when to try again: with growing pauses, to the end of the lease."""
+        """Choose when to try again: with growing pauses, until the token ends."""
         last_resort = (token.ttl or 0.0) * _LAST_RESORT
         if not error.echo:
             self.failures += 1
@@ -204,7 +191,7 @@ class Renewer(Background):
                 RenewalFailed(error=error, remaining=token.remaining, retry_in=wait)
             )
             if isinstance(error, ServerFailed) and token.remaining <= last_resort:
-                # Vault answers, and does not renew: a login may work where that does not.
+                # Vault answers and does not renew; a login may work instead.
                 token.renewable = False
         else:
             wait = max(error.retry_in or 0.0, 0.05)
@@ -212,7 +199,7 @@ class Renewer(Background):
         return max(0.0, self._due - clock())
 
     def _replace_lost(self, token: Token | None) -> float | None:
-        """Log in after a loss, so that the next read need not; the seconds until the next try."""
+        """Log in after a loss, before a read needs it; return the seconds until the next try."""
         if token is None:
             return None
         if token.uses_left is not None:
@@ -224,12 +211,12 @@ class Renewer(Background):
             if wait is None:
                 self._pause = self._backoff.next(self._pause)
                 wait = self._pause
-            # A new secret-id may come at any time, and is found by looking.
+            # A new secret-id may come at any time, and only reading the file finds it.
             return min(max(wait, 0.05), max(self._backoff.cap, 0.05))
         return 0.0
 
     def give_back(self, tokens: list[Token], timeout: float | None = None) -> None:
-        """Revoke tokens; where that fails they expire by themselves."""
+        """Revoke tokens; if that fails they expire by themselves."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         for token in tokens:
             with contextlib.suppress(VaultError):

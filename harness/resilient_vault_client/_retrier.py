@@ -1,45 +1,241 @@
-"""Attempts under the circuit, and their repetition where that does no harm."""
+"""Attempts under the circuit, repeated where that does no harm."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit, Permit
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Backoff, Deadline
 from resilient_vault_client._errors import ClientClosed, VaultError, VaultTimeout, VaultUnavailable
 from resilient_vault_client._translate import silence
+from resilient_vault_client.events import Notifier, OutageBegan, Recovered
+
+EVERYWHERE = ""
+
+# Seconds after which an outage of one scope is forgotten if no thread probes it.
+_FORGET_AFTER = 300.0
+
+
+@dataclass
+class Outage:
+    """One outage, as long as it lasts.
+
+    `since` and `next_attempt` are times on the monotonic clock. Vault has asked to wait until
+    `told`. `prober` is the thread that makes an attempt now. `alone` is true if Vault has answered
+    another request since the last failure.
+    """
+
+    since: float
+    error: VaultUnavailable
+    pause: float
+    next_attempt: float
+    told: float = 0.0
+    prober: int | None = None
+    alone: bool = False
+
+
+@dataclass
+class Permit:
+    """Permission to make one attempt.
+
+    The attempt finds out whether the outages in `probes` last. `told` is true if the attempt was
+    reported as failed while it still runs.
+    """
+
+    scope: str
+    at: float
+    probes: tuple[Outage, ...] = ()
+    told: bool = False
+
+
+class Circuit:
+    """Lets attempts through while Vault works, and one at a time during an outage."""
+
+    def __init__(self, backoff: Backoff, notifier: Notifier) -> None:
+        self._backoff = backoff
+        self._notifier = notifier
+        self._changed = threading.Condition()
+        self._outages: dict[str, Outage] = {}
+        self._closed = False
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage of the whole server, or None."""
+        return self._outages.get(EVERYWHERE)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._closed
+
+    def admit(self, scope: str, deadline: Deadline, patience: float) -> Permit:
+        """Return a permit for one attempt, now or when the next attempt is due.
+
+        ``patience`` is how many seconds after the beginning of an outage a caller still waits.
+
+        Raises:
+            VaultUnavailable: The outage lasts; `retry_in` says when the next attempt is due.
+        """
+        if not self._outages and not self._closed:
+            return Permit(scope, time.monotonic())
+        me = threading.get_ident()
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise ClientClosed("the client is closed")
+                now = time.monotonic()
+                known = [self._outages.get(EVERYWHERE), self._outages.get(scope)]
+                outages = [o for o in known if o is not None]
+                busy = [o for o in outages if o.prober is not None or now < o.next_attempt]
+                if not busy:
+                    for outage in outages:
+                        outage.prober = me
+                    return Permit(scope, now, tuple(outages))
+                give_up = min(deadline.at, max(o.since for o in busy) + patience)
+                due = max(o.next_attempt if o.prober is None else now for o in busy)
+                # A signal handler has interrupted this thread's own attempt.
+                own = any(o.prober == me for o in busy)
+                if own or now >= give_up or due > give_up:
+                    raise _known_outage(busy[0], now)
+                self._changed.wait((due if busy[0].prober is None else give_up) - now)
+
+    def known_failure(self, patience: float) -> VaultUnavailable | None:
+        """Return the error of an outage that is older than ``patience`` seconds, or None."""
+        outage = self.outage
+        now = time.monotonic()
+        if outage is None or now < outage.since + patience:
+            return None
+        return _known_outage(outage, now)
+
+    def succeeded(self, permit: Permit) -> None:
+        """Note that Vault answered, with whatever status.
+
+        An answer that was under way does not shorten a wait that Vault has asked for meanwhile.
+        """
+        if not self._outages:
+            return
+        with self._changed:
+            now = time.monotonic()
+            ended: Outage | None = None
+            for scope in {EVERYWHERE, permit.scope}:
+                outage = self._outages.get(scope)
+                if outage is None or outage.told > now:
+                    continue
+                self._outages.pop(scope, None)
+                if scope == EVERYWHERE:
+                    ended = outage
+            for outage in list(self._outages.values()):
+                outage.alone = True
+            self._release(permit)
+        if ended is not None:
+            self._notifier.notify(Recovered(seconds=now - ended.since))
+
+    def failed(self, permit: Permit, error: VaultUnavailable) -> None:
+        """Note that Vault gave no usable answer."""
+        if not self._backoff.active:
+            return
+        with self._changed:
+            now = time.monotonic()
+            error = error.again()  # without the frames of this attempt, which hold the request
+            for outage in permit.probes:
+                outage.error = error
+                outage.alone = False
+                outage.pause = self._backoff.next(outage.pause)
+                outage.next_attempt = now + outage.pause
+            began = self._open(permit, error, now)
+            if error.retry_in is not None:
+                for outage in list(self._outages.values()):
+                    outage.told = max(outage.told, now + error.retry_in)
+                    outage.next_attempt = max(outage.next_attempt, outage.told)
+            self._release(permit)
+        if began:
+            self._notifier.notify(OutageBegan(error=error))
+
+    def dropped(self, permit: Permit) -> None:
+        """Note that an attempt ended and says nothing about Vault."""
+        if permit.probes:
+            with self._changed:
+                self._release(permit)
+
+    def rest(self, seconds: float) -> None:
+        """Wait, but stop when the client is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
+
+    def close(self) -> None:
+        """Wake every waiting thread, and refuse all further attempts."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _open(self, permit: Permit, error: VaultUnavailable, now: float) -> bool:
+        """Record what is out; return True if this begins an outage of the whole server."""
+        pause = self._backoff.next(None, first=error.first_pause)
+        new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
+        others = any(
+            scope not in (EVERYWHERE, permit.scope) and not outage.alone
+            for scope, outage in list(self._outages.items())
+        )
+        if not error.everywhere:
+            self._forget_old(now)
+            self._outages.setdefault(permit.scope, new)
+            if not others:
+                return False
+        if EVERYWHERE in self._outages:
+            return False
+        self._outages[EVERYWHERE] = new
+        return True
+
+    def _forget_old(self, now: float) -> None:
+        """Drop scopes that no thread has asked for in a long time, so that they do not pile up."""
+        for scope, outage in list(self._outages.items()):
+            due = outage.next_attempt
+            unasked = outage.prober is None and due + _FORGET_AFTER < now
+            if scope != EVERYWHERE and unasked:
+                self._outages.pop(scope, None)
+
+    def _release(self, permit: Permit) -> None:
+        for outage in permit.probes:
+            outage.prober = None
+        self._changed.notify_all()
+
+
+def _known_outage(outage: Outage, now: float) -> VaultUnavailable:
+    error = outage.error.again()
+    error.retry_in = max(0.0, outage.next_attempt - now)
+    error.echo = True
+    error.sent = False
+    return error
+
 
 T = TypeVar("T")
 
 
 def always(error: VaultUnavailable) -> bool:
-    """For what may be done twice, such as a read."""
+    """Repeat a request that may be made twice, such as a read."""
     del error
     return True
 
 
 def never(error: VaultUnavailable) -> bool:
-    """For what may have happened although no answer came, such as a write."""
+    """Never repeat a request that may have worked without an answer, such as a write."""
     del error
     return False
 
 
 def unless_sent(error: VaultUnavailable) -> bool:
-    """For what may be done again only if nothing was sent, such as a login."""
+    """Repeat a request only if nothing was sent, such as a login."""
     return not error.sent
 
 
 class Retrier:
-    """Makes attempts under the circuit, and repeats what may be repeated.
+    """Makes attempts under the circuit, and repeats them if that is harmless.
 
-    Args:
-        circuit: What is known about outages.
-        backoff: For its switch alone.
-        timeout: What a call may take; an attempt with much less proves nothing by timing out.
-        address: Vault's, for those who read errors.
+    ``timeout`` is the time for one call; an attempt with much less time proves nothing if it times
+    out. ``address`` is Vault's, for messages.
     """
 
     def __init__(
@@ -60,17 +256,17 @@ class Retrier:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """What ``operation`` returns, after as many attempts as it takes and time allows.
+        """Return the result of ``operation``, after as many attempts as are needed and time allows.
 
         Args:
-            operation: One attempt, which ends by the deadline; it raises the client's own errors.
-            scope: What is asked for.
+            operation: One attempt, which ends by the deadline and raises the client's own errors.
+            scope: A name for what is requested.
             deadline: When it ends in any case.
-            patience: How many seconds after its beginning an outage is worth waiting for.
+            patience: How many seconds after the beginning of an outage to wait for its end.
             repeat: Whether a further attempt is harmless after this error.
 
         Raises:
-            VaultError: What the last attempt raised.
+            VaultError: The error of the last attempt.
         """
         attempts = 0
         while True:
@@ -81,13 +277,13 @@ class Retrier:
             except VaultUnavailable as failure:
                 most = failure.most_attempts
                 tried_enough = most is not None and attempts >= most
-                # A timeout is the deadline's, so there is no time for another attempt.
+                # After a timeout there is no time for another attempt.
                 late = isinstance(failure, VaultTimeout) or deadline.passed
                 if tried_enough or late or not self._backoff.active or not repeat(failure):
                     raise
 
     def _attempt(self, permit: Permit, operation: Callable[[], T], deadline: Deadline) -> T:
-        """Make one attempt, and tell the circuit what came of it."""
+        """Make one attempt, and report its result to the circuit."""
         began, budget = time.monotonic(), deadline.remaining()
         try:
             deadline.attend(lambda: self._unanswered(permit, budget))
@@ -99,8 +295,8 @@ class Retrier:
             if self._circuit.closed:
                 raise ClientClosed("the client was closed meanwhile") from failure
             if permit.told:
-                raise  # it counted as failed when its call was over
-            waited = max(budget, deadline.at - began)  # it may have gone on after its call
+                raise  # it was counted as failed when its call was over
+            waited = max(budget, deadline.at - began)  # it may have outlived its call
             if isinstance(failure, VaultTimeout) and self._proves_nothing(permit, waited):
                 raise
             self._circuit.failed(permit, failure)
@@ -109,7 +305,7 @@ class Retrier:
             if error.sent or error.status is not None:
                 self._circuit.succeeded(permit)
             else:
-                self._circuit.dropped(permit)  # it is from before a request: nobody was asked
+                self._circuit.dropped(permit)  # raised before a request, so Vault was not asked
             raise
         except BaseException:
             self._circuit.dropped(permit)
@@ -118,7 +314,7 @@ class Retrier:
         return result
 
     def _unanswered(self, permit: Permit, budget: float) -> VaultTimeout:
-        """The call is over and its attempt goes on; for all others it is one that has failed."""
+        """Count an attempt as failed, because its call is over while it still runs."""
         error = silence(self._address)
         if not self._circuit.closed and not self._proves_nothing(permit, budget):
             self._circuit.failed(permit, error)
@@ -126,5 +322,5 @@ class Retrier:
         return error
 
     def _proves_nothing(self, permit: Permit, waited: float) -> bool:
-        """Who had hardly any time has not found out that Vault is slow."""
+        """Return whether the attempt had too little time to show that Vault is slow."""
         return waited < self._fair and not permit.probes

@@ -1,22 +1,17 @@
-"""One process's part of a client: its connections, its token, its thread.
+"""One process's part of a client: its connections, its token, its threads.
 
-After a fork the child makes another one for itself; nothing of this is shared but what was last
-read.
+After a fork the child makes its own session; it inherits only the last values read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from resilient_vault_client._api import Api
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._clock import clock
 from resilient_vault_client._config import Config
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._denials import Denials
+from resilient_vault_client._deadline import Backoff, Deadline, clock
 from resilient_vault_client._errors import (
     ClientClosed,
     NotInitialised,
@@ -29,35 +24,70 @@ from resilient_vault_client._errors import (
     VaultSealed,
     VaultUnavailable,
 )
+from resilient_vault_client._grant import Token
 from resilient_vault_client._leases import Leases, Listeners
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._memory import Memory, Remembered
-from resilient_vault_client._methods import login_method
-from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._memory import Memory, Remembered, remembered
+from resilient_vault_client._methods import Opened, login_method
 from resilient_vault_client._renewer import Renewer
-from resilient_vault_client._retrier import Retrier, always, never
-from resilient_vault_client._token import Token
-from resilient_vault_client._transport import Answer, Transport
-from resilient_vault_client._wrapped import Opened
-from resilient_vault_client.events import Denied
+from resilient_vault_client._retrier import Circuit, Retrier, always, never
+from resilient_vault_client._transport import Answer, Api, Transport
+from resilient_vault_client.events import Denied, Notifier
+
+# The most paths that are remembered; those denied longest ago are dropped first.
+_MOST = 1024
+
+
+class Denials:
+    """Denied paths, each for a while."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def check(self, path: str) -> None:
+        """Raise `PermissionDenied` if the path was denied a moment ago."""
+        until = self._until.get(path)
+        if until is None:
+            return
+        left = until - time.monotonic()
+        if left <= 0:
+            self._until.pop(path, None)
+            return
+        raise PermissionDenied(
+            f"the policy denies {path} (found out a moment ago)",
+            path=path,
+            retry_in=left,
+            status=403,
+        )
+
+    def note(self, path: str, seconds: float) -> None:
+        """Remember for ``seconds`` that the path is denied."""
+        if len(self._until) >= _MOST:
+            now = time.monotonic()
+            known = sorted(((until, path) for path, until in list(self._until.items())))
+            ended = [path for until, path in known if until <= now]
+            for old in ended or [path for _, path in known[: _MOST // 4]]:
+                self._until.pop(old, None)
+        self._until[path] = time.monotonic() + seconds
+
 
 T = TypeVar("T")
 
-# Tokens that a call takes after its first one was refused: the second may have been revoked, too.
+# The most further tokens in one call. The second one may have been revoked, too.
 _OTHER_TOKENS = 2
 
 
 class Session:
-    """What a client does in one process.
+    """The state of a client in one process.
 
     Args:
         config: The settings.
-        environ: Where ids are read at each login.
-        notifier: Who hears of events.
-        opened: What a wrapping token gave before, to this process or its parent.
-        listeners: Who wants to know when a credential is replaced, by its path.
-        memory: What was read before, by the parent process.
-        renew: Whether a thread keeps the token alive, and another one gets it.
+        environ: The source of the ids at each login.
+        notifier: Gets the events.
+        opened: The content of the last wrapping token, from this process or its parent.
+        listeners: The functions to call with a new credential, by path.
+        memory: The values that the parent process has read.
+        renew: Whether threads log in and keep the token alive.
     """
 
     def __init__(
@@ -73,6 +103,7 @@ class Session:
     ) -> None:
         self.config = config
         self.memory = memory if memory is not None else Memory(config.max_stale)
+        self.static = Memory(config.max_stale)
         self.backoff = Backoff(config.backoff_cap, active=not config.testing)
         self.circuit = Circuit(self.backoff, notifier)
         self.last_success: float | None = None
@@ -125,7 +156,7 @@ class Session:
             threaded=renew,
         )
         self.authenticator.on_change = self.leases.wake
-        self.authenticator.on_login = self.renewer.wake  # nobody may wait for that token any more
+        self.authenticator.on_login = self.renewer.wake  # wakes it even if no call waits any more
 
     @property
     def closed(self) -> bool:
@@ -133,19 +164,11 @@ class Session:
         return self._closed
 
     def log_in(self, deadline: Deadline) -> None:
-        """See to it that there is a token.
-
-        Raises:
-            VaultError: There is none to be had.
-        """
+        """Log in if there is no token."""
         self._token(deadline, self.config.timeout)
 
     def prove(self, deadline: Deadline) -> None:
-        """Have Vault say that the token lives, or get one.
-
-        Raises:
-            VaultError: There is none to be had, or Vault does not say.
-        """
+        """Check that the token lives, or get one; raise `VaultError` if neither works."""
         before = self.authenticator.current
         token = self._hold(deadline, self.config.timeout)
         if token is not before or token.uses_left is not None:
@@ -173,11 +196,7 @@ class Session:
     def fetch(
         self, path: str, deadline: Deadline, *, patience: float, version: int | None
     ) -> Remembered:
-        """Read a secret from Vault.
-
-        Raises:
-            VaultError: Vault did not give it.
-        """
+        """Read a secret from Vault."""
         self._denials.check(path)
         started = clock()
         try:
@@ -210,7 +229,7 @@ class Session:
         try:
             return run()
         except SecretNotFound:
-            # A node that lags behind does not know yet what another one gave a moment ago.
+            # A node that lags behind may not know yet what another node returned a moment ago.
             if not known or version is not None or self.config.testing:
                 raise
         self.circuit.rest(min(self.backoff.next(None), deadline.remaining()))
@@ -221,7 +240,7 @@ class Session:
         values = data.get("data") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(values, dict):
             raise UnexpectedAnswer(
-                f"what is mounted at {self.config.mount_point} is not a KV version 2 engine",
+                f"the engine at {self.config.mount_point} is not a KV version 2 engine",
                 path=path,
             )
         metadata = data.get("metadata")
@@ -231,11 +250,34 @@ class Session:
             self.memory.keep(entry)
         return entry
 
-    def write(self, path: str, data: Mapping[str, Any], deadline: Deadline, cas: int | None) -> int:
-        """Write a secret once; the number of the new version.
+    def fetch_static(self, path: str, deadline: Deadline, *, patience: float) -> Remembered:
+        """Ask Vault for the password of a static role."""
+        self._denials.check(path)
+        started = clock()
+        try:
+            answer = self._with_token(
+                lambda token: self._api.lease(token.text, path, deadline),
+                scope=f"read {path}",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,
+            )
+            entry = remembered(path, answer, started, self.config.cache_ttl)
+        except VaultError as error:
+            error.path = path
+            if not error.stale_may_serve:
+                self.static.forget(path)
+            if isinstance(error, PermissionDenied) and self.backoff.active:
+                self._denials.note(path, self.backoff.cap)
+                self._notifier.notify(Denied(path=path, cool_down=self.backoff.cap))
+            raise
+        self.static.keep(entry)
+        return entry
 
-        Raises:
-            VaultError: It was not written, or nobody knows: then `sent` is true.
+    def write(self, path: str, data: Mapping[str, Any], deadline: Deadline, cas: int | None) -> int:
+        """Write a secret once, and return the number of the new version.
+
+        If it is unknown whether the write took place, `sent` of the error is true.
         """
         try:
             answer = self._with_token(
@@ -256,11 +298,7 @@ class Session:
             raise UnexpectedAnswer("the answer to the write has no version", path=path) from error
 
     def unwrap(self, wrapping_token: str, deadline: Deadline) -> Answer:
-        """What a wrapping token holds. It is used up by that, whether or not the answer arrives.
-
-        Raises:
-            VaultError: It did not come; nothing tries again.
-        """
+        """Unwrap a token, once; that uses it up, whether or not the answer arrives."""
         if self.closed:
             raise ClientClosed("the client is closed")
         return self._retrier.run(
@@ -291,15 +329,15 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Do something with the current token, and again with another if it was dead.
+        """Run an operation with the current token, and again with another if that was dead.
 
-        That one may be dead by then, too: somebody may revoke what a role holds twice.
+        The second token may be dead too, if a role's tokens are revoked twice.
 
         Raises:
-            PermissionDenied: The policy forbids it. A token that lived when it was refused is
-                replaced now and then, since a role may have got more; if nothing is heard of that
-                second try, the answer to the first stands: no outage excuses it.
-            VaultUnavailable: Of a later try that may have changed something, too.
+            PermissionDenied: The policy forbids it. Now and then the client replaces a living token
+                after a refusal, since the role may have got more rights. If that second try gets no
+                answer, the first answer stands; no stand-in may replace it.
+            VaultUnavailable: Also for a later try that may have changed something.
         """
         refused: PermissionDenied | None = None
         by_policy = False
@@ -310,7 +348,7 @@ class Session:
                 try:
                     return self._use(token, operation, scope, deadline, patience, repeat)
                 except PermissionDenied as denial:
-                    # Where other threads were quicker with its last uses, Vault refused nothing.
+                    # Other threads may have used the token up; then Vault refused nothing.
                     asked = denial.status is not None
                     if asked and (by_policy or others == 0):
                         raise
@@ -323,7 +361,7 @@ class Session:
                     if asked:
                         refused, by_policy, others = denial, token.usable, others - 1
             except VaultUnavailable as silence:
-                # What a later try may have done was not refused: then nobody knows.
+                # A later try that may have changed something was not refused, so nobody knows.
                 if refused is not None and by_policy and (not silence.sent or repeat(silence)):
                     raise refused from None
                 raise
@@ -338,7 +376,7 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Do something with a token that is held for it, and let go of the token."""
+        """Run an operation with a held token, then release the token."""
         try:
             result = self._retrier.run(
                 lambda: _spend(token, operation),
@@ -354,18 +392,18 @@ class Session:
         return result
 
     def _hold(self, deadline: Deadline, patience: float) -> Token:
-        """The current token, marked as in use, so that nobody gives it back meanwhile."""
+        """Return the current token, marked as in use so that no thread revokes it."""
         while True:
             with _not_sent():
                 token = self._token(deadline, patience)
             token.begin()
-            # Replaced in this very moment, it may already be on its way back.
+            # The token may have been replaced just now, and may soon be revoked.
             if token is self.authenticator.current:
                 return token
             token.end()
 
     def _deny(self, path: str, error: VaultError) -> PermissionDenied:
-        """The denial as the caller hears it; the path is left alone for a while."""
+        """Return the denial for the caller, and remember it for a while."""
         cool_down = self.backoff.cap if self.backoff.active else 0.0
         if cool_down:
             self._denials.note(path, cool_down)
@@ -379,7 +417,7 @@ class Session:
         )
 
     def _missing(self, path: str, error: SecretNotFound, version: int | None) -> SecretNotFound:
-        """The same as the caller hears it, with what was looked at."""
+        """Return the error for the caller, with the settings to check."""
         which = "" if version is None else f"version {version} of "
         return SecretNotFound(
             f"there is no {which}{self.config.mount_point}/{path}: is the path right, and is a KV "
@@ -391,13 +429,13 @@ class Session:
 
     @property
     def renews(self) -> bool:
-        """Whether a thread keeps, or should keep, the token alive."""
+        """Whether threads keep, or should keep, the token alive."""
         return self._renew
 
     def abandon(self) -> None:
-        """Nobody holds the client any more, says a finalizer: so no lock is taken here.
+        """End a session from a finalizer, without any lock.
 
-        The thread gives the token back and ends; where there is none the token expires by itself.
+        The thread revokes the token and ends; without a thread the token expires by itself.
         """
         self._closed = True
         self.leases.stop()
@@ -413,11 +451,11 @@ class Session:
         self._transport.close()
 
     def leave_to_parent(self) -> None:
-        """In a child process: let go of the connections, which are the parent's."""
+        """Release the parent's connections, in a child process."""
         self._transport.forget()
 
     def close(self, timeout: float) -> None:
-        """Give the token back and end the thread, in ``timeout`` seconds even if Vault hangs."""
+        """Revoke the token and end the threads within ``timeout`` seconds, even if Vault hangs."""
         if self._closed:
             return
         deadline = Deadline(timeout)
@@ -426,10 +464,10 @@ class Session:
         self.renewer.stop()
         self.leases.stop()
         tokens = self.authenticator.surrender(min(1.0, timeout / 4))
-        # A lease ends with its token; those of a token that is not ours to revoke, by themselves.
+        # A lease ends with its token. A token that is not ours to revoke leaves its leases alive.
         self.leases.give_back(tokens, deadline.remaining() / 4)
         self.renewer.give_back(tokens, deadline.remaining() / 2)
-        # Vault may be about to grant what was asked for: then that is given back as well.
+        # A login under way may still give a token; that one is revoked as well.
         self.authenticator.finish(max(0.0, deadline.remaining() - timeout / 4))
         self._transport.abort()
         self._transport.close()
@@ -439,12 +477,7 @@ class Session:
 
 
 def _check_there(answer: Answer, path: str) -> None:
-    """Raise how a version is gone that Vault has only metadata of.
-
-    Raises:
-        SecretDestroyed: For good.
-        SecretDeleted: Until somebody undeletes it.
-    """
+    """Raise `SecretDeleted` or `SecretDestroyed` for a version that has only metadata left."""
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("data") is not None or "metadata" not in data:
         return
@@ -452,10 +485,10 @@ def _check_there(answer: Answer, path: str) -> None:
     number = metadata.get("version")
     if metadata.get("destroyed"):
         raise SecretDestroyed(
-            f"version {number} of {path} was destroyed: write it anew", path=path, status=404
+            f"version {number} of {path} was destroyed: write it again", path=path, status=404
         )
     raise SecretDeleted(
-        f"version {number} of {path} was deleted: undelete it, or write it anew",
+        f"version {number} of {path} was deleted: undelete it, or write it again",
         path=path,
         status=404,
     )
@@ -463,9 +496,9 @@ def _check_there(answer: Answer, path: str) -> None:
 
 @contextlib.contextmanager
 def _not_sent() -> Iterator[None]:
-    """What a login raises is not about the request that it is for, which was not sent, or refused.
+    """Mark a login's error as not sent, since the login's own request was not sent or refused.
 
-    Whoever wrote something need not look whether it is there.
+    So an application that wrote something need not check whether it is there.
     """
     try:
         yield
@@ -475,10 +508,9 @@ def _not_sent() -> Iterator[None]:
 
 
 def _spend(token: Token, operation: Callable[[Token], T]) -> T:
-    """Make a request with one of the token's uses, which is not gone if Vault did not get it.
+    """Run an operation with one use of the token, and return the use if Vault did not get it.
 
-    Raises:
-        PermissionDenied: There is no use left; nobody was asked.
+    Raise `PermissionDenied` if no use is left; Vault is not asked then.
     """
     if not token.spend():
         denial = PermissionDenied("the token's uses are used up", sent=False)
@@ -493,7 +525,7 @@ def _spend(token: Token, operation: Callable[[Token], T]) -> T:
 
 
 def _never_arrived(error: VaultError) -> bool:
-    """Whether Vault has not looked at the token: it was not reached, or is closed."""
+    """Return whether Vault has not looked at the token: it was not reached, or is sealed."""
     if error.status is None:
         return not error.sent
     return isinstance(error, VaultSealed | NotInitialised)

@@ -1,10 +1,11 @@
-"""From what lower libraries and servers say to the client's own errors.
+"""Translate exceptions of libraries and answers of servers into the client's own errors.
 
-What comes out holds nothing of what went in: an answer to a failed login can repeat the secret-id.
+The new errors hold nothing of the request: an answer to a failed login can repeat the secret-id.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import h11
 import httpcore
 
+from resilient_vault_client._credentials import told
 from resilient_vault_client._errors import (
     AnswerTruncated,
     ConfigurationError,
@@ -39,11 +41,83 @@ from resilient_vault_client._errors import (
     WrappingTokenSpent,
     WriteConflict,
 )
-from resilient_vault_client._network import MOST_BYTES, AnswerWithoutEnd
-from resilient_vault_client._pool import AnswerCut
-from resilient_vault_client._remedies import SPEAKS_TLS, remedy_for
+from resilient_vault_client._network import MOST_BYTES, AnswerCut, AnswerWithoutEnd
 
-# The first line that fits decides, so that the particular stands before the general.
+# A Go server, such as Vault, answers this to a request without TLS.
+SPEAKS_TLS = b"HTTP request to an HTTPS server"
+
+_RUNNING = "does Vault run there, and is VAULT_ADDR right?"
+_NO_WAY = "is VAULT_ADDR right, and does a firewall or a missing route stand between?"
+_NO_NAME = "is the host in VAULT_ADDR right, and does the name service of this machine know it?"
+_NO_TLS = "does it speak TLS? Without that VAULT_ADDR begins with http://"
+_NO_HTTP = "is VAULT_ADDR right, and does it begin with https:// where Vault speaks TLS?"
+
+_BY_NUMBER = {
+    errno.ECONNREFUSED: _RUNNING,
+    errno.EHOSTUNREACH: _NO_WAY,
+    errno.ENETUNREACH: _NO_WAY,
+    errno.ETIMEDOUT: _NO_WAY,
+}
+
+# OpenSSL's codes for a bad server certificate.
+_NOT_TRUSTED = frozenset({18, 19, 20, 21})
+_NOT_ITS_TIME = frozenset({9, 10})
+_NOT_ITS_NAME = frozenset({62, 64})
+
+# OpenSSL's names for an answer without TLS, and the server's for a bad client certificate.
+_IS_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+_ASKS_FOR_ONE = "CERTIFICATE_REQUIRED"
+_REFUSES_OURS = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_UNKNOWN")
+
+
+def remedy_for(cause: BaseException, authorities: Path | None) -> str:
+    """Return the setting to check and what to do, or "" if the cause does not tell.
+
+    ``authorities`` is the file or folder of trusted authorities; None means the system's.
+    """
+    if isinstance(cause, socket.gaierror):
+        return _NO_NAME
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _of_its_certificate(getattr(cause, "verify_code", 0), authorities)
+    if isinstance(cause, ssl.SSLError):
+        return _of_tls(getattr(cause, "reason", None) or "")
+    if isinstance(cause, h11.RemoteProtocolError):
+        return _NO_HTTP
+    if isinstance(cause, TimeoutError):
+        return _NO_WAY
+    return _BY_NUMBER.get(cause.errno or 0, "") if isinstance(cause, OSError) else ""
+
+
+def _of_its_certificate(code: int, authorities: Path | None) -> str:
+    if code in _NOT_TRUSTED:
+        if authorities is None:
+            return (
+                "the system's authorities were looked at: set VAULT_CACERT to a file with the one "
+                "that signed Vault's certificate"
+            )
+        rehash = " (in a directory, by names that `openssl rehash` makes)"
+        return (
+            f"the authorities in VAULT_CACERT were looked at, {told(authorities)}: the one that "
+            f"signed Vault's certificate must be there{rehash if authorities.is_dir() else ''}"
+        )
+    if code in _NOT_ITS_TIME:
+        return "Vault needs another certificate, or the clock of this machine is wrong"
+    if code in _NOT_ITS_NAME:
+        return "VAULT_ADDR must have a name that is in Vault's certificate"
+    return ""
+
+
+def _of_tls(reason: str) -> str:
+    if reason in _IS_NO_TLS:
+        return _NO_TLS
+    if _ASKS_FOR_ONE in reason:
+        return "it asks for a certificate: set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"
+    if reason.endswith(_REFUSES_OURS):
+        return "the server does not trust what is in VAULT_CLIENT_CERT"
+    return ""
+
+
+# The first match decides, so a subclass stands before its parent.
 EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
     (AnswerCut, AnswerTruncated),
     (AnswerWithoutEnd, UnexpectedAnswer),
@@ -62,11 +136,11 @@ EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
     (httpcore.ProxyError, VaultUnreachable),
     (httpcore.UnsupportedProtocol, ConfigurationError),
     (httpcore.ConnectionNotAvailable, ConnectionLost),
-    # A certificate file that cannot be used, which is found out before there is a connection.
+    # An unusable certificate file, found before there is a connection.
     (ssl.SSLError, TlsFailed),
 )
 
-# Errors after which nothing has been sent.
+# After these errors nothing has been sent.
 _NOT_SENT = (
     httpcore.ConnectTimeout,
     httpcore.ConnectError,
@@ -75,13 +149,13 @@ _NOT_SENT = (
     ssl.SSLError,
 )
 
-# What older versions of Vault say, with a 400, to a login where no method is mounted.
+# Older versions of Vault say this, with a 400, to a login if no method is mounted.
 NO_LOGIN = "missing client token"
 
-# What an engine says, with a 400, that is being made one of version 2: for a moment, it adds.
+# An engine that is being upgraded to version 2 says this for a moment, with a 400.
 _UPGRADES = "from non-versioned to versioned data"
 
-# What Vault says to a failed login without repeating any part of it.
+# Vault's words for a failed login that repeat no part of it.
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
@@ -89,26 +163,23 @@ _HARMLESS = re.compile(
     rf"|{NO_LOGIN}"
 )
 
-# What these mean is Vault's to say: a gateway's "no such route" is no missing secret, and what it
-# denies is no word about the token.
+# These statuses count only in an answer from Vault. A gateway's "no such route" is not a missing
+# secret, and its denial says nothing about the token.
 _NOT_EVERYBODYS = frozenset({400, 401, 403, 404})
 
-# A server that asks for more than this does not know what it says.
+# A longer wait than this is not plausible.
 _LONGEST_WAIT = 900.0
 
-# Text of an answer that goes into a message; longer is a stack trace or a web page.
+# A longer text is a stack trace or a web page, and is cut in messages.
 _TEXT_LIMIT = 200
 
 
 def from_exception(
     error: BaseException, address: str, authorities: Path | None = None
 ) -> VaultError | None:
-    """The client's error for one of a lower library; None if that is not about talking to Vault.
+    """Translate a library's exception; return None if it is not about talking to Vault.
 
-    Args:
-        error: What was raised.
-        address: Whom the client asked.
-        authorities: Which ones it trusts; the system's without that.
+    ``address`` is the server asked; ``authorities`` are the trusted ones, None for the system's.
     """
     ours = next((ours for kind, ours in EXCEPTIONS if isinstance(error, kind)), None)
     if ours is None:
@@ -129,7 +200,7 @@ def from_exception(
 
 
 def silence(address: str) -> VaultTimeout:
-    """The error for an answer that has not come yet."""
+    """Return the error for an answer that has not come yet."""
     return VaultTimeout(_WORDS[VaultTimeout].format(address=address))
 
 
@@ -139,17 +210,17 @@ _WORDS: dict[type[VaultError], str] = {
     ConnectionLost: "the connection to {address} broke: {what}",
     AnswerTruncated: "the answer of {address} was cut short: {what}",
     TlsFailed: "no secure connection to {address}: {what}",
-    UnexpectedAnswer: "what {address} answered is not an answer of Vault: {what}",
+    UnexpectedAnswer: "{address} answered, but not as Vault does: {what}",
     ConfigurationError: "{address} cannot be asked: {what}",
 }
 
 
-# Errors of which the cause tells what can be done about them.
+# For these errors the cause tells what can be done.
 _REMEDIED = (VaultUnreachable, TlsFailed, UnexpectedAnswer)
 
 
 def _system_text(error: BaseException) -> str:
-    """A short text that cannot hold anything of the request."""
+    """Return a short text that cannot hold anything of the request."""
     if isinstance(error, socket.gaierror):
         return "the name does not resolve"
     if isinstance(error, TimeoutError):
@@ -175,16 +246,15 @@ def from_answer(
     hide: Iterable[str] = (),
     login: bool = False,
 ) -> VaultError:
-    """The client's error for an answer that is not a success.
+    """Translate an answer with a status of 400 or more.
 
     Args:
-        status: HTTP status, 400 or more.
-        body: The body as it came.
+        status: The HTTP status.
+        body: The body as received.
         headers: Header names in any case.
-        address: Whom the client asked.
+        address: The server asked.
         hide: Secrets that the text could repeat.
-        login: Whether it answers a login, in which case only words that are known to be harmless
-            are quoted.
+        login: Whether it answers a login; then only words known to be harmless are quoted.
     """
     words = server_words(body)
     if status in _NOT_EVERYBODYS and not _is_vaults(body):
@@ -205,7 +275,7 @@ def from_answer(
     error = _by_status(status, text, shown, address)
     error.status = status
     error.retry_in = retry_after
-    # A gateway's own 5xx says nothing about what Vault did; a refusal says that it did nothing.
+    # After a gateway's 5xx Vault may have acted on the request; after a refusal it has not.
     error.sent = status >= 500 and not isinstance(error, VaultSealed | NotInitialised)
     return error
 
@@ -214,8 +284,8 @@ def _by_status(status: int, text: str, shown: str, address: str) -> VaultError:
     match status:
         case 401 | 403:
             denied = PermissionDenied(f"permission denied: {shown}")
-            # A live token that lacks a capability gets a list, "1 error occurred: ..."; a dead one
-            # the bare words.
+            # A living token without a capability gets a list, "1 error occurred: ..."; a dead token
+            # gets the bare words.
             denied.doubtful = "error occurred" not in text
             return denied
         case 404 if "no handler for route" in text or "namespace not found" in text:
@@ -249,17 +319,17 @@ def _bad_request(text: str, shown: str) -> VaultError:
     if _UPGRADES in text:
         return ServerFailed(f"the secrets engine is being upgraded: {shown}")
     if "check-and-set parameter" in text:
-        return WriteConflict("somebody else wrote first: read again, then write")
+        return WriteConflict("another client wrote first: read again, then write")
     if "wrapping token" in text:
         return WrappingTokenSpent(
-            "the wrapping token was used before, has expired, or never was one; if nobody of yours "
-            "used it, treat what it held as stolen"
+            "the wrapping token was used before, has expired, or never was one; if you did "
+            "not use it, treat its content as stolen"
         )
     return RequestRefused(f"Vault does not accept the request: {shown}")
 
 
 def server_words(body: bytes) -> list[str] | None:
-    """The errors that Vault lists, or None if the body is no JSON object."""
+    """Return the errors that Vault lists, or None if the body is no JSON object."""
     parsed = _parsed(body)
     if parsed is None:
         return None
@@ -268,19 +338,19 @@ def server_words(body: bytes) -> list[str] | None:
 
 
 def _is_vaults(body: bytes) -> bool:
-    """Whether the body is of Vault's form: a list of errors, or an answer with nothing in it."""
+    """Return whether the body looks like Vault's: a list of errors, or an empty answer."""
     parsed = _parsed(body) or {}
     return isinstance(parsed.get("errors"), list) or "request_id" in parsed
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that a body is, if it is one."""
+    """Parse the body as a JSON object, or return None."""
     parsed = parse(body)
     return parsed if isinstance(parsed, dict) else None
 
 
 def parse(body: bytes) -> Any:
-    """What a body says in JSON; None if it is none, or one that is nested beyond all sense."""
+    """Parse the body as JSON; return None if it is invalid or nested too deeply."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -288,23 +358,23 @@ def parse(body: bytes) -> Any:
 
 
 def _shown(text: str, hide: Iterable[str]) -> str:
-    """The text on one line, without what is to be hidden, in whatever lines that was repeated."""
+    """Return the text on one line, with all secrets replaced by [hidden]."""
     text = " ".join(text.split())
     repeated = {way for secret in hide for way in _written(secret) if way and way in text}
     if repeated:
-        # The longest first: a short one may be a part of it, and would leave the rest.
+        # The longest first, since a short one may be a part of it and would leave the rest.
         longest_first = sorted(repeated, key=len, reverse=True)
         text = re.sub("|".join(map(re.escape, longest_first)), "[hidden]", text)
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
 
 
 def _written(secret: str) -> Iterator[str]:
-    """How a server may repeat it on one line: as it is, or as a text of a program's."""
+    """Yield the forms in which a server may repeat a secret on one line."""
     for way in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
         yield " ".join(way.split())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a ``Retry-After`` header; a date is not obeyed: it is of a wall clock."""
+    """Return the seconds of a ``Retry-After`` header; a date is ignored, since clocks differ."""
     value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
     return min(float(value), _LONGEST_WAIT) if value.isdecimal() else None

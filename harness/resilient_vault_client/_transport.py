@@ -1,4 +1,4 @@
-"""The client's way to Vault: one request, one JSON answer or one of the client's own errors."""
+"""The client's way to Vault: one request, and one JSON answer or one of the client's errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from resilient_vault_client._errors import (
     ConfigurationError,
     RedirectRefused,
     UnexpectedAnswer,
+    VaultError,
 )
-from resilient_vault_client._pool import Pool
-from resilient_vault_client._tls import TlsFiles
+from resilient_vault_client._network import Pool, TlsFiles
 from resilient_vault_client._translate import from_answer, from_exception, parse
 
 Answer = dict[str, Any]
@@ -30,18 +30,15 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 _PORTS = {"http": 80, "https": 443}
 
-# What Vault's answers have, one or the other at least.
+# Every answer of Vault has at least one of these parts.
 _PARTS = frozenset({"auth", "data", "lease_id", "request_id"})
 
 
 class Transport:
-    """Sends requests and gives answers, or raises the client's own errors and nothing else.
+    """Sends requests and returns answers; raises the client's own errors and nothing else.
 
-    Only the client's own settings count: proxies and netrc of the process's environment are not
-    looked at. Where no authorities are named, OpenSSL says which the system's are.
-
-    Args:
-        config: Where Vault is, and whom to trust.
+    Only the client's settings count: it ignores proxies and netrc in the process's environment.
+    Without named authorities it trusts the system's, as OpenSSL finds them.
     """
 
     def __init__(self, config: Config) -> None:
@@ -68,21 +65,18 @@ class Transport:
         body: object = None,
         login: bool = False,
     ) -> Answer:
-        """Send one request, follow at most one redirect that is allowed, and give the JSON answer.
+        """Send one request, follow at most one allowed redirect, and return the JSON answer.
 
-        A 404 with data is an answer too: of a deleted or destroyed version of a secret.
+        A 404 with data is an answer too: for a deleted or destroyed version of a secret.
 
         Args:
             method: ``GET`` or ``POST``.
             path: Below ``/v1/``, without escapes.
             deadline: When it ends in any case.
-            token: Whose request it is.
+            token: The token to send.
             params: The query.
-            body: What to send as JSON.
+            body: The JSON body.
             login: Whether it is a login, whose answer can repeat the secret-id.
-
-        Raises:
-            VaultError: It did not work out.
         """
         target = f"{self._base.path}/v1/{urllib.parse.quote(path)}"
         if params:
@@ -96,7 +90,7 @@ class Transport:
             headers.append((b"Content-Type", b"application/json"))
         response = self._send(method, url, headers, content, deadline)
         if response.status in _REDIRECTS:
-            url = self._redirected(url, response)
+            url = self._redirected(url, response, deadline)
             response = self._send(method, url, headers, content, deadline)
             if 300 <= response.status < 400:
                 raise RedirectRefused(f"{self.address} redirects more than once", sent=False)
@@ -117,7 +111,7 @@ class Transport:
         host, port = ascii_host(url.hostname or ""), url.port or _PORTS[url.scheme]
         named = f"[{host}]" if ":" in host else host
         if port != _PORTS[url.scheme]:
-            named = f"{named}:{port}"  # the usual one goes without saying, and some proxies mind it
+            named = f"{named}:{port}"  # without the default port, which some proxies reject
         request = httpcore.Request(
             method,
             httpcore.URL(scheme=url.scheme, host=host, port=port, target=url.path),
@@ -136,9 +130,9 @@ class Transport:
             raise failure from error
 
     def _redirected(
-        self, asked: urllib.parse.SplitResult, response: httpcore.Response
+        self, asked: urllib.parse.SplitResult, response: httpcore.Response, deadline: Deadline
     ) -> urllib.parse.SplitResult:
-        """The redirect's target, if the token may travel there."""
+        """Return the redirect's target if the token may travel there."""
         location = next((v for k, v in response.headers if k.lower() == b"location"), b"")
         target = urllib.parse.urljoin(asked.geturl(), location.decode("latin-1"))
         refused = None
@@ -152,8 +146,10 @@ class Transport:
             raise RedirectRefused(f"{self.address} redirects to nowhere", sent=False)
         if there.scheme != self._base.scheme and there.scheme != "https":
             refused = "without encryption"
-        elif there.netloc != self._base.netloc and not self._may_see_the_token(there):
-            refused = "which is not in VAULT_REDIRECT_HOSTS"
+        elif not self._may_see_the_token(there) and not (
+            response.status == 307 and self._leads(there, deadline)
+        ):
+            refused = "which is neither the cluster's leader nor in VAULT_REDIRECT_HOSTS"
         if refused is not None:
             raise RedirectRefused(
                 f"{self.address} redirects to {there.scheme}://{there.hostname}:"
@@ -164,9 +160,23 @@ class Transport:
         return there._replace(path=f"{path}?{there.query}" if there.query else path)
 
     def _may_see_the_token(self, there: urllib.parse.SplitResult) -> bool:
-        """Whether a redirect may lead there: what is meant counts, not how it is written."""
+        """Return whether a redirect may lead there, however its address is written."""
         names = {there.netloc.lower(), _written_out(there)}
         return not names.isdisjoint({_written_out(self._base), *self._trusted})
+
+    def _leads(self, there: urllib.parse.SplitResult, deadline: Deadline) -> bool:
+        """Ask Vault whether its leader is there.
+
+        A standby that cannot forward redirects to its leader, whose address is not in any client's
+        configuration. A gateway or captive portal that redirects does not know `sys/leader`.
+        """
+        url = self._base._replace(path=f"{self._base.path}/v1/sys/leader")
+        try:
+            answer = parse(self._send("GET", url, self._headers[:2], None, deadline).content)
+            leader = urllib.parse.urlsplit(str(answer.get("leader_address", "")))
+            return leader.scheme == there.scheme and _written_out(leader) == _written_out(there)
+        except (AttributeError, KeyError, ValueError, VaultError):  # the answer names no leader
+            return False
 
     def _answer(self, response: httpcore.Response, hide: tuple[str, ...], login: bool) -> Answer:
         status, content = response.status, response.content
@@ -194,44 +204,40 @@ class Transport:
         )
 
     def abort(self) -> None:
-        """Break what is under way, so that nobody waits for it any longer."""
+        """Break all requests under way, so that no thread waits for them any longer."""
         self._pool.abort()
 
     def forget(self) -> None:
-        """After a fork: close our copies of sockets that the parent goes on using."""
+        """Close our copies of the parent's sockets, after a fork."""
         self._pool.forget()
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the idle connections."""
         self._pool.close()
 
 
 def _written_out(url: urllib.parse.SplitResult) -> str:
-    """``host:port``, with the port that goes without saying."""
+    """Return ``host:port``, with the default port written out."""
     host = url.hostname or ""
     return f"{f'[{host}]' if ':' in host else host}:{url.port or _PORTS[url.scheme]}"
 
 
 def _answers(parsed: dict[str, Any], status: int) -> bool:
-    """Whether that is an answer of Vault's, and one that says something."""
+    """Return whether this is an answer of Vault with content."""
     if any(not isinstance(parsed.get(part) or {}, dict) for part in ("auth", "data")):
         return False
     return not _PARTS.isdisjoint(parsed) if status < 300 else parsed.get("data") is not None
 
 
 def _header(name: str, value: str) -> bytes:
-    """A header's value.
-
-    Raises:
-        ConfigurationError: It cannot be one; the message does not repeat it.
-    """
+    """Return a header's value; raise `ConfigurationError`, without the value, if it is invalid."""
     if value.isascii() and value.isprintable():
         return value.encode()
     raise ConfigurationError(f"{name} has characters that no header can carry", sent=False)
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every text in a body, which a careless server could repeat in its complaint."""
+    """Yield every text in a body, since a careless server could repeat it in an error."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -240,3 +246,94 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _texts(one)
+
+
+class Api:
+    """Vault's API: each method makes one request and raises what `Transport.request` raises.
+
+    ``mount`` is where the KV version 2 engine is mounted.
+    """
+
+    def __init__(self, transport: Transport, mount: str) -> None:
+        self._transport = transport
+        self._mount = mount
+
+    def read_secret(
+        self, token: str, path: str, deadline: Deadline, *, version: int | None = None
+    ) -> Answer:
+        """Read one version of a secret, by default the latest."""
+        return self._transport.request(
+            "GET",
+            f"{self._mount}/data/{path}",
+            token=token,
+            params=None if version is None else {"version": version},
+            deadline=deadline,
+        )
+
+    def write_secret(
+        self, token: str, path: str, data: Mapping[str, Any], deadline: Deadline, *, cas: int | None
+    ) -> Answer:
+        """Write a new version of a secret; with ``cas`` only over that version."""
+        body = {"data": dict(data), "options": {} if cas is None else {"cas": cas}}
+        return self._transport.request(
+            "POST", f"{self._mount}/data/{path}", token=token, body=body, deadline=deadline
+        )
+
+    def log_in(self, mount: str, credentials: Mapping[str, str], deadline: Deadline) -> Answer:
+        """Log in; ``auth`` of the answer holds the token."""
+        return self._transport.request(
+            "POST",
+            f"auth/{mount}/login",
+            body=dict(credentials),
+            login=True,
+            deadline=deadline,
+        )
+
+    def renew(self, token: str, deadline: Deadline) -> Answer:
+        """Extend the life of a token."""
+        return self._transport.request(
+            "POST", "auth/token/renew-self", token=token, body={}, deadline=deadline
+        )
+
+    def look_up(self, token: str, deadline: Deadline) -> Answer:
+        """Look up what Vault knows about a token."""
+        return self._transport.request(
+            "GET", "auth/token/lookup-self", token=token, deadline=deadline
+        )
+
+    def revoke(self, token: str, deadline: Deadline) -> None:
+        """Revoke a token."""
+        self._transport.request("POST", "auth/token/revoke-self", token=token, deadline=deadline)
+
+    def lease(self, token: str, path: str, deadline: Deadline) -> Answer:
+        """Ask a dynamic secrets engine for a new credential and its lease."""
+        return self._transport.request("GET", path, token=token, deadline=deadline)
+
+    def renew_lease(self, token: str, lease_id: str, increment: int, deadline: Deadline) -> Answer:
+        """Ask for ``increment`` more seconds for a lease, counted from now."""
+        body = {"lease_id": lease_id, "increment": increment}
+        return self._transport.request(
+            "POST", "sys/leases/renew", token=token, body=body, deadline=deadline
+        )
+
+    def revoke_lease(self, token: str, lease_id: str, deadline: Deadline) -> None:
+        """Revoke a lease. Few policies allow it; without it the lease ends with its token."""
+        self._transport.request(
+            "POST",
+            "sys/leases/revoke",
+            token=token,
+            body={"lease_id": lease_id},
+            deadline=deadline,
+        )
+
+    def unwrap(self, token: str, deadline: Deadline) -> Answer:
+        """Unwrap a wrapping token, which can be used once."""
+        return self._transport.request(
+            "POST", "sys/wrapping/unwrap", token=token, deadline=deadline
+        )
+
+    def look_up_wrapping(self, token: str, deadline: Deadline) -> Answer:
+        """Look up which path a wrapping token was made for, without using the token up."""
+        return self._transport.request(
+            "POST", "sys/wrapping/lookup", body={"token": token}, deadline=deadline
+        )

@@ -1,1 +1,1 @@
-"""A local Vault that can be broken on purpose, and judges of clients that must survive it."""
+"""A local Vault that can be broken on purpose, and a judge of the clients that must survive it."""

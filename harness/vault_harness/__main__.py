@@ -1,4 +1,4 @@
-"""``python -m vault_harness TASK``, and what the console script ``vault-harness`` runs."""
+"""Entry point of ``python -m vault_harness TASK`` and of the console script ``vault-harness``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ import sys
 
 
 def main() -> None:
-    """Run the task that the command line names.
-
-    Raises:
-        SystemExit: With the task's exit code.
-    """
+    """Run the task that the command line names, and exit with its code."""
     try:
         from vault_harness.cli import run
 
         if os.environ.pop("HARNESS_INTERRUPTS", None) == "held":
-            # ./dev ignores Ctrl-C until here: within an import it would print a traceback.
+            # ./dev ignores Ctrl-C until here, because an import would print a traceback.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         run(sys.argv[1:])
     except KeyboardInterrupt:
-        # Before any task began; from there on tasks say themselves what an interrupt leaves.
+        # Before any task began; each task reports its own interrupt.
         sys.stderr.write("interrupted before anything was done\n")
         raise SystemExit(130) from None
 

@@ -1,4 +1,4 @@
-"""Addresses of servers: ``host:port`` where somebody listens, and the base URL of that."""
+"""Addresses of servers: ``host:port`` and base URLs."""
 
 from __future__ import annotations
 
@@ -11,44 +11,39 @@ _LOOPBACK = "127.0.0.1"
 
 
 def base_url(listen: str, *, tls: bool = False) -> str:
-    """The base URL of a server.
-
-    Args:
-        listen: ``host:port``.
-        tls: Whether it speaks TLS.
-    """
+    """Return the base URL of a server that listens at ``host:port``."""
     return f"{'https' if tls else 'http'}://{listen}"
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """Host and port of a base URL, the scheme's own port where it names none."""
+    """Return host and port of a base URL; without a port, the scheme's default."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def joined(url: str) -> str:
-    """``host:port`` of a base URL, as a proxy takes it: an IPv6 address stands in brackets."""
+    """Return ``host:port`` of a base URL for a proxy; an IPv6 address gets brackets."""
     host, port = host_and_port(url)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_base_url(text: str) -> bool:
-    """Whether that is an address to which requests can be sent: ``http(s)://host``, port or not."""
+    """Return whether this is ``http(s)://host``, with or without a port."""
     try:
         parts = urlsplit(text)
         return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or half an IPv6 address
+    except ValueError:  # a port that is not a number, or half an IPv6 address
         return False
 
 
 def leads_to_one_of(url: str, others: Iterable[str]) -> bool:
-    """Whether a base URL leads where one of others does, whatever it looks like."""
+    """Return whether a base URL leads to the same place as one of ``others``."""
     place = _place(url)
     return place is not None and place in map(_place, others)
 
 
 def _place(url: str) -> tuple[str, str, int] | None:
-    """What of a base URL says where a connection goes; None if it is no URL."""
+    """Return the parts of a base URL that say where it leads; None if it is no URL."""
     try:
         host, port = host_and_port(url)
     except ValueError:
@@ -57,9 +52,9 @@ def _place(url: str) -> tuple[str, str, int] | None:
 
 
 def _is_here(host: str) -> bool:
-    """Whether that name leads to the loopback address on which all servers of a stack listen.
+    """Return whether a name leads to the loopback address on which a stack's servers listen.
 
-    On a machine that knows ``localhost`` as ``::1`` alone it does not.
+    A machine may know ``localhost`` as ``::1`` only.
     """
     if host != "localhost":
         return False
@@ -71,6 +66,6 @@ def _is_here(host: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """A URL of somebody else for the eyes of all."""
+    """Return a URL without user and password."""
     scheme, mark, rest = url.rpartition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"

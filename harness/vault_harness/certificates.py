@@ -1,4 +1,4 @@
-"""Certificates from an authority of our own, for servers and clients that speak TLS."""
+"""Certificates from our own authority, for servers and clients that use TLS."""
 
 from __future__ import annotations
 
@@ -25,43 +25,44 @@ CA_KEY_NAME = "ca-key.pem"
 CLIENTS_NAME = "clients.pem"
 
 OPERATOR = "operator"
-"""Who the tasks are to a server that asks for certificates, and its nodes where they join."""
+"""The tasks' name for a server that asks for client certificates, and the joining nodes' name."""
 
 LIFE = timedelta(days=90)
-"""How long a certificate is good for where nobody says otherwise."""
+"""The default life of a certificate."""
 
 NEAR = timedelta(days=14)
-"""Before its end, when a certificate should be renewed."""
+"""A certificate should be renewed this long before its end."""
 
 NOW = timedelta()
-"""When a certificate begins to be good where nobody says otherwise."""
+"""The default beginning of a certificate's life, relative to now."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 _CLIENT_HOST = "client.invalid"
-"""What a client's certificate is for: no host has that name, so no server can be played with it.
-Go's verification refuses one that names nothing."""
+"""The host name in a client's certificate. No host has it, so no server can use the certificate.
+
+Go's verification refuses a certificate without a name.
+"""
 
 _FLIGHTS = 4
-"""Of messages in each direction, until a handshake is done; TLS 1.2 has two."""
+"""Enough messages in each direction to finish a handshake; TLS 1.2 needs two."""
 
-_LONGEST_NAME = 64  # of a common name, by X.520
+_LONGEST_NAME = 64  # the limit of X.520 for a common name
 
 _SKEW = timedelta(hours=1)
-"""How long before it was made a certificate is good already: clocks of containers may be behind."""
+"""How long before its making a certificate is valid: clocks of containers may be behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """PEM files of a server that speaks TLS; read when it starts and at each reload.
+    """PEM files of a server that uses TLS, read when it starts and at each reload.
 
     Attributes:
-        certificate: Its certificate, and those between it and the CA. It must name each of the
+        certificate: Its certificate and the ones between it and the CA. It must name each of the
             node's `hosts`.
-        key: Its private key.
-        ca: The CA certificate by which clients and other nodes know it.
-        clients: The CA certificates of which one must have signed what a client shows; None where
-            clients are asked for nothing.
+        ca: The CA certificate by which clients and other nodes verify it.
+        clients: CA certificates, one of which must have signed a client's certificate; None if
+            clients need none.
     """
 
     certificate: Path
@@ -71,7 +72,7 @@ class TlsFiles:
 
     @classmethod
     def within(cls, directory: Path) -> Self:
-        """The files by their usual names in a folder, there or not; `clients` only if it is."""
+        """Return the files by their usual names in a folder; `clients` only if it exists."""
         clients = directory / CLIENTS_NAME
         return cls(
             certificate=directory / "certificate.pem",
@@ -81,25 +82,24 @@ class TlsFiles:
         )
 
     def own(self, name: str) -> Path | None:
-        """What a client of that name shows, of those in the same folder; None if nobody asks."""
+        """Return the certificate of the client ``name`` in this folder; None if none is needed."""
         return self.ca.with_name(f"{name}.pem") if self.clients is not None else None
 
 
 def shown_beside(ca_cert: Path | str | None) -> Path | None:
-    """What the tasks show to servers that they check with this file; None if nobody asks for it.
+    """Return the client certificate for servers verified with this CA file, or None.
 
-    It lies in the same folder, with its key: whoever is told whom to trust has both, and no task
-    can be told one and not the other.
+    It lies in the same folder, with its key. So a task that knows the CA file also finds the client
+    certificate.
     """
     own = Path(ca_cert).with_name(f"{OPERATOR}.pem") if ca_cert is not None else None
     return own if own is not None and own.exists() else None
 
 
 class Authority:
-    """A certificate authority that nobody trusts by itself. Its repr shows no secret.
+    """A certificate authority that no system trusts. Its repr shows no secret.
 
-    Args:
-        ca: One that exists; a new one by default.
+    ``ca`` is an existing authority; by default a new one is made.
     """
 
     def __init__(self, ca: trustme.CA | None = None) -> None:
@@ -111,10 +111,9 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """The authority that `save` left in a folder.
+        """Load the authority that `save` left in a folder.
 
-        Raises:
-            SettingsError: There is none, or its files cannot be used.
+        Raise `SettingsError` if it is missing or unusable.
         """
         import trustme
 
@@ -130,20 +129,20 @@ class Authority:
                 remedy="put both files back from a backup; without them no certificate is renewed",
             ) from error
         raise SettingsError(
-            "the certificate authority's key is not that of its certificate: a change of "
-            "authorities may have been ended between the two",
+            "the certificate authority's key and certificate do not match: a change of "
+            "authorities may have been interrupted",
             looked_at=f"{CA_NAME} and {CA_KEY_NAME} in {directory}",
             remedy=f"put both files back from a backup; or {named('tls.renew', '--ca')} makes a "
-            "new one, and the one before stays trusted beside it",
+            "new one, and the old one stays trusted",
         )
 
     @property
     def certificate(self) -> bytes:
-        """Its own certificate, as PEM: what clients trust."""
+        """Its own certificate, as PEM, for clients to trust."""
         return self._ca.cert_pem.bytes()
 
     def save(self, directory: Path) -> None:
-        """Keep it in a folder: its certificate for everybody, its key for nobody else."""
+        """Save it in a folder: the certificate readable for all, the key for the owner only."""
         private_directory(directory)
         write_private(directory / CA_KEY_NAME, self._ca.private_key_pem.bytes())
         write_text(directory / CA_NAME, self.certificate.decode())
@@ -157,18 +156,18 @@ class Authority:
         name: str | None = None,
         beside: str = "",
     ) -> TlsFiles:
-        """A new certificate in a folder, in place of the one that is there.
+        """Write a new certificate into a folder, in place of an old one.
 
-        The key is written before the certificate, and each by renaming; who reads both in between
-        finds that they do not fit, and tries again.
+        The key is written before the certificate, each by renaming. A reader who gets one old and
+        one new file sees that they do not match, and tries again.
 
         Args:
-            directory: Where the files go, by the names of `TlsFiles.within`.
-            hosts: Names and addresses that it is good for; a client's has any.
-            life: How long it is good.
-            begins: From when on, counted from now.
-            name: Its common name, where that matters.
-            beside: CA certificates, as PEM, that are trusted beside this authority's.
+            directory: The folder, with the names of `TlsFiles.within`.
+            hosts: Names and addresses that it is valid for.
+            life: How long it is valid.
+            begins: When its life begins, relative to now.
+            name: Its common name, if that matters.
+            beside: Further CA certificates to trust, as PEM.
         """
         made = self._signed(*hosts, life=life, begins=begins, name=name)
         files = TlsFiles.within(directory)
@@ -180,15 +179,11 @@ class Authority:
         return files
 
     def issue_client(self, file: Path, name: str, *, life: timedelta = LIFE) -> None:
-        """A new certificate for a client, with its key, in place of what is in that file.
+        """Write a new client certificate and its key into one file.
 
-        One file for both: it is replaced by one renaming, so nobody reads the certificate of one
-        renewal and the key of another. It is its owner's alone.
-
-        Args:
-            file: Where it goes; ``VAULT_CLIENT_CERT`` and ``VAULT_CLIENT_KEY`` may both name it.
-            name: Its common name: whose it is.
-            life: How long from now on it is good.
+        One renaming replaces the file, so no reader gets the certificate of one renewal and the key
+        of another. Only the owner can read it. ``VAULT_CLIENT_CERT`` and ``VAULT_CLIENT_KEY`` may
+        both name it.
         """
         made = self._signed(_CLIENT_HOST, life=life, name=name[:_LONGEST_NAME])
         private_directory(file.parent)
@@ -206,12 +201,9 @@ class Authority:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A certificate that a server showed in a handshake, verified on the way.
+    """A certificate that a server showed in a verified handshake.
 
-    Attributes:
-        serial: Its serial number, in hexadecimal digits.
-        ends: When it ends, UTC.
-        content: The certificate itself, as DER.
+    `serial` is in hexadecimal digits, `ends` in UTC, and `content` is the certificate as DER.
     """
 
     serial: str
@@ -220,22 +212,22 @@ class Shown:
 
 
 def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Shown:
-    """What a server shows to who connects now.
+    """Return the certificate that a server shows to a new connection.
 
     Args:
         address: Its base URL; the certificate must be for its host.
-        ca_cert: Whom to trust, None for the system's authorities.
+        ca_cert: The CA file to trust, or None for the system's authorities.
         timeout: Seconds for each step.
 
     Raises:
         ssl.SSLCertVerificationError: It is not trusted, has ended, or is for another host.
-        OSError: Nobody answers there, or not with TLS.
+        OSError: There is no server, or it does not use TLS.
     """
     host, port = host_and_port(address)
     context = client_context(ca_cert)
     with connected(host, port, context, timeout=timeout) as connection:
         said, content = connection.getpeercert(), connection.getpeercert(binary_form=True)
-    assert said is not None  # it was asked for and verified
+    assert said is not None  # it was requested and verified
     assert content is not None
     ends = ssl.cert_time_to_seconds(str(said["notAfter"]))
     return Shown(
@@ -244,19 +236,13 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
 
 
 def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) -> ssl.SSLSocket:
-    """A connection with TLS, which its caller closes; nothing stays open of one that fails.
+    """Return a connection with TLS, which the caller closes; a failed one is closed.
 
-    The socket is made before it is connected: of one that the server has reset by the time that TLS
-    begins on it, `ssl` makes another, and loses that one, open (Python 3.11).
+    The TLS socket is made before it connects. If the server resets a connected socket before TLS
+    begins, `ssl` makes another socket and leaves the first open (Python 3.11).
 
-    Args:
-        host: By its name or address, for which its certificate must be, if that is looked at.
-        port: Of it.
-        context: How it is checked, and what is shown to it.
-        timeout: Seconds for each step.
-
-    Raises:
-        OSError: Nobody answers there, or not with TLS, or not with what is trusted.
+    ``timeout`` is in seconds for each step. Raise `OSError` if there is no server, or none with
+    trusted TLS.
     """
     refused = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
@@ -267,7 +253,7 @@ def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) 
             unfinished.callback(made.close)
             try:
                 made.connect(address)
-            except OSError as error:  # another of its addresses may be the right one
+            except OSError as error:  # another of its addresses may work
                 refused = error
                 continue
             made.do_handshake()
@@ -276,17 +262,14 @@ def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) 
     try:
         raise refused
     finally:
-        del refused  # it holds this frame, which would hold it
+        del refused  # a cycle: the error holds this frame
 
 
 def client_context(ca_cert: Path | None) -> ssl.SSLContext:
-    """By what a server is checked, and what is shown to it if it asks; see `shown_beside`.
+    """Return the context to verify a server and to show our certificate; see `shown_beside`.
 
-    Args:
-        ca_cert: Whom to trust, None for the system's authorities.
-
-    Raises:
-        OSError: A file cannot be read, or is not what it should be.
+    ``ca_cert`` None means the system's authorities. Raise `OSError` if a file is unreadable or
+    invalid.
     """
     context = ssl.create_default_context(cafile=str(ca_cert) if ca_cert is not None else None)
     if (own := shown_beside(ca_cert)) is not None:
@@ -297,21 +280,18 @@ def client_context(ca_cert: Path | None) -> ssl.SSLContext:
 def server_context(
     files: TlsFiles, *, protocols: Sequence[str], clients: str | None = None
 ) -> ssl.SSLContext:
-    """What a server of this project, which is no Vault, shows to its clients.
+    """Return the context of this project's own servers.
 
     Args:
-        files: Its certificate and key.
-        protocols: What it speaks, for ALPN.
-        clients: CA certificates, as PEM, of which one must have signed what a client shows; None
-            to ask for nothing.
-
-    Raises:
-        OSError: A file cannot be read, or is not what it should be.
+        files: Certificate and key.
+        protocols: The protocols for ALPN.
+        clients: CA certificates, as PEM, one of which must have signed a client's certificate; None
+            asks for no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
     context.set_alpn_protocols(list(protocols))
-    # A session that is resumed is not verified again by OpenSSL, as it is by Vault.
+    # OpenSSL does not verify a resumed session again, and Vault does.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     if clients is not None:
@@ -321,11 +301,7 @@ def server_context(
 
 
 def _belong_together(certificate: bytes, key: bytes) -> bool:
-    """Whether what a key signs is of that certificate.
-
-    Raises:
-        ValueError: One of the two is none.
-    """
+    """Return whether key and certificate match; raise `ValueError` if one is invalid."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -334,15 +310,15 @@ def _belong_together(certificate: bytes, key: bytes) -> bool:
 
 
 def is_good(files: TlsFiles) -> bool:
-    """Whether a server with these files, and who trusts their authority, would come together now.
+    """Return whether a handshake between a server with these files and its client succeeds.
 
-    That is tried: its key may be another one's, its certificate out of its time, or signed by
-    somebody else, whatever was ended between the writing of two of them.
+    The handshake is tried. The key may not match, the certificate may have expired or come from
+    another authority, for instance after an interrupted renewal.
     """
     there_in, there_out = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         trusting = ssl.create_default_context(cafile=str(files.ca))
-        trusting.check_hostname = False  # by which name it is called is another question
+        trusting.check_hostname = False  # the name does not matter here
         showing = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         showing.load_cert_chain(files.certificate, files.key)
         client = trusting.wrap_bio(there_out, there_in)
@@ -357,7 +333,7 @@ def is_good(files: TlsFiles) -> bool:
 
 
 def end_of(path: Path) -> datetime | None:
-    """When the first certificate of a PEM file ends, UTC; None if there is none to be read."""
+    """Return when the first certificate of a PEM file ends, in UTC; None if there is none."""
     from cryptography import x509
 
     try:
@@ -368,15 +344,15 @@ def end_of(path: Path) -> datetime | None:
 
 
 def in_file(path: Path) -> tuple[bytes, ...]:
-    """The certificates of a PEM file, as DER, in its order."""
+    """Return the certificates of a PEM file, as DER, in order."""
     return tuple(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(path.read_text())))
 
 
 def first_in_file(path: Path) -> str:
-    """The first certificate of a PEM file, as PEM; empty if there is none."""
+    """Return the first certificate of a PEM file, as PEM; "" if there is none."""
     return next(iter(pems(path.read_text())), "")
 
 
 def pems(text: str) -> list[str]:
-    """The certificates of a PEM text, each as PEM, in its order; other blocks are left out."""
+    """Return the certificates of a PEM text, each as PEM, in order; skip other blocks."""
     return _CERTIFICATE.findall(text)

@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with``, or by hand."""
+"""Objects that a ``with`` block or a call closes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Closable(ABC):
-    """Ends when the block does, however that ends; what it raises goes on."""
+    """Closes itself at the end of a ``with`` block; exceptions pass."""
 
     @abstractmethod
     def close(self) -> None:

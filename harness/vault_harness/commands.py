@@ -1,7 +1,7 @@
-"""How a task is typed here: remedies and next steps name a command that the reader can paste.
+"""Name a task as the reader types it, so that remedies can be pasted into a shell.
 
-The same tasks are reached by ``./dev``, by ``vault-harness``, by ``python -m vault_harness`` and by
-``invoke``; a message names the one that its reader used.
+``./dev``, ``vault-harness``, ``python -m vault_harness`` and ``invoke`` run the same tasks; a
+message names the one in use.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 
 RUNNER_VARIABLE = "HARNESS_RUNNER"
-"""Set by ``./dev`` to itself, so that messages name it."""
+"""``./dev`` sets it to its own path, for messages."""
 
 PROGRAM = "vault-harness"
 """The console script of the installed package."""
 
 
 def runner() -> str:
-    """The command that runs a task here, ready to be pasted into a shell."""
+    """Return the command that runs a task here, quoted for a shell."""
     if given := os.environ.get(RUNNER_VARIABLE):
-        # The path of dev may have blanks; anything else is a command already.
+        # The path of dev may have blanks; any other value is a command already.
         return shlex.quote(given) if Path(given).exists() else given
     program = Path(sys.argv[0] if sys.argv else "")
     if program.name in {"invoke", "inv"} or program.parts[-2:] == ("invoke", "__main__.py"):
@@ -30,15 +30,10 @@ def runner() -> str:
     if program.parts[-2:] == ("vault_harness", "__main__.py"):
         return "python -m vault_harness"
     if program.name == PROGRAM and shutil.which(PROGRAM) is None:
-        return shlex.quote(str(program))  # installed where PATH does not lead
+        return shlex.quote(str(program))  # installed outside PATH
     return PROGRAM
 
 
 def named(task: str, *words: object) -> str:
-    """A task with its arguments, as it is typed here: blanks and quotes in them are quoted.
-
-    Args:
-        task: Full name of a task, ``rotate.secret-id``.
-        words: Its arguments in order; paths and numbers are taken as they print.
-    """
+    """Return the command for a task, ``rotate.secret-id``, with its arguments quoted."""
     return " ".join([runner(), task, *(shlex.quote(str(word)) for word in words)])

@@ -3,37 +3,37 @@
 ::
 
     HarnessError
-    ├── SettingsError          a setting or an option does not make sense
+    ├── SettingsError          a setting or an option is invalid
     ├── BlueprintError         a blueprint file is wrong: file, line, field
     ├── EngineError            a server could not be run
-    │   ├── ProgramMissing     a binary is nowhere to be found
+    │   ├── ProgramMissing     a binary was not found
     │   ├── EngineUnavailable  the wanted engine does not answer here
-    │   ├── ImageMissing       the engine answers, an image is not there
-    │   ├── PortTaken          somebody else listens there
+    │   ├── ImageMissing       the engine answers, an image is missing
+    │   ├── PortTaken          another program listens on a port
     │   ├── ServerDied         a server ended before it was ready
     │   └── CapabilityMissing  this engine cannot do that (pause an external Vault)
     ├── DeadlineExceeded       a condition did not come true in time
     ├── StackError             the local stack is not in the state that a task needs
     │   ├── NotUp              nothing runs
     │   ├── Busy               another task holds the stack
-    │   └── KeyringMissing     an initialised Vault whose keys are not here
-    ├── OperatorError          Vault refused what its operator asked
+    │   └── KeyringMissing     the keys of an initialised Vault are missing
+    ├── OperatorError          Vault refused an operator's request
     │   ├── VaultIsSealed      it must be unsealed first
-    │   ├── NamespaceError     the namespace is not there, is sealed, or there can be none
+    │   ├── NamespaceError     the namespace is missing, sealed, or impossible
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
-    ├── ClientNotMade          a real client of other people could not be built
-    ├── NotJudged              a run of the suite broke down, and says nothing of the client
-    ├── HarnessDefect          the harness did what it must never do
+    ├── ClientNotMade          a published client could not be built
+    ├── NotJudged              a run of the suite broke down, and says nothing about the client
+    ├── HarnessDefect          a bug in the harness
     │   └── ScenarioDefect     a scenario asks for what its entry lacks, or could never fail
     └── SubjectError           the client under test broke its contract with the harness
         ├── SubjectDied        its process ended by itself
-        └── SubjectHung        a call did not end (in ``vault_harness.subjects``)
+        └── SubjectHung        a call did not end (in ``vault_harness.judge.subjects``)
 
-The reference client has a tree of its own, in ``resilient_vault_client``: an application installs
-it alone.
+The reference client has its own errors in ``resilient_vault_client``, because an application
+installs it alone.
 
-Every message is a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
+Every message has a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """Something went wrong that a person can mend.
+    """A problem that a person can fix.
 
     Args:
         cause: What is wrong, in one sentence without a full stop.
-        looked_at: What was examined to find that out: files, addresses, settings.
+        looked_at: The files, addresses or settings that show it.
         remedy: What to do next, as an instruction.
     """
 
@@ -68,7 +68,7 @@ class HarnessError(Exception):
 
     @property
     def in_a_line(self) -> str:
-        """All three where there is room for one line: in a table, or in a verdict."""
+        """All three parts on one line, for a table or a verdict."""
         more = [
             f"{what}: {' '.join(text.split())}"
             for what, text in (("looked at", self.looked_at), ("what to do", self.remedy))
@@ -78,15 +78,15 @@ class HarnessError(Exception):
 
 
 class SettingsError(HarnessError):
-    """A setting or an option does not make sense."""
+    """A setting or an option is invalid."""
 
-    exit_code = 2
+    exit_code = 4
 
 
 class BlueprintError(HarnessError):
     """A blueprint file is wrong; the cause starts with ``file:line: field``."""
 
-    exit_code = 2
+    exit_code = 4
 
 
 class EngineError(HarnessError):
@@ -96,11 +96,11 @@ class EngineError(HarnessError):
 
 
 class ProgramMissing(EngineError):
-    """A binary is nowhere to be found."""
+    """A binary was not found."""
 
     @classmethod
     def vault(cls, searched: Iterable[str]) -> ProgramMissing:
-        """Neither ``vault`` nor ``bao``."""
+        """Return the error for a missing ``vault`` and ``bao``."""
         return cls(
             "no Vault server here: neither vault nor bao was found",
             looked_at=", ".join(searched),
@@ -110,7 +110,7 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def toxiproxy(cls, searched: Iterable[str]) -> ProgramMissing:
-        """No real Toxiproxy, although one was asked for."""
+        """Return the error for a missing real Toxiproxy that was asked for."""
         return cls(
             "no toxiproxy-server here, and HARNESS_TOXIPROXY=binary asks for one",
             looked_at=", ".join(searched),
@@ -120,7 +120,7 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def postgresql(cls, name: str, searched: Iterable[str]) -> ProgramMissing:
-        """No PostgreSQL, or nobody to run it as."""
+        """Return the error for a missing PostgreSQL, or a missing user to run it."""
         return cls(
             f"no PostgreSQL can be run here: {name} was not found",
             looked_at=", ".join(searched),
@@ -130,9 +130,9 @@ class ProgramMissing(EngineError):
 
     @classmethod
     def not_executable(cls, path: str, *, setting: str) -> ProgramMissing:
-        """A setting names a file that cannot be run."""
+        """Return the error for a setting that names no executable file."""
         return cls(
-            f"{setting} names {path}, which is no executable file",
+            f"{setting} names {path}, which is not an executable file",
             looked_at=path,
             remedy=f"set {setting} to a file that can be run, or unset it",
         )
@@ -143,11 +143,11 @@ class EngineUnavailable(EngineError):
 
 
 class ImageMissing(EngineError):
-    """The engine answers, but an image is not there and cannot be pulled."""
+    """The engine answers, but an image is missing and cannot be pulled."""
 
 
 class PortTaken(EngineError):
-    """Somebody else listens on a port that is needed."""
+    """Another program listens on a port that is needed."""
 
 
 class ServerDied(EngineError):
@@ -155,13 +155,13 @@ class ServerDied(EngineError):
 
 
 class CapabilityMissing(EngineError):
-    """This engine cannot do what was asked, and says so instead of pretending."""
+    """This engine cannot do what was asked, and does not pretend to."""
 
 
 class DeadlineExceeded(HarnessError):
-    """A condition did not come true in time; the cause says which and how long it was awaited."""
+    """A condition did not come true in time; the cause names the condition and the time."""
 
-    exit_code = 4
+    exit_code = 10
 
 
 class StackError(HarnessError):
@@ -179,15 +179,13 @@ class Busy(StackError):
 
 
 class KeyringMissing(StackError):
-    """An initialised Vault whose unseal keys are not here."""
+    """The unseal keys of an initialised Vault are missing here."""
 
 
 class OperatorError(HarnessError):
-    """Vault refused what its operator asked.
+    """Vault refused an operator's request.
 
-    Attributes:
-        passing: Whether the server could not do it for now (it answered with 5xx): asked again it
-            may.
+    `passing` is true after a 5xx: a later request may succeed.
     """
 
     exit_code = 6
@@ -199,7 +197,7 @@ class VaultIsSealed(OperatorError):
 
 
 class NamespaceError(OperatorError):
-    """The namespace is not there, is sealed, or this server has none at all."""
+    """The namespace does not exist, is sealed, or this server has no namespaces."""
 
 
 class NotInitialised(OperatorError):
@@ -213,25 +211,19 @@ class ToxiproxyError(HarnessError):
 
 
 class ClientNotMade(HarnessError):
-    """A real client of other people could not be built from its adapter."""
+    """A published client could not be built from its adapter."""
 
     exit_code = 3
 
 
 class NotJudged(HarnessError):
-    """A run of the suite broke down, so that nothing is known of the client from it."""
+    """A run of the suite broke down, and says nothing about the client."""
 
     exit_code = 3
 
 
 class HarnessDefect(HarnessError):
-    """The harness did what it must never do: its own fault, and no evidence for or against anybody.
-
-    Args:
-        cause: What happened.
-        looked_at: Where it was seen.
-        remedy: What to do; by default to report it.
-    """
+    """A bug in the harness, which is no evidence for or against a client."""
 
     exit_code = 9
 
@@ -246,14 +238,9 @@ class HarnessDefect(HarnessError):
 
 
 class ScenarioDefect(HarnessDefect):
-    """A scenario asks for what its entry in the catalogue does not have, or could never fail.
+    """A scenario asks for what its catalogue entry lacks, or could never fail.
 
-    Its author can mend that, who need not be one of ours.
-
-    Args:
-        cause: What is wrong with it.
-        looked_at: Where that was seen.
-        remedy: What its author has to change.
+    Its author can fix it, and may be somebody outside this project.
     """
 
     def __init__(self, cause: str, *, looked_at: str, remedy: str) -> None:
@@ -271,17 +258,13 @@ class SubjectDied(SubjectError):
 
 
 def refuse_empty(option: str, given: Iterable[object]) -> None:
-    """Refuse what was given as nothing: by a job's variable that is not set.
+    """Refuse an empty value, which often comes from a variable that is not set.
 
-    Left out in silence it would be another client, the whole suite in each part of it, or a score
-    that is compared with none; and all of that may pass.
+    Silently ignored, it would mean another client, the whole suite in each part, or a score that is
+    compared with nothing; all of these may pass.
 
-    Args:
-        option: As it is typed.
-        given: Its values; what is no text counts as given.
-
-    Raises:
-        SettingsError: One of them is empty, but for blanks and commas.
+    ``option`` is as typed. A value that is not a string counts as given. Raise `SettingsError` if
+    one holds only blanks and commas.
     """
     for text in given:
         if isinstance(text, str) and not text.replace(",", "").strip():

@@ -1,4 +1,4 @@
-"""Files that must never be half-written, nor readable by anybody else; and what is told of them."""
+"""Write files as a whole and for their owner only, and name files in messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator
@@ -22,32 +23,29 @@ _LIKE_A_FILE = re.compile(r"\.env[\w.-]{0,20}|[\w+-]{0,40}\.(?:age|crt|env|json|
 
 
 def told(path: Path, otherwise: str) -> str:
-    """What a message says of a file that somebody named and that cannot be read.
+    """Name an unreadable file in a message, unless its name may be a secret.
 
-    Whoever gives a key, a token or a passphrase where its file is asked for must not find it in a
-    log. So a path is told where it leads to a file or a folder, or is named as files are.
-
-    Args:
-        path: As it was given.
-        otherwise: Words to say instead: which option or variable names it.
+    A user may give a key, a token or a passphrase instead of its file, and must not find it in a
+    log. So only a path that leads to a file or folder, or that looks like a file name, is shown.
+    Otherwise return ``otherwise``, which says which option or variable names the file.
     """
     text = str(path)
-    with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
+    with contextlib.suppress(OSError, ValueError):  # too long for a file name
         if not _LIKE_A_SECRET.search(text) and (
             _LIKE_A_FILE.fullmatch(path.name)
             or (str(path.parent) not in {".", path.anchor} and path.parent.is_dir())
         ):
             return text
-        if path.exists():  # asked last: its folder may be closed to us
+        if path.exists():  # last, since its folder may be closed to us
             return text
     return otherwise
 
 
 def make_private(path: Path) -> None:
-    """Make a directory that only its owner can enter (0700); one that is there keeps its mode.
+    """Make a directory that only its owner can enter (0700); keep the mode of an existing one.
 
-    Parents that are made for it are nobody else's to write to, whatever the umask: who may write to
-    one could put another folder in the place of this.
+    New parents are writable for the owner only, whatever the umask. Another user who can write to
+    one could replace this directory.
     """
     for parent in reversed(path.parents):
         if not parent.exists():
@@ -58,7 +56,7 @@ def make_private(path: Path) -> None:
 def private_directory(path: Path) -> Path:
     """Make a directory that only its owner can enter (0700), and return it.
 
-    One that is there is closed to others too.
+    An existing directory is closed to others too.
     """
     make_private(path)
     if path.stat().st_mode & 0o077:
@@ -67,30 +65,25 @@ def private_directory(path: Path) -> Path:
 
 
 def keep_from_git(directory: Path) -> None:
-    """Have git take in nothing of a folder, whichever repository it is in: keys are in it.
-
-    A file of that name that is there stays as it is.
-    """
+    """Make git ignore everything in a folder that holds keys; keep an existing file."""
     file = directory / GITIGNORE
-    with contextlib.suppress(OSError):  # a full disk keeps nobody from what he came for
+    with contextlib.suppress(OSError):  # a full disk must not stop the task
         if not os.path.lexists(file):
             write_private(file, _IGNORE_ALL)
 
 
 def keeps_from_git(directory: Path) -> bool:
-    """Whether `keep_from_git` wrote the file that is there, and nobody since."""
+    """Return whether `keep_from_git` wrote the existing file and it is unchanged."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return (directory / GITIGNORE).read_text(encoding="utf-8") == _IGNORE_ALL
     return False
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Write a file so that after a crash there is the old content or the new, never a mixture.
+    """Write a private file so that a crash leaves the old content or the new, never a mixture.
 
-    Temporary name in the same directory, mode 0600, fsync, rename, fsync of the directory.
-
-    Raises:
-        OSError: It could not be written; its name is in the error.
+    It writes a temporary file in the same directory with mode 0600, syncs and renames it, and syncs
+    the directory. An `OSError` names the file.
     """
     data = content.encode() if isinstance(content, str) else content
     with _naming(path):
@@ -110,7 +103,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an error say which file it was: that of a full disk names none, or a temporary one."""
+    """Put the file's name into an error; that of a full disk has none or a temporary one."""
     try:
         yield
     except OSError as error:
@@ -118,30 +111,40 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def led_to(path: Path) -> Path:
-    """Where what is written to a path goes, so that a link stays one.
+def check_room(directory: Path, size: int = 1024 * 1024) -> None:
+    """Check that a directory's disk has room for ``size`` more bytes, and free them again.
 
-    Whoever has a file on a disk of their own finds what becomes of it there, and not in the place
-    of the link.
+    An `OSError` names the directory.
+    """
+    with _naming(directory), tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def led_to(path: Path) -> Path:
+    """Return where a write to a path goes, so that a symbolic link stays one.
+
+    A user who has linked a file to another disk finds the new content there.
     """
     return path.resolve() if path.is_symlink() else path
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Whether it is a link to what is not there: on a disk that is away, perhaps."""
+    """Return whether it is a link to a missing file, perhaps on a disk that is not mounted."""
     return path.is_symlink() and not path.exists()
 
 
 def encodable(text: str) -> str:
-    """A text that can be written: half of a character, which JSON may have, is written out.
+    """Return a text that can be encoded: half characters, which JSON allows, are escaped.
 
-    Clients cut their messages anywhere, and name files by bytes that are no text.
+    Clients cut their messages anywhere, and file names may be bytes that are no text.
     """
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file that anybody may read, replaced as a whole, its folder made if need be."""
+    """Write a file for everybody to read, replaced as a whole; make its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -156,12 +159,10 @@ def write_text(path: Path, content: str) -> None:
 
 
 def copy_directory(source: Path, target: Path) -> None:
-    """Copy a directory so that the copy is there complete, or not at all; modes are kept.
+    """Copy a directory completely or not at all, and keep the modes.
 
-    Nobody may write to it meanwhile. What an earlier run left unfinished is removed.
-
-    Raises:
-        OSError: The first file that could not be copied.
+    Nobody may write to it meanwhile. The unfinished copy of an earlier run is removed. An `OSError`
+    names the first file that could not be copied.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -184,12 +185,12 @@ def copy_directory(source: Path, target: Path) -> None:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """As `shutil.copytree`, which goes on after an error, and tells no reason that can be read."""
+    """Copy like `shutil.copytree`, but stop at the first error and raise that one."""
     failed: list[OSError] = []
 
     def copy(one: str, other: str) -> None:
         if failed:
-            return  # a disk that is full
+            return  # a full disk
         try:
             with _naming(Path(other)):
                 shutil.copy2(one, other)
@@ -204,11 +205,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a folder with all that is in it.
-
-    Raises:
-        OSError: It names the whole path of what could not be deleted.
-    """
+    """Delete a folder and its content; an `OSError` has the full path of the obstacle."""
 
     def tell(_function: object, name: str, found: tuple[Any, Any, Any]) -> None:
         error = found[1]
@@ -220,10 +217,10 @@ def remove_directory(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """See that a name that was just given is on the disk too.
+    """Sync a directory, so that a new name in it is on the disk too.
 
-    Some file systems refuse that of a folder, as those of a network and of a virtual machine's host
-    may: names are their own matter there.
+    Some file systems refuse this for a folder, for instance network file systems and those that a
+    virtual machine's host shares. They keep names by themselves.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -236,16 +233,13 @@ def sync_directory(path: Path) -> None:
 
 
 def as_removed(path: Path) -> str:
-    """What is told of a path that is about to be removed: of a link only the link is."""
+    """Name a path that is about to be removed; of a link, only the link is removed."""
     stays = f", a link; what it leads to stays: {path.readlink()}" if path.is_symlink() else ""
     return f"{path}{stays}"
 
 
 def open_to_others(directory: Path) -> list[Path]:
-    """What others than its owner may look into: the directory itself, and what is directly in it.
-
-    Symbolic links say nothing of their own, and are left out.
-    """
+    """Return what other users may read: the directory and its direct entries, without links."""
     if not directory.is_dir():
         return []
     found = [directory, *sorted(directory.iterdir())]
@@ -259,10 +253,27 @@ def _is_open(path: Path) -> bool:
         return False
 
 
-def tail(path: Path, lines: int | None = None) -> str:
-    """The last ``lines`` lines of a text file, all of it for None, nothing if it is not there.
+def closed_to_owner(path: Path) -> str:
+    """Return what the mode of a file or a directory denies its owner, or "".
 
-    Of a log that grew for months only its end is read.
+    A file must be readable; it is replaced as a whole and never written to. A directory must be
+    readable, writable and enterable. A link counts as its target.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        wanted = _OF_A_FOLDER if stat.S_ISDIR(status.st_mode) else _OF_A_FILE
+        return " and ".join(what for bit, what in wanted.items() if not status.st_mode & bit)
+    return ""
+
+
+_OF_A_FILE = {stat.S_IRUSR: "read it"}
+_OF_A_FOLDER = {stat.S_IRUSR: "read it", stat.S_IXUSR: "enter it", stat.S_IWUSR: "write to it"}
+
+
+def tail(path: Path, lines: int | None = None) -> str:
+    """Return the last ``lines`` lines of a text file, or all for None; "" if it is missing.
+
+    Only the end of a long log is read.
     """
     try:
         with path.open("rb") as file:
@@ -274,9 +285,9 @@ def tail(path: Path, lines: int | None = None) -> str:
 
 
 def _end(file: BinaryIO, lines: int) -> bytes:
-    """What a file has from before its last lines on."""
+    """Return the end of a file, from before its last ``lines`` lines."""
     at, blocks, found = file.seek(0, os.SEEK_END), deque[bytes](), 0
-    while at and found <= lines:  # the last one may have no end, and the first one no beginning
+    while at and found <= lines:  # the last line may be unfinished, and the first one cut
         size = min(at, _BLOCK)
         at -= size
         file.seek(at)

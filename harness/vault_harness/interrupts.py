@@ -1,4 +1,4 @@
-"""What becomes of an interrupt: it loses nothing that Vault tells only once, and leaves nothing."""
+"""Handle interrupts: they lose nothing that Vault tells only once, and leave nothing running."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from types import FrameType
 from vault_harness.errors import HarnessError
 
 SAME_SECONDS = 2.0
-"""In which a signal that comes again is taken for the same: ``timeout`` sends it to a process and
-then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM; a person types Ctrl-C until
-something happens."""
+"""A repeated signal within this time, in seconds, counts as the same one.
+
+``timeout`` sends a signal to a process and then to its group. A closing terminal sends SIGHUP and
+then perhaps SIGTERM. A person presses Ctrl-C several times.
+"""
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP is to end this process: on its way out everything is tidied up.
-
-    Args:
-        number: Of the signal.
-    """
+    """SIGTERM or SIGHUP ends this process, which cleans up first."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -32,11 +30,9 @@ class Ended(KeyboardInterrupt):
 
 
 class EndedHalfWay(Ended):
-    """It came where something was begun that has to be finished.
+    """A signal came while something was begun that must be finished.
 
-    Args:
-        number: Of the signal.
-        left: What that is, and what finishes it; for a person.
+    ``left`` tells a person what that is and what finishes it.
     """
 
     def __init__(self, number: int, left: str) -> None:
@@ -48,18 +44,15 @@ class EndedHalfWay(Ended):
 def telling_what_is_left(
     left: Callable[[], str], *, but: tuple[type[HarnessError], ...] = ()
 ) -> Iterator[None]:
-    """Let an interrupt say what it leaves to be finished: who ends a task must not have to guess.
-
-    So must nobody whose Vault was sealed in the midst, say: an error of the harness tells it in its
-    remedy.
+    """Let an interrupt or an error report what it leaves unfinished.
 
     Args:
-        left: Says what that is and what finishes it; empty if there is nothing. Called only then.
-        but: Errors that say themselves what goes on.
+        left: Returns what is left and what finishes it, or "". Called only after an interrupt or
+            error.
+        but: Errors that already say how to go on.
 
     Raises:
-        EndedHalfWay: In place of the interrupt, if it leaves something.
-        HarnessError: As the block raised it, with that.
+        EndedHalfWay: Replaces the interrupt if something is left.
     """
     try:
         yield
@@ -76,11 +69,7 @@ def telling_what_is_left(
 
 @contextlib.contextmanager
 def until_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end a block that has no other end, as is meant; SIGTERM and SIGHUP end the task.
-
-    Raises:
-        Ended: It was one of those, of which the exit code tells.
-    """
+    """Let Ctrl-C end a block that has no other end; SIGTERM and SIGHUP still end the task."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -90,22 +79,21 @@ def until_ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does.
+    """Let SIGTERM and SIGHUP end the block like Ctrl-C.
 
-    By itself either ends a process where it stands. What that had made for a while would stay: a
-    copy of a Vault with its keys, in the machine's folder for temporary files. So would it after a
-    second Ctrl-C, which ended the tidying up. Whatever somebody ignores (``nohup``) or hears in
-    another way is left as it is.
+    By default either ends a process at once and leaves its temporary files behind, such as a copy
+    of a Vault with its keys. A second Ctrl-C during the clean-up would do the same. Signals that
+    are ignored (``nohup``) or handled elsewhere are left alone.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals arrive in the main thread, which this is not
+        yield  # signals arrive in the main thread only
         return
     came: list[float] = []
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
         now = time.monotonic()
         if came and now - came[-1] < SAME_SECONDS and _is_tidying_up():
-            return  # or what is being tidied up would be left half done
+            return  # otherwise the clean-up would stay half done
         came.append(now)
         raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
 
@@ -127,7 +115,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def _is_tidying_up() -> bool:
-    """Whether an interrupt is on its way out: one that came within a library of C may be lost."""
+    """Return whether an interrupt is being handled; a C library may have swallowed another."""
     on_its_way = sys.exception()
     while on_its_way is not None:
         if isinstance(on_its_way, KeyboardInterrupt):
@@ -138,12 +126,12 @@ def _is_tidying_up() -> bool:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off to the end of the block.
+    """Delay Ctrl-C and SIGTERM until the end of the block.
 
-    For the moments between Vault handing out a key or a token and its being on disk, or revoked.
+    Use it between the moment Vault issues a key or token and the moment it is on disk or revoked.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals arrive in the main thread, which this is not
+        yield  # signals arrive in the main thread only
         return
     received: list[int] = []
 

@@ -1,6 +1,6 @@
-"""Orders over HTTP to a program beside the servers: how it begins, takes and answers them.
+"""Orders over HTTP to a program beside the servers. Orders and answers are JSON.
 
-Both ways they are JSON, and whoever gives them is on this machine.
+Only programs on this machine send them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 _LONGEST = 64 * 1024
-"""Bytes of an order at most."""
+"""The most bytes of an order."""
 
 
 class OrderHandler(BaseHTTPRequestHandler):
-    """What the handlers of such programs share; each adds ``do_GET`` and the like."""
+    """The common part of such handlers; each adds ``do_GET`` and the like."""
 
     def order(self) -> bytes | None:
-        """What came with a request; None if it was too long, which is answered then."""
+        """Return a request's body; answer 413 and return None if it is too long."""
         length = int(self.headers.get("Content-Length") or 0)
         if length <= _LONGEST:
             return self.rfile.read(length)
@@ -42,31 +42,31 @@ class OrderHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-        """Nothing: who looks at the state looks often."""
+        """Log nothing, since callers poll the state."""
 
 
 def begin(
     module: str, signals: Iterable[signal.Signals], arguments: Sequence[str] | None
 ) -> dict[str, Any]:
-    """What the file says that a program's command line names; from now on it has a log.
+    """Read a program's configuration file and start its log.
 
     Args:
         module: The program's name.
-        signals: Kept back for `signal.sigwait`.
+        signals: Blocked for `signal.sigwait`.
         arguments: The command line; None for this process's own.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
     told: dict[str, Any] = json.loads(parser.parse_args(arguments).config.read_text())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    # Before any thread begins: each would take the signals that only this one waits for.
+    # Before any thread starts, since a thread would take the signals that this one waits for.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     return told
 
 
 @contextlib.contextmanager
 def taken(listen: str, handler: type[OrderHandler]) -> Iterator[None]:
-    """Take orders at ``host:port`` until the block ends."""
+    """Serve orders at ``host:port`` until the block ends."""
     host, _, port = listen.rpartition(":")
     with ThreadingHTTPServer((host, int(port)), handler) as server:
         threading.Thread(target=server.serve_forever, name="orders", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Every setting of the harness, read from the environment at the moment it is asked for."""
+"""Every setting of the harness, read from the environment when it is asked for."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ DEFAULT_HAPROXY_IMAGE = "haproxy:3.2.4"
 
 
 def checkout() -> Path | None:
-    """The root of the checkout that this package runs from, or None for an installed wheel."""
+    """Return the root of the checkout, or None for an installed wheel."""
     root = PACKAGE_ROOT.parent
     return root if (root / "tasks.py").is_file() and (root / "compose").is_dir() else None
 
 
 def resources() -> Path:
-    """The folder with blueprints, policies and compose files, in a checkout or a wheel."""
+    """Return the folder with blueprints, policies and compose files."""
     root = checkout()
     return root / "compose" if root is not None else _PACKAGE / "_compose"
 
 
 def scenarios_folder() -> Path:
-    """The folder with the scenarios and their catalogue, in a checkout or a wheel."""
+    """Return the folder with the scenarios and their catalogue."""
     root = checkout()
     return root / "scenarios" if root is not None else _PACKAGE / "scenarios"
 
 
 def documents() -> Path:
-    """The folder with the documents, in a checkout or a wheel."""
+    """Return the folder with the documents."""
     root = checkout()
     return root / "docs" if root is not None else _PACKAGE / "_docs"
 
@@ -61,45 +61,12 @@ def _default_data_dir() -> Path:
 
 
 def _alias(name: str) -> AliasChoices:
-    """Both the tool's own name for a variable and ours with the prefix."""
+    """Accept a variable with our prefix and under the name that other tools use."""
     return AliasChoices(f"HARNESS_{name}", name)
 
 
 class Settings(BaseSettings):
-    """What can be chosen from outside; every field is ``HARNESS_<FIELD>`` in the environment.
-
-    Attributes:
-        engine: How servers run. ``auto`` picks docker when an engine and the images are there, else
-            process.
-        toxiproxy: ``embedded`` is the server of this package, ``binary`` a real
-            ``toxiproxy-server``.
-        data_dir: Where the stack of ``invoke up`` keeps its state; default ``vault-data`` in the
-            checkout.
-        blueprint: A blueprint file of one's own; default is the e-commerce one.
-        vault_port: Port of the stack's Vault on loopback. 0 picks a free one at the first ``up``.
-        proxy_port: Port of the Toxiproxy proxy in front of that Vault.
-        toxiproxy_port: Port of Toxiproxy's own API.
-        vault_binary: A ``vault`` or ``bao`` to use instead of what is on PATH.
-        kms_plugin: The program by which OpenBao knows a cloud's seal (``up --seal awskms``), such
-            as ``openbao-plugin-kms-aws``.
-        toxiproxy_binary: A ``toxiproxy-server`` to use instead of what is on PATH.
-        vault_image: Image for the docker engine; ``VAULT_IMAGE`` works too.
-        toxiproxy_image: Image for the docker engine; ``TOXIPROXY_IMAGE`` works too.
-        haproxy_image: Image for a cluster on the docker engine; ``HAPROXY_IMAGE`` works too.
-        vault_addr: The Vault of the external engine, ``http(s)://host:port``; ``VAULT_ADDR`` works
-            too.
-        vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
-        vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
-        vault_client_cert: What the external engine shows to a Vault that asks for a certificate;
-            ``VAULT_CLIENT_CERT`` works too.
-        vault_client_key: Its key, unless the same file has both; ``VAULT_CLIENT_KEY`` works too.
-        vault_namespace: Where the tasks work, of the stack's Vault and of that one; empty for the
-            root. A blueprint's own lies below it. ``VAULT_NAMESPACE`` works too.
-        workers: How many scenarios run side by side; unless it is set, half as many in containers.
-        start_timeout: Seconds for a server to answer after its start; a child process on a machine
-            that has more to do than it can gets as many times more, eight times at most.
-        lock_timeout: Seconds to wait for another task that holds the stack.
-    """
+    """All settings; each field is ``HARNESS_<FIELD>`` in the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix="HARNESS_",
@@ -109,34 +76,118 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    engine: EngineChoice = "auto"
-    toxiproxy: ToxiproxyChoice = "embedded"
-    data_dir: Path = Field(default_factory=_default_data_dir)
-    blueprint: Path | None = None
-    vault_port: int = Field(default=8200, ge=0, le=65535)
-    proxy_port: int = Field(default=8201, ge=0, le=65535)
-    toxiproxy_port: int = Field(default=8474, ge=0, le=65535)
-    vault_binary: Path | None = None
-    kms_plugin: Path | None = None
-    toxiproxy_binary: Path | None = None
-    vault_image: str = Field(default=DEFAULT_VAULT_IMAGE, validation_alias=_alias("VAULT_IMAGE"))
+    engine: EngineChoice = Field(
+        default="auto",
+        description="How servers run: `process`, `docker`, or `external` for a Vault elsewhere. "
+        "`auto` means processes; `up` takes containers if the engine and the images are there",
+    )
+    toxiproxy: ToxiproxyChoice = Field(
+        default="embedded",
+        description="`embedded`, the Toxiproxy of this package, or `binary`, a real one",
+    )
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where the stack of `up` keeps all that it has. Unset: `vault-data` in the "
+        "checkout, or in the current folder for an installed package",
+    )
+    blueprint: Path | None = Field(
+        default=None,
+        description="The blueprint file of all tasks. Unset: the blueprint that was applied last, "
+        "or the e-commerce example",
+    )
+    vault_port: int = Field(
+        default=8200,
+        ge=0,
+        le=65535,
+        description="Vault's port on loopback, or that of the balancer before three nodes. A port "
+        "of 0 is a free one, picked at the first `up` and kept",
+    )
+    proxy_port: int = Field(
+        default=8201,
+        ge=0,
+        le=65535,
+        description="Port of the Toxiproxy proxy before Vault, which clients use",
+    )
+    toxiproxy_port: int = Field(
+        default=8474, ge=0, le=65535, description="Port of Toxiproxy's own API"
+    )
+    vault_binary: Path | None = Field(
+        default=None,
+        description="The program of servers that run as processes. Unset: `vault` or `bao` on "
+        "PATH, else the `bao` of the packages",
+    )
+    kms_plugin: Path | None = Field(
+        default=None,
+        description="The plugin by which OpenBao knows the seal of a cloud, such as "
+        "`openbao-plugin-kms-aws`",
+    )
+    toxiproxy_binary: Path | None = Field(
+        default=None,
+        description="The program of `HARNESS_TOXIPROXY=binary`. Unset: `toxiproxy-server` on PATH",
+    )
+    vault_image: str = Field(
+        default=DEFAULT_VAULT_IMAGE,
+        validation_alias=_alias("VAULT_IMAGE"),
+        description="Image of Vault. Any `openbao/openbao` works, and so does the "
+        "`vault-harness/vault:local` of `images`",
+    )
     toxiproxy_image: str = Field(
-        default=DEFAULT_TOXIPROXY_IMAGE, validation_alias=_alias("TOXIPROXY_IMAGE")
+        default=DEFAULT_TOXIPROXY_IMAGE,
+        validation_alias=_alias("TOXIPROXY_IMAGE"),
+        description="Image of Toxiproxy; `vault-harness/toxiproxy:local` works too",
     )
     haproxy_image: str = Field(
-        default=DEFAULT_HAPROXY_IMAGE, validation_alias=_alias("HAPROXY_IMAGE")
+        default=DEFAULT_HAPROXY_IMAGE,
+        validation_alias=_alias("HAPROXY_IMAGE"),
+        description="Image of HAProxy, for three nodes; `vault-harness/haproxy:local` works too",
     )
-    vault_addr: str | None = Field(default=None, validation_alias=_alias("VAULT_ADDR"))
-    vault_token: SecretStr | None = Field(default=None, validation_alias=_alias("VAULT_TOKEN"))
-    vault_cacert: Path | None = Field(default=None, validation_alias=_alias("VAULT_CACERT"))
+    vault_addr: str | None = Field(
+        default=None,
+        validation_alias=_alias("VAULT_ADDR"),
+        description="The Vault of the external engine, `http(s)://host:port`",
+    )
+    vault_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=_alias("VAULT_TOKEN"),
+        description="An operator's token for the external Vault",
+    )
+    vault_cacert: Path | None = Field(
+        default=None,
+        validation_alias=_alias("VAULT_CACERT"),
+        description="CA certificate for the external Vault",
+    )
     vault_client_cert: Path | None = Field(
-        default=None, validation_alias=_alias("VAULT_CLIENT_CERT")
+        default=None,
+        validation_alias=_alias("VAULT_CLIENT_CERT"),
+        description="Certificate that the tasks show to an external Vault that asks for one",
     )
-    vault_client_key: Path | None = Field(default=None, validation_alias=_alias("VAULT_CLIENT_KEY"))
-    vault_namespace: str = Field(default="", validation_alias=_alias("VAULT_NAMESPACE"))
-    workers: int = Field(default=24, ge=1)
-    start_timeout: float = Field(default=15.0, gt=0)
-    lock_timeout: float = Field(default=60.0, ge=0)
+    vault_client_key: Path | None = Field(
+        default=None,
+        validation_alias=_alias("VAULT_CLIENT_KEY"),
+        description="Key of that certificate, unless the same file has both",
+    )
+    vault_namespace: str = Field(
+        default="",
+        validation_alias=_alias("VAULT_NAMESPACE"),
+        description="The namespace in which the tasks work. A blueprint's own lies below it. "
+        "Unset: the root",
+    )
+    workers: int = Field(
+        default=24,
+        ge=1,
+        description="How many scenarios run side by side. Unset: half as many in containers",
+    )
+    start_timeout: float = Field(
+        default=15.0,
+        gt=0,
+        description="Seconds in which a server must answer after its start. A process on a busy "
+        "machine gets more, at most eight times as many",
+    )
+    lock_timeout: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds to wait for another task that holds the stack",
+    )
 
     @field_validator(
         *("data_dir", "blueprint", "vault_binary", "kms_plugin"),
@@ -146,13 +197,13 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         try:
             return None if value is None else Path(value).expanduser().absolute()
-        except RuntimeError:  # nobody of that name, or HOME is not set and this user has no name
-            raise ValueError("there is no home that its ~ could stand for") from None
+        except RuntimeError:  # unknown user, or HOME is not set
+            raise ValueError("there is no home directory for its ~") from None
 
     @field_validator("vault_addr")
     @classmethod
     def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # Elsewhere it says nothing to the tasks, and clients may read more than they do.
+        # The other engines do not use it, and clients may accept more forms.
         if value and info.data.get("engine") == "external" and not is_base_url(value):
             raise ValueError("an address begins with http:// or https://, and a host follows")
         return value
@@ -164,13 +215,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Settings:
-        """Read the environment.
+        """Read the environment; ``overrides`` win over it unless they are None.
 
-        Args:
-            overrides: Fields that win over the environment; None means "not given".
-
-        Raises:
-            SettingsError: A variable holds something that makes no sense, with its name.
+        Raise `SettingsError`, which names the variable, if a value is invalid.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
@@ -194,7 +241,7 @@ def _settings_error(error: ValidationError) -> SettingsError:
 
 
 def _variable(field: str) -> str:
-    """Which variable a field was read from, of the two that some have."""
+    """Return the variable that a field was read from, since some fields have two."""
     own = field if field.isupper() else f"HARNESS_{field.upper()}"
     for each in Settings.model_fields.values():
         names = each.validation_alias

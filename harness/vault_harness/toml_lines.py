@@ -1,4 +1,4 @@
-"""Finds the line of a key in a TOML text, which the standard library's parser does not tell."""
+"""Find the line of a key in a TOML text, which the standard library's parser does not report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KeyPath = tuple[str | int, ...]
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line (from 1) where ``path`` is set, or where its nearest parent is; 1 if nowhere.
+    """Return the line (from 1) that sets ``path`` or its nearest parent; 1 if there is none.
 
-    Keys inside an inline table or array get the line of the pair that holds it.
+    A key inside an inline table or array gets the line of the pair that holds it.
     """
     lines = _lines(text)
     for length in range(len(path), 0, -1):
@@ -48,9 +48,9 @@ def _remember(found: dict[KeyPath, int], path: KeyPath, number: int) -> None:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not inside a multi-line string, with their numbers."""
+    """Yield the numbered lines that are not inside a multi-line string."""
     closing = ""
-    # Not `splitlines`, which ends a line at characters that TOML allows within a string.
+    # `splitlines` also splits at characters that TOML allows within a string.
     for number, line in enumerate(re.split(r"\r?\n", text), start=1):
         if closing:
             if closing in line:

@@ -1,4 +1,4 @@
-"""Waiting for a condition, never for a while."""
+"""Wait for a condition, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator
 from vault_harness.errors import DeadlineExceeded
 
 PATIENT_SECONDS = 5.0
-"""For how long a person waits without asking what for."""
+"""Seconds that a person waits without asking why."""
 
 _listeners: list[Callable[[str], None]] = []
 
 
+def in_words(seconds: float) -> str:
+    """Format seconds for a message: ``30 s`` for 29.9901, ``0.25 s``."""
+    return f"{round(seconds, 1 if seconds >= 1 else 2):g} s"
+
+
 @contextlib.contextmanager
 def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
-    """Let a person know, until the block ends, what is awaited where that takes a while.
-
-    Args:
-        listener: Takes a line, once for each `Awaited` that takes longer than `PATIENT_SECONDS`.
-    """
+    """Call ``listener`` with a line for each `Awaited` that exceeds `PATIENT_SECONDS`."""
     _listeners.append(listener)
     try:
         yield
@@ -30,11 +31,9 @@ def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
 
 
 class Awaited:
-    """One wait that somebody may wonder about: told once, if it takes a while.
+    """One wait, reported once if it takes long.
 
-    Args:
-        what: In words, to follow "waiting for".
-        most: Seconds that it takes at most; None where nobody can tell.
+    ``what`` follows "waiting for". ``most`` is the longest time in seconds, None if unknown.
     """
 
     def __init__(self, what: str, most: float | None = None) -> None:
@@ -44,15 +43,14 @@ class Awaited:
         self._told = False
 
     def still(self, state: Callable[[], str] = str) -> None:
-        """To be called at each look: it has not come yet.
+        """Note at each look that the wait goes on.
 
-        Args:
-            state: How things are now; called only where it is told, and asks no server.
+        ``state`` describes how things are now; it is called only for a report, and asks no server.
         """
         if self._told or not _listeners or time.monotonic() < self._tell_at:
             return
         self._told = True
-        most = "" if self._most is None else f", {self._most:g} s at most"
+        most = "" if self._most is None else f", {in_words(self._most)} at most"
         how = state()
         for listener in _listeners:
             listener(f"waiting for {self._what}{most}" + (f": {how}" if how else ""))
@@ -67,10 +65,10 @@ def wait_until(
     evidence: Callable[[], str] = lambda: "",
     remedy: str = "",
 ) -> None:
-    """Look at a condition until it holds.
+    """Wait until a condition holds.
 
     Args:
-        condition: Called again and again; an exception ends the wait and is passed on.
+        condition: Called again and again; its exceptions end the wait.
         what: The condition in words, to follow "waited for".
         timeout: Seconds.
         interval: Seconds between two looks.
@@ -86,7 +84,7 @@ def wait_until(
         awaited.still()
         if time.monotonic() >= deadline:
             raise DeadlineExceeded(
-                f"timed out after {timeout:g} s waiting for {what}",
+                f"timed out after {in_words(timeout)} waiting for {what}",
                 looked_at=evidence(),
                 remedy=remedy,
             )
@@ -94,11 +92,9 @@ def wait_until(
 
 
 def rest(seconds: float, what: str) -> None:
-    """Let a time go by of which nothing tells that it is over.
+    """Let a fixed time pass if nothing shows that it is over.
 
-    Args:
-        seconds: How long.
-        what: What it is for, to follow "waiting for".
+    ``what`` follows "waiting for".
     """
     awaited, end = Awaited(what, seconds), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -107,12 +103,12 @@ def rest(seconds: float, what: str) -> None:
 
 
 MOST_CROWDED = 8.0
-"""How many times longer at most a start may take on a machine that has more to do than it can."""
+"""A start may take at most this many times longer on a busy machine."""
 
 
 def crowding() -> float:
-    """How many processes want to run on each core: 1 at least, `MOST_CROWDED` at most.
+    """Return how many processes want to run on each core, between 1 and `MOST_CROWDED`.
 
-    It is an average over the last minute, so a wait looks at it again when its time is over.
+    This is an average over the last minute, so a wait asks again when its time is over.
     """
     return min(MOST_CROWDED, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))

@@ -1,4 +1,4 @@
-"""What tests of a cluster ask, whichever engine runs it: a client that reads, nodes that vote."""
+"""What tests of a cluster ask on every engine: a client that reads, nodes that vote."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 
 import hvac
 
-from vault_harness.stack import LocalStack, service_environment
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.waiting import wait_until
 
 THREE = ["vault", "vault-2", "vault-3"]
-"""What the nodes of a new cluster are called."""
+"""Names of the nodes of a new cluster."""
 
 
 @contextlib.contextmanager
 def backend(stack: LocalStack) -> Iterator[hvac.Client]:
-    """A client of the backend that is logged in, by way of Toxiproxy and the balancer."""
+    """Yield a logged-in client of the backend, through Toxiproxy and the balancer."""
     variables = service_environment(stack, "backend")
     names = ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
     shown = [variables[name] for name in names if name in variables]
@@ -36,7 +37,7 @@ def backend(stack: LocalStack) -> Iterator[hvac.Client]:
 
 
 def secret_key(client: hvac.Client) -> str:
-    """A secret that the backend may read."""
+    """Return a secret that the backend may read."""
     found = client.secrets.kv.v2.read_secret_version(
         "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
     )
@@ -44,7 +45,7 @@ def secret_key(client: hvac.Client) -> str:
 
 
 def reads_again(client: hvac.Client, key: str) -> None:
-    """Wait until a client reads the same as before."""
+    """Wait until a client reads the same value as before."""
 
     def reads() -> bool:
         with contextlib.suppress(Exception):
@@ -55,7 +56,7 @@ def reads_again(client: hvac.Client, key: str) -> None:
 
 
 def all_vote(stack: LocalStack, count: int = 3) -> None:
-    """Each node counts for the quorum, and one of them leads."""
+    """Check that each node counts for the quorum and one of them leads."""
     nodes = stack.status().nodes
     assert sorted(node.role for node in nodes) == ["leader", *["standby"] * (count - 1)]
     assert {node.voter for node in nodes} == {True}

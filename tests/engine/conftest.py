@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_balancer
+from vault_harness.local.programs import find_balancer
 
 
 @pytest.fixture
 def haproxy() -> None:
-    """HAProxy must be here, which a cluster needs."""
+    """Skip without HAProxy, which a cluster needs."""
     try:
         find_balancer()
     except ProgramMissing as error:

@@ -1,51 +1,26 @@
-"""Clients and agents that break the promises of AGT: behind a cache, and with rendered files."""
+"""Clients and agents that break AGT: behind a cache, and with rendered files."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.mutants import always, unasked
-from tests.mutants.clients import REFERENCE, Mutant, TakesALotOfTime, Tolerated
+from resilient_vault_client._memory import Memory, Remembered
+from tests.mutants.clients import REFERENCE, HasAThirtySecondDeadline, Mutant, Tolerated
+from tests.mutants.login_clients import LooksUpItsOldToken, RenewsItsOldToken
+from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import DeniedError
 
-AGENTS = Path(__file__).with_name("agents")
+# AGT-01
 
 
-def agent(name: str) -> str:
-    """A program in ``agents/`` as ``--subject`` takes it."""
-    return f"agent:{AGENTS / name}.toml"
-
-
-def _no_object(_: Mapping[str, str]) -> Any:
-    raise NotImplementedError("an agent is a program")
-
-
-@dataclass(frozen=True)
-class AgentMutant(Mutant):
-    """A program that renders files and is broken on purpose.
-
-    Attributes:
-        config: Name of its configuration in ``agents/``.
-    """
-
-    config: str = ""
-
-    @property
-    def subject(self) -> str:
-        """What to give as ``--subject``."""
-        return agent(self.config)
-
-
-def _renders(config: str, reason: str) -> AgentMutant:
-    return AgentMutant(_no_object, "AGT-02", reason, agent("whole"), config=config)
-
-
-class TakesASecondRefusalForGood(LazyClient):
-    """What is refused with a new token, too, it takes for denied as long as it lives."""
+class NeverReadsAgainAfterTwo403s(LazyClient):
+    """Takes a path that is refused twice, even with a new token, as denied for ever."""
 
     _new = 0
 
@@ -60,8 +35,8 @@ class TakesASecondRefusalForGood(LazyClient):
         return dead
 
 
-class LogsInUntilItIsLetIn(LazyClient):
-    """Logs in again and again within one call, without a pause, as long as reads are refused."""
+class LogsInInALoopWhileReadsAreDenied(LazyClient):
+    """Logs in without a pause within one call, as long as reads are refused."""
 
     def read(self, path: str, key: str) -> str:
         for _ in range(9):
@@ -72,30 +47,125 @@ class LogsInUntilItIsLetIn(LazyClient):
         return super().read(path, key)
 
 
+# AGT-02
+
+
+AGENTS = Path(__file__).with_name("agents")
+
+
+def agent(name: str) -> str:
+    """Return a program in ``agents/`` as a ``--subject``."""
+    return f"agent:{AGENTS / name}.toml"
+
+
+@dataclass(frozen=True)
+class AgentMutant(Mutant):
+    """A program that renders files and is broken on purpose; ``agents/`` has its configuration."""
+
+    config: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The ``--subject``."""
+        return agent(self.config)
+
+
+def _no_object(_: Mapping[str, str]) -> Any:
+    raise NotImplementedError("an agent is a program")
+
+
+def _renders(config: str, reason: str) -> AgentMutant:
+    return AgentMutant(_no_object, "AGT-02", reason, agent("whole"), config=config)
+
+
+class _LastCome(Memory):
+    def keep(self, entry: Remembered) -> None:
+        with self._lock:
+            self.entries[entry.path] = entry
+
+
+class KeepsTheAnswerThatArrivesLast(Tweaked):
+    """Keeps the answer that arrived last, rather than that to the last request."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().memory.__class__ = _LastCome
+
+
+class KeepsTheAnswerThatArrivesLastInItsCache(LazyClient):
+    """Does so only in its cache, which plain reads ignore."""
+
+    capabilities = LazyClient.capabilities | {"cached"}
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_cached(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        at, value = self._kept.get((path, key), (-self.keeps, ""))
+        if asked - at >= self.keeps:
+            value = self.read(path, key)
+            self._keep((path, key), asked, value)
+        return value
+
+    def _keep(self, one: tuple[str, str], asked: float, value: str) -> None:
+        del asked
+        self._kept[one] = time.monotonic(), value
+
+
+class KeepsTheAnswerToItsLastRequest(KeepsTheAnswerThatArrivesLastInItsCache):
+    """Drops the answer to an older request if it has a newer one.
+
+    A caller waits a moment for a request in flight, since Vault may answer two simultaneous
+    requests in any order.
+    """
+
+    waits = 0.25
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asking = threading.Lock()
+
+    def read_cached(self, path: str, key: str) -> str:
+        held = self._asking.acquire(timeout=self.waits)
+        try:
+            return super().read_cached(path, key)
+        finally:
+            if held:
+                self._asking.release()
+
+    def _keep(self, one: tuple[str, str], asked: float, value: str) -> None:
+        if asked >= self._kept.get(one, (0.0, ""))[0]:
+            self._kept[one] = asked, value
+
+
 MUTANTS: dict[str, Mutant] = {
-    "takes-a-second-refusal-for-good": Mutant(
-        TakesASecondRefusalForGood, "AGT-01", "a good read within"
+    "never-reads-again-after-two-403s": Mutant(
+        NeverReadsAgainAfterTwo403s, "AGT-01", "a good read within"
     ),
-    "logs-in-until-it-is-let-in": Mutant(LogsInUntilItIsLetIn, "AGT-01", "requests (login)"),
-    "looks-after-its-old-token-behind-a-cache": Mutant(
-        always.LooksAfterItsOldToken, "AGT-01", "known to be dead"
+    "logs-in-in-a-loop-while-reads-are-denied": Mutant(
+        LogsInInALoopWhileReadsAreDenied, "AGT-01", "requests (login)"
     ),
-    "renews-its-old-token-behind-a-cache": Mutant(
-        always.RenewsItsOldToken, "AGT-01", "known to be dead"
+    "looks-up-its-old-token-behind-a-cache": Mutant(
+        LooksUpItsOldToken, "AGT-01", "known to be dead"
     ),
+    "renews-its-old-token-behind-a-cache": Mutant(RenewsItsOldToken, "AGT-01", "known to be dead"),
     "renders-in-place": _renders("in-place", "no wrong value"),
     "renders-no-value": _renders("no-value", "no wrong value"),
     "renders-once": _renders("once", "the new value of"),
     "renders-an-older-version": _renders("older", "followed by an older one"),
-    "lets-an-older-answer-win": Mutant(
-        unasked.LetsAnOlderAnswerWin, "AGT-02", "followed by an older one", REFERENCE
+    "keeps-the-answer-that-arrives-last": Mutant(
+        KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one", REFERENCE
     ),
-    "keeps-what-comes-last": Mutant(
-        unasked.KeepsWhatComesLast, "AGT-02", "followed by an older one"
+    "keeps-the-answer-that-arrives-last-in-its-cache": Mutant(
+        KeepsTheAnswerThatArrivesLastInItsCache, "AGT-02", "followed by an older one"
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "takes-a-lot-of-time-behind-a-cache": Tolerated(TakesALotOfTime, "AGT-01"),
-    "keeps-what-it-asked-for-last": Tolerated(unasked.KeepsWhatItAskedForLast, "AGT-02"),
+    "has-a-long-deadline-behind-a-cache": Tolerated(HasAThirtySecondDeadline, "AGT-01"),
+    "keeps-the-answer-to-its-last-request": Tolerated(KeepsTheAnswerToItsLastRequest, "AGT-02"),
 }

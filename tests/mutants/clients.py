@@ -1,49 +1,65 @@
-"""What a mutant is, and the broken clients that several groups of scenarios have in common.
+"""What a mutant is, and broken clients that several groups use: outages, denials, threads, writes.
 
-A mutant is a client that is broken on purpose, in one way that was seen in the wild. It deviates
-in a few lines from a client that is correct: from ``tests.subjects.lazy_client``, or from the
-reference client where the fault needs a cache or a fallback. A group of scenarios has a module of
-its own beside this one, `tests.mutants.catalogue` joins them, and each can be tried by hand::
+A mutant is a client that is broken on purpose, in a way that was seen in the wild. It deviates in a
+few lines from a correct client: `tests.subjects.lazy_client`, or the reference client where the
+fault needs a cache or a fallback. Each group of scenarios has one or more modules beside this one,
+and `tests.mutants.catalogue` joins them. Each mutant can be tried by hand::
 
-    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok:RenewsOnce
+    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok_renewal:RenewsOnce
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
+import itertools
+import select
+import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
-from resilient_vault_client import VaultClient
-from resilient_vault_client._leases import Leases
-from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
+import requests
+
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark, _secret
 from tests.subjects.lazy_wire import (
     ClientError,
+    DeniedError,
     Gate,
     GivenUpError,
+    MissingError,
     Reply,
     UnavailableError,
     Wire,
+    _left,
 )
-from vault_harness.subjects.reference import ReferenceSubject
 
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
-LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {LAZY}"
+
+
+LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.judge.subjects {LAZY}"
+
+
 REFERENCE = "reference"
-REFERENCE_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {REFERENCE}"
+
+
+REFERENCE_PROCESS = f"command:{sys.executable} -m vault_harness.judge.subjects {REFERENCE}"
+
+
+def _subject(factory: Callable[[Mapping[str, str]], Any], *, process: bool) -> str:
+    text = f"python:{factory.__module__}:{factory.__name__}"
+    return f"command:{sys.executable} -m vault_harness.judge.subjects {text}" if process else text
 
 
 @dataclass(frozen=True)
 class Tolerated:
-    """A client at the very edge of what a scenario allows: it keeps the promise, just so.
+    """A client at the very edge of what a scenario allows. It keeps the promise.
 
     Attributes:
-        factory: Makes it from an environment.
         scenario: The id of the scenario that must pass it.
         base: The correct client, as a subject, from which it deviates.
         process: Whether it runs in a process of its own.
@@ -56,7 +72,6 @@ class Tolerated:
 
     @property
     def subject(self) -> str:
-        """What to give as ``--subject``."""
         return _subject(self.factory, process=self.process)
 
 
@@ -65,9 +80,8 @@ class Mutant:
     """A broken client, and how it must be caught.
 
     Attributes:
-        factory: Makes it from an environment.
         scenario: The id of the scenario that must fail it.
-        reason: What one of the findings must say.
+        reason: A text that must be in one of the findings.
         base: The correct client, as a subject, from which it deviates.
         process: Whether it runs in a process of its own.
     """
@@ -80,17 +94,11 @@ class Mutant:
 
     @property
     def subject(self) -> str:
-        """What to give as ``--subject``."""
         return _subject(self.factory, process=self.process)
 
 
-def _subject(factory: Callable[[Mapping[str, str]], Any], *, process: bool) -> str:
-    text = f"python:{factory.__module__}:{factory.__name__}"
-    return f"command:{sys.executable} -m vault_harness.subjects {text}" if process else text
-
-
 class GivesUpRenewing(LazyClient):
-    """The first failed renewal ends the renewer, quietly."""
+    """The first failed renewal ends the renewer silently."""
 
     _broken = False
 
@@ -114,16 +122,20 @@ class LogsInOnEvery403(LazyClient):
         return True
 
 
-class LogsInTwice(LazyClient):
-    """Logs in, and logs in once more to be sure; the first token is left to Vault."""
+class LogsInThreeTimes(LazyClient):
+    """Logs in three times for a lost token, and leaves two of the tokens to Vault."""
+
+    _logins = 0
 
     def _log_in(self, deadline: float) -> Token:
-        super()._log_in(deadline)
+        self._logins += 1
+        for _ in range(2 if self._logins > 1 else 0):
+            super()._log_in(deadline)
         return super()._log_in(deadline)
 
 
 class LogsInOnceMoreLater(LazyClient):
-    """Its second login is followed by one of a thread that woke a little later, by itself."""
+    """A late thread logs in twice more after its second login."""
 
     later = 0.8
     _logins = 0
@@ -139,11 +151,12 @@ class LogsInOnceMoreLater(LazyClient):
 
     def _again(self) -> None:
         with contextlib.suppress(ClientError):
-            self._log_in(time.monotonic() + self._deadline)
+            for _ in range(2):
+                self._log_in(time.monotonic() + self._deadline)
 
 
 class LogsInLaterAfterAFailure(LazyClient):
-    """Is well again at once, and a thread that woke later makes sure of a token all the same."""
+    """Recovers at once, but a late thread still takes another token."""
 
     later = 0.8
     _failed = False
@@ -163,11 +176,12 @@ class LogsInLaterAfterAFailure(LazyClient):
 
     def _again(self) -> None:
         with contextlib.suppress(ClientError):
-            self._log_in(time.monotonic() + self._deadline)
+            for _ in range(2):
+                self._log_in(time.monotonic() + self._deadline)
 
 
 class RenewsTwiceAtOnce(LazyClient):
-    """Two renewers of one token, which know nothing of each other."""
+    """Has two renewers of one token that do not know of each other."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         if not token.renewable:
@@ -186,44 +200,22 @@ class RenewsTwiceAtOnce(LazyClient):
         return renewed
 
 
-class LeavesItsTokenBehind(LazyClient):
-    """Ends without revoking its token."""
-
-    def close(self) -> None:
-        self._token = None
-        super().close()
-
-
 class HangsAtTheEnd(LazyClient):
-    """Waits at its end for a thread that never ends."""
-
     def close(self) -> None:
         threading.Event().wait(60.0)
 
 
-class IsEndedByASignal(HangsAtTheEnd):
-    """Would wait so too, and knows no signal: as a program it is torn out of that."""
-
-    def close(self) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        super().close()
-
-
 class _ReadOnce(Credentials):
-    """What was read first holds."""
-
     def _one(self, name: str) -> str:
         return self._last.get(name) or super()._one(name)
 
 
 class ReadsItsSecretIdOnce(LazyClient):
-    """Keeps the secret-id of its first login, whatever is in the file now."""
-
     credentials_type = _ReadOnce
 
 
 class _NoGate(Gate):
-    """Always open."""
+    """A gate that is always open."""
 
     @contextlib.contextmanager
     def passage(self, *_: Any, **__: Any) -> Iterator[None]:
@@ -231,13 +223,13 @@ class _NoGate(Gate):
 
 
 class RetriesWithoutAPause(LazyClient):
-    """Asks again as fast as the refusals come."""
+    """Retries as fast as it is refused."""
 
     gate_type = _NoGate
 
 
 class _Latch(Gate):
-    """Closes for good."""
+    """A gate that closes for good."""
 
     def _enter(self, deadline: float) -> bool:
         if self._failures >= 3:
@@ -245,14 +237,14 @@ class _Latch(Gate):
         return super()._enter(deadline)
 
 
-class NeverComesBack(LazyClient):
+class NeverRecovers(LazyClient):
     """After three failures in a row its circuit opens, and nothing closes it."""
 
     gate_type = _Latch
 
 
-class TakesASealForADeadToken(LazyClient):
-    """Drops its token when Vault is sealed, and logs in anew afterwards."""
+class TreatsASealAsADeadToken(LazyClient):
+    """Drops its token when Vault is sealed, and logs in again afterwards."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -264,44 +256,8 @@ class TakesASealForADeadToken(LazyClient):
             raise
 
 
-class Tweaked(ReferenceSubject):
-    """The reference client with other settings than it declares."""
-
-    settings: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(VaultClient(environ=environ))
-        self.client.close()
-        self.client = VaultClient(environ=environ, **self.settings)
-
-
-class Leasing(ReferenceSubject):
-    """The reference client, whose leases are of another kind."""
-
-    leases_type: ClassVar[type[Leases]] = Leases
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(VaultClient(environ=environ))
-        self.client._session().leases.__class__ = self.leases_type
-
-
-class LeavesItsCredentialsBehind(Leasing):
-    """Ends without a word to Vault."""
-
-    def close(self) -> None:
-        self.client._session().authenticator.surrender(1.0)
-        super().close()
-
-
-class AlwaysSaysWell(Tweaked):
-    """Its health is a constant."""
-
-    def health(self) -> bool:
-        return True
-
-
 class LeavesAThreadForEachFailure(LazyClient):
-    """Starts a thread to wait for Vault's return at each failure, and ends none."""
+    """Starts a thread at each failure to wait for Vault's return, and ends none."""
 
     def _ask(
         self, method: str, path: str, deadline: float, token: Token, body: object = None
@@ -315,21 +271,17 @@ class LeavesAThreadForEachFailure(LazyClient):
 
 
 class _NoTimeout(Wire):
-    """Waits as long as it takes."""
-
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         del deadline
         return super()._exchange(request, time.monotonic() + 3600.0)
 
 
 class HasNoTimeout(LazyClient):
-    """Waits for an answer for ever."""
-
     wire_type = _NoTimeout
 
 
 class TriesNowAndThen(Credentials):
-    """A refused secret-id is tried again after 4.7 s, for ever."""
+    """Tries a refused secret-id again every 4.7 s, for ever."""
 
     def usable(self, secret_id: str) -> bool:
         times = self._failed.get(_mark(secret_id), [])
@@ -337,7 +289,7 @@ class TriesNowAndThen(Credentials):
 
 
 class Shaken(LazyClient):
-    """Knows that Vault has failed it, and is another client from then on."""
+    """Behaves differently once Vault has failed it."""
 
     _shaken = False
 
@@ -361,11 +313,8 @@ class Remembers(LazyClient):
         return value
 
 
-# Clients whose calls may take longer than the suite's own
-
-
-class TakesItsTime(LazyClient):
-    """Gives each call ten seconds, and says so."""
+class HasATenSecondDeadline(LazyClient):
+    """Declares ten seconds for each call, and uses them."""
 
     within = 10.0
 
@@ -373,27 +322,12 @@ class TakesItsTime(LazyClient):
         super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": f"{self.within:g}"})
 
 
-class TakesALotOfTime(TakesItsTime):
-    """Half a minute."""
-
+class HasAThirtySecondDeadline(HasATenSecondDeadline):
     within = 30.0
 
 
-class TakesAMinute(TakesItsTime):
-    """As much as the suite waits for."""
-
-    within = 60.0
-
-
-class HasNoTimeoutOfTen(TakesItsTime, HasNoTimeout):
-    """Waits for an answer for ever, where it says that a call takes ten seconds at most."""
-
-
-# Clients at the edge of a threshold
-
-
 class LooksByItself(LazyClient):
-    """Looks at something by itself, at a pace of its own, whether anybody calls or not."""
+    """Polls something at a pace of its own, with or without callers."""
 
     every = 1.0
 
@@ -418,7 +352,7 @@ class LooksByItself(LazyClient):
 
 
 class AtShare(LazyClient):
-    """Looks after its token at a fixed share of its life."""
+    """Renews its token at a fixed share of its life."""
 
     share = 0.5
 
@@ -428,8 +362,6 @@ class AtShare(LazyClient):
 
 
 class _Paced(Gate):
-    """Lets requests through at a fixed pace, whatever became of the last one."""
-
     pace = 0.4
 
     def __init__(self, longest: float) -> None:
@@ -449,11 +381,11 @@ class _Paced(Gate):
 
 
 class _Hasty(_Paced):
-    pace = 0.14
+    pace = 0.01
 
 
 class AsksAgainLater(Gate):
-    """Asks again so many seconds after a failure, and not before; the first ones it may forgive."""
+    """Retries at a fixed time after a failure. It may ignore the first failures."""
 
     pause = 0.0
     forgives = 0
@@ -464,19 +396,19 @@ class AsksAgainLater(Gate):
 
 
 class AsksOften(LazyClient):
-    """In an outage it asks two and a half times a second: two are its caller's, one its own."""
+    """In an outage it asks two and a half times a second: two for its caller, one by itself."""
 
     gate_type = _Paced
 
 
 class AsksTooOften(LazyClient):
-    """In an outage it asks seven times a second."""
+    """In an outage it asks a hundred times a second."""
 
     gate_type = _Hasty
 
 
-class _Knocks(Wire):
-    """Comes again where a connection ends without an answer, for as long as the call has time."""
+class _Reconnects(Wire):
+    """Reconnects when a connection ends without an answer, as long as the call has time."""
 
     pause = 0.34
 
@@ -490,24 +422,16 @@ class _Knocks(Wire):
             time.sleep(self.pause)
 
 
-class _KnocksInHaste(_Knocks):
-    pause = 0.1
+class _ReconnectsTooOften(_Reconnects):
+    pause = 0.01
 
 
-class KnocksOften(LazyClient):
-    """At a dead server it tries three connections a second; an answer that fails it waits out."""
-
-    wire_type = _Knocks
-
-
-class KnocksTooOften(LazyClient):
-    """At a dead server it tries ten connections a second."""
-
-    wire_type = _KnocksInHaste
+class ReconnectsTooOften(LazyClient):
+    wire_type = _ReconnectsTooOften
 
 
 class LogsInOnTheFirst403(LazyClient):
-    """Looks once whether the role has got another policy."""
+    """Logs in once to see whether the role has another policy."""
 
     times = 1
     _done = 0
@@ -521,13 +445,13 @@ class LogsInOnTheFirst403(LazyClient):
 
 
 class LogsInOnTwo403s(LogsInOnTheFirst403):
-    """Looks twice whether the role has got another policy."""
+    """Logs in twice to see whether the role has another policy."""
 
     times = 2
 
 
 class LeavesFiveThreads(LazyClient):
-    """Keeps a few threads that it started in an outage, and no more with the next."""
+    """Keeps a few threads from an outage, and starts no more in the next one."""
 
     left = 5
     _started = 0
@@ -545,13 +469,11 @@ class LeavesFiveThreads(LazyClient):
 
 
 class LeavesNineThreads(LeavesFiveThreads):
-    """Keeps nine."""
-
     left = 9
 
 
 class CachesForTheRefreshTime(LazyClient):
-    """Hands out what it has read for nearly five seconds."""
+    """Returns what it has read for nearly five seconds."""
 
     keeps = 4.8
 
@@ -569,10 +491,367 @@ class CachesForTheRefreshTime(LazyClient):
 
 
 class CachesForTooLong(CachesForTheRefreshTime):
-    """Hands out what it has read for three seconds longer than it may.
+    """Returns what it has read for three seconds too long.
 
-    How old a value is when it is changed is chance, so a smaller excess would show only now and
-    then.
+    The age of a value when it changes is random, so a smaller excess would rarely show.
     """
 
     keeps = 8.0
+
+
+class _Four(Credentials):
+    """Tries a refused secret-id four times in all."""
+
+    tries = 4
+
+    def usable(self, secret_id: str) -> bool:
+        return len(self._failed.get(_mark(secret_id), [])) < self.tries
+
+
+class _Five(_Four):
+    tries = 5
+
+
+class TriesFourTimesInOneCall(LazyClient):
+    """Stops one try before the lock, all in a single call."""
+
+    credentials_type: type[Credentials] = _Four
+
+    def _log_in(self, deadline: float) -> Token:
+        while True:
+            try:
+                return super()._log_in(deadline)
+            except DeniedError:
+                if not self._credentials.usable(self._credentials.current()[1]):
+                    raise
+                time.sleep(0.1)
+
+
+class TriesFiveTimesInOneCall(TriesFourTimesInOneCall):
+    """The fifth failure locks the role for everybody."""
+
+    credentials_type = _Five
+
+
+class RepeatsEachDeniedRead(LazyClient):
+    """Repeats a denied read once, with a token that is good for everything else."""
+
+    at_the_first = 1
+    _denied_calls = 0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        if super()._was_dead(where, token, deadline):
+            return True
+        self._denied_calls += 1
+        for _ in range(self.at_the_first if self._denied_calls == 1 else 1):
+            self._ask("GET", where, deadline, token)
+        return False
+
+
+class RepeatsItsFirstDeniedReadThreeTimes(RepeatsEachDeniedRead):
+    at_the_first = 3
+
+
+class LooksAtEachDenial(LazyClient):
+    """Looks up its token at each denial, and remembers nothing of it."""
+
+    at_the_first = 1
+    _denials = 0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        self._denials += 1
+        for _ in range(self.at_the_first - 1 if self._denials == 1 else 0):
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+        self._denied.pop(where, None)
+        return super()._was_dead(where, token, deadline)
+
+
+class LooksUpItsTokenTwiceAtItsFirstDenial(LooksAtEachDenial):
+    at_the_first = 2
+
+
+class LooksUpItsTokenThreeTimesAtItsFirstDenial(LooksAtEachDenial):
+    at_the_first = 3
+
+
+KEPT = ("backend/database", "backend/redis", "backend/celery")
+
+
+class KeepsThreeSecretsFresh(LazyClient):
+    """Polls secrets that no caller asks for four times a second, with any answer."""
+
+    every = 0.23
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._poll, daemon=True).start()
+
+    def _poll(self) -> None:
+        for path in itertools.cycle(KEPT):
+            time.sleep(self.every)
+            if self._closed:
+                return
+            token, deadline = self._token, time.monotonic() + 1.0
+            if token is not None and token.left > 0:
+                where = f"{self._mount}/data/{path}"
+                with contextlib.suppress(ClientError):
+                    self._wire.send("GET", where, deadline=deadline, token=token.value)
+
+
+class KeepsThreeSecretsTooFresh(KeepsThreeSecretsFresh):
+    every = 0.01
+
+
+class HasItsChangeMerged(LazyClient):
+    """Changes one key without a read: Vault merges it into the secret (PATCH)."""
+
+    capabilities = LazyClient.capabilities | {"update"}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        deadline = time.monotonic() + 0.9 * self._deadline
+        where, token = f"{self._mount}/data/{path}", self._valid_token(deadline)
+        answer = self._patch(where, data, token, deadline)
+        if answer.status_code == HTTPStatus.FORBIDDEN and self._was_dead(where, token, deadline):
+            answer = self._patch(where, data, self._valid_token(deadline), deadline)
+        answer.raise_for_status()
+
+    def _patch(
+        self, where: str, data: Mapping[str, str], token: Token, deadline: float
+    ) -> requests.Response:
+        return requests.patch(
+            f"{self._environ['VAULT_ADDR']}/v1/{where}",
+            json={"data": dict(data)},
+            headers={
+                "X-Vault-Token": token.value,
+                "Content-Type": "application/merge-patch+json",
+            },
+            timeout=max(0.01, deadline - time.monotonic()),
+        )
+
+
+class KeepsFiveInReserve(Shaken):
+    """Has five spare connections after an outage, and replaces each that ended."""
+
+    reserve = 5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: list[socket.socket] = []
+        self._made = 0.0
+        self._keeping = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken:
+            with self._keeping, contextlib.suppress(OSError):
+                self._make_up()
+        return value
+
+    def _make_up(self) -> None:
+        # Vault closes a connection after 10 s without a request, so all are replaced earlier.
+        old = time.monotonic() - self._made > 5.0
+        for ended in list(self._kept) if old else select.select(self._kept, [], [], 0.0)[0]:
+            self._kept.remove(ended)
+            ended.close()
+        if old:
+            self._made = time.monotonic()
+        address = (self._wire._host, self._wire._port)
+        while len(self._kept) < self.reserve:
+            self._kept.append(socket.create_connection(address, timeout=1.0))
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._kept:
+            connection.close()
+
+
+class KeepsNineInReserve(KeepsFiveInReserve):
+    reserve = 9
+
+
+class _CallsItSomethingElse(LazyClient):
+    """Reports a wrong outcome if the last failure has `word` in its text."""
+
+    word = ""
+    instead: ClassVar[type[ClientError]] = MissingError
+    _last = ""
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            return super()._ask(method, path, deadline, token, body)
+        except GivenUpError:
+            raise  # no request was sent
+        except UnavailableError as error:
+            self._last = str(error)
+            raise
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            if self.word in self._last:
+                raise self.instead(f"there is nothing at {path}") from None
+            raise
+
+
+class _KeyByKeyAsEver(LazyClient):
+    """Does not use `read_all` for single keys, unlike the client behind it."""
+
+    def read(self, path: str, key: str) -> str:
+        values = LazyClient.read_all(self, path)
+        if key not in values:
+            raise MissingError(f"there is no {key} in {path}")
+        return values[key]
+
+
+class _ReadsWholeSecretsApart(_KeyByKeyAsEver):
+    other_wire: ClassVar[type[Wire]] = Wire
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._other = self.other_wire(environ)
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token, where = self._valid_token(deadline), f"{self._mount}/data/{path}"
+        reply = self._other.send("GET", where, deadline=deadline, token=token.value)
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies {path}")
+        return _secret(reply, path)
+
+
+def _of_anybody() -> ssl.SSLContext:
+    """Return a context that accepts every certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+class _Deaf(Gate):
+    """Pauses by its own rule."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**{**how, "pause": 0.0})
+
+
+class IgnoresRetryAfter(LazyClient):
+    """Backs off by its own rule, and not as Vault says."""
+
+    gate_type = _Deaf
+
+
+class GivesUpAtItsStart(LazyClient):
+    """Logs in at its start or never."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        with contextlib.suppress(UnavailableError):
+            self._log_in(time.monotonic() + 1.0)
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is None:
+            raise UnavailableError("there was no Vault")
+        return super()._valid_token(deadline)
+
+
+class TrustsSysHealth(LazyClient):
+    """Is well as long as Vault says so of itself."""
+
+    capabilities = frozenset({"read", "outcomes", "health"})
+
+    def health(self) -> bool:
+        deadline = time.monotonic() + 1.0
+        try:
+            return self._wire.send("GET", "sys/health", deadline=deadline).status == 200
+        except UnavailableError:
+            return False
+
+
+class Writes(LazyClient):
+    """The lazy client with correct writes: once, with a living token."""
+
+    capabilities = LazyClient.capabilities | {"write"}
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        deadline = time.monotonic() + self._deadline * 0.95
+        where, token = f"{self._mount}/data/{path}", self._valid_token(deadline)
+        reply = self._post(where, deadline, token, data)
+        if reply.status == 403 and self._was_dead(where, token, deadline):
+            reply = self._post(where, deadline, self._valid_token(deadline), data)
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies writing {path}")
+        if reply.status != 200:
+            raise ClientError(f"Vault answered {reply.status}: {reply.says}")
+
+    def _post(self, where: str, deadline: float, token: Token, data: Mapping[str, str]) -> Reply:
+        return self._ask("POST", where, deadline, token, {"data": dict(data)})
+
+
+class PausesBeforeItWritesAgain(Writes):
+    """Has a circuit for writes, which the first write after an outage opens for some seconds."""
+
+    rests = 60.0
+    _broken = False
+    _closes = 0.0
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            return super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            self._broken = True
+            raise
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        now = time.monotonic()
+        if self._broken:
+            self._broken, self._closes = False, now + self.rests
+        if now < self._closes:
+            raise UnavailableError("the circuit for writes is open")
+        super().write(path, data)
+
+
+def _kept_open(wire: Wire, deadline: float) -> socket.socket:
+    """Return a connection that was used once: Vault closes an unused one."""
+    kept = socket.create_connection((wire._host, wire._port), timeout=_left(deadline))
+    kept.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
+    kept.recv(1)
+    return kept
+
+
+class TreatsAnOutageAsAnEmptySecret(_KeyByKeyAsEver):
+    """Takes a secret for empty while Vault is away."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except UnavailableError:
+            return {}
+
+
+class _Remembers(_KeyByKeyAsEver):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[str, dict[str, str]] = {}
+
+    def read_all(self, path: str) -> Any:
+        self._had[path] = super().read_all(path)
+        return self._had[path]
+
+
+class ReadsWholeSecretsWithItsFirstToken(_KeyByKeyAsEver):
+    """Reads whole secrets with its first token, and takes a 403 for a denial."""
+
+    _first: Token | None = None
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        if self._first is None:
+            self._first = self._valid_token(deadline)
+        reply = self._ask("GET", f"{self._mount}/data/{path}", deadline, self._first)
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies {path}")
+        return _secret(reply, path)

@@ -1,4 +1,4 @@
-"""What the suite compares by itself, whatever number an oracle is given: found in its code."""
+"""The comparisons in the suite's own code, beside the numbers that oracles are given."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from copy import deepcopy
 from tests.mutants.reading import assigned, functions_of, is_number, reached, scenario_of
 
 LEAST_STATUS = 100
-"""Numbers from here on that something is compared with for being the same are statuses of HTTP."""
+"""Numbers from here on that are tested for equality are HTTP statuses."""
 
 
 def comparisons(source: str) -> Iterator[str]:
-    """``KV-02 if age - limit - lab.deadline > 0``: what one file's scenarios compare by themselves.
+    """Yield what one file's scenarios compare: ``KV-02 if age - limit - lab.deadline > 0``.
 
-    Whatever says more or less, and whether something is so and so often, with names put in where
-    they stand for a sum. A status of HTTP is no number of anything.
-
-    Args:
-        source: The file.
+    This covers comparisons of more and less, and of counts. A name that stands for a sum is
+    replaced by it. HTTP statuses are left out.
     """
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
@@ -33,17 +30,7 @@ def comparisons(source: str) -> Iterator[str]:
 
 
 def judgements(where: str, source: str) -> Iterator[str]:
-    """``closing _closed if took - CLOSE_WITHIN > 0``: the same of a module that many scenarios use.
-
-    Each function and method of it is named before what it compares. The lesser and the greater of
-    two is a comparison as well, where a number is among them (``min(cap, LONGEST)``), and so is a
-    time that holds where none is declared (``declared('refresh', 5.0)``). What only chooses a word
-    for a person is none.
-
-    Args:
-        where: What the module is called.
-        source: The module.
-    """
+    """Yield the same of a module for many scenarios: ``closing _closed if took - LIMIT > 0``."""
     for name, function in functions_of(ast.parse(source)):
         sums, words = _Sums(function), _words(function)
         for node in ast.walk(function):
@@ -54,7 +41,7 @@ def judgements(where: str, source: str) -> Iterator[str]:
 
 
 def _chooses(call: ast.Call) -> bool:
-    """Whether it gives the lesser or the greater of several, or what holds if nothing is said."""
+    """Return whether a call gives a minimum, a maximum, or a default for an undeclared time."""
     if ast.unparse(call.func) == "self.declared":
         return True
     least = isinstance(call.func, ast.Name) and call.func.id in ("min", "max")
@@ -62,7 +49,7 @@ def _chooses(call: ast.Call) -> bool:
 
 
 def _has_number(value: ast.expr) -> bool:
-    """Whether a number is in it, or a name of one: ``0.5 * self.ttl``, ``LONGEST``."""
+    """Return whether a value has a number in it, or the name of a constant: ``0.5 * self.ttl``."""
     return any(
         (isinstance(one, ast.Constant) and is_number(one) and one.value != 0)
         or (isinstance(one, ast.Name) and one.id.isupper())
@@ -71,7 +58,7 @@ def _has_number(value: ast.expr) -> bool:
 
 
 def _words(function: ast.FunctionDef) -> set[ast.AST]:
-    """Comparisons that only make text: ``"s" * (count != 1)``, ``"was" if count == 1 else ...``."""
+    """Return comparisons that only make text: ``"s" * (count != 1)``, ``"was" if count == 1``."""
     found: set[ast.AST] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _is_text(node.left):
@@ -87,7 +74,7 @@ def _is_text(value: ast.expr) -> bool:
 
 
 def _measures(node: ast.Compare) -> bool:
-    """Whether a comparison is of more and less, or with a count."""
+    """Return whether a comparison is of more and less, or with a count."""
     if any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops):
         return True
     equal = any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
@@ -99,7 +86,7 @@ def _measures(node: ast.Compare) -> bool:
 
 
 class _Sums(ast.NodeTransformer):
-    """Puts in what a function's names stand for, where that is a sum, a product or a number."""
+    """Replaces a function's names that stand for a sum, a product or a number."""
 
     def __init__(self, function: ast.FunctionDef) -> None:
         changed = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
@@ -117,6 +104,6 @@ class _Sums(ast.NodeTransformer):
         }
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        """A name, or what it stands for."""
+        """Return a name, or what it stands for."""
         value = self._sums.get(node.id)
         return node if value is None else self.visit(deepcopy(value))

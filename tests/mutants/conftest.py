@@ -1,4 +1,4 @@
-"""What the mutants are run with: the scenarios' own functions, on this process's own servers."""
+"""What the mutants run with: the scenarios' own functions, on this process's own servers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from vault_harness.report import explain
-from vault_harness.scenario import Environment, Lab, Verdict, open_environment, run_scenario
-from vault_harness.scenario.catalogue import Entry, load
+from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.environment import Environment, open_environment
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.run import Result, judge_scenario, run_scenario
+from vault_harness.judge.subjects import parse_subject
 from vault_harness.settings import Settings
-from vault_harness.subjects import parse_subject
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
-Judge = Callable[[str, str], tuple[Verdict, str]]
-"""Takes a subject and a scenario's id; gives the verdict and the text that a person would read."""
+Judge = Callable[[str, str], Result]
+"""Takes a subject and a scenario's id."""
 
 
 def _import(path: Path) -> ModuleType:
@@ -36,7 +39,7 @@ def _import(path: Path) -> ModuleType:
 
 
 def scenarios() -> dict[str, Callable[[Lab], None]]:
-    """Every scenario's function by its id."""
+    """Return every scenario's function by its id."""
     found = {}
     for path in sorted(SCENARIOS.glob("test_*.py")):
         for name, function in vars(_import(path)).items():
@@ -47,9 +50,48 @@ def scenarios() -> dict[str, Callable[[Lab], None]]:
     return found
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which CI runs a part of the clients for each change."""
+    group = parser.getgroup("mutants")
+    group.addoption("--most", type=int, help="clients of a scenario to run (default: all)")
+    group.addoption(
+        "--whole", default="", help="scenarios of which all clients run, with commas: TOK-01,SEA-02"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a few clients of each scenario: the first that must pass, and the first broken ones."""
+    most = config.getoption("--most")
+    if most is None:
+        return
+    whole = config.getoption("--whole").split(",")
+    kept: set[str] = set()
+    groups: dict[str | None, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(_scenario(item), []).append(item)
+    for scenario, group in groups.items():
+        passing = [one.nodeid for one in group if "mutant" not in _parameters(one)]
+        broken = [one.nodeid for one in group if "mutant" in _parameters(one)]
+        some = [*passing[:1], *broken[: most - 1]]
+        kept.update(some if scenario and scenario not in whole else [*passing, *broken])
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+    items[:] = [item for item in items if item.nodeid in kept]
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def _scenario(item: pytest.Item) -> str | None:
+    """Return the id of the scenario that a test asks of its client."""
+    given = _parameters(item)
+    client = given.get("mutant") or given.get("client")
+    return given.get("scenario") if client is None else client.scenario
+
+
 @pytest.fixture(scope="session", autouse=True)
 def few_lines_for_pytest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave what a client logs to the lab: pytest would write out each of its lines twice more."""
+    """Leave what a client logs to the lab: pytest would write each line twice more."""
     captured = request.config.pluginmanager.get_plugin("logging-plugin")
     handlers = [] if captured is None else [captured.caplog_handler, captured.report_handler]
     levels = [handler.level for handler in handlers]
@@ -69,15 +111,38 @@ def environment() -> Iterator[Environment]:
 
 @pytest.fixture(scope="session")
 def judge(environment: Environment) -> Judge:
-    """Runs one scenario on one subject, as the suite would."""
-    catalogue: dict[str, Entry] = load(SCENARIOS / "catalogue.toml")
-    functions = scenarios()
+    """Judges a subject by one scenario, as the suite would."""
+    return partial(_judged, environment, judge_scenario)
 
-    def run(subject: str, scenario: str) -> tuple[Verdict, str]:
-        result = run_scenario(
-            environment, catalogue[scenario], functions[scenario], subject=parse_subject(subject)
-        )
-        assert result.verdict is not None, result.trace or result.why
-        return result.verdict, explain(result.record)
+
+@pytest.fixture(scope="session")
+def caught(environment: Environment) -> Judge:
+    """Runs one scenario on a subject; once is enough if that catches it."""
+
+    def run(subject: str, scenario: str) -> Result:
+        result = _judged(environment, run_scenario, subject, scenario)
+        if result.word == "fail":
+            return result
+        return _judged(environment, judge_scenario, subject, scenario)
 
     return run
+
+
+def _judged(
+    environment: Environment, run: Callable[..., Result], subject: str, scenario: str
+) -> Result:
+    result = run(
+        environment, _catalogue()[scenario], _functions()[scenario], subject=parse_subject(subject)
+    )
+    assert result.verdict is not None, result.trace or result.why
+    return result
+
+
+@cache
+def _catalogue() -> dict[str, Entry]:
+    return load(SCENARIOS / "catalogue.toml")
+
+
+@cache
+def _functions() -> dict[str, Callable[[Lab], None]]:
+    return scenarios()

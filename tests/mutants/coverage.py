@@ -1,8 +1,8 @@
 """What the suite covers: ``python -m tests.mutants.coverage`` writes ``docs/coverage.md``.
 
-Promise, incident, scenario and mutant side by side, from the data that they stand in: the catalogue
-of scenarios, the files of the scenarios, and the catalogue of mutants. And kinds of requests by
-kinds of faults, from what journals of runs have shown.
+The page has promise, incident, scenario and mutant side by side. They come from the catalogue of
+scenarios, the scenarios' files and the catalogue of mutants. A second table has kinds of requests
+by kinds of faults, from the journals of runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.mutants.catalogue import CATALOGUE
 from tests.mutants.clients import Mutant
 from vault_harness.files import write_text
-from vault_harness.report.touched import (
+from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.report.touched import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -27,7 +28,6 @@ from vault_harness.report.touched import (
     Table,
     load_table,
 )
-from vault_harness.scenario.catalogue import Entry, load
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coverage.md"
@@ -36,42 +36,42 @@ TOUCHED = ROOT / "scenarios" / "touched.json"
 HEAD = """# What the suite covers
 
 Made by `python -m tests.mutants.coverage` from `scenarios/catalogue.toml`, `scenarios/touched.json`
-and the catalogue of mutants; a test says when it is out of date. A MUST is critical or high, a
-SHOULD medium or low. A mutant is a client that is broken on purpose, and that this scenario has to
-fail. What met which kind of request stands [below](#by-request).
+and the catalogue of mutants; a test fails when it is out of date. A MUST is critical or high, a
+SHOULD medium or low. A mutant is a client that is broken on purpose, and that the scenario must
+fail. A second table shows [which faults met which requests](#by-request).
 """
 
 BY_REQUEST = """## By request
 
-What happened to which kind of request, as runs have shown it. `scenarios/touched.json` has it of
-each scenario, made by `python -m vault_harness.report.touched JOURNAL... scenarios/touched.json` of
-journals of the clients in this repository: what every run of one of them at least shows, up to the
-closing act. In a cell stands who does that to such a request; whether a client that is broken there
-fails is told by the mutants above.
+Which faults met which kinds of requests in runs. `scenarios/touched.json` has the data of each
+scenario. `python -m vault_harness.judge.report.touched JOURNAL... scenarios/touched.json` makes it
+from journals of the clients in this repository. It has what every run of a client shows, up to the
+closing act. A cell names the scenarios that do this to such a request. The mutants above show
+whether a client that is broken there fails.
 
 | in a cell | |
 | --- | --- |
-| +3 | and three scenarios more; named are those that stand in fewest cells |
+| +3 | three more scenarios; the named ones are in the fewest cells |
 | - | no scenario does that |
-| ? | nobody can tell: a connection that is refused does not say what for |
+| ? | unknown: a refused connection does not tell which request it was for |
 """
 
 ON_THE_WAY_THERE = """### On the way
 
-Refused: or the connection ends before anything is asked. Silent: no answer comes, for as long as
-the client waits. Cut off: it ends in the middle. Late: by 0.4 s or more, as a whole or in drips.
-Goodbye: the answer says that its connection ends.
+Refused: refused, or ended before any request. Silent: no answer for as long as the client waits.
+Cut off: the answer ends in the middle. Late: late by 0.4 s or more, at once or in drips. Goodbye:
+the answer announces the end of its connection.
 """
 
 ANSWERED_BY_OTHERS = """### Not Vault, or not now
 
-Of another: a page in the place of Vault's answer, as a gateway's. 412: a node that lags behind.
+Of another: a page in place of Vault's answer, such as a gateway's. 412: from a node that lags.
 """
 
 ANSWERED_BY_VAULT = """### What Vault says
 
-503: sealed, also in its place. 400: and 413. 403, dead token: revoked, expired, or lost with its
-parent or mount. Shorter life: granted again for less, as at a max TTL.
+503: sealed, or an answer in its place. 400: 400 or 413. 403, dead token: revoked, expired, or lost
+with its parent or mount. Shorter life: granted for less time, as at a max TTL.
 """
 
 WITHOUT_REQUEST = """### What meets no request
@@ -81,13 +81,13 @@ WITHOUT_REQUEST = """### What meets no request
 """
 
 SHOWN = 3
-"""Scenarios of a cell that are named, so that it can be read."""
+"""Scenarios of a cell that are named."""
 
 LOGINS = ("first login", "later login")
 TOKENS = ("token lookup", "token renewal", "token revocation")
 
 NEVER: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("nobody answers a connection", CARRIERS, ("done, answer lost",)),
+    ("a connection itself has no answer", CARRIERS, ("done, answer lost",)),
     ("nothing was answered over it yet", ("new connection", "TLS handshake"), ("goodbye",)),
     ("it is there already", ("kept connection",), ("refused", "late")),
     ("nothing is done there: it is cut off", ("token lookup", "read"), ("done, answer lost",)),
@@ -103,20 +103,19 @@ NEVER: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("404",),
     ),
     (
-        "no life is given there anew",
+        "only renewals grant a life again",
         tuple(one for one in ASKED if one not in ("token renewal", "lease renewal")),
         ("shorter life",),
     ),
 )
-"""Cells that are empty by nature: why, and those of which requests and faults."""
+"""Cells that are empty by nature: the reason, the requests and the faults."""
 
 UNSEEN = (("token lookup",), ("refused",))
-"""Cells that nobody could fill: a client asks by itself, and its connection does not say for what.
-"""
+"""Cells that cannot be filled: the client asks by itself, and a connection does not say why."""
 
 
 def page(entries: Mapping[str, Entry], mutants: Mapping[str, Mutant], table: Table) -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     killed = defaultdict(list)
     for name, mutant in mutants.items():
         killed[mutant.scenario].append(name)
@@ -160,7 +159,7 @@ def _by_incident(entries: Iterable[Entry]) -> str:
 
 
 def _by_request(table: Table) -> str:
-    """Kinds of requests by kinds of faults; what no client asks for is named, and has no row."""
+    """Return kinds of requests by kinds of faults. A request that no client makes has no row."""
     asked = tuple(one for one in ASKED if one in table.asked)
     unasked = ", ".join(one for one in ASKED if one not in table.asked)
     never = (f"| {_mark(number)} | never: {why} |" for number, (why, _, _) in enumerate(NEVER))
@@ -197,20 +196,20 @@ def _cell(table: Table, asked: str, what: str) -> str:
 
 
 def _shown(table: Table, asked: str, what: str) -> tuple[list[str], int]:
-    """The scenarios of a cell that are named, and how many are not."""
+    """Return the scenarios of a cell that are named, and the number of the others."""
     met = [one for one, pairs in table.scenarios.items() if (asked, what) in pairs]
     by_few = sorted(met, key=lambda one: (len(table.scenarios[one]), one))
     return sorted(by_few[:SHOWN]), len(by_few[SHOWN:])
 
 
 def _named(table: Table) -> list[str]:
-    """All scenarios that are named in some cell."""
+    """Return all scenarios that are named in some cell."""
     cells = {pair for pairs in table.scenarios.values() for pair in pairs}
     return sorted({one for asked, what in cells for one in _shown(table, asked, what)[0]})
 
 
 def _mark(number: int) -> str:
-    """How a cell says by which reason it is empty by nature."""
+    """Return the mark of a cell for the reason why it is empty by nature."""
     return f"({chr(ord('a') + number)})"
 
 
@@ -225,13 +224,13 @@ def _link(incident: str) -> str:
 
 
 def current() -> str:
-    """The page as it should be."""
+    """Return the page as it should be."""
     entries = load(ROOT / "scenarios" / "catalogue.toml")
     return page(entries, CATALOGUE, load_table(TOUCHED))
 
 
 def main() -> int:
-    """Write it."""
+    """Write the page."""
     write_text(PAGE, current())
     sys.stdout.write(f"written: {PAGE.relative_to(ROOT)}\n")
     return 0

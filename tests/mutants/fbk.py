@@ -1,4 +1,4 @@
-"""Clients that break the promises of FBK: the environment instead of Vault."""
+"""Clients that break FBK: the environment in place of Vault."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from resilient_vault_client import (
     SecretDeleted,
     VaultError,
     VaultUnavailable,
+    VaultUnreachable,
 )
-from tests.mutants import byways, loading, loose_ends
-from tests.mutants.clients import (
-    REFERENCE,
-    Mutant,
-    Tolerated,
-    Tweaked,
-)
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.reference_clients import LoadsInEachWay, Tweaked
 from tests.subjects.lazy_wire import UnavailableError
+
+# FBK-01
 
 
 class HasNoFallback(Tweaked):
@@ -31,9 +29,174 @@ class HasNoFallback(Tweaked):
         super().__init__(known)
 
 
-class FallsBackOnADenial(Tweaked):
-    """Papers over a policy with the environment variable."""
+class FallsBackForGood(Tweaked):
+    """Decides at its first read whether there is a Vault."""
 
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[str, Secret] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        secret = self._fallen.get(key) or super().read(path, key)
+        if secret.source == "environment":
+            self._fallen[key] = secret
+        return secret
+
+
+class FallsBackForAWhile(Tweaked):
+    """Returns its fallback for some seconds more, even if Vault is back."""
+
+    keeps = 3.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[str, tuple[float, Secret]] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        at, secret = self._fallen.get(key, (0.0, None))
+        if secret is not None and time.monotonic() - at < self.keeps:
+            return secret
+        secret = super().read(path, key)
+        if secret.source == "environment":
+            self._fallen[key] = time.monotonic(), secret
+        return secret
+
+
+class FallsBackForTooLong(FallsBackForAWhile):
+    """Does so for longer than recovery may take and a read may be old."""
+
+    keeps = 16.0
+
+
+class _EachWay(Tweaked):
+    def read(self, path: str, key: str) -> Secret:
+        return self.answer(super().read, path, key)
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        return self.answer(super().read_cached, path, key)
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        return ask(path, key)
+
+
+class FallsBackForGoodInItsSecondOutage(_EachWay):
+    """Comes back from the variable at its start, but not in a later outage."""
+
+    _served = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[tuple[str, str], Secret] = {}
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        if (path, key) in self._fallen:
+            return self._fallen[path, key]
+        secret = ask(path, key)
+        if secret.source != "environment":
+            self._served = True
+        elif self._served:
+            self._fallen[path, key] = secret
+        return secret
+
+
+class FallsBackToItsFirstVariable(_EachWay):
+    """Has one fallback, the first key's variable, for keys without one of their own."""
+
+    _first: Secret | None = None
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        try:
+            secret = ask(path, key)
+        except VaultUnavailable:
+            if self._first is None:
+                raise
+            return self._first
+        if secret.source == "environment":
+            self._first = self._first or secret
+        return secret
+
+
+class HasNoCachedValueAfterAFallback(Tweaked):
+    """Its cache uses the variable while Vault is away, and later has nothing for that key."""
+
+    _fallen = False
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        if self._fallen:
+            raise UnavailableError("it has no value of Vault's")
+        secret = super().read_cached(path, key)
+        if secret.source == "environment":
+            self._fallen = True
+        return secret
+
+
+class KeepsItsFallbackInItsCache(Tweaked):
+    """Caches its fallback for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[str, Secret] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = self._fallen.get(key) or super().read_cached(path, key)
+        if secret.source == "environment":
+            self._fallen[key] = secret
+        return secret
+
+
+class FallsBackOnlyIfConnectionsAreRefused(Tweaked):
+    """Falls back if no connection can be made, but not if Vault is sealed."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__({name: value for name, value in environ.items() if "VAULT" in name})
+        self._variables = environ
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            return super().read(path, key)
+        except VaultUnreachable:
+            return self._variable(key)
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return super().read_cached(path, key)
+        except VaultUnreachable:
+            return self._variable(key)
+
+    def _variable(self, key: str) -> str:
+        if key in self._variables:
+            return self._variables[key]
+        raise UnavailableError(f"Vault is away, and {key} is not set")
+
+
+# FBK-02
+
+
+class FallsBackInADeniedCachedReadWithoutAPlainReadBefore(Tweaked):
+    """Uses the variable in a cached read if no plain read of the secret has failed before."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+        self._refused: set[str] = set()
+
+    def read(self, path: str, key: str) -> Secret:
+        try:
+            return super().read(path, key)
+        except VaultError:
+            self._refused.add(path)
+            raise
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return super().read_cached(path, key)
+        except VaultError:
+            if path in self._refused or key not in self._environ:
+                raise
+            return self._environ[key]
+
+
+class FallsBackOnADenial(Tweaked):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._environ = environ
@@ -47,22 +210,38 @@ class FallsBackOnADenial(Tweaked):
             raise
 
 
-class _Papers(Tweaked):
-    """Has a word for some failures that are none of an outage: the variable's value."""
+class FallsBackOnADenialInItsCache(Tweaked):
+    """Returns the environment variable for a denial, where it would have used its cache."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return super().read_cached(path, key)
+        except Exception:
+            if key in self._environ:
+                return self._environ[key]
+            raise
+
+
+class _AnswersADenialFromItsCache(Tweaked):
+    """Returns the environment variable for failures that are no outage."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._environ = environ
 
     def instead(self, key: str, failure: VaultError) -> str:
-        """The variable, or the failure if there is none."""
+        """Return the variable, or raise the failure if there is none."""
         if key in self._environ:
             return self._environ[key]
         raise failure
 
 
-class FallsBackAtARefusedLogin(_Papers):
-    """Whose access was taken away goes on with the environment variable."""
+class FallsBackAtARefusedLogin(_AnswersADenialFromItsCache):
+    """Returns the environment variable although its access was taken away."""
 
     def read(self, path: str, key: str) -> Any:
         try:
@@ -71,8 +250,8 @@ class FallsBackAtARefusedLogin(_Papers):
             return self.instead(key, failure)
 
 
-class FallsBackAtARefusedLoginInItsCache(_Papers):
-    """The same, where its cache has nothing."""
+class FallsBackAtARefusedLoginInItsCache(_AnswersADenialFromItsCache):
+    """Does so where its cache has nothing."""
 
     def read_cached(self, path: str, key: str) -> Any:
         try:
@@ -81,9 +260,7 @@ class FallsBackAtARefusedLoginInItsCache(_Papers):
             return self.instead(key, failure)
 
 
-class FallsBackForADeletedSecret(_Papers):
-    """What an operator has deleted is replaced by the environment variable."""
-
+class FallsBackForADeletedSecret(_AnswersADenialFromItsCache):
     def read(self, path: str, key: str) -> Any:
         try:
             return super().read(path, key)
@@ -91,8 +268,8 @@ class FallsBackForADeletedSecret(_Papers):
             return self.instead(key, failure)
 
 
-class FallsBackForADeletedSecretInItsCache(_Papers):
-    """The same, where its cache has nothing any more."""
+class FallsBackForADeletedSecretInItsCache(_AnswersADenialFromItsCache):
+    """Does so where its cache has nothing any more."""
 
     def read_cached(self, path: str, key: str) -> Any:
         try:
@@ -101,10 +278,10 @@ class FallsBackForADeletedSecretInItsCache(_Papers):
             return self.instead(key, failure)
 
 
-class RestsAfterARefusedLogin(Tweaked):
-    """Asks for nothing for some seconds once a login was refused, and looks for no new secret-id.
+class PausesAfterARefusedLogin(Tweaked):
+    """Pauses for some seconds after a refused login, and ignores a new secret-id.
 
-    It says then that it is not available, and that is no reason to fall back.
+    It reports Vault as unavailable then, which is no reason to fall back.
     """
 
     rests = 8.0
@@ -129,110 +306,6 @@ class RestsAfterARefusedLogin(Tweaked):
             raise UnavailableError("its login was refused") from None
 
 
-class FallsBackForAWhile(Tweaked):
-    """Hands out what it fell back to for some seconds more, whether Vault is there or not."""
-
-    keeps = 3.5
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._fallen: dict[str, tuple[float, Secret]] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        at, secret = self._fallen.get(key, (0.0, None))
-        if secret is not None and time.monotonic() - at < self.keeps:
-            return secret
-        secret = super().read(path, key)
-        if secret.source == "environment":
-            self._fallen[key] = time.monotonic(), secret
-        return secret
-
-
-class FallsBackForTooLong(FallsBackForAWhile):
-    """For longer than its recovery may take, and what it reads may be old."""
-
-    keeps = 16.0
-
-
-class FallsBackForGood(Tweaked):
-    """Decides at its first read whether there is a Vault."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._fallen: dict[str, Secret] = {}
-
-    def read(self, path: str, key: str) -> Secret:
-        secret = self._fallen.get(key) or super().read(path, key)
-        if secret.source == "environment":
-            self._fallen[key] = secret
-        return secret
-
-
-class _EachWay(Tweaked):
-    """Treats both ways of reading alike."""
-
-    def read(self, path: str, key: str) -> Secret:
-        return self.answer(super().read, path, key)
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        return self.answer(super().read_cached, path, key)
-
-    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
-        """What is given to a caller."""
-        return ask(path, key)
-
-
-class FallsBackForGoodInALaterOutage(_EachWay):
-    """Comes back from the variable at its start; in a later outage it takes that for good."""
-
-    _served = False
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._fallen: dict[tuple[str, str], Secret] = {}
-
-    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
-        if (path, key) in self._fallen:
-            return self._fallen[path, key]
-        secret = ask(path, key)
-        if secret.source != "environment":
-            self._served = True
-        elif self._served:
-            self._fallen[path, key] = secret
-        return secret
-
-
-class FallsBackToItsFirstVariable(_EachWay):
-    """Has one fallback, that of the first key: who has no variable is given that one's value."""
-
-    _first: Secret | None = None
-
-    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
-        try:
-            secret = ask(path, key)
-        except VaultUnavailable:
-            if self._first is None:
-                raise
-            return self._first
-        if secret.source == "environment":
-            self._first = self._first or secret
-        return secret
-
-
-class StaysAwayInItsCache(Tweaked):
-    """Its cache takes the variable while Vault is away; later on it has nothing for that key."""
-
-    _fallen = False
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        if self._fallen:
-            raise UnavailableError("it has no value of Vault's")
-        secret = super().read_cached(path, key)
-        if secret.source == "environment":
-            self._fallen = True
-        return secret
-
-
 MUTANTS: dict[str, Mutant] = {
     "has-no-fallback": Mutant(HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
     "falls-back-for-good": Mutant(
@@ -241,30 +314,8 @@ MUTANTS: dict[str, Mutant] = {
     "falls-back-for-too-long": Mutant(
         FallsBackForTooLong, "FBK-01", "still gives the fallback", REFERENCE
     ),
-    "falls-back-on-a-denial": Mutant(FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE),
-    "falls-back-on-a-denial-in-its-cache": Mutant(
-        byways.FallsBackOnADenialInItsCache, "FBK-02", "fails as denied", REFERENCE
-    ),
-    "falls-back-at-a-refused-login": Mutant(
-        FallsBackAtARefusedLogin, "FBK-02", "read of backend/database (DB_PASSWORD)", REFERENCE
-    ),
-    "falls-back-at-a-refused-login-in-its-cache": Mutant(
-        FallsBackAtARefusedLoginInItsCache,
-        "FBK-02",
-        "read_cached of backend/database (DB_PASSWORD)",
-        REFERENCE,
-    ),
-    "falls-back-for-a-deleted-secret": Mutant(
-        FallsBackForADeletedSecret, "FBK-02", "read of shared/stripe (STRIPE_SECRET_KEY)", REFERENCE
-    ),
-    "falls-back-for-a-deleted-secret-in-its-cache": Mutant(
-        FallsBackForADeletedSecretInItsCache,
-        "FBK-02",
-        "read_cached of shared/stripe (STRIPE_SECRET_KEY)",
-        REFERENCE,
-    ),
-    "falls-back-for-good-in-a-later-outage": Mutant(
-        FallsBackForGoodInALaterOutage, "FBK-01", "still gives the fallback", REFERENCE
+    "falls-back-for-good-in-its-second-outage": Mutant(
+        FallsBackForGoodInItsSecondOutage, "FBK-01", "still gives the fallback", REFERENCE
     ),
     "falls-back-to-its-first-variable": Mutant(
         FallsBackToItsFirstVariable,
@@ -272,19 +323,48 @@ MUTANTS: dict[str, Mutant] = {
         "of shared/email (EMAIL_HOST_PASSWORD) gave the value fallback",
         REFERENCE,
     ),
-    "stays-away-in-its-cache": Mutant(
-        StaysAwayInItsCache, "FBK-01", "read_cached still ends", REFERENCE
+    "has-no-cached-value-after-a-fallback": Mutant(
+        HasNoCachedValueAfterAFallback, "FBK-01", "read_cached still ends", REFERENCE
     ),
     "keeps-its-fallback-in-its-cache": Mutant(
-        byways.KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE
+        KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE
     ),
-    "falls-back-at-refused-connections-alone": Mutant(
-        loose_ends.FallsBackAtRefusedConnectionsAlone, "FBK-01", "is the fallback", REFERENCE
+    "falls-back-only-if-connections-are-refused": Mutant(
+        FallsBackOnlyIfConnectionsAreRefused, "FBK-01", "is the fallback", REFERENCE
+    ),
+    "falls-back-in-a-denied-cached-read-without-a-plain-read-before": Mutant(
+        FallsBackInADeniedCachedReadWithoutAPlainReadBefore, "FBK-02", "fails as denied", REFERENCE
+    ),
+    "falls-back-on-a-denial": Mutant(FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE),
+    "falls-back-on-a-denial-in-its-cache": Mutant(
+        FallsBackOnADenialInItsCache, "FBK-02", "fails as denied", REFERENCE
+    ),
+    "falls-back-at-a-refused-login": Mutant(
+        FallsBackAtARefusedLogin, "FBK-02", "read of backend/database (DB_PASSWORD)", REFERENCE
+    ),
+    "falls-back-at-a-refused-login-in-its-cache": Mutant(
+        FallsBackAtARefusedLoginInItsCache,
+        "FBK-02",
+        "read_cached of backend/database-read_cached (DB_PASSWORD)",
+        REFERENCE,
+    ),
+    "falls-back-for-a-deleted-secret": Mutant(
+        FallsBackForADeletedSecret,
+        "FBK-02",
+        "read of backend/deleted (STRIPE_SECRET_KEY)",
+        REFERENCE,
+    ),
+    "falls-back-for-a-deleted-secret-in-its-cache": Mutant(
+        FallsBackForADeletedSecretInItsCache,
+        "FBK-02",
+        "read_cached of backend/deleted-read_cached (STRIPE_SECRET_KEY)",
+        REFERENCE,
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
     "falls-back-for-a-while": Tolerated(FallsBackForAWhile, "FBK-01", REFERENCE),
-    "loads-before-it-falls-back": Tolerated(loading.LoadsInEachWay, "FBK-01", REFERENCE),
-    "rests-after-a-refused-login": Tolerated(RestsAfterARefusedLogin, "FBK-02", REFERENCE),
+    "loads-code-before-it-falls-back": Tolerated(LoadsInEachWay, "FBK-01", REFERENCE),
+    "pauses-after-a-refused-login": Tolerated(PausesAfterARefusedLogin, "FBK-02", REFERENCE),
 }

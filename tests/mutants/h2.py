@@ -1,4 +1,4 @@
-"""Clients that break the promises of H2: a connection that is dead and is used again."""
+"""Clients that break H2: they use a dead connection again."""
 
 from __future__ import annotations
 
@@ -11,70 +11,18 @@ from typing import Any
 import httpcore
 
 from tests.mutants.clients import Mutant, Tolerated
-from tests.mutants.tempers import BreaksItsCircuit
+from tests.mutants.login_clients import BreaksItsCircuit
 from tests.subjects.http2_client import Http2Client, Http2Wire
 
-HTTP2 = "python:tests.subjects.http2_client:Http2Client"
-
-
-class _Keeps(Http2Wire):
-    """A request that is not answered is given up, and its connection is not."""
-
-    def _exchanged(
-        self, connection: httpcore.ConnectionPool, request: httpcore.Request, left: float
-    ) -> httpcore.Response:
-        answers: queue.SimpleQueue[httpcore.Response | Exception] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(Http2Wire._exchanged(self, connection, request, 60.0))
-            except Exception as error:  # noqa: BLE001 - raised to whoever waits
-                answers.put(error)
-
-        threading.Thread(target=ask, daemon=True).start()
-        try:
-            answer = answers.get(timeout=left)
-        except queue.Empty:
-            raise httpcore.ReadTimeout from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _failed(self, connection: httpcore.ConnectionPool) -> None:
-        self._idle.append(connection)
-
-
-class UsesADeadConnectionAgain(Http2Client):
-    """Gives requests up one by one, and never the connection."""
-
-    wire_type = _Keeps
-
-
-class _Patient(_Keeps):
-    """Two requests without an answer, and a connection is taken for dead."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._failures: dict[httpcore.ConnectionPool, int] = {}
-
-    def _failed(self, connection: httpcore.ConnectionPool) -> None:
-        self._failures[connection] = self._failures.get(connection, 0) + 1
-        if self._failures[connection] < 2:
-            self._idle.append(connection)
-
-
-class GivesADeadConnectionASecondTry(Http2Client):
-    """Takes a connection for dead after the second request without an answer."""
-
-    wire_type = _Patient
+# H2-01
 
 
 GOAWAY, HEAD = 7, 9
-"""The type of a goodbye's frame, and how long the head of any is."""
+"""The type of a GOAWAY frame, and the length of a frame's head."""
 
 
-class _WithoutGoodbyes(httpcore.NetworkStream):
-    """A connection over which no goodbye is heard; a library would not go on with it else."""
+class _IgnoresGoaway(httpcore.NetworkStream):
+    """A connection that hides GOAWAY frames, since the library would obey them."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -106,7 +54,7 @@ class _WithoutGoodbyes(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        return _WithoutGoodbyes(self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return _IgnoresGoaway(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -121,7 +69,7 @@ class _Unheard(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        return _WithoutGoodbyes(
+        return _IgnoresGoaway(
             super().connect_tcp(host, port, timeout, local_address, socket_options)
         )
 
@@ -133,22 +81,78 @@ class _KeepsOn(Http2Wire):
         )
 
 
-class KeepsWhatSaidGoodbye(Http2Client):
-    """Sends its next request over a connection that was said to end, and gets no answer."""
+class ReusesAConnectionAfterGoaway(Http2Client):
+    """Sends its next request over a connection after GOAWAY, and gets no answer."""
 
     wire_type = _KeepsOn
 
 
+HTTP2 = "python:tests.subjects.http2_client:Http2Client"
+
+
+class _Keeps(Http2Wire):
+    """Gives up an unanswered request, and keeps its connection."""
+
+    def _exchanged(
+        self, connection: httpcore.ConnectionPool, request: httpcore.Request, left: float
+    ) -> httpcore.Response:
+        answers: queue.SimpleQueue[httpcore.Response | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(Http2Wire._exchanged(self, connection, request, 60.0))
+            except Exception as error:  # noqa: BLE001 - raised in the waiting caller
+                answers.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer = answers.get(timeout=left)
+        except queue.Empty:
+            raise httpcore.ReadTimeout from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _failed(self, connection: httpcore.ConnectionPool) -> None:
+        self._idle.append(connection)
+
+
+class UsesADeadConnectionAgain(Http2Client):
+    """Gives up requests one by one, and never the connection."""
+
+    wire_type = _Keeps
+
+
+class _Patient(_Keeps):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._failures: dict[httpcore.ConnectionPool, int] = {}
+
+    def _failed(self, connection: httpcore.ConnectionPool) -> None:
+        self._failures[connection] = self._failures.get(connection, 0) + 1
+        if self._failures[connection] < 2:
+            self._idle.append(connection)
+
+
+class DropsADeadConnectionAfterTwoRequests(Http2Client):
+    """Takes a connection for dead after the second request without an answer."""
+
+    wire_type = _Patient
+
+
 MUTANTS: dict[str, Mutant] = {
-    "keeps-what-said-goodbye": Mutant(KeepsWhatSaidGoodbye, "H2-01", "no read fails", HTTP2),
+    "reuses-a-connection-after-goaway": Mutant(
+        ReusesAConnectionAfterGoaway, "H2-01", "no read fails", HTTP2
+    ),
     "uses-a-dead-connection-again": Mutant(
         UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2
     ),
-    "gives-a-dead-connection-a-second-try": Mutant(
-        GivesADeadConnectionASecondTry, "H2-01", "at most 1", HTTP2
+    "drops-a-dead-connection-after-two-requests": Mutant(
+        DropsADeadConnectionAfterTwoRequests, "H2-01", "at most 1", HTTP2
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "breaks-its-circuit-over-http2": Tolerated(BreaksItsCircuit, "H2-01", HTTP2),
+    "opens-a-circuit-after-a-failure-over-http2": Tolerated(BreaksItsCircuit, "H2-01", HTTP2),
 }

@@ -1,4 +1,4 @@
-"""Clients that break the promises of HA: several nodes."""
+"""Clients that break HA: several nodes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,49 @@ from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from urllib.parse import urlsplit
 
-from tests.mutants import loose_ends, other_styles, own_pace
 from tests.mutants.clients import (
     REFERENCE,
+    HasATenSecondDeadline,
     HasNoTimeout,
-    KnocksTooOften,
     Mutant,
+    ReconnectsTooOften,
     RetriesWithoutAPause,
-    TakesASealForADeadToken,
-    TakesItsTime,
     Tolerated,
+    TreatsASealAsADeadToken,
 )
+from tests.mutants.login_clients import AsksOnceItIsOld, PausesForFourSeconds, TriesTwiceInEachCall
+from tests.mutants.reference_clients import _WritesByItself
 from tests.subjects.lazy_client import LazyClient, _secret
-from tests.subjects.lazy_wire import (
-    Gate,
-    MissingError,
-    UnavailableError,
-    Wire,
-    is_whole,
-)
+from tests.subjects.lazy_wire import Gate, MissingError, UnavailableError, Wire, is_whole
+
+# HA-01
+
+
+class _Fuse(Gate):
+    """Blows at the first failure."""
+
+    def _enter(self, deadline: float) -> bool:
+        if self._failures:
+            raise UnavailableError("Vault failed once")
+        return super()._enter(deadline)
+
+
+class GivesUpAtTheFirstFailure(LazyClient):
+    gate_type = _Fuse
+
+
+class AsksOnceForEachCall(RetriesWithoutAPause):
+    """Sends one request for each call, without a retry or a breaker."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        return _secret(self._fetch(path, deadline), path)
+
+
+# HA-04
 
 
 class _Follower(Wire):
-    """Goes where it is sent."""
-
     statuses: tuple[bytes, ...] = (b"307",)
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
@@ -51,64 +70,8 @@ class _Follower(Wire):
         return bytes(received)
 
 
-class FollowsRedirects(LazyClient):
-    """Follows a redirect to any host, with all that it would have sent to its own."""
-
-    wire_type = _Follower
-
-
-class _FollowsOldWays(_Follower):
-    statuses = (b"301", b"302")
-
-
-class FollowsA302Anywhere(LazyClient):
-    """Refuses the 307 of a standby, and leaves other redirects to its library: it follows them all.
-
-    Such a library takes ``Authorization`` out for another host, and not ``X-Vault-Token``.
-    """
-
-    wire_type = _FollowsOldWays
-
-
-class _FollowsNewWays(_Follower):
-    statuses = (b"308",)
-
-
-class FollowsA308Anywhere(LazyClient):
-    """Refuses all redirects that it knows, and does not know the youngest."""
-
-    wire_type = _FollowsNewWays
-
-
-class _LooksAtTheFirstHop(Wire):
-    """Looks whether the first redirect leads to its own host, and follows all that come of it."""
-
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        raw = super()._exchange(request, deadline)
-        for hop in range(5):
-            line, _, rest = raw.partition(b"\r\n")
-            if b" 307 " not in line:
-                break
-            there = urlsplit(parse_headers(BytesIO(rest))["Location"])
-            if hop == 0 and (there.hostname, there.port) != (self._host, self._port):
-                break
-            with socket.create_connection((there.hostname, there.port), timeout=1.0) as peer:
-                peer.sendall(request)
-                received = bytearray()
-                while not is_whole(received) and (piece := peer.recv(65536)):
-                    received += piece
-            raw = bytes(received)
-        return raw
-
-
-class FollowsASecondRedirectAnywhere(LazyClient):
-    """Follows a redirect to its own host alone, and from there on to any."""
-
-    wire_type = _LooksAtTheFirstHop
-
-
 class _Patient(_Follower):
-    """Has time for the other host, as it has none for its own."""
+    """Has no deadline for the other host."""
 
     patience: float | None = None
 
@@ -125,31 +88,30 @@ class _Patient(_Follower):
             return peer.recv(65536)
 
     def told(self, host: str, port: int) -> None:
-        """Vault said that its leader is there."""
+        """Note where Vault says that its leader is."""
 
 
 class WaitsForADeadLeader(LazyClient):
-    """Follows a redirect, and its deadline does not."""
+    """Follows a redirect without its deadline."""
 
     wire_type = _Patient
 
 
-class _PatientToTheEnd(_Patient):
-    """Waits there for as long as the call has."""
+class _Faithful(_Patient):
+    patience = 0.3
 
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        self.patience = max(0.1, deadline - time.monotonic())
-        return super()._exchange(request, deadline)
+    def told(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
 
 
-class FollowsRedirectsAtLeisure(TakesItsTime):
-    """Waits for its whole deadline where it was sent, and that is ten seconds."""
+class KeepsGoingToADeadLeader(LazyClient):
+    """Keeps going where it was redirected once."""
 
-    wire_type = _PatientToTheEnd
+    wire_type = _Faithful
 
 
 class _Brief(Wire):
-    """Asks the other host too, and has little time for it."""
+    """Asks the other host too, with little time."""
 
     times = 1
 
@@ -173,48 +135,55 @@ class _BriefTwice(_Brief):
     times = 2
 
 
-class FollowsEachRedirectOnce(LazyClient):
-    """One request for one redirect, and it does not wait for long."""
-
-    wire_type = _Brief
-
-
 class FollowsEachRedirectTwice(LazyClient):
-    """Two for one."""
-
     wire_type = _BriefTwice
 
 
-class _Faithful(_Patient):
-    patience = 0.3
+class _PatientToTheEnd(_Patient):
+    """Waits there as long as the call may take."""
 
-    def told(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
-
-
-class StaysWithADeadLeader(LazyClient):
-    """Goes where it was sent once, ever after."""
-
-    wire_type = _Faithful
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        self.patience = max(0.1, deadline - time.monotonic())
+        return super()._exchange(request, deadline)
 
 
-class _Fuse(Gate):
-    """Blows at the first failure."""
+class HasATenSecondDeadlineForRedirects(HasATenSecondDeadline):
+    """Waits for its whole deadline of ten seconds where it was redirected."""
 
-    def _enter(self, deadline: float) -> bool:
-        if self._failures:
-            raise UnavailableError("Vault failed once")
-        return super()._enter(deadline)
+    wire_type = _PatientToTheEnd
 
 
-class GivesUpAtTheFirstFailure(LazyClient):
-    """One failed request is the end of it."""
-
-    gate_type = _Fuse
+class FollowsEachRedirectOnce(LazyClient):
+    wire_type = _Brief
 
 
-class RemembersWhatIsMissing(LazyClient):
-    """Takes a secret that is not there for one that will not be there for eight seconds."""
+# HA-05
+
+
+class _Refuser(Wire):
+    def _leader(self, raw: bytes) -> Wire | None:
+        del raw
+        return None
+
+
+class RefusesRedirects(LazyClient):
+    """Follows no redirect, so a standby that cannot forward is useless to it."""
+
+    wire_type = _Refuser
+
+
+class TreatsARedirectAsASuccessfulWrite(_WritesByItself):
+    """Follows no redirect, and takes every status that is no error for success."""
+
+    def done(self, status: int) -> bool:
+        return status < 400
+
+
+# HA-06
+
+
+class CachesA404(LazyClient):
+    """Remembers for eight seconds that a secret is missing."""
 
     keeps = 8.0
 
@@ -233,14 +202,8 @@ class RemembersWhatIsMissing(LazyClient):
             raise
 
 
-class RemembersForTheRefreshTime(RemembersWhatIsMissing):
-    """Nearly five seconds: a secret that is new is seen by then."""
-
-    keeps = 4.5
-
-
-class TakesAMissingSecretForADeadToken(LazyClient):
-    """Logs in anew where a secret is not there."""
+class TreatsAMissingSecretAsADeadToken(LazyClient):
+    """Logs in again if a secret is missing."""
 
     def read_all(self, path: str) -> dict[str, str]:
         try:
@@ -250,74 +213,96 @@ class TakesAMissingSecretForADeadToken(LazyClient):
             raise
 
 
-class AsksOnceForEachCall(RetriesWithoutAPause):
-    """Sends one request for each call, whatever comes of it: no repetition, and no breaker."""
+class RemembersForTheRefreshTime(CachesA404):
+    """Remembers it for nearly five seconds, so a new secret is seen in time."""
 
-    def read_all(self, path: str) -> dict[str, str]:
-        deadline = time.monotonic() + self._deadline * 0.95
-        return _secret(self._fetch(path, deadline), path)
+    keeps = 4.5
+
+
+# HA-08
+
+
+class _GoesInCircles(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        while b" 307 " in raw.partition(b"\r\n")[0]:
+            raw = super()._exchange(request, deadline)
+        return raw
+
+
+class FollowsRedirectsWithoutALimit(LazyClient):
+    """Has no limit on the redirects of one call."""
+
+    wire_type = _GoesInCircles
+
+
+class FollowsARedirectWithAWrite(_WritesByItself):
+    """Refuses redirects of reads, and follows redirects of writes to any host."""
+
+    def post(self, url: str, token: str, body: bytes) -> tuple[int, str]:
+        status, there = super().post(url, token, body)
+        return super().post(there, token, body) if there else (status, there)
 
 
 MUTANTS: dict[str, Mutant] = {
-    "remembers-what-is-missing": Mutant(RemembersWhatIsMissing, "HA-06", "the new value of"),
-    "takes-a-missing-secret-for-a-dead-token": Mutant(
-        TakesAMissingSecretForADeadToken, "HA-06", "the token survives"
+    "treats-a-step-down-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "HA-01", "the token survives"
     ),
-    "takes-a-step-down-for-a-dead-token": Mutant(
-        TakesASealForADeadToken, "HA-01", "the token survives"
-    ),
-    "never-comes-back-after-a-step-down": Mutant(
+    "never-recovers-after-a-step-down": Mutant(
         GivesUpAtTheFirstFailure, "HA-01", "a good read within"
     ),
-    "takes-a-lost-quorum-for-a-dead-token": Mutant(
-        TakesASealForADeadToken, "HA-07", "the token survives"
-    ),
-    "never-comes-back-after-a-lost-quorum": Mutant(
-        GivesUpAtTheFirstFailure, "HA-07", "a good read within"
-    ),
-    # An election may be over within one call: who counts failures comes back from it.
-    "never-comes-back-after-a-failover": Mutant(
+    "never-recovers-after-a-failover": Mutant(
         GivesUpAtTheFirstFailure, "HA-02", "a good read within"
     ),
-    "takes-a-failover-for-a-dead-token": Mutant(
-        TakesASealForADeadToken, "HA-02", "the token survives"
+    "treats-a-failover-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "HA-02", "the token survives"
     ),
-    "knocks-too-often-at-a-dead-leader": Mutant(KnocksTooOften, "HA-02", "no connection storm"),
+    "reconnects-too-often-to-a-dead-leader": Mutant(
+        ReconnectsTooOften, "HA-02", "no connection storm"
+    ),
     "waits-for-a-silent-leader": Mutant(HasNoTimeout, "HA-03", "every call ends within"),
-    "takes-silence-for-a-dead-token": Mutant(
-        TakesASealForADeadToken, "HA-03", "the token survives"
+    "treats-silence-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "HA-03", "the token survives"
     ),
     "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
-    "stays-with-a-dead-leader": Mutant(StaysWithADeadLeader, "HA-04", "requests to it for"),
-    "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
-    "follows-a-second-redirect": Mutant(
-        FollowsASecondRedirectAnywhere, "HA-05", "no token and no secret-id"
-    ),
-    "follows-a-302-anywhere": Mutant(FollowsA302Anywhere, "HA-05", "no token and no secret-id"),
-    "follows-a-308-anywhere": Mutant(FollowsA308Anywhere, "HA-05", "no token and no secret-id"),
+    "keeps-going-to-a-dead-leader": Mutant(KeepsGoingToADeadLeader, "HA-04", "requests to it for"),
     "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
-    "follows-a-redirect-with-a-write": Mutant(
-        loose_ends.FollowsARedirectWithAWrite, "HA-05", "a write came to", REFERENCE
+    "refuses-redirects": Mutant(RefusesRedirects, "HA-05", "no read fails"),
+    "treats-a-redirect-as-a-successful-write": Mutant(
+        TreatsARedirectAsASuccessfulWrite, "HA-05", "made no version", REFERENCE
     ),
-    "takes-a-redirect-for-a-write": Mutant(
-        loose_ends.TakesARedirectForAWrite, "HA-05", "made no version", REFERENCE
+    "caches-a-404": Mutant(CachesA404, "HA-06", "the new value of"),
+    "treats-a-missing-secret-as-a-dead-token": Mutant(
+        TreatsAMissingSecretAsADeadToken, "HA-06", "the token survives"
     ),
-    "follows-a-redirect-for-a-whole": Mutant(
-        loose_ends.FollowsARedirectForAWhole, "HA-05", "a read came to"
+    "treats-a-lost-quorum-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "HA-07", "the token survives"
+    ),
+    "never-recovers-after-a-lost-quorum": Mutant(
+        GivesUpAtTheFirstFailure, "HA-07", "a good read within"
+    ),
+    "follows-redirects-without-a-limit": Mutant(
+        FollowsRedirectsWithoutALimit, "HA-08", "requests in one second"
+    ),
+    "repeats-a-write-after-a-302": Mutant(
+        FollowsARedirectWithAWrite, "HA-08", "the write was sent to", REFERENCE
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "takes-its-time-at-a-leader-that-stands-still": Tolerated(TakesItsTime, "HA-03"),
-    "follows-redirects-at-leisure": Tolerated(FollowsRedirectsAtLeisure, "HA-04"),
-    "rests-after-a-step-down": Tolerated(other_styles.RestsForFourSeconds, "HA-01"),
+    "pauses-after-a-step-down": Tolerated(PausesForFourSeconds, "HA-01"),
     "asks-once-for-each-call-in-a-step-down": Tolerated(AsksOnceForEachCall, "HA-01"),
-    "remembers-what-is-missing-for-the-refresh-time": Tolerated(
-        RemembersForTheRefreshTime, "HA-06"
+    "keeps-what-it-read-past-a-step-down": Tolerated(AsksOnceItIsOld, "HA-01"),
+    "tries-twice-in-each-call-of-a-dead-leader": Tolerated(TriesTwiceInEachCall, "HA-02"),
+    "keeps-what-it-read-past-a-dead-leader": Tolerated(AsksOnceItIsOld, "HA-02"),
+    "has-a-ten-second-deadline-at-a-frozen-leader": Tolerated(HasATenSecondDeadline, "HA-03"),
+    "keeps-what-it-read-past-a-silent-leader": Tolerated(AsksOnceItIsOld, "HA-03"),
+    "tries-twice-in-each-redirected-call": Tolerated(TriesTwiceInEachCall, "HA-04"),
+    "has-a-ten-second-deadline-for-redirects": Tolerated(
+        HasATenSecondDeadlineForRedirects, "HA-04"
     ),
     "follows-each-redirect-once": Tolerated(FollowsEachRedirectOnce, "HA-04"),
-    "keeps-what-it-read-past-a-step-down": Tolerated(own_pace.AsksOnceItIsOld, "HA-01"),
-    "keeps-what-it-read-past-a-dead-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-02"),
-    "keeps-what-it-read-past-a-silent-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-03"),
-    "keeps-what-it-read-without-a-quorum": Tolerated(own_pace.AsksOnceItIsOld, "HA-07"),
+    "caches-a-404-for-the-refresh-time": Tolerated(RemembersForTheRefreshTime, "HA-06"),
+    "keeps-what-it-read-without-a-quorum": Tolerated(AsksOnceItIsOld, "HA-07"),
 }

@@ -1,4 +1,4 @@
-"""Clients that break the promises of ISO: what is wrong with one secret holds up the others."""
+"""Clients that break ISO: a problem with one secret delays the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, ClassVar
 
-from tests.mutants import beside_reads, every_day, unasked
 from tests.mutants.clients import Mutant, Tolerated
-from tests.subjects.lazy_client import LazyClient, _secret
-from tests.subjects.lazy_wire import ClientError, UnavailableError
+from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire, _left
+
+# ISO-01
 
 
-class RestsAfterAnyFailure(LazyClient):
-    """After any failed read it gives Vault a rest, whoever asks for what."""
+class PausesAllReadsAfterAFailure(LazyClient):
+    """Pauses all reads after any failed read."""
 
     rest = 0.5
 
@@ -33,28 +35,14 @@ class RestsAfterAnyFailure(LazyClient):
             raise
 
 
-class TakesOneFailureForAll(RestsAfterAnyFailure):
-    """Rests for longer than its callers can wait."""
+class PausesAllReadsForTooLongAfterOneFailure(PausesAllReadsAfterAFailure):
+    """Pauses for longer than its callers can wait."""
 
     rest = 7.0
 
 
-class GivesUpOnAllWithOne(LazyClient):
-    """Reads the first four that were ever asked for before it answers, and fails if one does."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._asked: dict[tuple[str, str], None] = {}
-
-    def read(self, path: str, key: str) -> str:
-        self._asked[path, key] = None
-        wanted = [*list(self._asked)[:4], (path, key)]
-        found = {one: super(GivesUpOnAllWithOne, self).read(*one) for one in wanted}
-        return found[path, key]
-
-
-class JoinsReadsByTheirKey(LazyClient):
-    """Who asks while another asks for a key of that name is given that one's answer."""
+class SharesOneReadOfAllPathsWithAKey(LazyClient):
+    """Gives a caller the answer to another caller's read of a key with the same name."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -77,10 +65,24 @@ class JoinsReadsByTheirKey(LazyClient):
         return mine.result()
 
 
-class BreaksOffItsRound(LazyClient):
-    """Keeps what was asked for fresh in rounds, and breaks one off where Vault fails at a secret.
+class FailsAllReadsIfOneFails(LazyClient):
+    """Reads the first four secrets ever asked for before it answers, and fails if one fails."""
 
-    What comes after that in the round is never looked at again, and nothing marks it as old.
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asked: dict[tuple[str, str], None] = {}
+
+    def read(self, path: str, key: str) -> str:
+        self._asked[path, key] = None
+        wanted = [*list(self._asked)[:4], (path, key)]
+        found = {one: super(FailsAllReadsIfOneFails, self).read(*one) for one in wanted}
+        return found[path, key]
+
+
+class StopsARefreshRoundAtTheFirstFailure(LazyClient):
+    """Refreshes what was read in rounds, and stops a round at the first failing secret.
+
+    Secrets later in the round are never refreshed again, and not marked as old.
     """
 
     capabilities = LazyClient.capabilities | {"cached"}
@@ -110,13 +112,13 @@ class BreaksOffItsRound(LazyClient):
                 reply = self._fetch(path, time.monotonic() + 0.3 * self._deadline)
                 self._kept[path, key] = _secret(reply, path)[key]
             except UnavailableError:
-                break  # all that come after it wait for this one
+                break  # all later secrets wait for this one
             except ClientError:
                 continue
 
 
-class LooksAtAllInACall(BreaksOffItsRound):
-    """Makes each round in the call of whoever comes, and gives each secret the time of a call."""
+class RefreshesAllSecretsInOneCall(StopsARefreshRoundAtTheFirstFailure):
+    """Makes each round in a caller's call, and gives each secret the time of a call."""
 
     def _look_at_all(self) -> None:
         until = time.monotonic() + 0.9 * self._deadline
@@ -125,23 +127,173 @@ class LooksAtAllInACall(BreaksOffItsRound):
                 self._kept[path, key] = _secret(self._fetch(path, until), path)[key]
 
 
+class _InOrder(Wire):
+    """Sends one request after the other, and waits at most some seconds."""
+
+    patience = 60.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._one = threading.Lock()
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        left = max(0.0, deadline - time.monotonic())
+        held = self._one.acquire(timeout=min(self.patience, left))
+        try:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        finally:
+            if held:
+                self._one.release()
+
+
+class SendsOneRequestAtATime(LazyClient):
+    """Has one request in flight: other callers wait for its answer."""
+
+    wire_type = _InOrder
+
+
+class ClosesItsPoolAtATimeout(LazyClient):
+    """A read that reaches its deadline closes all connections, also those of other callers."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._gone: Future[None] = Future()
+        self._at_work = ThreadPoolExecutor(32)
+
+    def read(self, path: str, key: str) -> str:
+        until, gone = time.monotonic() + 0.9 * self._deadline, self._gone
+        mine = self._at_work.submit(super().read, path, key)
+        either: list[Future[Any]] = [mine, gone]
+        wait(either, return_when=FIRST_COMPLETED)
+        if not mine.done():
+            raise UnavailableError("its connection was closed")
+        try:
+            return mine.result()
+        except UnavailableError:
+            if time.monotonic() > until and not gone.done():
+                self._gone = Future()
+                gone.set_result(None)
+            raise
+
+    def close(self) -> None:
+        super().close()
+        self._at_work.shutdown(wait=False)
+
+
+class _FewConnections(Wire):
+    most = 2
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._free = threading.BoundedSemaphore(self.most)
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if not self._free.acquire(timeout=_left(deadline)):
+            raise TimeoutError
+        try:
+            return super()._exchange(request, deadline)
+        finally:
+            self._free.release()
+
+
+class HasTwoConnections(LazyClient):
+    """Has a pool of two connections for a host, the default of Apache's HttpClient."""
+
+    wire_type = _FewConnections
+
+
+class _FourConnections(_FewConnections):
+    most = 4
+
+
+class HasFourConnections(LazyClient):
+    wire_type = _FourConnections
+
+
+class _InOrderForAMoment(_InOrder):
+    patience = 0.3
+
+
+class SendsAnotherRequestAfterAMoment(LazyClient):
+    """Sends another request after a moment."""
+
+    wire_type = _InOrderForAMoment
+
+
+# ISO-02
+
+
+class SharesItsCache(LazyClient):
+    """Shares values between all clients of its process, by path and key."""
+
+    _kept: ClassVar[dict[tuple[str, str], tuple[float, str]]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        at, value = self._kept.get((path, key), (0.0, ""))
+        if value and time.monotonic() < at + 1.0:
+            return value
+        value = super().read(path, key)
+        self._kept[path, key] = time.monotonic(), value
+        return value
+
+
+class SharesItsToken(LazyClient):
+    """Logs in once for each address, for all roles."""
+
+    _of_all: ClassVar[dict[str, Token]] = {}
+
+    def _valid_token(self, deadline: float) -> Token:
+        address = self._environ["VAULT_ADDR"]
+        if address not in self._of_all:
+            self._of_all[address] = super()._valid_token(deadline)
+        self._token = self._of_all[address]
+        return self._token
+
+
+class ClosesAllClientsWithOne(LazyClient):
+    _ended: ClassVar[set[str]] = set()
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        if self._environ["VAULT_ADDR"] in self._ended:
+            raise UnavailableError("the client is closed")
+        return super()._fetch(path, deadline)
+
+    def close(self) -> None:
+        self._ended.add(self._environ["VAULT_ADDR"])
+        super().close()
+
+
 MUTANTS: dict[str, Mutant] = {
-    "takes-one-failure-for-all": Mutant(TakesOneFailureForAll, "ISO-01", "no reader of"),
-    "joins-reads-by-their-key": Mutant(JoinsReadsByTheirKey, "ISO-01", "no wrong value"),
-    "gives-up-on-all-with-one": Mutant(GivesUpOnAllWithOne, "ISO-01", "no reader of"),
-    "breaks-off-its-round": Mutant(BreaksOffItsRound, "ISO-01", "no wrong value"),
-    "looks-at-all-in-a-call": Mutant(LooksAtAllInACall, "ISO-01", "for a slow one"),
-    "asks-for-one-thing-at-a-time": Mutant(
-        unasked.AsksForOneThingAtATime, "ISO-01", "for a slow one"
+    "pauses-all-reads-for-too-long-after-one-failure": Mutant(
+        PausesAllReadsForTooLongAfterOneFailure, "ISO-01", "no reader of"
     ),
+    "shares-one-read-of-all-paths-with-a-key": Mutant(
+        SharesOneReadOfAllPathsWithAKey, "ISO-01", "no wrong value"
+    ),
+    "fails-all-reads-if-one-fails": Mutant(FailsAllReadsIfOneFails, "ISO-01", "no reader of"),
+    "stops-a-refresh-round-at-the-first-failure": Mutant(
+        StopsARefreshRoundAtTheFirstFailure, "ISO-01", "no wrong value"
+    ),
+    "refreshes-all-secrets-in-one-call": Mutant(
+        RefreshesAllSecretsInOneCall, "ISO-01", "for a slow one"
+    ),
+    "sends-one-request-at-a-time": Mutant(SendsOneRequestAtATime, "ISO-01", "for a slow one"),
     "closes-its-pool-at-a-timeout": Mutant(
-        beside_reads.ClosesItsPoolAtATimeout, "ISO-01", "beside one of backend/celery"
+        ClosesItsPoolAtATimeout, "ISO-01", "beside one of backend/celery"
     ),
-    "has-two-connections": Mutant(every_day.HasTwoConnections, "ISO-01", "for a slow one"),
+    "has-two-connections": Mutant(HasTwoConnections, "ISO-01", "for a slow one"),
+    "shares-its-cache": Mutant(SharesItsCache, "ISO-02", "no value crosses"),
+    "shares-its-token": Mutant(SharesItsToken, "ISO-02", "each client reads what its own"),
+    "closes-all-clients-with-one": Mutant(
+        ClosesAllClientsWithOne, "ISO-02", "the end of one client"
+    ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "rests-after-any-failure": Tolerated(RestsAfterAnyFailure, "ISO-01"),
-    "has-four-connections": Tolerated(every_day.HasFourConnections, "ISO-01"),
-    "asks-for-one-thing-for-a-moment": Tolerated(unasked.AsksForOneThingForAMoment, "ISO-01"),
+    "pauses-all-reads-after-a-failure": Tolerated(PausesAllReadsAfterAFailure, "ISO-01"),
+    "has-four-connections": Tolerated(HasFourConnections, "ISO-01"),
+    "sends-another-request-after-a-moment": Tolerated(SendsAnotherRequestAfterAMoment, "ISO-01"),
 }

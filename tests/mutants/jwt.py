@@ -1,4 +1,4 @@
-"""Clients that break the promises of JWT: a platform's own way in, whose file is replaced."""
+"""Clients that break JWT: logins with a token of the platform, whose file is replaced."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from resilient_vault_client import VaultClient
+from resilient_vault_client import AuthenticationFailed, Secret, SecretNotFound, VaultClient
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._jwt import JwtFile
-from resilient_vault_client._token import Token as HeldToken
-from tests.mutants import oversights, turnovers
+from resilient_vault_client._grant import Token as HeldToken
+from resilient_vault_client._methods import JwtFile
 from tests.mutants.clients import REFERENCE, Mutant
-from vault_harness.subjects.reference import ReferenceSubject
+from tests.mutants.reference_clients import GivesUpAfterAnEmptyFile
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# JWT-01
 
 
 class ReadsItsJwtOnce(ReferenceSubject):
-    """Takes the JWT that is in the file when it starts, and keeps it."""
+    """Keeps the JWT that is in the file when it starts."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_JWT_FILE"])
@@ -25,8 +27,8 @@ class ReadsItsJwtOnce(ReferenceSubject):
         super().__init__(VaultClient(environ={**environ, "VAULT_JWT_FILE": str(kept)}))
 
 
-class HammersItsJwt(ReferenceSubject):
-    """Tries a refused JWT again at every call, and between them."""
+class RetriesItsJwtWithoutAPause(ReferenceSubject):
+    """Tries a refused JWT again at every call, and between calls."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -43,9 +45,7 @@ class HammersItsJwt(ReferenceSubject):
         return value
 
 
-class TakesARefusedJwtForTheEnd(ReferenceSubject):
-    """Logs in no more once a JWT of its was refused."""
-
+class GivesUpAfterARefusedJwt(ReferenceSubject):
     _refused = ""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -64,8 +64,8 @@ class TakesARefusedJwtForTheEnd(ReferenceSubject):
         method._spare = for_good  # type: ignore[method-assign]  # that is its fault
 
 
-class LetsAJwtsTokenRunOut(ReferenceSubject):
-    """Looks after the token of an AppRole; one that came by a JWT it replaces when it has ended."""
+class ReplacesAJwtTokenAfterItsEnd(ReferenceSubject):
+    """Renews the token of an AppRole, but replaces a JWT's token only after its end."""
 
     after = 1.2
     _over = 0.0
@@ -85,22 +85,44 @@ class LetsAJwtsTokenRunOut(ReferenceSubject):
         method.log_in = past_its_end  # type: ignore[method-assign]  # that is its fault
 
 
+class ResolvesItsJwtLinkOnce(ReferenceSubject):
+    """Resolves the link to its JWT file at its start, and reads that file for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        file = Path(environ["VAULT_JWT_FILE"]).resolve()
+        super().__init__(VaultClient(environ={**environ, "VAULT_JWT_FILE": str(file)}))
+
+
+class TreatsARefusedJwtAsAMissingSecret(ReferenceSubject):
+    """Calls every secret missing after its JWT was refused."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+
+    def read(self, path: str, key: str) -> Secret:
+        if isinstance(self.client._session().authenticator.failure, AuthenticationFailed):
+            raise SecretNotFound(f"there is no {path}", path=path)
+        return super().read(path, key)
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-jwt-once": Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins", REFERENCE),
-    "hammers-its-jwt": Mutant(HammersItsJwt, "JWT-01", "requests (login)", REFERENCE),
-    "takes-a-refused-jwt-for-the-end": Mutant(
-        TakesARefusedJwtForTheEnd, "JWT-01", "a good read within", REFERENCE
+    "retries-its-jwt-without-a-pause": Mutant(
+        RetriesItsJwtWithoutAPause, "JWT-01", "requests (login)", REFERENCE
     ),
-    "lets-a-jwts-token-run-out": Mutant(
-        LetsAJwtsTokenRunOut, "JWT-01", "a token is replaced before it ends", REFERENCE
+    "gives-up-after-a-refused-jwt": Mutant(
+        GivesUpAfterARefusedJwt, "JWT-01", "a good read within", REFERENCE
     ),
-    "takes-an-empty-jwt-file-for-the-end": Mutant(
-        oversights.TakesAnEmptyFileForTheEnd, "JWT-01", "a good read within", REFERENCE
+    "replaces-a-jwt-token-after-its-end": Mutant(
+        ReplacesAJwtTokenAfterItsEnd, "JWT-01", "a token is replaced before it ends", REFERENCE
     ),
-    "resolves-its-jwt-file-once": Mutant(
-        turnovers.ResolvesItsJwtFileOnce, "JWT-01", "0 refused logins", REFERENCE
+    "gives-up-after-an-empty-jwt-file": Mutant(
+        GivesUpAfterAnEmptyFile, "JWT-01", "a good read within", REFERENCE
     ),
-    "takes-a-refused-jwt-for-no-secret": Mutant(
-        turnovers.TakesARefusedJwtForNoSecret, "JWT-01", "a failure then is", REFERENCE
+    "resolves-its-jwt-link-once": Mutant(
+        ResolvesItsJwtLinkOnce, "JWT-01", "0 refused logins", REFERENCE
+    ),
+    "treats-a-refused-jwt-as-a-missing-secret": Mutant(
+        TreatsARefusedJwtAsAMissingSecret, "JWT-01", "a failure then is", REFERENCE
     ),
 }

@@ -1,26 +1,30 @@
-"""Clients that break the promises of NSP: namespaces."""
+"""Clients that break NSP: namespaces."""
 
 from __future__ import annotations
 
+import contextlib
+import random
+import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from tests.mutants import (
-    always,
-    answered_leases,
-    other_styles,
-    own_pace,
-    ticks,
-    turnovers,
-    untried,
-    writing,
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, _KeyByKeyAsEver
+from tests.mutants.login_clients import (
+    AsksForHealthFirst,
+    KeepsAndLogsInAtAThird,
+    LooksUpItsOldToken,
+    SendsOnceMore,
 )
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
-from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
+from tests.mutants.reference_clients import Leasing, Tweaked
+from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire
+
+# NSP-01
 
 
 class _Forgetful(Wire):
-    """Names the namespace but for some requests."""
+    """Sends the namespace header except with some requests."""
 
     forgets = ""
 
@@ -40,40 +44,130 @@ class _RenewsInTheRoot(_Forgetful):
     forgets = "auth/token/renew-self"
 
 
+class RenewsWithoutTheNamespace(LazyClient):
+    """Renews by separate code without the header for the namespace."""
+
+    wire_type = _RenewsInTheRoot
+
+
+class WritesWithoutTheNamespace(Tweaked):
+    """Writes by separate code without the header for the namespace."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if method == "POST" and "/data/" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
+
+
+class ReadsWholeSecretsWithoutTheNamespace(_KeyByKeyAsEver):
+    """Reads whole secrets by separate code without the header for the namespace."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._other = self.wire_type({**environ, "VAULT_NAMESPACE": ""})
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token = self._valid_token(deadline).value
+        where = f"{self._mount}/data/{path}"
+        return _secret(self._other.send("GET", where, deadline=deadline, token=token), path)
+
+
+class LeasesWithoutTheNamespace(Leasing):
+    """Leases by separate code without the header for the namespace."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if "/creds/" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
+
+
+class RenewsLeasesWithoutTheNamespace(Leasing):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if "/leases/renew" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
+
+
 class _LooksInTheRoot(_Forgetful):
     forgets = "auth/token/lookup-self"
+
+
+class LooksUpItsTokenWithoutTheNamespace(LazyClient):
+    """Asks the root about a token of the namespace."""
+
+    wire_type = _LooksInTheRoot
+
+
+class LooksUpItsTokenWithoutTheNamespaceBehindACache(KeepsAndLogsInAtAThird):
+    """Never renews, and answers from memory: its next look mostly has a new token."""
+
+    wire_type = _LooksInTheRoot
 
 
 class _RevokesInTheRoot(_Forgetful):
     forgets = "auth/token/revoke-self"
 
 
-class RenewsInTheRoot(LazyClient):
-    """Makes its renewals by code of their own, which has no header for the namespace."""
-
-    wire_type = _RenewsInTheRoot
-
-
-class LooksInTheRoot(LazyClient):
-    """Asks the root about a token of the namespace."""
-
-    wire_type = _LooksInTheRoot
-
-
-class LooksInTheRootAtLast(own_pace.KeepsAndLogsInAtAThird):
-    """Never renews, and answers from memory: what it has at its next look is mostly a new token."""
-
-    wire_type = _LooksInTheRoot
-
-
-class RevokesInTheRoot(LazyClient):
-    """Gives its token back by code of its own: each restart leaves one behind at HashiCorp's."""
+class RevokesWithoutTheNamespace(LazyClient):
+    """Revokes by separate code: each restart leaves a token behind in HashiCorp Vault."""
 
     wire_type = _RevokesInTheRoot
 
 
-class TakesASealForADeadToken(LazyClient):
-    """Drops its token at a 503, since the server's health is green."""
+class StartsARenewerForEachLogin(LazyClient):
+    """Each login but the first starts another thread that renews."""
+
+    _logins = 0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._over = threading.Event()
+        super().__init__(environ)
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._logins += 1
+        if self._logins > 1 and token.ttl:
+            threading.Thread(target=self._keep, args=(token,), daemon=True).start()
+        return token
+
+    def _keep(self, token: Token) -> None:
+        while not self._over.wait(random.uniform(0.45, 0.5) * token.ttl):
+            with contextlib.suppress(ClientError):
+                by = time.monotonic() + self._deadline
+                self._ask("POST", "auth/token/renew-self", by, token, {})
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+# NSP-02
+
+
+class TreatsASealAsADeadToken(LazyClient):
+    """Drops its token at a 503, since the server's health is good."""
 
     def read(self, path: str, key: str) -> str:
         try:
@@ -94,8 +188,8 @@ class TakesASealForADeadToken(LazyClient):
             self._wire._namespace = named
 
 
-class TrustsAGreenHealth(LazyClient):
-    """Asks again without a pause for as long as the server's health is green."""
+class RetriesWithoutAPauseWhileSysHealthIsGood(LazyClient):
+    """Retries without a pause as long as the server's health is good."""
 
     def read(self, path: str, key: str) -> str:
         end = time.monotonic() + 0.9 * self._deadline
@@ -115,36 +209,47 @@ class TrustsAGreenHealth(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
-    "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none"),
-    "writes-in-the-root": Mutant(
-        writing.WritesInTheRoot, "NSP-01", "a write named none", REFERENCE
+    "renews-without-the-namespace": Mutant(
+        RenewsWithoutTheNamespace, "NSP-01", "a renew named none"
     ),
-    "reads-wholes-in-the-root": Mutant(
-        turnovers.ReadsWholesInTheRoot, "NSP-01", "a read named none"
+    "writes-without-the-namespace": Mutant(
+        WritesWithoutTheNamespace, "NSP-01", "a write named none", REFERENCE
     ),
-    "leases-in-the-root": Mutant(
-        untried.LeasesInTheRoot, "NSP-01", "a credential named none", REFERENCE
+    "reads-whole-secrets-without-the-namespace": Mutant(
+        ReadsWholeSecretsWithoutTheNamespace, "NSP-01", "a read named none"
     ),
-    "renews-leases-in-the-root": Mutant(
-        answered_leases.RenewsLeasesInTheRoot, "NSP-01", "a lease named none", REFERENCE
+    "leases-without-the-namespace": Mutant(
+        LeasesWithoutTheNamespace, "NSP-01", "a credential named none", REFERENCE
     ),
-    "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
-    "looks-in-the-root-at-last": Mutant(LooksInTheRootAtLast, "NSP-01", "a lookup named none"),
-    "revokes-in-the-root": Mutant(RevokesInTheRoot, "NSP-01", "a revoke named none"),
-    "looks-after-its-old-token-in-a-namespace": Mutant(
-        always.LooksAfterItsOldToken, "NSP-01", "known to be dead"
+    "renews-leases-without-the-namespace": Mutant(
+        RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none", REFERENCE
+    ),
+    "looks-up-its-token-without-the-namespace": Mutant(
+        LooksUpItsTokenWithoutTheNamespace, "NSP-01", "a lookup named none"
+    ),
+    "looks-up-its-token-without-the-namespace-behind-a-cache": Mutant(
+        LooksUpItsTokenWithoutTheNamespaceBehindACache, "NSP-01", "a lookup named none"
+    ),
+    "revokes-without-the-namespace": Mutant(
+        RevokesWithoutTheNamespace, "NSP-01", "a revoke named none"
+    ),
+    "looks-up-its-old-token-in-a-namespace": Mutant(
+        LooksUpItsOldToken, "NSP-01", "known to be dead"
     ),
     "sends-a-request-with-its-dead-token-in-a-namespace": Mutant(
-        always.SendsOnceMore, "NSP-01", "known to be dead"
+        SendsOnceMore, "NSP-01", "known to be dead"
     ),
     "starts-a-renewer-for-each-login": Mutant(
-        ticks.StartsARenewerForEachLogin, "NSP-01", "into a life of"
+        StartsARenewerForEachLogin, "NSP-01", "into a life of"
     ),
-    "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
-    "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
+    "treats-a-sealed-namespace-as-a-dead-token": Mutant(TreatsASealAsADeadToken, "NSP-02", "token"),
+    "retries-without-a-pause-while-sys-health-is-good": Mutant(
+        RetriesWithoutAPauseWhileSysHealthIsGood, "NSP-02", "requests in"
+    ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "meets-its-second-loss-in-a-namespace": Tolerated(own_pace.KeepsAndLogsInAtAThird, "NSP-01"),
-    "asks-for-health-in-the-root": Tolerated(other_styles.AsksForHealthFirst, "NSP-01"),
+    "notices-a-lost-token-late-in-a-namespace": Tolerated(KeepsAndLogsInAtAThird, "NSP-01"),
+    "asks-for-health-without-the-namespace": Tolerated(AsksForHealthFirst, "NSP-01"),
 }

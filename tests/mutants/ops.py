@@ -1,10 +1,12 @@
-"""Clients that break the promises of OPS: what operators change while a client runs."""
+"""Clients that break OPS: changes that operators make while a client runs."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Mapping
 
-from tests.mutants import blind_spots, byways, other_styles
 from tests.mutants.clients import (
     CachesForTheRefreshTime,
     CachesForTooLong,
@@ -12,8 +14,43 @@ from tests.mutants.clients import (
     ReadsItsSecretIdOnce,
     Tolerated,
     TriesNowAndThen,
+    _KeyByKeyAsEver,
 )
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import Credentials, LazyClient
+from tests.subjects.lazy_wire import ClientError
+
+# OPS-01
+
+
+class _NeverAsksTheFileAgain(TriesNowAndThen):
+    def usable(self, secret_id: str) -> bool:
+        del secret_id
+        return True
+
+    def _one(self, name: str) -> str:
+        return self._last.get(name) or super()._one(name)
+
+
+class LocksItsRoleInARotation(LazyClient):
+    """Keeps using the first secret-id that it read, at every call."""
+
+    credentials_type = _NeverAsksTheFileAgain
+
+
+class _ReadsAheadOfALogin(Credentials):
+    def current(self) -> tuple[str, str]:
+        ids = super().current()
+        time.sleep(0.3)
+        return ids
+
+
+class UsesASecretIdAMomentAfterItReadIt(LazyClient):
+    """Uses a secret-id that was replaced meanwhile only at its next login."""
+
+    credentials_type = _ReadsAheadOfALogin
+
+
+# OPS-02
 
 
 class ReadsEachSecretOnce(LazyClient):
@@ -29,49 +66,124 @@ class ReadsEachSecretOnce(LazyClient):
         return self._kept[path, key]
 
 
-class _NeverAsksTheFileAgain(TriesNowAndThen):
-    def usable(self, secret_id: str) -> bool:
-        del secret_id
-        return True
+class PollsAChangedSecretWithoutAPause(LazyClient):
+    """Checks a changed secret for three seconds, in two threads and without a pause."""
 
-    def _one(self, name: str) -> str:
-        return self._last.get(name) or super()._one(name)
+    pause = 0.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        self._had: dict[str, dict[str, str]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = super().read_all(path)
+        known = self._had.get(path, found)
+        self._had[path] = found
+        for _ in range(2 if known != found else 0):
+            threading.Thread(target=self._make_sure, args=(path,), daemon=True).start()
+        return found
+
+    def _make_sure(self, path: str) -> None:
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until and not self._over.wait(self.pause):
+            with contextlib.suppress(ClientError):
+                LazyClient.read_all(self, path)
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
 
 
-class LocksItsRoleInARotation(LazyClient):
-    """Goes on with the secret-id that it read first, at every call."""
+class ReturnsAnOldWholeSecretBeforeItRefreshes(_KeyByKeyAsEver):
+    """Returns the stored whole secret, however old, and then refreshes it."""
 
-    credentials_type = _NeverAsksTheFileAgain
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, dict[str, str]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path not in self._kept:
+            self._kept[path] = super().read_all(path)
+        else:
+            threading.Thread(target=self._look, args=(path,), daemon=True).start()
+        return self._kept[path]
+
+    def _look(self, path: str) -> None:
+        with contextlib.suppress(ClientError):
+            self._kept[path] = LazyClient.read_all(self, path)
+
+
+class ReturnsAnOldValueBeforeItRefreshes(LazyClient):
+    """Returns the stored value, however old, and then refreshes it.
+
+    A frequent caller gets a value that is a second old, a rare one gets that of its last call.
+    """
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        at, value = self._kept.get((path, key), (0.0, ""))
+        if not at:
+            return self._look(path, key)
+        if time.monotonic() - at >= self.keeps:
+            threading.Thread(target=self._look_later, args=(path, key), daemon=True).start()
+        return value
+
+    def _look(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        value = super().read(path, key)
+        self._kept[path, key] = asked, value
+        return value
+
+    def _look_later(self, path: str, key: str) -> None:
+        try:
+            self._look(path, key)
+        except ClientError:
+            self._kept.pop((path, key), None)
+
+
+class PollsAChangedSecretEightTimesASecond(PollsAChangedSecretWithoutAPause):
+    """Does so with a short pause."""
+
+    pause = 0.12
 
 
 class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
-    """Hands out what it has read for a second less than R, since callers come now and then."""
+    """Returns what it has read for a second less than R, since callers come now and then."""
 
     keeps = 4.4
 
 
 MUTANTS: dict[str, Mutant] = {
-    "outlives-its-secret-id": Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails"),
+    "uses-its-first-secret-id-after-a-rotation": Mutant(
+        ReadsItsSecretIdOnce, "OPS-01", "no read fails"
+    ),
     "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
-    "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
+    "caches-a-password-forever": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
     "keeps-a-password-for-too-long": Mutant(CachesForTooLong, "OPS-02", "the new value of"),
-    "looks-at-a-new-version-without-a-pause": Mutant(
-        blind_spots.LooksAtANewVersionWithoutAPause, "OPS-02", "no loop without a pause"
+    "polls-a-changed-secret-without-a-pause": Mutant(
+        PollsAChangedSecretWithoutAPause, "OPS-02", "no loop without a pause"
     ),
-    "answers-wholes-first-and-looks-later": Mutant(
-        blind_spots.AnswersWholesFirstAndLooksLater, "OPS-02", "read_all of backend/celery gave"
+    "returns-an-old-whole-secret-before-it-refreshes": Mutant(
+        ReturnsAnOldWholeSecretBeforeItRefreshes, "OPS-02", "read_all of backend/celery gave"
     ),
-    "answers-first-and-looks-later": Mutant(
-        byways.AnswersFirstAndLooksLater, "OPS-02", "no wrong value"
+    "returns-an-old-value-before-it-refreshes": Mutant(
+        ReturnsAnOldValueBeforeItRefreshes, "OPS-02", "no wrong value"
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "logs-in-a-moment-after-it-has-read": Tolerated(
-        other_styles.LogsInAMomentAfterItHasRead, "OPS-01"
+    "uses-a-secret-id-a-moment-after-it-read-it": Tolerated(
+        UsesASecretIdAMomentAfterItReadIt, "OPS-01"
     ),
-    "looks-at-a-new-version-eight-times-a-second": Tolerated(
-        blind_spots.LooksAtANewVersionEightTimesASecond, "OPS-02"
+    "polls-a-changed-secret-eight-times-a-second": Tolerated(
+        PollsAChangedSecretEightTimesASecond, "OPS-02"
     ),
     "keeps-a-password-for-a-while": Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
 }

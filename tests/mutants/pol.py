@@ -1,42 +1,58 @@
-"""Clients that break the promises of POL: what a policy allows."""
+"""Clients that break POL: reads that a policy denies."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from tests.mutants import (
-    byways,
-    edges_endings,
-    edges_logins,
-    edges_refusals,
-    failed_looks,
-    other_styles,
-    outsiders,
-    own_pace,
-    tempers,
-    wholes,
-)
+from resilient_vault_client import PermissionDenied, Secret
+from resilient_vault_client._session import Denials
 from tests.mutants.clients import (
     REFERENCE,
+    HasATenSecondDeadline,
     LogsInOnEvery403,
     LogsInOnTheFirst403,
     LogsInOnTwo403s,
+    LooksUpItsTokenThreeTimesAtItsFirstDenial,
+    LooksUpItsTokenTwiceAtItsFirstDenial,
     Mutant,
     Remembers,
-    TakesItsTime,
+    RepeatsEachDeniedRead,
+    RepeatsItsFirstDeniedReadThreeTimes,
     Tolerated,
+    _KeyByKeyAsEver,
+    _Remembers,
+)
+from tests.mutants.login_clients import (
+    KeepsAndLogsInAtAThird,
+    LogsInAtAThird,
+    LogsInForEachCall,
+    LooksBeforeEachRead,
+    LooksEverySecond,
+    PollsTwiceAMinute,
+)
+from tests.mutants.reference_clients import (
+    ReportsUnhealthyForAWhile,
+    StopsRefreshingAfterADenial,
+    Tweaked,
 )
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import (
-    DeniedError,
-    Reply,
-    UnavailableError,
-)
+from tests.subjects.lazy_wire import DeniedError, Reply, UnavailableError
+
+# POL-01
 
 
-class TakesDeniedForUnavailable(LazyClient):
+class TreatsADeniedWholeSecretAsEmpty(_KeyByKeyAsEver):
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except DeniedError:
+            return {}
+
+
+class ReportsADenialAsAnOutage(LazyClient):
     """Tells operators that Vault is down when a policy is wrong."""
 
     def read(self, path: str, key: str) -> str:
@@ -46,9 +62,97 @@ class TakesDeniedForUnavailable(LazyClient):
             raise UnavailableError(str(error)) from None
 
 
-class RemembersADenialForEver(LazyClient):
-    """What was denied once is not asked for again."""
+class LogsInAfterAFailedLookup(LazyClient):
+    """Takes a failed look-up of its token for its death, and logs in."""
 
+    most: ClassVar[float] = float("inf")
+    _taken = 0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        try:
+            return super()._was_dead(where, token, deadline)
+        except UnavailableError:
+            if self._taken >= self.most:
+                raise
+            self._taken += 1
+            self._token = None
+            return self._goes_on()
+
+    def _goes_on(self) -> bool:
+        """Return whether the call asks once more, with another token."""
+        return True
+
+
+class DropsItsTokenAfterAFailedLookup(LogsInAfterAFailedLookup):
+    """Tells its caller that it does not know, and has no token for the next caller."""
+
+    def _goes_on(self) -> bool:
+        raise UnavailableError("Vault does not say whose fault the denial was")
+
+
+class LooksUpItsTokenFourTimesASecond(LooksEverySecond):
+    """Looks more often than anything can change."""
+
+    every = 0.25
+
+
+class RepeatsItsFirstDeniedReadTwice(RepeatsEachDeniedRead):
+    """Repeats its first denied read twice, within its pace."""
+
+    at_the_first = 2
+
+
+class LogsInOnceAfterAFailedLookup(LogsInAfterAFailedLookup):
+    """Logs in once after a failed look-up."""
+
+    most = 1
+
+
+class AsksForMetadataFirst(LazyClient):
+    """Asks for a secret's version before it reads the secret."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        token = self._valid_token(deadline)
+        where = f"{self._mount}/metadata/{path}"
+        reply = self._ask("GET", where, deadline, token)
+        if reply.status == 403 and self._was_dead(where, token, deadline):
+            return super()._fetch(path, deadline)
+        return reply if reply.status == 403 else super()._fetch(path, deadline)
+
+
+class AsksForADeniedSecretInTwoWays(AsksForMetadataFirst):
+    """Asks for metadata, then for the secret, and repeats both if both are denied."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        for _ in range(2):
+            token = self._valid_token(deadline)
+            self._ask("GET", f"{self._mount}/metadata/{path}", deadline, token)
+            reply = self._ask("GET", f"{self._mount}/data/{path}", deadline, token)
+            if reply.status != 403:
+                return reply
+        raise DeniedError(f"the policy denies {path}")
+
+
+# POL-02
+
+
+class ReportsUnhealthyForAWhileWithoutDeclaringIt(ReportsUnhealthyForAWhile):
+    """Declares nothing, and its token lives for a minute."""
+
+    after = 13.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {n: s for n, s in self.declares.items() if n != "backoff_cap"}
+
+
+class ReportsUnhealthyForTooLongWithoutDeclaringIt(ReportsUnhealthyForAWhileWithoutDeclaringIt):
+    """Takes longer than any assumed pause, and less than half of that life."""
+
+    after = 22.0
+
+
+class CachesADenialForever(LazyClient):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._never: set[str] = set()
@@ -63,8 +167,282 @@ class RemembersADenialForEver(LazyClient):
             raise
 
 
-class TakesADenialForAnOutage(LazyClient):
-    """Counts denials as failures of Vault, and spares it for a while."""
+class ReturnsAnOldValueWhenDenied(Remembers):
+    """Returns what it read before while it is denied, as if it were fresh."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            if (path, key) in self._kept:
+                return self._kept[path, key]
+            raise
+
+
+class KeepsADeniedWholeSecret(_Remembers):
+    def read_all(self, path: str) -> Any:
+        try:
+            return super().read_all(path)
+        except DeniedError:
+            if path in self._had:
+                return self._had[path]
+            raise
+
+
+class AsksForHealthAtEachDenial(LazyClient):
+    """Takes a denial for a sick server, and keeps asking for its health."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            for _ in range(60):
+                self._wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
+            raise
+
+
+class ReturnsACachedValueWhenDenied(Tweaked):
+    """Returns the cached value when Vault denies it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], Secret] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        try:
+            self._kept[path, key] = secret = super().read_cached(path, key)
+        except PermissionDenied:
+            if (path, key) in self._kept:
+                return self._kept[path, key]
+            raise
+        return secret
+
+
+class AnswersDeniedPlainReadsFromItsCache(Tweaked):
+    """Answers a denied plain read from its cache; a denied cached read clears the entry."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], Secret] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        try:
+            self._kept[path, key] = secret = super().read(path, key)
+        except PermissionDenied:
+            if (path, key) in self._kept:
+                return self._kept[path, key]
+            raise
+        return secret
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        try:
+            self._kept[path, key] = secret = super().read_cached(path, key)
+        except PermissionDenied:
+            self._kept.pop((path, key), None)
+            raise
+        return secret
+
+
+class AnswersDeniedWholeSecretsFromMemory(Tweaked):
+    """Answers a denied whole secret from memory; a denied single read clears it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, Secret] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        try:
+            return super().read(path, key)
+        except PermissionDenied:
+            self._kept.pop(path, None)
+            raise
+
+    def read_all(self, path: str) -> Secret:
+        try:
+            self._kept[path] = found = super().read_all(path)
+        except PermissionDenied:
+            if path in self._kept:
+                return self._kept[path]
+            raise
+        return found
+
+
+class NoDenials(Denials):
+    def note(self, path: str, seconds: float) -> None:
+        pass
+
+
+class CachesADenialForeverInCachedReads(Tweaked):
+    keeps = float("inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        # The client inside would also remember each denial for ten seconds, and the times would add
+        # up.
+        self.client._session()._denials = NoDenials()
+        self._denials: dict[tuple[str, str], tuple[float, PermissionDenied]] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        at, denial = self._denials.get((path, key), (0.0, None))
+        if denial is not None and time.monotonic() - at < self.keeps:
+            raise denial
+        try:
+            return super().read_cached(path, key)
+        except PermissionDenied as denied:
+            self._denials[path, key] = time.monotonic(), denied
+            raise
+
+
+class DeniesWholeSecretsForeverAfterA403(Tweaked):
+    """Never asks again for a whole secret that was denied once."""
+
+    keeps = float("inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        # The client inside would also remember each denial for ten seconds, and the times would add
+        # up.
+        self.client._session()._denials = NoDenials()
+        self._denied: dict[str, float] = {}
+
+    def read_all(self, path: str) -> Any:
+        asked = time.monotonic()
+        if asked - self._denied.get(path, float("-inf")) < self.keeps:
+            raise PermissionDenied(f"Vault denies {path}", path=path)
+        try:
+            return super().read_all(path)
+        except PermissionDenied:
+            self._denied[path] = asked
+            raise
+
+
+class LogsInForADenialEveryTenSeconds(LazyClient):
+    """Takes a 403 for a possibly dead token, and logs in at most once in ten seconds."""
+
+    pause = 10.0
+    keeps = 12.8
+    capabilities = LazyClient.capabilities | {"cached"}
+    _last = float("-inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 13.0}
+        self._values: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_cached(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        at, value = self._values.get((path, key), (float("-inf"), ""))
+        if asked - at >= self.keeps:
+            value = self.read(path, key)
+            self._values[path, key] = asked, value
+        return value
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            if self._token is token and time.monotonic() - self._last >= self.pause:
+                self._last = time.monotonic()
+                self._token = None
+                return True
+            return super()._was_dead(where, token, deadline)
+
+
+class LogsInForADenialTooOften(LogsInForADenialEveryTenSeconds):
+    """Logs in once in six seconds."""
+
+    pause = 6.0
+
+
+class CachesADenialForTheRefreshTime(CachesADenialForeverInCachedReads):
+    """Asks again after a denial when it would refresh a value."""
+
+    keeps = 4.8
+
+
+class CachesADenialInEveryReadForTheRefreshTime(LazyClient):
+    """Asks again after a denial when it would refresh a value, in each way of reading.
+
+    It declares its longest pause, which is shorter and does not apply to denials.
+    """
+
+    keeps = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._remembered: dict[str, float] = {}
+
+    def read(self, path: str, key: str) -> str:
+        if time.monotonic() < self._remembered.get(path, 0.0):
+            raise DeniedError(f"{path} was denied")
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            self._remembered[path] = time.monotonic() + self.keeps
+            raise
+
+
+class DeniesWholeSecretsForTheRefreshTime(DeniesWholeSecretsForeverAfterA403):
+    """Asks again when it would refresh a value."""
+
+    keeps = 4.8
+
+
+# POL-03
+
+
+class LogsInThreeTimesAtOnce(LazyClient):
+    """Logs in three times to replace its first token."""
+
+    times = 3
+    _first = True
+
+    def _log_in(self, deadline: float) -> Token:
+        for _ in range(0 if self._first else self.times - 1):
+            super()._log_in(deadline)
+        self._first = False
+        return super()._log_in(deadline)
+
+
+class LogsInFourTimesAtOnce(LogsInThreeTimesAtOnce):
+    times = 4
+
+
+class CachesADenialForLong(LazyClient):
+    """Does not repeat a denied read for 13.5 s: a life, a call and R are 15 s."""
+
+    keeps = 13.5
+    _denied_until = 0.0
+
+    def read(self, path: str, key: str) -> str:
+        if time.monotonic() < self._denied_until and path != "backend/django":
+            raise DeniedError(f"{path} was denied")
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            self._denied_until = time.monotonic() + self.keeps
+            raise
+
+
+class CachesADenialForTooLong(CachesADenialForLong):
+    """Does not repeat a denied read for 17.5 s."""
+
+    keeps = 17.5
+
+
+class LogsInOnScheduleDuringADenial(CachesADenialForLong, LogsInAtAThird):
+    """Sees changes late, also the end of a denial, and logs in eleven times meanwhile."""
+
+    keeps = 29.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": self.keeps + 1.0}
+
+
+# POL-04
+
+
+class TreatsADenialAsAnOutage(LazyClient):
+    """Counts denials as failures of Vault, and pauses."""
 
     _until = 0.0
 
@@ -78,20 +456,25 @@ class TakesADenialForAnOutage(LazyClient):
             raise
 
 
-class PapersOverADenial(Remembers):
-    """While it is denied it hands out what it read before, as if it were fresh."""
+class ReportsUnhealthyAfterADenial(Tweaked):
+    """Says that it is not well for two seconds after each denial, also after good reads."""
 
-    def read(self, path: str, key: str) -> str:
+    lasts = 2.0
+    _denied = float("-inf")
+
+    def read(self, path: str, key: str) -> Secret:
         try:
             return super().read(path, key)
-        except DeniedError:
-            if (path, key) in self._kept:
-                return self._kept[path, key]
+        except PermissionDenied:
+            self._denied = time.monotonic()
             raise
 
+    def health(self) -> bool:
+        return time.monotonic() - self._denied > self.lasts and super().health()
 
-class TakesADeniedSecretForADeniedFolder(LazyClient):
-    """What lies beside a denied secret is denied too, for a second from each denial on."""
+
+class TreatsADeniedSecretAsADeniedFolder(LazyClient):
+    """Takes secrets beside a denied one for denied too, for a second after each denial."""
 
     keeps = 1.0
 
@@ -110,8 +493,8 @@ class TakesADeniedSecretForADeniedFolder(LazyClient):
             raise
 
 
-class FallsBackAtTheTenthDenial(LazyClient):
-    """Counts denials as failures, as breakers do: with the tenth it is open, and falls back."""
+class FallsBackAfterTenDenials(LazyClient):
+    """Counts denials as a breaker counts failures: the tenth opens it, and it falls back."""
 
     most = 10
 
@@ -129,34 +512,20 @@ class FallsBackAtTheTenthDenial(LazyClient):
             raise
 
 
-class AsksForHealthAtEachDenial(LazyClient):
-    """Takes a denial for a sick server, and asks for its health, and asks."""
+class ReportsTheHealthOfItsLastRead(ReportsUnhealthyAfterADenial):
+    """Says how its last read was: a good read after a denial makes it well again."""
 
-    def read(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except DeniedError:
-            for _ in range(12):
-                self._wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
-            raise
+    def read(self, path: str, key: str) -> Secret:
+        found = super().read(path, key)
+        self._denied = float("-inf")
+        return found
 
 
-class LogsInUntilItReads(LazyClient):
-    """Takes each refused token for a revoked one, and logs in again within the same call."""
-
-    def _fetch(self, path: str, deadline: float) -> Reply:
-        while time.monotonic() < deadline - 0.2:
-            reply = self._ask(
-                "GET", f"{self._mount}/data/{path}", deadline, self._valid_token(deadline)
-            )
-            if reply.status != 403:
-                return reply
-            self._token = None
-        raise DeniedError("no token is good enough")
+# POL-05
 
 
-class GivesUpOnStillbornTokens(LazyClient):
-    """After three logins whose tokens were refused it logs in no more."""
+class StopsLoggingInAfterThreeRefusedTokens(LazyClient):
+    """Stops logging in after three logins whose tokens were refused."""
 
     _refused = 0
 
@@ -171,130 +540,151 @@ class GivesUpOnStillbornTokens(LazyClient):
         return dead
 
 
-class TakesItsTurnsBesideADenial(
-    edges_refusals.RemembersADenialForLong, edges_logins.LogsInAtAThird
-):
-    """Sees changes late, a denial that has passed among them, and logs in eleven times by then."""
+class LogsInInALoopWhileTokensAreRefused(LazyClient):
+    """Takes each refused token for a revoked one, and logs in again within the same call."""
 
-    keeps = 29.0
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        while time.monotonic() < deadline - 0.2:
+            reply = self._ask(
+                "GET", f"{self._mount}/data/{path}", deadline, self._valid_token(deadline)
+            )
+            if reply.status != 403:
+                return reply
+            self._token = None
+        raise DeniedError("no token is good enough")
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.declares = {**self.declares, "refresh": self.keeps + 1.0}
+
+class LogsInElevenTimes(LazyClient):
+    """Takes three more tokens for each call while none is accepted, up to eleven."""
+
+    tries, a_call = 11, 3
+    rest = 6.8
+    _tried = 0
+    _since = 0.0
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        where = f"{self._mount}/data/{path}"
+        reply = self._ask("GET", where, deadline, self._valid_token(deadline))
+        if reply.status != 403:
+            return reply
+        now = time.monotonic()
+        self._since = self._since or now
+        if now - self._since >= self.rest:  # it has asked for no token for a while
+            self._tried = self.tries - 1
+        for _ in range(min(self.a_call, self.tries - self._tried)):
+            self._tried += 1
+            self._log_in(deadline)
+            time.sleep(0.25)
+        reply = self._ask("GET", where, deadline, self._valid_token(deadline))
+        if reply.status == 403:
+            raise DeniedError(f"no token is good enough for {path}")
+        return reply
 
 
 MUTANTS: dict[str, Mutant] = {
     "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
-    "takes-a-denied-whole-for-empty": Mutant(
-        wholes.TakesADeniedWholeForEmpty, "POL-01", "fails as denied"
+    "treats-a-denied-whole-secret-as-empty": Mutant(
+        TreatsADeniedWholeSecretAsEmpty, "POL-01", "fails as denied"
     ),
-    "takes-denied-for-unavailable": Mutant(TakesDeniedForUnavailable, "POL-01", "fails as denied"),
-    "says-ill-for-too-long-untold": Mutant(
-        edges_endings.SaysIllForTooLongUntold, "POL-02", "health tells the truth", REFERENCE
-    ),
-    "takes-a-policy-for-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
-    "remembers-a-denial": Mutant(RemembersADenialForEver, "POL-02", "a good read within"),
-    "papers-over-a-denial": Mutant(PapersOverADenial, "POL-02", "denied"),
-    "keeps-a-denied-whole": Mutant(wholes.KeepsADeniedWhole, "POL-02", "fails as denied"),
-    "remembers-a-denial-after-a-login": Mutant(
-        RemembersADenialForEver, "POL-03", "a good read within"
-    ),
-    "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read of"),
-    "is-ill-beside-a-denial": Mutant(
-        outsiders.IsIllBesideADenial, "POL-04", "health says well", REFERENCE
-    ),
-    "takes-a-denied-secret-for-a-denied-folder": Mutant(
-        TakesADeniedSecretForADeniedFolder, "POL-04", "no read of ai/anthropic"
-    ),
-    "falls-back-at-the-tenth-denial": Mutant(
-        FallsBackAtTheTenthDenial, "POL-04", "fails as denied"
-    ),
-    "gives-up-on-stillborn-tokens": Mutant(
-        GivesUpOnStillbornTokens, "POL-05", "a good read within"
-    ),
-    "logs-in-until-it-reads": Mutant(LogsInUntilItReads, "POL-05", "requests (login)"),
+    "reports-a-denial-as-an-outage": Mutant(ReportsADenialAsAnOutage, "POL-01", "fails as denied"),
     "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
-    "repeats-its-first-denied-read-thrice": Mutant(
-        edges_refusals.RepeatsItsFirstDeniedReadThrice, "POL-01", "reads for"
+    "repeats-its-first-denied-read-three-times": Mutant(
+        RepeatsItsFirstDeniedReadThreeTimes, "POL-01", "reads for"
     ),
-    "looks-thrice-at-its-first-denial": Mutant(
-        edges_refusals.LooksThriceAtItsFirstDenial, "POL-01", "looks at the token for"
+    "looks-up-its-token-three-times-at-its-first-denial": Mutant(
+        LooksUpItsTokenThreeTimesAtItsFirstDenial, "POL-01", "looks at the token for"
     ),
+    "logs-in-after-a-failed-lookup": Mutant(LogsInAfterAFailedLookup, "POL-01", "at most 1 login"),
+    "drops-its-token-after-a-failed-lookup": Mutant(
+        DropsItsTokenAfterAFailedLookup, "POL-01", "at most 1 login"
+    ),
+    "looks-up-its-token-four-times-a-second": Mutant(
+        LooksUpItsTokenFourTimesASecond, "POL-01", "looks at the token for"
+    ),
+    "stops-refreshing-after-a-denial": Mutant(
+        StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen", REFERENCE
+    ),
+    "reports-unhealthy-for-too-long-without-declaring-it": Mutant(
+        ReportsUnhealthyForTooLongWithoutDeclaringIt, "POL-02", "health tells the truth", REFERENCE
+    ),
+    "treats-a-policy-as-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
+    "caches-a-denial-forever": Mutant(CachesADenialForever, "POL-02", "a good read within"),
+    "returns-an-old-value-when-denied": Mutant(ReturnsAnOldValueWhenDenied, "POL-02", "denied"),
+    "keeps-a-denied-whole-secret": Mutant(KeepsADeniedWholeSecret, "POL-02", "fails as denied"),
     "asks-for-health-at-each-denial": Mutant(
         AsksForHealthAtEachDenial, "POL-02", "no request storm"
     ),
-    "takes-a-failed-look-for-death": Mutant(
-        failed_looks.TakesAFailedLookForDeath, "POL-01", "at most 1 login"
+    "returns-a-cached-value-when-denied": Mutant(
+        ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied", REFERENCE
     ),
-    "drops-its-token-at-a-failed-look": Mutant(
-        failed_looks.DropsItsTokenAtAFailedLook, "POL-01", "at most 1 login"
+    "answers-denied-plain-reads-from-its-cache": Mutant(
+        AnswersDeniedPlainReadsFromItsCache, "POL-02", "a read fails as denied", REFERENCE
     ),
-    "looks-four-times-a-second": Mutant(
-        other_styles.LooksFourTimesASecond, "POL-01", "looks at the token for"
+    "answers-denied-whole-secrets-from-memory": Mutant(
+        AnswersDeniedWholeSecretsFromMemory, "POL-02", "a read fails as denied", REFERENCE
     ),
-    "logs-in-four-times-for-a-policy": Mutant(
-        edges_logins.LogsInFourTimesAtOnce, "POL-03", "or 3 in all"
+    "caches-a-denial-forever-in-cached-reads": Mutant(
+        CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within", REFERENCE
     ),
-    "remembers-a-denial-for-too-long": Mutant(
-        edges_refusals.RemembersADenialForTooLong, "POL-03", "a good read within"
+    "denies-whole-secrets-forever-after-a-403": Mutant(
+        DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within", REFERENCE
     ),
-    "logs-in-fifteen-times": Mutant(
-        edges_refusals.LogsInFifteenTimes, "POL-05", "requests (login)"
+    "logs-in-for-a-denial-too-often": Mutant(LogsInForADenialTooOften, "POL-02", "a denial costs"),
+    "caches-a-denial-beyond-a-login": Mutant(CachesADenialForever, "POL-03", "a good read within"),
+    "logs-in-four-times-for-a-policy": Mutant(LogsInFourTimesAtOnce, "POL-03", "at most 2 logins"),
+    "caches-a-denial-for-too-long": Mutant(CachesADenialForTooLong, "POL-03", "a good read within"),
+    "treats-a-denial-as-an-outage": Mutant(TreatsADenialAsAnOutage, "POL-04", "no read of"),
+    "reports-unhealthy-after-a-denial": Mutant(
+        ReportsUnhealthyAfterADenial, "POL-04", "health says well", REFERENCE
     ),
-    "papers-over-a-denial-in-its-cache": Mutant(
-        byways.PapersOverADenialInItsCache, "POL-02", "a read fails as denied", REFERENCE
+    "treats-a-denied-secret-as-a-denied-folder": Mutant(
+        TreatsADeniedSecretAsADeniedFolder, "POL-04", "no read of ai/anthropic"
     ),
-    "keeps-a-denial-in-its-cache": Mutant(
-        byways.KeepsADenialInItsCache, "POL-02", "a good read_cached within", REFERENCE
+    "falls-back-after-ten-denials": Mutant(FallsBackAfterTenDenials, "POL-04", "fails as denied"),
+    "stops-logging-in-after-three-refused-tokens": Mutant(
+        StopsLoggingInAfterThreeRefusedTokens, "POL-05", "a good read within"
     ),
-    "denies-wholes-for-ever": Mutant(
-        wholes.DeniesWholesForEver, "POL-02", "a good read_all within", REFERENCE
-    ),
-    "logs-in-for-a-denial-too-often": Mutant(
-        own_pace.LogsInForADenialTooOften, "POL-02", "a denial costs"
-    ),
-    "stops-looking-at-a-denial": Mutant(
-        byways.StopsLookingAtADenial, "POL-01", "a rotated secret is seen", REFERENCE
+    "logs-in-in-a-loop-while-tokens-are-refused": Mutant(
+        LogsInInALoopWhileTokensAreRefused, "POL-05", "requests (login)"
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "meets-no-loss-with-bound-tokens": Tolerated(own_pace.KeepsAndLogsInAtAThird, "POL-05"),
-    "says-how-its-last-read-was": Tolerated(outsiders.SaysHowItsLastReadWas, "POL-04", REFERENCE),
-    "keeps-a-denial-for-the-refresh-time": Tolerated(
-        byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE
-    ),
-    "remembers-a-denial-for-the-refresh-time": Tolerated(
-        edges_refusals.RemembersADenialForTheRefreshTime, "POL-02"
-    ),
-    "denies-wholes-for-the-refresh-time": Tolerated(
-        wholes.DeniesWholesForTheRefreshTime, "POL-02", REFERENCE
-    ),
-    "says-ill-for-a-while-untold": Tolerated(
-        edges_endings.SaysIllForAWhileUntold, "POL-02", REFERENCE
-    ),
+    "looks-up-its-token-before-each-denied-read": Tolerated(LooksBeforeEachRead, "POL-01"),
+    "logs-in-for-each-denied-call": Tolerated(LogsInForEachCall, "POL-01"),
     "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
-    "repeats-its-first-denied-read-twice": Tolerated(
-        edges_refusals.RepeatsItsFirstDeniedReadTwice, "POL-01"
+    "repeats-its-first-denied-read-twice": Tolerated(RepeatsItsFirstDeniedReadTwice, "POL-01"),
+    "looks-up-its-token-twice-at-its-first-denial": Tolerated(
+        LooksUpItsTokenTwiceAtItsFirstDenial, "POL-01"
     ),
-    "looks-twice-at-its-first-denial": Tolerated(
-        edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01"
+    "logs-in-once-after-a-failed-lookup": Tolerated(LogsInOnceAfterAFailedLookup, "POL-01"),
+    "looks-up-its-token-every-second": Tolerated(LooksEverySecond, "POL-01"),
+    "asks-for-metadata-of-a-denied-secret": Tolerated(AsksForMetadataFirst, "POL-01"),
+    "asks-for-a-denied-secret-in-two-ways": Tolerated(AsksForADeniedSecretInTwoWays, "POL-01"),
+    "caches-a-denial-for-the-refresh-time": Tolerated(
+        CachesADenialForTheRefreshTime, "POL-02", REFERENCE
     ),
-    "logs-in-once-at-a-failed-look": Tolerated(failed_looks.LogsInOnceAtAFailedLook, "POL-01"),
-    "looks-every-second": Tolerated(other_styles.LooksEverySecond, "POL-01"),
-    "asks-for-metadata-of-what-is-denied": Tolerated(other_styles.AsksForMetadataFirst, "POL-01"),
-    "asks-for-the-denied-in-two-ways": Tolerated(other_styles.AsksForTheDeniedInTwoWays, "POL-01"),
-    "asks-for-metadata-under-a-narrow-policy": Tolerated(
-        other_styles.AsksForMetadataFirst, "POL-02"
+    "caches-a-denial-in-every-read-for-the-refresh-time": Tolerated(
+        CachesADenialInEveryReadForTheRefreshTime, "POL-02"
     ),
-    "asks-for-metadata-beside-what-is-denied": Tolerated(
-        other_styles.AsksForMetadataFirst, "POL-04"
+    "denies-whole-secrets-for-the-refresh-time": Tolerated(
+        DeniesWholeSecretsForTheRefreshTime, "POL-02", REFERENCE
     ),
-    "logs-in-for-a-denial-now-and-then": Tolerated(own_pace.LogsInForADenialNowAndThen, "POL-02"),
-    "takes-its-time-under-a-narrow-policy": Tolerated(TakesItsTime, "POL-02"),
-    "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
-    "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
-    "takes-its-turns-beside-a-denial": Tolerated(TakesItsTurnsBesideADenial, "POL-03"),
-    "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),
-    "polls-twice-a-minute-with-bound-tokens": Tolerated(tempers.PollsTwiceAMinute, "POL-05"),
+    "reports-unhealthy-for-a-while-without-declaring-it": Tolerated(
+        ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", REFERENCE
+    ),
+    "asks-for-metadata-under-a-narrow-policy": Tolerated(AsksForMetadataFirst, "POL-02"),
+    "logs-in-for-a-denial-every-ten-seconds": Tolerated(LogsInForADenialEveryTenSeconds, "POL-02"),
+    "has-a-ten-second-deadline-under-a-narrow-policy": Tolerated(HasATenSecondDeadline, "POL-02"),
+    "logs-in-three-times-for-a-policy": Tolerated(LogsInThreeTimesAtOnce, "POL-03"),
+    "caches-a-denial-for-long": Tolerated(CachesADenialForLong, "POL-03"),
+    "logs-in-on-schedule-during-a-denial": Tolerated(LogsInOnScheduleDuringADenial, "POL-03"),
+    "reports-the-health-of-its-last-read": Tolerated(
+        ReportsTheHealthOfItsLastRead, "POL-04", REFERENCE
+    ),
+    "asks-for-metadata-beside-a-denied-secret": Tolerated(AsksForMetadataFirst, "POL-04"),
+    "logs-in-on-schedule-with-bound-tokens": Tolerated(KeepsAndLogsInAtAThird, "POL-05"),
+    "logs-in-eleven-times": Tolerated(LogsInElevenTimes, "POL-05"),
+    "polls-twice-a-minute-with-bound-tokens": Tolerated(PollsTwiceAMinute, "POL-05"),
 }

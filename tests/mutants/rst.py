@@ -1,17 +1,50 @@
-"""Clients that break the promises of RST: a Vault that was put back to an earlier state."""
+"""Clients that break RST: a Vault that was restored to an earlier state."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants import always, blind_spots, byways, wholes
-from tests.mutants.clients import REFERENCE, LogsInTwice, Mutant
-from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Reply
+from resilient_vault_client import Secret
+from tests.mutants.clients import (
+    REFERENCE,
+    LogsInThreeTimes,
+    Mutant,
+    ReadsWholeSecretsWithItsFirstToken,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import LooksUpItsOldToken
+from tests.mutants.reference_clients import Tweaked
+from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_wire import ClientError, DeletedError, MissingError, Reply
+
+# RST-01
 
 
-class TrustsRisingVersions(LazyClient):
+class KeepsTheHighestVersionUntilAPlainRead(Tweaked):
+    """Caches the highest version of each secret, until a plain read gets another one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._newest: dict[tuple[str, str], Secret] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        secret = super().read(path, key)
+        self._newest[path, key] = secret
+        return secret
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = super().read_cached(path, key)
+        known = self._newest.get((path, key), secret)
+        newest = max(known, secret, key=lambda one: one.version or 0)
+        self._newest[path, key] = newest
+        return newest
+
+
+class KeepsAValueUntilAHigherVersion(LazyClient):
     """Keeps what it has as long as Vault has no higher version."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -29,38 +62,137 @@ class TrustsRisingVersions(LazyClient):
         return reply
 
 
-class BelievesItsOwnClock(LazyClient):
-    """A token that has time left cannot be dead, so a denial is the policy's."""
+class TreatsA403AsADenialWhileItsTokenHasTimeLeft(LazyClient):
+    """Takes every denial for the policy's while its token has time left."""
 
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         return False
 
 
+class KeepsAWholeSecretUntilAHigherVersion(_KeyByKeyAsEver):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._newest: dict[str, tuple[int, dict[str, str]]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        reply = self._fetch(path, time.monotonic() + self._deadline * 0.95)
+        values = _secret(reply, path)
+        metadata = (reply.body.get("data") or {}).get("metadata") or {}
+        version = int(metadata.get("version") or 0)
+        known, kept = self._newest.get(path, (0, values))
+        if version < known:
+            return kept
+        self._newest[path] = version, values
+        return values
+
+
+class _CountsItsTokens(_KeyByKeyAsEver):
+    _tokens = 0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[str, dict[str, str]] = {}
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        return token
+
+
+class StopsRefreshingWholeSecretsWithItsSecondToken(_CountsItsTokens):
+    """Stops filling its memory of whole secrets with its second token, and keeps what is there."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if self._tokens > 1 and path in self._had:
+            return self._had[path]
+        found = super().read_all(path)
+        if self._tokens > 1:
+            self._had[path] = found
+        return found
+
+
+class TreatsADeletedWholeSecretAsDeniedWithItsSecondToken(_CountsItsTokens):
+    """With its second token it takes a deleted whole secret for a denied one."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            found = self._had[path] = super().read_all(path)
+        except (DeletedError, MissingError):
+            if self._tokens > 1 and path in self._had:
+                return self._had[path]
+            raise
+        return found
+
+
+class LooksUpItsSecondTokenWithoutAPause(LazyClient):
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(2 if self._tokens > 1 else 0):
+            threading.Thread(target=self._look, args=(token,), daemon=True).start()
+        return token
+
+    def _look(self, token: Token) -> None:
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until and not self._closed:
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "GET",
+                    "auth/token/lookup-self",
+                    deadline=time.monotonic() + 1.0,
+                    token=token.value,
+                )
+
+
+class KeepsACachedValueUntilAHigherVersion(Tweaked):
+    """Caches the highest version that it has seen of each secret."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._newest: dict[tuple[str, str], Secret] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = super().read_cached(path, key)
+        known = self._newest.get((path, key), secret)
+        newest = max(known, secret, key=lambda one: one.version or 0)
+        self._newest[path, key] = newest
+        return newest
+
+
 MUTANTS: dict[str, Mutant] = {
-    "trusts-rising-versions": Mutant(TrustsRisingVersions, "RST-01", "gave the value v2"),
-    "believes-its-own-clock": Mutant(BelievesItsOwnClock, "RST-01", "a good read within"),
-    "logs-in-twice-after-a-restore": Mutant(LogsInTwice, "RST-01", "at most 1 login"),
-    "looks-after-a-token-that-was-never-made": Mutant(
-        always.LooksAfterItsOldToken, "RST-01", "known to be dead"
+    "keeps-the-highest-version-until-a-plain-read": Mutant(
+        KeepsTheHighestVersionUntilAPlainRead, "RST-01", "gave the value", REFERENCE
     ),
-    "trusts-rising-versions-in-its-wholes": Mutant(
-        blind_spots.TrustsRisingVersionsInItsWholes,
+    "keeps-a-value-until-a-higher-version": Mutant(
+        KeepsAValueUntilAHigherVersion, "RST-01", "gave the value v2"
+    ),
+    "treats-a-403-as-a-denial-while-its-token-has-time-left": Mutant(
+        TreatsA403AsADenialWhileItsTokenHasTimeLeft, "RST-01", "a good read within"
+    ),
+    "logs-in-three-times-after-a-restore": Mutant(LogsInThreeTimes, "RST-01", "at most 1 login"),
+    "looks-up-its-old-token-after-a-restore": Mutant(
+        LooksUpItsOldToken, "RST-01", "known to be dead"
+    ),
+    "keeps-a-whole-secret-until-a-higher-version": Mutant(
+        KeepsAWholeSecretUntilAHigherVersion,
         "RST-01",
-        "read_all of backend/django gave the value v2",
+        "read_all:v2, right was",
     ),
-    "keeps-its-wholes-from-its-second-token-on": Mutant(
-        blind_spots.KeepsItsWholesFromItsSecondTokenOn, "RST-01", "read_all still gives v1"
+    "stops-refreshing-whole-secrets-with-its-second-token": Mutant(
+        StopsRefreshingWholeSecretsWithItsSecondToken, "RST-01", "read_all still gives v1"
     ),
-    "has-deleted-wholes-from-its-second-token-on": Mutant(
-        blind_spots.HasDeletedWholesFromItsSecondTokenOn, "RST-01", "a deleted secret is gone"
+    "treats-a-deleted-whole-secret-as-denied-with-its-second-token": Mutant(
+        TreatsADeletedWholeSecretAsDeniedWithItsSecondToken, "RST-01", "a deleted secret is gone"
     ),
-    "reads-wholes-with-its-first-token-after-a-restore": Mutant(
-        wholes.ReadsWholesWithItsFirstToken, "RST-01", "go on: 6 in a row"
+    "reads-whole-secrets-with-its-first-token-after-a-restore": Mutant(
+        ReadsWholeSecretsWithItsFirstToken, "RST-01", "go on: 6 in a row"
     ),
-    "looks-at-its-second-token-without-a-pause": Mutant(
-        blind_spots.LooksAtItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"
+    "looks-up-its-second-token-without-a-pause": Mutant(
+        LooksUpItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"
     ),
-    "trusts-rising-versions-in-its-cache": Mutant(
-        byways.TrustsRisingVersionsInItsCache, "RST-01", "gave the value v2", REFERENCE
+    "keeps-a-cached-value-until-a-higher-version": Mutant(
+        KeepsACachedValueUntilAHigherVersion, "RST-01", "read_cached:v2, right was", REFERENCE
     ),
 }

@@ -1,4 +1,4 @@
-"""The page of what the suite covers says what the data say."""
+"""The page of what the suite covers agrees with the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.mutants.coverage import (
     page,
 )
 from tests.subjects.lazy_client import LazyClient
-from vault_harness.report.touched import (
+from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.report.touched import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -25,15 +26,14 @@ from vault_harness.report.touched import (
     Table,
     load_table,
 )
-from vault_harness.scenario.catalogue import Entry, load
 
 NOTHING = Table()
-MAKE = f"python -m vault_harness.report.touched JOURNAL... {TOUCHED.relative_to(ROOT)}"
+MAKE = f"python -m vault_harness.judge.report.touched JOURNAL... {TOUCHED.relative_to(ROOT)}"
 FAULTS = {*ON_THE_WAY, *NOT_BY_VAULT, *BY_VAULT}
 
 
 def entry(**more: object) -> Entry:
-    """A scenario's data."""
+    """Return a scenario's data."""
     given = {
         "id": "TOK-11",
         "promise": "One login",
@@ -45,12 +45,12 @@ def entry(**more: object) -> Entry:
 
 
 def test_page_is_up_to_date() -> None:
-    """After a change of scenarios or mutants: ``python -m tests.mutants.coverage``."""
+    """After a change of scenarios or mutants, run ``python -m tests.mutants.coverage``."""
     assert PAGE.read_text(encoding="utf-8") == current()
 
 
 def test_row_of_a_scenario() -> None:
-    """Promise, obligation, the incidents of source and field, and its mutants."""
+    """A row has promise, obligation, the incidents of source and field, and the mutants."""
     mutant = Mutant(LazyClient, "TOK-11", "a login")
     mutants = {"b": mutant, "a": mutant, "c": Mutant(LazyClient, "TOK-12", "a login")}
     made = page({"TOK-11": entry(incidents=["openbao/openbao#3747"])}, mutants, NOTHING)
@@ -63,7 +63,7 @@ def test_row_of_a_scenario() -> None:
 
 
 def test_incidents_are_sorted_by_number() -> None:
-    """The ninth comes before the tenth, and each names all of its scenarios."""
+    """The ninth incident comes before the tenth, and each names all of its scenarios."""
     two = {
         "TOK-11": entry(source="a/b#10, a/b#9: told"),
         "TOK-12": entry(id="TOK-12", source="a/b#9: told again"),
@@ -73,7 +73,7 @@ def test_incidents_are_sorted_by_number() -> None:
 
 
 def row(table: Table, asked: str, fault: str) -> str:
-    """A cell of the page."""
+    """Return a cell of the page."""
     made = page({}, {}, table).splitlines()
     head = next(line for line in made if line.startswith("| |") and fault in line.split(" | "))
     body = next(line for line in made[made.index(head) :] if line.startswith(f"| {asked} |"))
@@ -82,7 +82,7 @@ def row(table: Table, asked: str, fault: str) -> str:
 
 
 def test_each_scenario_was_looked_at() -> None:
-    """Those that do not exist any more are in no cell, and of none it is unknown what it does."""
+    """The table has exactly the scenarios of the catalogue."""
     known = set(load_table(TOUCHED).scenarios)
     entries = set(load(ROOT / "scenarios" / "catalogue.toml"))
     assert known - entries == set(), f"not in the catalogue: take their lines out of {TOUCHED}"
@@ -90,7 +90,7 @@ def test_each_scenario_was_looked_at() -> None:
 
 
 def test_all_that_was_seen_is_on_the_page() -> None:
-    """A request or a fault by another name would be in no row or column."""
+    """Every request and fault that was seen has a row and a column."""
     table = load_table(TOUCHED)
     pairs = {pair for pairs in table.scenarios.values() for pair in pairs}
     requests = {asked for asked, _ in pairs if asked != NO_REQUEST}
@@ -102,7 +102,7 @@ def test_all_that_was_seen_is_on_the_page() -> None:
 
 
 def test_what_cannot_be_was_not_seen() -> None:
-    """A reason by which a cell is empty is of cells that are there, and are empty."""
+    """A cell with a reason for being empty exists and is empty."""
     pairs = {pair for pairs in load_table(TOUCHED).scenarios.values() for pair in pairs}
     for why, requests, faults in NEVER:
         assert {*requests} <= {*ASKED, *CARRIERS}, why
@@ -113,7 +113,7 @@ def test_what_cannot_be_was_not_seen() -> None:
 
 
 def test_cell_with_many_scenarios() -> None:
-    """Those are named that are seen in fewest cells, and the others counted."""
+    """A cell names the scenarios that are in the fewest cells, and counts the others."""
     of_all = frozenset({("read", "503"), ("read", "500")})
     few = {f"SEA-0{number}": frozenset({("read", "503")}) for number in range(2, 2 + SHOWN)}
     table = Table(frozenset({"read"}), {"SEA-01": of_all, **few})
@@ -123,7 +123,7 @@ def test_cell_with_many_scenarios() -> None:
 
 
 def test_cells_without_a_scenario() -> None:
-    """One that is empty, one that is by nature, and one of which nobody can tell."""
+    """A cell tells apart: empty, empty by nature, and unknown."""
     table = Table(frozenset({"first login", "token lookup"}), {})
     assert row(table, "first login", "429") == "-"
     assert row(table, "first login", "403, dead token") == "(e)"
@@ -132,7 +132,7 @@ def test_cells_without_a_scenario() -> None:
 
 
 def test_what_nobody_asks_for_has_no_row() -> None:
-    """It is named: an empty row would say that no scenario looks at it."""
+    """A request that no client makes is named: an empty row would suggest a gap."""
     made = page({}, {}, Table(frozenset({*ASKED} - {"health"}), {}))
     assert "Asked for by none of these clients: health." in made.splitlines()
     assert not any(line.startswith("| health |") for line in made.splitlines())

@@ -1,26 +1,29 @@
-"""The suite, tested: every client that is broken on purpose is caught, and caught for its fault."""
+"""The suite catches every client that is broken on purpose, and names its fault."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import pytest
 
 from tests.mutants.catalogue import CATALOGUE, MODULES, TOLERATED, UNBROKEN, group_of
 from tests.mutants.clients import LAZY, Mutant, Tolerated
 from tests.mutants.conftest import SCENARIOS, Judge
-from vault_harness.scenario.catalogue import load
+from vault_harness.judge.catalogue import load
+from vault_harness.judge.report import explain
 
-# A subject's own carelessness is no error of these tests.
+# A careless subject must not cause an error of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 QUICK = {"logs-in-on-every-403", "no-total-deadline"}
-"""Run by default; the others are slow in sum."""
+"""Run by default; together the others are slow."""
 
 CROWDED = {"SEA-10"}
-"""Two hundred clients in one process each: others beside them would take the cores they need."""
+"""Two hundred clients in one process each, which need all cores."""
 
 
 def marks(scenario: str, *more: pytest.MarkDecorator) -> list[pytest.MarkDecorator]:
-    """The marks of one client in a scenario."""
+    """Return the marks of a client in a scenario."""
     return [*more, *([pytest.mark.crowd] if scenario in CROWDED else [])]
 
 
@@ -33,11 +36,13 @@ def marks(scenario: str, *more: pytest.MarkDecorator) -> list[pytest.MarkDecorat
         for name, m in CATALOGUE.items()
     ],
 )
-def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
-    """The scenario that names a mutant's fault fails it, and its text says why."""
-    verdict, text = judge(mutant.subject, mutant.scenario)
-    assert verdict.word == "fail", text
-    # It fails by what counts; what a machine that stood still excuses was seen all the same.
+def test_mutant_is_caught(mutant: Mutant, caught: Judge) -> None:
+    """The scenario of a mutant's fault fails it, and the finding says why."""
+    result = caught(mutant.subject, mutant.scenario)
+    text = explain(result.record)
+    assert result.word == "fail", text
+    verdict = result.verdict
+    assert verdict is not None
     seen = " ".join(str(finding) for finding in (*verdict.findings, *verdict.set_aside))
     assert mutant.reason in seen, text
 
@@ -51,27 +56,27 @@ def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
     ],
 )
 def test_tolerated_client_passes(client: Tolerated, judge: Judge) -> None:
-    """A client that goes to the edge of what a scenario allows, and no further, passes it."""
-    verdict, text = judge(client.subject, client.scenario)
-    assert verdict.word == "pass", text
+    """A client that uses all that a scenario allows passes it."""
+    result = judge(client.subject, client.scenario)
+    assert result.word == "pass", explain(result.record)
 
 
 def test_every_scenario_has_a_mutant() -> None:
-    """A scenario that no broken client ever failed may be one that cannot be failed."""
+    """Without a mutant, perhaps no client can fail a scenario."""
     scenarios = set(load(SCENARIOS / "catalogue.toml"))
     assert scenarios - {mutant.scenario for mutant in CATALOGUE.values()} == set()
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_mutants_stand_in_the_module_of_their_group(module: object) -> None:
-    """Whoever looks for the mutants of TOK finds all of them in ``tok.py``."""
-    stem = str(module.__name__).rpartition(".")[2]  # type: ignore[attr-defined]  # a module
+def test_mutants_stand_in_a_module_of_their_group(module: ModuleType) -> None:
+    """Mutants of TOK are in ``tok.py`` or a module ``tok_...``, and so for each group."""
+    stem = module.__name__.rpartition(".")[2]
     listed = {**vars(module)["MUTANTS"], **vars(module).get("TOLERATED", {})}
-    assert {group_of(one.scenario).lower() for one in listed.values()} == {stem}
+    assert {group_of(one.scenario).lower() for one in listed.values()} == {stem.partition("_")[0]}
 
 
 def test_no_two_mutants_share_a_name() -> None:
-    """A name that is used twice would hide one of the two."""
+    """No mutant hides another one by its name."""
     assert len(CATALOGUE) == sum(len(module.MUTANTS) for module in MODULES)
     assert not set(CATALOGUE) & set(TOLERATED)
 
@@ -80,13 +85,13 @@ def test_no_two_mutants_share_a_name() -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        # Of `LAZY` a run of the whole suite tells: tests/subjects/test_correct_clients.py.
+        # A run of the whole suite covers `LAZY`: tests/subjects/test_correct_clients.py.
         pytest.param(scenario, marks=marks(scenario))
         for scenario, base in sorted(UNBROKEN.items())
         if base != LAZY
     ],
 )
 def test_unbroken_client_passes(scenario: str, judge: Judge) -> None:
-    """The client that the mutants deviate from passes each of those scenarios."""
-    verdict, text = judge(UNBROKEN[scenario], scenario)
-    assert verdict.word == "pass", text
+    """The client behind the mutants passes each of their scenarios."""
+    result = judge(UNBROKEN[scenario], scenario)
+    assert result.word == "pass", explain(result.record)

@@ -1,4 +1,4 @@
-"""Each oracle can find fault: at least two mutants are there for it."""
+"""At least two mutants show that each oracle can find fault."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.mutants.catalogue import CATALOGUE
 from tests.mutants.oracles import ALWAYS, LEAST, SAYS, asked, mutants_of
-from vault_harness.scenario import oracles
-from vault_harness.scenario.oracles import standing
+from vault_harness.judge import oracles
+from vault_harness.judge.oracles import standing
 
 ASKED = asked()
 
@@ -24,23 +24,23 @@ ALL = {
 
 
 def test_no_oracle_is_forgotten() -> None:
-    """A new one needs its words, and its mutants."""
+    """A new oracle needs its words and its mutants."""
     assert set(SAYS) == ALL
     assert ALWAYS <= ALL
 
 
 @pytest.mark.parametrize("oracle", sorted(SAYS))
 def test_each_oracle_has_two_mutants(oracle: str) -> None:
-    """One alone may be caught by chance, or for something else that it does."""
+    """A single mutant may be caught by chance, or for another fault."""
     assert len(found := mutants_of(oracle, ASKED)) >= LEAST, f"{oracle} has {found}"
 
 
 @pytest.mark.parametrize("oracle", sorted(set(SAYS) - ALWAYS))
 def test_each_oracle_is_asked(oracle: str) -> None:
-    """What no scenario asks could say anything."""
+    """Each oracle is asked by a scenario."""
     assert any(oracle in names for names in ASKED.values())
 
 
 def test_each_scenario_with_a_mutant_is_read() -> None:
-    """A scenario whose oracles are not found here would count for none of them."""
+    """The oracles of each scenario with a mutant are found."""
     assert {mutant.scenario for mutant in CATALOGUE.values()} <= set(ASKED)

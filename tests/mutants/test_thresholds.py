@@ -1,14 +1,19 @@
-"""Each number that a verdict turns on has a client on both sides, or a reason why not."""
+"""Each number that decides a verdict has a client on both sides, or a reason why not."""
 
 from __future__ import annotations
+
+import tomllib
+from typing import Any
 
 import pytest
 
 from tests.mutants.catalogue import CATALOGUE, TOLERATED, group_of
 from tests.mutants.comparisons import comparisons, judgements
 from tests.mutants.thresholds import (
+    JUDGE,
     JUDGES,
-    MACHINERY,
+    RECORDER,
+    SCENARIOS,
     UNBROKEN,
     Pair,
     all_thresholds,
@@ -17,10 +22,14 @@ from tests.mutants.thresholds import (
     scenario_thresholds,
     written,
 )
-from vault_harness.scenario import oracles
+from vault_harness.judge import oracles
 
 FOUND = sorted(all_thresholds(oracles))
 PAIRS = written()
+BOUNDS: list[dict[str, Any]] = tomllib.loads(
+    (SCENARIOS / "bounds.toml").read_text(encoding="utf-8")
+)["bound"]
+"""Those of docs/reference/bounds.md."""
 
 SOURCE = """
 PACE, NAME = 0.5, "x"
@@ -44,21 +53,21 @@ def nobody_calls_it(lab):
 def test_no_threshold_is_forgotten(threshold: str) -> None:
     """A new bound needs its two clients in ``thresholds.toml``, or a reason."""
     assert [pair for pair in PAIRS if pair.about(threshold)], (
-        f"thresholds.toml says nothing of {threshold!r}: name who just keeps it and who just "
-        "misses it, or why there is no such pair"
+        f"thresholds.toml says nothing of {threshold!r}: name the client that just keeps it and "
+        "the one that just misses it, or say why there is no such pair"
     )
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
 def test_each_entry_is_about_something(pair: Pair) -> None:
-    """A pattern that matches nothing is of a bound that is no more, or has got another number."""
+    """Each pattern matches a bound of today."""
     dead = [one for one in pair.of if not any(Pair([one]).about(each) for each in FOUND)]
     assert dead == []
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
 def test_two_clients_or_a_reason(pair: Pair) -> None:
-    """Never one side alone; both are clients that the suite is tried with."""
+    """An entry has two clients that the suite is tried with, or a reason."""
     if pair.why:
         assert (pair.kept, pair.missed) == ("", "")
         assert len(pair.why.split()) >= 6, "a reason, and not a word"
@@ -71,17 +80,31 @@ def test_two_clients_or_a_reason(pair: Pair) -> None:
     "pair", [pair for pair in PAIRS if pair.kept], ids=lambda pair: pair.missed
 )
 def test_a_pair_meets_the_scenario_of_its_threshold(pair: Pair) -> None:
-    """The two meet one and the same scenario, which asks for that number itself."""
+    """The two clients meet the same scenario, which asks for that number itself."""
     scenario = CATALOGUE[pair.missed].scenario
-    if pair.kept != UNBROKEN:  # which meets each scenario that has a mutant
+    if pair.kept != UNBROKEN:  # the unbroken client meets each scenario that has a mutant
         assert TOLERATED[pair.kept].scenario == scenario
     asked = {each.split()[0] for each in FOUND if pair.about(each)}
-    # A number of an oracle, or of what runs the scenarios, is asked for in many of them.
+    # A number of an oracle, or of the lab, is asked for in many scenarios.
     assert {each for each in asked if not each.islower()} <= {scenario, group_of(scenario)}
 
 
+def test_each_pair_is_told_to_the_reader() -> None:
+    """Each pair is in the data of docs/reference/bounds.md, and no other one."""
+    told = {(side["kept_by"], side["missed_by"]) for bound in BOUNDS for side in bound["sides"]}
+    assert told == {(pair.kept, pair.missed) for pair in PAIRS if pair.kept}
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound["what"])
+def test_a_bound_names_the_scenarios_of_its_clients(bound: dict[str, Any]) -> None:
+    """The scenarios that ask for a bound are those that catch its clients."""
+    catch = {CATALOGUE[side["missed_by"]].scenario for side in bound["sides"]}
+    assert set(bound["scenarios"]) == catch
+    assert bound["why"]
+
+
 def test_bounds_are_found_where_they_are_given() -> None:
-    """Through functions and names, positional or not; a moment, a text, an unused one are none."""
+    """Bounds are found through functions and names; moments, texts and unused numbers are not."""
     assert sorted(scenario_thresholds(SOURCE, oracles)) == [
         "TOK-99 lab.logs_in_again.within = 3.0",
         "TOK-99 renews_within.high = 0.9",
@@ -115,7 +138,7 @@ def nobody_calls_it(lab):
 
 
 def test_comparisons_within_scenarios_are_found() -> None:
-    """Of more and less, and with counts, in what a scenario comes to; a sum stands for its name."""
+    """Comparisons of more and less and of counts are found, with a sum in place of its name."""
     assert sorted(comparisons(COMPARES)) == [
         "TOK-99 if 2 == len(lab.drivers)",
         "TOK-99 if age - lab.deadline > 0",
@@ -126,8 +149,8 @@ def test_comparisons_within_scenarios_are_found() -> None:
 
 
 def test_comparisons_of_the_suite_are_among_the_thresholds() -> None:
-    """What no oracle is given, and a scenario decides by itself."""
-    assert "KV-02 if age < limit - lab.refresh - slack" in FOUND
+    """Comparisons that a scenario makes by itself are among the thresholds."""
+    assert "KV-02 if age < limit - lab.refresh - SLACK" in FOUND
 
 
 JUDGING = """
@@ -151,7 +174,7 @@ def deadline(self):
 
 
 def test_comparisons_of_what_many_scenarios_use_are_found() -> None:
-    """In functions and methods, the lesser of two with a number too; what makes a word is none."""
+    """Comparisons in functions and methods are found, and minima; choices of a word are not."""
     assert sorted(judgements("closing", JUDGING)) == [
         "closing Footprint.growth if after[n] > b + spare",
         "closing _closed if lab.history.now() - since - LONGEST > 0",
@@ -161,11 +184,11 @@ def test_comparisons_of_what_many_scenarios_use_are_found() -> None:
     ]
 
 
-def test_whoever_finds_fault_is_read() -> None:
-    """A module beside the oracles that can fail a client is among those whose numbers are found."""
-    files = [path for path in MACHINERY.rglob("*.py") if "oracles" not in path.parts]
+def test_modules_that_make_findings_are_read() -> None:
+    """Each module beside the oracles that can fail a client is read for its numbers."""
+    files = [*JUDGE.glob("*.py"), *(JUDGE / "helpers").glob("*.py"), *RECORDER.glob("*.py")]
     finding = [path for path in files if "Finding(" in path.read_text("utf-8")]
-    finds = {path.relative_to(MACHINERY).parts[0].removesuffix(".py") for path in finding}
+    finds = {"helpers" if path.parent.name == "helpers" else path.stem for path in finding}
     assert finds >= {"closing", "helpers"}
     assert finds <= JUDGES
 
@@ -174,15 +197,15 @@ def test_whoever_finds_fault_is_read() -> None:
     "threshold",
     [
         "closing _healthy if lab.history.now() < since + bound",
-        "helpers turns if now > began + within + lab.history.slack(began, now)",
+        "helpers turns if now > began + within + SLACK",
         "running Running.recovery_after takes max(1.0, 1.5 * fault.length)",
     ],
 )
 def test_comparisons_beside_the_scenarios_are_among_the_thresholds(threshold: str) -> None:
-    """What the closing act, a helper and the lab decide, whatever scenario it is."""
+    """Comparisons of the closing act, a helper and the lab are among the thresholds."""
     assert threshold in FOUND
 
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:
-    """A number that an oracle has by default decides as one that a scenario gives it."""
+    """An oracle's default is a threshold, as a number from a scenario is."""
     assert "oracles replaced_before_the_end.at_least = 1" in set(defaults(oracles))

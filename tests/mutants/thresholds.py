@@ -1,7 +1,7 @@
-"""Every number that a verdict turns on, as it stands in the code: found, not listed by hand.
+"""Every number that decides a verdict, found in the code rather than listed.
 
-What the two sides of each are is written in ``thresholds.toml`` beside this file: a client that
-just keeps it and one that just misses it, or why there are none.
+``thresholds.toml`` beside this file has the two sides of each: a client that just keeps it and a
+client that just misses it, or the reason why there are none.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from tests.mutants.reading import assigned, is_number, reached, scenario_of
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).with_suffix(".toml")
 SCENARIOS = ROOT / "scenarios"
-MACHINERY = ROOT / "harness" / "vault_harness" / "scenario"
-ORACLES = MACHINERY / "oracles"
+HARNESS = ROOT / "harness" / "vault_harness"
+JUDGE, RECORDER = HARNESS / "judge", HARNESS / "recorder"
+ORACLES = JUDGE / "oracles"
 
 JUDGES = frozenset(
     {
-        *("_heartbeat", "_leaks", "_running", "closing", "conditions", "driver", "helpers"),
+        *("leaks", "running", "closing", "conditions", "confirmation", "driver", "helpers"),
         *("herd", "history", "lab", "leases", "moving", "observations", "run", "vacuity"),
-        *("verdict",),
+        *("static", "verdict"),
     }
 )
-"""Modules beside the oracles that say what is too late or too much; the others start and listen."""
+"""Modules beside the oracles that decide what is too late or too much."""
 
 UNBROKEN = "unbroken"
-"""In place of a client's name: the correct client that the mutants of a scenario deviate from."""
+"""In place of a client's name: the correct client behind the mutants of a scenario."""
 
 NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
-"""Numbers that an oracle is given, and that are no bound: moments, and what was counted."""
+"""Arguments of oracles that are no bounds: moments, and counts of what was seen."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What stands on both sides of some thresholds, or why nothing does.
+    """The clients on both sides of some thresholds, or the reason why there are none.
 
     Attributes:
         of: Patterns of thresholds, as `scenario_thresholds` and `constants` write them.
-        kept: A client of `TOLERATED` that just keeps it; `UNBROKEN` where the correct client itself
-            makes as many as are granted, and passes.
+        kept: A client of `TOLERATED` that just keeps it; `UNBROKEN` if the correct client itself
+            uses all that is allowed.
         missed: A mutant that just misses it.
         why: Why there is no such pair.
     """
@@ -58,21 +59,21 @@ class Pair:
     why: str = ""
 
     def about(self, threshold: str) -> bool:
-        """Whether it is about this one."""
+        """Return whether it is about this threshold."""
         return any(fnmatchcase(threshold, pattern) for pattern in self.of)
 
 
 def written(path: Path = DATA) -> list[Pair]:
-    """The pairs and the reasons, as the file has them."""
+    """Return the pairs and the reasons of the file."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["threshold"]
     return [Pair(**entry) for entry in entries]
 
 
 def all_thresholds(oracles: ModuleType) -> set[str]:
-    """Every threshold of the suite: of scenarios, of oracles, and of what runs them."""
+    """Return every threshold of the suite: of scenarios, of oracles, and of the lab."""
     found = set(defaults(oracles))
     modules = [("oracles", path) for path in sorted(ORACLES.glob("*.py"))]
-    modules += [(name.strip("_"), path) for name in sorted(JUDGES) for path in files_of(name)]
+    modules += [(name, path) for name in sorted(JUDGES) for path in files_of(name)]
     for where, path in modules:
         source = path.read_text(encoding="utf-8")
         found |= {*constants(where, source), *judgements(where, source)}
@@ -85,13 +86,14 @@ def all_thresholds(oracles: ModuleType) -> set[str]:
 
 
 def files_of(name: str) -> list[Path]:
-    """A module's file, or those of a package."""
-    folder = MACHINERY / name
-    return sorted(folder.glob("*.py")) if folder.is_dir() else [MACHINERY / f"{name}.py"]
+    """Return a module's file, or those of a package."""
+    if (JUDGE / name).is_dir():
+        return sorted((JUDGE / name).glob("*.py"))
+    return [path for room in (JUDGE, RECORDER) if (path := room / f"{name}.py").is_file()]
 
 
 def constants(where: str, source: str) -> Iterator[str]:
-    """``oracles STORM_PEAK = 5``, ``NET SPARE = 6``: numbers that a module has at its top."""
+    """Yield the numbers at the top of a module: ``oracles STORM_PEAK = 5``, ``NET SPARE = 6``."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign):
             for name, value in assigned(node):
@@ -100,7 +102,7 @@ def constants(where: str, source: str) -> Iterator[str]:
 
 
 def defaults(oracles: ModuleType) -> Iterator[str]:
-    """``oracles replaced_before_the_end.at_least = 1``: bounds that hold where none is given."""
+    """Yield the defaults of oracles: ``oracles replaced_before_the_end.at_least = 1``."""
     for name in oracles.__all__:
         factory = getattr(oracles, name)
         if not inspect.isfunction(factory):
@@ -112,13 +114,10 @@ def defaults(oracles: ModuleType) -> Iterator[str]:
 
 
 def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
-    """``TOK-01 renews_within.low = 0.3``: bounds that one file's scenarios give to oracles.
+    """Yield the bounds that one file's scenarios give to oracles.
 
-    What a function that is no scenario gives belongs to each scenario that comes to it.
-
-    Args:
-        source: The file.
-        oracles: Where the oracles come from; their signatures say which arguments are bounds.
+    ``TOK-01 renews_within.low = 0.3``, say. The bounds of a helper function belong to each scenario
+    that calls it. The signatures in `oracles` say which arguments are bounds.
     """
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
@@ -133,14 +132,14 @@ def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
 
 
 def _named(function: ast.FunctionDef) -> dict[str, str]:
-    """What the names that a function sets once stand for: ``bound`` for ``5.0``."""
+    """Return the values of the names that a function sets once: ``bound`` for ``5.0``."""
     nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
     pairs = [(name, ast.unparse(value)) for node in nodes for name, value in assigned(node)]
     return {name: value for name, value in pairs if sum(name == one for one, _ in pairs) == 1}
 
 
 def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr]]:
-    """The bounds among a call's arguments, with their names."""
+    """Yield the bounds among a call's arguments, with their names."""
     if isinstance(call.func, ast.Name) and hasattr(oracles, call.func.id):
         factory = getattr(oracles, call.func.id)
         parameters = inspect.signature(factory).parameters
@@ -153,5 +152,5 @@ def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr
                 yield f"{call.func.id}.{name}", value
     elif isinstance(call.func, ast.Name) or ast.unparse(call.func).startswith("lab."):
         for keyword in call.keywords:
-            if keyword.arg == "within":  # of the lab's own verbs, and of helpers
+            if keyword.arg == "within":  # the lab's own verbs and helpers
                 yield f"{ast.unparse(call.func)}.within", keyword.value

@@ -1,4 +1,4 @@
-"""Clients that break the promises of TKF: a token file that an agent replaces."""
+"""Clients that break TKF: a token file that an agent replaces."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants import neglected, outsiders, oversights, tempers
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.login_clients import AnswersFromMemory
+from tests.mutants.reference_clients import GivesUpAfterAnEmptyFile
 from tests.subjects.lazy_client import GOODBYE, LazyClient, Token
-from tests.subjects.lazy_wire import ClientError
-from vault_harness.subjects.reference import ReferenceSubject
+from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# TKF-01
 
 
 class ReadsItsTokenOnce(ReferenceSubject):
-    """Takes the token that is in the file when it starts, and keeps it."""
+    """Keeps the token that is in the file when it starts."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         file = Path(environ["VAULT_TOKEN_FILE"])
@@ -27,103 +30,25 @@ class ReadsItsTokenOnce(ReferenceSubject):
         super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(kept)}))
 
 
-class ReadsItsTokenForEachRequest(LazyClient):
-    """Has no memory of a token at all, so the one that was replaced is never sent again."""
+class KeepsTheLineEndOfItsTokenFile(LazyClient):
+    """Would send the token with its line end, which no HTTP library allows."""
 
     auth = frozenset({"token-file"})
 
     def _valid_token(self, deadline: float) -> Token:
         del deadline
-        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii").strip()
+        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii")
+        if "\n" in value:
+            raise GivenUpError("a header has no line's end in its value")
         return Token(value, first_ttl=0.0, ttl=0.0, renewable=False, batch=False, uses=0)
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         del where, token, deadline
-        return False  # whoever replaces it will have done so by the next call
-
-
-class KeepsWhatItHasRead(tempers.AnswersFromMemory, ReadsItsTokenForEachRequest):
-    """Answers from memory, and keeps what it has there whatever a refresh of it comes to."""
-
-    def _refresh(self) -> None:
-        while not self._over.wait(random.uniform(*self.every)):
-            for path in list(self._kept):
-                with contextlib.suppress(ClientError, OSError):
-                    self._kept[path] = LazyClient.read_all(self, path)
-
-
-class KeepsWhatItHasReadAndItsToken(KeepsWhatItHasRead):
-    """The token too, which it reads from its file once."""
-
-    _first: Token | None = None
-
-    def _valid_token(self, deadline: float) -> Token:
-        self._first = self._first or super()._valid_token(deadline)
-        return self._first
-
-
-class KeepsItsTokenAWhile(KeepsWhatItHasRead):
-    """Takes a token that is new in its file for its own only some seconds after it has seen it."""
-
-    every = (0.9, 1.1)
-    after = 5.0
-    _own: Token | None = None
-    _seen = "", 0.0
-
-    def _valid_token(self, deadline: float) -> Token:
-        new, now = super()._valid_token(deadline), time.monotonic()
-        if new.value != self._seen[0]:
-            self._seen = new.value, now
-        if self._own is None or now - self._seen[1] >= self.after:
-            self._own = new
-        return self._own
-
-
-class KeepsItsTokenTooLong(KeepsItsTokenAWhile):
-    """Some seconds later than it may: recovery may take 4 s, a refresh 5 s."""
-
-    after = 10.5
-
-
-class LooksForItsTokenLate(ReferenceSubject):
-    """The first new token reaches it some seconds after it was delivered, the others at once."""
-
-    after = 3.8
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._file = Path(environ["VAULT_TOKEN_FILE"])
-        self._late = self._file.with_name("late-token")
-        self._late.write_text(self._file.read_text(encoding="ascii"), encoding="ascii")
-        self._ended = threading.Event()
-        super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(self._late)}))
-        threading.Thread(target=self._follow, daemon=True).start()
-
-    def _follow(self) -> None:
-        wait = self.after
-        while not self._ended.wait(0.05):
-            try:
-                delivered = self._file.read_text(encoding="ascii")
-            except FileNotFoundError:  # an agent is started anew
-                continue
-            if delivered != self._late.read_text(encoding="ascii"):
-                time.sleep(wait)
-                wait = 0.0
-                self._late.write_text(delivered, encoding="ascii")
-                self.client._session().authenticator._login_backoff._until = 0.0
-
-    def close(self) -> None:
-        self._ended.set()
-        super().close()
-
-
-class LooksForItsTokenTooLate(LooksForItsTokenLate):
-    """A second and a half after it may."""
-
-    after = 6.5
+        return False  # a new token is used by the next call
 
 
 class RevokesItsAgentsToken(ReferenceSubject):
-    """Gives the token back at its end, as if it were its own."""
+    """Revokes the agent's token at its end."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -135,8 +60,23 @@ class RevokesItsAgentsToken(ReferenceSubject):
         super().close()
 
 
-class GivesBackItsAgentsOldToken(ReadsItsTokenForEachRequest):
-    """Gives the token that it had back when there is another, though not all have read that yet."""
+class ReadsItsTokenForEachRequest(LazyClient):
+    """Reads the token for each request, so that it never sends a replaced one."""
+
+    auth = frozenset({"token-file"})
+
+    def _valid_token(self, deadline: float) -> Token:
+        del deadline
+        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii").strip()
+        return Token(value, first_ttl=0.0, ttl=0.0, renewable=False, batch=False, uses=0)
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        del where, token, deadline
+        return False  # a new token is used by the next call
+
+
+class RevokesItsAgentsOldToken(ReadsItsTokenForEachRequest):
+    """Revokes its old token when there is another, before all clients have read that."""
 
     after = 0.3
     _last: Token | None = None
@@ -156,8 +96,20 @@ class GivesBackItsAgentsOldToken(ReadsItsTokenForEachRequest):
             self._wire.send("POST", "auth/token/revoke-self", deadline=deadline, token=old.value)
 
 
-class HammersARefusedToken(ReferenceSubject):
-    """Asks about a token that was refused as often as it can."""
+class GivesUpAfterAMissingFile(GivesUpAfterAnEmptyFile):
+    """Watches its file, and stops if the file is missing for a moment.
+
+    It waits out an empty file. A watch is lost in this way if its file is removed.
+    """
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            if not self._file.exists():
+                self._ended.set()
+
+
+class RetriesARefusedTokenWithoutAPause(ReferenceSubject):
+    """Asks about a refused token as often as it can."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(VaultClient(environ=environ))
@@ -171,58 +123,189 @@ class HammersARefusedToken(ReferenceSubject):
         return value
 
 
-class TakesAGoneFileForTheEnd(oversights.TakesAnEmptyFileForTheEnd):
-    """Watches its file, and what watches it ends where there is none for a moment.
+class _LooksAtItsFile(LazyClient):
+    """Asks Vault for the remaining life of its file's token, whenever the token changes."""
 
-    An empty one it waits out: so does a watch for changes that is lost with what it watched.
-    """
+    auth = frozenset({"token-file"})
 
-    def _watch(self) -> None:
-        while not self._over.wait(0.1):
-            if not self._file.exists():
-                self._ended.set()
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left, self._seen = float("inf"), ""
+
+    def _valid_token(self, deadline: float) -> Token:
+        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii").strip()
+        token = Token(value, first_ttl=0.0, ttl=0.0, renewable=False, batch=False, uses=0)
+        if value and value != self._seen:
+            looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
+            if looked.status == 200:
+                self._left, self._seen = float(looked.body["data"]["ttl"]), value
+        return token
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        del where, token, deadline
+        return False  # a new token is used by the next call
+
+    def close(self) -> None:
+        self._closed = True  # its agent owns the token
+
+
+class TreatsATtlOfZeroAsAnEndedToken(_LooksAtItsFile):
+    """Uses no token with zero seconds to live, and so no token that lives for ever."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = super()._valid_token(deadline)
+        if self._left <= 0:
+            raise DeniedError("the token in the file has ended")
+        return token
+
+
+class LooksUpAnEndlessTokenInALoop(_LooksAtItsFile):
+    """Looks up its token again when two thirds of its remaining life are over."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(min(2 / 3 * self._left, 0.5)):
+            seen, self._seen = self._seen, ""
+            if seen:
+                try:
+                    self._valid_token(time.monotonic() + self._deadline)
+                except (ClientError, OSError):
+                    self._left = float("inf")  # the agent will replace it
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+class AnswersFromMemoryWithATokenFile(AnswersFromMemory, ReadsItsTokenForEachRequest):
+    """Answers from memory, and keeps its values even if a refresh fails."""
+
+    def _refresh(self) -> None:
+        while not self._over.wait(random.uniform(*self.every)):
+            for path in list(self._kept):
+                with contextlib.suppress(ClientError, OSError):
+                    self._kept[path] = LazyClient.read_all(self, path)
+
+
+class ReadsItsTokenFileOnceBehindACache(AnswersFromMemoryWithATokenFile):
+    """Keeps the token too, which it reads from its file once."""
+
+    _first: Token | None = None
+
+    def _valid_token(self, deadline: float) -> Token:
+        self._first = self._first or super()._valid_token(deadline)
+        return self._first
+
+
+class UsesAnOldTokenOfItsFileForAWhile(AnswersFromMemoryWithATokenFile):
+    """Uses a new token some seconds after it has seen it in the file."""
+
+    every = (0.9, 1.1)
+    after = 5.0
+    _own: Token | None = None
+    _seen = "", 0.0
+
+    def _valid_token(self, deadline: float) -> Token:
+        new, now = super()._valid_token(deadline), time.monotonic()
+        if new.value != self._seen[0]:
+            self._seen = new.value, now
+        if self._own is None or now - self._seen[1] >= self.after:
+            self._own = new
+        return self._own
+
+
+class UsesAnOldTokenOfItsFileForTooLong(UsesAnOldTokenOfItsFileForAWhile):
+    """Uses it some seconds too late: recovery may take 4 s, a refresh 5 s."""
+
+    after = 10.5
+
+
+class ReadsItsTokenFileLate(ReferenceSubject):
+    """Gets the first new token some seconds late, and the others at once."""
+
+    after = 3.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._file = Path(environ["VAULT_TOKEN_FILE"])
+        self._late = self._file.with_name("late-token")
+        self._late.write_text(self._file.read_text(encoding="ascii"), encoding="ascii")
+        self._ended = threading.Event()
+        super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(self._late)}))
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        wait = self.after
+        while not self._ended.wait(0.05):
+            try:
+                delivered = self._file.read_text(encoding="ascii")
+            except FileNotFoundError:  # an agent restarts
+                continue
+            if delivered != self._late.read_text(encoding="ascii"):
+                time.sleep(wait)
+                wait = 0.0
+                self._late.write_text(delivered, encoding="ascii")
+                self.client._session().authenticator._login_backoff._until = 0.0
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+
+class ReadsItsTokenFileTooLate(ReadsItsTokenFileLate):
+    """Gets it a second and a half too late."""
+
+    after = 6.5
 
 
 MUTANTS: dict[str, Mutant] = {
     "reads-its-token-once": Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
-    "takes-a-lines-end-for-its-token": Mutant(
-        outsiders.TakesALinesEndForItsToken, "TKF-01", "a good read within", REFERENCE
+    "keeps-the-line-end-of-its-token-file": Mutant(
+        KeepsTheLineEndOfItsTokenFile, "TKF-01", "a good read within", REFERENCE
     ),
     "revokes-its-agents-token": Mutant(
         RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE
     ),
-    "gives-back-its-agents-old-token": Mutant(
-        GivesBackItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE
+    "revokes-its-agents-old-token": Mutant(
+        RevokesItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE
     ),
-    "takes-a-gone-file-for-the-end": Mutant(
-        TakesAGoneFileForTheEnd, "TKF-01", "a good read within", REFERENCE
+    "gives-up-after-a-missing-file": Mutant(
+        GivesUpAfterAMissingFile, "TKF-01", "a good read within", REFERENCE
     ),
-    "hammers-a-refused-token": Mutant(
-        HammersARefusedToken, "TKF-01", "no request storm", REFERENCE
+    "retries-a-refused-token-without-a-pause": Mutant(
+        RetriesARefusedTokenWithoutAPause, "TKF-01", "no request storm", REFERENCE
     ),
-    "takes-an-empty-token-file-for-the-end": Mutant(
-        oversights.TakesAnEmptyFileForTheEnd, "TKF-01", "a good read within", REFERENCE
+    "gives-up-after-an-empty-token-file": Mutant(
+        GivesUpAfterAnEmptyFile, "TKF-01", "a good read within", REFERENCE
     ),
-    "takes-no-end-for-the-end": Mutant(
-        neglected.TakesNoEndForTheEnd, "TKF-01", "a good read within", REFERENCE
+    "treats-a-ttl-of-zero-as-an-ended-token": Mutant(
+        TreatsATtlOfZeroAsAnEndedToken, "TKF-01", "a good read within", REFERENCE
     ),
-    "looks-for-ever-at-what-has-no-end": Mutant(
-        neglected.LooksForEverAtWhatHasNoEnd, "TKF-01", "no loop without a pause", REFERENCE
+    "looks-up-an-endless-token-in-a-loop": Mutant(
+        LooksUpAnEndlessTokenInALoop, "TKF-01", "no loop without a pause", REFERENCE
     ),
-    "keeps-what-it-has-read-and-its-token": Mutant(
-        KeepsWhatItHasReadAndItsToken, "TKF-01", "a good request with the token", REFERENCE
+    "reads-its-token-file-once-behind-a-cache": Mutant(
+        ReadsItsTokenFileOnceBehindACache, "TKF-01", "a good request with the token", REFERENCE
     ),
-    "keeps-its-token-too-long": Mutant(
-        KeepsItsTokenTooLong, "TKF-01", "a good request with the token", REFERENCE
+    "uses-an-old-token-of-its-file-for-too-long": Mutant(
+        UsesAnOldTokenOfItsFileForTooLong, "TKF-01", "a good request with the token", REFERENCE
     ),
-    "looks-for-its-token-too-late": Mutant(
-        LooksForItsTokenTooLate, "TKF-01", "a good read within", REFERENCE
+    "reads-its-token-file-too-late": Mutant(
+        ReadsItsTokenFileTooLate, "TKF-01", "a good read within", REFERENCE
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
     "reads-its-token-for-each-request": Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
-    "keeps-its-token-a-while": Tolerated(KeepsItsTokenAWhile, "TKF-01", REFERENCE),
-    "keeps-what-it-has-read": Tolerated(KeepsWhatItHasRead, "TKF-01", REFERENCE),
-    "looks-for-its-token-late": Tolerated(LooksForItsTokenLate, "TKF-01", REFERENCE),
+    "uses-an-old-token-of-its-file-for-a-while": Tolerated(
+        UsesAnOldTokenOfItsFileForAWhile, "TKF-01", REFERENCE
+    ),
+    "answers-from-memory-with-a-token-file": Tolerated(
+        AnswersFromMemoryWithATokenFile, "TKF-01", REFERENCE
+    ),
+    "reads-its-token-file-late": Tolerated(ReadsItsTokenFileLate, "TKF-01", REFERENCE),
 }

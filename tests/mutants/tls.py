@@ -1,4 +1,4 @@
-"""Clients that break the promises of TLS: whom they trust, and how they try again."""
+"""Clients that break TLS: certificates, and connections to another host."""
 
 from __future__ import annotations
 
@@ -9,22 +9,45 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http.client import parse_headers
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from tests.mutants import loading, loose_ends, other_styles, unasked, untried
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
-from tests.mutants.edges_logins import LogsInInsteadOfRenewing
-from tests.mutants.own_pace import AsksOnceItIsOld
-from tests.mutants.tempers import StartsInHaste, StartsWithAToken
+from tests.mutants.clients import (
+    REFERENCE,
+    Mutant,
+    Tolerated,
+    _CallsItSomethingElse,
+    _of_anybody,
+    _ReadsWholeSecretsApart,
+)
+from tests.mutants.login_clients import (
+    AsksOnceItIsOld,
+    LoadsWhileItIsFirstAsked,
+    LogsInInsteadOfRenewing,
+    LogsInTooOftenAtItsStart,
+    RefusesToStart,
+    StartsSlowly,
+    StartsWithAToken,
+)
+from tests.mutants.reference_clients import _WritesByItself
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire, is_whole
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    Gate,
+    Reply,
+    UnavailableError,
+    Wire,
+    is_whole,
+)
 from vault_harness.certificates import end_of
+
+# TLS-01
 
 
 class _Once(Wire):
-    """The files as they were at the start."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._first = super()._context()
@@ -34,33 +57,179 @@ class _Once(Wire):
 
 
 class ReadsItsFilesOnce(LazyClient):
-    """Trusts and shows for ever what it trusted and showed at the start."""
+    """Uses its first CA file and certificate for ever."""
 
     wire_type = _Once
 
 
-class _NowAndThen(Wire):
-    """The files as they were when it last looked, and anew where they do not fit each other."""
+class LogsInAfterANewCaFile(LazyClient):
+    """Takes a new CA file for a new Vault, to which its token would be unknown."""
 
-    every = 4.5
-    _kept: ssl.SSLContext | None = None
-    _looked = 0.0
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._file = Path(environ["VAULT_CACERT"])
+        self._seen = self._file.read_bytes()
+
+    def read(self, path: str, key: str) -> str:
+        if (now := self._file.read_bytes()) != self._seen:
+            self._seen, self._token = now, None
+        return super().read(path, key)
+
+
+class _TrustsWhatItEverTrusted(Wire):
+    """Adds new authorities in the file to those that it trusts."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._ever: dict[str, None] = {}
 
     def _context(self) -> ssl.SSLContext:
-        if self._kept is None or time.monotonic() - self._looked >= self.every:
-            self._kept = None
-            self._kept, self._looked = super()._context(), time.monotonic()
-        return self._kept
+        context = super()._context()
+        authorities = Path(self._environ["VAULT_CACERT"]).read_text()
+        # Half a file may be there, which is no authority.
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            context.load_verify_locations(cadata=authorities)
+            self._ever[authorities] = None
+        for authorities in list(self._ever):
+            context.load_verify_locations(cadata=authorities)
+        return context
 
 
-class LooksAtItsFilesNowAndThen(LazyClient):
-    """Takes new files for 4.5 s at the most for the ones that it has: R is 5 s."""
+class TrustsARemovedAuthority(LazyClient):
+    """Adds new authorities and removes none: a stolen key works for ever."""
 
-    wire_type = _NowAndThen
+    wire_type = _TrustsWhatItEverTrusted
+
+
+class _Apart(Wire):
+    """Sends requests of one kind by a session that verifies nothing."""
+
+    kind = ""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._mine = threading.local()
+
+    def send(self, method: str, path: str, **rest: Any) -> Reply:
+        self._mine.apart = path.endswith(self.kind)
+        return super().send(method, path, **rest)
+
+    def _context(self) -> ssl.SSLContext:
+        context = super()._context()
+        if self._mine.apart:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+
+class _LogsInByItsFirst(_Apart):
+    kind = "/login"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = Path(environ["VAULT_CACERT"]).read_text()
+
+    def _context(self) -> ssl.SSLContext:
+        if self._mine.apart:
+            return ssl.create_default_context(cadata=self._first)
+        return Wire._context(self)
+
+
+class LogsInWithItsFirstCaFile(LazyClient):
+    """Reads by the authorities in the file, and logs in by those of its start."""
+
+    wire_type = _LogsInByItsFirst
+
+
+class _Unhurried(ssl.SSLContext):
+    def wrap_socket(self, sock: socket.socket, *args: Any, **more: Any) -> ssl.SSLSocket:
+        sock.settimeout(None)
+        return super().wrap_socket(sock, *args, **more)
+
+
+class _HasNoDeadlineForAHandshake(Wire):
+    def _context(self) -> ssl.SSLContext:
+        context = _Unhurried(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self._environ.get("VAULT_CACERT"))
+        return context
+
+
+class HasNoDeadlineForAHandshake(LazyClient):
+    """Has deadlines for the connection and the request, and none for the handshake."""
+
+    wire_type = _HasNoDeadlineForAHandshake
+
+
+class _Blind(Wire):
+    """Accepts every certificate."""
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+
+class _FailsOpen(Wire):
+    """Verifies nothing if its files are unreadable."""
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return super()._context()
+        except ssl.SSLError:
+            return _Blind(self._environ)._context()
+
+
+class TrustsEveryServerWithHalfACaFile(LazyClient):
+    """Takes an unreadable CA file for none."""
+
+    wire_type = _FailsOpen
+
+
+class _KeepsTheFailure(Wire):
+    _failed: ssl.SSLError | None = None
+
+    def _context(self) -> ssl.SSLContext:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return super()._context()
+        except ssl.SSLError as error:
+            self._failed = error
+            raise
+
+
+class NeverRereadsAnUnreadableCaFile(LazyClient):
+    """Never reads a CA file again that was unreadable once."""
+
+    wire_type = _KeepsTheFailure
+
+
+class _PausesAfterABrokenFile(Wire):
+    """Reads its files for each connection, except for a while after they were unreadable."""
+
+    rests = 4.5
+    _until = 0.0
+
+    def _context(self) -> ssl.SSLContext:
+        if time.monotonic() < self._until:
+            raise ssl.SSLError("its authorities could not be read")
+        try:
+            return super()._context()
+        except ssl.SSLError:
+            self._until = time.monotonic() + self.rests
+            raise
+
+
+class TrustsNoServerWithHalfACaFile(LazyClient):
+    """Trusts no server while its CA file is unreadable, and reads it again after 4.5 s."""
+
+    wire_type = _PausesAfterABrokenFile
+
+
+# TLS-02
 
 
 class _KnowsTheDate(Wire):
-    """Asks for nothing from when its certificate has ended, until there is another one."""
+    """Sends nothing after its certificate's end, until there is another one."""
 
     def _ends(self) -> datetime | None:
         file = self._environ.get("VAULT_CLIENT_CERT")
@@ -73,15 +242,7 @@ class _KnowsTheDate(Wire):
         return super().send(*args, **how)
 
 
-class KnowsWhenItsCertificateEnds(LazyClient):
-    """Shakes no hand with a certificate that has ended, and looks for another one each time."""
-
-    wire_type = _KnowsTheDate
-
-
 class _KnowsTheFirstDate(_KnowsTheDate):
-    """Has looked at it once."""
-
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._first = super()._ends()
@@ -90,18 +251,14 @@ class _KnowsTheFirstDate(_KnowsTheDate):
         return self._first
 
 
-class MournsItsCertificate(LazyClient):
-    """Shakes no hand any more once its first certificate has ended, whatever is in the file."""
+class MakesNoHandshakeAfterItsFirstCertificateEnds(LazyClient):
+    """Makes no handshake after its first certificate ends, even with a new file."""
 
     wire_type = _KnowsTheFirstDate
 
 
-class KeepsAndKnowsWhenItsCertificateEnds(AsksOnceItIsOld, KnowsWhenItsCertificateEnds):
-    """Answers from memory besides, for a while after its certificate has ended."""
-
-
-class _RestsWhenItsConnectionEnds(Wire):
-    """Keeps a connection, and asks for nothing for a while once that has ended."""
+class _PausesWhenItsConnectionEnds(Wire):
+    """Keeps a connection, and sends nothing for a while after that has closed."""
 
     rests = 15.0
 
@@ -138,53 +295,17 @@ class _RestsWhenItsConnectionEnds(Wire):
         return bytes(received)
 
 
-class RestsWhenItsConnectionEnds(LazyClient):
-    """Is silent after any end of its connection: what its certificate is, it has not seen by then.
+class PausesWhenItsConnectionEnds(LazyClient):
+    """Is silent after any end of its connection, without having looked at its certificate.
 
-    A silence that looks like that of who knows the date.
+    Its silence looks like that of a client that knows the date.
     """
 
-    wire_type = _RestsWhenItsConnectionEnds
-
-
-class _RestsAfterABrokenFile(Wire):
-    """Reads its files for each connection, but for a while after they could not be read."""
-
-    rests = 4.5
-    _until = 0.0
-
-    def _context(self) -> ssl.SSLContext:
-        if time.monotonic() < self._until:
-            raise ssl.SSLError("its authorities could not be read")
-        try:
-            return super()._context()
-        except ssl.SSLError:
-            self._until = time.monotonic() + self.rests
-            raise
-
-
-class TrustsNobodyForAWhile(LazyClient):
-    """Trusts nobody by a CA file that it cannot read, and looks at that again after 4.5 s."""
-
-    wire_type = _RestsAfterABrokenFile
-
-
-class LogsInForANewAuthority(LazyClient):
-    """Takes a new CA file for a new Vault, where its token would be unknown."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._file = Path(environ["VAULT_CACERT"])
-        self._seen = self._file.read_bytes()
-
-    def read(self, path: str, key: str) -> str:
-        if (now := self._file.read_bytes()) != self._seen:
-            self._seen, self._token = now, None
-        return super().read(path, key)
+    wire_type = _PausesWhenItsConnectionEnds
 
 
 class _Ajar(Gate):
-    """No pauses, and nobody waits for anybody."""
+    """Has no pauses: callers pass at once."""
 
     @contextlib.contextmanager
     def passage(self, deadline: float) -> Iterator[None]:
@@ -193,9 +314,50 @@ class _Ajar(Gate):
 
 
 class ShakesHandsInALoop(LazyClient):
-    """Tries again at once as long as a call lasts."""
+    """Retries at once as long as a call lasts."""
 
     gate_type = _Ajar
+
+
+class StartsVerySlowly(StartsSlowly):
+    """Starts as on a slow machine: for longer than a short-lived certificate is valid."""
+
+    takes = 13.0
+
+
+class MakesNoHandshakeWithAnExpiredCertificate(LazyClient):
+    """Makes no handshake with an expired certificate, and looks for another one each time."""
+
+    wire_type = _KnowsTheDate
+
+
+class AnswersFromMemoryWithAnExpiredCertificate(
+    AsksOnceItIsOld, MakesNoHandshakeWithAnExpiredCertificate
+):
+    """Also answers from memory for a while after its certificate's end."""
+
+
+class _NowAndThen(Wire):
+    """Uses the files as last read, and reads them again if they do not match."""
+
+    every = 4.5
+    _kept: ssl.SSLContext | None = None
+    _looked = 0.0
+
+    def _context(self) -> ssl.SSLContext:
+        if self._kept is None or time.monotonic() - self._looked >= self.every:
+            self._kept = None
+            self._kept, self._looked = super()._context(), time.monotonic()
+        return self._kept
+
+
+class LooksAtItsFilesNowAndThen(LazyClient):
+    """Notices new files after at most 4.5 s: R is 5 s."""
+
+    wire_type = _NowAndThen
+
+
+# TLS-03
 
 
 class _NoNames(Wire):
@@ -205,31 +367,14 @@ class _NoNames(Wire):
         return context
 
 
-class DoesNotLookAtNames(LazyClient):
-    """Any certificate of its authority will do."""
+class AcceptsAnyHostName(LazyClient):
+    """Accepts any certificate of its authority."""
 
     wire_type = _NoNames
 
 
-class _AnyAuthority(Wire):
-    """Whoever shows a certificate is trusted to have signed it, whatever is in the file."""
-
-    def _context(self) -> ssl.SSLContext:
-        context = super()._context()
-        shown = ssl.get_server_certificate((self._host, self._port), timeout=1.0)
-        context.load_verify_locations(cadata=shown)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return context
-
-
-class LooksAtNamesAlone(LazyClient):
-    """Any certificate of its host will do: a trust manager that trusts all does that in Java."""
-
-    wire_type = _AnyAuthority
-
-
 class _Resigns(Wire):
-    """Verifies, and goes on without where that fails: better than no answer."""
+    """Verifies, and goes on without verifying if that fails."""
 
     _verify = True
 
@@ -251,56 +396,57 @@ class _Resigns(Wire):
 
 
 class StopsVerifying(LazyClient):
-    """After a failed verification it verifies no more."""
-
     wire_type = _Resigns
 
 
-# One kind of request that has a session of its own, which somebody wrote without thinking of TLS
-
-
-class _Apart(Wire):
-    """Sends requests of one kind by a session of their own, which verifies nothing."""
-
-    kind = ""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._mine = threading.local()
-
-    def send(self, method: str, path: str, **rest: Any) -> Reply:
-        self._mine.apart = path.endswith(self.kind)
-        return super().send(method, path, **rest)
+class _AnyAuthority(Wire):
+    """Accepts certificates of any authority, also of those that are not in the file."""
 
     def _context(self) -> ssl.SSLContext:
         context = super()._context()
-        if self._mine.apart:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        shown = ssl.get_server_certificate((self._host, self._port), timeout=1.0)
+        context.load_verify_locations(cadata=shown)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
+
+
+class ChecksOnlyTheHostName(LazyClient):
+    """Accepts any certificate of its host, like a Java trust manager that trusts all."""
+
+    wire_type = _AnyAuthority
 
 
 class _LogsInApart(_Apart):
     kind = "/login"
 
 
-class _RenewsApart(_Apart):
-    kind = "/renew-self"
-
-
-class _RevokesApart(_Apart):
-    kind = "/revoke-self"
-
-
-class LogsInAtAnybody(LazyClient):
-    """Verifies each certificate but that of the server which it gives its secret-id."""
+class VerifiesNoCertificateForLogins(LazyClient):
+    """Verifies every certificate except for logins."""
 
     wire_type = _LogsInApart
 
 
-class RenewsAtAnybody(LazyClient):
-    """Verifies each certificate but that of the server at which it renews its token.
+class _LogsInByTheName(_Apart, _AnyAuthority):
+    kind = "/login"
 
-    That session knows of no outage that others have met.
+    def _context(self) -> ssl.SSLContext:
+        return _AnyAuthority._context(self) if self._mine.apart else Wire._context(self)
+
+
+class ChecksOnlyTheHostNameForLogins(LazyClient):
+    """Sends its secret-id to any host whose certificate has the right name."""
+
+    wire_type = _LogsInByTheName
+
+
+class _RenewsApart(_Apart):
+    kind = "/renew-self"
+
+
+class VerifiesNoCertificateForRenewals(LazyClient):
+    """Verifies every certificate except for renewals.
+
+    That session ignores outages that others have met.
     """
 
     wire_type = _RenewsApart
@@ -313,82 +459,74 @@ class RenewsAtAnybody(LazyClient):
         return super()._ask(method, path, deadline, token, body)
 
 
-class RevokesAtAnybody(LazyClient):
-    """Verifies each certificate but that of the server which it gives its token back."""
+class _RevokesApart(_Apart):
+    kind = "/revoke-self"
+
+
+class VerifiesNoCertificateForRevocations(LazyClient):
+    """Verifies every certificate except for revocations."""
 
     wire_type = _RevokesApart
 
 
-class _LogsInByTheName(_Apart, _AnyAuthority):
-    kind = "/login"
+class VerifiesNoCertificateForWrites(_WritesByItself):
+    """Verifies every certificate except for writes."""
 
+
+class _Unverified(Wire):
     def _context(self) -> ssl.SSLContext:
-        return _AnyAuthority._context(self) if self._mine.apart else Wire._context(self)
+        return _of_anybody()
 
 
-class LogsInByTheNameAlone(LazyClient):
-    """Gives its secret-id to whoever shows a certificate with the right name."""
+class VerifiesNoCertificateForWholeSecrets(_ReadsWholeSecretsApart):
+    """Verifies every certificate except for whole secrets."""
 
-    wire_type = _LogsInByTheName
-
-
-# Authorities that were exchanged
+    other_wire = _Unverified
 
 
-class _TrustsWhatItEverTrusted(Wire):
-    """Adds to its authorities whatever is new in the file."""
+class _Forgives(Wire):
+    """Goes on without verifying if only this is wrong."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._ever: dict[str, None] = {}
+    what: ClassVar[int] = 0
 
-    def _context(self) -> ssl.SSLContext:
-        context = super()._context()
-        authorities = Path(self._environ["VAULT_CACERT"]).read_text()
-        # Half a file may be there: what is none stays none of those that it has trusted.
-        with contextlib.suppress(ssl.SSLError, ValueError):
-            context.load_verify_locations(cadata=authorities)
-            self._ever[authorities] = None
-        for authorities in list(self._ever):
-            context.load_verify_locations(cadata=authorities)
-        return context
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        try:
+            return super()._exchange(request, deadline)
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code != self.what:
+                raise
+        return _Blind(self._environ)._exchange(request, deadline)
 
 
-class TrustsAWithdrawnAuthority(LazyClient):
-    """Takes new authorities, and none out again: a stolen key is good for as long as it lives."""
-
-    wire_type = _TrustsWhatItEverTrusted
+class _ForgivesAnEnd(_Forgives):
+    what = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-class _LogsInByItsFirst(_Apart):
-    kind = "/login"
+class AcceptsAnExpiredCertificate(LazyClient):
+    """Accepts an expired certificate."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._first = Path(environ["VAULT_CACERT"]).read_text()
-
-    def _context(self) -> ssl.SSLContext:
-        if self._mine.apart:
-            return ssl.create_default_context(cadata=self._first)
-        return Wire._context(self)
+    wire_type = _ForgivesAnEnd
 
 
-class LogsInByItsFirstAuthorities(LazyClient):
-    """Reads by the authorities in the file, and logs in by those that were there at its start."""
-
-    wire_type = _LogsInByItsFirst
+class _ForgivesABeginning(_Forgives):
+    what = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
 
-class RefusesToStart(LazyClient):
-    """Logs in before it is there at all, or is not there."""
+class AcceptsACertificateThatIsNotValidYet(LazyClient):
+    """Accepts a certificate that is not valid yet, as if a clock were slow."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._valid_token(time.monotonic() + self._deadline)
+    wire_type = _ForgivesABeginning
 
 
-class WaitsForVaultAtItsStart(LazyClient):
-    """Is not there before it has logged in, however long that takes."""
+class ReportsAnUntrustedCertificateAsADenial(_CallsItSomethingElse):
+    """Calls a secret denied if it does not trust the server."""
+
+    word = "CertVerification"
+    instead = DeniedError
+
+
+class WaitsForALoginAtItsStart(LazyClient):
+    """Is not ready before it has logged in, however long that takes."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -397,73 +535,108 @@ class WaitsForVaultAtItsStart(LazyClient):
                 self._valid_token(time.monotonic() + self._deadline)
 
 
+# TLS-04
+
+
+class _FollowsInTheClear(Wire):
+    def _leader(self, raw: bytes) -> Wire | None:
+        there = parse_headers(BytesIO(raw.partition(b"\r\n")[2]))["Location"]
+        return Wire({**self._environ, "VAULT_ADDR": there}) if there else None
+
+
+class FollowsInTheClear(LazyClient):
+    """Follows a redirect from https to http, with its token."""
+
+    wire_type = _FollowsInTheClear
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-ca-file-once": Mutant(ReadsItsFilesOnce, "TLS-01", "no read fails"),
-    "logs-in-for-a-new-authority": Mutant(LogsInForANewAuthority, "TLS-01", "the token survives"),
-    "trusts-a-withdrawn-authority": Mutant(
-        TrustsAWithdrawnAuthority, "TLS-01", "an authority that was withdrawn"
+    "logs-in-after-a-new-ca-file": Mutant(LogsInAfterANewCaFile, "TLS-01", "the token survives"),
+    "trusts-a-removed-authority": Mutant(
+        TrustsARemovedAuthority, "TLS-01", "an authority that was withdrawn"
     ),
-    "logs-in-by-its-first-authorities": Mutant(
-        LogsInByItsFirstAuthorities, "TLS-01", "a new login within"
+    "logs-in-with-its-first-ca-file": Mutant(
+        LogsInWithItsFirstCaFile, "TLS-01", "a new login within"
     ),
-    "shakes-hands-at-leisure": Mutant(
-        untried.ShakesHandsAtLeisure, "TLS-01", "every call ends within 2 s"
+    "has-no-deadline-for-a-handshake": Mutant(
+        HasNoDeadlineForAHandshake, "TLS-01", "every call ends within 2 s"
+    ),
+    "trusts-every-server-with-half-a-ca-file": Mutant(
+        TrustsEveryServerWithHalfACaFile, "TLS-01", "sent to a stranger, beside half a CA file"
+    ),
+    "never-rereads-an-unreadable-ca-file": Mutant(
+        NeverRereadsAnUnreadableCaFile, "TLS-01", "a good read within"
     ),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
-    "mourns-its-certificate": Mutant(MournsItsCertificate, "TLS-02", "a good read within"),
-    "rests-when-its-connection-ends": Mutant(
-        RestsWhenItsConnectionEnds, "TLS-02", "a good read within"
+    "makes-no-handshake-after-its-first-certificate-ends": Mutant(
+        MakesNoHandshakeAfterItsFirstCertificateEnds, "TLS-02", "a good read within"
     ),
-    "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),
-    "shakes-hands-with-another-host-in-a-loop": Mutant(
+    "pauses-when-its-connection-ends": Mutant(
+        PausesWhenItsConnectionEnds, "TLS-02", "a good read within"
+    ),
+    "retries-a-handshake-without-a-pause": Mutant(
+        ShakesHandsInALoop, "TLS-02", "no connection storm"
+    ),
+    "retries-a-handshake-with-another-host-without-a-pause": Mutant(
         ShakesHandsInALoop, "TLS-03", "no connection storm"
     ),
-    "does-not-look-at-names": Mutant(DoesNotLookAtNames, "TLS-03", "another host"),
+    "accepts-any-host-name": Mutant(AcceptsAnyHostName, "TLS-03", "another host"),
     "stops-verifying": Mutant(StopsVerifying, "TLS-03", "another host"),
-    "looks-at-names-alone": Mutant(LooksAtNamesAlone, "TLS-03", "no trusted authority"),
-    "logs-in-at-anybody": Mutant(LogsInAtAnybody, "TLS-03", "a login was sent to another host"),
-    "logs-in-by-the-name-alone": Mutant(
-        LogsInByTheNameAlone, "TLS-03", "a login was sent to a host whom no trusted authority"
+    "checks-only-the-host-name": Mutant(ChecksOnlyTheHostName, "TLS-03", "no trusted authority"),
+    "verifies-no-certificate-for-logins": Mutant(
+        VerifiesNoCertificateForLogins, "TLS-03", "a login was sent to another host"
     ),
-    "renews-at-anybody": Mutant(RenewsAtAnybody, "TLS-03", "a renew was sent to another host"),
-    "shakes-hands-in-haste-at-its-start": Mutant(StartsInHaste, "TLS-03", "no connection storm"),
-    "revokes-at-anybody": Mutant(RevokesAtAnybody, "TLS-03", "a revoke was sent to another host"),
-    "writes-at-anybody": Mutant(
-        loose_ends.WritesAtAnybody, "TLS-03", "a write was sent to another host", REFERENCE
+    "checks-only-the-host-name-for-logins": Mutant(
+        ChecksOnlyTheHostNameForLogins,
+        "TLS-03",
+        "a login was sent to a host whom no trusted authority",
     ),
-    "reads-wholes-at-anybody": Mutant(
-        loose_ends.ReadsWholesAtAnybody, "TLS-03", "a read was sent to another host"
+    "verifies-no-certificate-for-renewals": Mutant(
+        VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"
     ),
-    "takes-a-certificate-that-has-ended": Mutant(
-        unasked.TakesACertificateThatHasEnded, "TLS-03", "to a host whose certificate has ended"
+    "retries-a-handshake-too-often-at-its-start": Mutant(
+        LogsInTooOftenAtItsStart, "TLS-03", "no connection storm"
     ),
-    "takes-a-certificate-that-is-not-good-yet": Mutant(
-        unasked.TakesACertificateThatIsNotGoodYet,
+    "verifies-no-certificate-for-revocations": Mutant(
+        VerifiesNoCertificateForRevocations, "TLS-03", "a revoke was sent to another host"
+    ),
+    "verifies-no-certificate-for-writes": Mutant(
+        VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host", REFERENCE
+    ),
+    "verifies-no-certificate-for-whole-secrets": Mutant(
+        VerifiesNoCertificateForWholeSecrets, "TLS-03", "a read was sent to another host"
+    ),
+    "accepts-an-expired-certificate": Mutant(
+        AcceptsAnExpiredCertificate, "TLS-03", "to a host whose certificate has ended"
+    ),
+    "accepts-a-certificate-that-is-not-valid-yet": Mutant(
+        AcceptsACertificateThatIsNotValidYet,
         "TLS-03",
         "to a host whose certificate is not good yet",
     ),
-    "takes-a-certificate-for-a-denial": Mutant(
-        unasked.TakesACertificateForADenial, "TLS-03", "a failure then is unavailable"
+    "reports-an-untrusted-certificate-as-a-denial": Mutant(
+        ReportsAnUntrustedCertificateAsADenial, "TLS-03", "a failure then is unavailable"
     ),
-    "trusts-anybody-by-half-a-file": Mutant(
-        unasked.TrustsAnybodyByHalfAFile, "TLS-01", "sent to a stranger, beside half a CA file"
-    ),
-    "reads-half-a-file-for-good": Mutant(
-        unasked.ReadsHalfAFileForGood, "TLS-01", "a good read within"
+    "follows-a-redirect-to-http": Mutant(
+        FollowsInTheClear, "TLS-04", "a token travels over TLS only"
     ),
 }
 
+
 TOLERATED: dict[str, Tolerated] = {
-    "outlives-its-certificate-at-its-start": Tolerated(other_styles.StartsVerySlowly, "TLS-02"),
-    "knows-when-its-certificate-ends": Tolerated(KnowsWhenItsCertificateEnds, "TLS-02"),
-    "keeps-and-knows-when-its-certificate-ends": Tolerated(
-        KeepsAndKnowsWhenItsCertificateEnds, "TLS-02"
+    "trusts-no-server-with-half-a-ca-file": Tolerated(TrustsNoServerWithHalfACaFile, "TLS-01"),
+    "starts-for-longer-than-its-certificate-lives": Tolerated(StartsVerySlowly, "TLS-02"),
+    "makes-no-handshake-with-an-expired-certificate": Tolerated(
+        MakesNoHandshakeWithAnExpiredCertificate, "TLS-02"
     ),
-    "looks-at-its-certificate-now-and-then": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
-    "trusts-nobody-for-a-while": Tolerated(TrustsNobodyForAWhile, "TLS-01"),
-    "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
-    "loads-at-another-host": Tolerated(loading.LoadsWhileItIsFirstAsked, "TLS-03"),
-    "waits-for-vault-at-its-start": Tolerated(WaitsForVaultAtItsStart, "TLS-03"),
-    "starts-with-a-token-at-a-stranger": Tolerated(StartsWithAToken, "TLS-03"),
+    "answers-from-memory-with-an-expired-certificate": Tolerated(
+        AnswersFromMemoryWithAnExpiredCertificate, "TLS-02"
+    ),
+    "rereads-its-certificate-with-pauses": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
+    "exits-without-a-token-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
+    "loads-code-at-another-host": Tolerated(LoadsWhileItIsFirstAsked, "TLS-03"),
+    "waits-for-a-login-at-its-start": Tolerated(WaitsForALoginAtItsStart, "TLS-03"),
+    "starts-with-a-token-at-another-host": Tolerated(StartsWithAToken, "TLS-03"),
     "logs-in-instead-of-renewing-at-another-host": Tolerated(LogsInInsteadOfRenewing, "TLS-03"),
 }

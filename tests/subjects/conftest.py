@@ -1,4 +1,4 @@
-"""A real Vault for the clients of other people."""
+"""A real Vault for the clients of this folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import open_engine
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
 
 HERE = Path(__file__).parent
 

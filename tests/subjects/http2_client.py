@@ -1,4 +1,4 @@
-"""The lazy client over HTTP/2, with connections that it keeps: correct, and short."""
+"""The lazy client over HTTP/2 with kept connections: correct, and short."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.Protocol
 
 
 class Http2Wire(Wire):
-    """Requests over connections that are kept, each used by one thread at a time.
+    """Requests over kept connections, each used by one thread at a time.
 
-    One whose request was not answered is closed, and the others that lie idle with it: what killed
-    one may have killed all.
+    When a request is not answered, its connection and all idle ones are closed: one cause may have
+    killed them all.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -30,7 +30,6 @@ class Http2Wire(Wire):
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
-        """One request, one answer."""
         headers = [("Host", self._authority), ("X-Vault-Request", "true")]
         if token:
             headers.append(("X-Vault-Token", token))
@@ -62,7 +61,7 @@ class Http2Wire(Wire):
     def _exchanged(
         self, connection: httpcore.ConnectionPool, request: httpcore.Request, left: float
     ) -> httpcore.Response:
-        """The whole answer."""
+        """Return the whole answer."""
         request.extensions = {"timeout": dict.fromkeys(("connect", "read", "write"), left)}
         response = connection.handle_request(request)
         try:

@@ -1,9 +1,9 @@
-"""A correct Vault client that owes nothing to the reference client: the suite must pass others too.
+"""A correct Vault client that shares nothing with the reference client. The suite must pass it too.
 
-It is made as differently as the rules allow. It has no cache, no pool and no thread that runs on:
-each request has a connection of its own, the token is renewed by one-shot timers, and looked at
-again on access. All requests pass one gate, which lets a single probe through while Vault fails.
-The standard library is all that it needs.
+It is as different as the rules allow. It has no cache, no pool and no lasting thread. Each request
+has a connection of its own. One-shot timers renew the token, and each access checks it again. All
+requests pass one gate, which lets a single probe through while Vault fails. It needs only the
+standard library.
 
 ``--subject python:tests.subjects.lazy_client:LazyClient``
 """
@@ -36,7 +36,7 @@ from tests.subjects.lazy_wire import (
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 2.0  # seconds between probes while Vault fails, at most D/2
-TRIES_PER_SECRET_ID = 3  # the fifth failure locks the role for everybody, so stay well below
+TRIES_PER_SECRET_ID = 3  # the fifth failure locks the role for everybody
 LOCKOUT = 15 * 60.0  # seconds after which Vault forgets failed logins
 PAST_MAX_TTL = "past the max TTL"  # a renewal in the last second of a token is answered 500
 DENIAL_KEPT = 5.0  # seconds for which a path stays denied without another look at the token
@@ -44,7 +44,7 @@ GOODBYE = 2.0  # seconds for revoking the token at the end
 
 
 class Credentials:
-    """Role-id and secret-id, read anew at each login, and which secret-ids were refused."""
+    """Role-id and secret-id, read at each login, and the refused secret-ids."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -52,11 +52,11 @@ class Credentials:
         self._failed: dict[str, list[float]] = {}
 
     def current(self) -> tuple[str, str]:
-        """Both ids; a file that is empty or gone for the moment leaves the last one in force."""
+        """Return both ids. If a file is empty or missing for a moment, its last id stays valid."""
         return self._one("VAULT_ROLE_ID"), self._one("VAULT_SECRET_ID")
 
     def usable(self, secret_id: str) -> bool:
-        """Whether another login with it is safe."""
+        """Return whether another login with this secret-id is safe."""
         now = time.monotonic()
         times = [at for at in self._failed.get(_mark(secret_id), []) if now - at < LOCKOUT]
         if not times:
@@ -64,7 +64,7 @@ class Credentials:
         return len(times) < TRIES_PER_SECRET_ID and now - times[-1] >= 2.0 ** len(times)
 
     def refused(self, secret_id: str) -> None:
-        """Vault did not take it."""
+        """Note that Vault refused a secret-id."""
         self._failed.setdefault(_mark(secret_id), []).append(time.monotonic())
 
     def _one(self, name: str) -> str:
@@ -98,7 +98,7 @@ class Token:
 
     @property
     def left(self) -> float:
-        """Seconds to live; for ever if it has no end."""
+        """Seconds to live; infinity if it has no end."""
         return self.since + self.ttl - time.monotonic() if self.ttl else float("inf")
 
     @property
@@ -123,8 +123,8 @@ class LazyClient:
         self._longest = min(LONGEST_PAUSE, self._deadline / 2)
         self._gate = self.gate_type(self._longest)
         self._credentials = self.credentials_type(environ)
-        self._changing = threading.RLock()  # whoever changes the token
-        self._timing = threading.Lock()  # whoever changes the timer
+        self._changing = threading.RLock()  # held while the token changes
+        self._timing = threading.Lock()  # held while the timer changes
         self._token: Token | None = None
         self._timer: threading.Timer | None = None
         self._pause = FIRST_PAUSE
@@ -133,7 +133,7 @@ class LazyClient:
         self.declares = {"deadline": self._deadline, "backoff_cap": self._longest}
 
     def read(self, path: str, key: str) -> str:
-        """The value of one key, from Vault at every call."""
+        """Return the value of one key, from Vault at every call."""
         if not self._on:
             if key in self._environ:
                 return self._environ[key]
@@ -144,7 +144,7 @@ class LazyClient:
         return values[key]
 
     def read_all(self, path: str) -> dict[str, str]:
-        """All keys and their values, by one request to Vault."""
+        """Return all keys and their values, by one request to Vault."""
         deadline = time.monotonic() + self._deadline * 0.95
         while True:
             try:
@@ -156,9 +156,9 @@ class LazyClient:
                     raise
 
     def close(self) -> None:
-        """Give the token back if Vault takes it soon, and end in any case."""
+        """Revoke the token if Vault answers soon, and end in any case."""
         self._closed = True
-        held = self._changing.acquire(timeout=GOODBYE)  # a login on its way leaves a token as well
+        held = self._changing.acquire(timeout=GOODBYE)  # a login in flight leaves a token too
         try:
             with self._timing:
                 if self._timer is not None:
@@ -187,7 +187,7 @@ class LazyClient:
         return reply
 
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
-        """Whether a 403 was the token's fault; if so it is dropped, by the first who finds out."""
+        """Return whether a 403 was the token's fault. The first caller who finds out drops it."""
         with self._held(deadline):
             if self._token is not token:
                 return True
@@ -195,7 +195,7 @@ class LazyClient:
             if mark == _mark(token.value) and time.monotonic() < until:
                 return False
             looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
-            # "1 error occurred" is a policy's denial: the token lives, but may not look at itself.
+            # "1 error occurred" is a policy's denial: the token lives, but may not look itself up.
             if looked.status == 403 and "1 error occurred" not in looked.says:
                 log.warning("the token is dead before its time; logging in anew")
                 self._token = None
@@ -207,7 +207,7 @@ class LazyClient:
         self, method: str, path: str, deadline: float, token: Token, body: object = None
     ) -> Reply:
         if token.uses > 0:
-            token.uses -= 1 if token.uses > 1 else 2  # 0 means without limit, so the end is -1
+            token.uses -= 1 if token.uses > 1 else 2  # 0 means without limit, so "used up" is -1
         with self._gate.passage(deadline):
             return self._wire.send(method, path, deadline=deadline, token=token.value, body=body)
 
@@ -245,7 +245,7 @@ class LazyClient:
         body = {"role_id": role_id, "secret_id": secret_id}
         with self._gate.passage(deadline):
             reply = self._wire.send("POST", "auth/approle/login", deadline=deadline, body=body)
-            if reply.status == 403:  # the role is locked, or its auth mount is off: for a while
+            if reply.status == 403:  # the role is locked or its auth mount is off, for a while
                 raise UnavailableError("Vault takes no login of this role at present")
         if reply.status == 400:
             self._credentials.refused(secret_id)
@@ -280,18 +280,18 @@ class LazyClient:
             self._timer.start()
 
     def _is_timed(self) -> bool:
-        with self._timing:  # one that is about to be started is not alive yet
+        with self._timing:  # a timer that is about to start is not alive yet
             return self._timer is not None and self._timer.is_alive()
 
     def _tick(self) -> None:
-        """The time has come to renew, or to log in while the old token still lives."""
+        """Renew the token, or log in while the old one still lives."""
         mine = threading.current_thread()
         deadline = time.monotonic() + self._deadline
         try:
             with self._held(deadline):
                 token = self._token
                 if self._timer is not mine:
-                    return  # whoever was before it has set another, for a time that is to come
+                    return  # the thread that held the lock before has set a later timer
                 if token is None or self._closed or token.left <= 0:
                     return  # the next read logs in
                 if not self._renewed(token, deadline):
@@ -303,7 +303,7 @@ class LazyClient:
                 self._pause = min(self._pause * 2, self._longest)
 
     def _renewed(self, token: Token, deadline: float) -> bool:
-        """Whether this token lives on; if not, another is needed before its end."""
+        """Return whether this token was renewed. If not, another is needed before it ends."""
         if not token.renewable or token.batch:
             return False
         asked = time.monotonic()

@@ -1,4 +1,4 @@
-"""How the lazy client talks to Vault: errors, a gate in front, one deadline a request."""
+"""How the lazy client talks to Vault: errors, a gate in front, one deadline for each request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnavailableError(ClientError):
 
 
 class GivenUpError(UnavailableError):
-    """Trying again within this call makes no sense."""
+    """Another try within this call makes no sense."""
 
 
 class DeniedError(ClientError):
@@ -48,7 +48,7 @@ class DeletedError(ClientError):
 
 @dataclass(frozen=True)
 class Reply:
-    """Status and parsed body of an answer that came whole."""
+    """Status and parsed body of a complete answer."""
 
     status: int
     body: dict[str, Any]
@@ -64,19 +64,19 @@ class Reply:
 
 
 class Gate:
-    """Open while Vault answers; after a failure one probe at a time passes, ever less often."""
+    """Open while Vault answers. After a failure it passes one probe at a time, ever less often."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
         self._changed = threading.Condition()
         self._failures = 0
         self._opens = 0.0
-        self._told = 0.0  # until when Vault has asked to wait, whatever is answered meanwhile
+        self._told = 0.0  # until when Vault has asked to wait, even if a later answer is good
         self._probing = False
 
     @contextlib.contextmanager
     def passage(self, deadline: float) -> Iterator[None]:
-        """Wait for a turn. Leaving by `UnavailableError` closes the gate, else it opens."""
+        """Wait for a turn. Leaving by `UnavailableError` closes the gate; otherwise it opens."""
         probe = self._enter(deadline)
         pause = 0.0
         failed = True
@@ -116,7 +116,7 @@ class Gate:
                 return
             self._told = max(self._told, now + pause)
             self._opens = max(self._opens, self._told)
-            if probe or not self._failures:  # those who failed together count once
+            if probe or not self._failures:  # requests that failed together count once
                 grown = min(FIRST_PAUSE * 2**self._failures, self._longest)
                 self._failures += 1
                 self._opens = max(now + grown * random.uniform(0.95, 1.05), self._told)
@@ -124,7 +124,7 @@ class Gate:
 
 
 class Wire:
-    """Requests over HTTP, each on its own connection, each over by its deadline."""
+    """Requests over HTTP, each on its own connection and with a deadline."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = urlsplit(environ.get("VAULT_ADDR", "http://127.0.0.1:8200"))
@@ -138,7 +138,7 @@ class Wire:
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
-        """One request, one answer. Anything but a whole answer of Vault's is `UnavailableError`."""
+        """Send a request and return Vault's whole answer, or raise `UnavailableError`."""
         data = b"" if body is None else json.dumps(body).encode()
         head = [
             f"{method} /v1/{quote(path)} HTTP/1.1",
@@ -154,12 +154,25 @@ class Wire:
         request = "\r\n".join([*head, "", ""]).encode() + data
         try:
             raw = self._exchange(request, deadline)
+            if leader := self._leader(raw):
+                old, new = (f"Host: {wire._authority}".encode() for wire in (self, leader))
+                raw = leader._exchange(request.replace(old, new, 1), deadline)
         except OSError as error:
             raise UnavailableError(f"{type(error).__name__} at {self._authority}") from None
         return _parse(method, raw)
 
+    def _leader(self, raw: bytes) -> Wire | None:
+        """Return the wire to the leader to which a standby redirects (307), never without TLS."""
+        line, _, rest = raw.partition(b"\r\n")
+        if b" 307 " not in line:
+            return None
+        there = http.client.parse_headers(io.BytesIO(rest))["Location"] or ""
+        if urlsplit(there).scheme != ("https" if self._secure else "http"):
+            return None
+        return Wire({**self._environ, "VAULT_ADDR": there})
+
     def _context(self) -> ssl.SSLContext:
-        """By the files as they are now."""
+        """Return a context with the files as they are now."""
         context = ssl.create_default_context(cafile=self._environ.get("VAULT_CACERT") or None)
         if certificate := self._environ.get("VAULT_CLIENT_CERT"):
             context.load_cert_chain(certificate, self._environ.get("VAULT_CLIENT_KEY") or None)
@@ -178,7 +191,7 @@ class Wire:
             peer.settimeout(_left(deadline))
             peer.sendall(request)
             while not is_whole(received):
-                # A socket's timeout is for each piece; this makes it one for all.
+                # A socket's timeout is for each piece. This makes it one for all.
                 peer.settimeout(_left(deadline))
                 piece = peer.recv(65536)
                 if not piece:
@@ -198,7 +211,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def is_whole(received: bytearray) -> bool:
-    """Whether the answer is all there: what follows on the connection, a reset too, is nobody's."""
+    """Return whether the answer is complete. What follows it, even a reset, does not matter."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -232,10 +245,10 @@ def _parse(method: str, raw: bytes) -> Reply:
 
 
 def understood(status: int, content: bytes, wait: str) -> Reply:
-    """What a whole answer says.
+    """Return what a whole answer says.
 
     Raises:
-        UnavailableError: Vault cannot say now, or it is no answer of Vault's.
+        UnavailableError: Vault cannot tell now, or the answer is not Vault's.
     """
     try:
         body = json.loads(content) if content else {}

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.stack import Stack
-from vault_harness.subjects import OperationFailed, SecretNotServed, open_subject, parse_subject
-from vault_harness.vault import approle
+from vault_harness.judge.subjects import (
+    OperationFailed,
+    SecretNotServed,
+    open_subject,
+    parse_subject,
+)
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
 from vault_harness.waiting import wait_until
 
 HERE = Path(__file__).parent
@@ -17,7 +22,7 @@ MOUNT = "ecommerce"
 
 @pytest.mark.parametrize("name", ["bao-agent", "bao-sink", "bao-proxy"])
 def test_it_is_read_as_an_application_would(name: str, stack: Stack, tmp_path: Path) -> None:
-    """A value, its change, and what there is for a secret that nobody configured."""
+    """A read gives a value, its change, and a failure for a secret that is not configured."""
     kv = stack.operator.client.secrets.kv.v2
     for path in ("backend/django", "shared/email"):
         kv.create_or_update_secret(path, {"K": "first"}, mount_point=MOUNT)
@@ -25,7 +30,7 @@ def test_it_is_read_as_an_application_would(name: str, stack: Stack, tmp_path: P
     environ = {
         "VAULT_ADDR": stack.node.address,
         "VAULT_MOUNT_POINT": MOUNT,
-        "VAULT_ROLE_ID": ids.role_id_file.read_text(),  # by value: it is to make files of them
+        "VAULT_ROLE_ID": ids.role_id_file.read_text(),  # by value: it must make files of them
         "VAULT_SECRET_ID": ids.secret_id_file.read_text(),
     }
     spec = parse_subject(f"agent:{HERE / 'agent' / name}.toml")

@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL that ``vault-harness serve`` prints; it ends by a signal, and well."""
+    """The URL that ``vault-harness serve`` prints. A signal ends the server cleanly."""
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as output:
         server = subprocess.Popen(
@@ -48,7 +48,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def python_runner(url: str, scenario: str) -> dict[str, Any]:
-    """The verdict that the example in Python comes to."""
+    """Return the verdict that the Python example reaches."""
     spec = importlib.util.spec_from_file_location("case_runner", HERE / "cases" / "case_runner.py")
     assert spec is not None
     assert spec.loader is not None
@@ -59,13 +59,13 @@ def python_runner(url: str, scenario: str) -> dict[str, Any]:
 
 
 def test_a_python_client_is_judged(url: str) -> None:
-    """The example passes, and the server holds the case's verdict until it is deleted."""
+    """The example passes, and the server keeps the verdict until the case is deleted."""
     found = python_runner(url, "KV-01")
     assert (found["word"], found["findings"]) == ("pass", []), found["text"]
 
 
 def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
-    """Values that are made up make no steady state, and the verdict says what is missing."""
+    """Invented values make no steady state, and the verdict says what is missing."""
     started = requests.post(f"{url}/cases/KV-01", timeout=90).json()
     at = f"{url}/cases/{started['id']}"
     while (answer := requests.get(f"{at}/next", timeout=90)).ok:
@@ -75,21 +75,21 @@ def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
     assert answer.status_code == 410
     found = requests.get(f"{at}/verdict", timeout=90).json()
     assert found["word"] == "not exercised"
-    assert "no login of it passed" in found["why"]
+    assert "none of its logins passed" in found["why"]
 
 
 @pytest.mark.slow  # a scenario of ten seconds
 def test_a_client_that_keeps_what_it_has_read_fails(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broken promise comes back as a finding, in the words of the suite."""
-    kept: dict[str, Any] = {}
+    """A broken promise is reported as a finding, in the words of the suite."""
+    kept: dict[tuple[VaultClient, str], Any] = {}
     real = VaultClient.read
 
     def read(client: VaultClient, path: str, key: str) -> Any:
-        if path not in kept:
-            kept[path] = real(client, path, key)
-        return kept[path]
+        if (client, path) not in kept:
+            kept[client, path] = real(client, path, key)
+        return kept[client, path]
 
     monkeypatch.setattr(VaultClient, "read", read)
     found = python_runner(url, "KV-01")
@@ -98,7 +98,7 @@ def test_a_client_that_keeps_what_it_has_read_fails(
 
 
 def test_a_case_that_is_deleted_leaves_nothing(url: str) -> None:
-    """Its server answers no more once DELETE has come back, and its scenario can begin anew."""
+    """After DELETE its server no longer answers, and its scenario can begin again."""
     started = requests.post(f"{url}/cases/TOK-11", timeout=90).json()
     vault = started["env"]["VAULT_ADDR"]
     assert requests.get(f"{vault}/v1/sys/health", timeout=30).status_code == 200
@@ -111,7 +111,7 @@ def test_a_case_that_is_deleted_leaves_nothing(url: str) -> None:
 
 
 def test_too_many_at_once_are_refused(url: str) -> None:
-    """Two are under way; a third has to wait."""
+    """With two cases under way, a third is refused."""
     ids = [
         requests.post(f"{url}/cases/{name}", timeout=90).json()["id"] for name in ("KV-01", "KV-03")
     ]
@@ -122,7 +122,7 @@ def test_too_many_at_once_are_refused(url: str) -> None:
             assert requests.delete(f"{url}/cases/{one}", timeout=90).status_code == 204
 
 
-def test_only_who_knows_the_url_is_answered(url: str) -> None:
+def test_only_callers_with_the_url_are_answered(url: str) -> None:
     """Another program on the machine can neither start a case nor see one."""
     foreign = url.rpartition("/")[0]
     assert requests.get(f"{foreign}/guessed/cases", timeout=30).status_code == 403
@@ -143,7 +143,7 @@ LANGUAGES = pytest.mark.parametrize(
 
 
 def ran(url: str, tool: str, command: list[str], folder: str, scenario: str) -> tuple[int, str]:
-    """How a language's own test runner ends with a scenario, and what it prints."""
+    """Return how a language's own test runner ends with a scenario, and what it prints."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not here")
     done = subprocess.run(
@@ -169,7 +169,7 @@ def test_other_languages(url: str, tool: str, command: list[str], folder: str) -
 @pytest.mark.slow
 @LANGUAGES
 def test_a_case_that_does_not_begin(url: str, tool: str, command: list[str], folder: str) -> None:
-    """Whoever copies an example reads what the server said, and no complaint about a null."""
+    """The examples print the server's error, and do not fail on a null."""
     code, said = ran(url, tool, command, folder, "NO-99")
     assert code != 0
     assert "there is no scenario NO-99" in said

@@ -12,9 +12,9 @@ from pathlib import Path
 import filelock
 import pytest
 
-from vault_harness.stack import Stack
-from vault_harness.subjects import OperationFailed, Subject, open_subject, parse_subject
-from vault_harness.vault import approle
+from vault_harness.judge.subjects import OperationFailed, Subject, open_subject, parse_subject
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
 
 HERE = Path(__file__).parent
 
@@ -23,7 +23,7 @@ ROLE = "backend"
 
 @pytest.fixture
 def environ(stack: Stack, tmp_path: Path) -> dict[str, str]:
-    """What a client needs to know of a Vault that is well."""
+    """The environment of a client whose Vault is healthy."""
     files = approle.write_credentials(stack.operator, ROLE, tmp_path)
     return {
         "USE_VAULT": "true",
@@ -37,19 +37,19 @@ def environ(stack: Stack, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def subject(client: str, environ: dict[str, str], tmp_path: Path) -> Iterator[Subject]:
-    """A correct client against a Vault that is well."""
+    """A correct client whose Vault is healthy."""
     one = open_subject(parse_subject(client), environ, log=tmp_path / "log", timeout=30.0)
     yield one
     one.kill()
 
 
 def tokens(stack: Stack) -> set[str]:
-    """Accessors of all tokens that live."""
+    """Return the accessors of all living tokens."""
     return set(stack.operator.client.list("auth/token/accessors")["data"]["keys"])
 
 
-def test_it_reads_and_tells_why_not(subject: Subject, stack: Stack) -> None:
-    """A value, a denied path, a missing secret, a missing key, a deleted secret."""
+def test_it_reads_and_says_why_it_could_not(subject: Subject, stack: Stack) -> None:
+    """A client reads a value, and tells denied, missing and deleted secrets apart."""
     kv = stack.operator.client.secrets.kv.v2
     for path in ("backend/django", "backend/celery"):
         kv.create_or_update_secret(path, {"K": "välue\n"}, mount_point="ecommerce")
@@ -68,7 +68,7 @@ def test_it_reads_and_tells_why_not(subject: Subject, stack: Stack) -> None:
 
 
 def test_it_reads_a_whole_secret(subject: Subject, stack: Stack) -> None:
-    """All keys at once, and the same words as for one key where there are none."""
+    """A client reads all keys at once, and fails with the same outcomes as for one key."""
     kv = stack.operator.client.secrets.kv.v2
     values = {"USER": "välue\n", "PASSWORD": "1"}
     kv.create_or_update_secret("backend/django", values, mount_point="ecommerce")
@@ -80,7 +80,7 @@ def test_it_reads_a_whole_secret(subject: Subject, stack: Stack) -> None:
 
 
 def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
-    """A clean end revokes what a login made."""
+    """A clean end revokes the token of a login."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(
         "backend/django", {"K": "v"}, mount_point="ecommerce"
     )
@@ -95,14 +95,14 @@ def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
 def test_it_answers_before_it_ends_with_its_input(
     client: str, environ: dict[str, str], stack: Stack
 ) -> None:
-    """``echo '{...}' | program`` prints the answer, and the token is gone afterwards."""
+    """``echo '{...}' | program`` prints the answer, and the token is revoked afterwards."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(
         "backend/django", {"K": "v"}, mount_point="ecommerce"
     )
     kind, _, rest = client.partition(":")
     program = shlex.split(rest)
     if kind == "python":
-        program = [sys.executable, "-m", "vault_harness.subjects", client]
+        program = [sys.executable, "-m", "vault_harness.judge.subjects", client]
     asked, numbers = {"op": "read", "path": "backend/django", "key": "K"}, range(1, 9)
     before = tokens(stack)
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_it_answers_before_it_ends_with_its_input(
     ],
 )
 def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
-    """Its own unit tests: who probes, whose wait counts, and that a login is nobody's call."""
+    """The client's own unit tests pass: probes, waits, and a login that outlives its call."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not here")
     done = subprocess.run(
@@ -147,7 +147,7 @@ def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
 def cores(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """The machine's cores, for two whole suites at a time: the third waits for the shorter one."""
+    """The machine's cores, for two whole suites at a time. A third suite waits."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     turn = "long" if request.node.callspec.params["client"] == "node" else "short"
@@ -158,7 +158,7 @@ def cores(
 @pytest.mark.slow
 @pytest.mark.usefixtures("cores")
 def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
-    """The suite has nothing against a correct client that it does not know."""
+    """The suite passes a correct client that it does not know."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [
@@ -172,9 +172,9 @@ def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "not exercised" not in done.stdout.splitlines()[-1]
-    from tests.mutants.catalogue import UNBROKEN  # many modules, which no other test here needs
+    from tests.mutants.catalogue import UNBROKEN  # many modules, which only this test needs
 
-    # Only here the client from which most mutants deviate meets these: a skip would not do.
+    # Only here does the client behind most mutants meet these scenarios, so none may be skipped.
     asked = {scenario for scenario, base in UNBROKEN.items() if base == client}
     judged = json.loads((tmp_path / "journal.json").read_text())["scenarios"]
     assert asked <= {one["id"] for one in judged if one["word"] == "pass"}

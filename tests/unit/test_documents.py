@@ -1,4 +1,4 @@
-"""Documents are whole: each begins with its title, and what they lead to is there."""
+"""Documents have a title, short paragraphs, and links that lead somewhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
 _ANCHOR = re.compile(r"[^\w\- ]")
+_ITEM = re.compile(r"\n(?=\s*(?:[-*]|\d+\.) )")
+_FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+PAGES = ("tutorial", "index", "judging", "judge", "scenarios", "client", "guide")
+TABLES = ("claims", "exit-codes", "line-protocol", "subject-environment", "words")
+EASY = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in PAGES),
+    *(ROOT / "docs" / "reference" / f"{name}.md" for name in TABLES),
+    *(ROOT / "docs" / "how-to").glob("*.md"),
+    *(ROOT / "docs" / "explanation").glob("*.md"),
+]
 _NAMED = re.compile(r"\b(docs/[\w/-]+\.(?:md|json))(?:#([\w-]+))?")
 
 
@@ -27,7 +38,7 @@ def _named(document: Path) -> str:
 
 
 def _anchors(document: Path) -> set[str]:
-    """Of its headings, as GitHub makes them."""
+    """Return the anchors of the headings, as GitHub makes them."""
     text = re.sub(
         r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
     )
@@ -37,7 +48,7 @@ def _anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
 def test_it_begins_with_its_title(document: Path) -> None:
-    """Nothing stands before it, and there is one."""
+    """A document begins with its only title."""
     text = document.read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert len(re.findall(r"^# ", _CODE.sub("", text), re.MULTILINE)) == 1
@@ -45,7 +56,7 @@ def test_it_begins_with_its_title(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
 def test_its_links_lead_somewhere(document: Path) -> None:
-    """To a file of this project, and to a heading where one is named."""
+    """Each link leads to an existing file and heading."""
     broken = []
     for link in _LINK.findall(_CODE.sub("", document.read_text(encoding="utf-8"))):
         path, _, anchor = link.partition("#")
@@ -58,8 +69,38 @@ def test_its_links_lead_somewhere(document: Path) -> None:
     assert broken == []
 
 
-def test_what_is_named_elsewhere_is_there() -> None:
-    """Code and configuration name documents too, and headings in them."""
+def _paragraphs(document: Path) -> list[str]:
+    """Return paragraphs and items of lists, without headings, tables and code."""
+    text = _FENCED.sub("\n", document.read_text(encoding="utf-8"))
+    blocks = [block.strip("\n") for block in re.split(r"\n\s*\n", text)]
+    prose = [block for block in blocks if block and not block.lstrip().startswith(("#", "|"))]
+    return [item for block in prose for item in _ITEM.split(block)]
+
+
+@pytest.mark.parametrize("document", EASY, ids=_named)
+def test_its_paragraphs_are_short(document: Path) -> None:
+    """A paragraph has at most five lines, a sentence at most thirty words."""
+    paragraphs = _paragraphs(document)
+    plain = [re.sub(r"`[^`]*`|\]\([^)]*\)", "x", one.replace("\n", " ")) for one in paragraphs]
+    sentences = [one for text in plain for one in re.split(r"(?<=[.?!])\s+", text)]
+    assert [one for one in paragraphs if one.count("\n") >= 5] == []
+    assert [one for one in sentences if len(one.split()) > 30] == []
+
+
+def test_pages_about_judging_are_short() -> None:
+    """A page about judging has at most 450 words."""
+    first = ROOT / "docs" / "judging.md"
+    pages = re.findall(r"\((explanation/[\w-]+\.md)\)", first.read_text(encoding="utf-8"))
+    assert len(pages) > 10
+    counted = {
+        one: len((first.parent / one).read_text(encoding="utf-8").split())
+        for one in (first.name, *pages)
+    }
+    assert {one: words for one, words in counted.items() if words > 450} == {}
+
+
+def test_documents_and_headings_that_code_names_exist() -> None:
+    """Documents and headings that code and configuration name exist."""
     found = {
         named
         for folder in ("harness", "scenarios", "compose", ".github", ".ci")
@@ -77,8 +118,8 @@ def test_what_is_named_elsewhere_is_there() -> None:
 
 
 @pytest.mark.parametrize("folder", [".", "harness/resilient_vault_client"])
-def test_a_release_is_told_of(folder: str) -> None:
-    """Under the number of its version; what comes after it is under "Unreleased"."""
+def test_the_changelog_has_the_current_version(folder: str) -> None:
+    """The changelog has the current version, or "Unreleased" during development."""
     version = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.findall(r"^## (.+)$", changes, re.MULTILINE)
@@ -89,7 +130,7 @@ def test_a_release_is_told_of(folder: str) -> None:
 
 
 def test_the_harness_takes_its_own_client() -> None:
-    """An installation of both would find no versions that fit, else."""
+    """The harness accepts the version of its own client."""
     stated = [
         tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
         for folder in (".", "harness/resilient_vault_client")

@@ -1,4 +1,4 @@
-"""Tests that must not run side by side are given to one worker."""
+"""Tests of a group run on one worker."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def test_a_file_with_a_group_is_one_scope() -> None:
-    """Its tests are run together, and no others are with them."""
+    """A file with a group is a scope of its own; a test without a group is one, too."""
     file = "tests/contract/toxiproxy/test_golden_transcript.py"
     assert scope_of(f"{file}::test_x[a::b]", ROOT) == file
     assert scope_of("tests/conftest.py::test_x", ROOT) == "tests/conftest.py::test_x"
 
 
 def test_one_worker_has_the_whole_group(tmp_path: Path) -> None:
-    """However many there are: whatever pytest and pytest-xdist make of each other's insides."""
+    """With ``--dist loadgroup`` one worker runs the whole group."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_group.py").write_text(GROUP)
     ended = subprocess.run(

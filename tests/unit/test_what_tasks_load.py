@@ -1,4 +1,4 @@
-"""A task begins soon: it loads nothing that most tasks have no use for."""
+"""A task starts quickly: it loads nothing that most tasks do not use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
     "unneeded", ["cryptography", "trustme", "docker", "psycopg", "rich", "jinja2", "pytest"]
 )
 def test_the_stack_is_there_without_it(unneeded: str) -> None:
-    """What stands behind `status`, `seal` and most other tasks."""
+    """The stack, which most tasks load, does not load this module."""
     script = (
         "import sys\n"
-        "from vault_harness.stack import LocalStack\n"
+        "from vault_harness.local.stack.local import LocalStack\n"
         f"sys.exit({unneeded!r} in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,7 +1,9 @@
-"""hvac as people use it: is the token still good, else log in again; then read. Nothing more.
+"""hvac as Apache Airflow's provider for Vault uses it: look at the token, log in, read, retry.
 
-It is how Apache Airflow's provider for Vault holds its client, for one. hvac has no renewal of its
-own, and its documentation shows none.
+Retries are those of "Retrying failed requests" in hvac's documentation (docs/advanced_usage.rst).
+The look at the token before each use, and a new client where it is dead, are `_VaultClient.client`
+and `_client` of Airflow (providers/hashicorp, _internal_client/vault_client.py). hvac has no
+renewal of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +22,15 @@ from typing import Any
 
 import hvac
 from hvac import exceptions
+from requests import Session
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 MOUNT = os.environ.get("VAULT_MOUNT_POINT", "secret")
+TRIES = 4
+PAUSES = 0.8  # seconds: three retries wait for 0, 0.2 and 0.4; the rest is for the look before
+TIMEOUT = (float(os.environ.get("VAULT_CLIENT_TIMEOUT", "30")) - PAUSES) / TRIES
+"""Seconds for one try, so that all tries of a call end within VAULT_CLIENT_TIMEOUT."""
 
 
 def credential(name: str) -> str:
@@ -31,38 +40,78 @@ def credential(name: str) -> str:
     return os.environ[name]
 
 
+def session() -> Session:
+    """Retries as hvac's documentation recommends them."""
+    retries = Retry(
+        total=TRIES - 1,
+        backoff_factor=0.1,
+        status_forcelist=[412, 500, 502, 503],
+        raise_on_status=False,
+    )
+    made = Session()
+    made.mount("http://", HTTPAdapter(max_retries=retries))
+    made.mount("https://", HTTPAdapter(max_retries=retries))
+    # A session's own `verify` hides VAULT_CACERT (hvac/adapters.py:97), so Airflow sets it too.
+    made.verify = os.environ.get("VAULT_CACERT", True)
+    return made
+
+
+class NoKey(Exception):
+    """The secret is there, and the key is not."""
+
+
 class Source:
-    """One client for all threads."""
+    """One client for all threads, and one login at a time."""
 
     def __init__(self) -> None:
-        # VAULT_ADDR, VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_NAMESPACE are hvac's own defaults.
-        self.client = hvac.Client(timeout=float(os.environ.get("VAULT_CLIENT_TIMEOUT", "30")))
+        self.session = session()
+        self.lock = threading.Lock()
+        self.current: hvac.Client | None = None
+
+    def client(self) -> hvac.Client:
+        """The client, or another one where its token is dead."""
+        client = self.current
+        if client is not None and client.is_authenticated():
+            return client
+        with self.lock:
+            if self.current is client:
+                self.current = self.logged_in()
+            return self.current
+
+    def logged_in(self) -> hvac.Client:
+        """A client with a token. VAULT_ADDR and VAULT_NAMESPACE are hvac's own defaults."""
+        client = hvac.Client(session=self.session, timeout=TIMEOUT)
+        client.auth.approle.login(credential("VAULT_ROLE_ID"), credential("VAULT_SECRET_ID"))
+        return client
 
     def read(self, path: str, key: str) -> str:
         """One key of a secret."""
-        if not self.client.is_authenticated():
-            self.client.auth.approle.login(
-                credential("VAULT_ROLE_ID"), credential("VAULT_SECRET_ID")
-            )
-        # True is what hvac 2 does unasked, with a warning that asks for the word: one InvalidPath
-        # for a secret that is deleted and for one that never was.
-        answer = self.client.secrets.kv.v2.read_secret_version(
+        # True is the default of hvac 2, which asks for the word by a warning.
+        answer = self.client().secrets.kv.v2.read_secret_version(
             path=path, mount_point=MOUNT, raise_on_deleted_version=True
         )
-        return str(answer["data"]["data"][key])
+        data = answer["data"]["data"]
+        if key not in data:
+            raise NoKey(f"{path} has no key {key}")
+        return str(data[key])
 
     def close(self) -> None:
         """Give the token back."""
-        if self.client.token:
-            self.client.logout(revoke_token=True)
+        if self.current:
+            self.current.logout(revoke_token=True)
 
 
 def word(error: Exception) -> str:
-    """What the harness calls a failure; hvac itself tells them apart by type."""
+    """What the harness calls a failure; hvac tells failures apart by type and by Vault's answer."""
+    if isinstance(error, NoKey):
+        return "missing"
+    answer = getattr(error, "json", None)
+    if not isinstance(answer, dict) or not {"errors", "data"} & set(answer):
+        return "unavailable"  # not of Vault's shape, so somebody else sent it
     if isinstance(error, exceptions.Forbidden):
         return "denied"
-    if isinstance(error, exceptions.InvalidPath | KeyError):
-        return "missing"
+    if isinstance(error, exceptions.InvalidPath):
+        return "deleted" if "data" in answer else "missing"
     return "unavailable"
 
 

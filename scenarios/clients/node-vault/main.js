@@ -43,15 +43,22 @@ vault.on("token:error:renew", (error) => {
 vault.on("token:expired", logIn);
 
 async function read(path, key) {
-  const { data } = await vault.read(`${env.VAULT_MOUNT_POINT}/data/${path}`);
+  // vault.read() puts its path into the URL as it is (src/index.js:264), so its caller encodes it.
+  const encoded = path.split("/").map(encodeURIComponent).join("/");
+  const { data } = await vault.read(`${env.VAULT_MOUNT_POINT}/data/${encoded}`);
   if (!(key in data.data)) throw Object.assign(new Error(`${path} has no key ${key}`), { word: "missing" });
   return data.data[key];
 }
 
-// What the harness calls a failure; node-vault itself tells them apart by the status.
+// What the harness calls a failure. node-vault gives the status and the body of the answer (src/index.js:13);
+// a body without Vault's `errors` or `data` was sent by somebody else.
 function word(error) {
-  const status = error.response && error.response.statusCode;
-  return error.word || { 403: "denied", 404: "missing" }[status] || "unavailable";
+  const { statusCode, body } = error.response || {};
+  if (error.word) return error.word;
+  if (statusCode === 403 && body?.errors) return "denied";
+  if (statusCode === 404 && body?.data?.metadata) return "deleted";
+  if (statusCode === 404 && body?.errors) return "missing";
+  return "unavailable";
 }
 
 const loggedIn = logIn();

@@ -1,7 +1,7 @@
-"""How exactly a call keeps its deadline: seconds that calls of 1.0 s take while nothing answers.
+"""Measure how exactly a client call keeps a deadline of 1.0 s while nothing answers.
 
-Each way hangs in another place: the connection, the handshake, the first byte of the answer, its
-last one. No Vault is needed, since none of them gets that far.
+Each way hangs in another place: the connection, the handshake, the first byte of the answer, the
+last byte. No Vault is needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 @contextlib.contextmanager
 def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that treats each connection so, in a thread of its own; its ``host:port``."""
+    """Yield the ``host:port`` of a server that gives each connection to a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def treat(connection: socket.socket) -> None:
@@ -58,17 +58,17 @@ def silent(connection: socket.socket) -> None:
 
 
 def dripping(connection: socket.socket) -> None:
-    """A byte of an answer now and then."""
+    """Send one byte of an answer every now and then."""
     connection.recv(65536)
     connection.sendall(_HEAD)
     while True:
         connection.sendall(b" ")
-        time.sleep(0.05)  # the drip itself
+        time.sleep(0.05)  # the pace of the drip
 
 
 @contextlib.contextmanager
 def unconnectable() -> Iterator[str]:
-    """A listener whose queue is full, so that no connection comes about; its ``host:port``."""
+    """Yield the ``host:port`` of a listener whose queue is full, so that connecting hangs."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -81,7 +81,7 @@ def unconnectable() -> Iterator[str]:
 
 
 def measure(address: str, rounds: int, **settings: object) -> list[float]:
-    """Seconds of each call, in order of length."""
+    """Return the seconds of each call, shortest first."""
     took = []
     for _ in range(rounds):
         with VaultClient(
@@ -98,11 +98,11 @@ def measure(address: str, rounds: int, **settings: object) -> list[float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and say by the exit code whether the bar is kept."""
+    """Measure, print a table, and return 0 if the bar is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="calls of each kind")
     rounds = parser.parse_args(arguments).rounds
-    logging.disable()  # what fails here is what is measured
+    logging.disable()  # the failures are what is measured
     rows: list[tuple[str, list[float]]] = []
     with tempfile.TemporaryDirectory() as directory:
         ca = trustme.CA()

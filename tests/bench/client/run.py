@@ -1,7 +1,7 @@
-"""What the client costs: a read against hvac's plain read, and a hit of the cache.
+"""Measure what the client costs: a read against hvac's plain read, and a cache hit.
 
-Both readers ask the same Vault in turns, in one process, so that whatever else the machine does
-happens to both. The ratio is that of the medians of the quicker half of the rounds.
+Both readers ask the same Vault in turns, in one process, so that the load of the machine hits both.
+The ratio compares the medians of the quicker half of the rounds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 import hvac
 
 from resilient_vault_client import VaultClient
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import open_engine
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import approle
 
 READ_BAR = 0.9
 HIT_BAR_US = 2.0
@@ -30,7 +30,7 @@ PATH, KEY, MOUNT = "backend/django", "SECRET_KEY", "ecommerce"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and say by the exit code whether both bars are kept."""
+    """Measure, print a table, and return 0 if both bars are kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds of 100 reads each")
     options = parser.parse_args(arguments)
@@ -89,7 +89,7 @@ def _measure(stack: Stack, rounds: int) -> int:
 
 
 def _time(call: Callable[[], None], times: int) -> float:
-    """Seconds for one call, as a mean of many."""
+    """Return the mean seconds of one call."""
     started = time.perf_counter()
     for _ in range(times):
         call()
@@ -97,7 +97,7 @@ def _time(call: Callable[[], None], times: int) -> float:
 
 
 def _quick(seconds: list[float]) -> float:
-    """The median of the quicker half: the other half is what else the machine did."""
+    """Return the median of the quicker half. The other half measures what else the machine did."""
     return statistics.median(sorted(seconds)[: max(1, len(seconds) // 2)])
 
 

@@ -1,7 +1,7 @@
-"""How long each engine takes: nothing to seeded, a fresh Vault for a scenario, the whole suite.
+"""Measure how long each engine takes: from nothing to seeded, a fresh Vault, the whole suite.
 
 ``./dev bench engines`` measures the first two, ``--args --suite`` the suite as well. Engines take
-turns within one run, so that a busy machine slows all of them; what counts is the ratio.
+turns within one run, so that a busy machine slows all of them. The ratio is what counts.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, EngineName, choose, open_engine
-from vault_harness.engine.docker import inspect_docker
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import choose, open_engine
+from vault_harness.local.engine.docker.state import inspect_docker
+from vault_harness.local.engine.shape import Engine, EngineName
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, launch
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Seconds, from section 9 of the design; they are the process engine's.
+# Seconds for the process engine, from section 9 of the design.
 BARS = {
     "nothing to seeded, durable": 3.0,
     "nothing to seeded, in memory": 0.5,
@@ -47,7 +49,7 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
     def add(self, what: str, engine: EngineName, seconds: float) -> None:
-        """Take down one round."""
+        """Record one round."""
         self.seconds.setdefault(what, {}).setdefault(engine, []).append(seconds)
 
 
@@ -60,14 +62,14 @@ def stopwatch(measured: Measured, what: str, engine: EngineName) -> Iterator[Non
 
 
 def settings_for(engine: EngineName, data_dir: Path) -> Settings:
-    """An engine on free ports, in a directory of its own."""
+    """Return settings for an engine on free ports, in a directory of its own."""
     return Settings.from_environment(
         engine=engine, data_dir=data_dir, vault_port=0, proxy_port=0, toxiproxy_port=0
     )
 
 
 def durable(measured: Measured, engine: EngineName) -> None:
-    """`invoke up` and `invoke seed`, from an empty directory."""
+    """Run `invoke up` and `invoke seed` from an empty directory."""
     with tempfile.TemporaryDirectory() as directory:
         stack = LocalStack(settings_for(engine, Path(directory) / "vault-data"))
         try:
@@ -79,7 +81,7 @@ def durable(measured: Measured, engine: EngineName) -> None:
 
 
 def in_memory(measured: Measured, engine: EngineName) -> None:
-    """A process that starts, opens the engine and has a seeded Vault."""
+    """Start a process that opens the engine and seeds a Vault."""
     with tempfile.TemporaryDirectory() as directory:
         settings = settings_for(engine, Path(directory) / "vault-data")
         with contextlib.ExitStack() as closing:
@@ -92,7 +94,7 @@ def in_memory(measured: Measured, engine: EngineName) -> None:
 
 
 def fresh(measured: Measured, engine: Engine, directory: Path) -> None:
-    """What each scenario begins with."""
+    """Launch the Vault that each scenario begins with."""
     with stopwatch(measured, "a fresh Vault for a scenario", engine.name):
         stack = launch(engine, Blueprint.default(), directory=directory)
     with stopwatch(measured, "its removal", engine.name):
@@ -100,7 +102,7 @@ def fresh(measured: Measured, engine: Engine, directory: Path) -> None:
 
 
 def suite(measured: Measured, engine: EngineName, workers: int, only: Sequence[str]) -> None:
-    """All scenarios against the reference client, in a pytest of their own."""
+    """Run all scenarios against the reference client, in a separate pytest."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [
@@ -138,7 +140,7 @@ def _summary(journal: Path) -> str:
 
 
 def engines_here(wanted: Sequence[EngineName], console: Console) -> list[EngineName]:
-    """Those of the wanted engines that can run here; says why one cannot."""
+    """Return the wanted engines that can run here, and print why the others cannot."""
     here: list[EngineName] = []
     for name in wanted:
         if name == "docker":
@@ -153,10 +155,10 @@ def engines_here(wanted: Sequence[EngineName], console: Console) -> list[EngineN
 def measure(
     engines: Sequence[EngineName], *, rounds: int, whole: bool, workers: int, only: Sequence[str]
 ) -> Measured:
-    """Let the engines take turns."""
+    """Measure the engines in turns."""
     measured = Measured()
     for turn in range(rounds):
-        # In turn first and last: the first of a pair finds a colder machine.
+        # The first engine of a round finds a colder machine, so the order alternates.
         for engine in engines if turn % 2 == 0 else list(reversed(engines)):
             durable(measured, engine)
             in_memory(measured, engine)
@@ -180,7 +182,7 @@ def measure(
 
 
 def render(measured: Measured, engines: Sequence[EngineName]) -> Table:
-    """Medians, the ratio to the first engine, and the bars of the process engine."""
+    """Format medians, the ratio to the first engine, and the bars of the process engine."""
     table = Table(title="engines: median seconds (best to worst)")
     table.add_column("what")
     for engine in engines:

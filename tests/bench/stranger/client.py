@@ -1,4 +1,4 @@
-"""A Vault client as somebody writes it in an hour, for ``bench stranger``."""
+"""A Vault client as a developer writes it in an hour, for ``bench stranger``."""
 
 import json
 import os
@@ -11,13 +11,13 @@ vault = hvac.Client(url=os.environ["VAULT_ADDR"])
 
 
 def credential(name: str) -> str:
-    """One of the AppRole's ids, from a file or as it is."""
+    """Return one id of the AppRole, from a file or from the variable itself."""
     file = os.environ.get(f"{name}_FILE")
     return Path(file).read_text() if file else os.environ[name]
 
 
 def read(path: str, key: str) -> str:
-    """A key of a secret; logs in before the first, and never again."""
+    """Return a key of a secret. Log in before the first read, and never again."""
     if not vault.token:
         vault.auth.approle.login(credential("VAULT_ROLE_ID"), credential("VAULT_SECRET_ID"))
     mount = os.environ["VAULT_MOUNT_POINT"]

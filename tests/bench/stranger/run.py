@@ -1,8 +1,8 @@
-"""How soon a stranger's client has its first verdict, once the packages are there.
+"""Measure how soon a stranger's client has its first verdict, once the packages are there.
 
-``./dev bench stranger`` builds both wheels, installs them into a fresh environment far from this
-checkout, and there lets ``vault-harness judge`` have a client of ten lines. The clock begins with
-the command; building and installing are told, and are the package index's affair.
+``./dev bench stranger`` builds both wheels and installs them into a fresh environment outside this
+checkout. There it runs ``vault-harness judge`` on a client of ten lines. The clock starts with that
+command. Building and installing are printed, but depend on the package index.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ BAR = 20.0
 """Seconds until the first verdict."""
 
 FIRST = 4
-"""Scenarios that the catalogue puts first, as they tell most."""
+"""Scenarios at the start of the catalogue, which are the most telling."""
 
 BUILT, INSTALLED = "wheels built", "installed"
 BEGUN, VERDICT, VERDICTS = "the run's head", "the first verdict", f"{FIRST} verdicts"
 
 VERDICT_LINE = re.compile(r"[A-Z0-9]+-\d+ +(pass|fail|flaky) ")
-"""A line of the table that says something of the client: ``skipped`` does not."""
+"""A line of the table with a verdict on the client; ``skipped`` is no verdict on it."""
 
 END = 90.0
-"""Seconds for a run that is interrupted to take its servers down."""
+"""Seconds for an interrupted run to stop its servers."""
 
 
 def outside() -> dict[str, str]:
-    """The environment of somebody without this checkout."""
+    """Return an environment without this checkout."""
     ours = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "HARNESS_ENGINE": "process"}
 
 
 def installed(folder: Path) -> tuple[Path, Mapping[str, float]]:
-    """A fresh environment with both wheels, and how long it took to make it."""
+    """Make a fresh environment with both wheels; return it and the seconds that this took."""
     pip = ("-m", "pip", "--disable-pip-version-check")
     began = time.monotonic()
     for project in (ROOT, ROOT / "harness" / "resilient_vault_client"):
@@ -67,7 +67,7 @@ def _run(*words: str | Path) -> None:
 
 
 def judged(python: Path, place: Path) -> Mapping[str, float]:
-    """Seconds until the first verdicts on the client; the run is broken off after them."""
+    """Return the seconds until the first verdicts on the client, then interrupt the run."""
     place.mkdir()
     subject = f"command:{python} {CLIENT}"
     began = time.monotonic()
@@ -101,7 +101,7 @@ def judged(python: Path, place: Path) -> Mapping[str, float]:
 
 
 def render(made: Mapping[str, float], rounds: Sequence[Mapping[str, float]]) -> Table:
-    """What was reached when."""
+    """Format when each step was reached."""
     table = Table(title=f"a stranger's client on {os.cpu_count()} cores")
     for name in ("until", "median", "longest", "bar"):
         table.add_column(name, justify="left" if name == "until" else "right")
@@ -115,7 +115,7 @@ def render(made: Mapping[str, float], rounds: Sequence[Mapping[str, float]]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, measure, print; always 0, since a machine may be busy."""
+    """Parse, measure, print. Always return 0, since the machine may be busy."""
     parser = argparse.ArgumentParser(prog="bench stranger", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the client is judged")
     options = parser.parse_args(arguments)

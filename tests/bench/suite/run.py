@@ -1,8 +1,8 @@
-"""How long the suite takes, and what it costs: the whole of it, and the critical scenarios alone.
+"""Measure the time and the CPU of the suite: all scenarios, and the critical ones alone.
 
-``./dev bench suite`` runs both with the reference client; ``--workers 12 --workers 24`` compares
-how many go side by side. Processor time is what to compare on a machine that has other work too:
-the wall's clock says something only on an idle one.
+``./dev bench suite`` runs both with the reference client. ``--workers 12 --workers 24`` compares
+how many scenarios run side by side. On a machine with other work compare processor time: the wall
+clock is meaningful only on an idle machine.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vault_harness.report import load
+from vault_harness.judge.report import load
 from vault_harness.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Of an idle machine with two cores: seconds of the wall's clock for each second that scenarios
-# take one after the other (40 s for the 650 s of 71 scenarios), and of processor time a scenario.
+# For an idle machine with two cores. ``wall``: wall-clock seconds for each second of all scenarios
+# in sequence (40 s for the 650 s of 71 scenarios). ``cpu``: processor seconds a scenario.
 BARS = {"wall": 40 / 650, "cpu": 45 / 71}
 
 PARTS: Mapping[str, Sequence[str]] = {"all": (), "critical": ("critical",)}
@@ -37,15 +37,11 @@ PARTS: Mapping[str, Sequence[str]] = {"all": (), "critical": ("critical",)}
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run.
+    """What one run cost.
 
-    Attributes:
-        wall: Seconds from begin to end.
-        cpu: Seconds of processor time of all its processes.
-        scenarios: How many came to a verdict.
-        seconds: Of all scenarios, added up.
-        servers: Seconds of processor time of their servers.
-        words: The verdicts but ``pass`` and ``skipped``, by id.
+    ``wall``, ``cpu``, ``seconds`` and ``servers`` are in seconds. ``seconds`` is the sum over all
+    scenarios, ``cpu`` and ``servers`` are processor time. ``words`` has the verdicts by id, without
+    ``pass`` and ``skipped``.
     """
 
     wall: float
@@ -57,7 +53,7 @@ class Cost:
 
 
 def run(only: Sequence[str], workers: int, subject: str) -> Cost:
-    """The suite once, in a pytest of its own."""
+    """Run the suite once, in a separate pytest."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [
@@ -103,7 +99,7 @@ def _cpu() -> float:
 
 
 def render(costs: Mapping[tuple[str, int], Sequence[Cost]]) -> Table:
-    """Medians, and the ratios that count."""
+    """Format the medians and the ratios."""
     table = Table(title=f"the suite on {os.cpu_count()} cores: medians")
     for name in ("what", "side by side"):
         table.add_column(name)

@@ -1,16 +1,15 @@
 """The load of the benchmark: an upstream and a client, each a process of its own.
 
 Run as ``python load.py ROLE ARGUMENTS``. Both servers get exactly this load. It uses blocking
-sockets and no framework, so that little of what is measured is the load's own time.
+sockets and no framework, so that the load itself takes little of the measured time.
 
-``upstream``   prints its port, then serves: a connection's first byte says what is wanted.
-``bulk``       sends as fast as it can for some seconds; prints bytes a second that arrived.
+``upstream``   prints its port, then serves: the first byte of a connection says what is wanted.
+``bulk``       sends as fast as it can for some seconds; prints received bytes a second.
 ``duplex``     sends and receives at once; prints bytes a second of both directions together.
-``pings``      one small message back and forth on one connection; prints each time in seconds.
-``connects``   connects, sends a byte, receives a byte, closes, again and again; prints how many a
-               second.
-``streams``    sends on many connections at once until its input ends; prints a line when all have
-               begun, and in the end bytes a second of all together.
+``pings``      sends one small message back and forth; prints the seconds of each round trip.
+``connects``   connects, sends a byte, receives a byte, closes, in a loop; prints the rate a second.
+``streams``    sends on many connections until its input ends; prints a line when all have begun,
+               and at the end bytes a second of all together.
 ``idle``       opens connections, prints a line, and holds them until its input ends.
 """
 
@@ -32,7 +31,7 @@ WARM_UP = 0.2
 
 
 def upstream() -> None:
-    """Serve every kind of connection; those that last get a thread of their own."""
+    """Serve every kind of connection; a long one gets a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setblocking(False)
     _tell(listener.getsockname()[1])
@@ -66,7 +65,7 @@ def upstream() -> None:
 
 def _serve(sock: socket.socket, wanted: bytes) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with sock, contextlib.suppress(OSError):  # the client goes in the middle: so each run ends
+    with sock, contextlib.suppress(OSError):  # the client hangs up in the middle: each run ends so
         if wanted == ECHO:
             _echo(sock)
             return
@@ -99,7 +98,7 @@ def _connect(port: int, wanted: bytes) -> socket.socket:
 
 
 def bulk(port: int, seconds: float) -> float:
-    """Bytes a second, one way: what is sent once all buffers on the way are full."""
+    """Return bytes a second in one direction, measured once all buffers on the way are full."""
     sock = _connect(port, SINK)
     block = bytes(BLOCK)
     warm = time.perf_counter() + WARM_UP
@@ -115,7 +114,7 @@ def bulk(port: int, seconds: float) -> float:
 
 
 def duplex(port: int, seconds: float) -> float:
-    """Bytes a second, both ways together."""
+    """Return bytes a second of both directions together."""
     sock = _connect(port, DUPLEX)
     sent = [0]
 
@@ -141,7 +140,7 @@ def duplex(port: int, seconds: float) -> float:
 
 
 def pings(port: int, count: int) -> list[float]:
-    """Seconds of each round trip of a small message."""
+    """Return the seconds of each round trip of a small message."""
     sock = _connect(port, ECHO)
     message = bytes(MESSAGE)
     times = []
@@ -157,7 +156,7 @@ def pings(port: int, count: int) -> list[float]:
 
 
 def connects(port: int, count: int, width: int) -> float:
-    """Connections a second, ``width`` of them at any time."""
+    """Return connections a second, with ``width`` of them at any time."""
     poll = select.epoll()
     live: dict[int, socket.socket] = {}
     opened = closed = 0
@@ -179,7 +178,7 @@ def connects(port: int, count: int, width: int) -> float:
 
 
 def streams(port: int, count: int) -> None:
-    """Send on many connections at once until told to end."""
+    """Send on many connections until standard input ends."""
     socks = {sock.fileno(): sock for sock in (_connect(port, SINK) for _ in range(count))}
     poll = select.epoll()
     for number, sock in socks.items():

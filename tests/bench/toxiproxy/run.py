@@ -1,10 +1,10 @@
-"""The embedded Toxiproxy against the real one: the same load, side by side, in one run.
+"""Compare the embedded Toxiproxy with the real one: the same load, side by side, in one run.
 
 ``python -m tests.bench.toxiproxy.run [--quick] [--json FILE]``. The real server is
-``toxiproxy-server`` on PATH or what ``TOXIPROXY_SERVER_BINARY`` names; without it only the embedded
-one is measured. Each number is the median of several rounds in which the servers take turns, so
-that what else the machine does hits both. CPU rows are the server's own processor time, which
-depends far less on that.
+``toxiproxy-server`` on PATH or the program that ``TOXIPROXY_SERVER_BINARY`` names. Without it only
+the embedded server is measured. Each number is the median of several rounds in which the servers
+take turns, so that the load of the machine hits both. CPU rows are the server's own processor time,
+which depends much less on that load.
 """
 
 from __future__ import annotations
@@ -28,30 +28,29 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from vault_harness.toxiproxy import (
+from vault_harness.local.toxiproxy.client import Proxy, Toxiproxy
+from vault_harness.local.toxiproxy.toxics import (
     Attributes,
     Bandwidth,
     Latency,
     LimitData,
     Noop,
-    Proxy,
     ResetPeer,
     Slicer,
     SlowClose,
     Stream,
     Timeout,
-    Toxiproxy,
 )
 
 LOAD = str(Path(__file__).with_name("load.py"))
 AT_LEAST = {"bulk": 1.2, "duplex": 1.2}
-"""Times the real server's throughput."""
+"""Factors of the real server's throughput."""
 AT_MOST = {"p50": 1.3, "p99": 1.3, "late": 1.3, "late p99": 1.3, "api": 2.0}
-"""Times the real server's round trips, also of those under load: timing comes before throughput."""
+"""Factors of the real server's times, also under load: timing matters more than throughput."""
 STREAMS_AT_ONCE = 64
 """Connections that send as fast as they can while the timing of others is measured."""
 LATENCY_MS = 50
-"""Of the toxic whose timing is measured under load."""
+"""Latency of the toxic whose timing is measured under load."""
 START_BAR = 0.4
 """Seconds from the start of the process to an API that answers."""
 IDLE_CONNECTIONS = 1000
@@ -68,7 +67,7 @@ CHAINS: dict[str, Chain] = {
         (SlowClose(), 1.0),
         (Slicer(average_size=65_536), 1.0),
         (LimitData(bytes=2**62), 1.0),
-        # These two end connections when they act, so they are only carried along.
+        # These two end connections when they act, so here they never act.
         (Timeout(), 0.0),
         (ResetPeer(), 0.0),
     ],
@@ -88,7 +87,7 @@ class Server:
     results: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     def start(self, upstream: str) -> float:
-        """Start it, make a proxy, and return the seconds until the API answered."""
+        """Start the server, make a proxy, and return the seconds until the API answered."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         environment = {**os.environ, "LOG_LEVEL": "warn"}
@@ -106,7 +105,7 @@ class Server:
         return seconds
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -114,27 +113,27 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where its proxy listens."""
+        """Return the port on which the proxy listens."""
         assert self.proxy is not None
         return self.proxy.address[1]
 
     def cpu(self) -> float:
-        """Processor seconds that it has used."""
+        """Return the processor seconds that the server has used."""
         assert self.process is not None
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Return the resident bytes of the server."""
         assert self.process is not None
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def note(self, chain: str, metric: str, value: float) -> None:
-        """Keep a result."""
+        """Record a result."""
         self.results.setdefault((chain, metric), []).append(value)
 
     def median(self, chain: str, metric: str) -> float:
-        """The result."""
+        """Return the median of a result."""
         return statistics.median(self.results[chain, metric])
 
 
@@ -148,7 +147,7 @@ def _answers(port: int) -> bool:
 
 
 def _servers() -> list[Server]:
-    embedded = [sys.executable, "-m", "vault_harness.toxiproxy", "-port"]
+    embedded = [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port"]
     servers = [Server("embedded", lambda port: [*embedded, str(port)])]
     program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
     if program is not None:
@@ -191,7 +190,7 @@ def _measure(server: Server, chain: str, seconds: float, count: int) -> None:
 
 
 def _under_load(server: Server, count: int) -> None:
-    """How late a toxic is, and how long the API takes, beside connections that carry a lot."""
+    """Measure the lateness of a toxic and the time of the API beside busy connections."""
     assert server.proxy is not None
     command = [sys.executable, LOAD, "streams", str(server.port), str(STREAMS_AT_ONCE)]
     toxiproxy = Toxiproxy(server.url, timeout=30)
@@ -223,7 +222,7 @@ def _memory(server: Server) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
         assert idle.stdout is not None
         idle.stdout.readline()
-        time.sleep(0.3)  # the last ones are connected to the upstream
+        time.sleep(0.3)  # until the last connections reach the upstream
         server.note("", "memory", server.memory() / 1e6)
         server.note("", "memory each", (server.memory() - before) / 1e3 / IDLE_CONNECTIONS)
 
@@ -292,7 +291,7 @@ def _verdict(good: bool, bar: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; always 0, since a machine may be busy."""
+    """Measure and print. Always return 0, since the machine may be busy."""
     parser = argparse.ArgumentParser(prog="bench toxiproxy", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", type=Path, help="also write all medians to this file")
@@ -312,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for number in range(rounds):
                 for chain in CHAINS:
                     console.print(f"round {number + 1} of {rounds}: {chain}", style="dim")
-                    # Whoever comes first in one round comes last in the next.
+                    # The order alternates, so that no server is always first.
                     for server in servers[:: 1 if number % 2 else -1]:
                         _measure(server, chain, seconds, count)
                 console.print(f"round {number + 1} of {rounds}: under load", style="dim")

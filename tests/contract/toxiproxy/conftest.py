@@ -1,7 +1,7 @@
-"""Two servers for the same tests: the embedded Toxiproxy, and the real one where it is installed.
+"""Two servers for the same tests: the embedded Toxiproxy, and the real one if it is installed.
 
-The real one is ``toxiproxy-server`` on PATH, or what ``TOXIPROXY_SERVER_BINARY`` names; its command
-line ``toxiproxy-cli``, or ``TOXIPROXY_CLI_BINARY``.
+The real server is ``toxiproxy-server`` on PATH, or the program that ``TOXIPROXY_SERVER_BINARY``
+names. Its command line is ``toxiproxy-cli`` or ``TOXIPROXY_CLI_BINARY``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from vault_harness.engine import die_with_parent
-from vault_harness.toxiproxy import Proxy, Stream, Toxiproxy
+from vault_harness.local.engine.process.spawn import die_with_parent
+from vault_harness.local.toxiproxy.client import Proxy, Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Stream
 
 Kind = Literal["embedded", "embedded by poll", "real"]
 
 DEADLINE = 15.0
-"""Seconds after which anything that should have happened is given up, on however busy a machine."""
+"""Seconds after which a test gives up waiting, even on a busy machine."""
 
 
 @dataclass
@@ -44,11 +45,11 @@ class ServerProcess:
     url: str
     errors: list[str] = field(default_factory=list)
     reader: threading.Thread | None = None
-    """What the embedded server has logged about itself."""
+    """Reads what the embedded server logs."""
 
     @property
     def host_port(self) -> tuple[str, int]:
-        """Where its API listens."""
+        """Host and port of the API."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -56,7 +57,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Process id of the server."""
         return self.process.pid
 
 
@@ -70,13 +71,13 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """The decoded body, whatever its content type."""
+        """Decode the body, whatever its content type."""
         return json.loads(self.body)
 
 
 @dataclass
 class Upstream:
-    """A listener that the test itself plays the server on."""
+    """A listener on which the test plays the server."""
 
     listener: socket.socket
 
@@ -87,7 +88,7 @@ class Upstream:
         return f"{host}:{port}"
 
     def accept(self) -> socket.socket:
-        """The next connection from the proxy."""
+        """Return the next connection from the proxy."""
         sock, _ = self.listener.accept()
         sock.settimeout(DEADLINE)
         return sock
@@ -103,30 +104,30 @@ class Pair:
     upstream: Upstream
 
     def ends(self, stream: Stream) -> tuple[socket.socket, socket.socket]:
-        """Sender and receiver of a direction."""
+        """Return sender and receiver of a direction."""
         there = (self.client, self.server)
         return there if stream == "upstream" else (self.server, self.client)
 
 
 @dataclass
 class Lab:
-    """What a contract test works with; everything that it makes is undone after the test."""
+    """The tools of a contract test. Everything that it makes is undone after the test."""
 
     server: ServerProcess
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def kind(self) -> Kind:
-        """Which of the two servers it is."""
+        """Which of the two servers this is."""
         return self.server.kind
 
     @functools.cached_property
     def toxiproxy(self) -> Toxiproxy:
-        """The server, typed; asked over one connection, which is one of its descriptors."""
+        """The typed client of the server. Its connection uses one of the server's descriptors."""
         return Toxiproxy(self.server.url, timeout=DEADLINE)
 
     def name(self) -> str:
-        """A proxy name that no other test uses."""
+        """Return a proxy name that no other test uses."""
         return f"proxy-{uuid.uuid4().hex[:12]}"
 
     def call(
@@ -136,7 +137,7 @@ class Lab:
         body: object = None,
         headers: dict[str, str] | None = None,
     ) -> Reply:
-        """A request as it is; a body that is neither bytes nor None is sent as JSON."""
+        """Send a raw request. A body that is neither bytes nor None is sent as JSON."""
         connection = http.client.HTTPConnection(*self.server.host_port, timeout=DEADLINE)
         with contextlib.closing(connection):
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -145,14 +146,14 @@ class Lab:
             return Reply(response.status, response.msg, response.read())
 
     def upstream(self) -> Upstream:
-        """A new listener."""
+        """Open a listener."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         listener.settimeout(DEADLINE)
         self.stack.callback(listener.close)
         return Upstream(listener)
 
     def proxy(self, upstream: str, **options: Any) -> Proxy:
-        """A new proxy."""
+        """Make a proxy."""
         proxy = self.toxiproxy.create(
             options.pop("name", self.name()), upstream=upstream, **options
         )
@@ -165,14 +166,14 @@ class Lab:
         return proxy
 
     def connect(self, proxy: Proxy) -> socket.socket:
-        """A client of a proxy."""
+        """Connect a client to a proxy."""
         sock = socket.create_connection(proxy.address, timeout=DEADLINE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stack.callback(sock.close)
         return sock
 
     def join(self, proxy: Proxy, upstream: Upstream) -> Pair:
-        """A client of a proxy, and its other end."""
+        """Connect a client to a proxy, and accept its other end."""
         client = self.connect(proxy)
         server = upstream.accept()
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -180,7 +181,7 @@ class Lab:
         return Pair(proxy, client, server, upstream)
 
     def pair(self) -> Pair:
-        """A client and its other end through a new proxy."""
+        """Connect a client through a new proxy, and accept its other end."""
         upstream = self.upstream()
         return self.join(self.proxy(upstream.address), upstream)
 
@@ -188,10 +189,10 @@ class Lab:
 BY_POLL = """
 import selectors, sys
 selectors.DefaultSelector = selectors.PollSelector
-from vault_harness.toxiproxy.server.main import main
+from vault_harness.local.toxiproxy.server.main import main
 sys.exit(main())
 """
-"""Without epoll, as away from Linux; unlike that, poll complains of sockets that were closed."""
+"""Runs without epoll, as on systems other than Linux. Unlike epoll, poll reports closed sockets."""
 
 
 def _note_errors(log: IO[str], errors: list[str]) -> None:
@@ -199,7 +200,9 @@ def _note_errors(log: IO[str], errors: list[str]) -> None:
 
 
 def _embedded(log: IO[str], kind: Kind, *flags: str) -> ServerProcess:
-    code = ["-c", BY_POLL] if kind == "embedded by poll" else ["-m", "vault_harness.toxiproxy"]
+    code = (
+        ["-c", BY_POLL] if kind == "embedded by poll" else ["-m", "vault_harness.local.toxiproxy"]
+    )
     process = subprocess.Popen(
         [sys.executable, *code, "-port", "0", *flags],
         stdout=subprocess.PIPE,
@@ -245,7 +248,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a server of a kind with flags; ended at the end of the session."""
+    """Start a server with flags. It ends with the session."""
     started: list[ServerProcess] = []
     with (tmp_path_factory.mktemp("servers") / "stderr").open("w") as log:
 
@@ -261,7 +264,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             server.process.wait(DEADLINE)
             if server.process.stdout is not None:
                 if server.reader is not None:
-                    server.reader.join(DEADLINE)  # to the last line
+                    server.reader.join(DEADLINE)  # read up to the last line
                 server.process.stdout.close()
             assert server.errors == []
 
@@ -282,7 +285,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope="session")
 def servers() -> dict[Kind, ServerProcess]:
-    """Those that are shared by all tests of a worker, as far as they have been needed."""
+    """The shared servers of a worker, started when a test needs them."""
     return {}
 
 
@@ -290,11 +293,11 @@ def servers() -> dict[Kind, ServerProcess]:
 def shared_server(
     kind: Kind, servers: dict[Kind, ServerProcess], start_server: Start
 ) -> ServerProcess:
-    """One server of each kind for all tests of a worker.
+    """Return one server of each kind for all tests of a worker.
 
-    Upstream's ends with a Go panic where a rate rises in the microsecond in which its bandwidth
-    toxic cuts a chunk (slice bounds out of range, 2.12.0): the test that did so fails, and the ones
-    after it get a new server.
+    The real server (2.12.0) panics (slice bounds out of range) if a rate rises in the microsecond
+    in which its bandwidth toxic cuts a chunk. The test that caused the panic fails, and later tests
+    get a new server.
     """
     if kind not in servers or (kind == "real" and servers[kind].process.poll() is not None):
         servers[kind] = start_server(kind, "-proxy-metrics")
@@ -303,7 +306,7 @@ def shared_server(
 
 @pytest.fixture
 def lab(shared_server: ServerProcess) -> Iterator[Lab]:
-    """A place to test either server in."""
+    """The tools of a test for either server."""
     lab = Lab(shared_server)
     with lab.stack:
         yield lab
@@ -311,13 +314,13 @@ def lab(shared_server: ServerProcess) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def embedded_server(start_server: Start) -> ServerProcess:
-    """The embedded server, for what only it does."""
+    """The embedded server, for tests of what only it does."""
     return start_server("embedded", "-proxy-metrics", "-seed", "7")
 
 
 @pytest.fixture
 def embedded(embedded_server: ServerProcess) -> Iterator[Lab]:
-    """A place to test the embedded server in."""
+    """The tools of a test for the embedded server."""
     lab = Lab(embedded_server)
     with lab.stack:
         yield lab
@@ -325,7 +328,7 @@ def embedded(embedded_server: ServerProcess) -> Iterator[Lab]:
 
 @pytest.fixture
 def cli() -> Path:
-    """Upstream's command line."""
+    """The path of upstream's command line."""
     program = os.environ.get("TOXIPROXY_CLI_BINARY") or shutil.which("toxiproxy-cli")
     if program is None:
         pytest.skip("no toxiproxy-cli on PATH, and TOXIPROXY_CLI_BINARY is not set")
@@ -333,10 +336,10 @@ def cli() -> Path:
 
 
 class Clock:
-    """Judges how long things take, by upstream's tolerances and on a busy machine.
+    """Checks durations with upstream's tolerances, on a busy machine too.
 
-    A thing that takes too long by accident takes the right time at some other try; one that is too
-    early is wrong at once.
+    An action that is too slow by accident takes the right time in another try. An action that is
+    too fast is wrong at once.
     """
 
     TRIES = 12
@@ -364,19 +367,19 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A judge of durations."""
+    """The check for durations."""
     return Clock()
 
 
 class Wire:
-    """Reading and writing sockets in tests."""
+    """Helpers that read and write sockets."""
 
     RESET = "reset"
     EOF = "eof"
 
     @staticmethod
     def read(sock: socket.socket, count: int) -> bytes:
-        """Exactly that many bytes, or what came before the end."""
+        """Return exactly that many bytes, or fewer if the connection ends."""
         data = bytearray()
         while len(data) < count:
             piece = sock.recv(count - len(data))
@@ -387,7 +390,7 @@ class Wire:
 
     @staticmethod
     def read_all(sock: socket.socket) -> bytes:
-        """Everything up to the end."""
+        """Return everything up to the end."""
         data = bytearray()
         while piece := sock.recv(65536):
             data += piece
@@ -395,7 +398,7 @@ class Wire:
 
     @classmethod
     def end(cls, sock: socket.socket) -> str:
-        """How the connection ends: ``eof`` or ``reset``; bytes before it are skipped."""
+        """Return how the connection ends: ``eof`` or ``reset``. Skip the bytes before that."""
         try:
             while sock.recv(65536):
                 pass
@@ -405,7 +408,7 @@ class Wire:
 
     @staticmethod
     def silent(sock: socket.socket, seconds: float = 0.15) -> bool:
-        """Whether nothing arrives, and nothing ends, for some time."""
+        """Return True if no byte and no end arrives for some time."""
         old = sock.gettimeout()
         sock.settimeout(seconds)
         try:
@@ -418,7 +421,7 @@ class Wire:
 
     @staticmethod
     def echo(server: socket.socket) -> None:
-        """Send back what comes, from another thread, until the end."""
+        """Send back what arrives, in another thread, until the connection ends."""
 
         def run() -> None:
             with contextlib.suppress(OSError):
@@ -431,7 +434,7 @@ class Wire:
 
     @staticmethod
     def refused(proxy: Proxy) -> bool:
-        """Whether a new connection is refused."""
+        """Return True if a new connection is refused."""
         try:
             socket.create_connection(proxy.address, timeout=DEADLINE).close()
         except ConnectionRefusedError:
@@ -441,16 +444,16 @@ class Wire:
 
 @pytest.fixture
 def wire() -> type[Wire]:
-    """Reading and writing sockets."""
+    """Helpers that read and write sockets."""
     return Wire
 
 
 class Wait:
-    """Waiting for something that will be so."""
+    """Helpers that wait for a condition."""
 
     @staticmethod
     def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
-        """Look again and again; an error says what was awaited."""
+        """Check the condition until it holds. The error names what was awaited."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"waited {seconds:g} s for: {what}"
@@ -459,5 +462,5 @@ class Wait:
 
 @pytest.fixture
 def wait() -> type[Wait]:
-    """Waiting for conditions."""
+    """Helpers that wait for a condition."""
     return Wait

@@ -1,4 +1,4 @@
-"""The HTTP layer and the proxies' part of the API: contract sections 2 to 4."""
+"""The HTTP layer and the proxy routes of the API: contract sections 2 to 4."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _raw(lab: Lab, text: bytes) -> bytes:
 
 
 def test_a_matched_route_has_a_request_id(lab: Lab) -> None:
-    """Errors have one too; unknown paths have none."""
+    """Every answer of a known path has a request id, errors too; unknown paths have none."""
     assert lab.call("GET", "/version").headers["X-Toxiproxy-Request-Id"]
     assert lab.call("GET", "/proxies/none").headers["X-Toxiproxy-Request-Id"]
     assert lab.call("GET", "/none").headers["X-Toxiproxy-Request-Id"] is None
@@ -41,7 +41,7 @@ def test_a_matched_route_has_a_request_id(lab: Lab) -> None:
     ],
 )
 def test_browsers_are_refused(lab: Lab, agent: str, status: int) -> None:
-    """By the beginning of the User-Agent, case and all."""
+    """A User-Agent that begins as a browser's, in that case, is refused."""
     reply = lab.call("GET", "/proxies", headers={"User-Agent": agent})
     assert status == reply.status
     if status == 403:
@@ -49,7 +49,7 @@ def test_browsers_are_refused(lab: Lab, agent: str, status: int) -> None:
 
 
 def test_version_is_exact(lab: Lab) -> None:
-    """With the space and the newline."""
+    """The version has exactly upstream's space and newline."""
     reply = lab.call("GET", "/version")
     assert reply.body.startswith(b'{"version": "')
     assert reply.body.endswith(b'"}\n')
@@ -59,7 +59,7 @@ def test_version_is_exact(lab: Lab) -> None:
 
 
 def test_listing_contains_what_was_created(lab: Lab) -> None:
-    """Keyed by name, with the five fields."""
+    """The listing has each proxy by name, with five fields."""
     proxy = lab.proxy(NOWHERE)
     shown = lab.call("GET", "/proxies").json[proxy.name]
     assert shown["listen"] == proxy.listen
@@ -67,7 +67,7 @@ def test_listing_contains_what_was_created(lab: Lab) -> None:
 
 
 def test_names_are_sorted_in_the_listing(lab: Lab) -> None:
-    """As Go writes a map."""
+    """Names are sorted, as Go writes a map."""
     for name in ("zebra", "Alpha", "beta"):
         lab.proxy(NOWHERE, name=f"{lab.name()}-{name}")
     names = list(lab.call("GET", "/proxies").json)
@@ -84,13 +84,13 @@ def test_names_are_sorted_in_the_listing(lab: Lab) -> None:
     ],
 )
 def test_name_and_upstream_are_required(lab: Lab, body: object, error: str) -> None:
-    """The name is asked for first."""
+    """A proxy needs a name and an upstream; the name is checked first."""
     reply = lab.call("POST", "/proxies", body)
     assert (reply.status, reply.json) == (400, {"error": error, "status": 400})
 
 
 def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> None:
-    """The proxy is not stored, and the port is free at once when its owner is deleted."""
+    """A taken port is a 500, stores no proxy, and is free once its owner is deleted."""
     first = lab.proxy(NOWHERE)
     name = lab.name()
     body = {"name": name, "upstream": NOWHERE, "listen": first.listen}
@@ -105,7 +105,7 @@ def test_a_taken_port_is_a_500_with_go_s_words(lab: Lab, wire: type[Wire]) -> No
 
 
 def test_a_taken_name_is_a_409(lab: Lab) -> None:
-    """Before anything listens."""
+    """A taken name is a 409 before anything listens."""
     proxy = lab.proxy(NOWHERE)
     body = {"name": proxy.name, "upstream": NOWHERE, "listen": "nonsense"}
     reply = lab.call("POST", "/proxies", body)
@@ -122,14 +122,14 @@ def test_a_taken_name_is_a_409(lab: Lab) -> None:
     ],
 )
 def test_an_address_that_makes_no_sense_is_a_500(lab: Lab, listen: str, error: str) -> None:
-    """In Go's words."""
+    """An impossible address is a 500 with Go's words."""
     body = {"name": lab.name(), "upstream": NOWHERE, "listen": listen}
     reply = lab.call("POST", "/proxies", body)
     assert (reply.status, reply.json["error"]) == (500, error)
 
 
 def test_localhost_is_shown_as_the_address_it_is(lab: Lab) -> None:
-    """IPv4 first; a disabled proxy shows what was given."""
+    """``localhost`` is shown as an address, IPv4 first; a disabled proxy shows what was given."""
     proxy = lab.proxy(NOWHERE, listen="localhost:0")
     assert proxy.listen.startswith("127.0.0.1:")
     disabled = lab.proxy(NOWHERE, listen="localhost:3310", enabled=False)
@@ -137,7 +137,7 @@ def test_localhost_is_shown_as_the_address_it_is(lab: Lab) -> None:
 
 
 def test_no_host_is_every_host(lab: Lab) -> None:
-    """Shown as ``[::]``, and reachable over IPv4; any host differs from itself when said again."""
+    """An address without a host is shown as ``[::]``, and accepts connections over IPv4."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     if not socket.has_dualstack_ipv6():
@@ -148,7 +148,7 @@ def test_no_host_is_every_host(lab: Lab) -> None:
 
 
 def test_a_disabled_proxy_can_be_enabled_and_disabled(lab: Lab, wire: type[Wire]) -> None:
-    """It refuses connections meanwhile; both are fine when said twice."""
+    """A disabled proxy refuses connections; enabling or disabling twice is no error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"localhost:{free.getsockname()[1]}"
     proxy = lab.proxy(NOWHERE, listen=listen, enabled=False)
@@ -163,7 +163,7 @@ def test_a_disabled_proxy_can_be_enabled_and_disabled(lab: Lab, wire: type[Wire]
 
 
 def test_a_deleted_proxy_is_gone(lab: Lab, wire: type[Wire]) -> None:
-    """From the list and from the network; a second delete is a 404."""
+    """A deleted proxy is gone from the list and the network; a second delete is a 404."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("DELETE", f"/proxies/{proxy.name}")
     assert (reply.status, reply.body) == (204, b"")
@@ -174,7 +174,7 @@ def test_a_deleted_proxy_is_gone(lab: Lab, wire: type[Wire]) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_post_and_patch_update_alike(lab: Lab, method: str) -> None:
-    """What is not said stays; the name cannot be changed."""
+    """POST and PATCH keep fields that the body omits, and never change the name."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call(method, f"/proxies/{proxy.name}", {"upstream": "127.0.0.1:8", "name": "other"})
     assert reply.status == 200
@@ -183,7 +183,7 @@ def test_post_and_patch_update_alike(lab: Lab, method: str) -> None:
 
 
 def test_an_update_to_an_address_without_a_port_changes_nothing(lab: Lab) -> None:
-    """The error has no ``listen tcp``: it was not even tried."""
+    """An address without a port is an error without ``listen tcp``, and changes nothing."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("PATCH", f"/proxies/{proxy.name}", {"listen": "bad"})
     assert (reply.status, reply.json["error"]) == (500, "address bad: missing port in address")
@@ -191,7 +191,7 @@ def test_an_update_to_an_address_without_a_port_changes_nothing(lab: Lab) -> Non
 
 
 def test_a_failed_move_leaves_the_proxy_disabled_at_the_new_address(lab: Lab) -> None:
-    """As upstream; it can be moved away again."""
+    """A failed move leaves the proxy disabled at the new address; it can be moved again."""
     taken, proxy = lab.proxy(NOWHERE), lab.proxy(NOWHERE)
     assert lab.call("PATCH", f"/proxies/{proxy.name}", {"listen": taken.listen}).status == 500
     shown = lab.toxiproxy.proxy(proxy.name)
@@ -201,7 +201,7 @@ def test_a_failed_move_leaves_the_proxy_disabled_at_the_new_address(lab: Lab) ->
 
 
 def test_go_s_json_rules(lab: Lab) -> None:
-    """Any case of a key, the last of a repeated key, null is the default, the rest is ignored."""
+    """Keys have any case, the last of a repeated key wins, null is the default."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
     fields = f'"NAME":"x","Name":"{name}","upstream":"{NOWHERE}","listen":null,"enabled":null'
@@ -228,7 +228,7 @@ def test_go_s_json_rules(lab: Lab) -> None:
     ],
 )
 def test_a_body_that_is_not_a_proxy_is_a_400(lab: Lab, body: bytes) -> None:
-    """The error is JSON, whatever its content type says."""
+    """A body that is no proxy is a 400 with JSON, whatever the content type says."""
     reply = lab.call("POST", "/proxies", body)
     assert reply.status == 400
     assert reply.json["error"].startswith("bad request body: ")
@@ -236,7 +236,7 @@ def test_a_body_that_is_not_a_proxy_is_a_400(lab: Lab, body: bytes) -> None:
 
 
 def test_invalid_utf8_becomes_a_replacement_character(lab: Lab) -> None:
-    """In names too."""
+    """Invalid UTF-8 becomes a replacement character, in names too."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}%EF%BF%BD"))
     body = b'{"name":"' + name.encode() + b'\xff","upstream":"x:1"}'
@@ -244,7 +244,7 @@ def test_invalid_utf8_becomes_a_replacement_character(lab: Lab) -> None:
 
 
 def test_html_characters_are_escaped(lab: Lab) -> None:
-    """As Go does, so that an answer is safe in a page."""
+    """HTML characters are escaped as Go does, so that an answer is safe in a page."""
     name = f"{lab.name()}<&>"
     proxy = lab.proxy(NOWHERE, name=name)
     reply = lab.call("GET", "/proxies/" + name.replace("&", "%26").replace("<", "%3C"))
@@ -267,7 +267,7 @@ def test_html_characters_are_escaped(lab: Lab) -> None:
     ],
 )
 def test_paths_are_taken_literally(lab: Lab, path: str, status: int) -> None:
-    """No trailing slash, no other case; a path that can be shortened is redirected."""
+    """A path with a trailing slash or another case is unknown; a reducible path is redirected."""
     reply = lab.call("GET", path)
     assert reply.status == status
     if status == 404:
@@ -282,14 +282,14 @@ def test_paths_are_taken_literally(lab: Lab, path: str, status: int) -> None:
     [("PUT", "/proxies"), ("HEAD", "/version"), ("OPTIONS", "/proxies"), ("GET", "/reset")],
 )
 def test_a_wrong_method_is_a_405_without_a_body(lab: Lab, method: str, path: str) -> None:
-    """And without a request id."""
+    """A wrong method is a 405 without a body and without a request id."""
     reply = lab.call(method, path)
     assert (reply.status, reply.body) == (405, b"")
     assert reply.headers["X-Toxiproxy-Request-Id"] is None
 
 
 def test_names_are_percent_decoded(lab: Lab) -> None:
-    """A plus is a plus, and a query string is ignored."""
+    """Names are percent-decoded, a plus stays a plus, and a query string is ignored."""
     proxy = lab.proxy(NOWHERE, name=f"{lab.name()} a+b")
     path = "/proxies/" + proxy.name.replace(" ", "%20")
     assert lab.call("GET", f"{path}?x=y").json["name"] == proxy.name
@@ -298,7 +298,7 @@ def test_names_are_percent_decoded(lab: Lab) -> None:
 
 
 def test_names_may_be_sent_in_utf8_as_they_are(lab: Lab) -> None:
-    """As some clients send them; and the next request on the same connection is read as well."""
+    """A name in raw UTF-8 is read, and so is the next request on the connection."""
     proxy = lab.proxy(NOWHERE, name=f"{lab.name()}-é-漢")
     request = f"GET /proxies/{proxy.name} HTTP/1.1\r\nHost: x\r\n".encode()
     answers = _raw(lab, request + b"\r\n" + request + b"Connection: close\r\n\r\n")
@@ -307,19 +307,19 @@ def test_names_may_be_sent_in_utf8_as_they_are(lab: Lab) -> None:
 
 
 def test_a_redirect_keeps_its_query(lab: Lab) -> None:
-    """Whatever is in it."""
+    """A redirect keeps its query string."""
     assert lab.call("GET", "//proxies?a=b%20c&d=").headers["Location"] == "/proxies?a=b%20c&d="
 
 
 def test_a_request_without_a_host_is_refused(lab: Lab) -> None:
-    """And the connection closed."""
+    """A request without a host is refused, and the connection is closed."""
     answer = _raw(lab, b"GET /version HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 Bad Request")
     assert answer.endswith(b"missing required Host header")
 
 
 def test_http_1_0_and_pipelines_work(lab: Lab) -> None:
-    """Each request gets its answer, in order."""
+    """With HTTP/1.0 and pipelining each request gets its answer, in order."""
     assert b" 200 OK" in _raw(lab, b"GET /version HTTP/1.0\r\n\r\n").splitlines()[0]
     one = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: %b\r\n\r\n"
     pipeline = [(b"/version", b"keep-alive"), (b"/none", b"keep-alive"), (b"/version", b"close")]
@@ -330,7 +330,7 @@ def test_http_1_0_and_pipelines_work(lab: Lab) -> None:
 
 
 def test_chunked_bodies_work(lab: Lab) -> None:
-    """The body is one JSON value however it is cut."""
+    """A chunked body is one JSON value, however it is cut."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
     body = f'{{"name":"{name}","upstream":"{NOWHERE}"}}'.encode()
@@ -340,7 +340,7 @@ def test_chunked_bodies_work(lab: Lab) -> None:
 
 
 def test_reset_enables_and_clears(lab: Lab, wire: type[Wire]) -> None:
-    """Every proxy, whatever its state."""
+    """A reset enables every proxy and removes all toxics."""
     pair = lab.pair()
     pair.proxy.disable()
     lab.call("POST", f"/proxies/{pair.proxy.name}/toxics", {"type": "latency"})

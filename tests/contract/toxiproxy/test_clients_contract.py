@@ -1,4 +1,4 @@
-"""Other people's clients drive both servers: Python's, upstream's command line, and npm's."""
+"""Published clients drive both servers: Python's, upstream's command line, and npm's."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NOWHERE = "127.0.0.1:9"
 
 @pytest.fixture
 def python_client(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> PythonClient:
-    """toxiproxy-python; its server's address is one for the whole process."""
+    """toxiproxy-python, pointed at this server; the address holds for the whole process."""
     monkeypatch.setattr(APIConsumer, "host", lab.server.host_port[0])
     monkeypatch.setattr(APIConsumer, "port", lab.server.host_port[1])
     return PythonClient()
 
 
 def test_toxiproxy_python(lab: Lab, python_client: PythonClient, wire: type[Wire]) -> None:
-    """Everything that it can do."""
+    """Every function of toxiproxy-python works."""
     upstream = lab.upstream()
     name = lab.name()
     assert python_client.running()
@@ -67,7 +67,7 @@ def test_toxiproxy_python(lab: Lab, python_client: PythonClient, wire: type[Wire
 
 
 def test_upstream_s_command_line(lab: Lab, cli: Path) -> None:
-    """Each command, and what it prints where there is no terminal."""
+    """Each command works and prints upstream's text without a terminal."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
 
@@ -138,7 +138,7 @@ const [url, name, upstream] = process.argv.slice(2);
 
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which toxiproxy-node-client is installed."""
+    """A folder with toxiproxy-node-client installed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("no node and npm on PATH")
@@ -159,7 +159,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_toxiproxy_node_client(lab: Lab, node_project: Path) -> None:
-    """Create, add, update, disable, reset, remove."""
+    """The npm client can create, add, update, disable, reset and remove."""
     name = lab.name()
     lab.stack.callback(lambda: lab.call("DELETE", f"/proxies/{name}"))
     done = subprocess.run(

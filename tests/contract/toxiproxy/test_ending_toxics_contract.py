@@ -1,4 +1,4 @@
-"""How toxics end real connections, in upstream's tolerances: contract section 9."""
+"""How toxics end real connections, within upstream's tolerances: contract section 9."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import (
+from vault_harness.local.toxiproxy.toxics import (
     Latency,
     LimitData,
     ResetPeer,
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class TestSlowClose:
-    """The end is late."""
+    """slow_close delays the end of a connection."""
 
     def test_only_the_end_of_its_direction(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """Data is not late, and the other direction's end is not either."""
+        """Data and the end of the other direction are not delayed."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(SlowClose(delay=150))
@@ -52,7 +52,7 @@ class TestSlowClose:
     def test_an_update_starts_the_wait_afresh_and_removal_ends_it(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """During the wait."""
+        """An update restarts the wait, and removal ends it."""
         pair = lab.pair()
         toxic = pair.proxy.add(SlowClose(delay=60_000))
         pair.server.close()
@@ -64,10 +64,10 @@ class TestSlowClose:
 
 
 class TestTimeout:
-    """A black hole, with or without an end."""
+    """timeout is a black hole that may close the connection."""
 
     def test_it_closes_when_nothing_comes(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """Counted from the opening of the connection; both sides see it."""
+        """The time counts from the opening of the connection; both sides see the end."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Timeout(timeout=150), stream="upstream")
@@ -79,8 +79,8 @@ class TestTimeout:
 
         clock.takes(150, action)
 
-    def test_each_chunk_starts_it_anew(self, lab: Lab, wire: type[Wire]) -> None:
-        """It is an idle timer: 200 ms do not pass between bytes that come every 60 ms."""
+    def test_each_chunk_restarts_the_timer(self, lab: Lab, wire: type[Wire]) -> None:
+        """Each chunk restarts the timer: bytes every 60 ms never let 200 ms pass."""
         for _ in range(5):
             pair = lab.pair()
             pair.proxy.add(Timeout(timeout=200), stream="upstream")
@@ -97,8 +97,8 @@ class TestTimeout:
                 return
         pytest.skip("this machine is too busy to send a byte every 60 ms")
 
-    def test_it_drops_one_way_only(self, lab: Lab, wire: type[Wire]) -> None:
-        """Requests vanish, and what the server pushes arrives."""
+    def test_it_drops_one_direction_only(self, lab: Lab, wire: type[Wire]) -> None:
+        """Requests are dropped, and what the server pushes arrives."""
         pair = lab.pair()
         pair.proxy.add(Timeout(timeout=0), stream="upstream")
         pair.client.sendall(b"vanishes")
@@ -106,10 +106,8 @@ class TestTimeout:
         pair.server.sendall(b"arrives")
         assert wire.read(pair.client, 7) == b"arrives"
 
-    def test_what_is_in_flight_when_it_is_added_is_delivered(
-        self, lab: Lab, wire: type[Wire]
-    ) -> None:
-        """It drops only what comes later."""
+    def test_bytes_in_flight_are_delivered(self, lab: Lab, wire: type[Wire]) -> None:
+        """Only bytes that come after the toxic are dropped."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=60_000))
         pair.server.sendall(b"in flight")
@@ -121,7 +119,7 @@ class TestTimeout:
     @pytest.mark.parametrize("how", ["remove", "reset"])
     @pytest.mark.parametrize("toxicity", [0.0, 1.0])
     def test_removal_closes(self, lab: Lab, wire: type[Wire], how: str, toxicity: float) -> None:
-        """Even connections that it never acted on."""
+        """Removal closes every connection, even if the toxic never acted on it."""
         pair = lab.pair()
         toxic = pair.proxy.add(Timeout(timeout=0), toxicity=toxicity)
         if how == "remove":
@@ -132,7 +130,7 @@ class TestTimeout:
         assert wire.end(pair.server) == "eof"
 
     def test_toxicity_zero_lifts_it_without_closing(self, lab: Lab, wire: type[Wire]) -> None:
-        """What was dropped stays lost, what comes later arrives."""
+        """Dropped bytes stay lost, and later bytes arrive."""
         pair = lab.pair()
         toxic = pair.proxy.add(Timeout(timeout=0))
         pair.server.sendall(b"lost")
@@ -144,7 +142,7 @@ class TestTimeout:
     def test_the_source_s_end_closes_at_once(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """There is nothing to wait for."""
+        """The end of the source closes the connection at once."""
         pair = lab.pair()
         pair.proxy.add(Timeout(timeout=60_000))
         pair.server.close()
@@ -152,14 +150,14 @@ class TestTimeout:
 
 
 class TestResetPeer:
-    """RST, as a real socket sees it."""
+    """reset_peer sends RST, seen by a real socket."""
 
     @pytest.mark.parametrize("stream", ["upstream", "downstream"])
     @pytest.mark.parametrize("timeout", [0, 100])
     def test_the_first_chunk_resets_both_peers(
         self, lab: Lab, clock: Clock, wire: type[Wire], stream: Stream, timeout: int
     ) -> None:
-        """After the timeout; the chunk is dropped."""
+        """The first chunk after the timeout is dropped, and resets both peers."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=timeout), stream=stream)
@@ -175,7 +173,7 @@ class TestResetPeer:
         clock.takes(timeout, action, tolerance=30)
 
     def test_a_reset_is_followed_by_the_end(self, lab: Lab, wire: type[Wire]) -> None:
-        """The next read after the error."""
+        """The read after the error returns the end."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=0), stream="upstream")
@@ -185,7 +183,7 @@ class TestResetPeer:
         assert pair.client.recv(1) == b""
 
     def test_an_older_connection_just_ends(self, lab: Lab, wire: type[Wire]) -> None:
-        """RST is decided when a connection opens."""
+        """An older connection only ends: RST is decided when a connection opens."""
         pair = lab.pair()
         pair.server.sendall(b"opened")
         assert wire.read(pair.client, 6) == b"opened"
@@ -195,12 +193,12 @@ class TestResetPeer:
 
     @pytest.mark.parametrize("how", ["toxicity 0", "removed"])
     def test_every_later_close_is_a_reset(self, lab: Lab, wire: type[Wire], how: str) -> None:
-        """Of a connection that opened under it, whether or not it acts."""
+        """A connection that opened under the toxic ends in a reset even if it did not act."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         toxic = proxy.add(ResetPeer(timeout=0), toxicity=0.0 if how == "toxicity 0" else 1.0)
         pair = lab.join(proxy, upstream)
-        lab.join(proxy, upstream)  # one after the other: the first one's toxics are set up by now
+        lab.join(proxy, upstream)  # one after the other, so that the toxics of the first are set up
         if how == "removed":
             toxic.remove()
         pair.server.sendall(b"data")
@@ -209,7 +207,7 @@ class TestResetPeer:
         assert wire.end(pair.client) == "reset"
 
     def test_an_idle_connection_is_never_reset(self, lab: Lab, wire: type[Wire]) -> None:
-        """It waits for the first chunk."""
+        """An idle connection waits for its first chunk."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(ResetPeer(timeout=0))
@@ -218,7 +216,7 @@ class TestResetPeer:
 
 
 class TestLimitData:
-    """So many bytes, then the end."""
+    """limit_data passes some bytes, then ends the connection."""
 
     @pytest.mark.parametrize(
         ("limit", "chunks"),
@@ -234,7 +232,7 @@ class TestLimitData:
     def test_the_limit_is_exact(
         self, lab: Lab, wire: type[Wire], limit: int, chunks: list[bytes]
     ) -> None:
-        """And the end comes as soon as it is reached."""
+        """Exactly the limit passes, and the end comes as soon as it is reached."""
         pair = lab.pair()
         pair.proxy.add(LimitData(bytes=limit))
         for chunk in chunks:
@@ -243,7 +241,7 @@ class TestLimitData:
 
     @pytest.mark.parametrize("limit", [0, -5])
     def test_nothing_or_less(self, lab: Lab, wire: type[Wire], limit: int) -> None:
-        """Idle connections stay; the first chunk ends them without a byte."""
+        """With a limit of 0 or less the first chunk ends the connection without a byte."""
         pair = lab.pair()
         pair.proxy.add(LimitData(bytes=limit))
         assert wire.silent(pair.client)
@@ -251,7 +249,7 @@ class TestLimitData:
         assert wire.read_all(pair.client) == b""
 
     def test_below_the_limit_nothing_happens(self, lab: Lab, wire: type[Wire]) -> None:
-        """Also when it is removed in time; the other direction is not counted."""
+        """Below the limit nothing happens, and the other direction does not count."""
         pair = lab.pair()
         toxic = pair.proxy.add(LimitData(bytes=10))
         pair.client.sendall(bytes(50))
@@ -264,7 +262,7 @@ class TestLimitData:
         assert wire.read(pair.client, 23) == b"and more than ten bytes"
 
     def test_the_count_survives_an_update(self, lab: Lab, wire: type[Wire]) -> None:
-        """5 sent, limit lowered to 7: two more."""
+        """After 5 bytes a limit lowered to 7 passes two more."""
         pair = lab.pair()
         toxic = pair.proxy.add(LimitData(bytes=100))
         pair.server.sendall(b"01234")
@@ -276,7 +274,7 @@ class TestLimitData:
     def test_a_limit_below_what_has_passed_ends_at_the_next_chunk(
         self, lab: Lab, wire: type[Wire]
     ) -> None:
-        """Not before."""
+        """A limit that has already been passed ends the connection at the next chunk."""
         pair = lab.pair()
         toxic = pair.proxy.add(LimitData(bytes=100))
         pair.server.sendall(b"01234")
@@ -287,7 +285,7 @@ class TestLimitData:
         assert wire.read_all(pair.client) == b""
 
     def test_each_connection_has_its_own_count(self, lab: Lab, wire: type[Wire]) -> None:
-        """Old ones count from when the toxic was put on them."""
+        """Each connection counts for itself, from when it got the toxic."""
         pair = lab.pair()
         pair.server.sendall(b"before")
         assert wire.read(pair.client, 6) == b"before"
@@ -300,7 +298,7 @@ class TestLimitData:
     def test_the_end_waits_for_what_later_toxics_hold(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """A limit before latency: both bytes, late, then the end."""
+        """A limit before latency delivers its bytes late, then the end."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(LimitData(bytes=2))

@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from vault_harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
+from vault_harness.local.toxiproxy.toxics import (
+    Bandwidth,
+    Latency,
+    Noop,
+    ResetPeer,
+    Slicer,
+    Timeout,
+)
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Clock, Lab, Start, Wire
 
 ANSWERS_WITHIN = 1.0
-"""Seconds, whatever the peers do."""
+"""Seconds for an answer, whatever the peers do."""
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,7 @@ ANSWERS_WITHIN = 1.0
 def test_deadly_attributes_are_refused(
     embedded: Lab, kind_name: str, attributes: dict[str, int], word: str
 ) -> None:
-    """With a 400 that names the attribute, when adding and when updating."""
+    """A deadly attribute is a 400 that names it, in a create and in an update."""
     proxy = embedded.proxy("127.0.0.1:9")
     path = f"/proxies/{proxy.name}/toxics"
     reply = embedded.call("POST", path, {"type": kind_name, "attributes": attributes})
@@ -57,7 +64,7 @@ def test_deadly_attributes_are_refused(
 
 
 def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wire]) -> None:
-    """At the bounds of what is accepted."""
+    """The smallest slices at the bounds of what is accepted work."""
     pair = embedded.pair()
     for average, variation in ((1, 0), (1, 1), (10, 10)):
         with pair.proxy.toxic(Slicer(average_size=average, size_variation=variation)):
@@ -66,7 +73,7 @@ def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wir
 
 
 def test_a_failed_update_acts_as_it_is_shown(embedded: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """Upstream shows what it could read of a wrong update, but does not put it into effect."""
+    """After a failed update the toxic acts as shown; upstream shows values that it does not use."""
     pair = embedded.pair()
     toxic = pair.proxy.add(Latency(latency=60))
     path = f"/proxies/{pair.proxy.name}/toxics/{toxic.name}"
@@ -82,7 +89,7 @@ def test_a_failed_update_acts_as_it_is_shown(embedded: Lab, clock: Clock, wire: 
 
 
 def _stuff(sock: socket.socket) -> int:
-    """Send until nothing more is taken, or for a second."""
+    """Send for at most a second, until no more bytes are taken."""
     sent = 0
     sock.settimeout(0.3)
     deadline = time.monotonic() + 1
@@ -105,7 +112,7 @@ def _stuff(sock: socket.socket) -> int:
     ids=lambda attributes: attributes.type,
 )
 def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: Latency) -> None:
-    """Upstream hangs for 25 s and answers 503."""
+    """The API answers while a peer does not read; upstream hangs for 25 s and answers 503."""
     pair = embedded.pair()
     toxic = pair.proxy.add(attributes)
     assert _stuff(pair.server) > 0
@@ -127,7 +134,7 @@ def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: L
 
 
 def test_back_pressure_keeps_memory_where_it_is(embedded: Lab) -> None:
-    """A fast sender against ``rate: 0`` and against a peer that does not read."""
+    """A fast sender cannot fill memory against ``rate: 0`` or a peer that does not read."""
     process = psutil.Process(embedded.server.pid)
     pairs = []
     for rate in (0, 0, None, None):
@@ -138,12 +145,12 @@ def test_back_pressure_keeps_memory_where_it_is(embedded: Lab) -> None:
     before = process.memory_info().rss
     taken = [_stuff(pair.server) for pair in pairs]
     assert all(taken)
-    # What is not in the kernel's buffers must be with the sender: some chunks are all that is held.
+    # The server holds only a few chunks. All other bytes stay in kernel buffers or with the sender.
     assert process.memory_info().rss - before < 8_000_000
 
 
 def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
-    """1024 chunks of 32 KiB, then the sender has to wait."""
+    """Latency holds at most 1024 chunks of 32 KiB; then the sender waits."""
     pair = embedded.pair()
     pair.proxy.add(Latency(latency=60_000))
     _stuff(pair.server)
@@ -154,7 +161,7 @@ def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
 def test_the_sleep_of_reset_peer_can_be_interrupted(
     embedded: Lab, clock: Clock, wire: type[Wire]
 ) -> None:
-    """Removal answers at once and lets the connection live; a shorter timeout counts from now."""
+    """Removal answers at once and keeps the connection; a shorter timeout counts from now."""
     upstream = embedded.upstream()
     proxy = embedded.proxy(upstream.address)
     toxic = proxy.add(ResetPeer(timeout=60_000))
@@ -175,10 +182,10 @@ def test_the_sleep_of_reset_peer_can_be_interrupted(
     assert wire.read(third.client, 5) == b"alive"
 
 
-def test_a_dial_that_hangs_holds_nobody_up(embedded: Lab, wire: type[Wire]) -> None:
-    """Upstream serves no other client of that proxy meanwhile."""
+def test_a_dial_that_hangs_delays_no_other_client(embedded: Lab, wire: type[Wire]) -> None:
+    """A dial that hangs delays no other client of the proxy, as it does upstream."""
     upstream = embedded.upstream()
-    proxy = embedded.proxy("192.0.2.1:80")  # reserved for documentation: nothing answers
+    proxy = embedded.proxy("192.0.2.1:80")  # reserved for documentation: no host answers
     hanging = embedded.connect(proxy)
     proxy_two = embedded.proxy(upstream.address)
     pair = embedded.join(proxy_two, upstream)
@@ -191,7 +198,7 @@ def test_a_dial_that_hangs_holds_nobody_up(embedded: Lab, wire: type[Wire]) -> N
 
 
 def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
-    """All of them get their own upstream connection, while toxics come and go."""
+    """Many clients get an upstream connection each, while toxics come and go."""
     upstream = embedded.upstream()
     proxy = embedded.proxy(upstream.address)
     errors: list[BaseException] = []
@@ -221,7 +228,7 @@ def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
 
 
 def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: type[Wire]) -> None:
-    """A connection with a full queue behind it still ends when its toxic says so."""
+    """A timeout toxic ends a connection even if the queue behind it is full."""
     pair = embedded.pair()
     _stuff(pair.server)
     toxic = pair.proxy.add(Timeout(timeout=0))
@@ -230,7 +237,7 @@ def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: typ
 
 
 def test_a_body_that_says_it_is_huge_is_refused_at_once(embedded: Lab) -> None:
-    """Upstream waits for it until its time is over."""
+    """A body with a huge declared length is refused at once; upstream waits for it."""
     with socket.create_connection(embedded.server.host_port, timeout=ANSWERS_WITHIN * 5) as sock:
         sock.sendall(b"POST /proxies HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{")
         assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -241,7 +248,7 @@ LOAD = Path(__file__).parents[2] / "bench" / "toxiproxy" / "load.py"
 
 @contextlib.contextmanager
 def _load(*arguments: object) -> Iterator[str]:
-    """A process of the benchmark's load, and the first line that it prints."""
+    """Start a process of the benchmark's load, and return it with its first line."""
     with subprocess.Popen(
         [sys.executable, LOAD, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -254,7 +261,7 @@ def _load(*arguments: object) -> Iterator[str]:
 
 
 def test_bulk_traffic_leaves_room_for_the_api(start_server: Start, embedded: Lab) -> None:
-    """Counted in bytes that pass between two answers, which a slow machine changes little."""
+    """Bulk traffic leaves room for the API, counted in bytes between two answers."""
     lab = type(embedded)(start_server("embedded"))
     with lab.stack, _load("upstream") as port:
         proxy = lab.proxy(f"127.0.0.1:{port.strip()}")

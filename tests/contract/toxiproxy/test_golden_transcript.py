@@ -19,14 +19,14 @@ STEPS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("golden.json")
     "steps"
 ]
 
-# The transcript has fixed ports, so two replays at once would be in each other's way.
+# The transcript has fixed ports, so two replays at once would disturb each other.
 pytestmark = pytest.mark.xdist_group("golden-ports")
 LOCK = Path(tempfile.gettempdir()) / "toxiproxy-golden-ports.lock"
 
 
 @pytest.fixture(scope="module")
 def replayed(kind: Kind, start_server: Start) -> list[list[str]]:
-    """What differs, for each step of the transcript."""
+    """The differences for each step of the transcript."""
     with FileLock(LOCK, timeout=120):
         server = start_server(kind)
         try:
@@ -38,7 +38,7 @@ def replayed(kind: Kind, start_server: Start) -> list[list[str]]:
 
 @pytest.mark.parametrize("number", range(len(STEPS)))
 def test_every_answer_is_as_recorded(replayed: list[list[str]], number: int) -> None:
-    """Status, headers and body of each of the recorded answers."""
+    """Status, headers and body of every answer are as recorded."""
     request = STEPS[number]["request"]
     assert replayed[number] == [], f"{request['method']} {request['path']} {request['body']}"
 
@@ -52,7 +52,7 @@ def _difference(server: ServerProcess, step: dict[str, Any]) -> list[str]:
         connection.request(request["method"], request["path"], body, headers)
         response = connection.getresponse()
         text = response.read().decode()
-        # A server that was built from source says so instead of its version.
+        # A server that was built from source reports ``git`` instead of its version.
         text = text.replace('{"version": "git"}', '{"version": "2.12.0"}')
     found = []
     if response.status != wanted["status"]:
@@ -72,7 +72,7 @@ def _body(compare: str, text: str) -> object:
         return text
     value = json.loads(text)
     if compare == "error":
-        # What follows the first colon is the wording of Go's own libraries.
+        # The text after the first colon comes from Go's own libraries.
         return value.get("status"), value.get("error", "").split(": ")[0]
     return _without_logger(value)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vault_harness.toxiproxy import Toxiproxy
+from vault_harness.local.toxiproxy.client import Toxiproxy
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Lab, Wait
@@ -24,7 +24,7 @@ FILES = 64
 @contextlib.contextmanager
 def _short_of_files() -> Iterator[Toxiproxy]:
     with subprocess.Popen(
-        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0"],
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
@@ -40,16 +40,16 @@ def _short_of_files() -> Iterator[Toxiproxy]:
         finally:
             process.terminate()
             assert process.wait(15) == 0
-            reader.join(15)  # to the last line, before the file is closed under it
+            reader.join(15)  # read the last line before the file is closed
 
 
 def test_a_server_out_of_files_recovers(embedded: Lab, wait: type[Wait]) -> None:
-    """It neither dies nor burns time, and serves again when files are free."""
+    """A server out of descriptors does not die or spin, and serves again when some are free."""
     upstream = embedded.upstream()
     with _short_of_files() as toxiproxy:
         proxy = toxiproxy.create("many", upstream=upstream.address)
         clients = [socket.create_connection(proxy.address, timeout=15) for _ in range(100)]
-        time.sleep(0.3)  # in which it runs out of files
+        time.sleep(0.3)  # the server runs out of files meanwhile
         for client in clients:
             client.close()
 

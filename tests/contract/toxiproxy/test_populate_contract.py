@@ -1,4 +1,4 @@
-"""Populate and the question whether a proxy differs: contract sections 4.6 and 6."""
+"""Populate, and when a proxy differs: contract sections 4.6 and 6."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Kind, Lab, Start, Wire
@@ -37,7 +38,7 @@ def _free() -> str:
 
 
 def test_populate_makes_proxies(lab: Lab) -> None:
-    """Enabled unless said otherwise, in the order given."""
+    """Proxies are made in the given order, enabled unless the entry says otherwise."""
     one, two, three = lab.name(), lab.name(), lab.name()
     status, answer = _populate(
         lab,
@@ -56,7 +57,7 @@ def test_populate_makes_proxies(lab: Lab) -> None:
 
 
 def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
-    """Toxics and connections stay, ``localhost`` is 127.0.0.1, and ``enabled`` is not looked at."""
+    """An equal proxy keeps toxics and connections; ``enabled`` does not count as a difference."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=1))
     port = pair.proxy.listen.partition(":")[2]
@@ -77,7 +78,7 @@ def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
 
 
 def test_populate_replaces_what_differs(lab: Lab, wire: type[Wire]) -> None:
-    """The new one has no toxics, and the old one's connections are cut."""
+    """A replaced proxy has no toxics, and the old connections are cut."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=1))
     entry = {"name": pair.proxy.name, "listen": pair.proxy.listen, "upstream": NOWHERE}
@@ -88,7 +89,7 @@ def test_populate_replaces_what_differs(lab: Lab, wire: type[Wire]) -> None:
 
 
 def test_a_toxic_can_be_added_to_a_populated_proxy(lab: Lab) -> None:
-    """And survives the same populate again."""
+    """A toxic on a populated proxy survives the same populate again."""
     name = lab.name()
     entry: dict[str, object] = {"name": name, "listen": _free(), "upstream": NOWHERE}
     _populate(lab, entry)
@@ -108,7 +109,7 @@ def test_a_toxic_can_be_added_to_a_populated_proxy(lab: Lab) -> None:
 def test_nothing_is_made_if_an_entry_lacks_a_field(
     lab: Lab, entry: dict[str, object], error: str
 ) -> None:
-    """All entries are looked at before any is made."""
+    """All entries are checked before any proxy is made."""
     name = lab.name()
     status, answer = _populate(lab, {"name": name, "upstream": NOWHERE}, entry)
     assert (status, answer) == (400, {"error": error, "status": 400, "proxies": None})
@@ -116,7 +117,7 @@ def test_nothing_is_made_if_an_entry_lacks_a_field(
 
 
 def test_a_failure_keeps_what_was_done_before(lab: Lab) -> None:
-    """Later entries are not touched; the answer lists what was done."""
+    """A failure keeps the earlier entries, which the answer lists, and skips the later ones."""
     one, two, three = lab.name(), lab.name(), lab.name()
     status, answer = _populate(
         lab,
@@ -130,7 +131,7 @@ def test_a_failure_keeps_what_was_done_before(lab: Lab) -> None:
 
 
 def test_a_failed_replacement_leaves_the_old_one_stopped(lab: Lab) -> None:
-    """With its old addresses."""
+    """A failed replacement leaves the old proxy stopped, with its old addresses."""
     taken, proxy = lab.proxy(NOWHERE), lab.proxy(NOWHERE)
     entry = {"name": proxy.name, "upstream": NOWHERE, "listen": taken.listen}
     status, answer = _populate(lab, entry)
@@ -140,14 +141,14 @@ def test_a_failed_replacement_leaves_the_old_one_stopped(lab: Lab) -> None:
 
 
 def test_nothing_is_null_not_an_empty_list(lab: Lab) -> None:
-    """For an empty list and for null."""
+    """An empty list and null both answer null."""
     for body in (b"[]", b"null"):
         reply = lab.call("POST", "/populate", body)
         assert (reply.status, reply.body) == (201, b'{"proxies":null}')
 
 
 def test_the_same_name_twice_shows_both(lab: Lab) -> None:
-    """The first as what it is by then: stopped."""
+    """A name that occurs twice is listed twice, the first time as stopped."""
     name, listen = lab.name(), _free()
     status, answer = _populate(
         lab,
@@ -160,7 +161,7 @@ def test_the_same_name_twice_shows_both(lab: Lab) -> None:
 
 
 def test_naming_the_same_host_otherwise_keeps_connections(lab: Lab, wire: type[Wire]) -> None:
-    """An update that says ``localhost`` for 127.0.0.1 is none; another upstream is."""
+    """``localhost`` for 127.0.0.1 keeps connections; another upstream does not."""
     pair = lab.pair()
     port = pair.proxy.listen.partition(":")[2]
     pair.proxy.update(listen=f"localhost:{port}")
@@ -172,7 +173,7 @@ def test_naming_the_same_host_otherwise_keeps_connections(lab: Lab, wire: type[W
 
 
 def test_any_host_differs_from_itself(lab: Lab, wire: type[Wire]) -> None:
-    """``0.0.0.0`` is shown as ``[::]``: only the latter may be said again without a restart."""
+    """``0.0.0.0`` is shown as ``[::]``; only ``[::]`` can be repeated without a restart."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     upstream = lab.upstream()
@@ -188,7 +189,7 @@ def test_any_host_differs_from_itself(lab: Lab, wire: type[Wire]) -> None:
 def test_a_configuration_file_makes_proxies_before_the_api_answers(
     kind: Kind, start_server: Start, tmp_path: Path
 ) -> None:
-    """And a wrong entry leaves those before it."""
+    """Proxies of the file exist before the API answers; a wrong entry keeps the earlier ones."""
     config = tmp_path / "proxies.json"
     entries = [
         {"name": "first", "listen": "127.0.0.1:0", "upstream": NOWHERE},

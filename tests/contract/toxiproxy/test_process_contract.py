@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import Toxiproxy
+from vault_harness.local.toxiproxy.client import Toxiproxy
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Kind, Start
 
 
 def _run(*flags: str, timeout: float = 15) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vault_harness.toxiproxy", *flags]
+    command = [sys.executable, "-m", "vault_harness.local.toxiproxy", *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 
 def _command(kind: Kind) -> list[str]:
     if kind != "real":
-        return [sys.executable, "-m", "vault_harness.toxiproxy"]
+        return [sys.executable, "-m", "vault_harness.local.toxiproxy"]
     program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
     if program is None:
         pytest.skip("no toxiproxy-server on PATH, and TOXIPROXY_SERVER_BINARY is not set")
@@ -36,7 +36,7 @@ def _command(kind: Kind) -> list[str]:
 
 @pytest.mark.parametrize("flag", ["-version", "--version", "-version=true"])
 def test_version_flag(kind: Kind, flag: str) -> None:
-    """One or two dashes."""
+    """The version flag may have one dash or two."""
     done = subprocess.run([*_command(kind), flag], capture_output=True, text=True, timeout=15)
     assert done.returncode == 0
     assert done.stdout.startswith("toxiproxy-server version ")
@@ -44,7 +44,7 @@ def test_version_flag(kind: Kind, flag: str) -> None:
 
 @pytest.mark.parametrize("flags", [["-nonsense"], ["-port"], ["-seed", "x"], ["-version=maybe"]])
 def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
-    """On standard error, with every flag, and exit code 2."""
+    """A wrong flag prints every flag on standard error and exits with 2."""
     done = subprocess.run([*_command(kind), *flags], capture_output=True, text=True, timeout=15)
     assert done.returncode == 2
     assert "-proxy-metrics" in done.stderr
@@ -52,14 +52,14 @@ def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(kind: Kind, start_server: Start, number: signal.Signals) -> None:
-    """With exit code 0."""
+    """A signal ends the server with exit code 0."""
     server = start_server(kind)
     server.process.send_signal(number)
     assert server.process.wait(15) == 0
 
 
 def test_a_signal_ends_the_embedded_server_whatever_holds_it(start_server: Start) -> None:
-    """Open API requests and connections do not delay it."""
+    """Open API requests and connections do not delay the end."""
     server = start_server("embedded")
     toxiproxy = Toxiproxy(server.url)
     with (
@@ -77,23 +77,23 @@ def test_a_signal_ends_the_embedded_server_whatever_holds_it(start_server: Start
 
 
 def test_a_taken_api_port_ends_the_embedded_server(start_server: Start) -> None:
-    """Upstream goes on without an API; here the exit code and the log say why it ended."""
+    """A taken API port ends the server with a logged reason; upstream goes on without an API."""
     server = start_server("embedded")
     done = _run("-port", str(server.host_port[1]))
     assert done.returncode == 1
     assert "address already in use" in done.stdout
 
 
-def test_it_listens_on_loopback_unless_told_otherwise(start_server: Start) -> None:
+def test_it_listens_on_loopback_by_default(start_server: Start) -> None:
     """The default host is localhost."""
     server = start_server("embedded")
     assert server.host_port[0] == "127.0.0.1"
 
 
 def test_log_lines_are_json_on_standard_output() -> None:
-    """With level, time and message; the level comes from LOG_LEVEL."""
+    """Log lines have level, time and message; LOG_LEVEL sets the level."""
     with subprocess.Popen(
-        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0", "-seed", "5"],
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0", "-seed", "5"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "LOG_LEVEL": "info"},
@@ -106,10 +106,10 @@ def test_log_lines_are_json_on_standard_output() -> None:
     assert rest[-1]["message"] == "Shutdown started"
 
 
-def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
-    """A full pipe drops lines instead."""
+def test_a_full_log_pipe_does_not_stop_it() -> None:
+    """A full log pipe drops lines and does not stop the server."""
     with subprocess.Popen(
-        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0"],
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "LOG_LEVEL": "debug"},
@@ -121,16 +121,16 @@ def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
             if entry["message"] == "Starting Toxiproxy HTTP server":
                 url = f"http://{entry['address']}"
         toxiproxy = Toxiproxy(url)
-        for number in range(400):  # some 200 bytes each: more than a pipe takes
+        for number in range(400):  # some 200 bytes each: more than a pipe holds
             toxiproxy.create(f"proxy {number}", upstream="127.0.0.1:9", enabled=False)
         assert len(toxiproxy.proxies()) == 400
         process.kill()
 
 
 def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
-    """It serves, and ends with 0 when it is told to."""
+    """A server whose log reader is gone serves, and ends with 0."""
     with subprocess.Popen(
-        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0"],
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -152,7 +152,7 @@ def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
 def test_a_wrong_configuration_does_not_stop_it(
     kind: Kind, start_server: Start, content: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """It is logged, and the server starts without proxies."""
+    """A wrong configuration is logged, and the server starts without proxies."""
     path = tmp_path_factory.mktemp("config") / "proxies.json"
     if content is not None:
         path.write_text(content)

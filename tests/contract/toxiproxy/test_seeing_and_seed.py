@@ -1,4 +1,4 @@
-"""Who was touched by what, and the same again with the same seed: only the embedded server."""
+"""Which toxic acted on which connection, and repeats by seed: only the embedded server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import (
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import (
     Bandwidth,
     Latency,
     LimitData,
@@ -17,32 +18,31 @@ from vault_harness.toxiproxy import (
     Slicer,
     SlowClose,
     Timeout,
-    Toxiproxy,
 )
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Lab, Start, Wait, Wire
-    from vault_harness.toxiproxy import Connection
+    from vault_harness.local.toxiproxy.client import ConnectionStatus
 
 
-def _only(lab: Lab, proxy: str) -> Connection:
+def _only(lab: Lab, proxy: str) -> ConnectionStatus:
     (connection,) = lab.toxiproxy.connections(proxy) or []
     return connection
 
 
-def _ended(lab: Lab, wait: type[Wait], proxy: str) -> Connection:
+def _ended(lab: Lab, wait: type[Wait], proxy: str) -> ConnectionStatus:
     wait.until(lambda: _only(lab, proxy).closed is not None, "the connection's record to end")
     return _only(lab, proxy)
 
 
-def test_a_real_server_cannot_tell(lab: Lab) -> None:
-    """None, which is not an empty list."""
+def test_a_real_server_answers_none(lab: Lab) -> None:
+    """A real server answers None, not an empty list."""
     answer = lab.toxiproxy.connections()
     assert (answer is None) == (lab.kind == "real")
 
 
 def test_a_live_connection_is_shown(embedded: Lab, wire: type[Wire]) -> None:
-    """With its client, its bytes each way, and no end."""
+    """A live connection shows its client, its bytes each way, and no end."""
     before = time.time()
     pair = embedded.pair()
     pair.client.sendall(b"hello")
@@ -58,7 +58,7 @@ def test_a_live_connection_is_shown(embedded: Lab, wire: type[Wire]) -> None:
 def test_an_ended_connection_is_remembered(
     embedded: Lab, wire: type[Wire], wait: type[Wait]
 ) -> None:
-    """Also when its proxy is gone."""
+    """An ended connection is remembered, even when its proxy is gone."""
     pair = embedded.pair()
     pair.server.sendall(b"bye")
     assert wire.read(pair.client, 3) == b"bye"
@@ -72,7 +72,7 @@ def test_an_ended_connection_is_remembered(
 
 
 def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) -> None:
-    """By either side, by the proxy, or without ever reaching the upstream."""
+    """Either side, the proxy, or an unreachable upstream can end a connection."""
     pair = embedded.pair()
     pair.server.close()
     assert _ended(embedded, wait, pair.proxy.name).end == "upstream closed"
@@ -80,7 +80,7 @@ def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) 
     pair.proxy.disable()
     assert _ended(embedded, wait, pair.proxy.name).end == "proxy disabled"
     with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        silent.bind(("127.0.0.1", 0))  # bound, so that nothing else listens there
         port = silent.getsockname()[1]
         proxy = embedded.proxy(f"127.0.0.1:{port}")
         wire.end(embedded.connect(proxy))
@@ -104,7 +104,7 @@ def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) 
 def test_a_toxic_that_acted_is_named(
     embedded: Lab, wait: type[Wait], attributes: Latency, end: str | None
 ) -> None:
-    """And so is the one that closed the connection."""
+    """A toxic that acted is named, and so is the toxic that closed the connection."""
     pair = embedded.pair()
     pair.proxy.add(attributes, name="it")
     pair.server.sendall(b"data")
@@ -116,7 +116,7 @@ def test_a_toxic_that_acted_is_named(
 
 
 def test_a_toxic_without_effect_is_not_named(embedded: Lab, wire: type[Wire]) -> None:
-    """One that lost its roll, one that nothing passed, one that does nothing."""
+    """A toxic that lost its roll, saw no data or does nothing is not named."""
     pair = embedded.pair()
     pair.proxy.add(Timeout(timeout=0), toxicity=0.0, name="lost")
     pair.proxy.add(Latency(latency=50), stream="upstream", name="other direction")
@@ -129,7 +129,7 @@ def test_a_toxic_without_effect_is_not_named(embedded: Lab, wire: type[Wire]) ->
 
 
 def test_dropped_bytes_are_received_but_not_delivered(embedded: Lab, wait: type[Wait]) -> None:
-    """What a black hole swallowed can be seen."""
+    """Bytes that a black hole dropped are counted as received."""
     pair = embedded.pair()
     pair.proxy.add(Timeout(timeout=0), stream="upstream")
     pair.client.sendall(b"swallowed")
@@ -140,7 +140,7 @@ def test_dropped_bytes_are_received_but_not_delivered(embedded: Lab, wait: type[
 
 
 def _draws(toxiproxy: Toxiproxy, lab: Lab, wire: type[Wire]) -> list[tuple[bytes, list[int]]]:
-    """What toxicity, and the sizes of slices, were for twelve connections."""
+    """Return the toxicity rolls and slice sizes of twelve connections."""
     upstream = lab.upstream()
     proxy = toxiproxy.create("repeatable", upstream=upstream.address)
     proxy.add(LimitData(bytes=3), stream="upstream", toxicity=0.5)
@@ -163,7 +163,7 @@ def _draws(toxiproxy: Toxiproxy, lab: Lab, wire: type[Wire]) -> list[tuple[bytes
 
 @pytest.mark.slow
 def test_the_same_seed_repeats_a_run(start_server: Start, embedded: Lab, wire: type[Wire]) -> None:
-    """Toxicity and slices, on another server, and on the same one after the proxy is made anew."""
+    """The same seed repeats rolls and slices, on another server and on a proxy made again."""
     first = Toxiproxy(start_server("embedded", "-seed", "42").url)
     second = Toxiproxy(start_server("embedded", "-seed", "42").url)
     other = Toxiproxy(start_server("embedded", "-seed", "43").url)
@@ -171,13 +171,13 @@ def test_the_same_seed_repeats_a_run(start_server: Start, embedded: Lab, wire: t
     assert [cut for cut, _ in runs[0]] == [cut for cut, _ in runs[1]] == [cut for cut, _ in runs[2]]
     assert {cut for cut, _ in runs[0]} == {b"abc", b"abcdef"}
     assert [cut for cut, _ in runs[3]] != [cut for cut, _ in runs[0]]
-    # A busy machine may deliver two pieces at once, so sizes are compared where none were.
+    # A busy machine may deliver two pieces at once. Compare sizes only where it did not.
     alike = [a == b for (_, a), (_, b) in zip(runs[0], runs[1], strict=True)]
     assert sum(alike) >= 6
 
 
 def test_the_endpoint_is_read_only(embedded: Lab) -> None:
-    """And filters by proxy."""
+    """The endpoint is read-only and filters by proxy."""
     for method in ("POST", "DELETE", "PATCH"):
         assert embedded.call(method, "/harness/connections").status == 405
     assert embedded.call("GET", "/harness/connections?proxy=none").json == {"connections": []}

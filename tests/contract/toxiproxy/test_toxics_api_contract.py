@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import (
+from vault_harness.local.toxiproxy.toxics import (
     Attributes,
     Bandwidth,
     Latency,
@@ -39,7 +39,7 @@ NOWHERE = "127.0.0.1:9"
     ids=lambda attributes: attributes.type,
 )
 def test_each_type_shows_all_its_attributes(lab: Lab, attributes: Attributes) -> None:
-    """As they were given, and nothing else."""
+    """Each type shows exactly its attributes, as they were given."""
     proxy = lab.proxy(NOWHERE)
     toxic = proxy.add(attributes, stream="upstream", toxicity=0.5)
     (shown,) = proxy.toxics()
@@ -49,7 +49,7 @@ def test_each_type_shows_all_its_attributes(lab: Lab, attributes: Attributes) ->
 
 
 def test_defaults(lab: Lab) -> None:
-    """Downstream, always, zeroes, named after type and stream; and 200, not 201."""
+    """A toxic is downstream, always on, zero, named after type and stream; the status is 200."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", {"type": "latency"})
     assert reply.status == 200
@@ -64,14 +64,14 @@ def test_defaults(lab: Lab) -> None:
     [(0.123456789, 0.12345679), (0.2, 0.2), (1.0, 1), (2, 2), (-1, -1), (0, 0), (1e-7, 1e-7)],
 )
 def test_toxicity_is_a_float32_without_bounds(lab: Lab, sent: float, shown: float) -> None:
-    """Shown as the shortest number that stands for it."""
+    """Toxicity is shown as the shortest number for its float32."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "latency", "toxicity": sent}
     assert lab.call("POST", f"/proxies/{proxy.name}/toxics", body).json["toxicity"] == shown
 
 
 def test_a_stream_is_shown_as_spelt(lab: Lab) -> None:
-    """In the default name too."""
+    """A stream keeps its spelling, in the default name too."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "latency", "stream": "UpStream"}
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
@@ -80,7 +80,7 @@ def test_a_stream_is_shown_as_spelt(lab: Lab) -> None:
 
 @pytest.mark.parametrize("stream", ["", "sideways", "up"])
 def test_an_invalid_stream_is_a_400(lab: Lab, stream: str) -> None:
-    """Before the type is looked at."""
+    """An invalid stream is a 400 before the type is checked."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "nonsense", "stream": stream}
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
@@ -90,14 +90,14 @@ def test_an_invalid_stream_is_a_400(lab: Lab, stream: str) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"type": ""}, {"type": "Latency"}, {"type": "lag"}])
 def test_an_invalid_type_is_a_400(lab: Lab, body: object) -> None:
-    """Types have one spelling."""
+    """A type in another spelling is a 400."""
     proxy = lab.proxy(NOWHERE)
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
     assert (reply.status, reply.json["error"]) == (400, "invalid toxic type")
 
 
 def test_a_name_is_unique_over_both_streams(lab: Lab) -> None:
-    """By default they differ by stream."""
+    """A name is unique over both streams; default names differ by stream."""
     proxy = lab.proxy(NOWHERE)
     path = f"/proxies/{proxy.name}/toxics"
     for stream in ("upstream", "downstream"):
@@ -108,7 +108,7 @@ def test_a_name_is_unique_over_both_streams(lab: Lab) -> None:
 
 
 def test_upstream_toxics_come_first(lab: Lab) -> None:
-    """Each direction in the order added, also in the proxy."""
+    """Upstream toxics come first, each direction in the order added, in the proxy too."""
     proxy = lab.proxy(NOWHERE)
     proxy.add(Noop(), stream="downstream", name="d1")
     proxy.add(Noop(), stream="upstream", name="u1")
@@ -133,7 +133,7 @@ def test_upstream_toxics_come_first(lab: Lab) -> None:
     ],
 )
 def test_attributes_of_a_wrong_type_are_a_400(lab: Lab, attributes: object) -> None:
-    """Integers are written as integers."""
+    """An integer attribute must be written as an integer."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "latency", "attributes": attributes}
     reply = lab.call("POST", f"/proxies/{proxy.name}/toxics", body)
@@ -144,14 +144,14 @@ def test_attributes_of_a_wrong_type_are_a_400(lab: Lab, attributes: object) -> N
 
 @pytest.mark.parametrize("toxicity", [True, "1", [1], 1e40])
 def test_a_toxicity_of_a_wrong_type_is_a_400(lab: Lab, toxicity: object) -> None:
-    """A boolean is no number."""
+    """A boolean is no toxicity."""
     proxy = lab.proxy(NOWHERE)
     body = {"type": "latency", "toxicity": toxicity}
     assert lab.call("POST", f"/proxies/{proxy.name}/toxics", body).status == 400
 
 
 def test_exponents_are_not_integers(lab: Lab) -> None:
-    """Even where they stand for one; the largest int64 is one."""
+    """A number with an exponent is no integer; the largest int64 is."""
     proxy = lab.proxy(NOWHERE)
     path = f"/proxies/{proxy.name}/toxics"
     body = b'{"type":"limit_data","attributes":{"bytes":%b}}'
@@ -161,7 +161,7 @@ def test_exponents_are_not_integers(lab: Lab) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_an_update_keeps_what_it_does_not_say(lab: Lab, method: str) -> None:
-    """Attributes and toxicity; name, type and stream cannot be changed."""
+    """An update keeps omitted attributes and toxicity, and never changes name, type or stream."""
     proxy = lab.proxy(NOWHERE)
     toxic = proxy.add(Latency(latency=100, jitter=10), toxicity=0.5)
     path = f"/proxies/{proxy.name}/toxics/{toxic.name}"
@@ -178,7 +178,7 @@ def test_an_update_keeps_what_it_does_not_say(lab: Lab, method: str) -> None:
 
 
 def test_a_removed_toxic_is_gone(lab: Lab) -> None:
-    """204 without a body, then 404."""
+    """Removing a toxic is a 204 without a body, then a 404."""
     proxy = lab.proxy(NOWHERE)
     proxy.add(Latency())
     path = f"/proxies/{proxy.name}/toxics/latency_downstream"
@@ -200,14 +200,14 @@ def test_a_removed_toxic_is_gone(lab: Lab) -> None:
     ],
 )
 def test_the_proxy_is_looked_for_first(lab: Lab, method: str, path: str) -> None:
-    """Before the body is read."""
+    """The proxy is looked up before the body is read."""
     reply = lab.call(method, path, b"nonsense" if method in {"POST", "PATCH"} else None)
     assert (reply.status, reply.json["error"]) == (404, "proxy not found")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
 def test_an_unknown_toxic_is_a_404(lab: Lab, method: str) -> None:
-    """Whatever is asked of it."""
+    """An unknown toxic is a 404 for every method."""
     proxy = lab.proxy(NOWHERE)
     body: object = None if method == "GET" else {}
     reply = lab.call(method, f"/proxies/{proxy.name}/toxics/none", body)
@@ -215,7 +215,7 @@ def test_an_unknown_toxic_is_a_404(lab: Lab, method: str) -> None:
 
 
 def test_toxics_survive_disabling_and_moving(lab: Lab) -> None:
-    """Only a reset, a delete or a replacement takes them."""
+    """Toxics survive disabling and moving; reset, delete and replacement remove them."""
     proxy = lab.proxy(NOWHERE)
     proxy.add(Latency(latency=1))
     proxy.disable()

@@ -1,4 +1,4 @@
-"""What toxics do to real sockets while they live, in upstream's tolerances: contract section 9."""
+"""What toxics do to real sockets, within upstream's tolerances: contract section 9."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import (
-    Bandwidth,
-    Latency,
-    Noop,
-    Slicer,
-    Stream,
-)
+from vault_harness.local.toxiproxy.toxics import Bandwidth, Latency, Noop, Slicer, Stream
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Clock, Lab, Wire
 
 
 class TestNoop:
-    """It passes everything on."""
+    """noop passes everything on."""
 
     def test_data_and_end_pass(self, lab: Lab, wire: type[Wire]) -> None:
-        """Both directions."""
+        """Data and the end pass in both directions."""
         pair = lab.pair()
         pair.proxy.add(Noop())
         pair.proxy.add(Noop(), stream="upstream")
@@ -34,7 +28,7 @@ class TestNoop:
 
 
 class TestLatency:
-    """Every chunk is late by as much."""
+    """latency delays every chunk by the same time."""
 
     @pytest.mark.parametrize(
         ("up", "down"),
@@ -55,7 +49,7 @@ class TestLatency:
         up: tuple[int, int] | None,
         down: tuple[int, int] | None,
     ) -> None:
-        """Plus or minus the jitter of both."""
+        """The latencies of both directions add up, plus or minus their jitter."""
         pair = lab.pair()
         wire.echo(pair.server)
         streams: list[tuple[Stream, tuple[int, int] | None]] = [
@@ -75,7 +69,7 @@ class TestLatency:
         clock.takes(total, action, tolerance=20 + jitter, early=2 + jitter)
 
     def test_two_in_a_row_add_up(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """100 and 100 are 200."""
+        """Two latencies of 100 ms delay by 200 ms."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=100), name="one")
         pair.proxy.add(Latency(latency=100), name="two")
@@ -87,7 +81,7 @@ class TestLatency:
         clock.takes(200, action)
 
     def test_chunks_overlap(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """What is sent 50 ms later arrives 50 ms later, not a whole delay later."""
+        """A chunk sent 50 ms later arrives 50 ms later, not a whole delay later."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=150))
 
@@ -100,7 +94,7 @@ class TestLatency:
         clock.takes(250, action, tolerance=20)
 
     def test_throughput_is_not_limited(self, lab: Lab, wire: type[Wire]) -> None:
-        """20 MB take a fraction of what one chunk after the other would."""
+        """20 MB take a fraction of the time of chunks one after the other."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=100))
         data = bytes(20_000_000)
@@ -112,14 +106,14 @@ class TestLatency:
         assert time.perf_counter() - start < 20_000_000 / 32768 * 0.1 / 4
 
     def test_the_end_alone_is_not_delayed(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """With nothing pending."""
+        """The end is not delayed if no data is pending."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=5000))
         pair.server.close()
         clock.takes(0, lambda: wire.end(pair.client), tolerance=500)
 
     def test_jitter_spreads(self, lab: Lab, wire: type[Wire]) -> None:
-        """It never leaves its bounds, and is not always the same."""
+        """Jitter stays within its bounds and varies."""
         pair = lab.pair()
         pair.proxy.add(Latency(latency=40, jitter=30))
         times = []
@@ -133,10 +127,10 @@ class TestLatency:
 
 
 class TestBandwidth:
-    """Kilobytes of 1000 bytes a second.
+    """bandwidth counts kilobytes of 1000 bytes a second.
 
-    Each try has a connection of its own: the real server takes what one chunk was late by off the
-    next one's time, so that after a late one a connection is early.
+    Each try has a connection of its own: the real server makes up for a late chunk with the next
+    one, so that a connection is early after it.
     """
 
     @pytest.mark.parametrize("stream", ["upstream", "downstream"])
@@ -159,7 +153,7 @@ class TestBandwidth:
         assert seen[-1] == data[:200_000]
 
     def test_long_chunks_go_out_in_parts(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """A tenth of a second's worth every 100 ms."""
+        """A long chunk goes out in parts, a tenth of a second's worth every 100 ms."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Bandwidth(rate=100))
@@ -173,7 +167,7 @@ class TestBandwidth:
         clock.takes(250, lambda: receive(25_000), tolerance=20, early=12)
 
     def test_rate_zero_keeps_what_it_holds(self, lab: Lab, wire: type[Wire]) -> None:
-        """Nothing passes, the connection stays, and raising the rate delivers everything."""
+        """At rate 0 nothing passes and the connection stays; a higher rate delivers everything."""
         pair = lab.pair()
         toxic = pair.proxy.add(Bandwidth(rate=0))
         pair.server.sendall(b"kept")
@@ -187,7 +181,7 @@ class TestBandwidth:
         assert wire.read(pair.client, 8) == b"kept too"
 
     def test_data_comes_before_the_end(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """All of it, at the rate."""
+        """All data arrives at the rate before the end."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Bandwidth(rate=10))
@@ -201,7 +195,7 @@ class TestBandwidth:
         clock.takes(200, action, tolerance=20, early=12)
 
     def test_with_latency_in_front(self, lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-        """First late, then slow."""
+        """Behind latency data is first late, then slow."""
         upstream = lab.upstream()
         proxy = lab.proxy(upstream.address)
         proxy.add(Latency(latency=100))
@@ -216,10 +210,10 @@ class TestBandwidth:
 
 
 class TestSlicer:
-    """Small pieces."""
+    """slicer cuts data into small pieces."""
 
     def test_pieces_are_sent_one_by_one(self, lab: Lab, clock: Clock) -> None:
-        """24 bytes one at a time, 5000 microseconds after each but before none."""
+        """24 bytes go one by one, with 5000 microseconds after each and none before the first."""
         pair = lab.pair()
         pair.proxy.add(Slicer(average_size=1, delay=5000))
         sizes: list[int] = []
@@ -234,7 +228,7 @@ class TestSlicer:
         assert len(sizes) > 12
 
     def test_sizes_stay_within_the_variation(self, lab: Lab, wire: type[Wire]) -> None:
-        """And bytes stay what and where they are."""
+        """Sizes stay within the variation, and no byte changes or moves."""
         pair = lab.pair()
         pair.proxy.add(Slicer(average_size=1024, size_variation=512, delay=10))
         data = b"".join(number.to_bytes(4) for number in range(50_000))
@@ -246,7 +240,7 @@ class TestSlicer:
     def test_an_interrupt_sends_the_rest_as_one_piece(
         self, lab: Lab, clock: Clock, wire: type[Wire]
     ) -> None:
-        """Instead of a piece every 100 ms."""
+        """An interrupt sends the rest as one piece, without the pauses of 100 ms."""
         pair = lab.pair()
         toxic = pair.proxy.add(Slicer(average_size=1, delay=100_000))
         pair.server.sendall(b"abcdefghij")

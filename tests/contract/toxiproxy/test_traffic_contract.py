@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy import (
+from vault_harness.local.toxiproxy.toxics import (
     Bandwidth,
     Latency,
     LimitData,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("size", [1, 64 * 1024, 3_000_000])
-def test_bytes_pass_unchanged_both_ways(lab: Lab, wire: type[Wire], size: int) -> None:
-    """Small ones, a big one, and more than any buffer holds; then the end."""
+def test_bytes_pass_unchanged_in_both_directions(lab: Lab, wire: type[Wire], size: int) -> None:
+    """Small, big and huge messages pass unchanged, then the end."""
     pair = lab.pair()
     message = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
     for sender, receiver in ((pair.client, pair.server), (pair.server, pair.client)):
@@ -39,7 +39,7 @@ def test_bytes_pass_unchanged_both_ways(lab: Lab, wire: type[Wire], size: int) -
 
 
 def test_a_message_in_two_parts(lab: Lab, wire: type[Wire]) -> None:
-    """The end comes behind both."""
+    """The end arrives after both parts."""
     pair = lab.pair()
     pair.client.sendall(b"hello ")
     assert wire.read(pair.server, 6) == b"hello "
@@ -49,9 +49,9 @@ def test_a_message_in_two_parts(lab: Lab, wire: type[Wire]) -> None:
 
 
 def test_an_upstream_that_is_down_ends_the_connection(lab: Lab, wire: type[Wire]) -> None:
-    """Connecting works, then comes the end."""
+    """A client connects to the proxy of a dead upstream and gets the end."""
     with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        silent.bind(("127.0.0.1", 0))  # bound, so that nothing else listens there
         port = silent.getsockname()[1]
         client = lab.connect(lab.proxy(f"127.0.0.1:{port}"))
         assert wire.end(client) == "eof"
@@ -61,14 +61,14 @@ def test_an_upstream_that_is_down_ends_the_connection(lab: Lab, wire: type[Wire]
 def test_an_upstream_that_makes_no_sense_ends_the_connection(
     lab: Lab, wire: type[Wire], upstream: str
 ) -> None:
-    """It is not looked at before somebody connects; an update may even take it away."""
+    """An upstream is checked when a client connects; an update may even remove it."""
     proxy = lab.proxy("garbage")
     proxy.update(upstream=upstream)
     assert wire.end(lab.connect(proxy)) == "eof"
 
 
 def test_an_upstream_is_found_by_name(lab: Lab, wire: type[Wire]) -> None:
-    """``localhost`` is 127.0.0.1 first."""
+    """``localhost`` is tried as 127.0.0.1 first."""
     upstream = lab.upstream()
     pair = lab.join(lab.proxy(upstream.address.replace("127.0.0.1", "localhost")), upstream)
     pair.client.sendall(b"hello")
@@ -87,7 +87,7 @@ def test_half_a_close_is_a_whole_one(lab: Lab, wire: type[Wire], closer: str) ->
 
 
 def test_a_reset_by_the_upstream_is_an_end_for_the_client(lab: Lab, wire: type[Wire]) -> None:
-    """A clean one."""
+    """A reset by the upstream is a clean end for the client."""
     pair = lab.pair()
     pair.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     pair.server.close()
@@ -95,7 +95,7 @@ def test_a_reset_by_the_upstream_is_an_end_for_the_client(lab: Lab, wire: type[W
 
 
 def test_data_comes_before_the_end(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """What was read is delivered first, however late."""
+    """Bytes that were read are delivered before the end, however late."""
 
     def action() -> None:
         pair = lab.join(proxy, upstream)
@@ -110,7 +110,7 @@ def test_data_comes_before_the_end(lab: Lab, clock: Clock, wire: type[Wire]) -> 
 
 
 def test_a_client_that_goes_is_seen_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """Even while something for it is still delayed."""
+    """A client that hangs up is noticed while bytes for it are still delayed."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=5000))
     pair.server.sendall(b"never read")
@@ -119,7 +119,7 @@ def test_a_client_that_goes_is_seen_at_once(lab: Lab, clock: Clock, wire: type[W
 
 
 def test_disabling_cuts_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """Neither latency nor slow_close puts it off, and what was delayed is lost."""
+    """Latency and slow_close do not delay disabling, and delayed bytes are lost."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=5000))
     pair.proxy.add(SlowClose(delay=5000))
@@ -137,7 +137,7 @@ def test_disabling_cuts_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> Non
 
 
 def test_new_connections_get_the_toxics_too(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
-    """And a re-enabled proxy still has them."""
+    """New connections get the toxics, and a re-enabled proxy still has them."""
     upstream = lab.upstream()
     proxy = lab.proxy(upstream.address)
     proxy.add(Latency(latency=60), stream="upstream")
@@ -153,7 +153,7 @@ def test_new_connections_get_the_toxics_too(lab: Lab, clock: Clock, wire: type[W
 
 
 def test_connections_live_while_toxics_come_and_go(lab: Lab, wire: type[Wire]) -> None:
-    """A hundred echoes, each under another set of toxics."""
+    """A connection answers a hundred echoes, each under another set of toxics."""
     pair = lab.pair()
     wire.echo(pair.server)
     streams: tuple[Stream, Stream] = ("upstream", "downstream")
@@ -170,7 +170,7 @@ def test_connections_live_while_toxics_come_and_go(lab: Lab, wire: type[Wire]) -
 def test_no_byte_is_lost_or_moved_while_a_toxic_flaps(
     lab: Lab, wire: type[Wire], attributes: Latency | Bandwidth
 ) -> None:
-    """Tens of thousands of small writes, with the toxic added, changed and removed all the time."""
+    """Tens of thousands of small writes arrive while a toxic is added, changed and removed."""
     pair = lab.pair()
     expected = b"".join(number.to_bytes(2) for number in range(30_000))
     done = threading.Event()
@@ -198,7 +198,7 @@ def test_no_byte_is_lost_or_moved_while_a_toxic_flaps(
 def test_toxicity_zero_passes_and_an_update_rolls_again(
     lab: Lab, clock: Clock, wire: type[Wire]
 ) -> None:
-    """A timeout that does not act; then it does."""
+    """A timeout with toxicity 0 does not act; after an update it does."""
     pair = lab.pair()
     toxic = pair.proxy.add(Timeout(timeout=100), stream="upstream", toxicity=0.0)
     time.sleep(0.2)  # longer than the timeout, which must not act
@@ -211,7 +211,7 @@ def test_toxicity_zero_passes_and_an_update_rolls_again(
 def test_toxicity_one_half_acts_on_about_half_of_the_connections(
     lab: Lab, wire: type[Wire]
 ) -> None:
-    """Each connection is drawn once and stays as it was drawn."""
+    """Each connection is rolled once and keeps the result."""
     upstream = lab.upstream()
     proxy = lab.proxy(upstream.address)
     proxy.add(LimitData(bytes=3), stream="upstream", toxicity=0.5)
@@ -225,14 +225,14 @@ def test_toxicity_one_half_acts_on_about_half_of_the_connections(
         cut += received == b"abc"
         pair.client.close()
         pair.server.close()
-    assert 8 <= cut <= 52  # one in 10 ** 9 runs is outside by chance
+    assert 8 <= cut <= 52  # fails by chance once in 10 ** 9 runs
 
 
 @pytest.mark.parametrize("change", ["remove", "update", "add behind", "reset"])
 def test_an_interrupt_delivers_what_is_held(
     lab: Lab, clock: Clock, wire: type[Wire], change: str
 ) -> None:
-    """At once and unchanged."""
+    """Held bytes arrive at once and unchanged."""
     pair = lab.pair()
     toxic = pair.proxy.add(Latency(latency=60_000))
     pair.server.sendall(b"held")
@@ -249,7 +249,7 @@ def test_an_interrupt_delivers_what_is_held(
 
 
 def test_toxics_act_in_the_order_added(lab: Lab, wire: type[Wire]) -> None:
-    """Latency before a limit: the limit still lets its bytes out, late, and then the end."""
+    """Latency before a limit delivers the limited bytes late, then the end."""
     pair = lab.pair()
     pair.proxy.add(Latency(latency=50))
     pair.proxy.add(LimitData(bytes=2))
@@ -260,7 +260,7 @@ def test_toxics_act_in_the_order_added(lab: Lab, wire: type[Wire]) -> None:
 def test_removing_a_toxic_of_broken_connections(
     lab: Lab, wire: type[Wire], wait: type[Wait]
 ) -> None:
-    """Peers that are gone are no obstacle."""
+    """A toxic whose peers are gone can be removed."""
     pairs = [lab.pair()]
     pairs += [lab.join(pairs[0].proxy, pairs[0].upstream) for _ in range(4)]
     toxic = pairs[0].proxy.add(Bandwidth(rate=1))
@@ -275,7 +275,7 @@ def test_removing_a_toxic_of_broken_connections(
 
 
 def test_a_thousand_connections_open_and_close_under_latency(lab: Lab, wire: type[Wire]) -> None:
-    """The race between the end and what is delayed is lost by neither."""
+    """A thousand connections deliver all delayed bytes before their end."""
     upstream = lab.upstream()
     proxy = lab.proxy(upstream.address)
     proxy.add(Latency(latency=1))
@@ -295,7 +295,7 @@ def test_a_thousand_connections_open_and_close_under_latency(lab: Lab, wire: typ
 
 
 def test_a_reset_peer_in_the_chain_does_not_delay_opening(lab: Lab, clock: Clock) -> None:
-    """Connecting is never delayed by a toxic."""
+    """No toxic delays connecting."""
     upstream = lab.upstream()
     proxy = lab.proxy(upstream.address)
     proxy.add(Latency(latency=5000), stream="upstream")

@@ -1,4 +1,4 @@
-"""A node that is cut off from the others by the tasks, whichever engine runs it."""
+"""A node that the tasks cut off from the others, whichever engine runs it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from tests.engine.accidents.ledger import findings
 from tests.engine.accidents.load import MEET, contents_at_last, leader_of, prepared
 from tests.engine.clusters import all_vote
 from vault_harness.commands import named
-from vault_harness.stack import LocalStack, Nodes
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
 from vault_harness.waiting import wait_until
 
 
 def leader(stack: LocalStack, *, without: str = "") -> str | None:
-    """Who leads, of all nodes but one, which may not know that it leads no more."""
+    """Return the leader by all nodes except one, which may not know that it lost its lead."""
     nodes = stack.status().nodes
     return next((n.name for n in nodes if n.role == "leader" and n.name != without), None)
 
 
 def whole(stack: LocalStack) -> None:
-    """All three vote in the end, and nothing is in anybody's way."""
+    """Check that all three nodes vote, and that status reports no obstacle."""
 
     def meets() -> bool:
         found = stack.status().nodes
@@ -33,10 +34,9 @@ def whole(stack: LocalStack) -> None:
 
 
 def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
-    """The others elect another one, and confirm; it catches up once it is joined again.
+    """Cut off the leader of a new stack: the others elect a leader and confirm writes.
 
-    Args:
-        stack: Not up yet.
+    The old leader catches up after `node.join`.
     """
     load, nodes = prepared(stack, cuttable=True), Nodes(stack)
     before = leader_of(stack)
@@ -54,7 +54,7 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
             interval=0.25,
         )
         said = (f"the node {before} is cut off from the others",)
-        wait_until(  # the balancer takes a moment to lead to the new leader, of which status tells
+        wait_until(  # status shows the balancer until it has found the new leader
             lambda: stack.status().obstacles == said,
             "nothing but the cut to be in the way",
             timeout=MEET,
@@ -68,7 +68,7 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
 
         tries = itertools.count()
 
-        def confirmed() -> bool:  # each a secret of its own: one may be applied and not answered
+        def confirmed() -> bool:  # a path each: a lost answer may still be a write
             path = f"ledger/meanwhile-{next(tries)}"
             return load.put(client, path, "confirmed", 0).outcome == "confirmed"
 

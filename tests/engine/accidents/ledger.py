@@ -1,19 +1,19 @@
-"""What writers and readers of a cluster did, what it has at the end, and what must hold of both.
+"""What writers and readers of a cluster did, what it holds at the end, and oracles over both.
 
-Every value is written by one call only, with check-and-set, so that each version has an author and
-each call has at most one version. The oracles are functions of a `Ledger` and give findings, one
-line each; none means that it holds.
+Each value is written by one call only, with check-and-set. So each version has one author, and each
+call makes at most one version. The oracles are functions of a `Ledger` that return findings, one
+line each.
 
-What a cluster promises, and they check:
+They check what a cluster promises:
 
-- A write that was confirmed is there at the end, in the version that was told.
-- A write is applied at most once, and not at all if it was refused or never sent. One that nobody
-  answered may have been applied or not.
-- Versions count from 1 without a gap, and each was made of the one before it.
-- A read gives a version that is there at the end too, with that value.
-- A read is never older than what anybody was told before it began: clients reach whoever leads, and
-  no standby. There is one exception, the `Lapse`.
-- A node that is cut off from the others confirms no write, though a client reaches it.
+- A confirmed write is there at the end, in the version that was told.
+- A write is applied at most once, and never if it was refused or not sent. Without an answer it may
+  have been applied.
+- Versions count from 1 without a gap, and each was written over the one before it.
+- A read returns a version that is there at the end too, with that value.
+- A read is never older than what any client knew before it began: clients reach the leader, not a
+  standby. The one exception is the `Lapse`.
+- A node that is cut off from the others confirms no write, even if a client reaches it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,10 @@ Outcome = Literal["confirmed", "refused", "unsent", "unknown"]
 class Write:
     """A call that wrote a value over a version.
 
-    Attributes:
-        over: The version that had to be the latest one.
-        outcome: ``refused`` by check-and-set, ``unsent`` for one that never left, ``unknown`` for
-            one that had no usable answer.
-        version: What was told, of a confirmed one.
-        began: Seconds on the test's clock.
-        ended: Likewise.
-        asked: The node, of a call that went to one itself, whoever led.
+    `over` had to be the latest version. `outcome` is ``refused`` by check-and-set, ``unsent`` for a
+    request that never left, ``unknown`` without a usable answer. `version` is set if confirmed.
+    `began` and `ended` are seconds on the test's clock. `asked` names the node if the call bypassed
+    the leader.
     """
 
     path: str
@@ -53,7 +49,7 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A call that gave a value."""
+    """A call that returned a value."""
 
     path: str
     value: str
@@ -64,11 +60,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Lapse:
-    """When a node that leads no more may not know it yet, and answers with what it had before.
+    """The time in which a former leader may not know that it lost its lead, and answers old values.
 
-    That is from when it was stopped or cut off, or told to give its lead away, until the balancer
-    has ended the connections to it. Its answers are as of the beginning, at the oldest: it led
-    until then.
+    It begins when the node is stopped, cut off or told to step down, and ends when the balancer has
+    closed the connections to it. The node led until it began, so no answer is older than that.
     """
 
     began: float
@@ -77,7 +72,7 @@ class Lapse:
 
 @dataclass(frozen=True)
 class Cut:
-    """When a node was cut off from the others: it was when this began, and still when it ended."""
+    """A time during all of which a node was cut off from the others."""
 
     node: str
     began: float
@@ -86,7 +81,7 @@ class Cut:
 
 @dataclass
 class Ledger:
-    """All calls, in the order in which they ended. Safe to write from several threads."""
+    """All calls, in the order in which they ended. Several threads may write to it."""
 
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
@@ -105,11 +100,11 @@ class Ledger:
             self._changed.notify_all()
 
     def confirmed(self) -> list[Write]:
-        """Writes that were."""
+        """Return the confirmed writes."""
         return [write for write in list(self.writes) if write.outcome == "confirmed"]
 
     def await_confirmed_since(self, moment: float, count: int, timeout: float) -> bool:
-        """Wait until so many writes that began later were confirmed; whether they were."""
+        """Wait for that many confirmed writes that began later. Return True if they came."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: sum(write.began >= moment for write in self.confirmed()) >= count, timeout
@@ -117,7 +112,7 @@ class Ledger:
 
 
 def nothing_confirmed_is_lost(ledger: Ledger) -> list[str]:
-    """What was confirmed is there, in the version that was told."""
+    """A confirmed write is there, in the version that was told."""
     return [
         f"{write.path}: version {write.version} was confirmed as {write.value} at "
         f"+{write.ended:.2f}, and has {_at(ledger, write.path, write.version)}"
@@ -127,7 +122,7 @@ def nothing_confirmed_is_lost(ledger: Ledger) -> list[str]:
 
 
 def each_write_counts_once(ledger: Ledger) -> list[str]:
-    """No value is there twice, or though it was refused; and none that nobody wrote."""
+    """No value is there twice, after a refusal, or without an author."""
     found = []
     outcomes = {(write.path, write.value): write for write in ledger.writes}
     for path, versions in ledger.contents.items():
@@ -159,7 +154,7 @@ def versions_have_no_gap(ledger: Ledger) -> list[str]:
 
 
 def reads_give_what_is_kept(ledger: Ledger) -> list[str]:
-    """No read gave what was not written, or what was lost since."""
+    """No read returned a value that was never written or is lost."""
     return [
         f"{read.path}: version {read.version} was read as {read.value} at +{read.began:.2f}, and "
         f"has {_at(ledger, read.path, read.version)}"
@@ -171,13 +166,10 @@ def reads_give_what_is_kept(ledger: Ledger) -> list[str]:
 def no_read_is_older_than_what_was_known(
     ledger: Ledger, *, lapses: Sequence[Lapse] | None = None
 ) -> list[str]:
-    """A read gives at least what anybody, reader or writer, was told before it began.
+    """A read is at least as new as what any client was told before it began.
 
-    One that touches a lapse: what was told before the lapse began.
-
-    Args:
-        ledger: All calls, and what is there.
-        lapses: Instead of those of the ledger.
+    A read that touches a lapse counts from the beginning of the lapse. `lapses` replaces those of
+    the ledger.
     """
     lapses = ledger.lapses if lapses is None else lapses
     told = _told(ledger)
@@ -201,7 +193,7 @@ def no_read_is_older_than_what_was_known(
 
 
 def a_node_alone_confirms_nothing(ledger: Ledger) -> list[str]:
-    """What is asked of a node that is cut off, and answered before it is back, is not confirmed."""
+    """A node confirms no write that began and ended while it was cut off."""
     return [
         f"{write.path}: {write.value} was confirmed at +{write.ended:.2f} by {cut.node}, which was "
         f"cut off from +{cut.began:.2f} to +{cut.ended:.2f}"
@@ -222,12 +214,12 @@ ORACLES = (
 
 
 def findings(ledger: Ledger) -> list[str]:
-    """Of all oracles."""
+    """Return the findings of all oracles."""
     return [finding for oracle in ORACLES for finding in oracle(ledger)]
 
 
 def _told(ledger: Ledger) -> Mapping[str, list[tuple[float, int]]]:
-    """By path, when somebody was told of which version."""
+    """Return by path when a client was told of which version."""
     told: dict[str, list[tuple[float, int]]] = {}
     for write in ledger.confirmed():
         assert write.version is not None

@@ -1,4 +1,4 @@
-"""Writers and readers of a cluster, whichever engine runs it, and what it has in the end."""
+"""Writers and readers of a cluster, whichever engine runs it, and what it holds at the end."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from dataclasses import dataclass, field
 
 from resilient_vault_client import SecretNotFound, VaultClient, VaultError, WriteConflict
 from tests.engine.accidents.ledger import Ledger, Outcome, Read, Write
-from vault_harness.blueprint import Blueprint
 from vault_harness.errors import DeadlineExceeded, OperatorError
-from vault_harness.stack import LocalStack, service_environment
-from vault_harness.vault import Operator
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.waiting import wait_until
 
 PAGE = 200
-"""Versions of one secret, before the writers go on with the next: each write rewrites the list."""
+"""Versions of one secret before the writers take the next: each write rewrites the list."""
 
 PACE, HURRIED = 0.2, 0.02
-"""Seconds between two calls of each, and around what happens to a node. It then matters what was
-under way; the rest of the time nodes are waited for, and each call computes, as does each version
-that is read in the end."""
+"""Seconds between two calls of each thread, normally and around an accident.
+
+Calls under way matter during an accident. The rest of the time the load should stay small.
+"""
 
 HURRY = 1.5
-"""Seconds for which they are hurried."""
+"""Seconds of the faster pace."""
 
 MEET = 60.0
 """Seconds for a cluster to serve again, on a busy machine."""
@@ -33,7 +35,7 @@ MEET = 60.0
 
 @dataclass
 class Load:
-    """Writers and readers, each with a client of its own, by way of Toxiproxy and the balancer."""
+    """Writers and readers with a client each, through Toxiproxy and the balancer."""
 
     ledger: Ledger
     environment: dict[str, str]
@@ -43,20 +45,20 @@ class Load:
     hurried_until: float = HURRY
 
     def now(self) -> float:
-        """Seconds since the load began."""
+        """Return the seconds since the load began."""
         return time.monotonic() - self.started
 
     def hurry(self) -> None:
-        """Call as often as can be for a while: something is about to happen to a node."""
+        """Call at the faster pace for a while, because a node is about to be lost."""
         self.hurried_until = self.now() + HURRY
 
     def pace(self) -> float:
-        """Seconds until the next call of each."""
+        """Return the seconds until the next call of a thread."""
         return HURRIED if self.now() < self.hurried_until else PACE
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Two writers of one secret, one of another, and a reader of each."""
+        """Run two writers of one secret, one writer of another, and a reader for each."""
         threads = [
             *(
                 threading.Thread(target=self._write, args=(name, each))
@@ -76,7 +78,7 @@ class Load:
 
     @contextlib.contextmanager
     def client_of(self, address: str) -> Iterator[VaultClient]:
-        """A client that goes to one node itself, past Toxiproxy and balancer; it is logged in."""
+        """Yield a logged-in client of one node, past Toxiproxy and balancer."""
         environment = self.environment | {"VAULT_ADDR": address}
         with contextlib.closing(VaultClient(environ=environment, timeout=4.0)) as client:
             wait_until(
@@ -87,7 +89,7 @@ class Load:
     def put(
         self, client: VaultClient, path: str, value: str, over: int, *, asked: str | None = None
     ) -> Write:
-        """Write a value over a version, once, and note what came of it."""
+        """Write a value over a version, once, and record the outcome."""
         outcome: Outcome = "unknown"
         version = None
         began = self.now()
@@ -118,14 +120,14 @@ class Load:
         return f"ledger/{secret}-{self.pages[secret]}"
 
     def _look(self, client: VaultClient, path: str) -> int:
-        """Read it, and note what was read; its version, 0 if there is none."""
+        """Read the path and record the read. Return its version, 0 if there is none."""
         began = self.now()
         try:
             found = client.read(path, "value")
         except SecretNotFound:
             return 0
         if found.source != "vault" or found.version is None:
-            raise VaultError("a value from memory")  # says nothing of the cluster
+            raise VaultError("a value from memory")  # tells nothing about the cluster
         ended = self.now()
         self.ledger.note(
             Read(path=path, value=found.value, version=found.version, began=began, ended=ended)
@@ -153,11 +155,10 @@ class Load:
 
 
 def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
-    """A seeded cluster, whose backend may write; the load has not begun.
+    """Start and seed a cluster whose backend may write; the load has not begun.
 
-    Args:
-        stack: Not up yet, or a cluster.
-        cuttable: Whether its nodes can be cut off from each other.
+    The stack may be up already as a cluster. With `cuttable` its nodes can be cut off from each
+    other.
     """
     stack.up(ha=True, cuttable=cuttable)
     stack.seed(Blueprint.default())
@@ -170,7 +171,7 @@ def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
 
 
 def _reads(client: VaultClient) -> bool:
-    """Whether a secret comes; a node that does not know who leads refuses a login."""
+    """Return True if a secret can be read. A node without a known leader refuses logins."""
     with contextlib.suppress(VaultError):
         client.get_secret("backend/django")
         return True
@@ -178,7 +179,7 @@ def _reads(client: VaultClient) -> bool:
 
 
 def leader_of(stack: LocalStack) -> str:
-    """Who leads, as soon as a node does: on a busy machine a lead is lost without an accident."""
+    """Wait for a leader and return it. On a busy machine a lead is lost without an accident."""
     found: list[str] = []
 
     def leads() -> bool:
@@ -192,13 +193,13 @@ def leader_of(stack: LocalStack) -> str:
 
 
 def contents_at_last(stack: LocalStack, load: Load) -> dict[str, dict[int, str]]:
-    """The `contents`, by whoever leads once writers and accidents are over.
+    """Return the `contents` from the leader once writers and accidents are over.
 
-    On a busy machine a lead is lost without an accident, and a node that does not know yet who has
-    it refuses what it is asked ("active cluster node not found").
+    On a busy machine a lead is lost without an accident. A node that does not know the new leader
+    yet answers "active cluster node not found".
 
     Raises:
-        DeadlineExceeded: Nobody tells within `MEET` seconds; what was said last is named.
+        DeadlineExceeded: No leader answered within `MEET` seconds. The last error is named.
     """
     found: dict[str, dict[int, str]] = {}
     said: list[str] = []
@@ -221,8 +222,8 @@ def contents_at_last(stack: LocalStack, load: Load) -> dict[str, dict[int, str]]
     return found
 
 
-def contents(root: Operator, load: Load) -> dict[str, dict[int, str]]:
-    """Every version of every secret that was written."""
+def contents(root: VaultAdmin, load: Load) -> dict[str, dict[int, str]]:
+    """Return every version of every secret that was written."""
     found: dict[str, dict[int, str]] = {}
     for path in sorted({write.path for write in load.ledger.writes}):
         metadata = root.request("GET", f"ecommerce/metadata/{path}").get("data") or {}

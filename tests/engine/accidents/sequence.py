@@ -1,8 +1,8 @@
-"""One accident after the other, to a cluster under load, whichever engine runs it.
+"""One accident after the other to a cluster under load, whichever engine runs it.
 
-Each way of losing a node happens to the node that leads and to one that does not, and must have
-been noticed: another node leads, or the leader hears no more of it. What nobody noticed is no
-accident, and a run without one of them does not end.
+Each kind of loss happens to the leader and to a follower, and must be noticed: another node leads,
+or the leader hears nothing more of the node. A loss that no node noticed does not count, and the
+run goes on until each kind was noticed.
 """
 
 from __future__ import annotations
@@ -24,33 +24,39 @@ from tests.engine.accidents.ledger import (
     no_read_is_older_than_what_was_known,
 )
 from tests.engine.accidents.load import MEET, Load, contents, contents_at_last, leader_of
-from vault_harness.engine import NodeEndpoint
 from vault_harness.errors import HarnessError
-from vault_harness.stack import LocalStack, Nodes
-from vault_harness.vault import Operator, cluster
+from vault_harness.local.engine.provider import NodeEndpoint
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.waiting import wait_until
 
 STEPS = int(os.environ.get("ACCIDENTS_STEPS", "1"))
-"""Accidents at least; each kind happens once in any case."""
+"""The least number of accidents. Each kind happens once in any case."""
 
 SEED = int(os.environ.get("ACCIDENTS_SEED") or secrets.randbelow(10**6))
 
 BALANCER = 2.5
-"""Seconds in which the balancer has ended the connections to a node that leads no more: two looks,
-each of at most a second where it stands still, 0.2 s apart."""
+"""Seconds in which the balancer closes the connections to a former leader.
+
+It makes two checks 0.2 s apart, each of at most a second if the node hangs.
+"""
 
 PROGRESS = 5
-"""Writes that are confirmed before the next accident."""
+"""Confirmed writes before the next accident."""
 
 SILENT = 5.0
-"""Seconds in which a node under load tells its leader of no new entry in its log, and is missed. It
-tells every second or two; autopilot itself waits for ten."""
+"""Seconds without new log entries after which the leader misses a node under load.
+
+A node reports every second or two. Autopilot waits for ten.
+"""
 
 GIVES_LEAD = "gives its lead away"
 
 
 def tell(line: str) -> None:
-    """What pytest shows of a test that fails, or with ``-s``."""
+    """Print text that pytest shows for a failing test, or with ``-s``."""
     sys.stdout.write(f"{line}\n")
 
 
@@ -58,13 +64,9 @@ def tell(line: str) -> None:
 class Loss:
     """A way in which a node is lost for a while.
 
-    Attributes:
-        name: What is told when it begins, after the node's name; it tells this one from others.
-        ends: What is told when it ends.
-        begin: Does it to the node of a name.
-        end: Undoes it.
-        brief: Whether it may be over before anybody notices.
-        alone: Whether the node serves on and clients reach it, though no other node does.
+    `name` and `ends` are printed after the node's name. `begin` and `end` take the name of a node.
+    `brief` losses may be over before another node notices. With `alone` the node stays up and
+    clients reach it, but no other node does.
     """
 
     name: str
@@ -76,31 +78,27 @@ class Loss:
 
 
 class Told:
-    """What the leader knows of a node's log, and since when it is the same."""
+    """What the leader knows of a node's log, and since when that has not changed."""
 
     def __init__(self) -> None:
         self._entries, self._since = -1, 0.0
 
     def nothing_new(self, entries: int, now: float) -> bool:
-        """Whether it has been the same for so long that nothing comes any more."""
+        """Return True if the log has not grown for `SILENT` seconds."""
         if entries != self._entries:
             self._entries, self._since = entries, now
         return now - self._since > SILENT
 
 
 class Accidents:
-    """One accident at a time, chosen by a seed alone, and told as it happens.
+    """One accident at a time, chosen by the seed alone and printed as it happens.
 
-    Args:
-        stack: A cluster of three.
-        load: What runs on it.
-        losses: What can happen to a node, beside that it gives its lead away.
-        seed: Of the sequence.
+    Beside the `losses`, the leader of the cluster of three may give its lead away.
     """
 
     def __init__(self, stack: LocalStack, load: Load, losses: Sequence[Loss], seed: int) -> None:
         self.noticed: Counter[tuple[str, bool]] = Counter()
-        """How often which kind was noticed, of a node that led or of another."""
+        """Noticed accidents by kind and whether the node led."""
         self._stack, self._load, self._chance = stack, load, random.Random(seed)
         self._kinds = [(loss, leads) for loss in losses for leads in (True, False)]
         self._nodes = Nodes(stack)
@@ -108,7 +106,7 @@ class Accidents:
         self._number = 0
 
     def run(self, at_least: int) -> None:
-        """So many accidents, and each kind of them once; progress during and after each."""
+        """Run that many accidents, each kind at least once, with progress during and after each."""
         to_come: list[tuple[Loss | None, bool]] = []
         while self._number < at_least or to_come or not self._number:
             if not to_come:
@@ -124,7 +122,7 @@ class Accidents:
             self._progress()
 
     def release(self) -> None:
-        """Whatever happened, leave no node that stands still or is cut off."""
+        """Undo the last loss, so that no node stays frozen or cut off."""
         if self._lost is not None:
             loss, name = self._lost
             try:
@@ -142,7 +140,7 @@ class Accidents:
         self._tell(f"{before} {GIVES_LEAD}, to {after}")
 
     def _lose(self, loss: Loss, *, leads: bool) -> bool:
-        """Lose a node, and have it back; whether that was noticed."""
+        """Lose a node and bring it back. Return True if the loss was noticed."""
         victim = self._victim(leads=leads)
         brief = loss.brief and self._chance.random() < 1 / 3
         self._load.ledger.lapses.append(Lapse(self._load.now(), float("inf")))
@@ -155,7 +153,7 @@ class Accidents:
             loss.begin(victim.name)
             began = self._load.now()
             if brief:
-                # Too short for the others to notice, or just long enough: as if nothing was.
+                # A short loss may go unnoticed or just not.
                 self._load.over.wait(self._chance.uniform(0.2, 3.0))
             else:
                 asked = [client] if client is not None else []
@@ -186,7 +184,7 @@ class Accidents:
             loss.end(victim.name)
             self._end_lapse()
             self._lost = None
-            # A node that comes back must have caught up, before another one may be taken away.
+            # A node that comes back must have caught up before the next one may be lost.
             entries = max(self._logs().values(), default=0)
             wait_until(
                 lambda: self._is_whole(entries),
@@ -204,7 +202,7 @@ class Accidents:
         )
 
     def _busy(self) -> None:
-        """See that calls are under way, whatever happens next."""
+        """Make sure that calls are under way."""
         self._load.hurry()
         self._progress()
         self._load.hurry()
@@ -216,7 +214,7 @@ class Accidents:
         )
 
     def _is_missed(self, victim: NodeEndpoint, told: Told, *, leads: bool, serves: bool) -> bool:
-        """Whether another node leads; or the leader has heard nothing new of it for some time."""
+        """Return True if another node leads, or the leader hears nothing new of it for a while."""
         others = [node for node in self._stack.endpoints().nodes if node != victim]
         with cluster.operators([node.address for node in others]) as nodes:
             if 200 not in cluster.health_of_all(nodes):
@@ -228,7 +226,7 @@ class Accidents:
         return leads or told.nothing_new(self._logs().get(victim.name, 0), self._load.now())
 
     def _is_whole(self, entries: int) -> bool:
-        """Whether all nodes serve, and have so many entries of the log by what the leader knows."""
+        """Return True if all nodes serve and, as the leader knows, have that many log entries."""
         with cluster.operators(self._stack.endpoints().addresses) as nodes:
             if sorted(cluster.health_of_all(nodes)) != [200, 429, 429]:
                 return False
@@ -236,7 +234,7 @@ class Accidents:
         return len(logs) == 3 and min(logs.values()) >= entries
 
     def _logs(self) -> dict[str, int]:
-        """How many entries each node has, by its last word to the leader; empty if none leads."""
+        """Return the log entries of each node as the leader knows them; empty without a leader."""
         with contextlib.suppress(HarnessError), contextlib.closing(self._stack.operator()) as root:
             state = root.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
             servers = state.get("servers") or {}
@@ -247,7 +245,7 @@ class Accidents:
         return f"nodes are {self._stack.status().nodes}, and have {self._logs()} entries"
 
     def _end_lapse(self) -> None:
-        """Let the last one end once the balancer has seen to it, if it has no end yet."""
+        """Set the end of the last lapse to when the balancer has seen it, unless it is set."""
         lapses = self._load.ledger.lapses
         if lapses[-1].ended == float("inf"):
             lapses[-1] = Lapse(lapses[-1].began, self._load.now() + BALANCER)
@@ -257,12 +255,9 @@ class Accidents:
 
 
 def nothing_is_lost(stack: LocalStack, load: Load, losses: Sequence[Loss]) -> None:
-    """Accidents to a cluster under load; it is whole at the end, and every promise was kept.
+    """Run accidents on a cluster under load. It is whole at the end and kept every promise.
 
-    Args:
-        stack: A cluster that is `prepared`.
-        load: What was made for it; not begun.
-        losses: What happens to its nodes.
+    `stack` and `load` come from `prepared`, and the load has not begun.
     """
     again = f"ACCIDENTS_SEED={SEED} ACCIDENTS_STEPS={STEPS}"
     tell(again)
@@ -303,10 +298,10 @@ def _all_vote(stack: LocalStack) -> bool:
     return roles == ["leader", "standby", "standby"] and all(node.voter for node in nodes)
 
 
-def _has_every_version(node: Operator, load: Load) -> bool:
-    """Whether it has what the leader has; nobody can tell while none leads.
+def _has_every_version(node: VaultAdmin, load: Load) -> bool:
+    """Return True if the node has what the leader has, and False without a leader.
 
-    On a busy machine a leader may be lost without an accident.
+    On a busy machine a lead is lost without an accident.
     """
     with contextlib.suppress(HarnessError):
         return contents(node, load) == load.ledger.contents

@@ -1,4 +1,4 @@
-"""Command lines against a stack of one's own."""
+"""Command lines against a stack of the test's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from vault_harness.vault import Keyring
+from vault_harness.local.vault.keyring import Keyring
 
 
 class Checkout:
-    """Command lines against a stack of one's own."""
+    """Command lines against a stack of the test's own."""
 
     def __init__(self, directory: Path) -> None:
         self.code = 0
@@ -33,9 +33,9 @@ class Checkout:
         }
 
     def run(self, *words: str, code: int | None = 0) -> str:
-        """What a command line prints; its exit code is the one that is given, or any.
+        """Run a command line and return what it prints.
 
-        No traceback is printed, whatever comes.
+        `code` is the expected exit code, or None for any. The output must have no traceback.
         """
         answer = subprocess.run(
             [sys.executable, "-m", "vault_harness", *words],
@@ -53,11 +53,11 @@ class Checkout:
         return printed
 
     def proxy(self) -> str:
-        """The address that clients use."""
+        """Return the address that clients use."""
         return str(json.loads(self.run("status", "--json"))["proxy"])
 
     def login(self) -> str:
-        """A token of the AppRole backend."""
+        """Return a token of the AppRole backend."""
         ids = {
             name: (self.data_dir / f"backend-{name.replace('_', '-')}").read_text().strip()
             for name in ("role_id", "secret_id")
@@ -66,7 +66,7 @@ class Checkout:
         return str(answer.json()["auth"]["client_token"])
 
     def value(self, path: str) -> object:
-        """A secret, read as root."""
+        """Return a secret, read as root."""
         token = Keyring.load(self.data_dir / "init.json").root_token
         assert token is not None
         url = f"{self.proxy()}/v1/ecommerce/data/{path}"
@@ -83,7 +83,7 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A seeded stack, which ends with the tests."""
+    """A seeded stack that ends with the tests."""
     opened = Checkout(tmp_path_factory.mktemp("by hand"))
     opened.run("up")
     opened.run("seed")

@@ -1,7 +1,10 @@
-"""The first look at what a client does: break the stack of every day by hand, and heal it."""
+"""Break the daily stack by hand, look at the client, and heal it."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,18 +22,18 @@ Checkout = Any  # of conftest.py
 
 @pytest.fixture
 def proxy(checkout: Checkout) -> Iterator[str]:
-    """The way that clients take, healed afterwards."""
+    """The proxy of the clients, healed after the test."""
     yield checkout.proxy()
     checkout.run("heal")
 
 
 def health(proxy: str, *, timeout: float = 10.0) -> int:
-    """What Vault's health says through the proxy."""
+    """Return the status of Vault's health through the proxy."""
     return requests.get(f"{proxy}/v1/sys/health", timeout=timeout).status_code
 
 
 def test_latency(checkout: Checkout, proxy: str) -> None:
-    """Answers come late by what was said, and in time again once healed; twice is once."""
+    """Answers are late by the given time, also if set twice, and on time again once healed."""
     checkout.run("break.latency", "5000")
     assert "./dev heal" in checkout.run("break", "latency", "400")
     began = time.monotonic()
@@ -41,7 +44,7 @@ def test_latency(checkout: Checkout, proxy: str) -> None:
 
 
 def test_slow(checkout: Checkout, proxy: str) -> None:
-    """At nothing a second nothing arrives."""
+    """At a rate of zero nothing arrives."""
     checkout.run("break.slow", "0")
     with pytest.raises(requests.Timeout):
         health(proxy, timeout=0.5)
@@ -68,12 +71,78 @@ def test_seal(checkout: Checkout, proxy: str) -> None:
 
 
 def test_nothing_is_broken(checkout: Checkout, proxy: str) -> None:
-    """Healing what is whole says so."""
+    """Healing a whole stack says that nothing is broken."""
     assert checkout.run("heal") == "nothing was broken\n"
 
 
+def begun(checkout: Checkout, *words: str) -> subprocess.Popen[str]:
+    """Start a task with ``--for``, and return it when the fault is in force."""
+    task = subprocess.Popen(
+        [sys.executable, "-m", "vault_harness", *words],
+        # A shell's background job ignores Ctrl-C; "held" takes it back, as `./dev` does.
+        env={**checkout.environment, "PYTHONUNBUFFERED": "1", "HARNESS_INTERRUPTS": "held"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert task.stdout is not None
+    assert "Ctrl-C undoes it earlier" in task.stdout.readline()
+    return task
+
+
+def ended(task: subprocess.Popen[str]) -> tuple[int, str]:
+    """Return the exit code of a task, and what it printed at its end."""
+    said, _ = task.communicate(timeout=60)
+    return task.returncode, said
+
+
+def test_a_fault_ends_after_its_time(checkout: Checkout, proxy: str) -> None:
+    """With --for the task waits, undoes the fault, and says so."""
+    task = begun(checkout, "break.cut", "--for", "2s")
+    with pytest.raises(requests.ConnectionError):
+        health(proxy)
+    assert ended(task) == (0, "undone: connections through Toxiproxy are cut\n")
+    assert health(proxy) == 200
+    assert checkout.run("heal") == "nothing was broken\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_undoes_a_fault_earlier(
+    checkout: Checkout, proxy: str, number: int, code: int
+) -> None:
+    """Ctrl-C is the end that was announced; SIGTERM undoes the fault too."""
+    task = begun(checkout, "break.seal", "--for", "10m")
+    assert health(proxy) == 503
+    task.send_signal(number)
+    got, said = ended(task)
+    assert (got, "undone: Vault is sealed" in said) == (code, True), said
+    assert health(proxy) == 200
+
+
+def test_a_fault_of_requests_ends_alone(checkout: Checkout, proxy: str) -> None:
+    """The end of one fault leaves the others in force."""
+    checkout.run("break.fail", "login", "--status", "500")
+    task = begun(checkout, "break.fail", "health", "--status", "418", "--for", "1s")
+    assert health(proxy) == 418
+    assert ended(task)[0] == 0
+    assert health(proxy) == 200
+    assert "login answered 500" in checkout.run("status")
+
+
+def test_heal_mends_what_a_killed_task_left(checkout: Checkout, proxy: str) -> None:
+    """A task that was killed leaves its fault, status names it, and heal undoes it."""
+    task = begun(checkout, "break.latency", "5000", "--for", "10m")
+    task.kill()
+    task.communicate()
+    assert "latency=5000" in checkout.run("status")
+    assert "removed" in checkout.run("heal")
+    began = time.monotonic()
+    assert health(proxy) == 200
+    assert time.monotonic() - began < 5.0
+
+
 def test_revoke(checkout: Checkout, proxy: str) -> None:
-    """The role's tokens are dead, another role's and its next login are not."""
+    """The tokens of the role are dead; another role's tokens and its next login work."""
     url, token = f"{proxy}/v1/auth/token/lookup-self", checkout.login()
     assert requests.get(url, headers={"X-Vault-Token": token}, timeout=10).status_code == 200
     checkout.run("break.revoke", "api-gateway")
@@ -86,14 +155,14 @@ def test_revoke(checkout: Checkout, proxy: str) -> None:
 
 
 def test_revoking_of_a_role_that_is_not_there(checkout: Checkout) -> None:
-    """The roles that are there are named."""
-    assert "backend" in checkout.run("break.revoke", "nobody", code=2)
+    """For an unknown role the existing roles are named."""
+    assert "backend" in checkout.run("break.revoke", "nobody", code=4)
 
 
 def test_seeding_asks_before_values_go(checkout: Checkout) -> None:
-    """Without an answer nothing is replaced, nor in a dry run, nor where access alone is wanted."""
+    """Seeding replaces no value without an answer, in a dry run or with access only."""
     before = checkout.value("backend/django")
-    assert "nobody is there to answer" in checkout.run("seed", "--overwrite", code=2)
+    assert "nobody is there to answer" in checkout.run("seed", "--overwrite", code=4)
     assert "would replace" in checkout.run("seed", "--overwrite", "--dry-run")
     checkout.run("seed", "--only", "access")
     checkout.run("seed")
@@ -103,7 +172,7 @@ def test_seeding_asks_before_values_go(checkout: Checkout) -> None:
 
 
 def test_vault_takes_all_words_after_it(checkout: Checkout) -> None:
-    """The guide's own form, with options and words that have blanks."""
+    """The guide's own form works, with options and words with blanks."""
     assert "backend/" in checkout.run("vault", "kv", "list", "ecommerce/")
     path = "ecommerce/backend/by-hand"
     checkout.run("vault", "kv", "put", path, "A=two words")
@@ -112,7 +181,7 @@ def test_vault_takes_all_words_after_it(checkout: Checkout) -> None:
 
 
 def test_a_log_line_is_printed_as_it_is(checkout: Checkout) -> None:
-    """What a server printed is not rewritten, whatever command it speaks of."""
+    """A line of a server's log is not rewritten, even if it names a command."""
     log = next(path for path in checkout.data_dir.rglob("*.log") if "vault" in path.name)
     with log.open("a") as lines:
         lines.write("somebody may invoke seed here\n")

@@ -1,4 +1,4 @@
-"""Every task on a real stack in a bad state: no traceback, no secret, a way on."""
+"""Every task on a real stack in a bad state: no traceback, no secret, and a remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ WORDS = {
     "backup.identity": ["KEY"],
     "env": ["backend"],
     "logs": ["audit", "--tail", "5"],
-    "audit.follow": ["--no-follow"],
     "migrate": ["ENV"],
     "node.kill": ["vault-2"],
     "node.cut": ["vault-2"],
@@ -45,7 +44,7 @@ WORDS = {
     "vault": ["kv", "list", "ecommerce/"],
     "watch": ["--once"],
 }
-# They begin or end servers, mend the state that is looked at, or have tests of their own.
+# These begin or end servers, repair the state, or have tests of their own.
 LEFT_OUT = {
     *("up", "down", "destroy", "restart", "unseal", "heal", "images", "drill"),
     *("scenarios", "serve", "test", "lint", "bench"),
@@ -56,7 +55,7 @@ TASKS = sorted(set(names()) - LEFT_OUT)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dotenv file, and a place for what tasks write."""
+    """A dotenv file, and a folder for what tasks write."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "ENV").write_text("SECRET_KEY=a-secret-of-the-file\n")
     return folder
@@ -64,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def secrets(checkout: Checkout) -> list[str]:
-    """Everything that no output may have."""
+    """Everything that no output may contain."""
     keyring = json.loads((checkout.data_dir / "init.json").read_text())
     ids = [path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")]
     values = checkout.value("backend/django")["data"].values()
@@ -74,7 +73,7 @@ def secrets(checkout: Checkout) -> list[str]:
 
 @pytest.fixture(scope="module", params=["sealed", "cut", "keyring broken"])
 def broken(request: pytest.FixtureRequest, checkout: Checkout, secrets: list[str]) -> Iterator[str]:
-    """A state in which little works, and what it is called."""
+    """A state in which little works, and its name."""
     keyring = checkout.data_dir / "init.json"
     whole = keyring.read_text()
     match request.param:
@@ -93,7 +92,7 @@ def broken(request: pytest.FixtureRequest, checkout: Checkout, secrets: list[str
 def test_a_task(
     task: str, broken: str, checkout: Checkout, secrets: list[str], files: Path
 ) -> None:
-    """Whatever comes of it is told in words, and none of the words is a secret."""
+    """Every result is told in words, without a secret."""
     words = [str(files / word) if word in {"KEY", "ENV"} else word for word in WORDS.get(task, [])]
     printed = checkout.run(task, *words, code=None)
     assert [secret for secret in secrets if len(secret) > 6 and secret in printed] == []

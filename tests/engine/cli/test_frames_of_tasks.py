@@ -1,4 +1,4 @@
-"""What ends a task leaves no secret behind: not in its words, not in a frame of what it raised."""
+"""A failing task leaves no secret in its message or in a frame of its error."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from tests.engine.cli.conftest import Checkout
 from tests.walking import places
-from vault_harness.cli._tasks import run
-from vault_harness.vault import Keyring
+from vault_harness.cli.tasks import run
+from vault_harness.local.vault.keyring import Keyring
 
-pytestmark = pytest.mark.slow  # each state has all tasks, and a stack of its own
+pytestmark = pytest.mark.slow  # each state runs all tasks on a stack of its own
 
 VALUE = "value-of-the-file-4711"
 PASSPHRASE = "passphrase-of-a-backup-4711"
@@ -36,8 +36,8 @@ TASKS = {
     "restore.keys": "",
     "root.generate": "",
     "root.revoke": "--yes",
+    "audit.show": "",
     "audit.report": "",
-    "audit.follow": "--no-follow",
     "doctor": "",
     "vault": "-- kv list ecommerce/",
     "watch": "--once",
@@ -65,11 +65,11 @@ TASKS = {
     "down": "",
     "up": "",
 }
-"""In that order: what ends the stack comes last."""
+"""Kept in this order: the tasks that end the stack come last."""
 
 
 def words(task: str, folder: Path) -> list[str]:
-    """The command line of one of `TASKS`."""
+    """Return the command line of one of `TASKS`."""
     name = task.partition(" ")[0]
     named = {"ENV": "ENV", "FILE": "FILE", "NONE": "no-such-folder"}
     given = [str(folder / named[w]) if w in named else w for w in TASKS[task].split()]
@@ -88,7 +88,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A dotenv file, and a file where a folder is wanted."""
+    """A dotenv file, and a file in place of a folder."""
     (tmp_path / "ENV").write_text(f"SECRET_KEY={VALUE}\nDB_PASSWORD={VALUE}\n")
     (tmp_path / "FILE").write_text("no folder\n")
     return tmp_path
@@ -96,7 +96,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secrets(checkout: Checkout) -> set[str]:
-    """Everything that nobody may find."""
+    """Everything that must not be found."""
     keyring = Keyring.load(checkout.data_dir / "init.json")
     found = {*keyring.keys, keyring.root_token, VALUE, PASSPHRASE, "PRIVATE KEY-----"}
     found |= {path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")}
@@ -108,7 +108,7 @@ def secrets(checkout: Checkout) -> set[str]:
 
 @pytest.fixture(params=["sealed", "cut", "keyring broken", "wrong keys", "dead token"])
 def state(request: pytest.FixtureRequest, checkout: Checkout, secrets: set[str]) -> Iterator[str]:
-    """A state in which little works, and what it is called."""
+    """A state in which little works, and its name."""
     keyring = checkout.data_dir / "init.json"
     whole = keyring.read_text()
     told = json.loads(whole)
@@ -140,7 +140,7 @@ def test_no_frame_of_a_task_that_ends_holds_a_secret(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In this state every task is run in this process, and what it raises is walked."""
+    """Every task runs in this process, and no error that it raises holds a secret."""
 
     def no_program(program: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", program)

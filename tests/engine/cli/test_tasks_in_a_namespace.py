@@ -1,4 +1,4 @@
-"""The tasks in a namespace: all of their requests go there, and the neighbour's things stay."""
+"""In a namespace all requests of the tasks go there, and its neighbour is untouched."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ import pytest
 
 from resilient_vault_client import VaultClient
 from tests.walking import places
-from vault_harness.blueprint import Blueprint
-from vault_harness.cli._tasks import run
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import History
-from vault_harness.scenario.recorder import Recorder
+from vault_harness.cli.tasks import run
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.approle import accessors
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.recorder.history import History
+from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.secrets import Secrets
 from vault_harness.settings import resources
-from vault_harness.stack import StackRecord
-from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.approle import accessors
-from vault_harness.vault.kv import Kv
 
 pytestmark = [
     pytest.mark.slow,  # each command line is a process
@@ -37,23 +38,23 @@ Checkout = Any  # of conftest.py
 
 
 class Place(NamedTuple):
-    """Command lines in a namespace, one above it, and one beside it that nobody may touch."""
+    """Command lines in a namespace, its parent, and a neighbour that must not change."""
 
     checkout: Checkout
     above: str
 
     @property
     def here(self) -> str:
-        """What the blueprint names, below what ``VAULT_NAMESPACE`` does."""
+        """The blueprint's namespace below ``VAULT_NAMESPACE``."""
         return f"{self.above}/team-a/shop"
 
     @property
     def neighbour(self) -> str:
-        """Seeded like the other."""
+        """The neighbour, seeded in the same way."""
         return f"{self.above}/team-b"
 
 
-# What is asked of the root namespace on purpose, each with why. Nothing else may be.
+# Requests that belong to the root namespace, each with its reason. No other one is allowed.
 WHOLE_SERVER = re.compile(
     r"sys/(health|seal-status|seal|unseal|init|leader|ha-status|metrics|audit(-hash/.+)?"
     r"|storage/raft/.+|config/state/sanitized|generate-root(-token)?/.+)"
@@ -71,7 +72,7 @@ OF_THE_TOKEN = {
 
 @pytest.fixture
 def blueprint(tmp_path: Path) -> Path:
-    """The e-commerce one, in a namespace within another."""
+    """The e-commerce blueprint, in a namespace within another."""
     text = (resources() / "blueprints" / "ecommerce.toml").read_text()
     policies = resources() / "policies"
     text = text.replace("../policies", str(policies))
@@ -82,24 +83,24 @@ def blueprint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def root(checkout: Checkout) -> Iterator[Operator]:
+def root(checkout: Checkout) -> Iterator[VaultAdmin]:
     """Root, in the root namespace, past every recorder."""
     endpoints = StackRecord.load(checkout.data_dir).endpoints
     assert endpoints is not None
     token = Keyring.load(checkout.data_dir / "init.json").root_token
-    with closing(Operator(endpoints.vault, token)) as op:
+    with closing(VaultAdmin(endpoints.vault, token)) as op:
         yield op
 
 
 @pytest.fixture
-def place(checkout: Checkout, root: Operator, blueprint: Path) -> Iterator[Place]:
-    """One of the test's own, which only the blueprint's namespace is not in yet."""
+def place(checkout: Checkout, root: VaultAdmin, blueprint: Path) -> Iterator[Place]:
+    """A namespace of the test's own, without the blueprint's namespace in it."""
     made = Place(checkout, f"org-{secrets.token_hex(3)}")
     root.request("POST", f"sys/namespaces/{made.above}")
     with closing(root.within(made.above)) as above:
         above.request("POST", "sys/namespaces/team-b", custom_metadata={"owner": "b"})
     checkout.environment |= {"VAULT_NAMESPACE": made.neighbour}
-    # By name: the one that was applied last may be that of the test before.
+    # By name, since the last applied blueprint may be that of the test before.
     checkout.run("seed", "--blueprint", str(resources() / "blueprints" / "ecommerce.toml"))
     checkout.environment |= {"VAULT_NAMESPACE": made.above, "HARNESS_BLUEPRINT": str(blueprint)}
     yield made
@@ -107,8 +108,8 @@ def place(checkout: Checkout, root: Operator, blueprint: Path) -> Iterator[Place
         checkout.environment.pop(name)
 
 
-def everything(op: Operator) -> dict[str, object]:
-    """What a namespace has: each secret with its version, roles, policies, secret-ids."""
+def everything(op: VaultAdmin) -> dict[str, object]:
+    """Return what a namespace has: secrets with versions, roles, policies, secret-ids."""
     found: dict[str, object] = {}
     kv = Kv(op, "ecommerce")
     for path in kv.paths():
@@ -123,14 +124,14 @@ def everything(op: Operator) -> dict[str, object]:
 
 
 def troubles(checkout: Checkout) -> list[dict[str, str]]:
-    """What the doctor finds wrong."""
+    """Return what the doctor finds wrong."""
     found = json.loads(checkout.run("doctor", "--json", code=None))
     return [each for each in found if each["state"] == "bad"]
 
 
 @contextmanager
 def leading(checkout: Checkout, real: str, other: str) -> Iterator[None]:
-    """Let the tasks find Vault somewhere else."""
+    """Make the tasks find Vault at another address."""
     record = checkout.data_dir / "stack.json"
     record.write_text(record.read_text().replace(f'"{real}"', f'"{other}"'))
     yield
@@ -138,13 +139,13 @@ def leading(checkout: Checkout, real: str, other: str) -> Iterator[None]:
 
 
 def exported(checkout: Checkout, service: str) -> dict[str, str]:
-    """What `env` prints."""
+    """Return the variables that `env` prints."""
     words = [shlex.split(line)[1] for line in checkout.run("env", service).splitlines()]
     return dict(word.split("=", 1) for word in words)
 
 
-def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: Operator) -> None:
-    """Seeded, examined, read, rotated, taken back; the neighbour and the root are as before."""
+def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: VaultAdmin) -> None:
+    """A day of tasks in a namespace leaves the neighbour and the root as they were."""
     checkout = place.checkout
     with (
         closing(root.within(place.above)) as above,
@@ -179,7 +180,7 @@ def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: 
             assert "1 token of backend revoked" in checkout.run("break.revoke", "backend")
             checkout.run("rotate.rollback", "database")
             assert client.get_secret("backend/database", "DB_PASSWORD") == password
-        # What `env` says is understood by the next task, too.
+        # The next task accepts what `env` prints.
         checkout.environment["VAULT_NAMESPACE"] = variables["VAULT_NAMESPACE"]
         assert troubles(checkout) == []
         assert "backend/" in checkout.run("vault", "--", "kv", "list", "ecommerce/")
@@ -187,7 +188,7 @@ def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: 
         assert re.search(r"^ *backend +3 +0 ", report, re.MULTILINE), report
         assert f"namespace  {place.here}" in re.sub(" {3,}", "  ", checkout.run("status"))
 
-        # The same as a Vault of somebody else, whose services' ids are not here.
+        # The same as an external Vault, whose services' ids are not on this machine.
         elsewhere = {
             "HARNESS_ENGINE": "external",
             "HARNESS_DATA_DIR": str(checkout.data_dir / "not here"),
@@ -207,8 +208,8 @@ def test_a_blueprint_with_a_namespace_from_the_first_day_on(place: Place, root: 
         assert above.request("GET", "sys/namespaces/team-b")["data"] == named
 
 
-def test_where_it_cannot_work(place: Place, root: Operator) -> None:
-    """Not there, or sealed: one clear error from each task that works in it."""
+def test_a_missing_or_sealed_namespace_is_one_clear_error(place: Place, root: VaultAdmin) -> None:
+    """In a missing or sealed namespace each task ends with one clear error."""
     checkout = place.checkout
     checkout.run("seed")
     checkout.environment["VAULT_NAMESPACE"] = "nowhere"
@@ -240,7 +241,7 @@ def test_where_it_cannot_work(place: Place, root: Operator) -> None:
     assert [each["kind"] for each in troubles(checkout)] == ["namespace-missing"]
 
     checkout.environment["VAULT_NAMESPACE"] = "sys"
-    assert "a path of Vault's own" in checkout.run("seed", code=2)
+    assert "one of Vault's own paths" in checkout.run("seed", code=4)
 
 
 TASKS = (
@@ -256,7 +257,7 @@ TASKS = (
     "rotate.rollback database",
     "migrate ENV --overwrite",
     "migrate ENV --undo",
-    "audit --no-follow",
+    "audit",
     "audit.report",
     "watch --once",
     "break.revoke backend",
@@ -283,7 +284,7 @@ def test_every_request_of_every_task_names_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Over a recorder before Vault: but for what is the whole server's, nothing goes elsewhere."""
+    """Only requests about the whole server go outside the namespace, as a recorder sees them."""
     checkout, here = place.checkout, place.here
     history = History()
     record = StackRecord.load(checkout.data_dir)
@@ -331,7 +332,7 @@ def test_every_request_of_every_task_names_it(
         and not (WHOLE_SERVER.fullmatch(exchange.path) and not exchange.namespace)
         and not (exchange.path in OF_THE_TOKEN and not exchange.namespace)
     }
-    # Whether those on the way are there, and the making of them.
+    # The checks of the namespaces above, and their creation.
     on_the_way = {
         ("GET", "sys/internal/ui/mounts", place.above),
         ("GET", "sys/internal/ui/mounts", f"{place.above}/team-a"),

@@ -1,4 +1,4 @@
-"""The program as a process: its streams, its interrupts, its names, how quickly it is there."""
+"""The program as a process: its streams, interrupts, names, and start time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PROGRAM = [sys.executable, "-m", "vault_harness"]
 
 @pytest.fixture(autouse=True)
 def _nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data directory of one's own, and a runner as it is found."""
+    """A data directory of the test's own, without a running stack."""
     monkeypatch.delenv("HARNESS_RUNNER", raising=False)
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "vault-data"))
     monkeypatch.setenv("HARNESS_ENGINE", "process")
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A line for a shell that knows the program as $P."""
+    """Run a line in a shell that knows the program as $P."""
     return subprocess.run(
         ["/bin/bash", "-c", line],
         env={**os.environ, "P": f"{sys.executable} -m vault_harness", **environment},
@@ -48,21 +48,19 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("set -o pipefail; $P | head -1", 0),
         ("set -o pipefail; $P status | true", 0),
         ("set -o pipefail; $P doctor | true", 1),
-        ("set -o pipefail; $P --print-completion-script bash | true", 0),
-        ("set -o pipefail; $P --complete -- 'vault-harness ' | true", 0),
+        ("set -o pipefail; $P completion bash | true", 0),
         ("$P > /dev/full", 1),
         ("PYTHONIOENCODING=ascii $P --help env", 0),
         ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $P", 0),
         ("COLUMNS=5 $P --help migrate", 0),
         ("COLUMNS=0 $P --help migrate", 0),
         ("COLUMNS=nonsense $P", 0),
-        ("$P --print-completion-script bash", 0),
-        ("$P --complete -- vault-harness ro", 0),
+        ("$P completion bash", 0),
         ("$P --list-format json --list", 0),
     ],
 )
 def test_streams(line: str, code: int) -> None:
-    """Closed, full, narrow or poor of letters: no traceback, and the task's own exit code."""
+    """Closed, full, narrow or non-Unicode streams give no traceback and keep the exit code."""
     ended = shell(line)
     assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
     assert "Exception ignored" not in ended.stderr
@@ -77,12 +75,12 @@ def test_an_early_interrupt(after: float) -> None:
     process = subprocess.Popen(
         [str(ROOT / "dev"), "logs", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    time.sleep(after)  # the moment is what is tried, nothing is awaited
+    time.sleep(after)  # the moment itself is under test
     process.send_signal(signal.SIGINT)
     try:
         _, err = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
-        # It came while Python started, where it is ignored.
+        # The first signal came while Python started, which ignores it.
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert b"Traceback" not in err
@@ -91,7 +89,7 @@ def test_an_early_interrupt(after: float) -> None:
 
 @pytest.mark.parametrize("link", ["dev", "harness"])
 def test_a_link_to_dev(link: str, tmp_path: Path) -> None:
-    """Called through a link elsewhere, even one with a relative target, it finds its checkout."""
+    """A link to `dev`, even with a relative target, finds its checkout."""
     folder = tmp_path / "my bin"
     folder.mkdir()
     (tmp_path / "second").symlink_to(ROOT / "dev")
@@ -114,7 +112,7 @@ def test_a_link_to_dev(link: str, tmp_path: Path) -> None:
     ids=["module", "script", "invoke", "dev"],
 )
 def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) -> None:
-    """A remedy is what its reader can paste."""
+    """Each way to run a task names itself, so that a remedy can be pasted."""
     ended = subprocess.run(
         [*command, "unseal"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -133,7 +131,7 @@ def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) ->
     ],
 )
 def test_under_plain_invoke(words: tuple[str, ...]) -> None:
-    """`invoke` is another program, whose --dry would be ignored: it is refused there too."""
+    """`invoke` refuses --dry, which it would ignore."""
     ended = subprocess.run(
         [sys.executable, "-m", "invoke", *words],
         cwd=ROOT,
@@ -148,7 +146,7 @@ def test_under_plain_invoke(words: tuple[str, ...]) -> None:
 
 
 def test_words_without_options_under_plain_invoke() -> None:
-    """`migrate .env` and `rotate.secret-id backend` work there as well."""
+    """`migrate .env` and `rotate.secret-id backend` work under `invoke`, too."""
     for words in (("migrate", ".env"), ("rotate.secret-id", "backend"), ("env", "backend")):
         ended = subprocess.run(
             [sys.executable, "-m", "invoke", *words],
@@ -161,7 +159,7 @@ def test_words_without_options_under_plain_invoke() -> None:
 
 
 def test_debug(tmp_path: Path) -> None:
-    """`--debug` before or after the task shows the traceback, and the message stays the last."""
+    """`--debug` before or after the task adds the traceback; the message stays last."""
     for words in (("--debug", "unseal"), ("unseal", "--debug")):
         ended = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False)
         assert "Traceback" in ended.stderr
@@ -169,7 +167,7 @@ def test_debug(tmp_path: Path) -> None:
 
 
 def test_listing_imports_nothing_slow() -> None:
-    """The overview knows its tasks without loading what they need."""
+    """The list of tasks loads nothing that the tasks need."""
     code = (
         "import sys; import vault_harness.cli; slow = {'hvac', 'requests', 'pydantic', 'docker',"
         " 'psutil', 'rich', 'pytest', 'dotenv', 'uvloop'}; print(sorted(slow & sys.modules.keys()))"

@@ -1,4 +1,4 @@
-"""`watch` on a real stack: what it says is what is so."""
+"""`watch` on a real stack shows its true state."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+import requests
 
 
 @pytest.mark.slow
-def test_what_is_broken_is_seen(checkout: Any) -> None:
-    """A toxic, then a seal; and the table for people has the same."""
+def test_a_toxic_and_a_seal_are_shown(checkout: Any) -> None:
+    """A toxic and a seal are shown, in JSON and in the table."""
     seen = json.loads(checkout.run("watch", "--once", "--json"))
     assert (seen["sealed"], seen["leader"], seen["toxics"]) == (False, True, [])
     assert seen["tokens"] is not None
@@ -23,3 +24,26 @@ def test_what_is_broken_is_seen(checkout: Any) -> None:
     assert (seen["state"], seen["sealed"], seen["leader"]) == ("sealed", True, False)
     assert "sealed" in checkout.run("watch", "--once")
     checkout.run("unseal")
+
+
+@pytest.mark.slow
+def test_looking_leaves_no_trace(checkout: Any) -> None:
+    """Neither `watch` nor `audit` shows a request that it made itself."""
+    events = json.loads(checkout.run("watch", "--json"))["events"]
+    assert json.loads(checkout.run("watch", "--json"))["events"] == events
+    shown = checkout.run("audit").splitlines()
+    assert shown[-len(events) :] == events
+
+
+@pytest.mark.slow
+def test_only_logins_are_failed_logins(checkout: Any) -> None:
+    """A refused request without a token is no failed login."""
+    before = json.loads(checkout.run("watch", "--json"))
+    asked = checkout.proxy()
+    ids = {"role_id": "nobody", "secret_id": "wrong"}
+    assert requests.post(f"{asked}/v1/auth/approle/login", json=ids, timeout=10).status_code == 400
+    path = "sys/internal/ui/mounts/ecommerce"
+    assert requests.get(f"{asked}/v1/{path}", timeout=10).status_code == 403
+    seen = json.loads(checkout.run("watch", "--json"))
+    assert seen["failed_logins"] == before["failed_logins"] + 1
+    assert seen["refused"] == before["refused"] + 2

@@ -1,4 +1,4 @@
-"""A real Vault, a way to it that can be broken, and clients that are closed after the test."""
+"""A real Vault, a breakable route to it, and clients that are closed after the test."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.engine.client.lab import Lab
-from tests.engine.client.way import Way
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, ToxiproxyProcess, open_engine
+from tests.engine.client.route import Route
+from vault_harness.errors import ProgramMissing
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
+from vault_harness.local.programs import find_postgresql
+from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
 
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The process engine, whatever is chosen outside."""
+    """The process engine, whatever the environment says."""
     settings = Settings.from_environment(engine="process")
     with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
         yield opened
@@ -25,7 +29,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Vault that several tests use: none of them may seal or break it."""
+    """A Vault that several tests share: none of them may seal or break it."""
     with launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as stack:
         yield stack
 
@@ -38,13 +42,24 @@ def toxiproxy(engine: Engine) -> Iterator[ToxiproxyProcess]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgresql]:
+    """A PostgreSQL that several tests share."""
+    try:
+        programs = find_postgresql()
+    except ProgramMissing as missing:
+        pytest.skip(str(missing))
+    with Postgresql(programs) as opened:
+        yield opened
+
+
 @pytest.fixture
 def make_lab(engine: Engine, toxiproxy: ToxiproxyProcess) -> Iterator[Callable[[Stack], Lab]]:
-    """Make a lab on a Vault; its clients and its way are closed after the test."""
+    """Makes labs on a Vault; clients and routes are closed after the test."""
     labs: list[Lab] = []
 
     def make(stack: Stack) -> Lab:
-        lab = Lab(stack=stack, way=Way(engine, toxiproxy, stack))
+        lab = Lab(stack=stack, route=Route(engine, toxiproxy, stack))
         lab.set_up()
         labs.append(lab)
         return lab
@@ -53,7 +68,7 @@ def make_lab(engine: Engine, toxiproxy: ToxiproxyProcess) -> Iterator[Callable[[
     for lab in labs:
         for client in lab.clients:
             client.close(timeout=2.0)
-        lab.way.close()
+        lab.route.close()
 
 
 @pytest.fixture

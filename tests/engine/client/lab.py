@@ -1,4 +1,4 @@
-"""A role, a secret and a client of a test's own, on a Vault that several tests share."""
+"""A role, a secret and a client for one test, on a shared Vault."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from resilient_vault_client import Event, VaultClient
 from resilient_vault_client._deadline import Deadline
-from tests.engine.client.way import Way
-from vault_harness.stack import Stack
-from vault_harness.vault import approle
+from tests.engine.client.route import Route
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
 from vault_harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -26,18 +26,14 @@ POLICY = 'path "ecommerce/data/backend/*" { capabilities = ["create", "update", 
 
 @dataclass
 class Lab:
-    """What a test of the client works with.
+    """The tools of a client test.
 
-    Attributes:
-        stack: The Vault.
-        way: Leads clients to it, and can be broken.
-        path: Where a secret of the test's own is.
-        value: The value of its key ``KEY``.
-        role: The AppRole of the test's own.
+    `route` leads clients to the Vault of `stack` and can be broken. `path` and `role` are the
+    test's own, and `value` is the value of key ``KEY`` at the path.
     """
 
     stack: Stack
-    way: Way
+    route: Route
     path: str = field(default_factory=lambda: f"backend/{secrets.token_hex(4)}")
     value: str = field(default_factory=lambda: f"secret-value-{secrets.token_hex(8)}")
     role: str = field(default_factory=lambda: f"role-{secrets.token_hex(4)}")
@@ -48,7 +44,7 @@ class Lab:
 
     @property
     def vault(self) -> Any:
-        """A client of hvac with the root token, past the way of clients."""
+        """An hvac client with the root token, past the route of clients."""
         return self.stack.operator.client
 
     def set_up(self) -> None:
@@ -69,10 +65,10 @@ class Lab:
         self.made = True
 
     def environ(self, **more: str) -> dict[str, str]:
-        """What configures a client for the role, with a new secret-id."""
+        """Return the variables of a client of the role, with a new secret-id."""
         self.secret_id = approle.new_secret_id(self.stack.operator, self.role)
         return {
-            "VAULT_ADDR": self.way.address,
+            "VAULT_ADDR": self.route.address,
             "VAULT_MOUNT_POINT": "ecommerce",
             "VAULT_ROLE_ID": approle.role_id(self.stack.operator, self.role),
             "VAULT_SECRET_ID": self.secret_id.secret_id,
@@ -82,7 +78,7 @@ class Lab:
         }
 
     def client(self, environ: dict[str, str] | None = None, **options: Any) -> VaultClient:
-        """A client that is closed after the test; a role is made if there is none."""
+        """Return a client that is closed after the test. Make the role if there is none."""
         if environ is None:
             if not self.made:
                 self.make_role()
@@ -104,7 +100,7 @@ class Lab:
         return str(known["data"]["accessor"])
 
     def tokens(self) -> int:
-        """How many tokens of the role live."""
+        """Return the number of living tokens of the role."""
         keys = self.vault.auth.token.list_accessors()["data"]["keys"]
         alive = 0
         for key in keys:
@@ -117,7 +113,7 @@ class Lab:
 
 
 def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[int, str, float]:
-    """Run a program that uses the client; exit code, what it printed, seconds."""
+    """Run a program that uses the client; return exit code, output and seconds."""
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
@@ -136,7 +132,7 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> No
 
 
 def keep_reading(client: VaultClient, lab: Lab, seconds: float, every: float = 0.05) -> list[Any]:
-    """Read again and again for a time; the secrets and errors, in order."""
+    """Read repeatedly for a time; return secrets and errors in order."""
     end = time.monotonic() + seconds
     return read_until(client, lab, lambda: time.monotonic() >= end, "the time's end", every)
 
@@ -149,7 +145,7 @@ def read_until(
     every: float = 0.05,
     timeout: float = 30.0,
 ) -> list[Any]:
-    """Read again and again until something has happened; the secrets and errors, in order."""
+    """Read until a condition holds; return secrets and errors in order."""
     end = time.monotonic() + timeout
     seen: list[Any] = []
     while not condition():

@@ -1,4 +1,4 @@
-"""403: a dead token, a policy, or something else that sounds the same."""
+"""A 403 is a dead token, a policy, or something else that looks like one."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import pytest
 
 from resilient_vault_client import PermissionDenied, VaultUnavailable
 from tests.engine.client.lab import Lab, until
-from tests.engine.client.way import http
-from vault_harness.faults import RequestKind, Stub
+from tests.engine.client.route import http
+from vault_harness.recorder.interference import RequestKind, Stub
 
 
 def test_denied_path_costs_little(lab: Lab) -> None:
-    """A denied path is asked for now and then, with one login at most, however often it is read."""
+    """However often a denied path is read, it costs few requests and at most one login."""
     client = lab.client(backoff_cap=60.0)
     client.get_secret(lab.path)
-    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    time.sleep(1.1)  # a younger token is not replaced for a policy
     for _ in range(20):
         with pytest.raises(PermissionDenied) as denied:
             client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
         assert denied.value.outcome == "denied"
 
-    assert lab.way.count("ai/openai") <= 2
-    assert lab.way.count("login") <= 2
-    assert lab.way.count("lookup-self") <= 1
+    assert lab.route.count("ai/openai") <= 2
+    assert lab.route.count("login") <= 2
+    assert lab.route.count("lookup-self") <= 1
     until(lambda: lab.tokens() == 1, "the old token to be given back")
 
 
 def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
-    """Ten denied paths are not ten reasons to log in."""
+    """Ten denied paths cost one login."""
     client = lab.client()
     client.get_secret(lab.path)
-    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    time.sleep(1.1)  # a younger token is not replaced for a policy
     for number in range(10):
         with pytest.raises(PermissionDenied):
             client.get_secret(f"ai/path-{number}")
 
-    assert lab.way.count("login") <= 2
+    assert lab.route.count("login") <= 2
     assert lab.value == client.get_secret(lab.path, "KEY")
 
 
-def test_policy_that_comes_back(lab: Lab) -> None:
-    """A path that is denied for a while is read again soon after it is allowed."""
+def test_a_path_is_read_soon_after_it_is_allowed_again(lab: Lab) -> None:
+    """A path that was denied for a while is read soon after it is allowed."""
     client = lab.client(backoff_cap=0.5)
     client.get_secret(lab.path)
     lab.vault.sys.create_or_update_policy(name=lab.role, policy='path "x" { capabilities = [] }')
@@ -62,50 +62,50 @@ def test_policy_that_comes_back(lab: Lab) -> None:
 
 
 def test_role_that_gained_a_policy(lab: Lab) -> None:
-    """What a role may is fixed at login, so one login finds out about the new policy."""
+    """One login discovers a policy that the role gained."""
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.sys.create_or_update_policy(
         name=f"{lab.role}-more", policy='path "ecommerce/data/ai/*" { capabilities = ["read"] }'
     )
     lab.make_role(token_policies=f"default,{lab.role},{lab.role}-more")
-    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    time.sleep(1.1)  # a younger token is not replaced for a policy
 
     assert client.get_secret("ai/openai")
-    assert lab.way.count("login") == 2
+    assert lab.route.count("login") == 2
     until(lambda: lab.tokens() == 1, "the old token to be given back")
 
 
 def test_outage_after_a_denial(lab: Lab) -> None:
-    """A denial by a living token stands, though nothing is heard of the try with a newer one."""
+    """A denial of a living token stands, even if the try with a new token is lost."""
     client = lab.client()
     client.get_secret(lab.path)
-    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    time.sleep(1.1)  # a younger token is not replaced for a policy
 
     answered: list[str] = []
 
     def answer(_kind: RequestKind, path: str) -> Stub | None:
-        if not path.endswith("ai/openai") or lab.way.count("login") < 2:
+        if not path.endswith("ai/openai") or lab.route.count("login") < 2:
             return None
         answered.append(path)
         return http(503)
 
-    with lab.way.answering(answer), pytest.raises(PermissionDenied):
+    with lab.route.answering(answer), pytest.raises(PermissionDenied):
         client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
     assert answered, "no second try was made"
 
 
 def test_write_that_may_have_happened_after_a_denial(lab: Lab) -> None:
-    """A newer token may write, and the answer is lost: that was not denied, and nobody knows."""
+    """If a new token's write loses its answer, the error says that it may have happened."""
     client = lab.client()
     client.get_secret(lab.path)
     rule = 'path "ecommerce/data/ai/*" { capabilities = ["create", "update"] }'
     lab.vault.sys.create_or_update_policy(name=f"{lab.role}-more", policy=rule)
     lab.make_role(token_policies=f"default,{lab.role},{lab.role}-more")
-    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    time.sleep(1.1)  # a younger token is not replaced for a policy
 
     with (
-        lab.way.losing_answer("ecommerce/data/ai/openai", nth=2),
+        lab.route.losing_answer("ecommerce/data/ai/openai", nth=2),
         pytest.raises(VaultUnavailable) as lost,
     ):
         client.put_secret("ai/openai", {"OPENAI_API_KEY": "second"})
@@ -115,7 +115,7 @@ def test_write_that_may_have_happened_after_a_denial(lab: Lab) -> None:
 
 
 def test_token_bound_to_other_addresses(lab: Lab) -> None:
-    """Logins that give tokens nobody accepts do not become a storm."""
+    """Logins whose tokens are refused everywhere do not become a storm."""
     lab.make_role(token_bound_cidrs="10.9.9.9/32")
     client = lab.client()
     started = time.monotonic()
@@ -124,7 +124,7 @@ def test_token_bound_to_other_addresses(lab: Lab) -> None:
             client.get_secret(lab.path)
         time.sleep(0.02)  # the pace of an application
 
-    assert lab.way.count("login") <= 4
+    assert lab.route.count("login") <= 4
 
 
 def test_denial_is_not_an_outage(lab: Lab) -> None:

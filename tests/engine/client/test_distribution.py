@@ -1,4 +1,4 @@
-"""The client as an application installs it: alone, with what it names itself, in a fresh place."""
+"""The client installed alone in a fresh environment, with only its own requirements."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(resilient_vault_client.__file__)
 def run(
     *command: str | Path, cwd: Path | None = None, environ: dict[str, str] | None = None
 ) -> str:
-    """Run a program that must succeed; what it printed."""
+    """Run a program that must succeed; return its output."""
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
@@ -46,7 +46,7 @@ def run(
 
 
 def closure(requirements: list[str]) -> dict[str, metadata.Distribution]:
-    """The installed distributions that these name, and what they require in turn."""
+    """Return these installed distributions with all that they require."""
     found: dict[str, metadata.Distribution] = {}
     todo = [Requirement(text) for text in requirements]
     while todo:
@@ -61,11 +61,7 @@ def closure(requirements: list[str]) -> dict[str, metadata.Distribution]:
 
 
 class Fresh:
-    """A virtual environment with nothing in it, made without asking any registry.
-
-    Args:
-        directory: Where to make it.
-    """
+    """An empty virtual environment, made without a package registry."""
 
     def __init__(self, directory: Path) -> None:
         run(sys.executable, "-m", "venv", "--without-pip", directory)
@@ -73,7 +69,7 @@ class Fresh:
         self.site = next((directory / "lib").glob("python*/site-packages"))
 
     def install(self, wheel: Path) -> None:
-        """A wheel, and copies of what it requires by its own words."""
+        """Install a wheel, and copies of what its metadata requires."""
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python)
         run(*pip, "install", "--no-index", "--no-deps", "-q", wheel)
         (installed,) = metadata.distributions(name="resilient-vault-client", path=[str(self.site)])
@@ -85,7 +81,7 @@ class Fresh:
                     target.write_bytes(source.read_bytes())
 
     def read(self, lab: Lab) -> str:
-        """Read a secret of a real Vault with it; the file that was imported."""
+        """Read a secret of a real Vault with it; return the imported file."""
         lab.make_role()
         environ = lab.environ(TEST_PATH=lab.path, TEST_VALUE=lab.value)
         return run(self.python, "-W", "error", "-c", READING, environ=environ).strip()
@@ -98,13 +94,13 @@ def fresh(tmp_path: Path) -> Fresh:
 
 
 def build(hook: str, directory: Path) -> Path:
-    """A wheel, by one of the hooks that every installer calls."""
+    """Build a wheel with one of the hooks that every installer calls."""
     script = f"import sys, hatchling.build as b; print(b.{hook}(sys.argv[1]))"
     return directory / run(sys.executable, "-c", script, directory, cwd=PROJECT).split()[-1]
 
 
 def test_wheel(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
-    """`pip wheel` makes one that is enough for a read, typed, small, and nothing but the client."""
+    """The wheel is enough for a read, typed, small, and holds only the client."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", PROJECT, "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path)
     (wheel,) = tmp_path.glob("resilient_vault_client-*.whl")
@@ -122,7 +118,7 @@ def test_wheel(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
 
 
 def test_editable_install(lab: Lab, fresh: Fresh, tmp_path: Path) -> None:
-    """Installed in development mode, what is imported is the checkout."""
+    """In development mode the checkout itself is imported."""
     fresh.install(build("build_editable", tmp_path))
 
     assert fresh.read(lab) == str(PROJECT / "__init__.py")

@@ -1,4 +1,4 @@
-"""What the documents say of the client is so."""
+"""The documents describe the client as it is."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import resilient_vault_client
 from resilient_vault_client import VaultError, _config, events
 from resilient_vault_client.events import Event
 from tests.engine.client.lab import ROOT, run
-from vault_harness.stack import Stack
-from vault_harness.vault import approle
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
 
 PAGE = (ROOT / "docs" / "client.md").read_text()
 
 
 def examples(document: str) -> list[str]:
-    """Each Python example that uses the client."""
+    """Return each Python example that uses the client."""
     found = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     return [example for example in found if "resilient_vault_client" in example]
 
@@ -28,7 +28,7 @@ def examples(document: str) -> list[str]:
     "document", ["README.md", "docs/client.md", "harness/resilient_vault_client/README.md"]
 )
 def test_examples_run(shared: Stack, tmp_path: Path, document: str) -> None:
-    """Each works as it is written, with the variables that it is said to need."""
+    """Each example runs as written, with the variables that the page names."""
     role, secret = tmp_path / "role-id", tmp_path / "secret-id"
     role.write_text(approle.role_id(shared.operator, "backend"))
     secret.write_text(approle.new_secret_id(shared.operator, "backend").secret_id)
@@ -42,13 +42,13 @@ def test_examples_run(shared: Stack, tmp_path: Path, document: str) -> None:
 
     assert found
     for example in found:
-        # An organisation's mount is its own; the rest of the example stays as it is.
+        # The mount is each organisation's own; the rest of the example stays as it is.
         code, said, _ = run(example.replace('"kv"', '"ecommerce"'), environ)
         assert code == 0, said
 
 
 def test_every_variable_is_on_the_page() -> None:
-    """All that the client reads, and nothing that it does not."""
+    """The page names exactly the variables that the client reads."""
     read = set(re.findall(r'"((?:VAULT|USE)_[A-Z_]+)"', inspect.getsource(_config)))
     read |= {"VAULT_ROLE_ID", "VAULT_SECRET_ID"}
     table = PAGE[PAGE.index("## Settings") : PAGE.index("## What it does")]
@@ -58,7 +58,7 @@ def test_every_variable_is_on_the_page() -> None:
 
 
 def test_defaults_are_as_the_page_says() -> None:
-    """A default that changes changes on the page too."""
+    """The page has the defaults of the code."""
     config = _config.Config()
     said = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
 
@@ -74,7 +74,7 @@ def test_defaults_are_as_the_page_says() -> None:
 
 
 def test_every_error_and_event_is_on_the_page() -> None:
-    """By the names under which an application meets them."""
+    """Every error and event is on the page, by its public name."""
     errors = {
         name
         for name, kind in vars(resilient_vault_client).items()

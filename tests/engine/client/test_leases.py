@@ -19,33 +19,18 @@ from resilient_vault_client import (
     VaultError,
 )
 from tests.engine.client.lab import Lab, run, until
-from vault_harness.engine import Postgresql
-from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_postgresql
+from vault_harness.local.engine.process.postgresql import Postgresql
 
-# As in Vault's documentation of its PostgreSQL plugin.
+# From Vault's documentation of its PostgreSQL plugin.
 _CREATE = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Postgresql]:
-    """A PostgreSQL that several tests share."""
-    try:
-        programs = find_postgresql()
-    except ProgramMissing as missing:
-        pytest.skip(str(missing))
-    with Postgresql(programs) as opened:
-        yield opened
 
 
 @dataclass
 class Database:
-    """A database engine in Vault, whose users are those of one test.
+    """A database engine in Vault whose users belong to one test.
 
-    Attributes:
-        lab: The Vault, and a role that may ask for users.
-        server: Where they are made.
-        changes: What a pool was told.
+    `lab` has a role that may ask for users, `server` is where they are made, and `changes` is what
+    a pool was told.
     """
 
     lab: Lab
@@ -55,11 +40,11 @@ class Database:
 
     @property
     def path(self) -> str:
-        """Where a user is leased."""
+        """The path at which a user is leased."""
         return f"{self.name}/creds/app"
 
     def set_up(self, *, ttl: int, max_ttl: int) -> None:
-        """Mount the engine, with a role whose leases live so many seconds."""
+        """Mount the engine, with a role whose leases live that many seconds."""
         ask, server = self.lab.stack.operator.request, self.server
         self._admin(f"CREATE ROLE {self.name} NOLOGIN")
         ask("POST", f"sys/mounts/{self.name}", type="database")
@@ -91,7 +76,7 @@ class Database:
         return self.lab.client(renew=renew)
 
     def users(self) -> set[str]:
-        """Who is there now."""
+        """Return the users that exist now."""
         found = self._admin(
             "SELECT member::regrole::text FROM pg_auth_members WHERE roleid = %s::regrole",
             self.name,
@@ -99,7 +84,7 @@ class Database:
         return {row[0].strip('"') for row in found}
 
     def accepts(self, credential: Credential) -> bool:
-        """Whether PostgreSQL lets it in."""
+        """Return True if PostgreSQL accepts the credential."""
         try:
             self._connect(credential.username, credential.password).close()
         except psycopg.OperationalError:
@@ -137,7 +122,7 @@ def database(lab: Lab, server: Postgresql) -> Iterator[Database]:
 
 
 def test_one_credential_for_all(database: Database) -> None:
-    """Whoever asks for a path gets the same credential, and the database accepts it."""
+    """All callers of a path get the same credential, which the database accepts."""
     client = database.client()
     first = client.lease(database.path).current()
     second = client.lease(f"/{database.path}/").current()
@@ -147,7 +132,7 @@ def test_one_credential_for_all(database: Database) -> None:
 
 
 def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither in a log, nor in what a lease, a credential or an event says of itself."""
+    """No log, lease, credential or event shows the password."""
     caplog.set_level("DEBUG")
     lease = database.client().lease(database.path)
     credential = lease.current()
@@ -159,7 +144,7 @@ def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptu
 
 @pytest.mark.slow
 def test_it_is_renewed_beyond_its_first_life(database: Database) -> None:
-    """After two lives the credential is the same one, and works."""
+    """After two lives the credential is the same and works."""
     client = database.client()
     lease = client.lease(database.path, on_change=database.changes.append)
     first = lease.current()
@@ -170,7 +155,7 @@ def test_it_is_renewed_beyond_its_first_life(database: Database) -> None:
 
 
 def test_it_is_replaced_before_its_maximum(lab: Lab, server: Postgresql) -> None:
-    """When its max TTL is near another one is there while the first still works; the pool hears."""
+    """Near its max TTL the pool gets another credential while the first still works."""
     database = Database(lab, server)
     database.set_up(ttl=3, max_ttl=5)
     lease = database.client().lease(database.path, on_change=database.changes.append)
@@ -183,7 +168,7 @@ def test_it_is_replaced_before_its_maximum(lab: Lab, server: Postgresql) -> None
 
 
 def test_it_is_replaced_with_its_token(database: Database) -> None:
-    """A token at its max TTL takes no credential with it: the next one is there before."""
+    """Before a token reaches its max TTL, its credential is replaced."""
     client = database.client(token_ttl="3s", token_max_ttl="4s")
     lease = client.lease(database.path, on_change=database.changes.append)
     first = lease.current()
@@ -194,7 +179,7 @@ def test_it_is_replaced_with_its_token(database: Database) -> None:
 
 
 def test_a_revoked_lease_is_found_by_its_renewal(database: Database) -> None:
-    """Vault does not know it any more: one new credential, and no more."""
+    """A revoked lease is found by its renewal, and costs exactly one new credential."""
     client = database.client()
     lease = client.lease(database.path, on_change=database.changes.append)
     lease.current()
@@ -206,7 +191,7 @@ def test_a_revoked_lease_is_found_by_its_renewal(database: Database) -> None:
 
 
 def test_a_refused_login_brings_another_at_once(database: Database) -> None:
-    """Who says that the database refused it gets another one; saying it again changes nothing."""
+    """Reporting a refused login brings a new credential; reporting it again changes nothing."""
     lease = database.client().lease(database.path)
     first = lease.current()
     database.revoke()
@@ -218,7 +203,7 @@ def test_a_refused_login_brings_another_at_once(database: Database) -> None:
 
 
 def test_refusal_after_refusal_is_no_storm(database: Database) -> None:
-    """A database that refuses each new user is not filled with them."""
+    """A database that refuses each new user is not filled with users."""
     lease = database.client().lease(database.path)
     for _ in range(50):
         lease.failed(lease.current().username)
@@ -226,7 +211,7 @@ def test_refusal_after_refusal_is_no_storm(database: Database) -> None:
 
 
 def test_an_engine_that_fails_renewals_costs_one_a_life(database: Database) -> None:
-    """Vault says 400 to that too, but the lease lives: the next comes when its end is near."""
+    """A renewal that fails with 400 keeps the living lease until its end is near."""
     database.lab.stack.operator.request(
         "POST", f"{database.name}/roles/app", renew_statements=["SELECT no_such_function()"]
     )
@@ -240,8 +225,8 @@ def test_an_engine_that_fails_renewals_costs_one_a_life(database: Database) -> N
     assert "lease_lost" not in database.lab.names()
 
 
-def test_health_tells_of_a_lease_that_ended(database: Database) -> None:
-    """No credential can be made any more: the client is well until the last one has ended."""
+def test_health_reports_a_lease_that_ended(database: Database) -> None:
+    """If no credential can be made, the client is healthy until the last lease ends."""
     client = database.client()
     lease = client.lease(database.path)
     lease.current()
@@ -253,8 +238,8 @@ def test_health_tells_of_a_lease_that_ended(database: Database) -> None:
         lease.current()
 
 
-def test_without_a_thread_it_is_kept_by_those_who_ask(database: Database) -> None:
-    """With ``renew=False`` what is due is done when somebody asks."""
+def test_without_a_thread_a_call_renews_what_is_due(database: Database) -> None:
+    """With ``renew=False`` a call renews what is due."""
     lease = database.client(renew=False).lease(database.path)
     first = lease.current()
 
@@ -267,7 +252,7 @@ def test_without_a_thread_it_is_kept_by_those_who_ask(database: Database) -> Non
 
 
 def test_close_gives_them_back(database: Database) -> None:
-    """After the end there is no user of the client."""
+    """After close the database has no user of the client."""
     client = database.client()
     client.lease(database.path).current()
     assert database.users()
@@ -276,7 +261,7 @@ def test_close_gives_them_back(database: Database) -> None:
 
 
 def test_a_policy_that_forbids(database: Database) -> None:
-    """It is an error that says so; where nothing is leased, or no path, that is another one."""
+    """A denial is a typed error; a path without leases and an invalid path are others."""
     client = database.client(policy=False)
     with pytest.raises(PermissionDenied):
         client.lease(database.path).current()
@@ -287,7 +272,7 @@ def test_a_policy_that_forbids(database: Database) -> None:
 
 
 def test_a_callback_that_raises_does_no_harm(database: Database) -> None:
-    """The pool's mistake stays the pool's."""
+    """An exception in the pool's callback does not reach the client."""
     client = database.client()
 
     def careless(credential: Credential) -> None:
@@ -302,7 +287,7 @@ def test_a_callback_that_raises_does_no_harm(database: Database) -> None:
 
 
 def test_a_child_process_has_credentials_of_its_own(database: Database) -> None:
-    """After a fork the child leases for itself, and its end takes nothing from the parent."""
+    """A forked child leases for itself, and its exit takes nothing from the parent."""
     database.lab.make_role(token_policies=f"default,{database.name}")
     code, said, _ = run(
         f"""

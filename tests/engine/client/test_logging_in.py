@@ -1,4 +1,4 @@
-"""Secret-ids that rotate, run out or are refused, and roles that are locked."""
+"""Secret-ids that rotate, run out or are refused, and locked roles."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from resilient_vault_client import (
 )
 from resilient_vault_client.events import LoginFailed
 from tests.engine.client.lab import Lab, read_until, until
-from tests.engine.client.way import http
-from vault_harness.vault import approle
+from tests.engine.client.route import http
+from vault_harness.local.vault import approle
 
 
 def lose_token(lab: Lab, client: object) -> None:
@@ -29,7 +29,7 @@ def lose_token(lab: Lab, client: object) -> None:
 
 
 def files(lab: Lab, directory: Path) -> tuple[dict[str, str], Path]:
-    """An environment that names files instead of ids, and the secret-id's file."""
+    """Variables that name files instead of ids, and the secret-id's file."""
     environ = lab.environ()
     role, secret = directory / "role-id", directory / "secret-id"
     role.write_text(environ.pop("VAULT_ROLE_ID") + "\n")
@@ -38,7 +38,7 @@ def files(lab: Lab, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def test_rotated_secret_id_file_is_read_at_the_next_login(lab: Lab, tmp_path: Path) -> None:
-    """The file is replaced, the old id destroyed: the next login uses the new one."""
+    """After the file changes and the old id is destroyed, the next login uses the new id."""
     lab.make_role()
     environ, file = files(lab, tmp_path)
     client = lab.client(environ)
@@ -54,12 +54,12 @@ def test_rotated_secret_id_file_is_read_at_the_next_login(lab: Lab, tmp_path: Pa
     assert lab.value == client.get_secret(lab.path, "KEY")
     lose_token(lab, client)
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.way.count("login") == 2
+    assert lab.route.count("login") == 2
 
 
 @pytest.mark.parametrize("content", ["", "\n", "0f3d6a1c-77aa-4b", "two words", "\xff\xfe"])
 def test_half_written_file_is_not_used(lab: Lab, tmp_path: Path, content: str) -> None:
-    """While the file makes no sense the last good id is used."""
+    """While the file is malformed the last good id is used."""
     lab.make_role()
     environ, file = files(lab, tmp_path)
     client = lab.client(environ)
@@ -83,14 +83,14 @@ def test_no_login_without_an_id(lab: Lab, tmp_path: Path) -> None:
     assert not client.authenticate()
     with pytest.raises(CredentialsMissing, match="VAULT_SECRET_ID_FILE"):
         client.get_secret(lab.path)
-    assert lab.way.count("login") == 0
+    assert lab.route.count("login") == 0
 
     file.write_text(good)
     until(client.authenticate, "the login", 3.0)
 
 
 def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
-    """However often a secret is asked for, a rejected secret-id is not tried again and again."""
+    """A rejected secret-id is not tried again and again, however often a secret is read."""
     lab.make_role()
     environ = lab.environ(VAULT_SECRET_ID="5c1d2ad3-aaaa-bbbb-cccc-0123456789ab")
     client = lab.client(environ)
@@ -100,7 +100,7 @@ def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
             client.get_secret(lab.path)
         time.sleep(0.02)  # the pace of an application
 
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
     assert rejected.value.outcome == "denied"
     assert rejected.value.retry_in is not None
     health = client.health()
@@ -130,7 +130,7 @@ def test_new_secret_id_after_failures(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
-    """While no login works, what was read last is served, and said to be stale."""
+    """Without a login the last good value is served and marked stale."""
     lab.make_role(token_ttl="1s", token_max_ttl="1s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -139,12 +139,12 @@ def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
     until(lambda: client.read(lab.path, "KEY").stale, "a stale answer")
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.way.count("login") <= 4
+    assert lab.route.count("login") <= 4
     assert "login_failed" in lab.names()
 
 
-def test_locked_role_is_told_from_a_bad_secret_id(lab: Lab) -> None:
-    """A role that others have locked is said to be so, and works soon after it is unlocked."""
+def test_a_locked_role_is_not_reported_as_a_bad_secret_id(lab: Lab) -> None:
+    """A role that others locked is reported as locked, and works soon after the unlock."""
     lab.make_role()
     environ = lab.environ()
     for _ in range(6):
@@ -162,8 +162,8 @@ def test_locked_role_is_told_from_a_bad_secret_id(lab: Lab) -> None:
     assert not client.health().role_locked
 
 
-def test_missing_auth_mount_is_told_from_a_locked_role(lab: Lab) -> None:
-    """Both answer 403; only one of them is cured by time."""
+def test_a_missing_auth_mount_is_not_reported_as_a_locked_role(lab: Lab) -> None:
+    """A missing auth mount is told from a locked role, although both answer 403."""
     client = lab.client(auth_mount="elsewhere")
     with pytest.raises(AuthMountMissing, match="auth/elsewhere"):
         client.get_secret(lab.path)
@@ -171,34 +171,34 @@ def test_missing_auth_mount_is_told_from_a_locked_role(lab: Lab) -> None:
         with pytest.raises(AuthMountMissing):
             client.get_secret(lab.path)
 
-    # One login and the question that tells why; the rest is known.
-    assert lab.way.count("login") <= 3
+    # One login, and one request that finds the reason.
+    assert lab.route.count("login") <= 3
 
 
 def test_lost_answer_to_a_login(lab: Lab) -> None:
-    """Its use is spent although no answer came, so the login is not repeated blindly."""
+    """A login whose answer is lost has spent a use, so it is not repeated blindly."""
     lab.make_role(secret_id_num_uses=2)
     client = lab.client(timeout=1.0)
-    with lab.way.black_hole(), pytest.raises(VaultError):
+    with lab.route.black_hole(), pytest.raises(VaultError):
         client.get_secret(lab.path)
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
     until(client.authenticate, "the second login", 4.0)
-    assert lab.way.count("login") == 2
+    assert lab.route.count("login") == 2
 
 
 def test_refused_connection_is_no_login(lab: Lab) -> None:
-    """A login that never reached Vault is tried again within the call."""
+    """A login that never reached Vault is repeated within the call."""
     client = lab.client(timeout=1.0)
-    with lab.way.refusing():
+    with lab.route.refusing():
         assert not client.authenticate()
     until(client.authenticate, "the login", 4.0)
 
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_environment_is_read_at_each_login(lab: Lab) -> None:
-    """A rotated variable needs no restart either."""
+    """A rotated variable needs no restart."""
     lab.make_role()
     environ = lab.environ()
     client = lab.client(environ)
@@ -213,14 +213,14 @@ def test_environment_is_read_at_each_login(lab: Lab) -> None:
 
 
 def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """Vault can repeat a secret-id in an error; the client does not."""
+    """If Vault repeats a secret-id in an error, the client does not."""
     lab.make_role()
     environ = lab.environ()
     canary = environ["VAULT_SECRET_ID"]
     told = http(400, '{"errors":["invalid secret_id \\"' + canary + '\\""]}')
     client = lab.client(environ)
     with (
-        lab.way.answering(lambda _, path: told if "login" in path else None),
+        lab.route.answering(lambda _, path: told if "login" in path else None),
         pytest.raises(CredentialsRejected) as rejected,
     ):
         client.get_secret(lab.path)
@@ -231,13 +231,13 @@ def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFi
 
 
 def test_one_use_secret_id(lab: Lab) -> None:
-    """A secret-id for one login gives one, and the token is kept as long as it can be."""
+    """A secret-id for one login gives one token, which is kept as long as possible."""
     lab.make_role(secret_id_num_uses=1, token_ttl="1s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.way.count("renew") == 2, "two renewals")
+    seen = read_until(client, lab, lambda: lab.route.count("renew") == 2, "two renewals")
 
     assert {"vault"} == {getattr(one, "source", None) for one in seen}
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_one_use_secret_id(lab: Lab) -> None:
 def test_strange_answer_to_a_login(
     lab: Lab, status: int, expected: type[AuthenticationFailed]
 ) -> None:
-    """A login that finds nothing is not taken for a secret that is missing, nor for a bad id."""
+    """An odd answer to a login is neither a missing secret nor a bad id."""
     client = lab.client()
     with (
-        lab.way.answering(http(status, '{"errors":[]}')),
+        lab.route.answering(http(status, '{"errors":[]}')),
         pytest.raises(AuthenticationFailed) as failed,
     ):
         client.get_secret(lab.path)
@@ -259,7 +259,7 @@ def test_strange_answer_to_a_login(
 
 
 def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
-    """The token of a login that ends after the client's end is given back."""
+    """A client that is closed during its login revokes the new token."""
     client = lab.client()
     outcome: list[object] = []
 
@@ -270,9 +270,9 @@ def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
             outcome.append(error)
 
     thread = threading.Thread(target=log_in)
-    with lab.way.slow(0.5):
+    with lab.route.slow(0.5):
         thread.start()
-        until(lambda: lab.way.count("login") == 1, "the login to be under way")
+        until(lambda: lab.route.count("login") == 1, "the login to be under way")
         client.close()
         thread.join(10)
 
@@ -281,14 +281,14 @@ def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
 
 
 def test_testing_mode(lab: Lab) -> None:
-    """In an application's tests a failure comes at once, each time, and no thread is started."""
+    """In testing mode each failure comes at once, and no thread is started."""
     client = lab.client(testing=True)
     client.get_secret(lab.path)
-    with lab.way.refusing():
+    with lab.route.refusing():
         started = time.monotonic()
         for _ in range(20):
             with pytest.raises(VaultUnavailable):
                 client.get_secret("backend/other")
-        assert time.monotonic() - started < 3.0  # one call alone would wait for as long
+        assert time.monotonic() - started < 3.0  # one normal call would wait longer
     assert client.read(lab.path, "KEY").source == "vault"
     assert not client._session().renewer.alive

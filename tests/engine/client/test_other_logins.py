@@ -1,4 +1,4 @@
-"""Other ways to get a token: an agent's file, a secret-id that comes wrapped, and a JWT."""
+"""Other logins: an agent's token file, a wrapped secret-id, and a JWT."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 
 from resilient_vault_client import AuthMountMissing, CredentialsMissing, CredentialsRejected
 from tests.engine.client.lab import Lab, read_until, run, until
-from vault_harness.vault.jwt_issuer import JwtIssuer
+from vault_harness.judge.credentials import JwtIssuer
 
 
 def token(lab: Lab, ttl: str = "30s") -> str:
-    """A token as an agent would get it."""
+    """Return a token as an agent would get it."""
     made = lab.vault.auth.token.create(policies=[lab.role], ttl=ttl, renewable=True)
     return str(made["auth"]["client_token"])
 
 
 def by_token(lab: Lab, file: Path) -> dict[str, str]:
-    """An environment that names the token's file."""
+    """Return variables that name the token's file."""
     lab.make_role()
     environ = lab.environ()
     known = {name: environ[name] for name in environ if "_ID" not in name}
@@ -26,7 +26,7 @@ def by_token(lab: Lab, file: Path) -> dict[str, str]:
 
 
 def test_token_of_an_agent(lab: Lab, tmp_path: Path) -> None:
-    """It is used as it is: no login, no renewal, and it outlives the client."""
+    """An agent's token is used without login or renewal, and outlives the client."""
     file = tmp_path / "token"
     file.write_text(token(lab, "2s") + "\n")
     client = lab.client(by_token(lab, file))
@@ -35,12 +35,12 @@ def test_token_of_an_agent(lab: Lab, tmp_path: Path) -> None:
     client.close()
 
     assert lab.vault.auth.token.lookup(kept)["data"]["id"] == kept
-    paths = [request.path for request in lab.way.requests]
+    paths = [request.path for request in lab.route.requests]
     assert not [path for path in paths if "login" in path or "renew" in path or "revoke" in path]
 
 
 def test_agent_that_replaces_its_token(lab: Lab, tmp_path: Path) -> None:
-    """Before the old one ends the new one is used, and no read fails."""
+    """The new token is used before the old one ends, and no read fails."""
     file = tmp_path / "token"
     file.write_text(token(lab, "2s"))
     client = lab.client(by_token(lab, file))
@@ -57,14 +57,14 @@ def test_agent_that_replaces_its_token(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_token_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
-    """It is said to be refused, not asked for all the time, and the next one is used."""
+    """A refused token is reported, not retried all the time, and the next one is used."""
     file = tmp_path / "token"
     file.write_text("hvs.unknown")
     client = lab.client(by_token(lab, file))
     for _ in range(20):
         with pytest.raises(CredentialsRejected, match="refuses the token"):
             client.get_secret(lab.path)
-    assert lab.way.count("lookup-self") <= 2
+    assert lab.route.count("lookup-self") <= 2
     file.write_text(token(lab))
 
     until(client.authenticate, "the new token", 4.0)
@@ -72,15 +72,15 @@ def test_token_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_no_token_yet(lab: Lab, tmp_path: Path) -> None:
-    """An agent that is late is waited for without a request."""
+    """Until the agent writes a token, the client waits without a request."""
     client = lab.client(by_token(lab, tmp_path / "token"))
     with pytest.raises(CredentialsMissing, match="VAULT_TOKEN_FILE"):
         client.get_secret(lab.path)
-    assert lab.way.requests == []
+    assert lab.route.requests == []
 
 
 def wrapped(lab: Lab) -> str:
-    """A new secret-id of the role, wrapped."""
+    """Return a new wrapped secret-id of the role."""
     made = lab.vault.adapter.post(
         f"/v1/auth/approle/role/{lab.role}/secret-id", json={}, wrap_ttl="60s"
     )
@@ -88,7 +88,7 @@ def wrapped(lab: Lab) -> str:
 
 
 def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
-    """An environment that names the wrapping token's file."""
+    """Return variables that name the wrapping token's file."""
     lab.make_role(token_ttl="1s", token_max_ttl="1s")
     environ = lab.environ()
     del environ["VAULT_SECRET_ID"]
@@ -97,16 +97,16 @@ def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
 
 
 def test_wrapped_secret_id(lab: Lab, tmp_path: Path) -> None:
-    """It is opened once, and serves all logins."""
+    """A wrapped secret-id is unwrapped once and serves all logins."""
     client = lab.client(by_wrapping(lab, tmp_path / "wrapped"))
-    read_until(client, lab, lambda: lab.way.count("login") >= 2, "the second login")
+    read_until(client, lab, lambda: lab.route.count("login") >= 2, "the second login")
 
     assert client.get_secret(lab.path, "KEY") == lab.value
-    assert lab.way.count("unwrap") == 1
+    assert lab.route.count("unwrap") == 1
 
 
 def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
-    """It is an alarm, costs one request, and the next wrapping token is opened."""
+    """A used wrapping token is an alarm, costs one request, and the next one is unwrapped."""
     file = tmp_path / "wrapped"
     environ = by_wrapping(lab, file)
     lab.vault.sys.unwrap(file.read_text().strip())
@@ -114,15 +114,15 @@ def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(CredentialsMissing, match="stolen"):
         client.get_secret(lab.path)
     assert not client.authenticate()
-    assert lab.way.count("sys/wrapping") == 1
-    assert lab.way.count("login") == 0
+    assert lab.route.count("sys/wrapping") == 1
+    assert lab.route.count("login") == 0
     file.write_text(wrapped(lab))
 
     until(client.authenticate, "the login", 4.0)
 
 
-def test_wrapping_token_of_somebody_else(lab: Lab, tmp_path: Path) -> None:
-    """What no request for a secret-id has wrapped is not opened, and the log says who made it."""
+def test_a_token_without_a_secret_id_is_not_unwrapped(lab: Lab, tmp_path: Path) -> None:
+    """A token that wraps no secret-id is not unwrapped, and the log names its origin."""
     file = tmp_path / "wrapped"
     environ = by_wrapping(lab, file)
     made = lab.vault.adapter.post("/v1/sys/wrapping/wrap", json={"secret_id": "x"}, wrap_ttl="60s")
@@ -130,12 +130,12 @@ def test_wrapping_token_of_somebody_else(lab: Lab, tmp_path: Path) -> None:
     client = lab.client(environ)
     with pytest.raises(CredentialsMissing, match="made by sys/wrapping/wrap"):
         client.get_secret(lab.path)
-    assert lab.way.count("unwrap") == 0
-    assert lab.way.count("login") == 0
+    assert lab.route.count("unwrap") == 0
+    assert lab.route.count("login") == 0
 
 
 def by_jwt(lab: Lab, issuer: JwtIssuer, file: Path) -> dict[str, str]:
-    """An environment that names the JWT's file; tokens live for a second."""
+    """Return variables that name the JWT's file; tokens live for a second."""
     lab.make_role()
     environ = lab.environ()
     issuer.add_role(lab.role, token_policies=[lab.role], token_ttl="1s", token_max_ttl="1s")
@@ -149,7 +149,7 @@ def by_jwt(lab: Lab, issuer: JwtIssuer, file: Path) -> dict[str, str]:
 
 
 def test_jwt_that_its_issuer_replaces(lab: Lab, tmp_path: Path) -> None:
-    """It is read at each login, so that a key that is withdrawn costs nothing."""
+    """The JWT is read at each login, so that a withdrawn key costs nothing."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     file = tmp_path / "jwt"
     client = lab.client(by_jwt(lab, issuer, file))
@@ -157,14 +157,14 @@ def test_jwt_that_its_issuer_replaces(lab: Lab, tmp_path: Path) -> None:
     issuer.rotate()
     file.write_text(issuer.issue())
     issuer.trust_newest()
-    before = lab.way.count("login")
+    before = lab.route.count("login")
 
-    seen = read_until(client, lab, lambda: lab.way.count("login") > before, "another login")
+    seen = read_until(client, lab, lambda: lab.route.count("login") > before, "another login")
     assert {getattr(one, "source", None) for one in seen} == {"vault"}
 
 
 def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
-    """It is said to be refused, not tried at every call, and the next one is used at once."""
+    """A refused JWT is reported, not tried at every call, and the next one is used at once."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     file = tmp_path / "jwt"
     environ = by_jwt(lab, issuer, file)
@@ -173,14 +173,14 @@ def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
     for _ in range(20):
         with pytest.raises(CredentialsRejected, match=r"rejects the JWT|rejected the JWT"):
             client.get_secret(lab.path)
-    assert lab.way.count("login") <= 2
+    assert lab.route.count("login") <= 2
     file.write_text(issuer.issue())
 
     until(client.authenticate, "the login", 4.0)
 
 
 def test_jwt_at_a_mount_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
-    """The mount is named, and the JWT is not blamed."""
+    """A missing mount is named, and the JWT is not blamed."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     environ = by_jwt(lab, issuer, tmp_path / "jwt")
     client = lab.client({**environ, "VAULT_AUTH_MOUNT": "elsewhere"})
@@ -189,7 +189,7 @@ def test_jwt_at_a_mount_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_jwt_that_is_answered_as_if_there_were_no_mount(lab: Lab, tmp_path: Path) -> None:
-    """The mount is there, and says 403 to this machine's address: it is not blamed."""
+    """If the mount refuses this machine's address, the mount is not called missing."""
     issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
     environ = by_jwt(lab, issuer, tmp_path / "jwt")
     issuer.add_role(lab.role, token_policies=[lab.role], token_bound_cidrs="192.0.2.0/24")
@@ -217,10 +217,10 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_wrapped_secret_id_after_a_fork(lab: Lab, tmp_path: Path) -> None:
-    """A child logs in for itself with what its parent has opened."""
+    """A forked child logs in with the secret-id that its parent unwrapped."""
     environ = by_wrapping(lab, tmp_path / "wrapped") | {"TEST_PATH": lab.path}
     code, said, _ = run(FORKING, environ)
 
     assert code == 0, said
-    assert lab.way.count("unwrap") == 1
-    assert lab.way.count("login") == 2
+    assert lab.route.count("unwrap") == 1
+    assert lab.route.count("login") == 2

@@ -1,4 +1,4 @@
-"""Vault is sealed, away, silent, slow or overrun; the client answers in time and does no harm."""
+"""If Vault is sealed, away, silent, slow or overrun, the client answers in time."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from resilient_vault_client import (
 )
 from resilient_vault_client.events import OutageBegan
 from tests.engine.client.lab import Lab, keep_reading, until
-from tests.engine.client.way import http
-from vault_harness.faults import Stub
+from tests.engine.client.route import http
+from vault_harness.recorder.interference import Stub
 
-# What a busy machine may add to a deadline. Without one a call would last for a quarter of a minute
-# at least: a black hole never answers, and an answer that drips takes minutes.
+# What a busy machine may add to a deadline. Without a deadline a call would last at least 15 s: a
+# black hole never answers, and a dripping answer takes minutes.
 SLACK = 4.0
 
 
@@ -51,14 +51,14 @@ def reads_again(client: VaultClient, lab: Lab, within: float) -> None:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_black_hole_ends_in_time(lab: Lab, known: bool) -> None:
-    """A call to a server that never answers ends by its deadline, with a last good value or not."""
+    """A call to a silent server ends by its deadline, with or without a last good value."""
     client = lab.client(timeout=1.0)
     if known:
         client.get_secret(lab.path)
     else:
         client.authenticate()
     started = time.monotonic()
-    with lab.way.black_hole():
+    with lab.route.black_hole():
         if known:
             assert client.read(lab.path, "KEY").stale
         else:
@@ -74,25 +74,25 @@ def test_dripping_answer_ends_in_time(lab: Lab) -> None:
     client = lab.client(timeout=1.0)
     client.authenticate()
     started = time.monotonic()
-    with lab.way.dripping(0.2), pytest.raises(VaultTimeout):
+    with lab.route.dripping(0.2), pytest.raises(VaultTimeout):
         client.get_secret(lab.path)
 
     assert time.monotonic() - started < 1.0 + SLACK
 
 
 def test_writing_into_a_black_hole(lab: Lab) -> None:
-    """A write ends in time, is not repeated, and says that it may have happened."""
+    """A write ends in time, is not repeated, and the error says that it may have happened."""
     client = lab.client(timeout=1.0)
     client.authenticate()
-    with lab.way.black_hole(), pytest.raises(VaultTimeout) as late:
+    with lab.route.black_hole(), pytest.raises(VaultTimeout) as late:
         client.put_secret(lab.path, {"KEY": "second"})
 
     assert late.value.sent
-    assert lab.way.count(lab.path) == 1
+    assert lab.route.count(lab.path) == 1
 
 
 def test_name_service_that_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look-up that never ends costs each call its deadline, and the process one thread."""
+    """A hanging name lookup costs each call its deadline, and the process one thread."""
     release = threading.Event()
     real = socket.getaddrinfo
 
@@ -116,26 +116,26 @@ def test_name_service_that_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_cut_answer_is_never_half_a_secret(lab: Lab) -> None:
-    """An answer that ends early is an error, asked for a few times and no more."""
+    """An answer that ends early is an error after a few tries."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     for size in (20, 100, 500):
-        with lab.way.cutting(size):
-            before = lab.way.count(lab.path)
-            with pytest.raises((AnswerTruncated, VaultTimeout)):  # the last try may be out of time
+        with lab.route.cutting(size):
+            before = lab.route.count(lab.path)
+            with pytest.raises((AnswerTruncated, VaultTimeout)):  # the last try may time out
                 client.get_secret(lab.path)
-            assert lab.way.count(lab.path) - before <= 4
+            assert lab.route.count(lab.path) - before <= 4
     (began,) = [event for event in lab.events if isinstance(event, OutageBegan)]
     assert isinstance(began.error, AnswerTruncated)
 
 
 def test_twenty_threads_are_no_storm(lab: Lab) -> None:
-    """Twenty threads that read all the time make a request now and then, and all get an answer."""
+    """Twenty busy threads make few requests, and all get an answer."""
     client = lab.client()
     client.get_secret(lab.path)
     error = http(503, '{"errors":["Vault is sealed"]}')
     seconds = 3.0
-    with lab.way.answering(error):
+    with lab.route.answering(error):
         started = time.monotonic()
         with ThreadPoolExecutor(20) as pool:
             seen = [
@@ -145,9 +145,9 @@ def test_twenty_threads_are_no_storm(lab: Lab) -> None:
                 )
                 for one in many
             ]
-        after = [r.at - started for r in lab.way.matching("", since=started)]
+        after = [r.at - started for r in lab.route.matching("", since=started)]
     assert {"stale"} == {one.source for one in seen}
-    # Those who asked at the moment in which it began have asked, all at once.
+    # Threads that call in the first moment all ask Vault.
     first = [at for at in after if at < 0.1]
     rest = [at for at in after if at >= 0.1]
     assert len(first) <= 20
@@ -160,10 +160,10 @@ def test_twenty_threads_are_no_storm(lab: Lab) -> None:
 
 
 def test_established_outage_answers_at_once(lab: Lab) -> None:
-    """When it is known that Vault is away, a caller with a last good value does not wait."""
+    """In a known outage a caller with a last good value does not wait."""
     client = lab.client(timeout=2.0)
     client.get_secret(lab.path)
-    with lab.way.refusing():
+    with lab.route.refusing():
         until(lambda: client.read(lab.path).stale, "a stale answer")
         times = []
         for _ in range(20):
@@ -174,11 +174,11 @@ def test_established_outage_answers_at_once(lab: Lab) -> None:
 
 
 def test_sealed_and_unsealed(own_lab: Lab) -> None:
-    """Sealed, it says so; unsealed, it goes on with the same token."""
+    """A sealed Vault is reported; after the unseal the same token goes on."""
     client = own_lab.client(timeout=1.0)
     client.get_secret(own_lab.path)
     own_lab.stack.operator.seal()
-    with pytest.raises((VaultSealed, VaultTimeout)):  # the last try may be out of time
+    with pytest.raises((VaultSealed, VaultTimeout)):  # the last try may time out
         client.get_secret("backend/never-read")
     (began,) = [event for event in own_lab.events if isinstance(event, OutageBegan)]
     assert isinstance(began.error, VaultSealed)
@@ -190,30 +190,30 @@ def test_sealed_and_unsealed(own_lab: Lab) -> None:
 
     reads_again(client, own_lab, client.backoff_cap + 2)
     assert client.health().ok
-    assert own_lab.way.count("login") == 1
+    assert own_lab.route.count("login") == 1
     assert "recovered" in own_lab.names()
 
 
 def test_outage_longer_than_the_token(lab: Lab) -> None:
-    """After it there is one login, with or without readers."""
+    """An outage longer than the token costs one login, with or without readers."""
     lab.make_role(token_ttl="1s")
     client = lab.client()
     client.get_secret(lab.path)
-    with lab.way.refusing():
+    with lab.route.refusing():
         until(lambda: "token_lost" in lab.names(), "the token's end")
     reads_again(client, lab, client.backoff_cap + 2)
 
-    assert lab.way.count("login") == 2
+    assert lab.route.count("login") == 2
 
 
 def test_fallback_only_when_vault_cannot_be_reached(lab: Lab) -> None:
-    """The variable stands in for a Vault that is away, and never for its answer."""
+    """The fallback variable serves only when Vault cannot be reached."""
     lab.make_role()
     environ = lab.environ(KEY="from-the-environment", OTHER="other")
     client = lab.client(environ, timeout=1.0)
     with pytest.raises(SecretNotFound):
         client.get_secret("backend/never-written", "KEY")
-    with lab.way.refusing():
+    with lab.route.refusing():
         started = time.monotonic()
         secret = client.read(lab.path, "KEY")
         assert (secret.value, secret.source) == ("from-the-environment", "environment")
@@ -227,12 +227,12 @@ def test_fallback_only_when_vault_cannot_be_reached(lab: Lab) -> None:
 
 
 def test_last_good_value_goes_before_the_variable(lab: Lab) -> None:
-    """What Vault said last is nearer to the truth than a variable, for as long as it lasts."""
+    """A last good value comes before the variable, as long as it lasts."""
     lab.make_role()
     environ = lab.environ(KEY="from-the-environment")
     client = lab.client(environ, timeout=0.6, max_stale=1.5)
     client.get_secret(lab.path)
-    with lab.way.refusing():
+    with lab.route.refusing():
         sources = [secret.source for secret in keep_reading(client, lab, 2.2)]
 
     assert list(dict.fromkeys(sources)) == ["stale", "environment"]
@@ -240,10 +240,10 @@ def test_last_good_value_goes_before_the_variable(lab: Lab) -> None:
 
 
 def test_stale_is_no_older_than_allowed(lab: Lab) -> None:
-    """After max_stale there is an error, and before it a value whose age is told."""
+    """After max_stale there is an error; before it a value that tells its age."""
     client = lab.client(timeout=0.5, max_stale=1.0)
     client.get_secret(lab.path)
-    with lab.way.refusing():
+    with lab.route.refusing():
         seen = keep_reading(client, lab, 1.7)
     stale = [one for one in seen if getattr(one, "stale", False)]
     errors = [one for one in seen if isinstance(one, VaultUnavailable)]
@@ -254,23 +254,23 @@ def test_stale_is_no_older_than_allowed(lab: Lab) -> None:
 
 
 def test_retry_after_is_obeyed(lab: Lab) -> None:
-    """A 429 that says when is not asked before."""
+    """A 429 with Retry-After is not repeated early."""
     client = lab.client(timeout=1.0)
     client.authenticate()
     limited = [http(429, '{"errors":["rate limit quota exceeded"]}', Retry_After="2")]
-    with lab.way.answering(lambda _kind, _path: limited.pop() if limited else None):
+    with lab.route.answering(lambda _kind, _path: limited.pop() if limited else None):
         with pytest.raises(RateLimited) as told:
             client.get_secret(lab.path)
         assert told.value.retry_in is not None
         reads_again(client, lab, 4.0)
-    first, second = [r.at for r in lab.way.matching(lab.path)][:2]
+    first, second = [r.at for r in lab.route.matching(lab.path)][:2]
     assert second - first >= 2.0
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 @pytest.mark.slow
 def test_quota_of_the_server(own_lab: Lab) -> None:
-    """A real quota without the header: no storm, no login, and reads afterwards."""
+    """A real quota without the header causes no storm and no login, and reads recover."""
     client = own_lab.client(timeout=1.0)
     client.get_secret(own_lab.path)
     own_lab.vault.adapter.post(
@@ -280,9 +280,9 @@ def test_quota_of_the_server(own_lab: Lab) -> None:
     seen = keep_reading(client, own_lab, 2.0, every=0.01)
     own_lab.vault.adapter.delete("/v1/sys/quotas/rate-limit/all")
     assert "stale" in {getattr(one, "source", None) for one in seen}
-    assert len(own_lab.way.matching(own_lab.path, since=started)) <= 10
+    assert len(own_lab.route.matching(own_lab.path, since=started)) <= 10
     reads_again(client, own_lab, client.backoff_cap + 2)
-    assert own_lab.way.count("login") == 1
+    assert own_lab.route.count("login") == 1
 
 
 @pytest.mark.parametrize(
@@ -304,30 +304,32 @@ def test_quota_of_the_server(own_lab: Lab) -> None:
     ids=["200-html", "502-html", "403-html", "404-html", "list", "cut", "500", "412", "307"],
 )
 def test_strange_answers(lab: Lab, answer: Stub, expected: type[VaultUnavailable]) -> None:
-    """What is not an answer of Vault is an error of its kind, no value, no reason to log in."""
+    """An answer that is not Vault's is a typed error, no value, and causes no login."""
     client = lab.client(timeout=3.0)
     client.authenticate()
-    with lab.way.answering(answer):
+    with lab.route.answering(answer):
         with pytest.raises(expected) as error:
             client.get_secret(lab.path)
         assert error.value.outcome == "unavailable"
-    assert lab.way.count("login") == 1
-    assert 2 <= lab.way.count(lab.path) <= 6
+    assert lab.route.count("login") == 1
+    assert 2 <= lab.route.count(lab.path) <= 6
 
 
 def test_too_large_is_not_repeated(lab: Lab) -> None:
-    """A body over the limit is over it the second time too."""
+    """A body over the limit is not requested again."""
     client = lab.client()
     with (
-        lab.way.answering(lambda kind, _path: http(413, "too large") if kind == "write" else None),
+        lab.route.answering(
+            lambda kind, _path: http(413, "too large") if kind == "write" else None
+        ),
         pytest.raises(RequestTooLarge),
     ):
         client.put_secret(lab.path, {"KEY": "x" * 100})
-    assert lab.way.count(lab.path) == 1
+    assert lab.route.count(lab.path) == 1
 
 
 def test_token_does_not_follow_a_redirect(lab: Lab) -> None:
-    """Another host does not see a request at all, unless it was named; then one hop is followed."""
+    """An unknown host gets no request; a named host gets one hop."""
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(0.2)
         port = elsewhere.getsockname()[1]
@@ -335,7 +337,7 @@ def test_token_does_not_follow_a_redirect(lab: Lab) -> None:
         answer = http(307, "", Location=location)
         client = lab.client(timeout=0.5)
         client.authenticate()
-        with lab.way.answering(answer):
+        with lab.route.answering(answer):
             with pytest.raises(RedirectRefused, match="VAULT_REDIRECT_HOSTS"):
                 client.get_secret(lab.path)
             with pytest.raises(TimeoutError):
@@ -343,21 +345,21 @@ def test_token_does_not_follow_a_redirect(lab: Lab) -> None:
     other = lab.stack.node.address.removeprefix("http://")
     trusting = lab.client(redirect_hosts=frozenset({other}))
     location = f"http://{other}/v1/ecommerce/data/{lab.path}"
-    with lab.way.answering(
+    with lab.route.answering(
         lambda _kind, path: http(307, "", Location=location) if lab.path in path else None
     ):
         assert lab.value == trusting.get_secret(lab.path, "KEY")
 
 
 def test_connections_that_break_by_chance(lab: Lab) -> None:
-    """While every third connection breaks, reads are answered, and no login is wasted."""
+    """While every third connection breaks, reads are answered without extra logins."""
     client = lab.client()
     client.get_secret(lab.path)
     stop = threading.Event()
 
     def break_now_and_then() -> None:
         while not stop.wait(0.15):
-            lab.way.break_connections()
+            lab.route.break_connections()
 
     breaker = threading.Thread(target=break_now_and_then)
     breaker.start()
@@ -369,18 +371,18 @@ def test_connections_that_break_by_chance(lab: Lab) -> None:
     sources = Counter(getattr(one, "source", type(one).__name__) for one in seen)
     assert set(sources) <= {"vault", "stale"}, sources
     assert sources["vault"] > 0.8 * len(seen)
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_one_broken_path_does_not_stop_the_others(lab: Lab) -> None:
     """A 500 for one path leaves other paths alone."""
     client = lab.client(timeout=2.0)
     client.get_secret(lab.path)
-    with lab.way.answering(
+    with lab.route.answering(
         lambda _kind, path: http(500, '{"errors":["x"]}') if "broken" in path else None
     ):
         took = []
-        for _ in range(3):  # a busy machine makes one of them late, and not all
+        for _ in range(3):  # a busy machine delays one of them, not all
             with pytest.raises(ServerFailed):
                 client.get_secret("backend/broken")
             started = time.monotonic()
@@ -391,20 +393,20 @@ def test_one_broken_path_does_not_stop_the_others(lab: Lab) -> None:
 
 
 def test_latency_is_no_outage(lab: Lab) -> None:
-    """A slow line is slow, and works."""
+    """A slow line is slow and works."""
     client = lab.client(timeout=2.0)
-    with lab.way.slow(0.4):
+    with lab.route.slow(0.4):
         assert lab.value == client.get_secret(lab.path, "KEY")
         assert client.health().ok
 
 
 def test_health_sees_what_sys_health_does_not(lab: Lab) -> None:
-    """A server whose reads fail while its own health is green is not healthy."""
+    """A server whose reads fail is unhealthy even if its own health is green."""
     client = lab.client(timeout=0.5)
     client.get_secret(lab.path)
     assert client.health().ok
     client._session().last_success = None  # as if the last read were long ago
-    with lab.way.answering(
+    with lab.route.answering(
         lambda _kind, path: http(500, '{"errors":["internal error"]}') if lab.path in path else None
     ):
         health = client.health()
@@ -413,8 +415,8 @@ def test_health_sees_what_sys_health_does_not(lab: Lab) -> None:
     until(lambda: client.health().ok, "health", client.backoff_cap + 2)
 
 
-def test_health_logs_in_if_nobody_has(lab: Lab) -> None:
-    """A client that nobody has used yet is found healthy by trying."""
+def test_the_health_of_an_unused_client_is_found_by_a_login(lab: Lab) -> None:
+    """The health of an unused client is found by a login."""
     client = lab.client()
     health = client.health()
 
@@ -426,7 +428,7 @@ def test_health_logs_in_if_nobody_has(lab: Lab) -> None:
 
 
 def test_closing_while_vault_hangs(lab: Lab) -> None:
-    """Close ends within its time, and wakes those who wait."""
+    """Close ends within its time, and wakes all waiting callers."""
     client = lab.client(timeout=20.0)
     client.get_secret(lab.path)
     lost: list[BaseException] = []
@@ -437,10 +439,10 @@ def test_closing_while_vault_hangs(lab: Lab) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
             lost.append(error)
 
-    with lab.way.black_hole():
+    with lab.route.black_hole():
         reader = threading.Thread(target=read)
         reader.start()
-        until(lambda: lab.way.count(lab.path) == 2, "the read to be under way")
+        until(lambda: lab.route.count(lab.path) == 2, "the read to be under way")
         started = time.monotonic()
         client.close(timeout=2.0)
         assert time.monotonic() - started < 2.0 + SLACK
@@ -450,10 +452,10 @@ def test_closing_while_vault_hangs(lab: Lab) -> None:
 
 
 def test_no_thread_stays_behind(lab: Lab) -> None:
-    """After calls that timed out in ten threads the client has one thread, as before."""
+    """After timeouts in ten threads the client has one thread, as before."""
     client = lab.client(timeout=0.3)
     client.get_secret(lab.path)
-    with lab.way.black_hole(), ThreadPoolExecutor(10, thread_name_prefix="reader") as pool:
+    with lab.route.black_hole(), ThreadPoolExecutor(10, thread_name_prefix="reader") as pool:
         list(pool.map(lambda _: keep_reading(client, lab, 1.0), range(10)))
 
     left = [t.name for t in threading.enumerate() if t.name.startswith("vault-")]

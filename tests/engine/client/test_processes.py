@@ -64,19 +64,19 @@ print(json.dumps(codes))
 
 
 def test_fork(lab: Lab) -> None:
-    """Each of four children, forked from a busy parent, has a token and a renewal of its own."""
+    """Each of four children of a busy parent has a token and a renewal of its own."""
     lab.make_role(token_ttl="2s")
     environ = lab.environ(TEST_PATH=lab.path, TEST_VALUE=lab.value)
     code, said, _ = run(FORKING, environ)
 
     assert code == 0, said
     assert json.loads(said.splitlines()[0]) == [0, 0, 0, 0], said
-    assert lab.way.count("login") == 5
+    assert lab.route.count("login") == 5
     assert lab.tokens() == 0
 
 
 def test_child_starts_with_what_the_parent_read(lab: Lab) -> None:
-    """A child that is forked during an outage serves the last good value of its parent."""
+    """A child forked during an outage serves its parent's last good value."""
     script = """
 import os
 from resilient_vault_client import VaultClient
@@ -105,13 +105,13 @@ def test_exit_without_close_gives_the_token_back(lab: Lab) -> None:
     code, said, seconds = run(script, lab.environ())
 
     assert (code, said) == (0, "")
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
     assert lab.tokens() == 0
     assert seconds < 15
 
 
 def test_exit_while_vault_hangs(lab: Lab) -> None:
-    """A program ends soon and with its own exit code although a call hangs and Vault is silent."""
+    """A program ends soon with its own exit code, even if a call hangs and Vault is silent."""
     lab.make_role()
     script = """
 import contextlib, os, threading
@@ -138,7 +138,7 @@ raise SystemExit(7)
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "ready\n"
-        with lab.way.black_hole():
+        with lab.route.black_hole():
             started = time.monotonic()
             process.stdin.write("\n")
             process.stdin.flush()
@@ -148,7 +148,7 @@ raise SystemExit(7)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_renewer_that_died_is_started_again(lab: Lab) -> None:
-    """Health says so, the next call revives it, and the token is renewed."""
+    """Health reports a dead renewer, and the next call starts it again."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -169,11 +169,11 @@ def test_renewer_that_died_is_started_again(lab: Lab) -> None:
     assert client.health().ok
     assert "renewer_restarted" in lab.names()
     read_until(client, lab, lambda: "renewed" in lab.names(), "a renewal")
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody expected does not end the renewal."""
+    """An unexpected error does not end the renewal."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -188,7 +188,9 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(api, "renew", renew)
     read_until(client, lab, lambda: broken == [], "the mistake")
-    read_until(client, lab, lambda: lab.way.count("renew") + lab.way.count("login") == 2, "more")
+    read_until(
+        client, lab, lambda: lab.route.count("renew") + lab.route.count("login") == 2, "more"
+    )
 
     assert broken == []
     assert lab.value == client.get_secret(lab.path, "KEY")
@@ -197,7 +199,7 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("first", ["get_secret", "get_secret_cached"])
 def test_callback_that_raises_and_calls_back(lab: Lab, first: str) -> None:
-    """A callback may raise, and may use the client; neither hurts."""
+    """A callback may raise and may use the client."""
     seen: list[str] = []
 
     def callback(event: Event) -> None:
@@ -210,14 +212,14 @@ def test_callback_that_raises_and_calls_back(lab: Lab, first: str) -> None:
     client = lab.client(lab.environ(), on_event=callback)
     started = time.monotonic()
     assert lab.value == getattr(client, first)(lab.path, "KEY")
-    assert time.monotonic() - started < 2.0  # far from the call's deadline, three seconds
+    assert time.monotonic() - started < 2.0  # far from the call's deadline of 3 s
     until(lambda: "renewed" in seen, "a renewal")
 
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
-    """A client that nobody holds any more gives its token back and ends its thread."""
+    """A client without references revokes its token and ends its thread."""
     client = lab.client(on_event=None)
     client.get_secret(lab.path)
     thread = client._session().renewer._thread
@@ -231,7 +233,7 @@ def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
 
 
 def test_many_clients_leave_nothing(lab: Lab) -> None:
-    """Twenty clients, opened and closed, leave no token, no thread and no open file."""
+    """Twenty clients, opened and closed, leave no token, thread or open file."""
     lab.make_role()
     environ = lab.environ()
     fds = Path("/proc/self/fd")
@@ -244,9 +246,9 @@ def test_many_clients_leave_nothing(lab: Lab) -> None:
         client.close()
         lab.clients.clear()
         if number == 0:
-            until(lambda: lab.way.open_connections == 0, "all connections to end")
+            until(lambda: lab.route.open_connections == 0, "all connections to end")
             before = len(list(fds.iterdir()))
-    until(lambda: lab.way.open_connections == 0, "all connections to end")
+    until(lambda: lab.route.open_connections == 0, "all connections to end")
     gc.collect()
 
     until(lambda: len(list(fds.iterdir())) <= before + 2, "the files to be closed", 5.0)
@@ -256,7 +258,7 @@ def test_many_clients_leave_nothing(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_frozen_for_longer_than_the_token(lab: Lab) -> None:
-    """A process that was stopped for two lives of its token reads again soon, without a burst."""
+    """A process that was frozen for two lives of its token reads soon, without a burst."""
     lab.make_role(token_ttl="2s")
     script = """
 import os, sys, time
@@ -280,17 +282,17 @@ while True:
             time.sleep(4.0)  # two lives of the token
             resumed = time.monotonic()
             process.send_signal(18)
-            until(lambda: lab.way.count("login", since=resumed) == 1, "a login", 5.0)
-            until(lambda: lab.way.count(lab.path, since=resumed) >= 3, "reads", 5.0)
-            burst = [r for r in lab.way.matching("", since=resumed) if r.at < resumed + 0.5]
+            until(lambda: lab.route.count("login", since=resumed) == 1, "a login", 5.0)
+            until(lambda: lab.route.count(lab.path, since=resumed) >= 3, "reads", 5.0)
+            burst = [r for r in lab.route.matching("", since=resumed) if r.at < resumed + 0.5]
             assert len(burst) <= 8
-            assert lab.way.count("login", since=resumed) == 1
+            assert lab.route.count("login", since=resumed) == 1
         finally:
             process.kill()
 
 
 def test_processes_count_failed_logins_together(lab: Lab, tmp_path: Path) -> None:
-    """Six starts of a program with a bad secret-id do not lock the role for everybody."""
+    """Six starts with a bad secret-id do not lock the role for other clients."""
     lab.make_role()
     environ = lab.environ(VAULT_STATE_DIR=str(tmp_path / "state"))
     environ["VAULT_SECRET_ID"] = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
@@ -306,11 +308,11 @@ for _ in range(6):
 """
     code, said, _ = run(script, environ)
     assert code == 0, said
-    assert lab.way.count("login") <= 2
+    assert lab.route.count("login") <= 2
 
 
 def test_count_of_failed_logins_that_a_frozen_process_holds(lab: Lab, tmp_path: Path) -> None:
-    """A process that stands still with the lock costs others a moment, and not their deadline."""
+    """A frozen process that holds the lock costs others a moment, not their deadline."""
     lab.make_role()
     state = tmp_path / "state"
     environ = lab.environ(VAULT_STATE_DIR=str(state))

@@ -17,11 +17,11 @@ from resilient_vault_client import (
     get_vault_secret,
 )
 from tests.engine.client.lab import Lab, until
-from tests.engine.client.way import http
+from tests.engine.client.route import http
 
 
 def test_key_and_whole_secret(lab: Lab) -> None:
-    """One key gives its value, no key gives a dictionary."""
+    """A key gives its value; without a key a dictionary is returned."""
     client = lab.client()
 
     assert client.authenticate()
@@ -29,8 +29,8 @@ def test_key_and_whole_secret(lab: Lab) -> None:
     assert {"KEY": lab.value} == client.get_secret(f"/{lab.path}/")
 
 
-def test_read_tells_where_it_comes_from(lab: Lab) -> None:
-    """A fresh answer has a version, and is neither stale nor old."""
+def test_a_fresh_read_has_a_version_and_is_not_stale(lab: Lab) -> None:
+    """A fresh answer has a version and is not stale."""
     secret = lab.client().read(lab.path, "KEY")
 
     assert (lab.value, 1, "vault", False) == (
@@ -43,7 +43,7 @@ def test_read_tells_where_it_comes_from(lab: Lab) -> None:
 
 
 def test_older_version(lab: Lab) -> None:
-    """An older version can be asked for, and does not become the last good value."""
+    """An older version can be read, and does not become the last good value."""
     lab.put(KEY="second")
     client = lab.client()
 
@@ -52,7 +52,7 @@ def test_older_version(lab: Lab) -> None:
 
 
 def test_returned_secret_is_a_copy(lab: Lab) -> None:
-    """A caller that changes what it got changes nothing for others."""
+    """A caller that changes its copy changes no other one."""
     client = lab.client()
     client.get_secret_cached(lab.path)["KEY"] = "changed"
 
@@ -60,7 +60,7 @@ def test_returned_secret_is_a_copy(lab: Lab) -> None:
 
 
 def test_missing_deleted_and_destroyed_differ(lab: Lab) -> None:
-    """Three ways not to be there, three errors."""
+    """Missing, deleted and destroyed secrets are three errors."""
     client, kv = lab.client(), lab.vault.secrets.kv.v2
     with pytest.raises(SecretNotFound) as missing:
         client.get_secret("backend/never-written")
@@ -79,7 +79,7 @@ def test_missing_deleted_and_destroyed_differ(lab: Lab) -> None:
 
 
 def test_deleted_secret_has_no_last_good_value(lab: Lab) -> None:
-    """What was deleted does not come back when Vault goes away."""
+    """A deleted secret does not come back when Vault goes away."""
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.secrets.kv.v2.delete_latest_version_of_secret(path=lab.path, mount_point="ecommerce")
@@ -90,11 +90,11 @@ def test_deleted_secret_has_no_last_good_value(lab: Lab) -> None:
 
 
 def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
-    """A node that lags behind is given a moment to catch up."""
+    """The 404 of a known secret is asked again, since a node may lag behind."""
     client = lab.client()
     client.get_secret(lab.path)
     answers = [http(404, '{"errors":[]}')]
-    with lab.way.answering(lambda _kind, _path: answers.pop() if answers else None):
+    with lab.route.answering(lambda _kind, _path: answers.pop() if answers else None):
         assert lab.value == client.get_secret(lab.path, "KEY")
 
     lab.vault.secrets.kv.v2.delete_metadata_and_all_versions(path=lab.path, mount_point="ecommerce")
@@ -103,19 +103,19 @@ def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
 
 
 def test_cache_asks_again_after_its_time(lab: Lab) -> None:
-    """A rotated secret is seen when the cache's time is over."""
+    """A rotated secret is seen when the cache expires."""
     client = lab.client()
     client.get_secret_cached(lab.path, "KEY")
     for _ in range(10):
         client.get_secret_cached(lab.path, "KEY")
-    assert lab.way.count(lab.path) <= 2
+    assert lab.route.count(lab.path) <= 2
 
     lab.put(KEY="rotated")
     until(lambda: client.get_secret_cached(lab.path, "KEY") == "rotated", "the new value", 5.0)
 
 
 def test_write_then_read(lab: Lab) -> None:
-    """A write gives the new version, and the cache does not hide it."""
+    """A write returns the new version, and the cache does not hide it."""
     client = lab.client(cache_ttl=60.0)
     client.get_secret_cached(lab.path, "KEY")
 
@@ -124,7 +124,7 @@ def test_write_then_read(lab: Lab) -> None:
 
 
 def test_write_with_check_and_set(lab: Lab) -> None:
-    """The loser of two writers hears of it, and nothing is overwritten."""
+    """The loser of two writers gets an error, and nothing is overwritten."""
     client = lab.client()
 
     assert client.put_secret(lab.path, {"KEY": "mine"}, cas=1) == 2
@@ -133,14 +133,14 @@ def test_write_with_check_and_set(lab: Lab) -> None:
     assert client.get_secret(lab.path, "KEY") == "mine"
 
 
-def test_write_elsewhere_is_denied(lab: Lab) -> None:
+def test_a_write_outside_the_policy_is_denied(lab: Lab) -> None:
     """A write that the policy forbids is a denial."""
     with pytest.raises(PermissionDenied):
         lab.client().put_secret("ai/openai", {"KEY": "x"})
 
 
 def test_unwrap_once(lab: Lab) -> None:
-    """A wrapping token gives what it holds once, and is an error of its own the second time."""
+    """A wrapping token gives its content once; the second time is a typed error."""
     client = lab.client()
     wrapped = lab.vault.sys.wrap(payload={"inside": "treasure"}, ttl=60)["wrap_info"]["token"]
 
@@ -148,31 +148,31 @@ def test_unwrap_once(lab: Lab) -> None:
     with pytest.raises(WrappingTokenSpent) as spent:
         client.unwrap(wrapped)
     assert wrapped not in str(spent.value)
-    assert lab.way.count("unwrap") == 2
+    assert lab.route.count("unwrap") == 2
 
 
 @pytest.mark.parametrize("path", ["", "/", "a//b", "../ai/openai", "backend/./x", "a?b", "a\nb"])
 def test_impossible_paths(lab: Lab, path: str) -> None:
-    """A path that would lead elsewhere is refused before anything is sent."""
+    """A path that would lead elsewhere is refused before a request is sent."""
     client = lab.client()
     with pytest.raises(InvalidPath):
         client.get_secret(path)
-    assert lab.way.requests == []
+    assert lab.route.requests == []
 
 
 def test_wrong_mount_is_no_reason_to_log_in_again(lab: Lab) -> None:
-    """A mount that is not there reads as a denial to a role, without a storm of logins."""
+    """A missing mount is a denial to a role, and causes no storm of logins."""
     client = lab.client(mount_point="nowhere")
     for _ in range(10):
         with pytest.raises(PermissionDenied):
             client.get_secret("backend/django")
 
-    assert lab.way.count("login") <= 2
-    assert lab.way.count("nowhere") <= 2
+    assert lab.route.count("login") <= 2
+    assert lab.route.count("nowhere") <= 2
 
 
 def test_wrong_kind_of_engine_is_said(lab: Lab) -> None:
-    """A mount that is no KV version 2 engine is a configuration error, or a missing secret."""
+    """In a mount of KV version 1 a secret is missing."""
     lab.stack.operator.request("POST", f"sys/mounts/{lab.role}", type="kv")
     lab.vault.sys.create_or_update_policy(
         name=lab.role, policy=f'path "{lab.role}/*" {{ capabilities = ["read"] }}'
@@ -193,16 +193,16 @@ def test_function_of_the_guide(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_function_with_a_client(lab: Lab) -> None:
-    """With a client it costs no further login."""
+    """With a given client it costs no further login."""
     client = lab.client()
     for _ in range(3):
         assert lab.value == get_vault_secret("MY_KEY", lab.path, "KEY", client=client)
 
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_without_vault_there_is_nothing_to_write_to(lab: Lab) -> None:
-    """With USE_VAULT=false writing is an error and not a pretence."""
+    """With USE_VAULT=false a write is an error."""
     client = lab.client({"USE_VAULT": "false"})
     assert client.authenticate()
     assert client.health().ok

@@ -1,4 +1,4 @@
-"""No token, secret-id or secret in a log, an error, a frame of one, an event or a repr."""
+"""No log, error, frame, event or repr holds a token, secret-id or secret."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from resilient_vault_client import (
 )
 from resilient_vault_client._deadline import Deadline
 from tests.engine.client.lab import Lab, until
+from tests.engine.client.route import http
 from tests.engine.client.walking import chain, exposed, frames, texts
-from tests.engine.client.way import http
-from vault_harness.faults import RequestKind, Stub
+from vault_harness.recorder.interference import RequestKind, Stub
 
 WRITTEN = "value-that-is-written-9f31"
 WRAPPED = "hvs.wrapping-token-5d2e"
@@ -43,7 +43,7 @@ WRAPPED = "hvs.wrapping-token-5d2e"
 
 @dataclass
 class Hunt:
-    """Fails in many ways, and looks for what must not be seen in all that comes out."""
+    """Makes the client fail in many ways, and searches all output for canaries."""
 
     lab: Lab
     environ: dict[str, str]
@@ -51,7 +51,7 @@ class Hunt:
     errors: list[BaseException] = field(default_factory=list)
 
     def client(self, **options: object) -> VaultClient:
-        """A client that has read, and whose token is a canary too."""
+        """Return a client that has read, and whose token is a canary too."""
         given = {"timeout": 0.4, "backoff_cap": 0.1, "max_stale": 0.0, "renew": False, **options}
         client: VaultClient = self.lab.client(self.environ, **given)
         until(lambda: reads(client, self.lab), "the first read, on a busy machine too")
@@ -61,7 +61,7 @@ class Hunt:
         return client
 
     def fail(self, call: Callable[[], object]) -> BaseException:
-        """Call what must fail; the error."""
+        """Make a call that must fail; return its error."""
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
@@ -70,12 +70,12 @@ class Hunt:
         raise AssertionError("it did not fail")
 
     def leaks(self, found: Iterator[str]) -> list[str]:
-        """What of the canaries is in these texts."""
+        """Return the canaries in these texts."""
         return sorted({one for text in found for one in self.canaries if one in text})
 
 
 def reads(client: VaultClient, lab: Lab) -> bool:
-    """Whether it reads in the short time that it has for a call."""
+    """Return True if a read succeeds within its short time."""
     try:
         client.get_secret(lab.path)
     except VaultTimeout:
@@ -85,7 +85,7 @@ def reads(client: VaultClient, lab: Lab) -> bool:
 
 @pytest.fixture
 def hunt(lab: Lab) -> Hunt:
-    """Nothing has failed yet."""
+    """A hunt before the first failure."""
     lab.make_role()
     environ = lab.environ()
     known = {environ["VAULT_SECRET_ID"], environ["VAULT_ROLE_ID"], lab.value, WRITTEN, WRAPPED}
@@ -93,14 +93,14 @@ def hunt(lab: Lab) -> Hunt:
 
 
 def check(hunt: Hunt, error: BaseException) -> None:
-    """The error is the client's, alone, without a frame of the inside, and exposes nothing."""
+    """Check that the error is the client's own, without inner frames, and exposes nothing."""
     assert list(chain(error)) == [error]
     assert {frame.f_code.co_name for frame in frames(error)} == {"call"}
     assert hunt.leaks(exposed(error)) == []
 
 
 def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
-    """Past the boundary the token, the secret-id and the value are there to be found."""
+    """The walk finds token, secret-id and value in the inner frames."""
     session = hunt.client()._session()
     wanted = {hunt.environ["VAULT_SECRET_ID"], WRITTEN}
 
@@ -110,14 +110,14 @@ def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
         there = set(hunt.leaks(text for error in (late, lost) for text in exposed(error)))
         return wanted <= there and len(there) >= 4
 
-    with hunt.lab.way.black_hole():
+    with hunt.lab.route.black_hole():
         until(found, "both to be under way when their time is over, and to be found out")
 
 
 @contextlib.contextmanager
 def answering(hunt: Hunt, answer: Stub) -> Iterator[None]:
-    """Everything is answered so."""
-    with hunt.lab.way.answering(answer):
+    """Answer everything with this."""
+    with hunt.lab.route.answering(answer):
         yield
 
 
@@ -140,15 +140,15 @@ def fail_in_every_way(
 
 
 def test_faults_of_the_network(hunt: Hunt) -> None:
-    """Reads, writes, unwraps and logins that are cut, dripped, swallowed or refused."""
-    lab, way = hunt.lab, hunt.lab.way
+    """No error of a cut, dripping, silent or refused line exposes a secret."""
+    lab, route = hunt.lab, hunt.lab.route
     brief = hunt.environ | {"VAULT_CLIENT_TIMEOUT": "0.4"}
     for fault in (
-        way.black_hole,
-        functools.partial(way.dripping, 0.1),
-        functools.partial(way.cutting, 30),
-        functools.partial(way.cutting, 400),
-        way.refusing,
+        route.black_hole,
+        functools.partial(route.dripping, 0.1),
+        functools.partial(route.cutting, 30),
+        functools.partial(route.cutting, 400),
+        route.refusing,
     ):
         fail_in_every_way(hunt, hunt.client(), lab.client(brief, max_stale=0.0), fault, brief)
     assert len(hunt.errors) == 30
@@ -161,8 +161,8 @@ def test_faults_of_the_network(hunt: Hunt) -> None:
 @pytest.mark.parametrize(
     "status", [307, 400, 403, 404, 405, 412, 413, 429, 472, 500, 501, 502, 503]
 )
-def test_answers_that_repeat_what_they_were_sent(hunt: Hunt, status: int) -> None:
-    """A careless server repeats ids, token and value; the client does not."""
+def test_secrets_that_a_server_repeats_are_hidden(hunt: Hunt, status: int) -> None:
+    """If a careless server repeats ids, token and value, the client does not."""
     lab = hunt.lab
     client, new = hunt.client(), lab.client(hunt.environ, timeout=0.4)
     token = client._session().authenticator.current
@@ -174,7 +174,7 @@ def test_answers_that_repeat_what_they_were_sent(hunt: Hunt, status: int) -> Non
         sent += [hunt.environ["VAULT_SECRET_ID"], hunt.environ["VAULT_ROLE_ID"]] * ("login" in path)
         return http(status, '{"errors":["you sent ' + " ".join(sent) + '"]}', Location="http://x/y")
 
-    with lab.way.answering(answer):
+    with lab.route.answering(answer):
         hunt.fail(lambda: client.put_secret(lab.path, {"KEY": WRITTEN}))
         hunt.fail(lambda: client.get_secret(lab.path))
         hunt.fail(lambda: client.get_secret_cached(lab.path))
@@ -185,9 +185,9 @@ def test_answers_that_repeat_what_they_were_sent(hunt: Hunt, status: int) -> Non
 
 
 def test_other_refusals(hunt: Hunt) -> None:
-    """A bad id, a policy, a redirect, TLS, a seal, an end, and arguments without sense."""
+    """No refusal exposes a secret: bad id, policy, redirect, TLS, seal, close, bad arguments."""
     lab = hunt.lab
-    # Which error it is says what was refused, so that none may be for want of time.
+    # The error must tell what was refused, so no call may time out.
     environ, client = hunt.environ, hunt.client(timeout=5.0)
     bad = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
     hunt.canaries.add(bad)
@@ -224,7 +224,7 @@ def hunt_read(client: VaultClient, lab: Lab) -> object:
 
 
 def test_wrong_arguments_stay_a_type_error(hunt: Hunt) -> None:
-    """A call that Python itself refuses is the caller's mistake, and exposes nothing either."""
+    """A TypeError for wrong arguments stays one, and exposes nothing."""
     client = hunt.client()
     error = hunt.fail(lambda: client.put_secret(lab_path=WRITTEN))  # type: ignore[call-arg]  # on purpose
 
@@ -233,11 +233,11 @@ def test_wrong_arguments_stay_a_type_error(hunt: Hunt) -> None:
 
 
 def test_mistake_in_the_client(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody expected, with the request inside, never comes out."""
+    """An unexpected exception that holds the request never comes out."""
     client = hunt.client()
 
     def explode(*args: object, **kwargs: object) -> None:
-        "\udc80".encode()  # an error that holds what it failed on
+        "\udc80".encode()  # this error holds the bytes on which it failed
 
     monkeypatch.setattr(client._session()._transport._pool, "exchange", explode)
     error = hunt.fail(lambda: client.get_secret(hunt.lab.path))
@@ -253,22 +253,22 @@ class TimeLimit(Exception):
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, TimeLimit])
 def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseException]) -> None:
-    """A signal handler's exception comes out as it is, without the frames that it interrupted."""
+    """A signal handler's exception comes out unchanged, without the interrupted frames."""
     client = hunt.client(timeout=20.0)
-    way, path = hunt.lab.way, hunt.lab.path
+    route, path = hunt.lab.route, hunt.lab.path
 
     def interrupt(number: int, frame: types.FrameType | None) -> None:
         raise kind
 
     def interrupt_once_it_is_under_way(before: int) -> None:
-        until(lambda: way.count(path) > before, "the write to be under way")
+        until(lambda: route.count(path) > before, "the write to be under way")
         os.kill(os.getpid(), signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with way.black_hole():
+        with route.black_hole():
             thread = threading.Thread(
-                target=interrupt_once_it_is_under_way, args=(way.count(path),)
+                target=interrupt_once_it_is_under_way, args=(route.count(path),)
             )
             thread.start()
             error = hunt.fail(lambda: client.put_secret(path, {"KEY": WRITTEN}))
@@ -281,15 +281,15 @@ def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseExcepti
 
 
 def test_close_during_a_call(hunt: Hunt) -> None:
-    """Whoever waits when the client is closed gets an error that exposes nothing."""
+    """A caller that waits during close gets an error that exposes nothing."""
     client = hunt.client(timeout=20.0)
-    with hunt.lab.way.black_hole():
-        before = hunt.lab.way.count(hunt.lab.path)
+    with hunt.lab.route.black_hole():
+        before = hunt.lab.route.count(hunt.lab.path)
         thread = threading.Thread(
             target=lambda: hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
         )
         thread.start()
-        until(lambda: hunt.lab.way.count(hunt.lab.path) > before, "the write to be under way")
+        until(lambda: hunt.lab.route.count(hunt.lab.path) > before, "the write to be under way")
         client.close(timeout=1.0)
         thread.join(10)
     (error,) = hunt.errors
@@ -299,7 +299,7 @@ def test_close_during_a_call(hunt: Hunt) -> None:
 
 
 def test_events_and_the_log(hunt: Hunt, caplog: pytest.LogCaptureFixture) -> None:
-    """What a callback and the log's handlers get exposes nothing, not even through its errors."""
+    """Callbacks and log handlers get no secret, not even inside an error."""
     caplog.set_level(logging.DEBUG)
 
     def callback(event: Event) -> None:
@@ -307,7 +307,7 @@ def test_events_and_the_log(hunt: Hunt, caplog: pytest.LogCaptureFixture) -> Non
         raise RuntimeError(WRITTEN)
 
     client = hunt.client(on_event=callback, max_stale=60.0)
-    with hunt.lab.way.refusing():
+    with hunt.lab.route.refusing():
         assert client.read(hunt.lab.path).stale
         hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
 
@@ -329,7 +329,7 @@ def test_events_and_the_log(hunt: Hunt, caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_renewing_thread(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends the renewing thread is reported without the thread's frames."""
+    """The death of the renewing thread is reported without the thread's frames."""
 
     class Mishap(BaseException):
         """Not an Exception, so that it ends the thread."""
@@ -358,7 +358,7 @@ def test_renewing_thread(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reprs(hunt: Hunt) -> None:
-    """What can be shown of a client, its settings, token, secret and health is harmless."""
+    """Reprs of client, settings, token, secret and health hold no secret."""
     client = hunt.client(timeout=5.0)
     token = client._session().authenticator.current
     shown = [client, client.config, client.health(), token, client.read(hunt.lab.path)]
@@ -368,7 +368,7 @@ def test_reprs(hunt: Hunt) -> None:
 
 
 def test_errors_can_be_pickled(lab: Lab) -> None:
-    """An error survives the way to another process, with what it says."""
+    """A pickled error keeps its message."""
     client = lab.client()
     with pytest.raises(VaultError) as caught:
         client.get_secret("backend/never-written")
@@ -381,17 +381,17 @@ def test_errors_can_be_pickled(lab: Lab) -> None:
 def test_traceback_as_it_is_printed(hunt: Hunt) -> None:
     """A printed traceback names the call and the error, and no inner file."""
     client = hunt.client()
-    with hunt.lab.way.refusing():
+    with hunt.lab.route.refusing():
         error = hunt.fail(lambda: client.get_secret("backend/other"))
     printed = "".join(traceback.format_exception(error))
 
-    assert "_boundary.py" in printed
+    assert "_errors.py" in printed
     assert "httpcore" not in printed
     assert "During handling" not in printed
 
 
 def test_configuration_errors(hunt: Hunt) -> None:
-    """A client that cannot be made says which setting is wrong, and nothing of the ids."""
+    """A configuration error names the wrong setting, and no id."""
     error = hunt.fail(lambda: VaultClient(environ=hunt.environ | {"VAULT_CACHE_TTL": "soon"}))
 
     assert isinstance(error, ConfigurationError)

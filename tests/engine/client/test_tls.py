@@ -1,4 +1,4 @@
-"""Secure connections: whom the client trusts, for how long it waits, and what it never does."""
+"""Secure connections: whom the client trusts, and how long it waits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from resilient_vault_client import (
     VaultUnavailable,
 )
 from tests.engine.client.lab import Lab, until
-from tests.engine.client.way import http
+from tests.engine.client.route import http
 
 
 def server_context(ca: trustme.CA) -> ssl.SSLContext:
-    """A server's certificate for 127.0.0.1."""
+    """A server context with a certificate for 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -30,34 +30,34 @@ def server_context(ca: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def ca() -> trustme.CA:
-    """An authority that nobody trusts by itself."""
+    """An authority that is not trusted by default."""
     return trustme.CA()
 
 
 @pytest.fixture(autouse=True)
 def secure(lab: Lab, ca: trustme.CA) -> ssl.SSLContext:
-    """The way speaks TLS."""
+    """Make the route speak TLS."""
     context = server_context(ca)
-    lab.way.secure(context)
+    lab.route.secure(context)
     return context
 
 
 @pytest.fixture
 def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
-    """The authority's certificate."""
+    """The authority's certificate, as a file."""
     file = tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(file)
     return file
 
 
 def environ(lab: Lab, ca_file: Path) -> dict[str, str]:
-    """A client that trusts the authority."""
+    """Variables of a client that trusts the authority."""
     lab.make_role()
     return lab.environ(VAULT_CACERT=str(ca_file))
 
 
 def test_trusts_the_given_authority(lab: Lab, ca_file: Path) -> None:
-    """With the CA file a read works, and so does a directory of authorities' absence."""
+    """A read works with the CA file, and close revokes the token."""
     client = lab.client(environ(lab, ca_file))
 
     assert client.get_secret(lab.path, "KEY") == lab.value
@@ -66,7 +66,9 @@ def test_trusts_the_given_authority(lab: Lab, ca_file: Path) -> None:
 
 
 @pytest.mark.parametrize("trusted", ["another", "none", "missing"])
-def test_trusts_nobody_else(lab: Lab, ca_file: Path, tmp_path: Path, trusted: str) -> None:
+def test_nothing_is_sent_to_an_untrusted_server(
+    lab: Lab, ca_file: Path, tmp_path: Path, trusted: str
+) -> None:
     """Without the right authority nothing is sent, and the error says why."""
     given = environ(lab, ca_file)
     if trusted == "another":
@@ -80,11 +82,11 @@ def test_trusts_nobody_else(lab: Lab, ca_file: Path, tmp_path: Path, trusted: st
         client.get_secret(lab.path)
 
     assert not failed.value.sent
-    assert lab.way.requests == []
+    assert lab.route.requests == []
 
 
 def test_verification_can_be_switched_off(lab: Lab, ca_file: Path) -> None:
-    """VAULT_SKIP_VERIFY does what it says."""
+    """VAULT_SKIP_VERIFY switches verification off."""
     given = environ(lab, ca_file)
     del given["VAULT_CACERT"]
     given["VAULT_SKIP_VERIFY"] = "true"
@@ -93,25 +95,25 @@ def test_verification_can_be_switched_off(lab: Lab, ca_file: Path) -> None:
 
 
 def test_authority_that_is_rotated(lab: Lab, ca_file: Path) -> None:
-    """The server moves to a new authority, the file is replaced: no restart is needed."""
+    """A new authority in the replaced file needs no restart."""
     client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.get_secret(lab.path)
     new = trustme.CA()
-    lab.way.secure(server_context(new))
-    lab.way.break_connections()
+    lab.route.secure(server_context(new))
+    lab.route.break_connections()
     assert client.read(lab.path, "KEY").stale
     fresh = ca_file.with_suffix(".new")
     new.cert_pem.write_to_path(fresh)
     fresh.replace(ca_file)
 
     until(lambda: client.read(lab.path, "KEY").source == "vault", "a fresh read", 6.0)
-    assert lab.way.count("login") == 1
+    assert lab.route.count("login") == 1
 
 
 def test_client_certificate(
     lab: Lab, secure: ssl.SSLContext, ca: trustme.CA, ca_file: Path
 ) -> None:
-    """A server that asks for a certificate gets the client's; without one there is an error."""
+    """A server that asks for a certificate gets the client's; without one a call fails."""
     ca.configure_trust(secure)
     secure.verify_mode = ssl.CERT_REQUIRED
     given = environ(lab, ca_file)
@@ -132,14 +134,14 @@ def test_dripping_answer_ends_in_time(lab: Lab, ca_file: Path) -> None:
     client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.authenticate()
     started = time.monotonic()
-    with lab.way.dripping(0.2), pytest.raises(VaultTimeout):
+    with lab.route.dripping(0.2), pytest.raises(VaultTimeout):
         client.get_secret(lab.path)
 
-    assert time.monotonic() - started < 5.0  # its bytes would take minutes
+    assert time.monotonic() - started < 5.0  # all bytes would take minutes
 
 
 def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
-    """A server that accepts and never shakes hands costs the deadline and no more."""
+    """A handshake that hangs costs the deadline and no more."""
     given = environ(lab, ca_file)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given["VAULT_ADDR"] = f"https://127.0.0.1:{silent.getsockname()[1]}"
@@ -151,14 +153,14 @@ def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
 
 
 def test_no_redirect_without_encryption(lab: Lab, ca_file: Path) -> None:
-    """A redirect from https to http is refused, even to a host that is trusted."""
+    """A redirect from https to http is refused, even to a trusted host."""
     plain = lab.stack.node.upstream
     given = environ(lab, ca_file) | {"VAULT_REDIRECT_HOSTS": plain}
     client = lab.client(given, timeout=0.5)
     client.authenticate()
     location = f"http://{plain}/v1/ecommerce/data/{lab.path}"
     with (
-        lab.way.answering(http(307, "", Location=location)),
+        lab.route.answering(http(307, "", Location=location)),
         pytest.raises(RedirectRefused, match="without encryption"),
     ):
         client.get_secret(lab.path)

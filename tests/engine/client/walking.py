@@ -1,7 +1,7 @@
-"""Everything that somebody who holds an error can get at: its frames, what hangs on it, and so on.
+"""Everything that a holder of an error can reach: its frames, its causes, and so on.
 
-An error tracker prints the local variables of each frame of a traceback, some of them several
-levels deep. This walks deeper than any of them.
+An error tracker prints the local variables of each frame, some of them several levels deep. This
+walk goes deeper.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STANDARD = Path(sysconfig.get_paths()["stdlib"])
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and all errors that hang on it."""
+    """Return the error with its causes and contexts."""
     seen: set[int] = set()
     todo: list[object] = [error]
     while todo:
@@ -32,7 +32,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def frames(error: BaseException) -> list[types.FrameType]:
-    """The frames of the error and of what hangs on it that are not the application's own."""
+    """Return the frames of the error and its causes that are not the application's own."""
     found = []
     for one in chain(error):
         trace = one.__traceback__
@@ -46,9 +46,9 @@ def frames(error: BaseException) -> list[types.FrameType]:
 
 
 def texts(*roots: object) -> Iterator[str]:
-    """Every text within reach of these objects: attributes, items, closures, and their reprs."""
+    """Return every text within reach: attributes, items, closures, and reprs."""
     seen: set[int] = set()
-    keep: list[object] = []  # so that no id is used twice
+    keep: list[object] = []  # keeps objects alive, so that no id is reused
     todo: list[object] = list(roots)
     while todo:
         one = todo.pop()
@@ -66,7 +66,7 @@ def texts(*roots: object) -> Iterator[str]:
 
 
 def exposed(error: BaseException) -> Iterator[str]:
-    """Every text that the error exposes, through its frames too."""
+    """Return every text that the error exposes, through its frames too."""
     for one in chain(error):
         yield f"{one!r} {one}"
         yield from texts(one.args, vars(one))
@@ -84,7 +84,7 @@ def _parts(one: object) -> Iterator[object]:
             try:
                 yield cell.cell_contents
             except ValueError:
-                continue  # a cell that is still empty
+                continue  # an empty cell
     elif isinstance(one, types.MethodType):
         yield from (one.__self__, one.__func__)
     elif isinstance(one, types.FrameType):

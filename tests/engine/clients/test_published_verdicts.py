@@ -1,4 +1,4 @@
-"""Real clients, made from their pins and judged again: their pages still tell the truth."""
+"""Published clients, made from their pins and judged again: their pages are still true."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.clients import find, missing_tools, settled
-from vault_harness.report import load
+from vault_harness.judge.clients import find, missing_tools, settled
+from vault_harness.judge.report import load
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("whole suite"),  # its verdicts depend on what else takes the cores
+    pytest.mark.xdist_group("whole suite"),  # its verdicts depend on what else uses the cores
 ]
 
-# Short, since what is broken is asked four times, and critical where one that is broken is short.
+# Short scenarios, since a broken promise costs four runs, and critical ones if a short one fails.
+# hvac's score is of 0.3.0. Since then a look at the token at each call fails only TOK-21.
 ASKED = {
-    "hvac": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
+    "hvac": ["KV-01", "SRV-01", "TOK-11", "TOK-21"],
     "go-vault-api": ["KV-01", "SRV-01", "TOK-11", "POL-01", "TOK-21"],
-    "node-vault": ["KV-01", "SRV-01", "TOK-21", "POL-01", "KV-03"],
+    "node-vault": ["KV-01", "SRV-01", "TOK-21", "POL-01"],
 }
 
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_client_is_judged_as_published(name: str, tmp_path: Path) -> None:
-    """It keeps and breaks what its score says, and the task `clients` says so."""
+    """The client keeps and breaks what its score says, and the task `clients` agrees."""
     client = find(name)
     if lacking := missing_tools(client):
         pytest.skip(f"{', '.join(lacking)} is not here")
@@ -41,7 +42,8 @@ def test_a_client_is_judged_as_published(name: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "as published, in all that was asked" in done.stdout
-    # The task counts no verdict that says nothing of the client; here each has to say something.
+    # The task ignores verdicts that say nothing about the client. Here each verdict must say
+    # something.
     first, again = load(tmp_path / "journal.json"), load(tmp_path / "again" / "journal.json")
     published = client.score()
     assert published is not None

@@ -1,4 +1,4 @@
-"""Compose by hand, as who has no task at hand uses it."""
+"""Compose by hand, without any task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vault_harness.settings import checkout
 
 
 def by_hand(*words: str, **variables: str) -> str:
-    """Run Compose from the checkout, as docs/containers.md has it."""
+    """Run Compose from the checkout, as docs/how-to/compose-by-hand.md describes it."""
     root = checkout()
     assert root is not None
     answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""An engine with images for the tests of this folder, or a skip that says what is missing."""
+"""An engine with images for the tests of this folder, or a skip that names what is missing."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from vault_harness.engine import NodeSpec
-from vault_harness.engine.docker import project_name
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._compose import LABEL_PROJECT, find_compose
-from vault_harness.engine.docker._engine import DockerEngine, inspect_docker
-from vault_harness.engine.docker._node import DockerNode
-from vault_harness.engine.docker._state import require_balancer
-from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.errors import ImageMissing, ProgramMissing
+from vault_harness.local.engine.docker.compose import LABEL_PROJECT, find_compose, project_name
+from vault_harness.local.engine.docker.engine import DockerEngine, inspect_docker
+from vault_harness.local.engine.docker.node import DockerNode
+from vault_harness.local.engine.docker.state import require_balancer
+from vault_harness.local.engine.docker.toxiproxy import DockerToxiproxy
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
 
-# Label and value by which the tests of this folder find what is left.
+# Label and value by which the tests of this folder find leftovers.
 Objects = dict[str, set[str]]
 
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Settings of a machine that can run containers; skips on any other."""
+    """Settings of a machine that can run containers; skips on any other machine."""
     settings = Settings(start_timeout=30)
     state = inspect_docker(settings, ask_registry=False)
     if state.vault is None or state.toxiproxy is None:
@@ -51,7 +50,7 @@ def toxiproxy(engine: DockerEngine) -> DockerToxiproxy:
 
 @pytest.fixture
 def make_node(engine: DockerEngine, tmp_path: Path) -> Iterator[Callable[..., DockerNode]]:
-    """Makes nodes in a directory of the test, and removes them after it."""
+    """Makes nodes in a folder of the test, and removes them after it."""
     made: list[DockerNode] = []
 
     def make(name: str = "vault", **more: object) -> DockerNode:
@@ -74,7 +73,7 @@ def node(make_node: Callable[..., DockerNode]) -> DockerNode:
 
 @pytest.fixture
 def objects_of() -> Callable[[str], Objects]:
-    """What the engine has with a label: names of containers, networks and volumes."""
+    """Return the names of containers, networks and volumes with a label."""
 
     def look(label: str) -> Objects:
         with connected() as client:
@@ -95,7 +94,7 @@ def objects_of() -> Callable[[str], Objects]:
 
 @pytest.fixture(scope="session")
 def compose() -> tuple[str, ...]:
-    """The command that runs Compose; skips where there is none."""
+    """The command that runs Compose; skips without Compose."""
     try:
         return find_compose()
     except ProgramMissing as error:
@@ -103,18 +102,18 @@ def compose() -> tuple[str, ...]:
 
 
 def kill_containers(stack: LocalStack) -> None:
-    """Those of a stack that run: a goodbye takes each a second, one after the other."""
+    """Kill the running containers of a stack: a clean stop takes a second each."""
     label = f"{LABEL_PROJECT}={project_name(stack.data_dir)}"
     with connected() as client:
         for container in client.containers.list(filters={"label": label}, ignore_removed=True):
-            if container.status == "running":  # `destroy` knows what to do with the others
+            if container.status == "running":  # `destroy` handles the others
                 with contextlib.suppress(APIError):  # it has ended meanwhile
                     container.kill()
 
 
 @pytest.fixture
 def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
-    """A stack of its own data directory, on free ports, not up yet, destroyed in the end."""
+    """A stack on free ports with its own data directory, not up yet, destroyed at the end."""
     chosen = Settings(
         engine="docker",
         data_dir=tmp_path / "vault-data",
@@ -131,7 +130,7 @@ def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Itera
 
 @pytest.fixture
 def stack(settings: Settings, local: LocalStack) -> LocalStack:
-    """The same, which may become a cluster; skips where there is no HAProxy."""
+    """The same stack for a cluster; skips without HAProxy."""
     with connected() as client:
         try:
             require_balancer(client, settings)

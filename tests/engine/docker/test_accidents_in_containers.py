@@ -1,15 +1,15 @@
-r"""A cluster in containers under load, and accidents of its network too: nothing confirmed is lost.
+r"""A cluster in containers under load, with accidents of its network: no confirmed write is lost.
 
-As in tests/engine/stack/test_random_accidents.py, with the same load, ledger and sequence; a seed
-repeats it likewise:
+Load, ledger and sequence are those of tests/engine/stack/test_random_accidents.py. A seed repeats a
+run:
 
     ACCIDENTS_SEED=17 ACCIDENTS_STEPS=50 HARNESS_ENGINE=docker \
         pytest -m slow tests/engine/docker/test_accidents_in_containers.py
 
-A node is killed, frozen, or taken off the network that all of them share: then neither the others
-nor clients reach it, and what it sends goes nowhere. A rule of the kernel's in its own network
-drops what comes from the other nodes, or goes to them, while clients reach it as before; only root
-can set one. `node.cut` takes both away, for everybody.
+A node is killed, frozen, or taken off the shared network: then neither the other nodes nor clients
+reach it, and what it sends is lost. Or a kernel rule in its network drops what comes from the other
+nodes or goes to them, while clients still reach it. Only root can set such a rule. `node.cut` cuts
+a node off from everything.
 """
 
 from __future__ import annotations
@@ -27,22 +27,19 @@ import pytest
 
 from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
-from vault_harness.engine.docker import connected, project_name
-from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE
-from vault_harness.stack import LocalStack, Nodes
+from vault_harness.local.engine.docker.compose import LABEL_PROJECT, LABEL_SERVICE, project_name
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 _PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-"""iptables is there, and not on everybody's PATH."""
+"""PATH with the folders of iptables, which some users lack."""
 
 
 class Wires:
-    """The network of a stack in containers, from which nodes are taken off or made deaf and mute.
-
-    Args:
-        stack: A cluster.
-    """
+    """The network of a stack in containers: removes nodes from it, or cuts one direction."""
 
     def __init__(self, stack: LocalStack) -> None:
         self._project = project_name(stack.data_dir)
@@ -50,7 +47,7 @@ class Wires:
         self._rules: list[tuple[str, ...]] = []
 
     def freeze(self, name: str) -> None:
-        """Let every process of a node stand still."""
+        """Freeze every process of a node."""
         with self._container(name) as container:
             container.pause()
 
@@ -60,12 +57,12 @@ class Wires:
             container.unpause()
 
     def take_off(self, name: str) -> None:
-        """Take a node off the network, as the engine does: its interface is gone."""
+        """Remove a node's interface from the network, with the engine."""
         with self._container(name) as container, self._network() as network:
             network.disconnect(container)
 
     def put_back(self, name: str) -> None:
-        """Undo `take_off`, under the name that it had."""
+        """Undo `take_off`, with the node's former name."""
         with self._container(name) as container, self._network() as network:
             network.connect(container, aliases=[name])
 
@@ -85,7 +82,7 @@ class Wires:
             self._rules.pop()
 
     def can_shut(self) -> bool:
-        """Whether this user can set a rule in a container's network, on this machine."""
+        """Return True if this user can set a rule in a container's network on this machine."""
         missing = [tool for tool in ("iptables", "nsenter") if not shutil.which(tool, path=_PLACES)]
         if missing or os.geteuid() != 0:
             return False
@@ -128,7 +125,7 @@ class Wires:
 
 
 def _is_here(container: Any) -> bool:
-    """Whether its process has that number on this machine too; elsewhere it is somebody else's."""
+    """Return True if the container's process id is valid on this machine."""
     try:
         command = Path(f"/proc/{container.attrs['State']['Pid']}/cmdline").read_bytes()
     except OSError:
@@ -137,7 +134,7 @@ def _is_here(container: Any) -> bool:
 
 
 def test_nothing_confirmed_is_lost(stack: LocalStack) -> None:
-    """Nodes are killed, frozen, and off the network, where clients do not reach them either."""
+    """No confirmed write is lost while nodes are killed, frozen and taken off the network."""
     load, nodes, wires = prepared(stack), Nodes(stack), Wires(stack)
     losses = [
         Loss(name="is killed", ends="is started", begin=nodes.kill, end=nodes.start, brief=False),
@@ -153,7 +150,7 @@ def test_nothing_confirmed_is_lost(stack: LocalStack) -> None:
 
 
 def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack) -> None:
-    """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
+    """A node that only clients reach confirms nothing alone, and catches up."""
     load, nodes, wires = prepared(stack), Nodes(stack), Wires(stack)
     ways: list[tuple[str, Callable[[str], object], Callable[[str], object]]] = [
         ("is cut off from the others", nodes.cut, nodes.join)

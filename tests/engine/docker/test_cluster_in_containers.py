@@ -1,4 +1,4 @@
-"""`invoke up --ha` on the docker engine: three nodes, a load balancer, and what happens to them."""
+"""`invoke up --ha` on the docker engine: three nodes, a load balancer, and accidents."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ import pytest
 from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, whole
 from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
 from tests.engine.docker.by_hand import by_hand
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import ClusterProvider, PortLease, answers, lacking
-from vault_harness.engine.docker import DockerCluster, connected, project_name
-from vault_harness.engine.docker._state import require
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, StackError
-from vault_harness.images import LOCAL_BALANCER
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.docker.compose import project_name
+from vault_harness.local.engine.docker.state import require
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.provider import ClusterProvider, lacking
+from vault_harness.local.images.build import LOCAL_BALANCER
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.stack.record import StackRecordFile
+from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, Nodes
-from vault_harness.stack.record import StackRecordFile
-from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -32,18 +37,18 @@ Objects = dict[str, set[str]]
 
 @pytest.fixture
 def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[], Objects]:
-    """What the engine has of this stack."""
+    """Return what the engine still has of this stack."""
     return lambda: objects_of(f"com.docker.compose.project={project_name(stack.data_dir)}")
 
 
 def test_it_has_the_shape(settings: Settings) -> None:
-    """The provider is what the verbs of nodes expect."""
+    """The provider has the shape that the verbs of nodes expect."""
     provider = DockerCluster(settings, StackRecordFile(settings.data_dir))
     assert isinstance(provider, ClusterProvider)
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -> None:
-    """Three voters; clients keep token and data through each loss, down and up; nothing is left."""
+    """Clients keep token and data through each loss, down and up; then nothing is left."""
     endpoints = stack.up(ha=True)
     stack.seed(Blueprint.default())
     nodes = Nodes(stack)
@@ -70,7 +75,7 @@ def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -
 
         stack.restart()
         assert {node.role for node in stack.status().nodes} == {"sealed"}
-        with contextlib.closing(Operator(endpoints.proxy, timeout=5)) as operator:
+        with contextlib.closing(VaultAdmin(endpoints.proxy, timeout=5)) as operator:
             wait_until(lambda: operator.health() == 503, "clients to hear 503", timeout=10)
         stack.unseal()
         reads_again(client, key)
@@ -88,7 +93,7 @@ def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -
 
 
 def test_nodes_come_and_go(stack: LocalStack) -> None:
-    """A fourth becomes a voter; one that leads is removed; connections of clients stay."""
+    """A fourth node becomes a voter, a leader is removed, and clients stay connected."""
     stack.up(ha=True)
     stack.seed(Blueprint.default())
     nodes = Nodes(stack)
@@ -113,7 +118,7 @@ def test_nodes_come_and_go(stack: LocalStack) -> None:
 
 
 def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalStack) -> None:
-    """Its data is on all of them; what the other engine refuses, it leaves as it is."""
+    """One server becomes three nodes with its data, and the other engine leaves them alone."""
     single = stack.up()
     stack.seed(Blueprint.default())
     with backend(stack) as client:
@@ -124,7 +129,7 @@ def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalSta
         stack.down()
         three = stack.up(ha=True)
         assert (three.vault, three.proxy) == (single.vault, single.proxy)
-        Nodes(stack).kill("vault")  # the one that had the data
+        Nodes(stack).kill("vault")  # the node that had the data
         reads_again(client, key)
         stack.down()
         other = LocalStack(stack.settings.model_copy(update={"engine": "process"}))
@@ -137,10 +142,10 @@ def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalSta
 def test_an_up_that_fails_takes_nothing_down(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ran before it is somebody's cluster."""
+    """An `up` that fails keeps what ran before it."""
     endpoints = stack.up(ha=True)
     Nodes(stack).kill("vault-3")
-    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url, **_: False)
+    monkeypatch.setattr("vault_harness.local.engine.docker.stack.answers", lambda _url, **_: False)
     impatient = LocalStack(stack.settings.model_copy(update={"start_timeout": 0.3}))
     with pytest.raises(DeadlineExceeded):
         impatient.up()
@@ -150,7 +155,7 @@ def test_an_up_that_fails_takes_nothing_down(
 
 
 def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
-    """With the file that `up` writes it is the same cluster, and the tasks know what it starts."""
+    """Compose with the file that `up` writes runs the same cluster, and the tasks know it."""
     endpoints = stack.up(ha=True)
     env_file = ("--env-file", str(stack.data_dir / "compose.env"))
     assert set(by_hand(*env_file, "ps", "--services").split()) == {*THREE, "balancer", "toxiproxy"}
@@ -161,8 +166,8 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
     all_vote(stack)
 
 
-def test_a_kill_ends_what_the_engine_starts_over_and_over(stack: LocalStack) -> None:
-    """A node that cannot start has no process for most of the time, and is ended all the same."""
+def test_a_kill_ends_a_node_that_always_restarts(stack: LocalStack) -> None:
+    """A node that restarts all the time is ended, although it mostly has no process."""
     stack.up()
     provider = stack.provider()
     assert isinstance(provider, DockerCluster)
@@ -177,7 +182,7 @@ def test_a_kill_ends_what_the_engine_starts_over_and_over(stack: LocalStack) -> 
             container.reload()
             return str(container.status)
 
-        # Long enough after some of them that it is between two starts while it is killed.
+        # After some restarts the node is between two starts when it is killed.
         wait_until(
             lambda: status() == "restarting" and container.attrs["RestartCount"] > 3,
             "the engine to have started it a few times",
@@ -190,18 +195,18 @@ def test_a_kill_ends_what_the_engine_starts_over_and_over(stack: LocalStack) -> 
     assert stack.status().state == "ready", "what was wrong is written anew"
 
 
-def joined(node: Operator) -> bool:
-    """Whether a node is a member by now."""
+def joined(node: VaultAdmin) -> bool:
+    """Return True if a node is a member."""
     return node.seal_status().initialised
 
 
-def follows(node: Operator) -> bool:
-    """Whether it serves as a standby."""
+def follows(node: VaultAdmin) -> bool:
+    """Return True if a node serves as a standby."""
     return node.health() == 429
 
 
 def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path: Path) -> None:
-    """The other two join the first once that is unsealed, and Toxiproxy leads to who leads."""
+    """Two nodes join the first once it is unsealed, and Toxiproxy leads to the leader."""
     with connected() as client:
         vault, toxiproxy = require(client, settings)
     names = ("VAULT", "VAULT_2", "VAULT_3", "BALANCER", "BALANCER_STATUS", "TOXIPROXY", "PROXY")
@@ -225,7 +230,7 @@ def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path:
         by_hand(*project, *words, "up", "-d", **variables)
         addresses = [f"http://127.0.0.1:{variables[f'{name}_PORT']}" for name in names[:3]]
         with contextlib.ExitStack() as closing:
-            nodes = [closing.enter_context(contextlib.closing(Operator(at))) for at in addresses]
+            nodes = [closing.enter_context(contextlib.closing(VaultAdmin(at))) for at in addresses]
             for at in addresses:
                 url = f"{at}/v1/sys/seal-status"
                 wait_until(partial(answers, url), f"{url} to answer", timeout=30)
@@ -243,7 +248,7 @@ def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path:
 
 @pytest.mark.parametrize("client_certs", [False, True], ids=["plain", "client certificates"])
 def test_over_tls(stack: LocalStack, client_certs: bool) -> None:
-    """Nodes join by names that their certificate has; a renewal reaches each, the lost one too."""
+    """Nodes join by the names in their certificate, and a renewal reaches each, a lost one too."""
     stack.up(ha=True, tls=True, client_certs=client_certs)
     stack.seed(Blueprint.default())
     all_vote(stack)
@@ -257,11 +262,11 @@ def test_over_tls(stack: LocalStack, client_certs: bool) -> None:
 
 
 def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
-    """Whoever asks it, and nothing that was confirmed is lost. A cut ends with the container."""
+    """A leader that is cut off confirms nothing, no write is lost, and a restart ends the cut."""
     a_leader_alone_confirms_nothing(stack)
 
     nodes = Nodes(stack)
-    with pytest.raises(CapabilityMissing, match="cannot be cut off in one direction alone"):
+    with pytest.raises(CapabilityMissing, match="cannot be cut off in only one direction"):
         nodes.cut("vault-2", hears=True)
     nodes.cut("vault-2")
     nodes.kill("vault-3")

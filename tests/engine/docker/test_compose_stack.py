@@ -10,18 +10,21 @@ import pytest
 import requests
 
 from tests.engine.docker.by_hand import by_hand
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import shown_by
-from vault_harness.engine import PortLease, StackProvider, answers, ask, seal_status_url
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._compose import project_name
-from vault_harness.engine.docker._stack import DockerStack
-from vault_harness.engine.docker._state import require
 from vault_harness.errors import DeadlineExceeded, NotUp, PortTaken, StackError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.compose import project_name
+from vault_harness.local.engine.docker.stack import DockerStack
+from vault_harness.local.engine.docker.state import require
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.probe import answers, ask, seal_status_url
+from vault_harness.local.engine.provider import StackProvider
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecordFile
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.settings import Settings, checkout
-from vault_harness.stack import LocalStack
-from vault_harness.stack.record import StackRecordFile
-from vault_harness.toxiproxy import Latency, Toxiproxy
 from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -31,12 +34,12 @@ Objects = dict[str, set[str]]
 
 @pytest.fixture
 def project(local: LocalStack) -> str:
-    """The label of what belongs to it."""
+    """The label of the stack's containers."""
     return f"com.docker.compose.project={project_name(local.data_dir)}"
 
 
 def read_secret(local: LocalStack, address: str) -> int:
-    """Status of a read of one secret with the root token."""
+    """Return the status of a read of one secret with the root token."""
     with contextlib.closing(local.operator()) as operator:
         token = operator.client.token
     return requests.get(
@@ -47,7 +50,7 @@ def read_secret(local: LocalStack, address: str) -> int:
 
 
 def container_of(local: LocalStack, service: str) -> Any:
-    """The container of one of its services."""
+    """Return the container of a service."""
     labels = [
         f"com.docker.compose.project={project_name(local.data_dir)}",
         f"com.docker.compose.service={service}",
@@ -58,7 +61,7 @@ def container_of(local: LocalStack, service: str) -> Any:
 
 
 def becomes_healthy(local: LocalStack) -> None:
-    """Wait until Vault's container says so of itself."""
+    """Wait until Vault's container is healthy."""
 
     def health() -> str:
         return str(container_of(local, "vault").attrs["State"]["Health"]["Status"])
@@ -67,14 +70,14 @@ def becomes_healthy(local: LocalStack) -> None:
 
 
 def test_it_has_the_shape(settings: Settings) -> None:
-    """The provider is what the local stack expects."""
+    """The provider has the shape that the local stack expects."""
     assert isinstance(DockerStack(settings, StackRecordFile(settings.data_dir)), StackProvider)
 
 
 def test_from_nothing_to_seeded_and_back(
     local: LocalStack, project: str, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Up, seed, read through the proxy, restart, unseal, down, up, destroy: a developer's day."""
+    """A developer's day works: up, seed, read, restart, unseal, down, up, destroy."""
     endpoints = local.up()
     assert local.up() == endpoints
     local.seed(Blueprint.default())
@@ -102,7 +105,7 @@ def test_from_nothing_to_seeded_and_back(
 
 
 def test_toxics_survive_a_second_up(local: LocalStack) -> None:
-    """`up` keeps what runs, whatever somebody is trying out on it."""
+    """A second `up` keeps the toxics of a running stack."""
     endpoints = local.up()
     proxy = Toxiproxy(endpoints.toxiproxy).proxy("vault")
     proxy.add(Latency(latency=1), name="mine")
@@ -111,7 +114,7 @@ def test_toxics_survive_a_second_up(local: LocalStack) -> None:
 
 
 def test_logs_and_the_audit_log_are_there(local: LocalStack) -> None:
-    """Both servers' words, and a file that this user can read."""
+    """The logs of both servers are there, and this user can read the audit log."""
     local.up()
     local.seed(Blueprint.default())
     provider = local.provider()
@@ -125,7 +128,7 @@ def test_logs_and_the_audit_log_are_there(local: LocalStack) -> None:
 def test_a_taken_port_is_said_before_anything_starts(
     local: LocalStack, project: str, objects_of: Callable[[str], Objects]
 ) -> None:
-    """With who has it and the setting that moves ours."""
+    """A taken port is an error before a start, with its owner and the setting that moves ours."""
     taken = int(local.up().vault.rpartition(":")[2])
     other = LocalStack(
         local.settings.model_copy(
@@ -143,7 +146,7 @@ def test_a_taken_port_is_said_before_anything_starts(
 
 
 def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
-    """Whoever paused it and calls `up` wants it up."""
+    """`up` resumes a paused Vault."""
     endpoints = local.up()
     container_of(local, "vault").pause()
     local.up()
@@ -151,7 +154,7 @@ def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
 
 
 def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
-    """It keeps its sockets and answers nothing: that is not a stack that serves."""
+    """A paused Toxiproxy keeps its sockets and answers nothing, so the stack is not ready."""
     local.up()
     container_of(local, "toxiproxy").pause()
     assert local.status().state == "not answering"
@@ -165,9 +168,9 @@ def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
 def test_a_second_up_that_fails_removes_nothing(
     local: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ran before it is somebody's stack."""
+    """A second `up` that fails keeps what ran before it."""
     endpoints = local.up()
-    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url, **_: False)
+    monkeypatch.setattr("vault_harness.local.engine.docker.stack.answers", lambda _url, **_: False)
     impatient = LocalStack(local.settings.model_copy(update={"start_timeout": 0.3}))
     with pytest.raises(DeadlineExceeded):
         impatient.up()
@@ -176,7 +179,7 @@ def test_a_second_up_that_fails_removes_nothing(
 
 
 def test_up_knows_its_own_containers_without_a_record(local: LocalStack) -> None:
-    """The engine can be asked who publishes which port."""
+    """Without a record, `up` asks the engine which container publishes a port."""
     ports = {"vault_port": PortLease, "proxy_port": PortLease, "toxiproxy_port": PortLease}
     leases = {name: make() for name, make in ports.items()}
     chosen = local.settings.model_copy(update={name: lease.port for name, lease in leases.items()})
@@ -188,7 +191,7 @@ def test_up_knows_its_own_containers_without_a_record(local: LocalStack) -> None
 
 
 def test_the_other_engine_goes_on_with_the_same_vault(local: LocalStack) -> None:
-    """Same data, same keys: a change of engines loses nothing, there and back."""
+    """A change of engines keeps data and keys, there and back."""
     local.up()
     local.seed(Blueprint.default())
     keys = local.keyring_path.read_bytes()
@@ -202,7 +205,7 @@ def test_the_other_engine_goes_on_with_the_same_vault(local: LocalStack) -> None
 
 
 def test_data_of_the_other_product_is_refused(local: LocalStack) -> None:
-    """Rather than taking its keys for wrong ones."""
+    """Data of the other product is refused before its keys look wrong."""
     local.up()
     local.down()
     (local.data_dir / "vault" / "product").write_text("vault\n")
@@ -213,7 +216,7 @@ def test_data_of_the_other_product_is_refused(local: LocalStack) -> None:
 
 
 def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
-    """Data, audit log and configuration can be read and deleted without root."""
+    """This user can read and delete data, audit log and configuration without root."""
     local.up()
     local.seed(Blueprint.default())
     present = [path.stat() for path in (local.data_dir / "vault").rglob("*")]
@@ -221,7 +224,7 @@ def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
 
 
 def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
-    """With the file that `up` writes it is the same project, and the tasks know what it starts."""
+    """Compose with the file that `up` writes runs the same project, and the tasks know it."""
     endpoints = local.up()
     env_file = ("--env-file", str(local.data_dir / "compose.env"))
     assert set(by_hand(*env_file, "ps", "--services").split()) == {"vault", "toxiproxy"}
@@ -234,7 +237,7 @@ def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
 def test_by_hand_without_a_task_the_checkout_stays_usable(
     settings: Settings, compose: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """A Vault of one's own: no folder is made, and nothing is shared with a stack."""
+    """A Vault by hand makes no folder and shares nothing with a stack."""
     with connected() as client:
         vault, toxiproxy = require(client, settings)
     leases = [PortLease() for _ in range(3)]
@@ -265,7 +268,7 @@ def test_by_hand_without_a_task_the_checkout_stays_usable(
 
 
 def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
-    """By hand, with the services; the project has a name of its own."""
+    """By hand, all files form one project with a name of its own, services too."""
     names = ("base.yml", "vault.yml", "toxiproxy.yml", "services.yml")
     files = [word for name in names for word in ("-f", f"compose/{name}")]
     said = by_hand(*files, "config")
@@ -274,7 +277,7 @@ def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
 
 
 def test_over_tls(local: LocalStack) -> None:
-    """Its health check, Toxiproxy and the tasks reach it, and a renewal reaches the container."""
+    """Health check, Toxiproxy and tasks reach it, and a renewal reaches the container."""
     endpoints = local.up(tls=True)
     local.seed(Blueprint.default())
     assert endpoints.proxy.startswith("https://")
@@ -292,7 +295,7 @@ def test_over_tls(local: LocalStack) -> None:
 
 
 def test_with_client_certificates(local: LocalStack) -> None:
-    """Its health check and the tasks show what it asks for; who shows nothing is refused."""
+    """Health check and tasks show a certificate; a client without one is refused."""
     endpoints = local.up(client_certs=True)
     local.seed(Blueprint.default())
     assert local.status().state == "ready"

@@ -1,4 +1,4 @@
-"""The copy of a drill reaches nobody whom it could harm: it would end leases of the real Vault."""
+"""A drill's copy reaches nothing that it could harm: it would end leases of the real Vault."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-from vault_harness.engine import NodeSpec, open_engine, seal_stanza
-from vault_harness.engine.docker import DockerEngine, connected, project_name
-from vault_harness.stack import LocalStack, let_copy_reach_key
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.docker.compose import project_name
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.seal import seal_stanza
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.operator.backup.seal_drill import let_copy_reach_key
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -20,7 +25,7 @@ Objects = dict[str, set[str]]
 
 @contextlib.contextmanager
 def copy_of(stack: LocalStack, *, outward: bool) -> Iterator[tuple[DockerEngine, Any]]:
-    """The engine of a drill, and the container of an empty server that it made."""
+    """Return the engine of a drill, and the container of its empty server."""
     directory = stack.data_dir.parent / "drill"
     with open_engine(stack.settings, directory=directory / "engine", outward=outward) as engine:
         assert isinstance(engine, DockerEngine)
@@ -32,18 +37,18 @@ def copy_of(stack: LocalStack, *, outward: bool) -> Iterator[tuple[DockerEngine,
 
 
 def reaches(container: Any, address: str) -> bool:
-    """Whether a server's own program reaches another one from its container."""
+    """Return True if a server's own program reaches another server from its container."""
     (program,) = container.attrs["Config"]["Entrypoint"]
     code, _ = container.exec_run(
         [program, "status", f"-address={address}"],
         environment={"VAULT_CLIENT_TIMEOUT": "3", "VAULT_MAX_RETRIES": "0"},
     )
-    return code in {0, 2}  # open or sealed
+    return code in {0, 2}  # unsealed or sealed
 
 
 @contextlib.contextmanager
 def service(stack: LocalStack, name: str) -> Iterator[tuple[Any, str]]:
-    """A container of the stack, and its address on the stack's network."""
+    """Return a container of the stack, and its address on the stack's network."""
     project = project_name(stack.data_dir)
     labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={name}"]
     with connected() as client:
@@ -55,7 +60,7 @@ def service(stack: LocalStack, name: str) -> Iterator[tuple[Any, str]]:
 def test_a_copy_reaches_the_holder_of_its_key_and_nothing_else_of_the_stack(
     local: LocalStack, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Not Vault, not by the way of clients; the holder is as it was once the copy is gone."""
+    """A copy reaches the holder, but not Vault or its proxy; the holder is unchanged afterwards."""
     local.up(seal="transit")
     with service(local, "vault") as (vault, address), service(local, "toxiproxy") as (_, way):
         forbidden = [f"http://{address}:8200", f"http://{way}:8201"]
@@ -74,7 +79,7 @@ def test_a_copy_reaches_the_holder_of_its_key_and_nothing_else_of_the_stack(
 
 @pytest.mark.parametrize("outward", [True, False])
 def test_a_copy_does_not_reach_what_this_machine_does(local: LocalStack, outward: bool) -> None:
-    """Such as a database of this machine, or one behind it; other servers of runs do."""
+    """A copy reaches no database of this machine or behind it; other servers of runs do."""
     local.up()
     label = f"com.docker.compose.project={project_name(local.data_dir)}"
     with connected() as client:

@@ -1,18 +1,17 @@
-"""A backup of one engine is opened in the other: one shape of a Vault, container or process."""
+"""A backup of one engine opens in the other."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, NodeSpec
-from vault_harness.engine.docker import DockerEngine
-from vault_harness.engine.process import ProcessEngine
-from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import Operator
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.process.engine import ProcessEngine
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.operator.backup import (
     Keys,
     Lock,
     Opener,
@@ -21,6 +20,7 @@ from vault_harness.vault.backup import (
     new_identity,
     restore,
 )
+from vault_harness.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -54,7 +54,7 @@ def test_a_backup_crosses(
     tmp_path: Path,
     there_and_back: bool,
 ) -> None:
-    """With the audit device declared as in every other Vault; all secrets are the same."""
+    """All secrets of a backup are the same in the other engine, with an audit device."""
     source, target = (engine, process) if there_and_back else (process, engine)
     with seeded(source) as stack:
         backup = make_backup(
@@ -63,7 +63,7 @@ def test_a_backup_crosses(
     snapshot, contents = backup.open_snapshot(OPENER)
     node = target.node(NodeSpec(name="empty", directory=tmp_path / "empty", storage="raft"))
     node.start()
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     keyring = op.init()
     path = tmp_path / "vault-data" / "init.json"
     path.parent.mkdir(mode=0o700)
@@ -85,7 +85,7 @@ def test_a_drill_in_containers(
     tmp_path: Path,
     live: str,
 ) -> None:
-    """Whichever engine runs the live Vault."""
+    """A drill in containers works, whichever engine runs the live Vault."""
     with seeded(process if live == "process" else engine) as stack:
         report = drill(stack.operator, Keys(stack.keyring), engine, stack.blueprint, tmp_path / "d")
     assert report.problems == []

@@ -1,4 +1,4 @@
-"""Whatever ends a run, nothing of it stays."""
+"""A run leaves nothing behind, however it ends."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._engine import DockerEngine
-from vault_harness.engine.docker._labels import Run, is_dead, sweep
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.labels import OwnerProcess, is_dead, sweep
+from vault_harness.local.engine.docker_client import connected
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -23,8 +23,8 @@ Objects = dict[str, set[str]]
 VICTIM = """
 import sys
 from pathlib import Path
-from vault_harness.engine import NodeSpec
-from vault_harness.engine.docker._engine import DockerEngine
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.settings import Settings
 
 directory = Path(sys.argv[1])
@@ -51,28 +51,28 @@ class Victim:
         self.reaper = psutil.Process(int(reaper))
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate(timeout=10)
 
 
 @pytest.fixture
 def victim(settings: Settings, tmp_path: Path) -> Iterator[Victim]:
-    """One, with its container running."""
+    """A victim whose container runs."""
     victim = Victim(tmp_path)
     yield victim
     victim.kill()
 
 
 def count(objects: Objects) -> int:
-    """How many there are."""
+    """Return the number of its containers."""
     return sum(map(len, objects.values()))
 
 
 def test_closing_leaves_nothing(
     settings: Settings, tmp_path: Path, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Containers and network are gone when the engine is closed, and closing twice is fine."""
+    """Containers and network are gone when the engine is closed; closing twice is fine."""
     engine = DockerEngine(settings, directory=tmp_path)
     engine.toxiproxy()
     label = f"vault-harness.run={engine.run.name}"
@@ -83,19 +83,19 @@ def test_closing_leaves_nothing(
 
 
 def test_after_kill_9_nothing_stays(victim: Victim, objects_of: Callable[[str], Objects]) -> None:
-    """Nobody has to call anything: the watcher of the run removes it."""
+    """After `kill -9` the watcher of the run removes everything."""
     assert count(objects_of(victim.label)) == 2
     victim.kill()
     wait_until(lambda: count(objects_of(victim.label)) == 0, "a killed run to be gone", timeout=30)
 
 
-def test_what_even_the_watcher_missed_is_swept(
+def test_the_next_start_removes_leftover_containers(
     victim: Victim, objects_of: Callable[[str], Objects]
 ) -> None:
-    """With the watcher killed too, the next start removes it by its labels."""
+    """If the watcher is killed too, the next start removes the containers by their labels."""
     assert count(objects_of(victim.label)) == 2
     victim.reaper.kill()
-    # Its parent has not asked for its exit code, so it stays as a zombie.
+    # It stays a zombie, since its parent has not read its exit code.
     wait_until(
         lambda: victim.reaper.status() == psutil.STATUS_ZOMBIE, "the watcher to end", timeout=10
     )
@@ -106,22 +106,22 @@ def test_what_even_the_watcher_missed_is_swept(
 
 
 def test_a_living_run_is_spared(victim: Victim, objects_of: Callable[[str], Objects]) -> None:
-    """Side by side runs do not sweep each other."""
+    """Runs side by side do not remove each other."""
     with connected() as client:
         sweep(client)
     assert count(objects_of(victim.label)) == 2
 
 
 def test_a_reused_pid_is_not_its_owner() -> None:
-    """The same number with another birth is another process."""
-    mine = Run().labels()
+    """A process with the same id and another start time is not the owner."""
+    mine = OwnerProcess().labels()
     assert not is_dead(mine)
     assert is_dead({**mine, "vault-harness.born": "1.00"})
 
 
 def test_other_machines_runs_are_not_ours_to_judge() -> None:
-    """A pid of another host says nothing here."""
+    """A process id of another host is ignored."""
     absent = {"vault-harness.pid": "999999999", "vault-harness.born": "1.00"}
     elsewhere = {"vault-harness.host": "another boot"}
-    assert not is_dead({**Run().labels(), **absent, **elsewhere})
+    assert not is_dead({**OwnerProcess().labels(), **absent, **elsewhere})
     assert not is_dead({"vault-harness.pid": str(os.getpid())})

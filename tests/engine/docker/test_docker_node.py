@@ -9,32 +9,33 @@ from pathlib import Path
 import pytest
 import requests
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority
-from vault_harness.engine import Capability, Engine, Node, Postgresql
-from vault_harness.engine.docker._engine import DockerEngine
-from vault_harness.engine.docker._node import DockerNode
 from vault_harness.errors import CapabilityMissing, HarnessError, ProgramMissing, ServerDied
-from vault_harness.programs import find_postgresql
-from vault_harness.scenario._database import Database
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import History
-from vault_harness.stack import launch_cluster
-from vault_harness.vault import Operator
+from vault_harness.judge.database import Database
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.node import DockerNode
+from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.shape import Capability, Engine, Node
+from vault_harness.local.programs import find_postgresql
+from vault_harness.local.stack.launching import launch_cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.recorder.history import History
+from vault_harness.recorder.secrets import Secrets
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
 
 def seal_status(node: DockerNode, *, timeout: float = 5) -> dict[str, object]:
-    """What the server says of itself."""
+    """Return what the server says about its seal."""
     answer = requests.get(f"{node.address}/v1/sys/seal-status", timeout=timeout)
     status: dict[str, object] = answer.json()
     return status
 
 
 def test_it_has_the_shape(engine: DockerEngine, node: DockerNode) -> None:
-    """Engine and node are what the rest of the harness expects."""
+    """Engine and node have the shape that the harness expects."""
     assert isinstance(engine, Engine)
     assert isinstance(node, Node)
     assert Capability.DURABLE not in node.capabilities
@@ -42,15 +43,15 @@ def test_it_has_the_shape(engine: DockerEngine, node: DockerNode) -> None:
 
 
 def test_start_returns_when_the_api_answers(node: DockerNode) -> None:
-    """No waiting is left to the caller, and a second start does nothing."""
+    """When start returns the API answers; a second start does nothing."""
     assert seal_status(node)["initialized"] is False
     node.start()
     assert node.is_running()
 
 
 def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
-    """Nobody else on the network reaches it."""
-    from vault_harness.engine.docker._client import connected
+    """The port is on loopback only."""
+    from vault_harness.local.engine.docker_client import connected
 
     with connected() as client:
         bindings = client.containers.get(node.container_name).attrs["NetworkSettings"]["Ports"]
@@ -59,7 +60,7 @@ def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
 
 
 def test_paused_it_accepts_and_says_nothing(node: DockerNode) -> None:
-    """The fault that only a total deadline ends."""
+    """A paused server accepts and does not answer, so only a total deadline ends a call."""
     node.pause()
     host, port = node.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5):
@@ -72,7 +73,7 @@ def test_paused_it_accepts_and_says_nothing(node: DockerNode) -> None:
 
 
 def test_killed_it_refuses_and_starts_at_the_same_address(node: DockerNode) -> None:
-    """A killed server's port is still its own."""
+    """A killed server refuses, and starts again on the same port."""
     address = node.address
     node.kill()
     assert not node.is_running()
@@ -84,7 +85,7 @@ def test_killed_it_refuses_and_starts_at_the_same_address(node: DockerNode) -> N
 
 
 def test_a_paused_one_can_be_killed_and_stopped(node: DockerNode) -> None:
-    """Whatever a scenario left it in, it can be ended."""
+    """A paused server can be killed and stopped."""
     node.pause()
     node.kill()
     node.start()
@@ -94,7 +95,7 @@ def test_a_paused_one_can_be_killed_and_stopped(node: DockerNode) -> None:
 
 
 def test_verbs_need_a_running_server(node: DockerNode) -> None:
-    """Pausing what does not run is a mistake that is said."""
+    """Pausing a stopped server is an error."""
     node.stop()
     with pytest.raises(CapabilityMissing, match="does not run"):
         node.pause()
@@ -104,10 +105,10 @@ def test_verbs_need_a_running_server(node: DockerNode) -> None:
 
 
 def test_raft_survives_a_restart_sealed(make_node: Callable[..., DockerNode]) -> None:
-    """Durable storage keeps its data, and needs its keys again."""
+    """After a restart raft keeps its data and needs its keys."""
     node = make_node(storage="raft")
     node.start()
-    operator = Operator(node.address)
+    operator = VaultAdmin(node.address)
     keyring = operator.init()
     operator.unseal(keyring)
     root = operator.with_token(keyring.root_token)
@@ -123,10 +124,10 @@ def test_raft_survives_a_restart_sealed(make_node: Callable[..., DockerNode]) ->
 
 @pytest.mark.slow
 def test_a_second_node_joins_the_first(make_node: Callable[..., DockerNode]) -> None:
-    """It is told an address of this machine, and joins by the one on the network."""
+    """A node that is told an address of this machine joins over the network."""
     first = make_node("first", storage="raft")
     first.start()
-    operator = Operator(first.address)
+    operator = VaultAdmin(first.address)
     keyring = operator.init()
     operator.unseal(keyring)
     root = operator.with_token(keyring.root_token)
@@ -147,7 +148,7 @@ def test_a_second_node_joins_the_first(make_node: Callable[..., DockerNode]) -> 
 
 @pytest.mark.slow
 def test_three_of_them_are_a_cluster(engine: DockerEngine, tmp_path: Path) -> None:
-    """They find each other by their names, over TLS; a leader that is killed costs no data."""
+    """Three nodes find each other by name over TLS; killing the leader loses no data."""
     blueprint = Blueprint(name="empty", mounts={})
     authority = Authority()
     with launch_cluster(
@@ -164,12 +165,12 @@ def test_three_of_them_are_a_cluster(engine: DockerEngine, tmp_path: Path) -> No
 
 
 def test_it_reaches_a_postgresql_of_this_machine(engine: DockerEngine, node: DockerNode) -> None:
-    """One that listens at the gateway of the run's network: Vault makes users in it."""
+    """Vault makes users in a PostgreSQL that listens at the gateway of the run's network."""
     try:
         programs = find_postgresql()
     except ProgramMissing as missing:
         pytest.skip(str(missing))
-    operator = Operator(node.address)
+    operator = VaultAdmin(node.address)
     keyring = operator.init()
     operator.unseal(keyring)
     root = operator.with_token(keyring.root_token)
@@ -179,16 +180,17 @@ def test_it_reaches_a_postgresql_of_this_machine(engine: DockerEngine, node: Doc
         Postgresql(programs, host=engine.bind_host()) as server,
         closing(Database(server, History(), Secrets())) as database,
     ):
-        database.mount(root, ttl=60, max_ttl=60)
+        database.mount(root)
+        database.add_roles(ttl=60, max_ttl=60)
         made = root.request("GET", "database/creds/app")["data"]
         assert database.users() == {made["username"]}
 
 
 def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
-    """The server writes it in the container, this user reads it here, and SIGHUP reopens it."""
+    """This user reads the container's audit log here, and SIGHUP reopens it."""
     audit = node.audit_path
     assert audit is not None
-    operator = Operator(node.address)
+    operator = VaultAdmin(node.address)
     keyring = operator.init()
     operator.unseal(keyring)
     root = operator.with_token(keyring.root_token)
@@ -203,7 +205,7 @@ def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
 
 
 def test_a_server_that_dies_says_why(make_node: Callable[..., DockerNode]) -> None:
-    """The error bears what the server said last."""
+    """The error has the last lines of the server."""
     node = make_node(extra={"listener": {"tcp": {"address": "not an address"}}})
     with pytest.raises(ServerDied) as caught:
         node.start()
@@ -211,13 +213,13 @@ def test_a_server_that_dies_says_why(make_node: Callable[..., DockerNode]) -> No
 
 
 def test_logs_have_the_servers_words(node: DockerNode) -> None:
-    """The engine keeps what it prints."""
+    """The engine keeps what the server prints."""
     assert "server started" in node.logs()
     assert len(node.logs(tail=2).splitlines()) <= 2
 
 
 def test_a_node_that_outlives_us_is_refused(make_node: Callable[..., DockerNode]) -> None:
-    """Containers of a run end with it; `invoke up` is for the rest."""
+    """A node that outlives the run is refused; `invoke up` makes such nodes."""
     with pytest.raises(HarnessError, match="end with it"):
         make_node(detached=True)
 
@@ -225,7 +227,7 @@ def test_a_node_that_outlives_us_is_refused(make_node: Callable[..., DockerNode]
 def test_closing_removes_the_container(
     make_node: Callable[..., DockerNode], objects_of: Callable[[str], dict[str, set[str]]]
 ) -> None:
-    """A scenario's end leaves nothing of it, whatever else runs."""
+    """Closing removes the container, whatever else runs."""
     node = make_node()
     node.start()
     name = node.container_name

@@ -1,14 +1,14 @@
-"""Three states of a machine, told apart and said plainly."""
+"""Three states of a machine, told apart in plain words."""
 
 import time
 from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import choose, open_engine
-from vault_harness.engine.docker._client import connect
-from vault_harness.engine.docker._engine import DockerStatus, docker_state, inspect_docker
 from vault_harness.errors import EngineUnavailable, ImageMissing
+from vault_harness.local.engine.choice import choose, open_engine
+from vault_harness.local.engine.docker.engine import DockerStatus, docker_state, inspect_docker
+from vault_harness.local.engine.docker_client import connect
 from vault_harness.settings import Settings
 
 ABSENT = "vault-harness.invalid/absent:1"
@@ -22,7 +22,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_no_engine_is_said_in_one_line() -> None:
-    """Nobody answers at the socket, and the state says so."""
+    """A socket without an engine is one line."""
     state = inspect_docker(Settings())
     assert (state.status, state.usable) == (DockerStatus.NO_ENGINE, False)
     assert "does not answer" in state.line
@@ -31,23 +31,21 @@ def test_no_engine_is_said_in_one_line() -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_without_engine_docker_refuses_with_a_remedy() -> None:
-    """Who asks for docker and has none is told what to do."""
+    """Asking for docker without an engine names the remedy."""
     with pytest.raises(EngineUnavailable) as caught:
         connect()
     assert "HARNESS_ENGINE=process" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_auto_falls_back_to_processes_and_says_why() -> None:
-    """One line names the reason."""
-    name, why = choose(Settings(engine="auto"))
-    assert name == "process"
-    assert "does not answer" in why
+def test_auto_falls_back_to_processes() -> None:
+    """``auto`` without an engine uses processes and does not mention containers."""
+    assert choose(Settings(engine="auto"), lasting=True)[0] == "process"
 
 
 @pytest.mark.docker
 def test_engine_without_the_images_names_them(settings: Settings) -> None:
-    """The missing images are named, and how to get them."""
+    """Missing images are named, with how to get them."""
     state = inspect_docker(Settings(vault_image=ABSENT), ask_registry=False)
     assert DockerStatus.NO_IMAGES is state.status
     assert state.missing == (ABSENT,)
@@ -57,15 +55,13 @@ def test_engine_without_the_images_names_them(settings: Settings) -> None:
 
 @pytest.mark.docker
 def test_engine_without_images_falls_back_too(settings: Settings) -> None:
-    """An engine that answers is not enough for ``auto``."""
-    name, why = choose(Settings(engine="auto", vault_image=ABSENT))
-    assert name == "process"
-    assert ABSENT in why
+    """``auto`` without images uses processes."""
+    assert choose(Settings(engine="auto", vault_image=ABSENT), lasting=True)[0] == "process"
 
 
 @pytest.mark.docker
 def test_an_image_that_was_chosen_is_never_exchanged(settings: Settings, tmp_path: Path) -> None:
-    """A local image stands in for the default one, but not for somebody's choice."""
+    """A local image replaces the default image, but not a chosen one."""
     with pytest.raises((ImageMissing, EngineUnavailable)) as caught:
         open_engine(Settings(engine="docker", vault_image=ABSENT), directory=tmp_path)
     assert ABSENT in str(caught.value)
@@ -73,7 +69,7 @@ def test_an_image_that_was_chosen_is_never_exchanged(settings: Settings, tmp_pat
 
 @pytest.mark.docker
 def test_engine_with_images_is_ready(settings: Settings) -> None:
-    """Nothing stands in the way, and both images are named."""
+    """With both images, which are named, nothing is missing."""
     state = inspect_docker(settings)
     assert DockerStatus.READY is state.status
     assert state.vault is not None
@@ -84,7 +80,7 @@ def test_engine_with_images_is_ready(settings: Settings) -> None:
 
 @pytest.mark.docker
 def test_looking_is_quick(settings: Settings) -> None:
-    """Every task of an ``auto`` machine looks, so a look must not be felt."""
+    """Every task with ``auto`` makes this check, so it must be quick."""
     begin = time.monotonic()
     inspect_docker(settings)
     assert time.monotonic() - begin < 5

@@ -9,13 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from vault_harness.engine import ToxiproxyProcess, answers
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._engine import DockerEngine
-from vault_harness.engine.docker._node import DockerNode
-from vault_harness.engine.docker._toxiproxy import POOL, DockerToxiproxy
 from vault_harness.errors import EngineError
-from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.node import DockerNode
+from vault_harness.local.engine.docker.toxiproxy import POOL, DockerToxiproxy
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.shape import ToxiproxyProcess
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def front(toxiproxy: DockerToxiproxy) -> Iterator[Toxiproxy]:
-    """The server's API, without any proxy before and after a test."""
+    """The server's API, without proxies before and after a test."""
     front = Toxiproxy(toxiproxy.api)
     yield front
     for proxy in front.proxies().values():
@@ -32,7 +34,7 @@ def front(toxiproxy: DockerToxiproxy) -> Iterator[Toxiproxy]:
 
 @contextlib.contextmanager
 def recorder(engine: DockerEngine) -> Iterator[int]:
-    """An HTTP server of this process where containers can reach it; gives its port."""
+    """The port of an HTTP server of this process that containers can reach."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -55,7 +57,7 @@ def recorder(engine: DockerEngine) -> Iterator[int]:
 
 
 def test_it_has_the_shape(toxiproxy: DockerToxiproxy) -> None:
-    """It is what the rest of the harness expects, and answers."""
+    """Toxiproxy has the shape that the harness expects, and answers."""
     assert isinstance(toxiproxy, ToxiproxyProcess)
     assert toxiproxy.is_running()
     assert Toxiproxy(toxiproxy.api).version()
@@ -64,7 +66,7 @@ def test_it_has_the_shape(toxiproxy: DockerToxiproxy) -> None:
 def test_through_it_vault_is_reached(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """Toxiproxy finds the node by its name on the network, a client here finds the proxy."""
+    """Toxiproxy finds the node by its network name; a client here finds the proxy."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     url = f"http://{toxiproxy.reachable(proxy.listen)}/v1/sys/seal-status"
     assert requests.get(url, timeout=5).json()["initialized"] is False
@@ -75,7 +77,7 @@ def test_through_it_vault_is_reached(
 def test_a_disabled_proxy_refuses_the_client(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """A refusal stays a refusal: no relay accepts in Toxiproxy's place."""
+    """A disabled proxy refuses: no relay accepts in Toxiproxy's place."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     host, port = toxiproxy.reachable(proxy.listen).split(":")
     with proxy.disabled(), socket.socket() as client:
@@ -86,7 +88,7 @@ def test_a_disabled_proxy_refuses_the_client(
 def test_cut_off_it_swallows_the_first_packet(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """A client cannot even connect, which no toxic can do; afterwards all is as before."""
+    """A cut network drops even the first packet, which no toxic can do, and recovers."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     host, port = toxiproxy.reachable(proxy.listen).split(":")
     toxiproxy.disconnect()
@@ -103,7 +105,7 @@ def test_cut_off_it_swallows_the_first_packet(
 def test_a_node_that_is_cut_off_is_not_refused_but_silent(
     toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
 ) -> None:
-    """Toxiproxy accepts and gets no answer from behind: a partition, not a dead server."""
+    """Toxiproxy accepts for a cut node and gets no answer, unlike with a dead server."""
     proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
     url = f"http://{toxiproxy.reachable(proxy.listen)}/v1/sys/seal-status"
     assert requests.get(url, timeout=5).ok
@@ -121,7 +123,7 @@ def test_a_node_that_is_cut_off_is_not_refused_but_silent(
 
 
 def test_nothing_of_it_is_published(engine: DockerEngine, toxiproxy: DockerToxiproxy) -> None:
-    """Clients go to its own address: no relay in between, and seventeen ports less."""
+    """Clients use the container's own address, so no port is published."""
     with connected() as client:
         (container,) = client.containers.list(
             filters={
@@ -134,7 +136,7 @@ def test_nothing_of_it_is_published(engine: DockerEngine, toxiproxy: DockerToxip
 def test_it_reaches_a_listener_of_this_process(
     engine: DockerEngine, toxiproxy: DockerToxiproxy, front: Toxiproxy
 ) -> None:
-    """The recorder of a scenario stands between Toxiproxy and Vault, here."""
+    """Toxiproxy reaches the recorder of a scenario, which runs in this process."""
     with recorder(engine) as port:
         upstream = engine.reachable_from_toxiproxy(port)
         proxy = front.create("recorder", listen=toxiproxy.listen(), upstream=upstream)
@@ -143,14 +145,14 @@ def test_it_reaches_a_listener_of_this_process(
 
 
 def test_listeners_of_this_process_are_not_on_every_interface(engine: DockerEngine) -> None:
-    """What a recorder sees is full of secrets."""
+    """The recorder sees secrets, so it does not listen on every interface."""
     assert engine.bind_host() not in {"", "0.0.0.0", "::"}  # noqa: S104 -- what must not be
 
 
 def test_ports_of_the_pool_are_handed_out_once(
     toxiproxy: DockerToxiproxy, front: Toxiproxy
 ) -> None:
-    """Each proxy gets a port of its own; a deleted proxy's port comes back."""
+    """Each proxy gets a port of its own; the port of a deleted proxy is free again."""
     proxies = [
         front.create(f"proxy-{number}", listen=toxiproxy.listen(), upstream="127.0.0.1:1")
         for number in range(len(POOL))

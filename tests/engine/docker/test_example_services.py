@@ -1,4 +1,4 @@
-"""The four example services: healthy, through a seal and an unseal, and a rotated secret-id."""
+"""The example services stay healthy through a seal, an unseal, and a rotated secret-id."""
 
 import json
 import os
@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import requests
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._state import find_image
-from vault_harness.images._build import LOCAL_SERVICES
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.state import find_image
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.images.build import LOCAL_SERVICES
+from vault_harness.local.stack.example_services import SERVICES, ExampleServices
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings, checkout
-from vault_harness.stack import LocalStack
-from vault_harness.stack.example_services import SERVICES, ExampleServices
 from vault_harness.waiting import wait_until
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.slow,
-    pytest.mark.xdist_group("services"),  # they share a stack with four services
+    pytest.mark.xdist_group("services"),  # they share a stack and its services
 ]
 
 
@@ -72,7 +72,7 @@ def local(
 
 @pytest.fixture(scope="module")
 def services(local: LocalStack) -> ExampleServices:
-    """All four, healthy."""
+    """All services, healthy."""
     services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
     services.write_credentials(Blueprint.default())
     services.start(timeout=120)
@@ -80,12 +80,12 @@ def services(local: LocalStack) -> ExampleServices:
 
 
 def statuses(services: ExampleServices) -> set[str]:
-    """What the services say of themselves."""
+    """Return what the services say about themselves."""
     return {service.status for service in services.describe()}
 
 
-def test_all_four_are_healthy(services: ExampleServices) -> None:
-    """By the engine's health check and by their own word."""
+def test_all_are_healthy(services: ExampleServices) -> None:
+    """All services are healthy, by the engine's check and by their own answer."""
     described = services.describe()
     assert [service.name for service in described] == list(SERVICES)
     assert {service.health for service in described} == {"healthy"}
@@ -95,7 +95,7 @@ def test_all_four_are_healthy(services: ExampleServices) -> None:
 def test_they_show_a_fingerprint_and_never_the_secret(
     local: LocalStack, services: ExampleServices
 ) -> None:
-    """Four different secrets, none of them in an answer or in a log."""
+    """Each shows the fingerprint of its secret; no answer or log has a secret."""
     operator = local.operator()
     secret = operator.client.secrets.kv.v2.read_secret_version(
         "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
@@ -103,7 +103,8 @@ def test_they_show_a_fingerprint_and_never_the_secret(
     operator.close()
     prints = services.fingerprints()
     assert set(prints) == set(SERVICES)
-    assert len(set(prints.values())) == len(SERVICES)
+    assert len(set(prints.values())) == 6, "six secrets, shared by services of one role"
+    assert prints["celery_worker"] == prints["celery_beat"]
     said = [
         requests.get(f"{service.url}{path}", timeout=10).text
         for service in services.describe()
@@ -114,7 +115,7 @@ def test_they_show_a_fingerprint_and_never_the_secret(
 
 
 def test_they_see_neither_keys_nor_each_others_ids(services: ExampleServices) -> None:
-    """A service's directory holds its own two ids."""
+    """A service's directory holds only its own two ids."""
     for name in SERVICES:
         present = {path.name for path in services.credentials_directory(name).iterdir()}
         assert len(present) == 2
@@ -122,7 +123,7 @@ def test_they_see_neither_keys_nor_each_others_ids(services: ExampleServices) ->
 
 
 def test_they_survive_a_seal_and_an_unseal(local: LocalStack, services: ExampleServices) -> None:
-    """Sealed: degraded, still serving, not restarted. Unsealed: well again, by themselves."""
+    """Sealed they are degraded and not restarted; unsealed they recover by themselves."""
     before = services.fingerprints()
     local.seal()
     wait_until(lambda: statuses(services) == {"degraded"}, "services to notice", timeout=90)
@@ -137,7 +138,7 @@ def test_they_survive_a_seal_and_an_unseal(local: LocalStack, services: ExampleS
 def test_a_rotated_secret_id_needs_no_restart(
     local: LocalStack, services: ExampleServices, tmp_path: Path
 ) -> None:
-    """Ids are read again at the next login, through the mounted directory."""
+    """A rotated secret-id is read at the next login, through the mounted directory."""
     before = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
     invoke(local, "rotate.secret-id", "--all")
     after = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
@@ -154,14 +155,14 @@ def test_a_rotated_secret_id_needs_no_restart(
 
 
 def test_they_can_be_ended_alone(local: LocalStack, services: ExampleServices) -> None:
-    """The stack stays up."""
+    """Ending the services leaves the stack up."""
     assert services.stop() == list(SERVICES)
     assert {service.health for service in services.describe()} == {"none"}
     assert all(service.running for service in local.provider().describe())
 
 
 def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
-    """Each service is told whom to trust, and reads on when the authority is another one."""
+    """Each service trusts the stack's authority, and reads on after a new authority."""
     services.stop()
     local.down()
     local.up(tls=True)
@@ -178,7 +179,7 @@ def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
 
 
 def test_with_client_certificates(local: LocalStack, services: ExampleServices) -> None:
-    """Each shows one of its own, and reads on when it is renewed, by another authority too."""
+    """Each shows its own certificate, and reads on after a renewal or a new authority."""
     services.stop()
     local.down()
     local.up(client_certs=True)

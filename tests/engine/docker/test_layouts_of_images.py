@@ -1,4 +1,4 @@
-"""Images differ in where the server is and as whom it runs; that must not matter."""
+"""Images differ in the path of the server and in its user, without effect."""
 
 import contextlib
 import io
@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from docker.errors import ImageNotFound
 
-from vault_harness import dialect
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine.docker import DockerEngine, connected
-from vault_harness.engine.docker._state import require
-from vault_harness.images import LOCAL_VAULT
+from vault_harness.local import dialect
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.state import require
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.images.build import LOCAL_VAULT
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, launch
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("layouts")]
 
-# As OpenBao's images are laid out from 2.6 on: another folder, no other name, a user of its own.
+# The layout of OpenBao's images from 2.6 on: another folder, no other name, its own user.
 DOCKERFILE = f"""
 FROM {LOCAL_VAULT} AS here
 FROM scratch
@@ -42,12 +44,12 @@ def chosen(settings: Settings) -> Iterator[Settings]:
             pytest.skip(f"needs a local image of OpenBao, and this is {vault}")
         client.images.build(fileobj=io.BytesIO(DOCKERFILE.encode()), tag=TAG, rm=True)
         yield settings.model_copy(update={"vault_image": TAG})
-        with contextlib.suppress(ImageNotFound):  # another worker's tests may have ended before
+        with contextlib.suppress(ImageNotFound):  # tests of another worker may have ended first
             client.images.remove(TAG, force=True)
 
 
 def test_a_scenario_runs_on_it(chosen: Settings, tmp_path: Path) -> None:
-    """Found by its name, as this user."""
+    """A scenario finds the server by name and runs it as this user."""
     with (
         DockerEngine(chosen, directory=tmp_path / "engine") as engine,
         launch(engine, Blueprint.default(), directory=tmp_path / "vault", storage="raft") as stack,
@@ -56,7 +58,7 @@ def test_a_scenario_runs_on_it(chosen: Settings, tmp_path: Path) -> None:
 
 
 def test_a_stack_runs_on_it(chosen: Settings, compose: tuple[str, ...], tmp_path: Path) -> None:
-    """Healthy too: the check asks by the same name."""
+    """The stack is healthy: the check uses the same name."""
     stack = LocalStack(
         chosen.model_copy(
             update={

@@ -1,4 +1,4 @@
-"""`invoke images`: container mode from what is on this machine."""
+"""`invoke images` makes container mode from what is on this machine."""
 
 import subprocess
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._state import DockerStatus, inspect_docker
 from vault_harness.errors import EngineError, ProgramMissing
-from vault_harness.images import (
+from vault_harness.local.engine.docker.state import DockerStatus, inspect_docker
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.images.build import (
     LOCAL_BALANCER,
     LOCAL_PYTHON,
     LOCAL_SERVICES,
@@ -19,14 +19,14 @@ from vault_harness.images import (
     BuiltImage,
     build_images,
 )
-from vault_harness.programs import find_balancer
+from vault_harness.local.programs import find_balancer
 from vault_harness.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("images")]
 
 
 def has_haproxy() -> bool:
-    """Whether this machine has what the image of HAProxy is made of."""
+    """Return True if this machine has the files of the HAProxy image."""
     try:
         find_balancer()
     except ProgramMissing:
@@ -39,20 +39,20 @@ LOCAL = [LOCAL_PYTHON, LOCAL_VAULT, LOCAL_TOXIPROXY, *BALANCER, LOCAL_SERVICES]
 
 
 def build(settings: Settings) -> list[BuiltImage]:
-    """Build them with the engine that is here."""
+    """Build the images with the local engine."""
     with connected(timeout=300) as client:
         return build_images(client, settings)
 
 
 @pytest.fixture(scope="module")
 def built(settings: Settings) -> Settings:
-    """All of them, as this checkout makes them."""
+    """All images, built from this checkout."""
     build(settings)
     return settings
 
 
 def said_by(image: str, *command: str, entrypoint: str | None = None) -> str:
-    """What a container of it prints, without a network."""
+    """Return what a container prints without a network."""
     with connected() as client:
         output: bytes = client.containers.run(
             image, list(command), entrypoint=entrypoint, network_mode="none", remove=True
@@ -60,14 +60,14 @@ def said_by(image: str, *command: str, entrypoint: str | None = None) -> str:
     return output.decode()
 
 
-def test_what_did_not_change_is_not_built_again(built: Settings) -> None:
-    """So that it can be called before every run."""
+def test_an_unchanged_image_is_not_built_again(built: Settings) -> None:
+    """An unchanged image is not built again, so the task may run before every run."""
     assert [one.tag for one in build(built)] == LOCAL
     assert {one.action for one in build(built)} == {"unchanged"}
 
 
 def test_with_them_the_engine_is_ready(built: Settings) -> None:
-    """No registry was asked, and none has to be."""
+    """The engine is ready with them, without a registry."""
     state = inspect_docker(built, ask_registry=False)
     assert state.status is DockerStatus.READY
     assert state.vault is not None
@@ -77,34 +77,36 @@ def test_with_them_the_engine_is_ready(built: Settings) -> None:
 def test_other_code_than_the_checkouts_is_said(
     built: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever edits the embedded Toxiproxy must not test the old one unawares."""
+    """Images from other code than the checkout's are reported."""
     assert "outdated" not in inspect_docker(built).line
-    monkeypatch.setattr("vault_harness.engine.docker._state.own_code", lambda _flavour: "edited")
+    monkeypatch.setattr(
+        "vault_harness.local.engine.docker.state.own_code", lambda _flavour: "edited"
+    )
     state = inspect_docker(built)
     assert "outdated" in state.line
     assert not state.usable
 
 
 def test_vault_answers_to_both_names(built: Settings) -> None:
-    """As in the images of HashiCorp and OpenBao."""
+    """Vault answers to both names, as in the images of HashiCorp and OpenBao."""
     assert said_by(LOCAL_VAULT, "version").startswith(("OpenBao", "Vault"))
     assert said_by(LOCAL_VAULT, "version", entrypoint="/bin/bao") == said_by(LOCAL_VAULT, "version")
 
 
 def test_toxiproxy_takes_the_flags_of_the_real_one(built: Settings) -> None:
-    """Whichever of the two is inside."""
+    """The Toxiproxy image takes the real flags, whichever server is inside."""
     assert "2.12.0" in said_by(LOCAL_TOXIPROXY, "-version")
 
 
 def test_haproxy_is_found_by_its_name(built: Settings) -> None:
-    """As compose starts it, in the official image too; its libraries are beside it."""
+    """Compose finds HAProxy by name, as in the official image, with its libraries."""
     if not BALANCER:
         pytest.skip("no haproxy on this machine")
     assert "HAProxy" in said_by(LOCAL_BALANCER, "-v", entrypoint="haproxy")
 
 
 def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
-    """An application could install the client alone; here one did."""
+    """The services' image has the client without the harness."""
     program = (
         "import importlib.util as i, resilient_vault_client; print(i.find_spec('vault_harness'))"
     )
@@ -113,7 +115,7 @@ def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
 
 
 def test_nothing_in_them_is_setuid_or_a_secret(built: Settings) -> None:
-    """They hold programs, and nothing of the checkout's state."""
+    """Images hold programs only: no setuid file, and no state of the checkout."""
     with connected() as client:
         for image in LOCAL:
             container = client.containers.create(image, ["nothing"])
@@ -134,15 +136,15 @@ def test_nothing_in_them_is_setuid_or_a_secret(built: Settings) -> None:
 
 
 def test_a_missing_binary_is_named(built: Settings, tmp_path: Path) -> None:
-    """Instead of an image without one."""
+    """A missing binary is named, and no image is built without it."""
     wanted = built.model_copy(update={"vault_binary": tmp_path / "nothing"})
     with pytest.raises(ProgramMissing, match="nothing"):
         build(wanted)
 
 
 def test_packages_are_found_by_any_python(built: Settings) -> None:
-    """Debian's looks into other folders than the one that pip fills: ours is named outright."""
-    program = ("-S", "-m", "vault_harness.toxiproxy", "-version")
+    """Debian's Python finds the packages of pip, because their folder is named."""
+    program = ("-S", "-m", "vault_harness.local.toxiproxy", "-version")
     assert "2.12.0" in said_by(LOCAL_TOXIPROXY, *program, entrypoint="/usr/local/bin/python3")
     client = ("-S", "-c", "import resilient_vault_client as c; print(c.__name__)")
     said = said_by(LOCAL_SERVICES, *client, entrypoint="/usr/local/bin/python3")
@@ -150,7 +152,7 @@ def test_packages_are_found_by_any_python(built: Settings) -> None:
 
 
 def test_an_image_that_cannot_start_is_not_called_built(built: Settings, tmp_path: Path) -> None:
-    """Each one runs once what it holds."""
+    """Each image runs once before it counts as built."""
     broken = tmp_path / "bao"
     broken.write_text("#!/bin/nothing-of-the-kind\n")
     broken.chmod(0o755)
@@ -160,7 +162,7 @@ def test_an_image_that_cannot_start_is_not_called_built(built: Settings, tmp_pat
 
 
 def test_a_persons_own_name_for_an_image_is_kept(built: Settings) -> None:
-    """Building anew takes away what has no name left, and nothing else."""
+    """A build removes only images that have no name left."""
     with connected(timeout=300) as client:
         before = client.images.get(LOCAL_VAULT)
         before.tag("somebodys-own", tag="kept")

@@ -1,4 +1,4 @@
-"""A real Vault, a real Toxiproxy before it, and a list of what was noted."""
+"""A real Vault, a real Toxiproxy before it, and a list of journal notes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, open_engine
-from vault_harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
+from vault_harness.judge.faults import NetworkFaults, ProcessFaults, VaultFaults
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.toxiproxy.client import Proxy, Toxiproxy
+from vault_harness.local.vault import approle
+from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.toxiproxy import Proxy, Toxiproxy
-from vault_harness.vault import approle
 
 PATH = "ecommerce/data/backend/django"
 
@@ -37,17 +39,17 @@ class Notes:
         *,
         optional: bool = False,
     ) -> Fault:
-        """Note that a fault is in force from now on."""
+        """Note the beginning of a fault."""
         fault = Fault(name, signature, dict(detail or {}), time.monotonic(), optional=optional)
         self.faults.append(fault)
         return fault
 
     def end_fault(self, fault: Fault) -> None:
-        """Note that it is undone."""
+        """Note the end of a fault."""
         fault.ended = time.monotonic()
 
     def only(self, name: str) -> Fault:
-        """The one fault that was noted, which bears this name and is undone."""
+        """Return the only noted fault, which has this name and is undone."""
         (fault,) = self.faults
         assert fault.name == name
         assert fault.ended is not None
@@ -56,7 +58,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back over HTTP."""
+    """An HTTP answer."""
 
     status: int
     text: str
@@ -73,7 +75,7 @@ def ask(
     body: str | None = None,
     timeout: float = 10.0,
 ) -> Answer:
-    """One request on a connection of its own; what `http.client` raises is passed on."""
+    """Send one request on a new connection. Errors of `http.client` are passed on."""
     began = time.monotonic()
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
     with closing(connection):
@@ -86,7 +88,7 @@ def ask(
 
 @dataclass
 class Broken:
-    """A Vault that is about to be broken, and a backend's credentials."""
+    """A Vault to break, and a backend's credentials."""
 
     stack: Stack
     notes: Notes
@@ -96,23 +98,23 @@ class Broken:
     secret_id: approle.SecretId
 
     def login(self, secret_id: str | None = None) -> Answer:
-        """As a client does it."""
+        """Log in as a client does."""
         given = {"role_id": self.role_id, "secret_id": secret_id or self.secret_id.secret_id}
         return ask(
             self.stack.node.address, "auth/approle/login", method="POST", body=json.dumps(given)
         )
 
     def token(self) -> tuple[str, str]:
-        """A backend's token and its accessor."""
+        """Return a backend token and its accessor."""
         auth = json.loads(self.login().text)["auth"]
         return auth["client_token"], auth["accessor"]
 
     def read(self, token: str, *, timeout: float = 10.0) -> Answer:
-        """A backend's secret."""
+        """Read a backend secret."""
         return ask(self.stack.node.address, PATH, token, timeout=timeout)
 
     def health(self) -> int:
-        """What a load balancer sees."""
+        """Return the health that a load balancer sees."""
         return ask(self.stack.node.address, "sys/health").status
 
 
@@ -139,7 +141,7 @@ def broken_vault(stack: Stack) -> Broken:
 
 @pytest.fixture
 def broken(process_engine: Engine, tmp_path: Path) -> Iterator[Broken]:
-    """A Vault of one test's own."""
+    """A Vault of the test's own."""
     blueprint = Blueprint.default()
     with launch(process_engine, blueprint, directory=tmp_path / "vault") as stack:
         yield broken_vault(stack)
@@ -157,7 +159,7 @@ class Line:
     toxiproxy: Toxiproxy
 
     def read(self, *, timeout: float = 10.0) -> Answer:
-        """A secret through the proxy, on a new connection."""
+        """Read a secret through the proxy on a new connection."""
         return ask(self.address, PATH, self.token, timeout=timeout)
 
 
@@ -165,7 +167,7 @@ class Line:
 def shared_stack(
     process_engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """A Vault that only the network before it is broken of."""
+    """A shared Vault, of which only the network is broken."""
     directory = tmp_path_factory.mktemp("shared") / "vault"
     with launch(process_engine, Blueprint.default(), directory=directory) as stack:
         yield stack
@@ -183,7 +185,7 @@ def shared_toxiproxy(process_engine: Engine) -> Iterator[Toxiproxy]:
 def line(
     shared_stack: Stack, shared_toxiproxy: Toxiproxy, request: pytest.FixtureRequest
 ) -> Iterator[Line]:
-    """A proxy of one test's own."""
+    """A proxy of the test's own."""
     proxy = shared_toxiproxy.create(request.node.name, upstream=shared_stack.node.upstream)
     notes = Notes()
     yield Line(

@@ -1,4 +1,4 @@
-"""Every fault of the network, before a real Vault: in force, undone, and noted."""
+"""Every network fault before a real Vault: in force, undone, and noted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, closing
 import pytest
 
 from tests.engine.faults.conftest import PATH, Line
-from vault_harness.faults import Fault
+from vault_harness.recorder.fault import Fault
 from vault_harness.waiting import wait_until
 
 
 def open_connection(line: Line) -> http.client.HTTPConnection:
-    """A connection that has carried one request."""
+    """Return a connection that has carried one request."""
     connection = http.client.HTTPConnection(line.address.removeprefix("http://"), timeout=10)
     connection.request("GET", f"/v1/{PATH}", headers={"X-Vault-Token": line.token})
     assert connection.getresponse().read()
@@ -25,19 +25,19 @@ def open_connection(line: Line) -> http.client.HTTPConnection:
 
 
 def ask_again(connection: http.client.HTTPConnection, line: Line) -> bytes:
-    """Another request on the same connection."""
+    """Send another request on the same connection."""
     connection.request("GET", f"/v1/{PATH}", headers={"X-Vault-Token": line.token})
     return connection.getresponse().read()
 
 
 def touched(line: Line, fault: Fault) -> bool:
-    """Whether Toxiproxy says that the fault's toxic acted on a connection."""
+    """Return True if Toxiproxy says that the fault's toxic acted on a connection."""
     connections = line.toxiproxy.connections(line.proxy.name) or []
     return any(fault.signature.toxics & set(connection.toxics) for connection in connections)
 
 
 def test_down(line: Line) -> None:
-    """Open connections end, new ones are refused; then new ones work."""
+    """Open connections end and new ones are refused until the block ends."""
     with closing(open_connection(line)) as connection:
         with line.network.down():
             with pytest.raises((ConnectionError, http.client.HTTPException)):
@@ -49,7 +49,7 @@ def test_down(line: Line) -> None:
 
 
 def test_black_hole(line: Line) -> None:
-    """Requests get no answer, open connections too; they end with the fault."""
+    """Requests get no answer, on open connections too, which end with the fault."""
     with closing(open_connection(line)) as connection:
         with line.network.black_hole() as fault:
             with pytest.raises(TimeoutError):
@@ -67,7 +67,7 @@ def test_black_hole(line: Line) -> None:
 
 
 def test_black_hole_that_closes(line: Line) -> None:
-    """Each connection ends by itself, without an answer."""
+    """Each connection ends by itself without an answer."""
     with line.network.black_hole(closes_after=0.3):
         began = time.monotonic()
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -77,7 +77,7 @@ def test_black_hole_that_closes(line: Line) -> None:
 
 
 def test_stalled(line: Line) -> None:
-    """Nothing comes; what was held comes afterwards on the same connection."""
+    """Nothing arrives in the block; held bytes arrive after it on the same connection."""
     answers: list[bytes] = []
     with closing(open_connection(line)) as connection:
         thread = threading.Thread(target=lambda: answers.append(ask_again(connection, line)))
@@ -92,7 +92,7 @@ def test_stalled(line: Line) -> None:
 
 
 def test_drip(line: Line) -> None:
-    """A byte at a time, each soon, the whole never."""
+    """Bytes arrive one by one, soon each, but never all."""
     with line.network.drip(pause=0.05) as fault:
         with socket.create_connection(line.proxy.address, timeout=5) as sock:
             head = f"GET /v1/{PATH} HTTP/1.1\r\nHost: v\r\nX-Vault-Token: {line.token}\r\n\r\n"
@@ -108,7 +108,7 @@ def test_drip(line: Line) -> None:
 
 
 def test_slow(line: Line) -> None:
-    """An answer takes its latency longer, and is marked as late from half of it on."""
+    """An answer is late by the latency, and counts as late from half of it on."""
     with line.network.slow(latency=0.6, jitter=0.1) as fault:
         answer = line.read()
         assert (answer.status, answer.seconds >= 0.45) == (200, True)
@@ -119,7 +119,7 @@ def test_slow(line: Line) -> None:
 
 
 def test_narrow(line: Line) -> None:
-    """So many kilobytes a second."""
+    """Answers arrive at the given kilobytes a second."""
     with line.network.narrow(rate=1) as fault:
         answer = line.read()
         assert (answer.status, answer.seconds >= 0.3) == (200, True)
@@ -130,7 +130,7 @@ def test_narrow(line: Line) -> None:
 
 @pytest.mark.parametrize("after", [100, 400])
 def test_truncated(line: Line, after: int) -> None:
-    """So many bytes of an answer, then the end."""
+    """The given bytes of an answer arrive, then the end."""
     with line.network.truncated(after=after) as fault:
         with socket.create_connection(line.proxy.address, timeout=10) as sock:
             head = f"GET /v1/{PATH} HTTP/1.1\r\nHost: v\r\nX-Vault-Token: {line.token}\r\n\r\n"
@@ -145,7 +145,7 @@ def test_truncated(line: Line, after: int) -> None:
 
 
 def test_resets(line: Line) -> None:
-    """The request reaches Vault, its answer is lost in a reset."""
+    """The request reaches Vault, and a reset loses its answer."""
     with line.network.resets() as fault:
         with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
             line.read()
@@ -155,21 +155,21 @@ def test_resets(line: Line) -> None:
 
 
 def test_resets_of_some_connections(line: Line) -> None:
-    """By their toxicity: none at 0, and nobody is said to be touched."""
+    """At toxicity 0 no connection is reset or marked as touched."""
     with line.network.resets(toxicity=0.0) as fault:
         assert line.read().status == 200
         assert not touched(line, fault)
 
 
 def test_upstream_stream(line: Line) -> None:
-    """Requests can be held as well as answers: Vault never sees them."""
+    """Requests can be held too, so that Vault never sees them."""
     with line.network.black_hole(stream="upstream") as fault, pytest.raises(TimeoutError):
         line.read(timeout=0.7)
     assert fault.detail == {"toxic": "timeout_upstream", "stream": "upstream"}
 
 
 def test_dropped_connections(line: Line) -> None:
-    """Open ones end, new ones work at once; it is no fault."""
+    """Open connections end and new ones work at once; no fault is noted."""
     with closing(open_connection(line)) as connection:
         line.network.drop_connections()
         with pytest.raises((ConnectionError, http.client.HTTPException)):
@@ -193,7 +193,7 @@ VERBS: dict[str, Verb] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_undone_when_the_block_raises(line: Line, verb: str) -> None:
-    """A scenario that fails in the middle leaves a line that works, and ends its fault."""
+    """A block that raises still repairs the line and ends its fault."""
     with pytest.raises(LookupError, match="in the middle"), VERBS[verb](line):
         raise LookupError("in the middle")
     assert line.proxy.toxics() == []
@@ -203,7 +203,7 @@ def test_undone_when_the_block_raises(line: Line, verb: str) -> None:
 
 
 def test_end_is_noted_when_it_is_gone(line: Line) -> None:
-    """A request after the noted end is never touched: what is promised then can be asked."""
+    """A request after the noted end is never touched."""
     for _ in range(10):
         with line.network.truncated(after=10) as fault:
             pass

@@ -1,4 +1,4 @@
-"""Faults of processes, and faults that come and go, on real ones."""
+"""Faults of real processes, and faults that flap."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ import psutil
 import pytest
 
 from tests.engine.faults.conftest import Answer, Broken, Line, Notes, ask, broken_vault
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine
 from vault_harness.errors import ToxiproxyError
-from vault_harness.faults import Fault, ProcessFaults, flapping, process_tree
-from vault_harness.stack import launch
-from vault_harness.subjects._process import spawn
+from vault_harness.judge.faults import ProcessFaults, flapping, process_tree
+from vault_harness.judge.subjects.process import spawn
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import launch
+from vault_harness.recorder.fault import Fault
 from vault_harness.waiting import wait_until
 
 
 def test_server_paused(broken: Broken) -> None:
-    """Connections are taken and nothing is answered; afterwards what was asked is answered."""
+    """Connections are accepted without an answer, which comes after the block."""
     token, _ = broken.token()
     answers: list[Answer] = []
     thread = threading.Thread(target=lambda: answers.append(broken.read(token, timeout=30.0)))
@@ -43,7 +44,7 @@ def test_server_paused(broken: Broken) -> None:
 
 @pytest.mark.slow  # raft takes seconds to initialise
 def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
-    """Refused while it is dead; then it is there again at its address, unsealed, with its data."""
+    """A killed server refuses, then is back at its address, unsealed, with its data."""
     blueprint = Blueprint.default()
     with launch(process_engine, blueprint, directory=tmp_path / "vault", storage="raft") as stack:
         broken = broken_vault(stack)
@@ -58,9 +59,9 @@ def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
         broken.notes.only("server killed")
 
 
-@pytest.mark.slow  # raft takes seconds to initialise, and the server as long to give up
+@pytest.mark.slow  # raft starts in seconds, and the server gives up after as many
 def test_server_killed_under_supervision(process_engine: Engine, tmp_path: Path) -> None:
-    """Without its key it ends after each start; with it, it serves, and nobody unsealed it."""
+    """Without its key it ends after each start; with it, it unseals itself and serves."""
     key = tmp_path / "key"
     key.write_bytes(os.urandom(32))
     seal = {"static": {"current_key_id": "1", "current_key": f"file://{key}"}}
@@ -89,7 +90,7 @@ def _sleeper() -> subprocess.Popen[bytes]:
 
 
 def test_client_paused() -> None:
-    """A process stands still in the block, and goes on after it."""
+    """A process stands still in the block, and continues after it."""
     notes = Notes()
     with _sleeper() as child:
         process = psutil.Process(child.pid)
@@ -105,7 +106,7 @@ def test_client_paused() -> None:
 
 
 def test_end_of_a_pause_is_noted_before_anybody_wakes() -> None:
-    """What a client does in the moment in which it is woken comes after the fault's end."""
+    """The end of a pause is noted before the client wakes."""
     states: list[str] = []
     with _sleeper() as child:
         process = psutil.Process(child.pid)
@@ -137,7 +138,7 @@ time.sleep(60)
 
 
 def test_all_processes_of_a_client_are_paused() -> None:
-    """A wrapper's child does the work, and so may one that let go of its parent."""
+    """A wrapper's child is paused too, even if it left its parent."""
     command = [sys.executable, "-c", WRAPPER]
     with subprocess.Popen(command, start_new_session=True) as child:
         wait_until(lambda: len(process_tree(child.pid)) >= 3, "its children", timeout=20)
@@ -159,7 +160,7 @@ def test_all_processes_of_a_client_are_paused() -> None:
 
 
 def test_watchdog_is_never_paused(tmp_path: Path) -> None:
-    """Else a client that stands still would outlive a harness that is killed."""
+    """A paused watchdog could not end a client when the harness is killed, so it runs on."""
     leashed = spawn(["sleep", "60"], dict(os.environ), tmp_path / "log")
     pid = leashed.process.pid
     wait_until(lambda: psutil.Process(pid).name() == "sleep", "the program", timeout=20)
@@ -171,7 +172,7 @@ def test_watchdog_is_never_paused(tmp_path: Path) -> None:
 
 
 def test_client_that_dies_while_paused() -> None:
-    """There is nothing to go on, and that is no error of the harness."""
+    """A client that dies while paused is no error of the harness."""
     notes = Notes()
     with _sleeper() as child, ProcessFaults(notes).client_paused(child.pid):
         child.kill()
@@ -180,7 +181,7 @@ def test_client_that_dies_while_paused() -> None:
 
 
 def test_no_such_client() -> None:
-    """A fault that could not be made is not noted."""
+    """A fault of an unknown client is not noted."""
     child = _sleeper()
     child.kill()
     child.wait(10)
@@ -191,19 +192,19 @@ def test_no_such_client() -> None:
     assert os.getpid() != child.pid
 
 
-# Coming and going
+# Flapping
 
 
 def reads(line: Line) -> bool:
-    """Whether the line carries a read now."""
+    """Return True if a read works now."""
     try:
         return line.read().status == 200
     except OSError:
         return False
 
 
-def test_flapping_begins_broken_and_ends_mended(line: Line) -> None:
-    """In turn broken and mended while the block runs, each turn noted."""
+def test_flapping_begins_broken_and_ends_repaired(line: Line) -> None:
+    """In the block the line is broken and repaired in turn, and each turn is noted."""
     with flapping(line.network.down, on=0.3, off=0.3) as turns:
         wait_until(lambda: not reads(line), "the first turn to break it", timeout=10)
         wait_until(lambda: reads(line), "its end to mend it", timeout=10)
@@ -219,7 +220,7 @@ def test_flapping_begins_broken_and_ends_mended(line: Line) -> None:
 
 
 def test_flapping_ends_at_once(line: Line) -> None:
-    """The end of the block does not wait for the turn's own end."""
+    """The end of the block does not wait for the end of the turn."""
     began = time.monotonic()
     with flapping(line.network.down, on=60, off=60) as turns:
         wait_until(lambda: bool(turns), "the first turn", timeout=10)
@@ -228,7 +229,7 @@ def test_flapping_ends_at_once(line: Line) -> None:
 
 
 def test_flapping_is_undone_when_the_block_raises(line: Line) -> None:
-    """As any fault."""
+    """A block that raises ends the flapping."""
 
     def broken_off() -> None:
         with flapping(line.network.down, on=60, off=60) as turns:
@@ -241,8 +242,8 @@ def test_flapping_is_undone_when_the_block_raises(line: Line) -> None:
     assert [fault.ended is not None for fault in line.notes.faults] == [True]
 
 
-def test_flapping_passes_on_what_fails(line: Line) -> None:
-    """A fault that cannot be made is an error of the scenario, not silence."""
+def test_flapping_raises_a_fault_that_cannot_be_made(line: Line) -> None:
+    """A fault that cannot be made raises in the scenario."""
 
     def gone() -> Fault:
         raise ToxiproxyError("gone")

@@ -1,4 +1,4 @@
-"""Every fault of Vault, on a real one: in force inside its block, undone after it, and noted."""
+"""Every fault of a real Vault: in force in its block, undone after it, and noted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 
 from tests.engine.faults.conftest import Answer, Broken, ask
 from vault_harness.errors import CapabilityMissing
-from vault_harness.faults import Fault, VaultFaults
-from vault_harness.vault import approle
+from vault_harness.judge.faults import VaultFaults
+from vault_harness.local.vault import approle
+from vault_harness.recorder.fault import Fault
 from vault_harness.waiting import wait_until
 
 NARROW = 'path "ecommerce/data/shared/*" { capabilities = ["read"] }'
@@ -35,7 +36,7 @@ def test_sealed(broken: Broken) -> None:
 
 
 def test_seal_is_noted_before_anybody_can_meet_it(broken: Broken) -> None:
-    """Sealing takes a second, in which requests are refused already."""
+    """The seal is noted first, because sealing takes a second and requests are refused in it."""
     token, _ = broken.token()
     refused: list[float] = []
     stop = threading.Event()
@@ -59,7 +60,7 @@ def test_seal_is_noted_before_anybody_can_meet_it(broken: Broken) -> None:
 
 
 def test_token_revoked(broken: Broken) -> None:
-    """That token alone is dead, within the block and for ever."""
+    """That token alone is dead, in the block and after it."""
     dead, accessor = broken.token()
     alive, _ = broken.token()
     with broken.vault.token_revoked(accessor) as fault:
@@ -72,7 +73,7 @@ def test_token_revoked(broken: Broken) -> None:
 
 
 def test_policy(broken: Broken) -> None:
-    """A live token is denied at once, and allowed again afterwards."""
+    """A live token is denied at once, and allowed after the block."""
     token, _ = broken.token()
     with broken.vault.policy("backend", NARROW):
         answer = broken.read(token)
@@ -84,7 +85,7 @@ def test_policy(broken: Broken) -> None:
 
 
 def test_role(broken: Broken) -> None:
-    """A new login gets the other TTL, one after the block the old one again."""
+    """A login in the block gets the other TTL, and after it the old one."""
     before = json.loads(broken.login().text)["auth"]["lease_duration"]
     with broken.vault.role("backend", token_ttl="7s", token_num_uses=3):
         assert json.loads(broken.login().text)["auth"]["lease_duration"] == 7
@@ -95,7 +96,7 @@ def test_role(broken: Broken) -> None:
 
 
 def test_role_deleted(broken: Broken) -> None:
-    """No login, no renewal, but reads; then the role is back with its role-id."""
+    """Logins and renewals fail and reads work; then the role is back with its role-id."""
     token, _ = broken.token()
     address = broken.stack.node.address
     path = "auth/approle/role/backend"
@@ -115,7 +116,7 @@ def test_role_deleted(broken: Broken) -> None:
 
 
 def test_secret_id_destroyed(broken: Broken) -> None:
-    """No login with it any more, one with another; live tokens go on."""
+    """The secret-id cannot log in, another one can, and live tokens work."""
     token, _ = broken.token()
     other = approle.new_secret_id(broken.stack.operator, "backend")
     with broken.vault.secret_id_destroyed("backend", broken.secret_id.accessor):
@@ -128,7 +129,7 @@ def test_secret_id_destroyed(broken: Broken) -> None:
 
 
 def test_role_locked(broken: Broken) -> None:
-    """Nobody logs in, not with the right secret-id; afterwards everybody does."""
+    """All logins fail, even with the right secret-id; afterwards they work."""
     token, _ = broken.token()
     with broken.vault.role_locked("backend"):
         answer = broken.login()
@@ -142,7 +143,7 @@ def test_role_locked(broken: Broken) -> None:
 
 
 def test_auth_mount_comes_back_whole(broken: Broken) -> None:
-    """No login is refused as one by a bad secret-id is: the mount comes with its role."""
+    """Until the mount is back with its role a login is a 403, never that of a bad secret-id."""
     seen: list[int] = []
     stop = threading.Event()
 
@@ -166,7 +167,7 @@ def test_auth_mount_comes_back_whole(broken: Broken) -> None:
 
 @pytest.mark.parametrize("headers", [True, False])
 def test_rate_limited(broken: Broken, headers: bool) -> None:
-    """The third read within the interval answers 429, with or without Retry-After."""
+    """The third read in the interval is a 429, with or without Retry-After."""
     token, _ = broken.token()
     with broken.vault.rate_limited("ecommerce/", rate=2, interval=60.0, headers=headers):
         answers = [broken.read(token) for _ in range(3)]
@@ -179,7 +180,7 @@ def test_rate_limited(broken: Broken, headers: bool) -> None:
 
 
 def test_audit_unwritable(broken: Broken) -> None:
-    """Everything answers 500 while health is green; afterwards the log goes on where it was."""
+    """Everything is a 500 while health is green; afterwards the log continues."""
     token, _ = broken.token()
     log = broken.stack.node.audit_path
     assert log is not None
@@ -195,7 +196,7 @@ def test_audit_unwritable(broken: Broken) -> None:
 
 
 def test_audit_blocked(broken: Broken) -> None:
-    """Every request hangs while health is green; then all are answered and the log goes on."""
+    """Requests hang while health is green; then all are answered and the log continues."""
     token, _ = broken.token()
     log = broken.stack.node.audit_path
     assert log is not None
@@ -228,7 +229,7 @@ def test_audit_blocked(broken: Broken) -> None:
 
 
 def test_audit_faults_can_follow_each_other(broken: Broken) -> None:
-    """Each begins from a log that is a plain file again."""
+    """Each audit fault begins with a log that is a plain file."""
     token, _ = broken.token()
     for verb in ("audit_blocked", "audit_unwritable", "audit_blocked"):
         with getattr(broken.vault, verb)():
@@ -251,7 +252,7 @@ UNDOABLE: dict[str, Verb] = {
 
 
 def test_undone_when_the_block_raises(broken: Broken) -> None:
-    """A scenario that fails in the middle leaves a Vault that works, and ends its fault."""
+    """A block that raises still repairs Vault and ends its fault."""
     token, _ = broken.token()
     for name, verb in UNDOABLE.items():
         with pytest.raises(LookupError, match="in the middle"), verb(broken):
@@ -264,7 +265,7 @@ def test_undone_when_the_block_raises(broken: Broken) -> None:
 
 
 def test_refused_verb_notes_nothing_in_force(broken: Broken) -> None:
-    """A policy that is not there, or is nonsense, breaks nothing and is no fault."""
+    """A missing or invalid policy breaks nothing and notes no fault."""
     token, _ = broken.token()
     with pytest.raises(hvac.exceptions.VaultError), broken.vault.policy("backend", "nonsense {"):
         pytest.fail("the policy cannot be parsed")
@@ -273,7 +274,7 @@ def test_refused_verb_notes_nothing_in_force(broken: Broken) -> None:
 
 
 def test_audit_faults_need_an_audit_log(broken: Broken) -> None:
-    """An engine whose log is out of reach is named, and nothing is touched."""
+    """An engine without access to its audit log is named, and nothing is changed."""
 
     class Elsewhere:
         audit_path = None

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, open_engine
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault.kv import Kv
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.vault.kv import Kv
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -26,7 +27,7 @@ ROOT = HERE.parents[2]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task that might be killed ended."""
+    """How a task that may be killed ended."""
 
     killed: bool
     steps: list[str]
@@ -38,7 +39,7 @@ RunKillable = Callable[..., Ended]
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The process engine, whatever is chosen outside."""
+    """The process engine, whatever the environment says."""
     settings = Settings.from_environment(engine="process")
     with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
         yield opened
@@ -46,7 +47,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A seeded Vault that several tests use: none of them may seal it or change its roles."""
+    """A seeded Vault that several tests share: none of them may seal it or change its roles."""
     with launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as stack:
         yield stack
 
@@ -68,7 +69,7 @@ def kv(shared: Stack) -> Kv:
 
 @pytest.fixture(scope="session")
 def killable() -> Iterator[RunKillable]:
-    """Run a task of ``killable_tasks`` in its own process: ``killable("migrate", 3, ...)``."""
+    """Runs a task of ``killable_tasks`` in its own process: ``killable("migrate", 3, ...)``."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / "killable_tasks.py")],
         stdin=subprocess.PIPE,
@@ -104,7 +105,7 @@ def postgresql_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def redis_password() -> str:
-    """What the real Redis starts with."""
+    """The password with which the real Redis starts."""
     return "redis-password-of-the-start"
 
 
@@ -119,7 +120,7 @@ def redis_server(redis_password: str) -> Iterator[Any]:
 
 
 def _load(name: str) -> Any:
-    """A module beside this file; the tests' folders are no packages."""
+    """Load a module beside this file, since the tests' folders are no packages."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

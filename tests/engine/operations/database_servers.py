@@ -22,25 +22,20 @@ ADMIN_PASSWORD = "admin-of-the-test"
 
 @dataclass
 class Server:
-    """A running server.
-
-    Attributes:
-        port: On 127.0.0.1.
-        restart: Ends it and starts it again, on the same files.
-    """
+    """A running server on 127.0.0.1. `restart` keeps its files."""
 
     port: int
     restart: Callable[[], None]
 
 
 def find_program(name: str) -> str | None:
-    """A server's program: on PATH, or where Debian keeps PostgreSQL's."""
+    """Find a server's program on PATH, or where Debian keeps PostgreSQL's."""
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_PLACES]))
 
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[Server]:
-    """A PostgreSQL with an administrator ``admin`` and SCRAM for every connection over TCP."""
+    """Run a PostgreSQL with an administrator ``admin``, and SCRAM for TCP connections."""
     initdb, postgres = find_program("initdb"), find_program("postgres")
     assert initdb is not None
     assert postgres is not None
@@ -66,7 +61,7 @@ def postgresql() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def redis(password: str) -> Iterator[Server]:
-    """A Redis whose default user has ``password`` by its configuration file."""
+    """Run a Redis whose configuration file gives the default user ``password``."""
     program = find_program("redis-server")
     assert program is not None
     with _private_folder() as folder:
@@ -82,7 +77,7 @@ def redis(password: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    # Not pytest's tmp_path, which nobody but its owner can enter.
+    # Only its owner can enter pytest's tmp_path.
     with tempfile.TemporaryDirectory(prefix="harness-server-") as name:
         folder = Path(name)
         _give_away(folder)
@@ -132,7 +127,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _wait_for_login(port: int) -> None:
-    """PostgreSQL listens before it is through with its start."""
+    """Wait for a login: PostgreSQL listens before it has finished its start."""
     url = f"postgresql://admin:{ADMIN_PASSWORD}@127.0.0.1:{port}/postgres"
     deadline = time.monotonic() + 30
     while True:
@@ -146,7 +141,7 @@ def _wait_for_login(port: int) -> None:
 
 
 def _user() -> str | None:
-    """Whom to run a server as: PostgreSQL refuses to run as root."""
+    """Return the user to run a server as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}

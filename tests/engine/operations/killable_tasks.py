@@ -1,4 +1,4 @@
-"""Runs one operator's task a line, each in a process that can be killed after any step.
+"""Run one operator's task for each input line, in a process that can be killed after any step.
 
 Reads ``{"task": NAME, "kill_after": N or null, "arguments": {...}}`` from stdin, answers
 ``{"killed": BOOL, "steps": [...], "error": TEXT or null}``. N counts the task's steps from 1.
@@ -15,21 +15,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.backup import Backup, Opener
-from vault_harness.vault.backup import restore as restore_backup
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.migrate import (
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.generate import generate_root, revoke_root
+from vault_harness.local.vault.root.operator_token import operator_token
+from vault_harness.operator.backup import Backup, Opener
+from vault_harness.operator.backup import restore as restore_backup
+from vault_harness.operator.migrate import (
     ClientSettings,
     VariableMap,
     make_plan,
     previous_versions,
     read,
 )
-from vault_harness.vault.migrate import migrate as run_migration
-from vault_harness.vault.migrate import undo as undo_migration
-from vault_harness.vault.root import generate_root, operator_token, revoke_root
-from vault_harness.vault.rotate import (
+from vault_harness.operator.migrate import migrate as run_migration
+from vault_harness.operator.migrate import undo as undo_migration
+from vault_harness.operator.rotate import (
     configured,
     known_targets,
     roll_back,
@@ -42,7 +44,7 @@ Checkpoint = Callable[[str], None]
 
 def migrate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Plan and carry out a migration."""
-    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    kv = Kv(VaultAdmin(given["address"], given["token"]), given["mount"])
     env_file, data_dir = Path(given["env_file"]), Path(given["data_dir"])
     plan = make_plan(
         kv, read(env_file), VariableMap.guide(), written=previous_versions(kv, data_dir)
@@ -54,8 +56,8 @@ def migrate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Take the newest migration back."""
-    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    """Undo the newest migration."""
+    kv = Kv(VaultAdmin(given["address"], given["token"]), given["mount"])
     undo_migration(
         kv, Path(given["env_file"]), data_dir=Path(given["data_dir"]), checkpoint=checkpoint
     )
@@ -63,13 +65,13 @@ def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 def secret_id(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Rotate a role's secret-id."""
-    op = Operator(given["address"], given["token"])
+    op = VaultAdmin(given["address"], given["token"])
     rotate_secret_id(op, given["role"], Path(given["directory"]), checkpoint=checkpoint)
 
 
 def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Rotate a secret, on its server too if there is one, or take that back."""
-    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    """Rotate a secret, on its server too if it has one, or undo that."""
+    kv = Kv(VaultAdmin(given["address"], given["token"]), given["mount"])
     turn = roll_back if given.get("back") else rotate_secret
     turn(
         kv,
@@ -83,24 +85,24 @@ def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
 def root_revoke(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Revoke the root token of a keyring."""
     keyring = Path(given["keyring"])
-    root = Operator(given["address"], Keyring.load(keyring).root_token)
+    root = VaultAdmin(given["address"], Keyring.load(keyring).root_token)
     revoke_root(root, keyring, ["ecommerce"], keyring.parent, checkpoint=checkpoint)
 
 
 def root_generate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Make a root token from the keys of a keyring."""
     keyring = Path(given["keyring"])
-    op = Operator(given["address"], operator_token(keyring.parent))
+    op = VaultAdmin(given["address"], operator_token(keyring.parent))
     generate_root(op, keyring, keyring.parent, checkpoint=checkpoint)
 
 
 def restore(given: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Put a backup into a Vault."""
+    """Restore a backup into a Vault."""
     backup = Backup.load(Path(given["backup"]))
     opener = Opener(identities=(given["identity"],))
     snapshot, contents = backup.open_snapshot(opener)
     restore_backup(
-        [Operator(address) for address in given["addresses"]],
+        [VaultAdmin(address) for address in given["addresses"]],
         Path(given["keyring"]),
         snapshot,
         contents,
@@ -122,7 +124,7 @@ TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
 
 
 def in_child(job: dict[str, Any], report: int) -> None:
-    """Run the task, telling each step to the parent, and die without a goodbye when told to."""
+    """Run the task, report each step to the parent, and die without cleanup when told."""
     count = 0
 
     def checkpoint(step: str) -> None:

@@ -1,4 +1,4 @@
-"""The states in which the doctor finds trouble: each is made in a healthy stack, by its kind."""
+"""The states in which the doctor finds trouble, each made in a healthy stack."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.engine.operations.remedy_worlds import RUNNER, World
-from vault_harness.engine import PortLease
 from vault_harness.errors import OperatorError
-from vault_harness.stack import StackRecord
-from vault_harness.toxiproxy import Latency, Toxiproxy
-from vault_harness.vault import Keyring, approle
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.root import operator_token
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.operator_token import operator_token
 from vault_harness.waiting import wait_until
 
 Make = Callable[[World], None]
@@ -25,7 +27,7 @@ STATES: dict[str, Make] = {}
 
 
 def makes(kind: str) -> Callable[[Make], Make]:
-    """Register a function as the maker of a kind of trouble."""
+    """Register a function that makes a kind of trouble."""
 
     def register(make: Make) -> Make:
         STATES[kind] = make
@@ -35,13 +37,13 @@ def makes(kind: str) -> Callable[[Make], Make]:
 
 
 def request(world: World, method: str, path: str, **body: object) -> None:
-    """One request as root."""
+    """Send a request as root."""
     with world.op() as op:
         op.request(method, path, **body)
 
 
 def fail_logins(world: World) -> None:
-    """Six bad secret-ids lock the role backend."""
+    """Lock the role backend with six bad secret-ids."""
     with world.op() as op:
         role_id = approle.role_id(op, "backend")
         for _ in range(6):
@@ -50,12 +52,12 @@ def fail_logins(world: World) -> None:
 
 
 def files_of(world: World) -> tuple[Path, Path]:
-    """The two files of the role backend."""
+    """Return the two files of the role backend."""
     return approle.credential_files("backend", world.data_dir)
 
 
 def without_token(world: World) -> None:
-    """Root revoked, and the operator's token lost: what `restore.keys` brings back is taken now."""
+    """Revoke root and delete the operator's token; keep what `restore.keys` will bring back."""
     world.sh(f"{RUNNER} root.revoke && {RUNNER} backup.keys")
     world.root = operator_token(world.data_dir)
     (world.data_dir / "operator-token").unlink()
@@ -124,6 +126,12 @@ def _(world: World) -> None:
         (world.data_dir / name).chmod(0o644)
 
 
+@makes("closed-to-owner")
+def _(world: World) -> None:
+    (world.data_dir / "init.json").chmod(0)
+    world.data_dir.chmod(0o500)
+
+
 @makes("sealed")
 def _(world: World) -> None:
     world.stack.seal()
@@ -147,8 +155,12 @@ def _(world: World) -> None:
 
 @makes("mount-missing")
 def _(world: World) -> None:
-    with world.op() as op:
-        op.request("POST", "sys/remount", **{"from": "ecommerce", "to": "elsewhere"})
+    request(world, "DELETE", "sys/mounts/ecommerce")
+
+
+@makes("mount-moved")
+def _(world: World) -> None:
+    move_away(world)
 
 
 @makes("mount-unversioned")
@@ -163,13 +175,18 @@ def _(world: World) -> None:
     request(world, "POST", "ecommerce/keys/somebodys-own")
 
 
-def put_other_mount(world: World, **body: object) -> None:
-    """Something else where the secrets' mount should be; the secrets are moved out of the way."""
+def move_away(world: World, to: str = "elsewhere") -> None:
+    """Move the mount of the secrets with `secrets move`."""
     with world.op() as op:
-        op.request("POST", "sys/remount", **{"from": "ecommerce", "to": "put-away"})
-        mounted = lambda: "put-away/" in op.request("GET", "sys/mounts")["data"]  # noqa: E731
-        wait_until(mounted, "the mount to be moved", timeout=10)
-        op.request("POST", "sys/mounts/ecommerce", **body)
+        op.request("POST", "sys/remount", **{"from": "ecommerce", "to": to})
+        moved = lambda: f"{to}/" in op.request("GET", "sys/mounts")["data"]  # noqa: E731
+        wait_until(moved, "the mount to be moved", timeout=10)
+
+
+def put_other_mount(world: World, **body: object) -> None:
+    """Delete the mount of the secrets, and mount another engine there."""
+    request(world, "DELETE", "sys/mounts/ecommerce")
+    request(world, "POST", "sys/mounts/ecommerce", **body)
 
 
 @makes("mount-of-environment")
@@ -290,7 +307,7 @@ def _(world: World) -> None:
     files_of(world)[1].unlink()
 
 
-# Kinds whose state is made in a test of its own.
+# Kinds whose state has a test of its own.
 APART = {
     *("never-started", "uninitialised", "no-token", "audit-off", "audit-off-by-configuration"),
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
@@ -301,5 +318,6 @@ APART = {
     *("restore-half-done", "restore-not-compared", "keyring-never-kept"),
     *("seal-half-migrated", "node-cut", "node-sealed", "no-leader", "refuses"),
     *("frozen-without-keys", "frozen-elsewhere", "image-outdated-without-keys"),
+    *("mount-unseen",),
     *("namespaces-none", "namespace-missing", "namespace-elsewhere", "namespace-sealed"),
 }

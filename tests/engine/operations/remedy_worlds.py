@@ -1,4 +1,4 @@
-"""A stack of one's own with values in it, and a shell in its folder: where remedies are tried."""
+"""A stack with values of its own and a shell in its folder, in which remedies are tried."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vault_harness.errors import OperatorError
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, StackRecord
-from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.kv import Kv
 
 RUNNER = f"{sys.executable} -m vault_harness"
 PASSPHRASE = "a passphrase of the test"
@@ -24,13 +26,11 @@ PASSPHRASE = "a passphrase of the test"
 
 @dataclass
 class World:
-    """A stack of one's own with data in it, a backup of its keys, and a shell in its folder.
+    """A stack with data, a backup of its keys, and a shell in its folder.
 
-    Attributes:
-        directory: Where the shell is; the data directory is in it, with a blank in its name.
-        root: A token that reads everything, whatever happens to the keyring.
-        variables: What a state puts into the shell's environment.
-        known_address: Where Vault was last, whatever happens to the record.
+    The shell runs in `directory`, and the data directory in it has a blank in its name. `root`
+    reads everything even without the keyring. `variables` are added to the shell's environment.
+    `known_address` is the last address of Vault.
     """
 
     directory: Path
@@ -45,7 +45,7 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        """That of the shell."""
+        """The environment of the shell."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
         return {
             **kept,
@@ -68,30 +68,30 @@ class World:
         )
 
     @contextlib.contextmanager
-    def op(self) -> Iterator[Operator]:
-        """Root, by the token that the test keeps."""
+    def op(self) -> Iterator[VaultAdmin]:
+        """Return root, with the token that the test keeps."""
         endpoints = StackRecord.load(self.data_dir).endpoints
         ca_cert = endpoints.ca_cert if endpoints is not None else None
-        with contextlib.closing(Operator(self.address, self.root, ca_cert, timeout=2.0)) as root:
+        with contextlib.closing(VaultAdmin(self.address, self.root, ca_cert, timeout=2.0)) as root:
             yield root
 
     @property
     def address(self) -> str:
-        """Where its Vault is."""
+        """The address of its Vault."""
         endpoints = StackRecord.load(self.data_dir).endpoints
         return endpoints.vault if endpoints is not None else self.known_address
 
     def begin(self, up: str = "up") -> None:
-        """Start a stack by that line, seed it, and keep its root token."""
+        """Start a stack with that line, seed it, and keep its root token."""
         self.sh(f"{RUNNER} {up} && {RUNNER} seed")
         self.keep_root()
 
     def keep_root(self) -> None:
-        """Take the root token that the keyring has now."""
+        """Keep the root token that the keyring has now."""
         self.root = Keyring.load(self.data_dir / "init.json").root_token
 
     def sh(self, command: str, *, code: int | None = 0) -> str:
-        """Run a line in a shell; gives what it printed."""
+        """Run a line in a shell; return its output."""
         done = subprocess.run(
             ["/bin/bash", "-c", command],
             cwd=self.directory,
@@ -107,15 +107,15 @@ class World:
         return done.stdout or done.stderr
 
     def troubles(self, before: str = "") -> list[tuple[str, str]]:
-        """What the doctor finds wrong in that shell: kinds with remedies, as they are found."""
+        """Return what the doctor finds wrong in that shell: kinds with remedies, in order."""
         first = f"{before} && " if before else ""
         printed = self.sh(f"{first}{RUNNER} doctor --json", code=None)
         assert "[\n" in printed, printed
-        findings = json.loads(printed[printed.index("[\n") :])
-        return [(each["kind"], each["remedy"]) for each in findings if each["state"] == "bad"]
+        results = json.loads(printed[printed.index("[\n") :])
+        return [(each["kind"], each["remedy"]) for each in results if each["state"] == "bad"]
 
     def values(self) -> set[tuple[str, ...]]:
-        """Every value that Vault has, at whatever mount, and every unseal key that is here.
+        """Return every value in Vault, at any mount, and every local unseal key.
 
         Raises:
             OperatorError: Vault cannot be read now.
@@ -147,12 +147,12 @@ class World:
         os.kill(int(pid), signal.SIGSTOP)
 
 
-def _listed(op: Operator, path: str) -> list[str]:
+def _listed(op: VaultAdmin, path: str) -> list[str]:
     return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]
 
 
 def new_world(directory: Path) -> World:
-    """A healthy stack in a folder, with values that nobody seeds."""
+    """Return a healthy stack in a folder, with values that are not seeded."""
     made = World(directory)
     made.begin()
     made.sh(f"{RUNNER} backup.keys")
@@ -167,15 +167,11 @@ def new_world(directory: Path) -> World:
 
 
 def back_to_health(world: World) -> None:
-    """Whatever a state left beside its own kind, by the remedies that the doctor names."""
+    """Repair what a state left besides its own kind, with the doctor's remedies."""
     with contextlib.suppress(OperatorError), world.op() as op:
         mounts = op.request("GET", "sys/mounts").get("data", {})
-        away = next((m for m in ("put-away/", "elsewhere/") if m in mounts), None)
         if "ecommerce-transit/" in mounts:
             op.request("DELETE", "sys/mounts/ecommerce-transit")
-        if away is not None:
-            op.request("DELETE", "sys/mounts/ecommerce")
-            op.request("POST", "sys/remount", **{"from": away, "to": "ecommerce"})
     rounds = 0
     while found := world.troubles():
         world.sh(found[0][1])

@@ -1,15 +1,15 @@
-"""What tests of rotations share."""
+"""What the tests of rotations share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from vault_harness.vault.kv import Kv
+from vault_harness.local.vault.kv import Kv
 
 
 def rotation(kv: Kv, target: str, directory: Path) -> dict[str, Any]:
-    """The words of a rotation for a task that may be killed."""
+    """Return the words of a rotation for a task that may be killed."""
     return {
         "address": kv.op.address,
         "token": kv.op.client.token,

@@ -1,4 +1,4 @@
-"""The audit log of a real Vault: followed, summed up, and its proposals put to the test."""
+"""The audit log of a real Vault: followed, summed up, and its proposals tested."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import OperatorError
-from vault_harness.policy import parse
-from vault_harness.stack import Stack
-from vault_harness.vault import Operator, approle
-from vault_harness.vault.audit import Filter, entries, hashes_of_roles, read_lines, report
-from vault_harness.vault.audit._rules import best_rule
-from vault_harness.vault.kv import Kv
+from vault_harness.local.policy import parse
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.audit import Filter, entries, hashes_of_roles, read_lines, report
+from vault_harness.operator.audit.reports import best_rule
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def log(stack: Stack) -> Path:
     return stack.node.audit_path
 
 
-def log_in(stack: Stack, role: str) -> Operator:
-    """An operator with a role's token."""
+def log_in(stack: Stack, role: str) -> VaultAdmin:
+    """Return an operator with a role's token."""
     made = approle.new_secret_id(stack.operator, role)
     with stack.operator.asking("log in") as client:
         answer = client.auth.approle.login(
@@ -33,7 +34,7 @@ def log_in(stack: Stack, role: str) -> Operator:
     return stack.operator.with_token(answer["auth"]["client_token"])
 
 
-def test_who_did_what_is_in_the_log(stack: Stack, log: Path) -> None:
+def test_the_log_shows_which_role_did_what(stack: Stack, log: Path) -> None:
     """Reads, denials, missing secrets and failed logins of a role are told apart."""
     backend = log_in(stack, "backend")
     Kv(backend).read("backend/django")
@@ -54,8 +55,8 @@ def test_who_did_what_is_in_the_log(stack: Stack, log: Path) -> None:
     ]
 
 
-def test_what_is_given_in_a_wrapping_token_went_well(stack: Stack, log: Path) -> None:
-    """A login and reads of which the log has nothing but that they were wrapped; one was denied."""
+def test_wrapped_logins_and_reads_count_as_successes(stack: Stack, log: Path) -> None:
+    """Wrapped logins and reads count as successes; a denied read does not."""
     role_id = approle.role_id(stack.operator, "backend")
     secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
     ids = {"role_id": role_id, "secret_id": secret_id}
@@ -76,7 +77,7 @@ def test_what_is_given_in_a_wrapping_token_went_well(stack: Stack, log: Path) ->
 
 
 def test_no_value_and_no_token_leaves_the_log(stack: Stack, log: Path) -> None:
-    """Lines for people hold neither hashes nor what they hash."""
+    """Lines for people hold no hash and no hashed value."""
     backend = log_in(stack, "backend")
     value = str(Kv(backend).read("backend/django").data["SECRET_KEY"])
     text = "\n".join(str(entry) for entry in entries(read_lines(log)))
@@ -86,7 +87,7 @@ def test_no_value_and_no_token_leaves_the_log(stack: Stack, log: Path) -> None:
 
 
 def test_the_proposed_policy_does_what_was_done_and_no_more(stack: Stack, log: Path) -> None:
-    """With the proposal applied, every call of the log still works, and an unused one is denied."""
+    """Under the proposed policy every logged call works, and an unused call is denied."""
     backend = Kv(log_in(stack, "backend"))
     backend.read("backend/django")
     backend.read("backend/database")
@@ -102,8 +103,8 @@ def test_the_proposed_policy_does_what_was_done_and_no_more(stack: Stack, log: P
     assert "ecommerce/data/shared/*: used only for ecommerce/data/shared/stripe" in proposal.reasons
 
 
-def test_who_never_came_is_named(stack: Stack, log: Path) -> None:
-    """A role without a login and a policy that nobody has are reported."""
+def test_unused_roles_and_policies_are_named(stack: Stack, log: Path) -> None:
+    """A role without a login and a policy without a user are reported."""
     stack.operator.request("POST", "sys/policies/acl/old", policy='path "a" { policy = "read" }')
     Kv(log_in(stack, "backend")).read("backend/django")
     found = report(stack.operator, [log])
@@ -127,7 +128,7 @@ def test_who_never_came_is_named(stack: Stack, log: Path) -> None:
     ],
 )
 def test_the_same_rule_decides_here_and_in_vault(shared: Stack, patterns: list[str]) -> None:
-    """Of two rules that fit a path, ours is the one that the server applies."""
+    """Of two rules that fit a path, ours is the rule that the server applies."""
     capabilities = ["read", "delete"]
     text = "".join(
         f'path "{pattern}" {{ capabilities = ["{capability}"] }}\n'

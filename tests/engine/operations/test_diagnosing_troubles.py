@@ -1,4 +1,4 @@
-"""Every trouble of the guide is made, and the doctor names it and the command that mends it."""
+"""For every trouble of the guide the doctor names it and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -12,38 +12,43 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, NodeSpec, PortLease
 from vault_harness.errors import OperatorError
-from vault_harness.settings import Settings
-from vault_harness.stack import Stack
-from vault_harness.vault import Operator, apply, approle
-from vault_harness.vault.doctor import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.generate import revoke_root
+from vault_harness.operator.doctor import (
+    CheckResult,
     DockerView,
-    Finding,
     Patient,
     ServiceView,
     State,
     examine,
     look_at_docker,
 )
-from vault_harness.vault.root import revoke_root
+from vault_harness.settings import Settings
+from vault_harness.waiting import wait_until
 
 
 @pytest.fixture
 def patient(stack: Stack, tmp_path: Path) -> Patient:
-    """A healthy stack of the test's own: Vault open and seeded, keyring and credentials here."""
+    """A healthy stack of the test's own: Vault open and seeded, keyring and credentials present."""
     return healthy(stack, tmp_path)
 
 
 @pytest.fixture
 def visitor(shared: Stack, tmp_path: Path) -> Patient:
-    """The same for tests that change nothing in Vault."""
+    """A healthy shared stack, for tests that change nothing in Vault."""
     return healthy(shared, tmp_path)
 
 
 def healthy(stack: Stack, tmp_path: Path) -> Patient:
-    """A Vault with nothing wrong, and a data directory for it."""
+    """Return a Vault without troubles, and a data directory for it."""
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)
     stack.keyring.save(data_dir / "init.json")
@@ -57,40 +62,40 @@ def healthy(stack: Stack, tmp_path: Path) -> Patient:
     )
 
 
-def bad(patient: Patient) -> dict[str, Finding]:
-    """Everything that the doctor finds wrong, by name."""
+def bad(patient: Patient) -> dict[str, CheckResult]:
+    """Return everything that the doctor finds wrong, by name."""
     return {finding.name: finding for finding in examine(patient) if finding.bad}
 
 
-def only(patient: Patient, name: str) -> Finding:
-    """The one thing that is wrong."""
+def only(patient: Patient, name: str) -> CheckResult:
+    """Return the only finding."""
     found = bad(patient)
     assert list(found) == [name], found
     return found[name]
 
 
 def test_a_healthy_stack_has_nothing_wrong(visitor: Patient) -> None:
-    """All checks are made, all are good, and none of them costs a login."""
-    findings = examine(visitor)
-    assert [finding for finding in findings if finding.state is not State.GOOD] == []
-    checked = {finding.name.split()[0] for finding in findings}
+    """All checks are made and good, and none costs a login."""
+    results = examine(visitor)
+    assert [finding for finding in results if finding.state is not State.GOOD] == []
+    checked = {finding.name.split()[0] for finding in results}
     assert checked >= {
         *("running", "answers", "clock", "initialised", "keyring", "sealed", "token", "mount"),
         *("audit", "policy", "role", "role-id", "secret-id", "secret"),
     }
 
 
-# -- the server ----------------------------------------------------------------------------------
+# Server
 
 
 def test_nothing_was_ever_started(visitor: Patient) -> None:
-    """No address is known."""
+    """Without a start no address is known."""
     found = only(replace(visitor, addresses=(), services=()), "running")
     assert found.remedy == "invoke up"
 
 
 def test_vault_does_not_run(patient: Patient, stack: Stack) -> None:
-    """Its process is gone."""
+    """A dead process is named."""
     stack.node.kill()
     services = (ServiceView("vault", running=False), ServiceView("toxiproxy", running=True))
     found = only(replace(patient, services=services), "running")
@@ -98,7 +103,7 @@ def test_vault_does_not_run(patient: Patient, stack: Stack) -> None:
 
 
 def test_the_connection_is_refused(visitor: Patient) -> None:
-    """Nobody listens at the address."""
+    """An address that refuses connections is named."""
     lease = PortLease()
     found = only(replace(visitor, addresses=(f"http://127.0.0.1:{lease.port}",)), "answers")
     assert "refused" in found.wrong
@@ -107,7 +112,7 @@ def test_the_connection_is_refused(visitor: Patient) -> None:
 
 
 def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
-    """It takes the connection and says nothing."""
+    """A frozen Vault accepts a connection and does not answer."""
     stack.node.pause()
     try:
         found = only(replace(patient, timeout=0.3), "answers")
@@ -128,7 +133,7 @@ def web_server() -> Iterator[str]:
             self.wfile.write(b"<html>hello</html>")
 
         def log_message(self, *args: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -138,23 +143,23 @@ def web_server() -> Iterator[str]:
         thread.join()
 
 
-def test_something_else_answers(visitor: Patient, web_server: str) -> None:
-    """The address belongs to another kind of server."""
+def test_a_server_that_is_no_vault_is_reported(visitor: Patient, web_server: str) -> None:
+    """A server that is no Vault is told as such."""
     found = only(replace(visitor, addresses=(web_server,)), "answers")
     assert "not Vault" in found.wrong
     assert "VAULT_ADDR" in found.remedy
 
 
 def test_one_node_of_several_is_away(patient: Patient, stack: Stack) -> None:
-    """The others are still looked at, and the missing one is named."""
+    """The missing node is named, and the others are still checked."""
     lease = PortLease()
     addresses = (f"http://127.0.0.1:{lease.port}", stack.node.address)
     assert str(lease.port) in only(replace(patient, addresses=addresses), "answers").looked_at
     lease.release()
 
 
-def test_somebody_elses_vault_is_not_there(visitor: Patient) -> None:
-    """A stack of one's own would be no remedy: the address is wrong, or that Vault is down."""
+def test_the_remedy_for_an_external_vault_is_its_address(visitor: Patient) -> None:
+    """For an external Vault the remedy is its address or its owner, not a local stack."""
     lease = PortLease()
     elsewhere = replace(
         visitor, engine="external", services=(), addresses=(f"http://127.0.0.1:{lease.port}",)
@@ -167,7 +172,7 @@ def test_somebody_elses_vault_is_not_there(visitor: Patient) -> None:
 
 
 def test_it_was_never_initialised(visitor: Patient, engine: Engine, tmp_path: Path) -> None:
-    """A new server without keys."""
+    """A new server without keys is reported."""
     node = engine.node(NodeSpec(name="new", directory=tmp_path / "new"))
     node.start()
     found = only(replace(visitor, addresses=(node.address,)), "initialised")
@@ -176,13 +181,13 @@ def test_it_was_never_initialised(visitor: Patient, engine: Engine, tmp_path: Pa
 
 
 def test_it_is_sealed(patient: Patient, stack: Stack) -> None:
-    """The keys are here: unseal it."""
+    """With the keys here the remedy is to unseal."""
     stack.operator.seal()
     assert only(patient, "sealed").remedy == "invoke unseal"
 
 
 def test_it_is_sealed_and_the_keyring_is_lost(patient: Patient, stack: Stack) -> None:
-    """The keys are not here: fetch them first."""
+    """Without the keys the remedy is to fetch them first."""
     stack.operator.seal()
     patient.keyring_path.unlink()
     found = bad(patient)
@@ -192,7 +197,7 @@ def test_it_is_sealed_and_the_keyring_is_lost(patient: Patient, stack: Stack) ->
 
 
 def test_the_keyring_is_nonsense_or_open_to_others(visitor: Patient) -> None:
-    """A damaged keyring counts as none; one that others can read is named."""
+    """A damaged keyring counts as missing; a keyring that others can read is named."""
     visitor.keyring_path.chmod(0o644)
     found = only(visitor, "private init.json")
     assert found.remedy == f"chmod 600 '{visitor.keyring_path}'".replace("'", "")
@@ -203,7 +208,7 @@ def test_the_keyring_is_nonsense_or_open_to_others(visitor: Patient) -> None:
 
 @pytest.mark.parametrize(("hours", "way"), [(1, "ahead of"), (-1, "behind")])
 def test_the_clock_is_off(visitor: Patient, hours: int, way: str) -> None:
-    """This machine's clock and Vault's differ by more than some seconds."""
+    """A clock that differs from Vault's by more than some seconds is reported."""
 
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(hours=hours)
@@ -213,11 +218,11 @@ def test_the_clock_is_off(visitor: Patient, hours: int, way: str) -> None:
     assert "timedatectl" in found.remedy
 
 
-# -- Docker --------------------------------------------------------------------------------------
+# Docker
 
 
 def test_docker_is_not_there(visitor: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No engine answers, really asked."""
+    """A missing engine is really asked, and reported."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     settings = Settings.from_environment(engine="docker")
     found = only(
@@ -228,7 +233,7 @@ def test_docker_is_not_there(visitor: Patient, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_image_is_not_there(visitor: Patient) -> None:
-    """The engine answers, an image is missing."""
+    """With an engine, a missing image is reported."""
     view = DockerView(engine=True, missing_images=("some/vault:1",), line="some/vault:1 is missing")
     found = only(replace(visitor, engine="docker", docker=lambda: view), "images")
     assert found.looked_at == "some/vault:1"
@@ -236,7 +241,7 @@ def test_an_image_is_not_there(visitor: Patient) -> None:
 
 
 def test_docker_is_asked_only_where_it_matters(visitor: Patient) -> None:
-    """With processes nobody looks at Docker."""
+    """With processes Docker is not checked."""
 
     def never() -> DockerView:
         raise AssertionError("nobody should ask")
@@ -244,11 +249,11 @@ def test_docker_is_asked_only_where_it_matters(visitor: Patient) -> None:
     assert bad(replace(visitor, docker=never)) == {}
 
 
-# -- where clients go ----------------------------------------------------------------------------
+# The way of clients
 
 
-def test_clients_in_this_shell_go_elsewhere(visitor: Patient) -> None:
-    """VAULT_ADDR names another server than the tasks look after: no word of a password in it."""
+def test_a_vault_addr_to_another_server_is_reported(visitor: Patient) -> None:
+    """A VAULT_ADDR to another server is reported without its password."""
     proxied = "http://127.0.0.1:18200"
     here = replace(
         visitor, proxied=proxied, environ={"VAULT_ADDR": "https://me:pw@vault.corp:8200"}
@@ -261,23 +266,23 @@ def test_clients_in_this_shell_go_elsewhere(visitor: Patient) -> None:
 
 @pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:many", "https://127.0.0.1:18200"])
 def test_an_address_that_leads_nowhere(visitor: Patient, url: str) -> None:
-    """Neither does what is no URL, or speaks TLS to a server that does not, lead here."""
+    """A URL that is invalid, or TLS to a plain server, does not lead to this stack."""
     here = replace(visitor, proxied="http://127.0.0.1:18200", environ={"VAULT_ADDR": url})
     assert only(here, "environment address").looked_at == "VAULT_ADDR"
 
 
 @pytest.mark.parametrize("url", ["http://localhost:18200", "http://127.0.0.1:18200/"])
 def test_an_address_of_this_stack(visitor: Patient, url: str) -> None:
-    """The same place may be written in other ways."""
+    """The same address may be written in other ways."""
     proxied = "http://127.0.0.1:18200"
     assert bad(replace(visitor, proxied=proxied, environ={"VAULT_ADDR": url})) == {}
 
 
-# -- tokens --------------------------------------------------------------------------------------
+# Tokens
 
 
 def test_the_token_of_the_environment_expired(patient: Patient, stack: Stack) -> None:
-    """A service's or a person's token in VAULT_TOKEN is dead; a good one is said to be good."""
+    """A dead VAULT_TOKEN is reported, and a good one is confirmed."""
     made = stack.operator.request("POST", "auth/token/create", ttl="1h")["auth"]
     here = replace(patient, environ={"VAULT_TOKEN": made["client_token"]})
     assert bad(here) == {}
@@ -288,7 +293,7 @@ def test_the_token_of_the_environment_expired(patient: Patient, stack: Stack) ->
 
 
 def test_root_is_revoked_and_the_operators_token_lost(patient: Patient, stack: Stack) -> None:
-    """Without any good token the doctor says how to get one, and still logs in once per role."""
+    """Without a good token the doctor says how to get one, and logs in once per role."""
     revoke_root(stack.operator, patient.keyring_path, ["ecommerce"], patient.data_dir)
     assert bad(patient) == {}
     (patient.data_dir / "operator-token").unlink()
@@ -298,7 +303,7 @@ def test_root_is_revoked_and_the_operators_token_lost(patient: Patient, stack: S
     assert {each.name for each in found} >= {"secret-id backend", "secret-id ai-services"}
 
 
-# -- what Vault contains -------------------------------------------------------------------------
+# What Vault contains
 
 
 def delete(stack: Stack, path: str) -> None:
@@ -307,30 +312,57 @@ def delete(stack: Stack, path: str) -> None:
 
 
 def test_the_mount_is_missing(patient: Patient, stack: Stack) -> None:
-    """No mount: its secrets are not looked for one by one."""
+    """If the mount is missing, its secrets are not checked one by one."""
     delete(stack, "sys/mounts/ecommerce")
     assert only(patient, "mount").remedy == "invoke seed"
 
 
+def test_the_secrets_are_in_another_mount(patient: Patient, stack: Stack) -> None:
+    """Secrets in another mount are moved back, even if an empty mount took their place."""
+    op = stack.operator
+    op.request("POST", "sys/remount", **{"from": "ecommerce", "to": "elsewhere"})
+    moved = lambda: "elsewhere/" in op.request("GET", "sys/mounts")["data"]  # noqa: E731
+    wait_until(moved, "the mount to be moved", timeout=10)
+    back = "invoke vault -- secrets move elsewhere/ ecommerce/"
+    found = only(patient, "mount")
+    assert (found.kind, found.remedy) == ("mount-moved", back)
+    assert "elsewhere/ has 12 of its 12 secrets" in found.wrong
+    assert "seed --new-values" in found.instead
+
+    op.request("POST", "sys/mounts/ecommerce", type="kv", options={"version": "2"})
+    aside = "invoke vault -- secrets move ecommerce/ ecommerce-kv/"
+    assert only(patient, "mount").remedy == f"{aside} && {back}"
+
+
+def test_some_paths_in_another_mount_are_no_moved_secrets(patient: Patient, stack: Stack) -> None:
+    """A foreign mount with a few of the same paths stays where it is."""
+    op = stack.operator
+    op.request("POST", "sys/mounts/other", type="kv", options={"version": "2"})
+    for path in ("backend/django", "shared/stripe"):
+        Kv(op, "other").write(path, {"A": "x"}, cas=0)
+    delete(stack, "sys/mounts/ecommerce")
+    assert only(patient, "mount").kind == "mount-missing"
+
+
 def test_the_mount_is_of_another_kind(patient: Patient, stack: Stack) -> None:
-    """KV version 1 where version 2 is wanted."""
+    """KV version 1 in place of version 2 is reported."""
     delete(stack, "sys/mounts/ecommerce")
     stack.operator.request("POST", "sys/mounts/ecommerce", type="kv", options={"version": "1"})
     assert "kv version 1" in only(patient, "mount").wrong
 
 
 def test_clients_look_in_the_wrong_mount(visitor: Patient) -> None:
-    """VAULT_MOUNT_POINT names one that does not exist; the right one is told."""
+    """For a VAULT_MOUNT_POINT that does not exist the right mount is named."""
     found = only(replace(visitor, environ={"VAULT_MOUNT_POINT": "secret"}), "mount")
     assert "there is ecommerce" in found.wrong
     assert found.remedy == "export VAULT_MOUNT_POINT=ecommerce"
 
 
 def test_nothing_is_audited(patient: Patient, stack: Stack, engine: Engine, tmp_path: Path) -> None:
-    """A server without an audit device."""
+    """A server without an audit device is reported."""
     node = engine.node(NodeSpec(name="quiet", directory=tmp_path / "quiet", audit=False))
     node.start()
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     keyring = op.init()
     op.unseal(keyring)
     keyring.save(patient.keyring_path)
@@ -355,13 +387,13 @@ def test_nothing_is_audited(patient: Patient, stack: Stack, engine: Engine, tmp_
 def test_something_is_missing(
     patient: Patient, stack: Stack, path: str, name: str, remedy: str
 ) -> None:
-    """A policy, an AppRole, a secret that is gone, and one that is only deleted."""
+    """A missing policy, AppRole or secret is named, and so is a deleted secret."""
     delete(stack, path)
     assert only(patient, name).remedy == remedy
 
 
 def test_a_secret_is_destroyed_or_lacks_a_key(patient: Patient, stack: Stack) -> None:
-    """A destroyed version, and a secret from which somebody dropped a key."""
+    """A destroyed version and a secret without one of its keys are named."""
     stack.operator.request("POST", "ecommerce/destroy/ai/openai", versions=[1])
     stack.operator.request("POST", "ecommerce/data/backend/redis", data={"REDIS_PASSWORD": "x"})
     found = bad(patient)
@@ -374,20 +406,24 @@ def test_a_secret_is_destroyed_or_lacks_a_key(patient: Patient, stack: Stack) ->
 
 
 def test_a_policy_or_a_role_is_another(patient: Patient, stack: Stack) -> None:
-    """Both differ from the blueprint."""
+    """A policy or role that differs from the blueprint is named."""
     text = 'path "other" { capabilities = ["read"] }'
     stack.operator.request("POST", "sys/policies/acl/backend", policy=text)
     stack.operator.request("POST", "auth/approle/role/backend", token_policies=["default"])
     found = bad(patient)
     assert set(found) == {"policy backend", "role backend"}
     assert {each.remedy for each in found.values()} == {"invoke seed --only access"}
+    own, *lacking, more = found["policy backend"].details
+    assert own == f"+{text}"
+    assert {line[0] for line in lacking} == {"-"}
+    assert more.endswith("lines more: invoke vault -- policy read backend")
 
 
-# -- credentials ---------------------------------------------------------------------------------
+# Credentials
 
 
 def locked_roles(stack: Stack) -> int:
-    """How many roles are locked now."""
+    """Return the number of locked roles."""
     return len(approle.locked(stack.operator))
 
 
@@ -395,7 +431,7 @@ def locked_roles(stack: Stack) -> int:
 def test_role_id_and_secret_id_are_wrong(
     patient: Patient, stack: Stack, content: str | None
 ) -> None:
-    """Missing or wrong files are named, looked at ten times without locking the role."""
+    """Ten checks of missing or wrong files name them and lock no role."""
     role_file, secret_file = approle.credential_files("backend", patient.data_dir)
     for path in (role_file, secret_file):
         if content is None:
@@ -412,7 +448,7 @@ def test_role_id_and_secret_id_are_wrong(
 
 
 def test_a_locked_role_is_named(patient: Patient, stack: Stack) -> None:
-    """Five bad secret-ids from somewhere: the role is locked, its credentials are still good."""
+    """A role that five bad secret-ids locked is named, and its credentials are still good."""
     role_id = approle.role_id(stack.operator, "backend")
     for _ in range(6):
         with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
@@ -423,7 +459,7 @@ def test_a_locked_role_is_named(patient: Patient, stack: Stack) -> None:
 
 
 def test_without_a_token_bad_credentials_are_tried_once(patient: Patient, stack: Stack) -> None:
-    """Ten runs of the doctor make one login, so nobody is locked out by looking."""
+    """Ten runs of the doctor make one login, so that checking locks no role."""
     revoke = replace(patient, engine="external")
     patient.keyring_path.unlink()
     _, secret_file = approle.credential_files("backend", patient.data_dir)
@@ -448,7 +484,7 @@ def test_without_a_token_bad_credentials_are_tried_once(patient: Patient, stack:
 
 
 def test_credentials_of_the_environment(patient: Patient, stack: Stack) -> None:
-    """What a service would take from here: good, of another role, of none, from files."""
+    """Good ids or files in the environment pass, wrong ones are named, and no role is locked."""
     role_file, secret_file = approle.credential_files("backend", patient.data_dir)
     good = {"VAULT_ROLE_ID": role_file.read_text(), "VAULT_SECRET_ID": secret_file.read_text()}
     files = {"VAULT_ROLE_ID_FILE": str(role_file), "VAULT_SECRET_ID_FILE": str(secret_file)}
@@ -466,7 +502,7 @@ def test_credentials_of_the_environment(patient: Patient, stack: Stack) -> None:
 
 
 def test_nothing_secret_is_in_any_finding(patient: Patient, stack: Stack) -> None:
-    """Good or bad: no token, no key, no id, no value."""
+    """No finding, good or bad, has a token, key, id or value."""
     text = str(examine(patient))
     secrets = [*stack.keyring.keys, stack.keyring.root_token]
     for role in Blueprint.default().approles:

@@ -1,4 +1,4 @@
-"""Root is revoked and made anew; in between the operator's token does the day's work."""
+"""With root revoked the operator's token does the day's work, until root is made again."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import KeyringMissing, OperatorError
-from vault_harness.stack import Stack
-from vault_harness.vault import Keyring, Operator, apply, approle
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.root import (
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.generate import generate_root, revoke_root
+from vault_harness.local.vault.root.operator_token import (
     OPERATOR_TOKEN_NAME,
+    admin_with_token,
     alive,
-    generate_root,
     install_operator,
     needing_root,
     operator_token,
-    revoke_root,
-    standing_operator,
 )
-from vault_harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
+from vault_harness.operator.rotate import known_targets, rotate_secret, rotate_secret_id
 
 
 @pytest.fixture
@@ -38,14 +40,14 @@ def keyring_path(stack: Stack, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def op(stack: Stack, keyring_path: Path) -> Operator:
-    """The operator after the root token was revoked."""
+def op(stack: Stack, keyring_path: Path) -> VaultAdmin:
+    """The operator after root was revoked."""
     revoke_root(stack.operator, keyring_path, stack.blueprint.mounts, keyring_path.parent)
-    return standing_operator(stack.node.address, Keyring.load(keyring_path), keyring_path.parent)
+    return admin_with_token(stack.node.address, Keyring.load(keyring_path), keyring_path.parent)
 
 
 def test_the_root_token_is_dead_and_out_of_the_keyring(stack: Stack, keyring_path: Path) -> None:
-    """The token opens nothing any more, the keyring has none, and still has its keys."""
+    """The root token is dead and not in the keyring, which still has its keys."""
     revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent)
     assert alive(stack.operator) is None
     assert Keyring.load(keyring_path) == stack.keyring.without_root()
@@ -53,8 +55,8 @@ def test_the_root_token_is_dead_and_out_of_the_keyring(stack: Stack, keyring_pat
     assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
 
 
-def test_the_operator_does_the_days_work(stack: Stack, op: Operator, keyring_path: Path) -> None:
-    """Secrets, secret-ids, rotations, unlocking, seeding what is there: without root."""
+def test_the_operator_does_the_days_work(stack: Stack, op: VaultAdmin, keyring_path: Path) -> None:
+    """The operator reads, writes, rotates, unlocks and seeds without root."""
     directory = keyring_path.parent
     kv = Kv(op)
     assert len(list(kv.paths())) == 12
@@ -84,23 +86,23 @@ def test_the_operator_does_the_days_work(stack: Stack, op: Operator, keyring_pat
     ],
 )
 def test_the_operator_may_not_make_itself_more(
-    op: Operator, method: str, path: str, body: dict[str, Any]
+    op: VaultAdmin, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    """Whatever would widen its own rights, or end the audit log, is denied."""
+    """The operator can neither widen its rights nor disable the audit log."""
     with pytest.raises(OperatorError, match="denied"):
         op.request(method, path, **body)
 
 
-def test_what_needs_root_says_how_to_get_it(stack: Stack, op: Operator) -> None:
-    """A blueprint that changes a policy is denied, with the three commands that get it done."""
+def test_a_change_that_needs_root_says_how_to_get_it(stack: Stack, op: VaultAdmin) -> None:
+    """A blueprint that changes a policy is denied, with the three commands that do it."""
     other = stack.blueprint.with_policy("more", 'path "a" { capabilities = ["read"] }')
     with pytest.raises(OperatorError, match="root is revoked") as refusal, needing_root(op, "X"):
         apply(op, other, environ={})
     assert refusal.value.remedy == "invoke root.generate, then X, then invoke root.revoke"
 
 
-def test_root_comes_back_from_the_unseal_keys(op: Operator, keyring_path: Path) -> None:
-    """The keyring has a root token again, and it is one; a second call does nothing."""
+def test_root_comes_back_from_the_unseal_keys(op: VaultAdmin, keyring_path: Path) -> None:
+    """The unseal keys make a new root token for the keyring; a second call does nothing."""
     assert generate_root(op, keyring_path, keyring_path.parent)
     token = Keyring.load(keyring_path).root_token
     found = alive(op.with_token(token))
@@ -110,8 +112,8 @@ def test_root_comes_back_from_the_unseal_keys(op: Operator, keyring_path: Path) 
     assert Keyring.load(keyring_path).root_token == token
 
 
-def test_revoking_twice_is_no_error(stack: Stack, op: Operator, keyring_path: Path) -> None:
-    """With the token dead already, the keyring is put in order and that is said."""
+def test_revoking_twice_is_no_error(stack: Stack, op: VaultAdmin, keyring_path: Path) -> None:
+    """Revoking a dead token repairs the keyring and says so."""
     stack.keyring.save(keyring_path)
     assert revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent).before
     assert Keyring.load(keyring_path).root_token == ""
@@ -119,15 +121,17 @@ def test_revoking_twice_is_no_error(stack: Stack, op: Operator, keyring_path: Pa
 
 
 def test_a_token_that_is_no_root_is_not_revoked(stack: Stack, keyring_path: Path) -> None:
-    """A keyring with another token in it stops the task before anything happens."""
+    """If the keyring's token is not root, the task stops before it changes anything."""
     other = install_operator(stack.operator, ["ecommerce"], keyring_path.parent)
     with pytest.raises(OperatorError, match="not a root token"):
         revoke_root(other, keyring_path, ["ecommerce"], keyring_path.parent)
     assert alive(other) is not None
 
 
-def test_wrong_unseal_keys_are_named_and_leave_no_attempt(op: Operator, keyring_path: Path) -> None:
-    """Keys of another Vault are refused, and the right ones work at once afterwards."""
+def test_wrong_unseal_keys_are_named_and_leave_no_attempt(
+    op: VaultAdmin, keyring_path: Path
+) -> None:
+    """Keys of another Vault are refused, and the right keys work at once afterwards."""
     right = Keyring.load(keyring_path)
     wrong = tuple(base64.b64encode(bytes([n]) * 33).decode() for n in range(5))
     replace(right, keys=wrong).save(keyring_path)
@@ -137,8 +141,8 @@ def test_wrong_unseal_keys_are_named_and_leave_no_attempt(op: Operator, keyring_
     assert generate_root(op, keyring_path, keyring_path.parent)
 
 
-def test_somebody_elses_attempt_is_left_alone(op: Operator, keyring_path: Path) -> None:
-    """An attempt that is not ours is named; only --cancel ends it."""
+def test_an_attempt_of_another_user_is_left_alone(op: VaultAdmin, keyring_path: Path) -> None:
+    """A foreign attempt is named, and only --cancel ends it."""
     op.request("PUT", "sys/generate-root-token/attempt")
     with pytest.raises(OperatorError, match="somebody is making a root token"):
         generate_root(op, keyring_path, keyring_path.parent)
@@ -148,36 +152,38 @@ def test_somebody_elses_attempt_is_left_alone(op: Operator, keyring_path: Path) 
     assert not op.request("GET", "sys/generate-root-token/attempt")["data"]["started"]
 
 
-def test_without_any_token_the_way_out_is_said(
-    stack: Stack, op: Operator, keyring_path: Path
+def test_without_any_token_the_error_says_how_to_get_one(
+    stack: Stack, op: VaultAdmin, keyring_path: Path
 ) -> None:
-    """No root, no operator's token: tasks name the command, and that one says what else."""
+    """Without root and operator's token each task names the way to get a token."""
     (keyring_path.parent / OPERATOR_TOKEN_NAME).unlink()
-    with pytest.raises(KeyringMissing, match="neither a root token nor an operator's") as refusal:
-        standing_operator(op.address, Keyring.load(keyring_path), keyring_path.parent)
+    with pytest.raises(
+        KeyringMissing, match="no valid root token and no valid operator's"
+    ) as refusal:
+        admin_with_token(op.address, Keyring.load(keyring_path), keyring_path.parent)
     assert "invoke root.generate" in refusal.value.remedy
-    with pytest.raises(OperatorError, match="only for an operator's token") as refused:
-        generate_root(Operator(op.address), keyring_path, keyring_path.parent)
+    with pytest.raises(OperatorError, match="only with an operator's token") as refused:
+        generate_root(VaultAdmin(op.address), keyring_path, keyring_path.parent)
     assert "disable_unauthed_generate_root_endpoints" in refused.value.remedy
 
 
 @pytest.mark.slow  # a process that dies for each step
-def test_killed_after_any_step_nobody_is_locked_out(
+def test_a_kill_after_any_step_leaves_a_good_token(
     stack: Stack, keyring_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """Revoking and generating, killed after each step: a good token is always at hand."""
+    """A good token exists after each step at which revoking or generating is killed."""
     arguments = {"address": stack.node.address, "keyring": str(keyring_path)}
     for task in ("root_revoke", "root_generate") * 2:
         step, killed = 1, True
         while killed:
             killed = killable(task, step, **arguments).killed
-            op = standing_operator(
+            op = admin_with_token(
                 stack.node.address, Keyring.load(keyring_path), keyring_path.parent
             )
             assert alive(op) is not None
             ended = killable(task, **arguments)
             assert ended.error is None
-            if killed:  # back to where this task begins
+            if killed:  # back to the start of this task
                 other = "root_generate" if task == "root_revoke" else "root_revoke"
                 assert killable(other, **arguments).error is None
             step += 1

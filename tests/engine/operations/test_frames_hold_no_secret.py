@@ -1,7 +1,7 @@
-"""No error of the operator's side bears a secret: not in its text, not in a frame of its traceback.
+"""No error of the operator's functions holds a secret, in its text or in a frame.
 
-Every function that the tasks call is run in every state that can be made here, and each error is
-walked: its texts and notes, its causes, and all locals of all frames, with what they hold.
+Every function that the tasks call runs in every state that can be made here. Each error is walked:
+its texts and notes, its causes, and all locals of all frames with what they hold.
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ import pytest
 
 from tests.walking import places
 from vault_harness import files
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, PortLease
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import Keyring, Operator, apply, approle
-from vault_harness.vault.audit import report
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.generate import generate_root, prove_keys, revoke_root
+from vault_harness.local.vault.root.operator_token import admin_with_token, install_operator
+from vault_harness.operator.audit import report
+from vault_harness.operator.backup import (
     Backup,
     Keys,
     Lock,
@@ -35,9 +42,8 @@ from vault_harness.vault.backup import (
     restore_seal_key,
     take_contents,
 )
-from vault_harness.vault.doctor import Patient, examine
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.migrate import (
+from vault_harness.operator.doctor import Patient, examine
+from vault_harness.operator.migrate import (
     ClientSettings,
     VariableMap,
     make_plan,
@@ -47,14 +53,7 @@ from vault_harness.vault.migrate import (
     read,
     undo,
 )
-from vault_harness.vault.root import (
-    generate_root,
-    install_operator,
-    prove_keys,
-    revoke_root,
-    standing_operator,
-)
-from vault_harness.vault.rotate import (
+from vault_harness.operator.rotate import (
     configured,
     known_targets,
     roll_back,
@@ -70,9 +69,9 @@ DATABASE = known_targets()["database"]
 
 @dataclass
 class Case:
-    """Everything that the functions are called with, and what must be nowhere in their errors."""
+    """The arguments of the functions, and the secrets that no error may hold."""
 
-    op: Operator
+    op: VaultAdmin
     keyring: Keyring
     directory: Path
     backup: Backup
@@ -193,9 +192,7 @@ DOINGS: dict[str, Callable[[Case], object]] = {
         c.op, c.keyring_path, ["ecommerce"], c.directory, checkpoint=c.checkpoint
     ),
     "install operator": lambda c: install_operator(c.op, ["ecommerce"], c.directory),
-    "who acts": lambda c: standing_operator(
-        c.op.address, Keyring.load(c.keyring_path), c.directory
-    ),
+    "who acts": lambda c: admin_with_token(c.op.address, Keyring.load(c.keyring_path), c.directory),
     "load keyring": lambda c: Keyring.load(c.keyring_path),
     "unseal": lambda c: c.op.unseal(c.keyring, timeout=1.0),
     "migrate the seal": lambda c: c.op.migrate_seal(c.keyring, timeout=1.0),
@@ -214,7 +211,7 @@ Disturb = Callable[[Case, pytest.MonkeyPatch], None]
 def _closed(case: Case, patch: pytest.MonkeyPatch) -> None:
     lease = PortLease()
     lease.release()
-    case.op = Operator(f"http://127.0.0.1:{lease.port}", str(case.op.client.token))
+    case.op = VaultAdmin(f"http://127.0.0.1:{lease.port}", str(case.op.client.token))
 
 
 def _dead_token(case: Case, patch: pytest.MonkeyPatch) -> None:
@@ -274,7 +271,7 @@ STATES: dict[str, Disturb] = {
     "a bug": _bug,
     "Ctrl-C": _interrupt,
     "a server that refuses": _refusing_server,
-    "sealed": _sealed,  # last: it is of the whole Vault
+    "sealed": _sealed,  # last, since it seals the whole Vault
 }
 
 
@@ -294,7 +291,7 @@ def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
 
 @pytest.fixture
 def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
-    """A seeded Vault with files of everything in a directory."""
+    """A seeded Vault, and a directory with every kind of file."""
     directory = tmp_path / "vault-data"
     directory.mkdir(mode=0o700)
     stack.keyring.save(directory / "init.json")
@@ -315,7 +312,7 @@ def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
 def test_no_frame_of_any_error_holds_a_secret(
     case: Case, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """In this state every function is called; those that raise are walked to the bottom."""
+    """Every function is called in this state, and each error is walked to the bottom."""
     STATES[state](case, monkeypatch)
     raised = []
     for name, doing in DOINGS.items():
@@ -325,7 +322,7 @@ def test_no_frame_of_any_error_holds_a_secret(
         raised.append(name)
         found = places(error, case.secrets, of=__file__)
         assert found == [], f"{name}: {error}"
-    # These five fail in any state; a state in which no more do would show nothing.
+    # Five fail in any state. A state in which no more fail would show nothing.
     assert len(raised) > (5 if state == "healthy" else 7), raised
 
 

@@ -1,4 +1,4 @@
-"""Good practice in production: each one made broken and kept on a real Vault, and told as such."""
+"""Each production practice is broken and kept on a real Vault, and reported as such."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority
-from vault_harness.engine import Engine
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import approle
-from vault_harness.vault.backup import Keys, Lock, make_backup
-from vault_harness.vault.keyring import Keyring
-from vault_harness.vault.practices import PRACTICES, Deployment, Practice, Standing, go_through
-from vault_harness.vault.root import revoke_root, standing_operator
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.generate import revoke_root
+from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.operator.backup import Keys, Lock, make_backup
+from vault_harness.operator.practices import (
+    PRACTICES,
+    Deployment,
+    Practice,
+    PracticeState,
+    go_through,
+)
 
 BROAD = 'path "*" { capabilities = ["read"] }'
 
 
 def deployed(stack: Stack, folder: Path) -> Deployment:
-    """A stack as the task would look at it; its keys are not on this machine."""
+    """A stack whose keys are not on this machine."""
     return Deployment.today(
         stack.operator,
         addresses=(stack.node.address,),
@@ -33,48 +40,50 @@ def deployed(stack: Stack, folder: Path) -> Deployment:
 
 
 def look(deployment: Deployment, name: str) -> Practice:
-    """How one practice stands."""
+    """Return the state of one practice."""
     return next(each for each in go_through(deployment) if each.name == name)
 
 
 def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
-    """What a developer's stack keeps by itself, and what nobody would run in production."""
+    """A fresh stack keeps some practices, and breaks those of production."""
     standing = {each.name: each.standing for each in go_through(deployed(shared, tmp_path))}
     assert list(standing) == list(PRACTICES)
-    assert {name for name, each in standing.items() if each is Standing.KEPT} >= {
+    assert {name for name, each in standing.items() if each is PracticeState.KEPT} >= {
         *("key shares", "secret-ids", "token lives", "lockout", "rotation", "monitoring")
     }
-    assert {name for name, each in standing.items() if each is Standing.BROKEN} >= {
+    assert {name for name, each in standing.items() if each is PracticeState.BROKEN} >= {
         *("root token", "audit", "TLS", "HA", "auto-unseal", "backups")
     }
 
 
 def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
-    """A practice that is broken without a word on how to keep it would only annoy."""
+    """Each broken practice has a remedy."""
     found = go_through(deployed(shared, tmp_path))
     assert [
-        each.name for each in found if each.standing is Standing.BROKEN and not each.remedy
+        each.name for each in found if each.standing is PracticeState.BROKEN and not each.remedy
     ] == []
-    assert [each.name for each in found if each.standing is Standing.KEPT and each.remedy] == []
+    assert [
+        each.name for each in found if each.standing is PracticeState.KEPT and each.remedy
+    ] == []
 
 
 def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
-    """Of two weeks before it on, a certificate is somebody's task."""
+    """From two weeks before its end a certificate is reported."""
     with launch(
         engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
     ) as stack:
         deployment = deployed(stack, tmp_path)
-        assert look(deployment, "TLS").standing is Standing.KEPT
+        assert look(deployment, "TLS").standing is PracticeState.KEPT
         later = replace(deployment, now=deployment.now + timedelta(days=77))
         found = look(later, "TLS")
-        assert found.standing is Standing.BROKEN
+        assert found.standing is PracticeState.BROKEN
         assert "tls.renew" in found.remedy
         nobody = replace(deployment, addresses=("https://127.0.0.1:1",))
-        assert look(nobody, "TLS").standing is Standing.CANNOT_TELL
+        assert look(nobody, "TLS").standing is PracticeState.CANNOT_TELL
 
 
-def test_what_clients_show_near_its_end(engine: Engine, tmp_path: Path) -> None:
-    """The tasks' own certificate is looked at as the servers' are."""
+def test_a_client_certificate_near_its_end_is_reported(engine: Engine, tmp_path: Path) -> None:
+    """The tasks' own client certificate is checked like the servers'."""
     with launch(
         engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
     ) as stack:
@@ -83,34 +92,34 @@ def test_what_clients_show_near_its_end(engine: Engine, tmp_path: Path) -> None:
         own = tmp_path / "vault-tls" / "operator.pem"
         Authority().issue_client(own, "operator", life=timedelta(days=20))
         found = look(deployment, "TLS")
-        assert found.standing is Standing.KEPT
+        assert found.standing is PracticeState.KEPT
         assert "clients show" in found.seen
         found = look(replace(deployment, now=deployment.now + timedelta(days=7)), "TLS")
-        assert found.standing is Standing.BROKEN
+        assert found.standing is PracticeState.BROKEN
         assert "tasks' own" in found.seen
         assert "tls.renew" in found.remedy
 
 
 def test_keys_beside_their_vault(shared: Stack, tmp_path: Path) -> None:
-    """Shares that lie together are one key."""
+    """Shares that lie together count as one key."""
     shared.keyring.save(tmp_path / "init.json")
     found = look(deployed(shared, tmp_path), "key shares")
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert "5 of 5 keys lie together" in found.seen
 
 
 def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
-    """The operator's narrow token sees that none is left, and all else that root would see."""
-    assert look(deployed(stack, tmp_path), "root token").standing is Standing.BROKEN
+    """The operator's token sees that no root token is left, and all else that root sees."""
+    assert look(deployed(stack, tmp_path), "root token").standing is PracticeState.BROKEN
     keyring = tmp_path / "init.json"
     stack.keyring.save(keyring)
     revoke_root(stack.operator, keyring, stack.blueprint.mounts, tmp_path)
-    narrow = standing_operator(stack.node.address, Keyring.load(keyring), tmp_path)
+    narrow = admin_with_token(stack.node.address, Keyring.load(keyring), tmp_path)
     with contextlib.closing(narrow):
         found = go_through(replace(deployed(stack, tmp_path), operator=narrow))
     assert found[0].name == "root token"
-    assert found[0].standing is Standing.KEPT, found[0]
-    untold = [each for each in found if each.standing is Standing.CANNOT_TELL]
+    assert found[0].standing is PracticeState.KEPT, found[0]
+    untold = [each for each in found if each.standing is PracticeState.CANNOT_TELL]
     assert {each.name for each in untold} <= {"policies", "HA"}, untold
 
 
@@ -128,58 +137,58 @@ def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
 def test_lives_without_an_end(
     stack: Stack, tmp_path: Path, name: str, spoil: dict[str, object]
 ) -> None:
-    """One role of several is enough, and it is named."""
+    """A single role whose tokens or secret-ids never end is named."""
     deployment = deployed(stack, tmp_path)
-    assert look(deployment, name).standing is Standing.KEPT
+    assert look(deployment, name).standing is PracticeState.KEPT
     stack.operator.request("POST", "auth/approle/role/ai-services", **spoil)
     found = look(deployment, name)
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert "ai-services" in f"{found.seen} {found.remedy}"
 
 
 def test_a_secret_id_of_before_its_role_had_an_end(stack: Stack, tmp_path: Path) -> None:
-    """The role says that they end; this one never does."""
+    """A secret-id from before its role's limit never ends, and is found."""
     role = "auth/approle/role/ai-services"
     before = stack.operator.request("GET", role)["data"]["secret_id_ttl"]
     stack.operator.request("POST", role, secret_id_ttl=0)
     made = approle.new_secret_id(stack.operator, "ai-services")
     stack.operator.request("POST", role, secret_id_ttl=before)
     found = look(deployed(stack, tmp_path), "secret-ids")
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert made.accessor in found.seen
     assert "rotate.secret-id ai-services --end-others" in found.remedy
 
 
 def test_policy_for_everything(stack: Stack, tmp_path: Path) -> None:
-    """A right over all paths needs no audit log to be called too much."""
+    """A right over all paths is reported without an audit log."""
     deployment = deployed(stack, tmp_path)
-    assert look(deployment, "policies").standing is Standing.CANNOT_TELL
+    assert look(deployment, "policies").standing is PracticeState.CANNOT_TELL
     stack.operator.request("POST", "sys/policies/acl/ai-services", policy=BROAD)
     found = look(deployment, "policies")
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert "ai-services grants everything" in found.seen
 
 
 def test_lockout_that_was_switched_off(stack: Stack, tmp_path: Path) -> None:
-    """Without it a secret-id can be guessed for as long as one likes."""
+    """Without the lockout a secret-id can be guessed, which is reported."""
     stack.operator.request(
         "POST", "sys/auth/approle/tune", user_lockout_config={"lockout_disable": True}
     )
-    assert look(deployed(stack, tmp_path), "lockout").standing is Standing.BROKEN
+    assert look(deployed(stack, tmp_path), "lockout").standing is PracticeState.BROKEN
 
 
 def test_old_values(shared: Stack, tmp_path: Path) -> None:
-    """The oldest one is named."""
+    """The oldest value is named."""
     deployment = deployed(shared, tmp_path)
     later = replace(deployment, now=deployment.now + timedelta(days=91))
     found = look(later, "rotation")
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert "days old" in found.seen
 
 
-@pytest.mark.slow  # a Vault with raft storage, backed up several times
+@pytest.mark.slow  # a Vault with raft storage and several backups
 def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
-    """One of today will do, one of the day before yesterday will not."""
+    """A backup of today is new enough, a backup of the day before yesterday is not."""
     with launch(
         engine, Blueprint.default(), directory=tmp_path / "vault", storage="raft"
     ) as durable:
@@ -188,20 +197,20 @@ def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
 
 def _age_of_backups(durable: Stack, tmp_path: Path) -> None:
     deployment = deployed(durable, tmp_path)
-    assert look(deployment, "backups").standing is Standing.BROKEN
+    assert look(deployment, "backups").standing is PracticeState.BROKEN
     lock = Lock(passphrase="four words and a number")
     make_backup(
         durable.operator, Keys(durable.keyring), deployment.backups, lock, mounts=("ecommerce",)
     )
-    assert look(deployment, "backups").standing is Standing.KEPT
+    assert look(deployment, "backups").standing is PracticeState.KEPT
     later = replace(deployment, now=deployment.now + timedelta(days=2))
     assert "48 h old" in look(later, "backups").seen
 
 
 def test_token_that_may_see_nothing(shared: Stack, tmp_path: Path) -> None:
-    """What may not be looked at is said to be so; nothing is raised, and nothing called kept."""
+    """A token without rights gets no error, and no practice counts as kept."""
     answer = shared.operator.request("POST", "auth/token/create", policies=["default"], ttl="60s")
     blind = shared.operator.with_token(answer["auth"]["client_token"])
     found = go_through(replace(deployed(shared, tmp_path), operator=blind))
-    unseen = {each.name for each in found if each.standing is Standing.CANNOT_TELL}
+    unseen = {each.name for each in found if each.standing is PracticeState.CANNOT_TELL}
     assert unseen >= {"root token", "audit", "secret-ids", "token lives", "policies", "rotation"}

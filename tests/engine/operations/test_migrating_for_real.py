@@ -1,4 +1,4 @@
-"""A dotenv file into a real KV v2 mount, and back."""
+"""Migrations of a dotenv file into a real KV v2 mount, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, NodeSpec
 from vault_harness.errors import OperatorError, SettingsError, StackError
-from vault_harness.stack import Stack
-from vault_harness.vault import Operator
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.migrate import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.kv import Kv, stored_size
+from vault_harness.operator.migrate import (
     ClientSettings,
     Outcome,
     Plan,
@@ -28,9 +28,7 @@ from vault_harness.vault.migrate import (
     parse,
     previous_versions,
     read,
-    seeded_by,
     undo,
-    with_templates,
 )
 from vault_harness.waiting import wait_until
 
@@ -63,7 +61,7 @@ VALUES = {
 
 
 class Project:
-    """An application's directory with a dotenv file, to be migrated into a mount."""
+    """An application's directory with a dotenv file and a mount for it."""
 
     def __init__(self, directory: Path, kv: Kv) -> None:
         self.kv = kv
@@ -83,11 +81,11 @@ class Project:
         }
 
     def write(self, text: str) -> None:
-        """The dotenv file, byte for byte."""
+        """Write the dotenv file, byte for byte."""
         self.env_file.write_bytes(text.encode())
 
     def plan(self, *, overwrite: bool = False) -> Plan:
-        """What a migration would do now."""
+        """Plan a migration."""
         return make_plan(
             self.kv,
             read(self.env_file),
@@ -104,11 +102,11 @@ class Project:
         )
 
     def undo(self) -> Outcome:
-        """Take the newest migration back."""
+        """Undo the newest migration."""
         return undo(self.kv, self.env_file, data_dir=self.data_dir)
 
     def in_vault(self) -> dict[str, dict[str, str]]:
-        """Everything that can be read in the mount."""
+        """Return everything in the mount."""
         found = {path: self.kv.read(path) for path in self.kv.paths()}
         return {path: dict(s.data) for path, s in found.items() if s.state == "present"}
 
@@ -120,7 +118,7 @@ def project(tmp_path: Path, kv: Kv) -> Project:
 
 
 def test_a_nasty_file_arrives_byte_for_byte(project: Project) -> None:
-    """Quotes, line ends, Unicode spaces, comments and empty values arrive as they were."""
+    """Quotes, line ends, Unicode spaces, comments and empty values arrive unchanged."""
     project.write(NASTY)
     plan = project.plan()
     project.migrate(plan)
@@ -130,15 +128,15 @@ def test_a_nasty_file_arrives_byte_for_byte(project: Project) -> None:
 
 
 def test_the_original_is_kept_and_its_copy_is_private(project: Project) -> None:
-    """The original is not touched, and its copy has the same bytes and mode 0600."""
+    """The original is untouched, and its copy has the same bytes and mode 0600."""
     project.write(NASTY)
     backup = project.migrate().backup
     assert project.env_file.read_bytes() == backup.read_bytes() == NASTY.encode()
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 
-def test_env_vault_tells_clients_where_to_look_and_no_secret(project: Project) -> None:
-    """`.env.vault` has the address and the paths of the two ids, and no value of the original."""
+def test_env_vault_has_addresses_and_paths_and_no_secret(project: Project) -> None:
+    """`.env.vault` has the address and the paths of both ids, and no value of the original."""
     project.write(NASTY)
     text = project.migrate().env_vault.read_text()
     assert {name: v.value for name, v in parse(text).variables.items()} == {
@@ -161,7 +159,7 @@ def test_a_second_run_changes_nothing(project: Project) -> None:
 
 
 def test_other_keys_of_a_secret_stay(project: Project) -> None:
-    """Keys that the file does not have are left in the secret."""
+    """Keys of a secret that the file lacks stay."""
     project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
     project.write("SECRET_KEY=x\n")
     project.migrate()
@@ -169,12 +167,12 @@ def test_other_keys_of_a_secret_stay(project: Project) -> None:
 
 
 def test_a_newer_value_is_not_overwritten(project: Project) -> None:
-    """A value changed in Vault after a migration stops the next one before anything is written."""
+    """A value that changed in Vault stops the next migration before it writes."""
     project.write("SECRET_KEY=old\nDB_PASSWORD=old\n")
     project.migrate()
     project.kv.write("backend/database", {"DB_PASSWORD": "rotated"}, cas=1)
     project.write("SECRET_KEY=new\nDB_PASSWORD=old\n")
-    with pytest.raises(OperatorError, match="neither of seeding nor of a migration") as refusal:
+    with pytest.raises(OperatorError, match="another value than Vault") as refusal:
         project.migrate()
     assert "rotated" not in str(refusal.value)
     assert project.in_vault() == {
@@ -184,7 +182,7 @@ def test_a_newer_value_is_not_overwritten(project: Project) -> None:
 
 
 def test_keep_and_overwrite_decide_a_conflict(project: Project) -> None:
-    """`keep` leaves Vault's value and places the others, `overwrite` takes the file's."""
+    """`keep` keeps Vault's value and writes the others; `overwrite` takes the file's."""
     project.kv.write("backend/database", {"DB_PASSWORD": "vault's"}, cas=0)
     project.write("SECRET_KEY=x\nDB_PASSWORD=file's\n".replace("file's", "file"))
     project.migrate(keep=True)
@@ -197,7 +195,7 @@ def test_keep_and_overwrite_decide_a_conflict(project: Project) -> None:
 
 
 def test_a_write_between_plan_and_migration_is_seen(project: Project) -> None:
-    """Somebody who wrote the same key after the plan was made is not overwritten."""
+    """A key that changes between plan and migration is not overwritten."""
     project.write("SECRET_KEY=x\n")
     plan = project.plan()
     project.kv.write("backend/django", {"SECRET_KEY": "somebody's"}, cas=0)
@@ -207,7 +205,7 @@ def test_a_write_between_plan_and_migration_is_seen(project: Project) -> None:
 
 
 def test_a_write_of_another_key_in_the_last_moment_survives(project: Project) -> None:
-    """Check-and-set fails, the secret is read again, and both writers' keys are there."""
+    """If check-and-set fails the secret is read again, and both writers' keys stay."""
     project.write("SECRET_KEY=x\n")
 
     def intrude(step: str) -> None:
@@ -231,11 +229,12 @@ def test_a_write_of_another_key_in_the_last_moment_survives(project: Project) ->
     assert project.in_vault()["backend/django"] == {"K0": "1", "K1": "1", "SECRET_KEY": "x"}
 
 
-def test_what_seeding_made_may_be_replaced(shared: Stack, tmp_path: Path) -> None:
-    """Generated placeholders of the blueprint give way, a value that somebody put does not."""
+def test_placeholders_of_the_blueprint_are_replaced(shared: Stack, tmp_path: Path) -> None:
+    """Placeholders of the blueprint are replaced, a person's value is not."""
     mount = "seeded"
-    blueprint = Blueprint.default()
-    placeholder = blueprint.secrets["ecommerce"]["backend/django"]["SECRET_KEY"].new()
+    default = Blueprint.default()
+    blueprint = default.model_copy(update={"secrets": {mount: default.secrets["ecommerce"]}})
+    placeholder = blueprint.secrets[mount]["backend/django"]["SECRET_KEY"].new()
     shared.operator.request("POST", f"sys/mounts/{mount}", type="kv", options={"version": "2"})
     kv = Kv(shared.operator, mount)
     kv.write("backend/django", {"SECRET_KEY": placeholder}, cas=0)
@@ -245,7 +244,7 @@ def test_what_seeding_made_may_be_replaced(shared: Stack, tmp_path: Path) -> Non
         kv,
         read(tmp_path / ".env"),
         VariableMap.guide(),
-        seeded=lambda path, key, value: seeded_by(blueprint, "ecommerce", path, key, value),
+        blueprint=blueprint,
     )
     assert {p.name: p.action for p in plan.placements} == {
         "SECRET_KEY": "change",
@@ -253,20 +252,14 @@ def test_what_seeding_made_may_be_replaced(shared: Stack, tmp_path: Path) -> Non
     }
 
 
-def test_what_seeding_made_of_a_value_follows_it(stack: Stack, tmp_path: Path) -> None:
-    """URLs that the blueprint makes of a password have the new one; undo takes both back."""
+def test_derived_urls_follow_their_password(stack: Stack, tmp_path: Path) -> None:
+    """URLs that the blueprint derives from a password follow it; undo restores both."""
     kv = Kv(stack.operator)
     env_file = tmp_path / ".env"
     env_file.write_text("REDIS_PASSWORD=migrated\nCELERY_BROKER_URL=redis://own/1\n")
     before = {path: dict(kv.read(path).data) for path in ("backend/redis", "backend/celery")}
-    plan = make_plan(
-        kv,
-        read(env_file),
-        VariableMap.guide(),
-        seeded=lambda path, key, value: seeded_by(stack.blueprint, kv.mount, path, key, value),
-    )
+    plan = make_plan(kv, read(env_file), VariableMap.guide(), blueprint=stack.blueprint)
     settings = ClientSettings(kv.op.address, "backend", tmp_path / "r", tmp_path / "s", kv.mount)
-    plan = with_templates(plan, kv, stack.blueprint)
     migrate(kv, plan, env_file, settings, data_dir=tmp_path)
     assert kv.read("backend/redis").data["REDIS_URL"] == "redis://:migrated@redis:6379/0"
     assert kv.read("backend/celery").data == {
@@ -289,8 +282,8 @@ def test_undo_takes_everything_back(project: Project) -> None:
         project.undo()
 
 
-def test_undo_leaves_what_somebody_wrote_since(project: Project) -> None:
-    """A secret that was written after the migration stays, and is named."""
+def test_undo_leaves_a_secret_that_changed_since(project: Project) -> None:
+    """A secret that changed after the migration stays, and is named."""
     project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
     project.migrate()
     project.kv.write("backend/database", {"DB_PASSWORD": "rotated"}, cas=1)
@@ -298,8 +291,8 @@ def test_undo_leaves_what_somebody_wrote_since(project: Project) -> None:
     assert project.in_vault() == {"backend/database": {"DB_PASSWORD": "rotated"}}
 
 
-def test_undo_gives_the_original_back_to_who_replaced_it(project: Project) -> None:
-    """After `cp .env.vault .env`, as the guide says, the original comes back from its copy."""
+def test_undo_restores_an_original_that_was_replaced(project: Project) -> None:
+    """After the guide's `cp .env.vault .env`, undo restores the original from its copy."""
     project.write("SECRET_KEY=x\n")
     project.migrate()
     project.env_file.write_bytes(project.env_vault.read_bytes())
@@ -308,7 +301,7 @@ def test_undo_gives_the_original_back_to_who_replaced_it(project: Project) -> No
 
 
 def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> None:
-    """A mount that is not KV v2 gets a message before anything is written."""
+    """A mount that is not KV v2 is refused before a write."""
     (tmp_path / ".env").write_text("SECRET_KEY=x\n")
     for mount in ("sys", "nowhere"):
         with pytest.raises(OperatorError, match="not a KV v2 mount"):
@@ -322,7 +315,7 @@ def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> No
 )
 @given(value=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
-    """Whatever text a value has, NUL and Unicode included, Vault gives the same back."""
+    """Vault returns any text unchanged, NUL and Unicode included."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     project.write(f"SECRET_KEY='{escaped}'\n")
     project.migrate(project.plan(overwrite=True))
@@ -333,7 +326,7 @@ def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
 def test_a_migration_killed_after_any_step_is_finished_by_the_next(
     project: Project, killable: Callable[..., Any]
 ) -> None:
-    """Killed after each step in turn, the next run ends in the same state, with nothing lost."""
+    """After a kill at any step the next run ends in the same state, and loses nothing."""
     project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
     project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
     wanted = {
@@ -348,7 +341,7 @@ def test_a_migration_killed_after_any_step_is_finished_by_the_next(
         assert finished.error is None
         assert project.in_vault() == wanted
         assert project.env_vault.exists()
-        # Then taken back, killed after each of its own steps once, and begun again.
+        # Then undo it, killed once after each of its own steps, and begin again.
         undone = killable("undo", step, **project.arguments)
         while undone.killed:
             undone = killable("undo", None, **project.arguments)
@@ -361,7 +354,7 @@ def test_a_migration_killed_after_any_step_is_finished_by_the_next(
 
 
 def test_unknown_names_alone_are_not_called_migrated(project: Project) -> None:
-    """Nobody is told that their secrets are in Vault when none of them is."""
+    """If no name of the file is known, the output does not claim a migration."""
     project.write("COMPANY_MOTTO=x\n")
     with pytest.raises(SettingsError, match="nothing was migrated") as refusal:
         project.migrate()
@@ -372,7 +365,7 @@ def test_unknown_names_alone_are_not_called_migrated(project: Project) -> None:
 
 
 def test_undo_does_without_the_copy_where_it_can(project: Project) -> None:
-    """The copy was put away: what the record knows is taken back, and the original is left."""
+    """Without the copy the record is undone, and the original stays."""
     project.write("SECRET_KEY=x\n")
     outcome = project.migrate()
     outcome.backup.unlink()
@@ -383,7 +376,7 @@ def test_undo_does_without_the_copy_where_it_can(project: Project) -> None:
 
 
 def test_undo_names_the_copy_that_it_needs(project: Project, killable: Callable[..., Any]) -> None:
-    """After a kill only the copy tells what was written: the remedy is to put it back."""
+    """After a kill only the copy knows what was written: the remedy is to put it back."""
     project.write("SECRET_KEY=x\n")
     step = 1
     while not any("wrote" in s for s in killable("migrate", step, **project.arguments).steps):
@@ -401,7 +394,7 @@ def test_undo_names_the_copy_that_it_needs(project: Project, killable: Callable[
 
 
 def _is_set_up(kv: Kv) -> bool:
-    """Whether a new mount has become one with versions: it refuses everything before."""
+    """Return True if a new mount has versions. Before that it refuses every request."""
     try:
         kv.op.request("GET", "kv/config")
     except OperatorError as error:
@@ -411,26 +404,69 @@ def _is_set_up(kv: Kv) -> bool:
     return True
 
 
-def test_a_value_that_is_too_large_is_named(engine: Engine, tmp_path: Path) -> None:
-    """Raft storage takes 1 MiB: the message has the path and the real size."""
-    node = engine.node(NodeSpec(name="raft", directory=tmp_path / "raft", storage="raft"))
+@pytest.mark.parametrize("configured", [0, 150_000])
+def test_a_value_that_is_too_large_is_refused_first(
+    engine: Engine, tmp_path: Path, configured: int
+) -> None:
+    """The plan knows raft's limit, and so nothing is written."""
+    more = {"storage": {"raft": {"max_entry_size": str(configured)}}} if configured else {}
+    spec = NodeSpec(name="raft", directory=tmp_path / "raft", storage="raft", extra=more)
+    node = engine.node(spec)
     node.start()
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     keyring = op.init()
     op.unseal(keyring)
     kv = Kv(op.with_token(keyring.root_token), "kv")
     kv.op.request("POST", "sys/mounts/kv", type="kv", options={"version": "2"})
     wait_until(lambda: _is_set_up(kv), "the new mount to be set up", timeout=10.0)
     project = Project(tmp_path, kv)
-    project.write(f"SECRET_KEY={'x' * 1_100_000}\n")
-    with pytest.raises(OperatorError, match="backend/django is larger than") as refusal:
-        project.migrate()
-    assert "1100018 bytes" in refusal.value.cause
+    limit = configured or 2**20
+    project.write(f"DEBUG=1\nSECRET_KEY={'x' * limit}\n")
+    with pytest.raises(OperatorError, match=f"SECRET_KEY is too large: it has {limit} b") as told:
+        project.plan()
+    assert f"max_entry_size of raft storage is {limit}" in told.value.looked_at
+    assert "xx" not in str(told.value)
+    assert project.in_vault() == {}
+
+    # Just below the limit Vault takes the value. Go's JSON writes each of its letters in six bytes.
+    taken, around = kv.limit()[0], len('{"SECRET_KEY":""}')
+    project.write(f"SECRET_KEY='{'<' * ((taken - around) // 6)}'\n")
+    assert project.migrate().changed == {"backend/django": 1}
+    for letter in ("<", "\u2028", "\n", "\u00e9"):
+        own = stored_size({"A": letter}) - stored_size({"A": ""})
+        with pytest.raises(OperatorError, match="is larger than this Vault takes"):
+            kv.write("x", {"A": letter * (limit // own)}, cas=0)
     node.kill()
 
 
-def test_a_version_number_that_came_again_is_somebody_elses(project: Project) -> None:
-    """The secret was deleted with its versions and written anew: it is neither ours nor taken."""
+def test_an_empty_variable_replaces_no_value_of_the_blueprint(stack: Stack, tmp_path: Path) -> None:
+    """An empty variable needs --keep or --overwrite before it replaces a value."""
+    kv = Kv(stack.operator)
+    env_file = tmp_path / ".env"
+    env_file.write_text("EMAIL_HOST_PASSWORD=\n")
+    settings = ClientSettings(kv.op.address, "backend", tmp_path / "r", tmp_path / "s", kv.mount)
+    before = kv.read("shared/email").data
+
+    def run(*, overwrite: bool = False, keep: bool = False) -> object:
+        plan = make_plan(
+            kv,
+            read(env_file),
+            VariableMap.guide(),
+            blueprint=stack.blueprint,
+            overwrite=overwrite,
+        )
+        migrate(kv, plan, env_file, settings, data_dir=tmp_path, keep=keep)
+        return kv.read("shared/email").data["EMAIL_HOST_PASSWORD"]
+
+    with pytest.raises(OperatorError, match="another value than Vault") as told:
+        run()
+    assert "EMAIL_HOST_PASSWORD: it is empty" in told.value.looked_at
+    assert run(keep=True) == before["EMAIL_HOST_PASSWORD"]
+    assert run(overwrite=True) == ""
+
+
+def test_a_secret_written_again_with_the_same_version_stays(project: Project) -> None:
+    """A secret that was deleted and written again has the same version number, and stays."""
     project.write("SECRET_KEY=ours\n")
     project.migrate()
     project.kv.op.request("DELETE", f"{project.kv.mount}/metadata/backend/django")

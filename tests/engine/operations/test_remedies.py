@@ -1,7 +1,7 @@
-"""Whatever the doctor proposes mends what it was proposed for, and loses no value on the way.
+"""Each remedy of the doctor repairs its finding, and loses no value.
 
-Every kind of trouble is made in a real stack; the remedy is run in a shell as it is printed, in the
-very state that it was printed for. Kinds are walked as data: one without a state is a failure.
+Every kind of trouble is made in a real stack. Its remedy runs in a shell as it is printed, in the
+same state. A kind without a state is a failure.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import pytest
 from tests.engine.operations.remedy_states import APART, STATES
 from tests.engine.operations.remedy_worlds import RUNNER, World, back_to_health, new_world
 from vault_harness.errors import OperatorError
-from vault_harness.vault.doctor import KINDS
+from vault_harness.operator.doctor import KINDS
 
 pytestmark = [
-    pytest.mark.slow,  # each remedy is a command or two, a process each
+    pytest.mark.slow,  # each remedy takes a process or two
     pytest.mark.xdist_group("remedies"),  # they share a stack
 ]
 
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[World]]:
-    """The stack that the tests share; one that is not healthy any more is given up."""
+    """The shared stack, replaced when it is no longer healthy."""
     shared: list[World] = []
     yield shared
     for each in shared:
@@ -33,7 +33,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[World]]:
 
 @pytest.fixture
 def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A healthy stack with somebody's own values in it; each state is mended before the next."""
+    """A healthy stack with a person's values, repaired before the next state."""
     if not worlds:
         worlds.append(new_world(tmp_path_factory.mktemp("a folder")))
     world = worlds[0]
@@ -48,24 +48,24 @@ def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_every_kind_of_trouble_has_a_state() -> None:
-    """A new kind without a state that makes it is not checked, and so a failure."""
+    """A kind without a state is not checked, and so fails."""
     assert set(STATES) | APART == set(KINDS)
     assert not set(STATES) & APART
 
 
 @pytest.mark.parametrize("kind", STATES)
-def test_the_remedy_mends_and_loses_nothing(world: World, kind: str) -> None:
-    """In the state of its finding: run as printed, the finding is gone and every value is there."""
+def test_the_remedy_repairs_and_loses_nothing(world: World, kind: str) -> None:
+    """After the printed remedy the finding is gone and every value is there."""
     before = world.values()
     world.known_address = world.address
     STATES[kind](world)
-    # Some states are made of a value that goes; where nobody can read, none went.
+    # Some states delete a value, so compare only if Vault can be read.
     with contextlib.suppress(OperatorError):
         before = world.values()
     found = world.troubles()
     last = max((at for at, (name, _) in enumerate(found) if name == kind), default=None)
     assert last is not None, found
-    # What comes first is mended first, as the doctor says; another kind may rest on it.
+    # The doctor puts causes first, so earlier remedies run first.
     after = world.troubles(" && ".join(remedy for _, remedy in found[: last + 1]))
     assert kind not in dict(after), after
     assert before - world.values() == set()

@@ -1,4 +1,4 @@
-"""The doctor's remedies in stacks made for one trouble: run as printed, and nothing is lost."""
+"""The doctor's remedies in stacks made for one trouble: run as printed, without a loss."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 import pytest
 
 from tests.engine.operations.remedy_worlds import RUNNER, World
-from vault_harness import dialect
 from vault_harness.certificates import Authority
 from vault_harness.errors import KeyringMissing
 from vault_harness.files import write_private, write_text
+from vault_harness.local import dialect
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.namespace import Namespace
+from vault_harness.operator.doctor import Patient, examine
 from vault_harness.settings import resources
-from vault_harness.vault import cluster
-from vault_harness.vault.doctor import Patient, examine
-from vault_harness.vault.namespace import Namespace
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each remedy is a command or two, a process each
+pytestmark = pytest.mark.slow  # each remedy takes a process or two
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[World]:
-    """A folder in which nothing was started yet."""
+    """A folder without a stack."""
     made = World(tmp_path)
     yield made
     made.sh(f"{RUNNER} destroy --yes", code=None)
 
 
 def test_a_namespace_that_a_blueprint_names(other: World) -> None:
-    """Not there yet: `seed` makes it, as root where root is revoked; what is beside it stays."""
+    """`seed` makes a missing namespace, with a new root if needed, and keeps its neighbours."""
     text = (resources() / "blueprints" / "ecommerce.toml").read_text()
     text = text.replace("../policies", str(resources() / "policies"))
     (other.directory / "shop.toml").write_text(
@@ -53,7 +53,7 @@ def test_a_namespace_that_a_blueprint_names(other: World) -> None:
 
 
 def test_a_blueprint_of_ones_own(other: World) -> None:
-    """`seed` without a word applies it again, from any folder: nothing of another one is made."""
+    """From any folder `seed` applies the last blueprint again, and nothing of another one."""
     text = (resources() / "blueprints" / "ecommerce.toml").read_text()
     text = text.replace("ecommerce", "shop")
     text = text.replace("../policies", str(resources() / "policies"))
@@ -70,8 +70,8 @@ def test_a_blueprint_of_ones_own(other: World) -> None:
     assert other.values() == before
 
 
-def test_a_namespace_of_nobody_and_a_sealed_one(other: World) -> None:
-    """No task of ours makes the one or opens the other: there is advice, and nothing is changed."""
+def test_an_unknown_or_sealed_namespace_gets_advice(other: World) -> None:
+    """For an unknown or sealed namespace there is advice, and nothing changes."""
     other.begin()
     other.variables["VAULT_NAMESPACE"] = "nowhere"
     ((kind, advice),) = other.troubles()
@@ -87,7 +87,7 @@ def test_a_namespace_of_nobody_and_a_sealed_one(other: World) -> None:
 def test_a_server_without_namespaces(
     other: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """HashiCorp Vault has them as Enterprise only; said once, and nothing that rests on it."""
+    """A server without namespaces, as HashiCorp Vault without Enterprise, is told once."""
     other.begin()
     monkeypatch.setattr(dialect, "has_namespaces", lambda _product, _version: False)
     patient = Patient(
@@ -102,14 +102,14 @@ def test_a_server_without_namespaces(
 
 
 def test_nothing_was_started_yet(other: World) -> None:
-    """An empty folder: `up` is what mends it."""
+    """In an empty folder `up` is the remedy."""
     found = other.troubles()
     assert [kind for kind, _ in found] == ["never-started"]
     assert "never-started" not in dict(other.troubles(found[0][1]))
 
 
 def test_started_and_never_initialised(other: World) -> None:
-    """A server that somebody started by hand, or a task that was ended."""
+    """A server that is not initialised, by hand or by a killed task, has a remedy."""
     other.stack.provider().start()
     found = dict(other.troubles())
     assert "uninitialised" not in dict(other.troubles(found["uninitialised"]))
@@ -118,8 +118,8 @@ def test_started_and_never_initialised(other: World) -> None:
 _ENDED = """
 import os, signal
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-from vault_harness.vault import Keyring
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault.keyring import Keyring
 
 Keyring.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 LocalStack(Settings.from_environment()).up(seal={seal!r})
@@ -128,7 +128,7 @@ LocalStack(Settings.from_environment()).up(seal={seal!r})
 
 @pytest.mark.parametrize("seal", ["shamir", "static"])
 def test_an_up_that_was_ended_before_it_kept_the_keys(other: World, seal: str) -> None:
-    """No backup has them. What the doctor tells a person gets on with the same seal's key."""
+    """No backup has these keys; the advice works, with the same seal key."""
     code = shlex.quote(_ENDED.format(seal=seal))
     other.sh(f"{sys.executable} -c {code}", code=-signal.SIGKILL)
     key = other.data_dir / "seal" / "static.key"
@@ -149,7 +149,7 @@ def test_an_up_that_was_ended_before_it_kept_the_keys(other: World, seal: str) -
 
 
 def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
-    """Nobody is told to start anew what would then be lost; put back, all is well."""
+    """The advice does not start a new Vault; with the folder back, all is well."""
     other.begin()
     away = other.directory / "put away"
     other.data_dir.rename(away)
@@ -165,7 +165,7 @@ def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
 
 
 def test_a_frozen_vault_whose_keys_are_lost(other: World) -> None:
-    """Ended, nobody could open it again: it is woken, and goes on with everything that it had."""
+    """A frozen Vault without keys is resumed, not ended, since it could not be opened again."""
     other.begin()
     before = other.values()
     keyring = other.data_dir / "init.json"
@@ -182,7 +182,7 @@ def test_a_frozen_vault_whose_keys_are_lost(other: World) -> None:
 
 
 def test_an_audit_log_that_cannot_be_written(other: World) -> None:
-    """Vault answers nobody then: it is told as that, and not as a token that has ended."""
+    """The cause is the audit log, which makes Vault refuse everything, and not the token."""
     other.begin()
     before, log = other.values(), other.stack.provider().audit_path
     assert log is not None
@@ -203,7 +203,7 @@ def test_an_audit_log_that_cannot_be_written(other: World) -> None:
 
 @pytest.mark.usefixtures("haproxy")
 def test_a_node_of_three_that_is_sealed(other: World) -> None:
-    """Clients are led to another one, and it is told all the same; opened, it is one of three."""
+    """A sealed node is found although clients use another node; `unseal` opens it."""
     other.begin("up --ha")
     before = other.values()
     endpoints = other.stack.endpoints()
@@ -221,7 +221,7 @@ def test_a_node_of_three_that_is_sealed(other: World) -> None:
 _KILLED = """
 import os, signal
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
+from vault_harness.local.stack.local import LocalStack
 
 def checkpoint(step):
     if step == "gave the keys":
@@ -232,7 +232,7 @@ LocalStack(Settings.from_environment()).migrate_seal("static", checkpoint=checkp
 
 
 def test_a_seal_that_was_half_exchanged(other: World) -> None:
-    """The doctor says so first, and what it names finishes it with every value and key."""
+    """The doctor names the half-done exchange first, and the command finishes it."""
     other.begin()
     before = other.values()
     other.sh(f"{sys.executable} -c {shlex.quote(_KILLED)}", code=-signal.SIGKILL)
@@ -248,7 +248,7 @@ def test_a_seal_that_was_half_exchanged(other: World) -> None:
 @pytest.mark.usefixtures("haproxy")
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are cut off on Linux alone")
 def test_a_node_that_is_cut_off(other: World) -> None:
-    """It is told once, by its name; joined again, it is one of three with every value."""
+    """A node that is cut off is named once, and rejoins with every value."""
     other.begin("up --ha --cuttable")
     before = other.values()
     other.sh(f"{RUNNER} node.cut vault-2")
@@ -261,7 +261,7 @@ def test_a_node_that_is_cut_off(other: World) -> None:
 
 @pytest.mark.parametrize("life", [timedelta(days=13), -timedelta(minutes=1)], ids=["near", "over"])
 def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
-    """Near its end or past it, the doctor proposes the renewal, which keeps every value."""
+    """The doctor proposes the renewal near the end and after it, which keeps every value."""
     other.begin("up --tls")
     before = other.values()
     assert other.troubles() == []
@@ -277,7 +277,7 @@ def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
 
 
 def test_a_certificate_that_is_not_good_yet(other: World) -> None:
-    """The clock was moved back since it was made: the renewal makes one that is good now."""
+    """After the clock was moved back, the renewal makes a certificate that is valid now."""
     other.begin("up --tls")
     before = other.values()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
@@ -298,8 +298,8 @@ def test_a_certificate_that_is_not_good_yet(other: World) -> None:
     assert other.values() == before
 
 
-def test_what_a_client_shows_is_gone_or_near_its_end(other: World) -> None:
-    """Of a service and of the tasks themselves, whom Vault then refuses: the renewal mends it."""
+def test_missing_and_ending_client_certificates_are_renewed(other: World) -> None:
+    """The renewal repairs missing and ending certificates of a service and of the tasks."""
     other.begin("up --client-certs")
     before = other.values()
     assert other.troubles() == []

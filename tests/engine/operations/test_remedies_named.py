@@ -1,4 +1,4 @@
-"""What the doctor proposes, and where it only advises, by servers that this process started."""
+"""What the doctor proposes, and where it only advises, with servers of this process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from typing import Any
 import pytest
 import trustme
 
-from vault_harness import dialect
-from vault_harness.certificates import Authority
+from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.commands import named
-from vault_harness.engine import Engine, NodeSpec, PortLease, TlsFiles
+from vault_harness.local import dialect
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.generate import generate_root, revoke_root
+from vault_harness.local.vault.root.operator_token import operator_token
+from vault_harness.operator.doctor import CheckResult, DockerView, Patient, examine, look_at_docker
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack
-from vault_harness.vault import Keyring, Operator, apply, approle
-from vault_harness.vault.doctor import DockerView, Finding, Patient, examine, look_at_docker
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.root import generate_root, operator_token, revoke_root
 
 pytestmark = pytest.mark.slow  # most start a server of their own
 
@@ -39,17 +44,17 @@ def patient(stack: Stack, tmp_path: Path) -> Patient:
     return Patient(data_dir=data_dir, blueprint=stack.blueprint, addresses=(stack.node.address,))
 
 
-def kinds(patient: Patient) -> dict[str, Finding]:
-    """What is wrong, by kind."""
+def kinds(patient: Patient) -> dict[str, CheckResult]:
+    """Return what is wrong, by kind."""
     return {each.kind: each for each in examine(patient) if each.bad}
 
 
-def opened(engine: Engine, patient: Patient, **wanted: Any) -> tuple[Operator, Keyring, Patient]:
-    """A seeded Vault of another configuration, with its keyring in the data directory."""
+def opened(engine: Engine, patient: Patient, **wanted: Any) -> tuple[VaultAdmin, Keyring, Patient]:
+    """Return a seeded Vault of another configuration, with its keyring in the data directory."""
     directory = patient.data_dir.parent / "server"
     node = engine.node(NodeSpec(name="server", directory=directory, **wanted))
     node.start()
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     keyring = op.init()
     op.unseal(keyring)
     keyring.save(patient.keyring_path)
@@ -61,7 +66,7 @@ def opened(engine: Engine, patient: Patient, **wanted: Any) -> tuple[Operator, K
 
 
 def test_the_unseal_keys_alone_make_a_root_token(engine: Engine, patient: Patient) -> None:
-    """A server that takes them without a token beside, as HashiCorp Vault does."""
+    """A server that needs no other token, as HashiCorp Vault, makes root from the keys."""
     lease = PortLease()
     listener = {
         "address": f"127.0.0.1:{lease.port}",
@@ -76,7 +81,7 @@ def test_the_unseal_keys_alone_make_a_root_token(engine: Engine, patient: Patien
     root.request("POST", "auth/token/revoke-self")
     found = kinds(here)["no-token"]
     assert named("root.generate") == found.remedy
-    generate_root(Operator(here.addresses[0]), here.keyring_path, here.data_dir)
+    generate_root(VaultAdmin(here.addresses[0]), here.keyring_path, here.data_dir)
     assert "no-token" not in kinds(here)
     made = Keyring.load(here.keyring_path)
     assert made.keys == keyring.keys
@@ -87,7 +92,7 @@ def test_the_unseal_keys_alone_make_a_root_token(engine: Engine, patient: Patien
 def test_nothing_is_audited(
     engine: Engine, patient: Patient, monkeypatch: pytest.MonkeyPatch, by_api: bool
 ) -> None:
-    """Where the API makes devices, seeding mends it; elsewhere no command of ours is named."""
+    """Where the API makes audit devices the remedy is to seed; elsewhere there is only advice."""
     extra = {"unsafe_allow_api_audit_creation": True} if by_api else {}
     root, _, here = opened(engine, patient, audit=False, extra=extra)
     if by_api:
@@ -105,7 +110,7 @@ def test_nothing_is_audited(
 def test_a_certificate_of_others_near_its_end(
     engine: Engine, patient: Patient, tmp_path: Path
 ) -> None:
-    """Somebody else's Vault is renewed by somebody else, and until then it is told each time."""
+    """An external Vault's certificate is reported each time, with advice for its owner."""
     authority = Authority()
     tls = TlsFiles.within(tmp_path / "tls")
     node = engine.node(NodeSpec(name="theirs", directory=tmp_path / "theirs", tls=tls))
@@ -118,10 +123,10 @@ def test_a_certificate_of_others_near_its_end(
     assert not found.runnable
 
 
-def test_what_no_command_mends_names_none(
+def test_advice_for_a_person_names_no_command(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, https_address: str, http_address: str
 ) -> None:
-    """Advice for a person is no command of ours, which somebody would paste."""
+    """Advice for a person names no command that could be pasted."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     docker = Settings.from_environment(engine="docker")
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -141,8 +146,8 @@ def test_what_no_command_mends_names_none(
 
 
 @pytest.mark.parametrize("kind", ["image-missing", "image-outdated"])
-def test_images_are_built_anew(patient: Patient, kind: str) -> None:
-    """The remedy is named; it wants a container engine, and touches no Vault but by `down`."""
+def test_images_are_built_again(patient: Patient, kind: str) -> None:
+    """The remedy builds images with a container engine, and ends Vault only by `down`."""
     view = DockerView(
         True,
         line="some/image:1",
@@ -164,7 +169,7 @@ def http_address() -> Iterator[str]:
 
 @pytest.fixture
 def https_address() -> Iterator[str]:
-    """The same with a certificate that nobody trusts."""
+    """The same server with a certificate that is not trusted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     yield from _page(context)
@@ -178,7 +183,7 @@ def _page(context: ssl.SSLContext | None) -> Iterator[str]:
             self.wfile.write(b"<html>hello</html>")
 
         def log_message(self, *args: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         if context is not None:
@@ -193,12 +198,12 @@ def _page(context: ssl.SSLContext | None) -> Iterator[str]:
 def test_a_remedy_under_the_operators_token_makes_root_for_itself(
     patient: Patient, stack: Stack
 ) -> None:
-    """With root revoked, what needs root is framed by making and revoking it."""
+    """With root revoked, a remedy that needs root makes a root token and revokes it."""
     revoke_root(stack.operator, patient.keyring_path, ["ecommerce"], patient.data_dir)
     text = 'path "other" { capabilities = ["read"] }'
     keyring = Keyring.load(patient.keyring_path)
     assert keyring.root_token == ""
-    op = Operator(stack.node.address, operator_token(patient.data_dir))
+    op = VaultAdmin(stack.node.address, operator_token(patient.data_dir))
     generate_root(op, patient.keyring_path, patient.data_dir)
     root = op.with_token(Keyring.load(patient.keyring_path).root_token)
     root.request("POST", "sys/policies/acl/backend", policy=text)

@@ -1,4 +1,4 @@
-"""What the doctor and `status` say of a restore that was ended half-way: run, it loses nothing."""
+"""The advice of doctor and `status` on an interrupted restore, run without a loss."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 
 from tests.engine.operations.remedy_worlds import RUNNER, World
 from tests.engine.stack.conftest import kill_servers
-from vault_harness.vault.keyring import keyring_on_the_way
+from vault_harness.local.vault.keyring import unfinished_keyring
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each remedy is a command or two, a process each
+pytestmark = pytest.mark.slow  # each remedy takes a process or two
 
 _ENDED = """
 import os, signal, sys
 from pathlib import Path
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-from vault_harness.vault import cluster
-from vault_harness.vault.backup import Backup, Opener, restore
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault import cluster
+from vault_harness.operator.backup import Backup, Opener, restore
 
 step, source = sys.argv[1:]
 
@@ -43,7 +43,7 @@ with cluster.operators(stack.endpoints().addresses) as nodes:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """An empty stack, and beside it the backup of one that is gone."""
+    """An empty stack, with the backup of another stack that is gone."""
     made = World(tmp_path)
     made.begin()
     made.sh(f"{RUNNER} vault -- kv put ecommerce/only/here A=1")
@@ -54,42 +54,42 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def backup_of(world: World) -> Path:
-    """Where it is."""
+    """Return the folder of the backup."""
     (found,) = (world.directory / "vault-backups").iterdir()
     return found
 
 
 def end_at(world: World, step: str) -> None:
-    """Begin to restore it, and kill that after a step."""
+    """Begin the restore, and kill it after a step."""
     words = [sys.executable, "-c", _ENDED, step, str(backup_of(world))]
     world.sh(shlex.join(words), code=-signal.SIGKILL)
 
 
 def command_in(advice: str) -> str:
-    """The first command in it that restores."""
+    """Return the first restore command in a text."""
     found = re.search(rf"{re.escape(RUNNER)} restore --source .*? again", advice)
     assert found is not None, advice
     return found[0].removesuffix(" again")
 
 
 def next_step(world: World) -> str:
-    """What `status` says."""
+    """Return the next step of `status`."""
     return world.sh(f"{RUNNER} status | grep ^next:")
 
 
 def finished(world: World) -> None:
-    """Everything of the backup is there, and nobody is told of the restore any more."""
+    """Check that all of the backup is there, and that no task mentions the restore."""
     world.keep_root()
     with world.op() as op:
         assert op.request("GET", "ecommerce/data/only/here")["data"]["data"] == {"A": "1"}
     assert not [kind for kind, _ in world.troubles() if kind.startswith("restore")]
     assert json.loads(world.sh(f"{RUNNER} status --json"))["restoring"] is None
-    assert not keyring_on_the_way(world.data_dir / "init.json").exists()
+    assert not unfinished_keyring(world.data_dir / "init.json").exists()
 
 
 @pytest.mark.parametrize("step", ["put the snapshot in", "unsealed"])
 def test_the_keys_are_not_here_yet(world: World, step: str) -> None:
-    """Told first, and nothing else that would be proposed for the keys; then it is gone on with."""
+    """The restore is the only finding, since it brings the keys, and then it is finished."""
     before = (world.data_dir / "init.json").read_bytes()
     end_at(world, step)
     wait_until(
@@ -107,7 +107,7 @@ def test_the_keys_are_not_here_yet(world: World, step: str) -> None:
 
 
 def test_the_power_failed_too(world: World) -> None:
-    """What does not run is started first; that ends with an error that leads on."""
+    """The advice starts the servers first; `up` ends with an error that names the restore."""
     end_at(world, "unsealed")
     kill_servers(world.data_dir)
     (kind, advice), *_ = world.troubles()
@@ -122,7 +122,7 @@ def test_the_power_failed_too(world: World) -> None:
 
 
 def test_it_lacks_the_comparison_alone(world: World) -> None:
-    """Vault is open by the backup's keys, and the same command compares."""
+    """If only the comparison is missing, the same command compares."""
     end_at(world, "keyring in place")
     (kind, advice), *_ = world.troubles()
     assert kind == "restore-not-compared"
@@ -133,8 +133,8 @@ def test_it_lacks_the_comparison_alone(world: World) -> None:
     finished(world)
 
 
-def test_it_is_not_wanted_any_more(world: World) -> None:
-    """Ended before the backup was in, and started anew as the doctor says, all is as it was."""
+def test_a_restore_can_be_given_up_before_the_snapshot_is_in(world: World) -> None:
+    """Before the snapshot is in, a restart as advised leaves everything as it was."""
     end_at(world, "kept the backup's keys")
     (kind, advice), *_ = world.troubles()
     assert kind == "restore-half-done"

@@ -1,4 +1,4 @@
-"""A restore into three nodes that is ended at every step, and an exercise with three."""
+"""A restore into three nodes that is killed at every step, and a drill with three."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine
-from vault_harness.stack import Stack, launch, launch_cluster
-from vault_harness.vault import Keyring, cluster
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch, launch_cluster
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.backup import (
     Backup,
     Keys,
     Lock,
@@ -23,7 +25,6 @@ from vault_harness.vault.backup import (
     new_identity,
     restore_keys,
 )
-from vault_harness.vault.kv import Kv
 
 pytestmark = pytest.mark.slow  # making three voters takes seconds
 
@@ -34,13 +35,13 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture
 def three(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    """Three voters, seeded."""
+    """Three seeded voters."""
     with launch_cluster(engine, BLUEPRINT, directory=tmp_path / "three") as stack:
         yield stack
 
 
 def backed_up(stack: Stack, directory: Path) -> Backup:
-    """A backup of it."""
+    """A backup of the three."""
     return make_backup(
         stack.operator, Keys(stack.keyring), directory, LOCK, mounts=BLUEPRINT.mounts
     )
@@ -49,9 +50,9 @@ def backed_up(stack: Stack, directory: Path) -> Backup:
 def test_killed_after_any_step_the_next_restore_finishes(
     three: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill, running it again ends with every node the backup's Vault, and its keys.
+    """After each kill the next run ends with the backup's Vault and keys on every node.
 
-    Two backups of different Vaults take turns, so that each restore changes the keys.
+    Backups of two Vaults take turns, so that each restore changes the keys.
     """
     with launch(engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
         Kv(other.operator).write("backend/other", {"A": "1"}, cas=0)
@@ -86,7 +87,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
 
 
 def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Path) -> None:
-    """One that is open alone chooses no leader."""
+    """If every node is sealed the keys open all: one open node alone elects no leader."""
     addresses = [node.address for node in three.nodes]
     with cluster.operators(addresses, token=three.keyring.root_token) as nodes:
         cluster.seal_all(nodes)
@@ -97,7 +98,7 @@ def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Pa
 
 
 def test_an_exercise_with_as_many_nodes(three: Stack, engine: Engine, tmp_path: Path) -> None:
-    """The copy is a cluster too, every secret is the same in it, and every role logs in."""
+    """The copy is a cluster with the same secrets, and every role logs in."""
     report = drill(
         three.operator, Keys(three.keyring), engine, BLUEPRINT, tmp_path / "drill", nodes=3
     )

@@ -1,4 +1,4 @@
-"""New passwords in Vault, and on real PostgreSQL and Redis servers."""
+"""New passwords in Vault and on real PostgreSQL and Redis servers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from tests.engine.operations.rotations import rotation
 from vault_harness.errors import OperatorError
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.rotate import (
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.rotate import (
     NothingToRollBack,
     ServerRefusedError,
     configured,
@@ -31,11 +31,11 @@ ADMIN = "admin-of-the-test"
 DATABASE, REDIS = known_targets()["database"], known_targets()["redis"]
 
 
-# -- PostgreSQL ----------------------------------------------------------------------------------
+# PostgreSQL
 
 
 class PostgresAccount:
-    """A login role of the real PostgreSQL, whose password Vault has."""
+    """A login role of the real PostgreSQL, whose password is in Vault."""
 
     def __init__(self, port: int, user: str, kv: Kv) -> None:
         self.port, self.user, self.kv = port, user, kv
@@ -46,17 +46,17 @@ class PostgresAccount:
         kv.write("backend/database", data, cas=0)
 
     def execute(self, statement: str) -> None:
-        """As the administrator, with the role's name put in."""
+        """Run a statement as the administrator, with the role's name filled in."""
         with psycopg.connect(self.with_admin) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(self.user)))
 
     @property
     def password(self) -> str:
-        """What Vault has now."""
+        """Return the password in Vault."""
         return str(self.kv.read("backend/database").data["DB_PASSWORD"])
 
     def opens(self, password: str) -> bool:
-        """Whether the server takes a password."""
+        """Return True if the server takes a password."""
         try:
             psycopg.connect(self.alone, user=self.user, password=password).close()
         except psycopg.OperationalError:
@@ -64,7 +64,7 @@ class PostgresAccount:
         return True
 
     def servers(self, url: str) -> Callable[[str], Any]:
-        """The server under that URL, for `rotate_secret`."""
+        """Return the server under that URL, for `rotate_secret`."""
         return lambda kind: configured(kind, {"HARNESS_POSTGRESQL_URL": url})
 
 
@@ -80,7 +80,7 @@ def account(postgresql_server: Any, kv: Kv) -> Iterator[PostgresAccount]:
 def test_postgresql_gets_the_new_password(
     account: PostgresAccount, tmp_path: Path, by_admin: bool
 ) -> None:
-    """By an administrator or by the account itself: Vault and server agree, the old one ends."""
+    """Vault and server have the new password, set by the administrator or the account itself."""
     servers = account.servers(account.with_admin if by_admin else account.alone)
     assert rotate_secret(account.kv, DATABASE, tmp_path, servers=servers).server == "PostgreSQL"
     assert account.password != "start"
@@ -94,7 +94,7 @@ def test_postgresql_gets_the_new_password(
 def test_the_server_never_sees_the_password_itself(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """A SCRAM verifier is sent, so statement logs hold no password."""
+    """The server gets a SCRAM verifier, so its logs hold no password."""
     account.execute("ALTER ROLE {} SET log_statement = 'none'")
     seen: list[str] = []
     original = psycopg.Connection.execute
@@ -116,7 +116,7 @@ def test_the_server_never_sees_the_password_itself(
 def test_a_refusal_leaves_everything_as_it_was(
     account: PostgresAccount, tmp_path: Path, trouble: str
 ) -> None:
-    """Whatever the server refuses, Vault has the old value, which still opens the account."""
+    """After a refusal Vault has the old value, which still opens the account."""
     url = account.with_admin
     if trouble == "wrong admin":
         url = url.replace(ADMIN, "wrong")
@@ -144,7 +144,7 @@ def test_a_refusal_leaves_everything_as_it_was(
 def test_an_account_that_may_not_come_into_the_administrators_database(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """Its password was found right before it was turned away: that is enough to know."""
+    """A password is right even if the account may not use the administrator's database."""
     with psycopg.connect(account.with_admin, autocommit=True) as connection:
         connection.execute("CREATE DATABASE closed")
         connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
@@ -155,7 +155,7 @@ def test_an_account_that_may_not_come_into_the_administrators_database(
 
 
 def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Path) -> None:
-    """Nobody could tell in the end which password it has: nothing is begun."""
+    """If a password cannot be tried, the rotation does not begin."""
     account.execute("ALTER ROLE {} CONNECTION LIMIT 0")
     with pytest.raises(ServerRefusedError, match="too many connections"):
         rotate_secret(account.kv, DATABASE, tmp_path, servers=account.servers(account.with_admin))
@@ -167,7 +167,7 @@ def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Pat
 def test_vault_refusing_leaves_the_server_as_it_was(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """When the new version cannot be written, the change on the server is not committed."""
+    """If Vault cannot write the new version, the server's change is not committed."""
     account.kv.op.request(
         "POST", f"sys/policies/acl/{account.kv.mount}", policy=_READ_ONLY.format(account.kv.mount)
     )
@@ -184,7 +184,7 @@ def test_vault_refusing_leaves_the_server_as_it_was(
 def test_killed_after_any_step_postgresql_and_vault_agree_again(
     account: PostgresAccount, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill Vault still has a version that opens the account; the next run mends it."""
+    """After each kill a version in Vault opens the account; the next run makes both agree."""
     arguments = rotation(account.kv, "database", tmp_path)
     arguments["servers"] = {"HARNESS_POSTGRESQL_URL": account.alone}
     step, killed = 1, True
@@ -203,7 +203,7 @@ def test_killed_after_any_step_postgresql_and_vault_agree_again(
 
 
 def test_a_client_under_load_misses_nothing(account: PostgresAccount, tmp_path: Path) -> None:
-    """A client that reads the secret anew when a connection is refused always gets in at once."""
+    """A client that reads the secret again after a refusal is always accepted at once."""
     done, failures, connections = threading.Event(), [], [0]
 
     def client() -> None:
@@ -233,21 +233,21 @@ def test_a_client_under_load_misses_nothing(account: PostgresAccount, tmp_path: 
     assert connections[0] > 10
 
 
-# -- Redis ---------------------------------------------------------------------------------------
+# Redis
 
 
 def only(server: Any) -> Callable[[str], Any]:
-    """That server for every kind, as `rotate_secret` asks for it."""
+    """Return that server for every kind, as `rotate_secret` expects."""
     return lambda _kind: server
 
 
 def at_redis(port: int, password: str) -> redis.Redis:
-    """A client that does not retry: its default is three times, a second apart and more."""
+    """Return a client without retries: its default is three, a second apart and more."""
     return redis.Redis(port=port, password=password, retry=Retry(NoBackoff(), 0))
 
 
 def redis_opens(port: int, password: str) -> bool:
-    """Whether the server takes a password."""
+    """Return True if the server takes a password."""
     with contextlib.closing(at_redis(port, password)) as client:
         try:
             return bool(client.ping())
@@ -257,7 +257,7 @@ def redis_opens(port: int, password: str) -> bool:
 
 @pytest.fixture
 def redis_kv(kv: Kv, redis_password: str) -> Kv:
-    """The mount with the Redis server's password in it."""
+    """A mount with the Redis server's password."""
     url = f"redis://:{redis_password}@redis/0"
     kv.write("backend/redis", {"REDIS_PASSWORD": redis_password, "REDIS_URL": url}, cas=0)
     return kv
@@ -266,7 +266,7 @@ def redis_kv(kv: Kv, redis_password: str) -> Kv:
 def test_redis_gets_the_new_password_and_keeps_it(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:
-    """Vault, URL and server agree, the old one ends, also after a restart of the server."""
+    """Vault, URL and server have the new password, also after a restart; the old one is dead."""
     environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
     rotate_secret(redis_kv, REDIS, tmp_path, servers=lambda kind: configured(kind, environ))
     data = redis_kv.read("backend/redis").data
@@ -284,7 +284,7 @@ def test_redis_gets_the_new_password_and_keeps_it(
 def test_both_passwords_are_good_until_the_end(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:
-    """At no step is a client with the old or with the new value refused, up to the last."""
+    """Both passwords work at every step except the last."""
     environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
     seen = []
 
@@ -305,14 +305,14 @@ def test_both_passwords_are_good_until_the_end(
     assert all(new and old for _, new, old in seen)
 
 
-def test_redis_is_told_a_password_to_log_in_alone(
+def test_only_a_login_sends_redis_the_new_password(
     redis_server: Any,
     redis_kv: Kv,
     tmp_path: Path,
     redis_password: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No other command has one, so no log of the server and no file of it has the new one."""
+    """Only a login sends the new password, so no log or file of the server has it."""
     port = redis_server.port
     with contextlib.closing(at_redis(port, redis_password)) as client:
         client.config_set("slowlog-log-slower-than", 0)
@@ -341,7 +341,7 @@ def test_redis_is_told_a_password_to_log_in_alone(
 def test_redis_refusing_leaves_everything_as_it_was(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:
-    """An account that may not change users, and a wrong password: Vault has the old value."""
+    """Without the right to change users, or with a wrong password, Vault keeps the old value."""
     port = redis_server.port
     with contextlib.closing(at_redis(port, redis_password)) as client:
         client.acl_setuser("weak", enabled=True, passwords=["+weak"], commands=["+ping"])
@@ -357,7 +357,7 @@ def test_redis_refusing_leaves_everything_as_it_was(
 def test_a_persons_password_on_the_server_survives_a_rollback(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
-    """Somebody gave the role another password after the rotation, in both places: it stays."""
+    """A rollback keeps a password that a person set in both places after the rotation."""
     servers = account.servers(account.with_admin)
     rotate_secret(account.kv, DATABASE, tmp_path, servers=servers)
     account.execute("ALTER ROLE {} PASSWORD 'by hand'")
@@ -373,7 +373,7 @@ def test_a_persons_password_on_the_server_survives_a_rollback(
 def test_killed_after_any_step_redis_and_vault_agree_again(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill what Vault has opens the account; the next run leaves one password."""
+    """After each kill Vault's value opens the account; the next run leaves one password."""
     arguments = rotation(redis_kv, "redis", tmp_path)
     arguments["servers"] = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
     step, killed = 1, True

@@ -1,4 +1,4 @@
-"""A new secret-id for a role, and no login that fails meanwhile."""
+"""A new secret-id for a role, without a failed login."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import pytest
 
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
-from vault_harness.stack import Stack
-from vault_harness.vault import Operator, approle
-from vault_harness.vault.rotate import _secret_id, plan_secret_id, rotate_secret_id
+from vault_harness.local.stack.launching import Stack
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.operator.rotate import plan_secret_id, rotate_secret_id
+from vault_harness.operator.rotate import secret_id as secret_id_module
 from vault_harness.waiting import wait_until
 
 ROLE = "backend"
 
 
-def log_in(op: Operator, directory: Path) -> str:
-    """A token for whatever is in the two files now."""
+def log_in(op: VaultAdmin, directory: Path) -> str:
+    """Return a token for the ids in the two files."""
     role_file, secret_file = approle.credential_files(ROLE, directory)
     with op.asking("log in") as client:
         answer = client.auth.approle.login(
@@ -29,13 +31,13 @@ def log_in(op: Operator, directory: Path) -> str:
     return str(answer["auth"]["client_token"])
 
 
-def good(op: Operator, secret_id: str) -> bool:
-    """Whether a secret-id is still worth something."""
+def good(op: VaultAdmin, secret_id: str) -> bool:
+    """Return True if a secret-id is still valid."""
     return approle.lookup(op, ROLE, secret_id) is not None
 
 
 def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) -> None:
-    """The file has a new secret-id that logs in, the old one is gone, its tokens live on."""
+    """The new secret-id logs in, the old one is gone, and its tokens live on."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -50,8 +52,16 @@ def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) ->
     assert approle.accessors(op, ROLE) == [result.accessor]
 
 
+def test_a_role_that_is_not_there_has_nothing_new(stack: Stack, tmp_path: Path) -> None:
+    """For a missing role nothing is recorded."""
+    with pytest.raises(OperatorError, match="there is no AppRole nope") as refusal:
+        rotate_secret_id(stack.operator, "nope", tmp_path)
+    assert "may have" not in str(refusal.value)
+    assert not (tmp_path / "rotations").exists()
+
+
 def test_vault_takes_a_role_in_any_case(stack: Stack, tmp_path: Path) -> None:
-    """Its files are in small letters: the old secret-id is found there, and ends."""
+    """A role in another case uses its lower-case files, and the old secret-id ends."""
     approle.write_credentials(stack.operator, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
     old = file.read_text()
@@ -64,7 +74,7 @@ def test_vault_takes_a_role_in_any_case(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None:
-    """Only what was in the file is destroyed."""
+    """Only the secret-id of the file is destroyed."""
     approle.write_credentials(stack.operator, ROLE, tmp_path)
     elsewhere = approle.new_secret_id(stack.operator, ROLE)
     rotate_secret_id(stack.operator, ROLE, tmp_path)
@@ -72,13 +82,13 @@ def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None
 
 
 def test_without_files_they_are_written(stack: Stack, tmp_path: Path) -> None:
-    """A role that has no files yet gets both, and nothing is destroyed."""
+    """A role without files gets both, and nothing is destroyed."""
     assert rotate_secret_id(stack.operator, ROLE, tmp_path).destroyed == ()
     assert log_in(stack.operator, tmp_path)
 
 
 def test_a_login_that_fails_changes_nothing(stack: Stack, tmp_path: Path) -> None:
-    """With the role locked no login works: the file and the old secret-id stay as they were."""
+    """If the role is locked, the file and the old secret-id stay."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     role_file, file = approle.credential_files(ROLE, tmp_path)
@@ -96,7 +106,7 @@ def test_a_login_that_fails_changes_nothing(stack: Stack, tmp_path: Path) -> Non
 
 
 def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> None:
-    """The trial login leaves the only use to the service."""
+    """The trial login does not spend the single use of a secret-id."""
     stack.operator.request("POST", f"auth/approle/role/{ROLE}", secret_id_num_uses=1)
     rotate_secret_id(stack.operator, ROLE, tmp_path)
     assert log_in(stack.operator, tmp_path)
@@ -105,9 +115,9 @@ def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> 
 def test_killed_after_any_step_the_next_run_finishes(
     stack: Stack, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After a kill at each step the file always logs in; the next run leaves one secret-id.
+    """After a kill at any step the file logs in; the next run leaves one secret-id.
 
-    What that one ends of the run before is foretold, each time.
+    The next run names in advance what it ends of the run before.
     """
     op = stack.operator
     arguments = {
@@ -134,16 +144,15 @@ def test_killed_after_any_step_the_next_run_finishes(
 
 
 def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: Path) -> None:
-    """Four clients that read the files anew at each login never fail through five rotations.
+    """Four clients that read the files at each login never fail in five rotations.
 
-    As a client should, they take the file once more when the id that they had read was destroyed
-    meanwhile.
+    They read the file again if their id was destroyed meanwhile, as a client should.
     """
     approle.write_credentials(stack.operator, ROLE, tmp_path)
     done, failures, logins = threading.Event(), [], [0]
 
     def client() -> None:
-        own = Operator(stack.node.address)
+        own = VaultAdmin(stack.node.address)
         while not done.is_set():
             try:
                 try:
@@ -170,7 +179,7 @@ def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: P
 
 
 def test_a_locked_role_is_called_locked(stack: Stack, tmp_path: Path) -> None:
-    """The refusal says why, and what ends it."""
+    """The refusal says that the role is locked, and what ends that."""
     role_id = approle.role_id(stack.operator, ROLE)
     for _ in range(6):
         with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
@@ -180,8 +189,8 @@ def test_a_locked_role_is_called_locked(stack: Stack, tmp_path: Path) -> None:
     assert named("unlock", ROLE) in refusal.value.remedy
 
 
-def test_the_old_one_is_good_for_a_while_when_asked(stack: Stack, tmp_path: Path) -> None:
-    """With grace both log in after the file was replaced; the old one ends when it is over."""
+def test_in_the_grace_period_both_ids_log_in(stack: Stack, tmp_path: Path) -> None:
+    """In the grace period both ids log in; after it the old one is dead."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -202,7 +211,7 @@ def test_the_old_one_is_good_for_a_while_when_asked(stack: Stack, tmp_path: Path
 def test_grace_that_was_cut_short_goes_on_in_the_next_run(
     stack: Stack, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """Killed while both are good, a further run ends the old one and makes no third one."""
+    """After a kill in the grace period the next run ends the old id and makes no third one."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
@@ -218,7 +227,7 @@ def test_grace_that_was_cut_short_goes_on_in_the_next_run(
 
 
 def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
-    """What a lost machine had is worth nothing afterwards."""
+    """With the option all other secret-ids of the role end."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     lost = approle.new_secret_id(op, ROLE)
@@ -231,11 +240,11 @@ def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
 def test_a_run_that_was_ended_hands_the_new_one_on_first(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever copies the file to services does so at each step: before the old one ends, too."""
+    """After a killed run the new secret-id is handed on at each step, before the old one ends."""
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
-    old, save = file.read_text(), _secret_id._save
+    old, save = file.read_text(), secret_id_module._save
 
     def ended_once_the_file_is_there(record: Path, run: Any) -> None:
         if file.read_text() != old:
@@ -243,7 +252,7 @@ def test_a_run_that_was_ended_hands_the_new_one_on_first(
         save(record, run)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_secret_id, "_save", ended_once_the_file_is_there)
+        patched.setattr(secret_id_module, "_save", ended_once_the_file_is_there)
         with pytest.raises(KeyboardInterrupt):
             rotate_secret_id(op, ROLE, tmp_path)
     handed_on: list[tuple[bool, bool]] = []

@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, Node, NodeSpec
 from vault_harness.errors import HarnessError, OperatorError, StackError
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import Keyring, Operator, approle
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import Engine, Node, NodeSpec
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.root.operator_token import alive, install_operator, operator_token
+from vault_harness.operator.backup import (
     Backup,
     Keys,
     Lock,
@@ -31,9 +35,7 @@ from vault_harness.vault.backup import (
     restore_keys,
     take_contents,
 )
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.root import alive, install_operator, operator_token
-from vault_harness.vault.rotate import rotate_secret_id
+from vault_harness.operator.rotate import rotate_secret_id
 
 PRIVATE, PUBLIC = new_identity()
 LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
@@ -41,7 +43,7 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture(scope="module")
 def durable(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A seeded Vault on raft storage; its tests only read, and add secrets of their own."""
+    """A seeded Vault on raft storage. Tests read it and add secrets of their own."""
     directory = tmp_path_factory.mktemp("durable")
     with launch(engine, Blueprint.default(), directory=directory, storage="raft") as stack:
         yield stack
@@ -52,7 +54,7 @@ def empty(engine: Engine, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
     """An initialised, unsealed, empty Vault and its keyring's path."""
     node = engine.node(NodeSpec(name="empty", directory=tmp_path / "empty", storage="raft"))
     node.start()
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     keyring = op.init()
     path = tmp_path / "vault-data" / "init.json"
     path.parent.mkdir(mode=0o700)
@@ -67,7 +69,7 @@ def empty(engine: Engine, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
 def test_a_drill_shows_that_the_backup_would_do(
     durable: Stack, engine: Engine, tmp_path: Path
 ) -> None:
-    """Every secret is the same in the restored Vault, every role logs in, and times are told."""
+    """In the restored Vault every secret is the same and every role logs in; times are told."""
     report = drill(durable.operator, Keys(durable.keyring), engine, durable.blueprint, tmp_path)
     assert report.problems == []
     assert report.comparison is not None
@@ -79,7 +81,7 @@ def test_a_drill_shows_that_the_backup_would_do(
 def test_a_restore_brings_back_what_was_backed_up(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """Versions, deletions, policies, roles, tokens; what came later is not there, and is named."""
+    """Versions, deletions, policies, roles and tokens are back; later ones are gone and named."""
     node, path = empty
     kv = Kv(durable.operator)
     kv.write("backend/gone", {"A": "1"}, cas=0)
@@ -90,7 +92,7 @@ def test_a_restore_brings_back_what_was_backed_up(
     backup = make_backup(operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
     snapshot, contents = backup.open_snapshot(OPENER)
     kv.write("backend/later", {"A": "1"}, cas=0)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     restored = restore([op], path, snapshot, contents, backup.open_keys(OPENER))
     assert restored.secret_ids == {"backend": 1}
     assert restored.comparison.different == ()
@@ -109,7 +111,7 @@ def test_a_restore_brings_back_what_was_backed_up(
 def test_a_vault_that_is_not_empty_is_not_restored_into(
     durable: Stack, stack: Stack, tmp_path: Path
 ) -> None:
-    """Without --overwrite nothing of it is touched."""
+    """Without --overwrite a Vault that is not empty stays as it is."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
     )
@@ -117,7 +119,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
     before = take_contents(stack.operator, ["ecommerce"])
     with pytest.raises(StackError, match="not empty") as refusal:
         restore(
-            [Operator(stack.node.address)],
+            [VaultAdmin(stack.node.address)],
             tmp_path / "init.json",
             *backup.open_snapshot(OPENER),
             backup.open_keys(OPENER),
@@ -127,13 +129,13 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
 
 
 @pytest.mark.slow  # several servers
-def test_what_somebody_put_there_alone_is_not_replaced_unasked(
+def test_a_mount_outside_the_backup_is_not_replaced_unasked(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """A mount that no backup has: refused, and with --overwrite kept beside, its tokens too."""
+    """A mount that is in no backup is refused; with --overwrite it is kept in a snapshot."""
     node, path = empty
     before = Keyring.load(path)
-    root = Operator(node.address).with_token(before.root_token)
+    root = VaultAdmin(node.address).with_token(before.root_token)
     root.request("POST", "sys/mounts/mine", type="kv", options={"version": "2"})
     Kv(root, "mine").write("x", {"a": "b"}, cas=0)
     install_operator(root, ["mine"], path.parent).close()
@@ -143,7 +145,7 @@ def test_what_somebody_put_there_alone_is_not_replaced_unasked(
     keys = Keys(durable.keyring, operator_token(tmp_path / "theirs"))
     backup = make_backup(durable.operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
     parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
 
     with pytest.raises(StackError, match="not empty") as refusal:
         restore([op], path, *parts)
@@ -163,10 +165,10 @@ def test_what_somebody_put_there_alone_is_not_replaced_unasked(
 
 
 def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_path: Path) -> None:
-    """The keys are the same, and the snapshot of what was there is nothing without the token."""
+    """A root token from after the backup is kept, since the old snapshot needs it."""
     node, path = empty
     before = Keyring.load(path)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     root = op.with_token(before.root_token)
     root.request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(root, Keys(before), tmp_path / "b", LOCK, mounts=[])
@@ -182,13 +184,13 @@ def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_
     assert Keyring.load(done.kept) == after
 
 
-def test_a_restore_over_its_own_vault_that_came_to_nothing_is_begun_anew(
+def test_a_restore_over_its_own_vault_starts_again_without_a_snapshot(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """The Vault knows the backup's tokens before the snapshot is in, which says nothing then."""
+    """If the snapshot is not in, a known token does not count as a finished step."""
     node, path = empty
     keyring = Keyring.load(path)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     root = op.with_token(keyring.root_token)
     policy = "sys/policies/acl/team"
     old, new = 'path "a" { capabilities = ["read"] }', 'path "b" { capabilities = ["read"] }'
@@ -209,10 +211,10 @@ def test_a_restore_over_its_own_vault_that_came_to_nothing_is_begun_anew(
 def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """As with any other Vault: what is there is not put in twice."""
+    """A snapshot that is in is not put in twice."""
     node, path = empty
     keyring = Keyring.load(path)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     root = op.with_token(keyring.root_token)
     root.request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
@@ -230,14 +232,14 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
 def test_keys_on_a_disk_of_their_own_stay_there_all_along(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """Those that are replaced, those on their way, those of the backup: none on the data's disk."""
+    """No key of any of the three keyrings is ever on the data's disk."""
     node, path = empty
     before = Keyring.load(path)
     keys = tmp_path / "stick" / "keys.json"
     keys.parent.mkdir()
     path.rename(keys)
     path.symlink_to(keys)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     op.with_token(before.root_token).request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=[])
     parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
@@ -260,10 +262,10 @@ def test_keys_on_a_disk_of_their_own_stay_there_all_along(
 def test_another_backup_after_a_restore_that_was_ended(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path, own: bool
 ) -> None:
-    """They have the same keys, which tell nothing of which one is in: the other one is put in."""
+    """Another backup with the same keys is put in, although one is in already."""
     node, path = empty
     keyring = Keyring.load(path) if own else durable.keyring
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     root = op.with_token(keyring.root_token) if own else durable.operator
     policy = "sys/policies/acl/which"
     backups = []
@@ -289,10 +291,10 @@ def test_another_backup_after_a_restore_that_was_ended(
 def test_a_restore_over_its_own_vault_whose_answer_was_lost(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
-    """The snapshot is in, and nobody has noted it: the tokens of after the backup are no more."""
+    """If the snapshot is in without a note, tokens from after the backup are gone."""
     node, path = empty
     before = Keyring.load(path)
-    op = Operator(node.address)
+    op = VaultAdmin(node.address)
     root = op.with_token(before.root_token)
     root.request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(root, Keys(before), tmp_path / "b", LOCK, mounts=[])
@@ -309,7 +311,7 @@ def test_a_restore_over_its_own_vault_whose_answer_was_lost(
 
 
 def _end_at(wanted: str) -> Callable[[str], None]:
-    """A checkpoint at which the run ends."""
+    """Return a checkpoint that ends the run at a step."""
 
     def checkpoint(step: str) -> None:
         if step == wanted:
@@ -319,14 +321,14 @@ def _end_at(wanted: str) -> Callable[[str], None]:
 
 
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
-    """An in-memory Vault cannot be backed up, and leaves no half a backup."""
+    """An in-memory Vault cannot be backed up, and leaves no partial backup."""
     with pytest.raises(OperatorError, match="not raft"):
         make_backup(stack.operator, None, tmp_path / "b", LOCK, mounts=["ecommerce"])
     assert not (tmp_path / "b").exists()
 
 
 def test_a_comparison_names_every_difference(stack: Stack) -> None:
-    """Missing, deleted, rewritten, additional: each secret with what is the matter."""
+    """Missing, deleted, rewritten and additional secrets are named with the difference."""
     contents = take_contents(stack.operator, ["ecommerce"])
     kv = Kv(stack.operator)
     kv.write("backend/new", {"A": "1"}, cas=0)
@@ -344,10 +346,10 @@ def test_a_comparison_names_every_difference(stack: Stack) -> None:
     }
 
 
-def test_what_changes_during_a_backup_is_not_held_against_it(
+def test_a_secret_written_during_a_backup_is_no_difference(
     durable: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret written while the snapshot is taken is marked, whichever version it has."""
+    """A secret written during the snapshot is marked, and no version of it is a difference."""
     kv = Kv(durable.operator)
     take = durable.operator.client.sys.take_raft_snapshot
 
@@ -364,7 +366,7 @@ def test_what_changes_during_a_backup_is_not_held_against_it(
 
 
 def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> None:
-    """A lost keyring is put back; another one is not replaced unasked, and never lost."""
+    """A lost keyring is put back; another one is replaced only on request, and kept."""
     path = tmp_path / "vault-data" / "init.json"
     assert restore_keys(Keys(durable.keyring, "token"), path).kept is None
     assert Keyring.load(path) == durable.keyring
@@ -382,14 +384,14 @@ def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> 
 def test_keys_that_open_this_vault_replace_what_does_not(
     stack: Stack, tmp_path: Path, content: str
 ) -> None:
-    """A broken or a foreign keyring leads out of the circle: Vault itself says which is right."""
+    """The keys that open Vault replace a broken or foreign keyring."""
     path = tmp_path / "init.json"
     path.write_text(content)
     if content == "another Vault's":
         Keyring(("a", "b", "c"), 2, "t").save(path)
     before = path.read_bytes()
     stack.operator.seal()
-    op = Operator(stack.node.address)
+    op = VaultAdmin(stack.node.address)
     done = restore_keys(Keys(stack.keyring), path, op=op)
     assert done.unsealed
     assert not op.seal_status().sealed
@@ -399,11 +401,11 @@ def test_keys_that_open_this_vault_replace_what_does_not(
 
 
 def test_keys_of_another_vault_are_refused(stack: Stack, tmp_path: Path) -> None:
-    """The wrong backup: nothing is replaced, and the right one is asked for."""
+    """Keys of another Vault's backup replace nothing, and the right backup is asked for."""
     path = tmp_path / "init.json"
     stack.keyring.save(path)
     stack.operator.seal()
-    op = Operator(stack.node.address)
+    op = VaultAdmin(stack.node.address)
     keys = [base64.b64encode(secrets.token_bytes(33)).decode() for _ in range(3)]
     other = Keys(Keyring(tuple(keys), 3, "t"))
     with pytest.raises(OperatorError, match="another Vault's backup"):
@@ -413,25 +415,25 @@ def test_keys_of_another_vault_are_refused(stack: Stack, tmp_path: Path) -> None
 
 
 def test_a_newer_token_is_not_replaced_by_the_backups(stack: Stack, tmp_path: Path) -> None:
-    """The backup is older than the root token and the operator's token that are there."""
+    """Newer root and operator tokens stay."""
     path = tmp_path / "init.json"
     install_operator(stack.operator, ["ecommerce"], tmp_path).close()
     stack.keyring.save(path)
     token = operator_token(tmp_path)
     older = Keys(replace(stack.keyring, root_token="dead"), "dead too")
-    restore_keys(older, path, op=Operator(stack.node.address))
+    restore_keys(older, path, op=VaultAdmin(stack.node.address))
     assert Keyring.load(path) == stack.keyring
     assert operator_token(tmp_path) == token
 
 
 def test_a_backup_knows_its_vault(durable: Stack, tmp_path: Path) -> None:
-    """The manifest has the cluster's id, so that backups of several stacks are told apart."""
+    """The manifest has the cluster's id, which tells backups of several stacks apart."""
     made = make_backup(durable.operator, None, tmp_path, LOCK, mounts=["ecommerce"])
     assert made.vault == cluster_id(durable.operator) != ""
 
 
 def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -> None:
-    """What says "is not a keyring" names this remedy, which works without another one."""
+    """The error of a broken keyring names the remedy, which keeps the broken file."""
     path = tmp_path / "init.json"
     path.write_text('{"unseal_keys_b64": ["perhaps-a-key"]')
     with pytest.raises(StackError, match="is not a keyring") as caught:
@@ -449,7 +451,7 @@ def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -
 def test_killed_after_any_step_the_next_restore_finishes(
     durable: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
-    """After each kill, running it again ends with the backup's Vault and its keyring in place."""
+    """After each kill the next run ends with the backup's Vault and its keyring in place."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
     )
@@ -458,7 +460,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
         directory = tmp_path / str(step)
         node = engine.node(NodeSpec(name="e", directory=directory / "node", storage="raft"))
         node.start()
-        op = Operator(node.address)
+        op = VaultAdmin(node.address)
         keyring = op.init()
         path = directory / "init.json"
         keyring.save(path)
@@ -483,7 +485,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
 
 
 def test_a_backup_with_the_wrong_key_restores_nothing(durable: Stack, tmp_path: Path) -> None:
-    """Opening fails before any Vault is spoken to."""
+    """With a wrong key opening fails before a request to Vault."""
     backup = make_backup(
         durable.operator, Keys(durable.keyring), tmp_path, LOCK, mounts=["ecommerce"]
     )

@@ -1,7 +1,7 @@
 """``action.yml`` as a runner reads it: act (github.com/nektos/act) runs it on this machine.
 
-What GitHub's own actions do is stood in for, since a runner without the network cannot have them:
-setup-python names the Python that is here, upload-artifact copies into a folder.
+GitHub's own actions have stand-ins, since a runner without a network cannot load them: setup-python
+names the local Python, and upload-artifact copies into a folder.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ jobs:
 
 
 def program(name: str) -> str:
-    """One of the programs that read GitHub's files, or a skip that says which is missing."""
+    """Return a program that reads GitHub's files, or skip and name it."""
     variable = f"{name.upper()}_BINARY"
     found = shutil.which(os.environ.get(variable) or name)
     if not found:
@@ -80,12 +80,12 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    """Where the stand-in of upload-artifact copies to."""
+    """The folder to which the stand-in of upload-artifact copies."""
     return tmp_path / "artifacts"
 
 
 def ran(workflow: Path, tmp_path: Path, artifacts: Path) -> subprocess.CompletedProcess[str]:
-    """The job ``action`` of a workflow, on a runner that is this machine."""
+    """Run the job ``action`` of a workflow on this machine."""
     words = [program("act"), "push", "-W", str(workflow), "-j", "action", "--no-cache-server"]
     words += ["-P", "ubuntu-latest=-self-hosted", "--action-cache-path", str(tmp_path / "cache")]
     words += ["--env", f"ARTIFACTS={artifacts}"]
@@ -112,7 +112,7 @@ def ran(workflow: Path, tmp_path: Path, artifacts: Path) -> subprocess.Completed
 
 
 def test_the_workflow_is_one() -> None:
-    """Its expressions, its needs, and the inputs that it gives to the action of this repository."""
+    """Expressions, needs, and inputs for the action of this repository are valid."""
     done = subprocess.run(
         [program("actionlint"), "-no-color", str(WORKFLOW)],
         cwd=ROOT,
@@ -126,7 +126,7 @@ def test_the_workflow_is_one() -> None:
 
 @pytest.mark.xdist_group("action")
 def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifacts: Path) -> None:
-    """The very job of the hosted workflow; its part of the suite leaves all that a page needs."""
+    """The job of the hosted workflow passes, and leaves all that a page needs."""
     done = ran(WORKFLOW, tmp_path, artifacts)
     assert done.returncode == 0, done.stdout[-6000:]
     folder = artifacts / "vault-harness-report-part-1-of-16"
@@ -134,7 +134,7 @@ def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifac
     journal = json.loads((folder / "journal.json").read_text())
     assert journal["complete"]
     words = {scenario["word"] for scenario in journal["scenarios"]}
-    # One that takes more than a runner need have (PostgreSQL, say) is skipped.
+    # A scenario that needs more than a runner has (PostgreSQL, say) is skipped.
     assert {"pass"} <= words <= {"pass", "not claimed", "skipped"}
 
 
@@ -142,9 +142,10 @@ def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifac
 def test_a_failing_step_fails_the_job_unless_for_regressions_alone(
     tmp_path: Path, artifacts: Path
 ) -> None:
-    """Every scenario is known to fail here, so that each one that passes ends the step with 1.
+    """A failing step fails the job, unless only regressions count.
 
-    The report is kept; compared with its score nothing got worse, and that is what counts then.
+    Every scenario is a known failure here, so each pass ends the step with 1. The report is kept,
+    and compared with its own score nothing got worse.
     """
     catalogue = (ROOT / "scenarios" / "catalogue.toml").read_text()
     ids = [line[1:-1] for line in catalogue.splitlines() if line[:1] == "["]

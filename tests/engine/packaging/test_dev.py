@@ -1,4 +1,4 @@
-"""The file `dev`, in a checkout whose Python the system has changed under it."""
+"""The file `dev` in a checkout whose system Python has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATED = ("requirements.lock", "pyproject.toml", f"{CLIENT}/pyproject.toml")
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What `dev` looks at, with a .venv that was made by a Python 3.11 and says so."""
+    """What `dev` looks at, with a .venv that a Python 3.11 made."""
     folder = tmp_path.resolve() / "checkout"
     (folder / CLIENT).mkdir(parents=True)
     shutil.copy(ROOT / "dev", folder)
@@ -40,13 +40,13 @@ def _executable(path: Path, script: str) -> None:
 
 
 def _link(checkout: Path, python: str) -> None:
-    """Let .venv/bin/python be the system's, by way of two links as `venv` makes them."""
+    """Link .venv/bin/python to the system's Python through two links, as `venv` does."""
     (checkout / ".venv" / "bin" / "python").symlink_to("python3")
     (checkout / ".venv" / "bin" / "python3").symlink_to(checkout / "usr" / "bin" / python)
 
 
 def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Call it, with a Python to make .venv by."""
+    """Run `dev` with a Python that can make .venv."""
     return subprocess.run(
         [checkout / "dev", "status"],
         env={"PATH": os.environ["PATH"], "PYTHON": python, "HOME": str(checkout), **more},
@@ -58,14 +58,14 @@ def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize(
-    ("there", "anew"),
+    ("there", "made_again"),
     [("python3.11", False), ("python3.12", True), (None, True), ("python3-patched", False)],
     ids=["the same", "newer", "removed", "without a version"],
 )
 def test_the_python_of_the_system(
-    checkout: Path, tmp_path: Path, there: str | None, *, anew: bool
+    checkout: Path, tmp_path: Path, there: str | None, *, made_again: bool
 ) -> None:
-    """Where it is not the one that .venv was made with, .venv is made; else nothing is started."""
+    """A .venv of another Python is made again, and that Python is never started."""
     _link(checkout, there or "python3.11")
     if there is not None:
         _executable(checkout / "usr" / "bin" / there, "touch started")
@@ -73,7 +73,7 @@ def test_the_python_of_the_system(
     _executable(maker, f"echo asked >> '{tmp_path}/asked'")
     done = dev(checkout, str(maker))
     assert done.stdout == "the program\n"
-    assert (tmp_path / "asked").exists() == anew
+    assert (tmp_path / "asked").exists() == made_again
     assert not (checkout / "started").exists()
 
 
@@ -87,8 +87,10 @@ def test_the_python_of_the_system(
     ],
     ids=["as usual", "not beside the sources", "both", "elsewhere"],
 )
-def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], compiled: str) -> None:
-    """Not beside the sources for whoever wants none there, and where the shell says, if it does."""
+def test_compiled_code_is_kept_away_from_sources(
+    checkout: Path, shell: dict[str, str], compiled: str
+) -> None:
+    """Compiled code goes where the shell says, or away from sources that must stay clean."""
     _link(checkout, "python3.11")
     _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
     _executable(
@@ -100,8 +102,8 @@ def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], comp
 
 
 @pytest.mark.parametrize("words", [("sh", "dev"), ("./dev",)])
-def test_what_messages_call_it_can_be_pasted(checkout: Path, words: tuple[str, ...]) -> None:
-    """Also where a shell was given the file, as on a disk that lets nothing be executed."""
+def test_a_command_in_a_message_can_be_pasted(checkout: Path, words: tuple[str, ...]) -> None:
+    """Messages name a command that can be pasted, even if a shell was given the file."""
     _link(checkout, "python3.11")
     _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
     _executable(checkout / ".venv" / "bin" / "vault-harness", 'echo "$HARNESS_RUNNER"')
@@ -112,7 +114,7 @@ def test_what_messages_call_it_can_be_pasted(checkout: Path, words: tuple[str, .
 
 
 def test_packages_of_another_project(checkout: Path) -> None:
-    """What PYTHONPATH has is none of .venv's: pip hears nothing of it, and tasks as before."""
+    """Pip does not see PYTHONPATH, which would hide packages from .venv; tasks do."""
     (checkout / "requirements.lock").write_text("# another one\n")
     tell = f"echo \"$2 ${{PYTHONPATH:-none}}\" >> '{checkout}/told'"
     for name in ("python", "vault-harness"):
@@ -120,12 +122,38 @@ def test_packages_of_another_project(checkout: Path) -> None:
     done = dev(checkout, sys.executable, PYTHONPATH="/of/another/project")
     assert done.returncode == 0, done.stderr
     told = (checkout / "told").read_text().splitlines()
-    assert [line for line in told if line.startswith("pip ")] == ["pip none", "pip none"]
+    assert {line for line in told if line.startswith("pip ")} == {"pip none"}
     assert told[-1] == " /of/another/project"
 
 
+@pytest.mark.parametrize(
+    ("settings", "code", "expected"),
+    [
+        ("", 0, ["uv", "pip"]),
+        ("", 1, ["uv", "pip", "pip"]),
+        ("global.index-url='x'", 0, ["pip", "pip"]),
+        (":env:.no-index='1'", 0, ["pip", "pip"]),
+    ],
+    ids=["uv works", "uv fails", "an index of one's own", "no index"],
+)
+def test_uv_installs_unless_pip_has_its_own_index(
+    checkout: Path, tmp_path: Path, settings: str, code: int, expected: list[str]
+) -> None:
+    """Uv installs the packages; pip does if uv fails or pip has settings of its own."""
+    (checkout / "requirements.lock").write_text("# another one\n")
+    log = tmp_path / "installers"
+    _executable(
+        checkout / ".venv" / "bin" / "python",
+        f'case "$*" in *config*) echo "{settings}" ;; *install*) echo pip >>{log} ;; esac',
+    )
+    _executable(tmp_path / "uv", f"echo uv >>{log}; exit {code}")
+    done = dev(checkout, sys.executable, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().split() == expected
+
+
 def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
-    """Somebody else's, or on a disk that is full: it is said, and no traceback is shown."""
+    """A read-only checkout or a full disk is reported without a traceback."""
     _link(checkout, "python3.12")
     (checkout / ".venv.lock").mkdir()
     done = dev(checkout, sys.executable)
@@ -136,23 +164,23 @@ def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
 
 
 def test_ctrl_c_while_packages_are_installed(checkout: Path) -> None:
-    """The first call takes a minute: who ends it is told what gets on, and shown no traceback."""
+    """Ctrl-C in the first minute names the command that continues, without a traceback."""
     (checkout / "requirements.lock").write_text("# another one\n")
     _executable(checkout / ".venv" / "bin" / "python", '[ "$2" != pip ] || kill -INT $PPID')
     done = dev(checkout, sys.executable)
     assert done.returncode == 130
-    assert "./dev: interrupted, and .venv is not whole yet. Call ./dev again" in done.stderr
+    assert "./dev: interrupted; .venv is not complete. Call ./dev again" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow  # a virtual environment takes some seconds
-def test_it_is_made_anew(checkout: Path) -> None:
-    """Though what it was installed from is the same: nothing of the old one is kept."""
+def test_the_environment_is_made_again(checkout: Path) -> None:
+    """.venv is made again and keeps nothing, even if the requirements are the same."""
     _link(checkout, "python3.12")
     _executable(checkout / "usr" / "bin" / "python3.12", "exit 1")  # finds none of its modules
     old = checkout / ".venv" / "bin" / "vault-harness"
     done = dev(checkout, sys.executable)
     assert "./dev: making .venv: done" in done.stderr
     assert not old.exists()
-    # This checkout has no package in it, which is another matter.
+    # This checkout has no package in it, which is another error.
     assert "./dev: that failed" in done.stderr

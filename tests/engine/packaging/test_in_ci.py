@@ -1,4 +1,4 @@
-"""What teams copy into their CI, run by a shell as there, on scenarios that take seconds."""
+"""What teams copy into their CI, run by a shell on short scenarios."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OURS = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_", "PYTHONPATH")
 
 
 def shell(script: str, place: Path, **environ: str) -> str:
-    """What a runner's shell prints; it must end well."""
+    """Return a runner shell's output; it must succeed."""
     given = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     given["HARNESS_ENGINE"] = "process"
-    # Neither snippet has a word for some scenarios only: a team wants all of them.
+    # The snippets cannot choose scenarios, since a team wants all of them.
     given["PYTEST_ADDOPTS"] = " ".join(f"--vault-only {name}" for name in ASKED)
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", script],
@@ -38,15 +38,15 @@ def shell(script: str, place: Path, **environ: str) -> str:
 
 
 def client(place: Path, python: str) -> None:
-    """A team's own program, beside its repository's files."""
+    """A team's own client, beside the files of its repository."""
     program = place / "my-client"
-    program.write_text(f'#!/bin/sh\nexec "{python}" -m vault_harness.subjects reference\n')
+    program.write_text(f'#!/bin/sh\nexec "{python}" -m vault_harness.judge.subjects reference\n')
     program.chmod(0o755)
 
 
 @pytest.mark.long
 def test_the_steps_of_the_action(tmp_path: Path) -> None:
-    """It installs the suite, judges a client, and tells on the job's page what changed."""
+    """The action installs the suite, judges a client, and writes changes on the job's page."""
     page = tmp_path / "page.md"
     given = {
         "HERE": str(ROOT),
@@ -60,7 +60,7 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
     }
     place = tmp_path / "work"
     place.mkdir()
-    given["PYTHON"] = sys.executable  # what actions/setup-python says of the one that it made
+    given["PYTHON"] = sys.executable  # what actions/setup-python reports
     shell(step("Install the suite"), place, **given)
     client(place, str(tmp_path / "vault-harness" / "bin" / "python"))
     first = given | {"AGAINST": ""}  # no score is committed yet
@@ -76,8 +76,8 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_lines_for_gitlab(tmp_path: Path) -> None:
-    """They install from a checkout, judge, and leave the artifacts that are named below them."""
-    python = tmp_path / "image" / "bin" / "python"  # that of the image, which has nothing else
+    """The lines install from a checkout, judge, and leave the named artifacts."""
+    python = tmp_path / "image" / "bin" / "python"  # the image's Python, without packages
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "image"], check=True)
     place = tmp_path / "work"
     place.mkdir()

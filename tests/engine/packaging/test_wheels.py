@@ -1,4 +1,4 @@
-"""What a stranger installs: both wheels in an environment of their own, far from any checkout."""
+"""Both wheels in an environment of their own, far from any checkout."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[3]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("wheels"),  # they share an environment, which takes half a minute
+    pytest.mark.xdist_group("wheels"),  # they share an environment that takes half a minute
 ]
 
 
 def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
-    """Run a program as somebody without this checkout would, and give all that it printed."""
+    """Run a program without this checkout, and return all output."""
     ours = ("PYTEST_", "VAULT_", "BAO_", "HARNESS_DATA", "HARNESS_RUNNER", "PYTHONPATH")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(
@@ -55,7 +55,7 @@ def installed(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """Somebody's repository, with a package that is called ``harness`` too."""
+    """A stranger's repository, which has a package ``harness`` too."""
     (tmp_path / "harness").mkdir()
     (tmp_path / "harness" / "__init__.py").write_text("raise AssertionError('not yours')\n")
     return tmp_path
@@ -69,31 +69,31 @@ def test_the_command_judges_without_a_checkout(installed: Path, elsewhere: Path)
 
 
 def test_pytest_finds_the_scenarios(installed: Path, elsewhere: Path) -> None:
-    """`--pyargs` names them as a module, with the plugin's own options."""
+    """`--pyargs` names the scenarios as a module, with the plugin's options."""
     words = ("--pyargs", "vault_harness.scenarios", "--vault-only", "TOK-11")
     said = run(installed / "pytest", *words, cwd=elsewhere)
     assert "1 of 1 scenarios pass" in said
 
 
 def test_both_forms_of_the_command_show_the_tasks(installed: Path, elsewhere: Path) -> None:
-    """The console script, and the package run as a module."""
+    """The console script and the module both show the tasks."""
     script = run(installed / "vault-harness", cwd=elsewhere)
     module = run(installed / "python", "-m", "vault_harness", cwd=elsewhere)
     assert "scenarios" in script
     assert "develop" not in script, "there is nothing here to be tested, linted or measured"
-    # Each names itself, as it was typed, in the first lines.
+    # Each form names itself in the first lines.
     assert "python -m vault_harness" in module
     assert script.partition("every day")[2] == module.partition("every day")[2] != ""
 
 
 def test_documents_come_with_it(installed: Path, elsewhere: Path) -> None:
-    """Help texts and messages send people to them."""
+    """The wheel has the documents that help texts and messages name."""
     said = run(installed / "vault-harness", "docs", "judge", cwd=elsewhere)
-    assert said.startswith("# Judging a client")
+    assert said.startswith("# Judge a client in CI")
 
 
-def test_a_stack_comes_up_where_one_stands(installed: Path, elsewhere: Path) -> None:
-    """Without a checkout, state goes into the folder where the command was called."""
+def test_a_stack_comes_up_in_the_current_folder(installed: Path, elsewhere: Path) -> None:
+    """Without a checkout, state goes into the current folder."""
     ports = ("HARNESS_VAULT_PORT=0", "HARNESS_PROXY_PORT=0", "HARNESS_TOXIPROXY_PORT=0")
     command = ("env", *ports, installed / "vault-harness")
     try:

@@ -1,4 +1,4 @@
-"""The fixtures as somebody would name them, and a repository of somebody's own."""
+"""The fixtures by their public names, and a repository for a stranger's tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Repository = Callable[[Mapping[str, str]], str]
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """Runs pytest in a folder that holds these files, and returns what it printed."""
+    """Runs pytest in a folder with these files, and returns the output."""
 
     def run(files: Mapping[str, str]) -> str:
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""Fixtures for tests of one's own: what a test gets, and that it may break it."""
+"""Fixtures for tests in other repositories: what a test gets and may break."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from vault_harness import dialect
-from vault_harness.blueprint import Blueprint
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.fixtures import SMALL, Vault, VaultServer
+from vault_harness.local import dialect
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.settings import Settings
-from vault_harness.toxiproxy import Latency
 
 if TYPE_CHECKING:
     from tests.engine.plugin.conftest import Repository
 
-DOCS = Path(__file__).parents[3] / "docs" / "fixtures.md"
+DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "fixtures.md"
 BLUEPRINT = Blueprint.parse(SMALL, source=Path("small.toml"))
 
 
 class Client:
-    """Knows only what the environment says, logs in once, and shows what it is answered."""
+    """Knows only the environment, logs in once, and returns Vault's answer."""
 
     def __init__(self, environ: Mapping[str, str], timeout: float = 15.0) -> None:
         self._environ = environ
@@ -39,7 +39,7 @@ class Client:
         self._session.headers["X-Vault-Token"] = answer.json()["auth"]["client_token"]
 
     def read(self, path: str) -> object:
-        """A secret, or the status that came instead."""
+        """Return a secret, or the status of a failed read."""
         answer = self._ask("GET", f"{self._environ['VAULT_MOUNT_POINT']}/data/{path}")
         return answer.json()["data"]["data"] if answer.ok else answer.status_code
 
@@ -53,7 +53,7 @@ class Client:
 
 
 def test_the_repository_of_the_documentation(repository: Repository) -> None:
-    """Its files, as they stand there, are a run that passes."""
+    """The files of the documentation are a run that passes."""
     blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert {name for name, _ in blocks} == {"conftest.py", "vault.toml", "test_shop.py"}
     assert sum(len(text.strip().splitlines()) for _, text in blocks) <= 25
@@ -61,15 +61,15 @@ def test_the_repository_of_the_documentation(repository: Repository) -> None:
     assert "1 passed" in printed, printed
 
 
-def test_a_client_finds_its_way(vault: Vault) -> None:
-    """By the variables, and reads what was seeded."""
+def test_a_client_with_the_variables_reads_a_secret(vault: Vault) -> None:
+    """A client with the variables reads what was seeded."""
     vault.seed({"app/one": {"KEY": "1"}, "app/two": {"KEY": "2"}})
     client = Client(vault.environ())
     assert (client.read("app/one"), client.read("app/two")) == ({"KEY": "1"}, {"KEY": "2"})
 
 
 def test_ids_in_files(vault: Vault, tmp_path: Path) -> None:
-    """For clients that read them anew at each login."""
+    """Ids in files serve clients that read them at each login."""
     environ = vault.environ("app", directory=tmp_path)
     assert "VAULT_SECRET_ID" not in environ
     assert Path(environ["VAULT_SECRET_ID_FILE"]).stat().st_mode & 0o777 == 0o600
@@ -78,14 +78,14 @@ def test_ids_in_files(vault: Vault, tmp_path: Path) -> None:
 
 
 def test_a_role_that_is_not_there(vault: Vault) -> None:
-    """Is refused, with the names that are."""
+    """An unknown role is refused, with the names of the roles."""
     with pytest.raises(SettingsError, match="nobody") as caught:
         vault.environ("nobody")
     assert "app" in caught.value.remedy
 
 
-def test_nobody_else_sees_what_a_test_writes(vault: Vault, another_vault: Vault) -> None:
-    """Not even on the same server."""
+def test_another_test_does_not_see_what_a_test_writes(vault: Vault, another_vault: Vault) -> None:
+    """Another test on the same server does not see what a test writes."""
     assert vault.direct == another_vault.direct
     vault.write("app/one", {"KEY": "mine"})
     assert another_vault.read("app/one") == {}
@@ -94,7 +94,7 @@ def test_nobody_else_sees_what_a_test_writes(vault: Vault, another_vault: Vault)
 
 
 def test_a_new_version_and_a_deletion(vault: Vault) -> None:
-    """As a client sees them."""
+    """A client sees a new version and a deletion."""
     vault.write("app/one", {"KEY": "old"})
     vault.write("app/one", {"KEY": "new"})
     assert vault.read("app/one") == {"KEY": "new"}
@@ -103,7 +103,7 @@ def test_a_new_version_and_a_deletion(vault: Vault) -> None:
 
 
 def test_revoked_tokens(vault: Vault) -> None:
-    """The client's is dead, and the operator's is not."""
+    """The client's token is dead, and the operator's is not."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     assert client.read("app/one") == {"KEY": "1"}
@@ -113,7 +113,7 @@ def test_revoked_tokens(vault: Vault) -> None:
 
 
 def test_revoked_tokens_of_another_method(vault: Vault) -> None:
-    """A client that logs in otherwise than by an AppRole has a dead token too."""
+    """A token from another auth method can be revoked, too."""
     op = vault.operator
     op.request("POST", "sys/auth/userpass", type="userpass")
     op.request("POST", "auth/userpass/users/somebody", password="of-a-test")
@@ -130,7 +130,7 @@ def test_revoked_tokens_of_another_method(vault: Vault) -> None:
 
 
 def test_toxics_act_on_the_client(vault: Vault) -> None:
-    """Which goes through Toxiproxy; the operator does not."""
+    """Toxics act on the client and not on the operator."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ(), timeout=0.5)
     with vault.toxic(Latency(latency=60_000)), pytest.raises(requests.ReadTimeout):
@@ -139,7 +139,7 @@ def test_toxics_act_on_the_client(vault: Vault) -> None:
 
 
 def test_faults_of_the_network_by_name(vault: Vault) -> None:
-    """They end with their block."""
+    """A named network fault ends with its block."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     with vault.network.down(), pytest.raises(requests.ConnectionError):
@@ -147,9 +147,28 @@ def test_faults_of_the_network_by_name(vault: Vault) -> None:
     assert client.read("app/one") == {"KEY": "1"}
 
 
+def test_faults_of_single_requests(vault: Vault) -> None:
+    """A request fails as often as asked for, and the faults end with their block."""
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ())
+    with vault.http.fail("read", status=500, first=1):
+        assert [client.read("app/one"), client.read("app/one")] == [500, {"KEY": "1"}]
+    with vault.http.lose_answer("read"), pytest.raises(requests.ConnectionError):
+        client.read("app/one")
+    assert client.read("app/one") == {"KEY": "1"}
+
+
+def test_a_reset(vault: Vault) -> None:
+    """A reset removes what a test wrote; the client's ids still log in."""
+    environ = vault.environ()
+    vault.write("app/one", {"KEY": "1"})
+    vault.reset()
+    assert Client(environ).read("app/one") == 404
+
+
 @pytest.fixture
 def server() -> Iterator[VaultServer]:
-    """A server of this test's own, with what happens between two tests in its hand."""
+    """A server of the test's own, whose state between two tests the test controls."""
     server = VaultServer(Settings.from_environment(engine="process"))
     try:
         yield server
@@ -158,7 +177,7 @@ def server() -> Iterator[VaultServer]:
 
 
 def test_a_seal_takes_the_server_with_all_that_is_in_it(server: VaultServer) -> None:
-    """The same client goes on with the same token afterwards; the next test has a new server."""
+    """The client keeps its token after a seal; the next test has a new server."""
     vault = Vault(server, BLUEPRINT)
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
@@ -175,7 +194,7 @@ def test_a_seal_takes_the_server_with_all_that_is_in_it(server: VaultServer) -> 
 
 
 def test_a_sealed_server_that_is_left_sealed(server: VaultServer) -> None:
-    """Is nobody's trouble."""
+    """A server that is left sealed does not affect the next test."""
     vault = Vault(server, BLUEPRINT)
     vault.seal()
     assert requests.get(f"{vault.direct}/v1/sys/health", timeout=5).status_code == 503
@@ -186,7 +205,7 @@ def test_a_sealed_server_that_is_left_sealed(server: VaultServer) -> None:
 
 
 def test_a_server_that_hangs(server: VaultServer) -> None:
-    """And comes back to itself."""
+    """A hanging server answers again after the block."""
     vault = Vault(server, BLUEPRINT)
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ(), timeout=0.5)
@@ -194,11 +213,11 @@ def test_a_server_that_hangs(server: VaultServer) -> None:
         client.read("app/one")
     assert client.read("app/one") == {"KEY": "1"}
     vault.pause()
-    vault.close()  # even now
+    vault.close()  # even while it hangs
 
 
 def test_a_server_that_is_gone(server: VaultServer) -> None:
-    """Past the proxy it refuses; through it the client meets an end."""
+    """A dead server refuses, and through the proxy the client sees the connection end."""
     vault = Vault(server, BLUEPRINT)
     client = Client(vault.environ())
     vault.stop()
@@ -210,7 +229,7 @@ def test_a_server_that_is_gone(server: VaultServer) -> None:
 
 
 def test_other_fixtures_on_the_same_server_are_safe(vault: Vault, another_vault: Vault) -> None:
-    """What would break them is refused, and says what to do."""
+    """A fault that would break other fixtures is refused, and says what to do."""
     with pytest.raises(StackError, match="under other fixtures") as caught:
         vault.seal()
     assert "fixtures.vault(server=...)" in caught.value.remedy
@@ -218,7 +237,7 @@ def test_other_fixtures_on_the_same_server_are_safe(vault: Vault, another_vault:
 
 
 def test_a_restart_needs_a_storage_that_remembers(vault: Vault) -> None:
-    """Else it is refused before anything is lost."""
+    """A restart without durable storage is refused before anything is lost."""
     vault.write("app/one", {"KEY": "1"})
     with pytest.raises(CapabilityMissing, match="would lose") as caught:
         vault.restart()
@@ -228,7 +247,7 @@ def test_a_restart_needs_a_storage_that_remembers(vault: Vault) -> None:
 
 @pytest.mark.slow
 def test_a_restarted_server_is_sealed_and_remembers() -> None:
-    """Secrets, and the client's token."""
+    """A restarted server is sealed, and keeps secrets and the client's token."""
     server = VaultServer(Settings.from_environment(engine="process"), storage="raft")
     try:
         vault = Vault(server, BLUEPRINT)
@@ -244,7 +263,7 @@ def test_a_restarted_server_is_sealed_and_remembers() -> None:
 
 
 def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -> None:
-    """Past the verbs that are there for it."""
+    """A server that a test broke without the verbs is replaced."""
     vault = Vault(server, BLUEPRINT)
     requests.put(f"{vault.direct}/v1/sys/seal", headers={"X-Vault-Token": vault.token}, timeout=15)
     vault.close()
@@ -256,7 +275,7 @@ def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -
 def test_without_namespaces_each_test_takes_a_whole_server(
     server: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on HashiCorp Vault's community edition; the verbs are the same."""
+    """Without namespaces (HashiCorp's community edition) each test gets a server."""
     monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
     vaults = [Vault(server, BLUEPRINT) for _ in range(2)]
     assert vaults[0].direct != vaults[1].direct
@@ -271,10 +290,10 @@ def test_without_namespaces_each_test_takes_a_whole_server(
             requests.get(vault.direct, timeout=15)
 
 
-def test_somebody_else_s_server_is_used_but_not_broken(
+def test_an_external_server_is_used_but_not_broken(
     vault_stack: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A namespace in it, gone afterwards; and nothing that would touch the rest."""
+    """An external server gets a namespace for the test, and nothing else may be touched."""
     settings = Settings.from_environment(
         engine="external", vault_addr=vault_stack.direct, vault_token=vault_stack.token
     )
@@ -283,7 +302,7 @@ def test_somebody_else_s_server_is_used_but_not_broken(
         vault = Vault(server, BLUEPRINT)
         vault.write("app/one", {"KEY": "1"})
         assert Client(vault.environ()).read("app/one") == {"KEY": "1"}
-        with pytest.raises(CapabilityMissing, match="somebody else's"):
+        with pytest.raises(CapabilityMissing, match="this Vault is external"):
             vault.seal()
         with pytest.raises(SettingsError, match="vault_stack is a whole server"):
             Vault(server, BLUEPRINT, whole=True)
@@ -303,7 +322,7 @@ def test_somebody_else_s_server_is_used_but_not_broken(
 
 
 def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:
-    """It has no namespace, and a server that no test takes."""
+    """The stack of a whole run has no namespace, and no test breaks its server."""
     assert vault_stack.namespace == ""
     assert "VAULT_NAMESPACE" not in vault_stack.environ()
     assert vault_stack.direct != vault.direct
@@ -313,7 +332,7 @@ def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:
 
 
 def test_a_policy_can_be_changed_by_the_operator(vault: Vault) -> None:
-    """Whatever has no verb of its own."""
+    """The operator can do what has no verb, such as changing a policy."""
     vault.write("app/one", {"KEY": "1"})
     client = Client(vault.environ())
     rules = 'path "nothing" { capabilities = ["read"] }'

@@ -1,4 +1,4 @@
-"""The PostgreSQL that the suite runs for itself."""
+"""The PostgreSQL that the suite runs itself."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import psutil
 import psycopg
 import pytest
 
-from vault_harness.engine import Postgresql
 from vault_harness.errors import ProgramMissing
-from vault_harness.programs import PostgresqlPrograms, find_postgresql
+from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.programs import PostgresqlPrograms, find_postgresql
 from vault_harness.waiting import wait_until
 
 
 @pytest.fixture
 def programs() -> PostgresqlPrograms:
-    """PostgreSQL's programs, where there are any."""
+    """PostgreSQL's programs, if they are installed."""
     try:
         return find_postgresql()
     except ProgramMissing as missing:
@@ -38,7 +38,7 @@ def _ask(server: Postgresql, password: str) -> str:
 
 
 def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
-    """It is ready when it is made, and lets nobody in without the password."""
+    """The server is ready when it is made, and refuses other passwords."""
     with Postgresql(programs) as server:
         assert _ask(server, server.password) == server.user
         with pytest.raises(psycopg.OperationalError, match="password"):
@@ -46,7 +46,7 @@ def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
 
 
 def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> None:
-    """At another address than loopback's usual one, at no other, and with a password there too."""
+    """It listens at the given address only, and asks for the password there too."""
     with Postgresql(programs, host="127.0.0.2") as server:
         assert server.host == "127.0.0.2"
         assert _ask(server, server.password) == server.user
@@ -56,7 +56,7 @@ def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> N
 
 
 def test_a_login_costs_little(programs: PostgresqlPrograms) -> None:
-    """What a user of it is let in by is hashed once, and no other password is good for that."""
+    """A user's password is hashed once, and no other password works."""
     with Postgresql(programs) as server:
         where = f"host={server.host} port={server.port} dbname=postgres"
         administrator = f"{where} user={server.user} password={server.password}"
@@ -74,7 +74,7 @@ def test_a_login_costs_little(programs: PostgresqlPrograms) -> None:
 
 
 def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
-    """Stopped it is gone for everybody; started again it has the same port, password and data."""
+    """After a stop and a start it has the same port, password and data."""
     with Postgresql(programs) as server:
         where = (
             f"host={server.host} port={server.port} user={server.user} "
@@ -93,7 +93,7 @@ def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
 
 
 def test_a_fork_waits_for_what_its_parent_starts(programs: PostgresqlPrograms) -> None:
-    """Begun before a fork and started after it, it is there for both."""
+    """A server that begins before a fork and starts after it serves both processes."""
     with Postgresql(programs, started=False) as server:
         assert not _listens(server.port)
         ours, theirs = multiprocessing.Pipe()
@@ -116,8 +116,8 @@ def test_a_fork_waits_for_what_its_parent_starts(programs: PostgresqlPrograms) -
         assert _ask(server, server.password) == server.user
 
 
-def test_what_was_only_begun_is_ended(programs: PostgresqlPrograms) -> None:
-    """Its initdb is ended with it, and what that has made is deleted."""
+def test_an_unfinished_server_is_ended(programs: PostgresqlPrograms) -> None:
+    """Ending an unfinished server ends its initdb and deletes its files."""
     server = Postgresql(programs, started=False)
     initdb = server._initdb
     assert initdb is not None
@@ -127,7 +127,7 @@ def test_what_was_only_begun_is_ended(programs: PostgresqlPrograms) -> None:
 
 
 def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
-    """Neither a command line nor the repr has it."""
+    """No command line and no repr has the password."""
     with Postgresql(programs) as server:
         lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
         assert server.password not in f"{lines} {server!r}"
@@ -136,7 +136,7 @@ def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
 def test_close_leaves_nothing(
     programs: PostgresqlPrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sessions that are open do not hold it up, and its folder is gone."""
+    """Open sessions do not delay the close, and the folder is gone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -154,11 +154,11 @@ def test_close_leaves_nothing(
 
 
 def test_it_dies_with_its_harness(programs: PostgresqlPrograms) -> None:
-    """A harness that is killed leaves no server."""
+    """A killed harness leaves no server."""
     script = (
         "import sys, time\n"
-        "from vault_harness.engine import Postgresql\n"
-        "from vault_harness.programs import find_postgresql\n"
+        "from vault_harness.local.engine.process.postgresql import Postgresql\n"
+        "from vault_harness.local.programs import find_postgresql\n"
         "server = Postgresql(find_postgresql())\n"
         "print(server.port, flush=True)\n"
         "time.sleep(600)\n"
@@ -180,8 +180,8 @@ def _listens(port: int, *, at: str | None = None) -> bool:
     )
 
 
-def test_what_initdb_complains_of_is_told(programs: PostgresqlPrograms) -> None:
-    """An error says what initdb said."""
+def test_the_error_repeats_what_initdb_said(programs: PostgresqlPrograms) -> None:
+    """The error repeats what initdb said."""
     broken = PostgresqlPrograms(
         initdb=Path("/bin/false"), postgres=programs.postgres, user=programs.user
     )

@@ -1,4 +1,4 @@
-"""Real Vault servers as child processes: each verb of a node does what it says."""
+"""Real Vault servers as child processes: each verb of a node works."""
 
 from __future__ import annotations
 
@@ -17,33 +17,28 @@ import pytest
 import requests
 import trustme
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import (
-    Capability,
-    Engine,
-    Node,
-    NodeSpec,
-    PortLease,
-    TlsFiles,
-    open_engine,
-)
-from vault_harness.engine.process._engine import ProcessEngine
+from vault_harness.certificates import TlsFiles
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, ServerDied
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.process.engine import ProcessEngine
+from vault_harness.local.engine.shape import Capability, Engine, Node, NodeSpec
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.settings import Settings
-from vault_harness.stack import launch
-from vault_harness.toxiproxy import Toxiproxy
 from vault_harness.waiting import wait_until
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[ProcessEngine]:
-    """The process engine, with nothing left at the end."""
+    """The process engine, with no process left at the end."""
     with ProcessEngine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
 
 def answers(node: Node, *, timeout: float = 5.0) -> bool:
-    """Whether its API answers."""
+    """Return True if the API answers."""
     try:
         answer = requests.get(f"{node.address}/v1/sys/seal-status", timeout=timeout)
     except requests.RequestException:
@@ -52,7 +47,7 @@ def answers(node: Node, *, timeout: float = 5.0) -> bool:
 
 
 def test_the_verbs_of_a_node(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Start, pause, resume, restart, kill and stop, always at the same address."""
+    """Start, pause, resume, restart, kill and stop keep the address."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     assert isinstance(node, Node)
     assert not node.is_running()
@@ -83,7 +78,7 @@ def test_the_verbs_of_a_node(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_only_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Neither API nor cluster port can be reached from another machine."""
+    """API and cluster port cannot be reached from another machine."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", storage="raft"))
     node.start()
     assert node.process_id is not None
@@ -97,7 +92,7 @@ def test_only_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_its_files_are_private(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Configuration and directory are for their owner alone, and hold no token."""
+    """Configuration and directory are private and hold no token."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     node.start()
 
@@ -105,10 +100,10 @@ def test_its_files_are_private(engine: ProcessEngine, tmp_path: Path) -> None:
     assert node.configuration_path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_wrong_configuration_is_told_in_the_servers_words(
+def test_a_wrong_configuration_is_reported_in_the_servers_words(
     engine: ProcessEngine, tmp_path: Path
 ) -> None:
-    """The error carries the server's last log lines."""
+    """The error has the server's last log lines."""
     spec = NodeSpec(name="vault", directory=tmp_path / "vault", extra={"storage": {"nonsense": {}}})
 
     with pytest.raises(ServerDied, match="nonsense"):
@@ -116,7 +111,7 @@ def test_a_wrong_configuration_is_told_in_the_servers_words(
 
 
 def test_a_wanted_port_that_is_taken(engine: ProcessEngine, tmp_path: Path) -> None:
-    """A fixed port is never exchanged for another."""
+    """A fixed port is never replaced."""
     first = engine.node(NodeSpec(name="one", directory=tmp_path / "one"))
     first.start()
     port = int(first.address.rsplit(":", 1)[1])
@@ -126,11 +121,11 @@ def test_a_wanted_port_that_is_taken(engine: ProcessEngine, tmp_path: Path) -> N
 
 
 def test_a_lost_port_is_replaced(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Where somebody was quicker at a free port, another one is taken."""
+    """If another process took a free port first, another port is taken."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     lost = node.address
     squatter = engine.node(NodeSpec(name="squatter", directory=tmp_path / "squatter"))
-    node._api.release()  # as on systems where a lease holds nothing
+    node._api.release()  # as on systems where a lease holds no port
     squatter._api.release()
     squatter._api = PortLease(int(lost.rsplit(":", 1)[1]))
     squatter._server = squatter._make_server()
@@ -145,7 +140,7 @@ def test_a_lost_port_is_replaced(engine: ProcessEngine, tmp_path: Path) -> None:
 def test_an_address_that_clients_know_is_never_exchanged(
     engine: ProcessEngine, tmp_path: Path
 ) -> None:
-    """A server that lost its port while it was down says so instead of moving."""
+    """A server that lost its known port while it was down fails and does not move."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     node.start()
     node.kill()
@@ -160,7 +155,7 @@ def test_an_address_that_clients_know_is_never_exchanged(
 
 
 def test_raft_survives_a_kill_and_memory_does_not(engine: ProcessEngine, tmp_path: Path) -> None:
-    """What the capability DURABLE promises is so."""
+    """The capability DURABLE is true: raft survives a kill, memory does not."""
     blueprint = Blueprint.default()
     for storage, initialised in (("raft", True), ("inmem", False)):
         stack = launch(engine, blueprint, directory=tmp_path / storage, storage=storage)  # type: ignore[arg-type] # of the tuple
@@ -187,7 +182,7 @@ def test_audit_log_in_clear_only_when_asked(engine: ProcessEngine, tmp_path: Pat
 
 
 def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> None:
-    """After SIGHUP a rotated log is written anew."""
+    """After SIGHUP the server writes a new audit log."""
     with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
         path = stack.node.audit_path
         assert path is not None
@@ -200,7 +195,7 @@ def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> 
 
 
 def test_toxiproxy_in_front(engine: ProcessEngine, tmp_path: Path) -> None:
-    """The engine's Toxiproxy reaches its node, on ports that nobody else gets."""
+    """The engine's Toxiproxy reaches its node, on ports of its own."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     node.start()
     server = engine.toxiproxy(seed=7)
@@ -217,7 +212,7 @@ def test_toxiproxy_in_front(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_closing_the_engine_ends_everything(tmp_path: Path) -> None:
-    """The context manager is enough."""
+    """Leaving the context manager ends everything."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         assert isinstance(engine, Engine)
         node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
@@ -231,10 +226,10 @@ def test_closing_the_engine_ends_everything(tmp_path: Path) -> None:
 LAUNCH = """
 import signal, sys, time
 from pathlib import Path
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import open_engine
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
 from vault_harness.settings import Settings
-from vault_harness.stack import launch
+from vault_harness.local.stack.launching import launch
 # A shell's job in the background ignores it, and so would what that starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 directory = Path(sys.argv[1])
@@ -247,7 +242,7 @@ time.sleep(300)
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process runs."""
+    """Return True if no such process runs."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -256,7 +251,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_server_survives_its_parent(tmp_path: Path, how: signal.Signals) -> None:
-    """However the harness ends, Vault and Toxiproxy end with it."""
+    """Vault and Toxiproxy end with the harness, however it ends."""
     command = [sys.executable, "-c", LAUNCH, str(tmp_path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -271,7 +266,7 @@ def test_no_server_survives_its_parent(tmp_path: Path, how: signal.Signals) -> N
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path, engine: ProcessEngine) -> None:
-    """Neither keys nor token nor values show in /proc, command line or environment."""
+    """No key, token or value is in /proc, as an argument or a variable."""
     with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
         secrets = [*stack.keyring.keys, stack.keyring.root_token]
         processes = psutil.Process().children(recursive=True)
@@ -297,7 +292,7 @@ def test_a_deadline_leaves_nothing_behind(engine: ProcessEngine, tmp_path: Path)
 
 
 def tls_files(directory: Path, ca: trustme.CA, *hosts: str) -> TlsFiles:
-    """A certificate for these hosts, as files."""
+    """Return a certificate for these hosts, as files."""
     issued = ca.issue_cert(*hosts)
     directory.mkdir(exist_ok=True)
     files = TlsFiles(
@@ -312,7 +307,7 @@ def tls_files(directory: Path, ca: trustme.CA, *hosts: str) -> TlsFiles:
 
 
 def test_a_node_with_tls_is_checked_by_its_ca(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Its address says https, and a client that knows the CA takes its certificate."""
+    """The address is https, and a client with the CA trusts the certificate."""
     files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
     node.start()
@@ -324,7 +319,7 @@ def test_a_node_with_tls_is_checked_by_its_ca(engine: ProcessEngine, tmp_path: P
 
 
 def test_a_new_certificate_is_taken_at_a_reload(engine: ProcessEngine, tmp_path: Path) -> None:
-    """Certificates are rotated under a running server."""
+    """A running server takes a new certificate at a reload."""
     files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
     node.start()
@@ -342,7 +337,7 @@ def test_a_new_certificate_is_taken_at_a_reload(engine: ProcessEngine, tmp_path:
 
 
 def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
-    """In Prometheus' form, without a token, once it is unsealed."""
+    """An unsealed server has Prometheus metrics without a token."""
     with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
         url = f"{stack.node.address}/v1/sys/metrics?format=prometheus"
         answer = requests.get(url, timeout=5)
@@ -351,7 +346,7 @@ def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
 
 
 def test_a_process_cannot_be_cut_off_from_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
-    """It says so, by its capabilities and when it is asked."""
+    """The engine lacks the capability to cut off a node, and refuses it."""
     node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
     assert Capability.PARTITION not in node.capabilities | engine.capabilities
     with pytest.raises(CapabilityMissing, match="cut off"):

@@ -1,4 +1,4 @@
-"""What a real server says of the configuration of a cloud's seal; nothing is left of it."""
+"""What a real server says about the configuration of a cloud's seal; nothing is left."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from vault_harness.dialect import OPENBAO
-from vault_harness.engine import CLOUD_SEALS, CloudSealingProvider, SealCheck, SealKind
 from vault_harness.errors import CapabilityMissing, EngineError, StackError
-from vault_harness.programs import find_vault
+from vault_harness.local.dialect import OPENBAO
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, CloudSealingProvider, SealCheck
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.programs import find_vault
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
 
 KEYS = {
     "VAULT_AWSKMS_SEAL_KEY_ID": "alias/unseal",
@@ -26,7 +27,7 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Keys of both clouds, a data directory that is not there, and an OpenBao without plugins."""
+    """Keys of both clouds, no data directory, and an OpenBao without plugins."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("HARNESS_KMS_PLUGIN", raising=False)
@@ -41,7 +42,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def check_seal(stanza: dict[str, Any], settings: Settings) -> SealCheck:
-    """Have the server of the process engine look at a stanza."""
+    """Make a server of the process engine check a stanza."""
     provider = LocalStack(settings).provider()
     assert isinstance(provider, CloudSealingProvider)
     return provider.check_seal(stanza)
@@ -51,7 +52,7 @@ def check_seal(stanza: dict[str, Any], settings: Settings) -> SealCheck:
 def test_a_server_that_does_not_know_it_leaves_nothing(
     kind: SealKind, settings: Settings, tmp_path: Path
 ) -> None:
-    """`up` says what it said, and what to use; there is no data directory, and no process."""
+    """`up` repeats the server's error with a remedy, and leaves no folder and no process."""
     stack = LocalStack(settings)
 
     for attempt in (lambda: stack.up(seal=kind), lambda: stack.check_seal(kind)):
@@ -66,7 +67,7 @@ def test_a_server_that_does_not_know_it_leaves_nothing(
 
 
 def test_a_stack_that_is_there_is_left_alone(settings: Settings) -> None:
-    """Its seal is not exchanged by `up`, whatever the server knows."""
+    """`up` never exchanges the seal of an existing stack."""
     seal = settings.data_dir / "vault" / "data"
     seal.mkdir(parents=True)
     (seal / "raft.db").touch()
@@ -84,8 +85,8 @@ def test_a_stack_that_is_there_is_left_alone(settings: Settings) -> None:
         {"awskms": {"kms_key_id": "one"}, "azurekeyvault": {"key_name": "another"}},
     ],
 )
-def test_what_is_broken_is_another_error(broken: dict[str, object], settings: Settings) -> None:
-    """The server's parser tells it from a stanza that is right, and of a seal that it lacks."""
+def test_a_broken_stanza_is_another_error(broken: dict[str, object], settings: Settings) -> None:
+    """A broken stanza is another error than a seal that the server lacks."""
     with pytest.raises(EngineError, match="cannot read the configuration") as caught:
         check_seal(broken, settings)
 
@@ -94,7 +95,7 @@ def test_what_is_broken_is_another_error(broken: dict[str, object], settings: Se
 
 
 def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -> None:
-    """By the block that declares it: one that is no plugin is told from a seal that is unknown."""
+    """The server starts a declared plugin; a program that is no plugin is its own error."""
     started = tmp_path / "started"
     program = tmp_path / "openbao-plugin-kms-aws"
     program.write_text(f"#!/bin/sh\n: > '{started}'\nexit 3\n")
@@ -108,15 +109,15 @@ def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -
 
 
 def test_a_key_that_is_out_of_reach_is_another_error(settings: Settings) -> None:
-    """As with a cloud that does not answer: the seal is known, its key is not got at."""
+    """A known seal whose key cannot be reached is another error."""
     stanza = {"address": "http://127.0.0.1:9", "token": "none", "key_name": "k", "mount_path": "t/"}
 
     with pytest.raises(EngineError, match="knows the seal transit, and cannot use its key"):
         check_seal({"transit": stanza}, settings)
 
 
-def test_what_a_server_takes_it_says_to_have(settings: Settings) -> None:
-    """A seal that needs no cloud, by the same way."""
+def test_a_seal_without_a_cloud_passes_the_check(settings: Settings) -> None:
+    """A seal that needs no cloud passes the same check."""
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
     done = check_seal({"static": {"current_key_id": "k", "current_key": key}}, settings)

@@ -1,4 +1,4 @@
-"""A Chromium that is here, driven by the DevTools protocol over a pipe: no driver, no port."""
+"""A local Chromium, driven with the DevTools protocol over a pipe: no driver, no port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Self
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 ANSWER = 60.0
-"""Seconds for one command: a browser on a busy machine is slow to begin."""
+"""Seconds for one command: on a busy machine a browser starts slowly."""
 
 KEYS = {
     "Tab": (9, ""),
@@ -33,11 +33,7 @@ KEYS = {
 
 
 class Browser:
-    """A headless browser, until the block ends.
-
-    Args:
-        profile: A folder for what it writes.
-    """
+    """A headless browser until the block ends; it writes into the folder `profile`."""
 
     def __init__(self, profile: Path) -> None:
         assert BROWSER is not None
@@ -45,7 +41,8 @@ class Browser:
         self._to, self._from, self._buffer = ours[1], theirs[0], b""
         self._numbers = itertools.count(1)
         self._process = subprocess.Popen(
-            # It reads commands from descriptor 3 and answers on 4; dash knows none beyond 9.
+            # It reads commands from descriptor 3 and answers on 4. dash knows no descriptor above
+            # 9.
             [
                 *("bash", "-c", f'exec "$0" "$@" 3<&{ours[0]} 4>&{theirs[1]}', BROWSER),
                 *("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
@@ -72,7 +69,7 @@ class Browser:
             os.close(self._from)
 
     def send(self, method: str, session: str | None = None, **parameters: Any) -> Any:
-        """Give one command, and return what it comes to."""
+        """Send a command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         if session is not None:
@@ -84,12 +81,10 @@ class Browser:
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
-    def open(self, url: str, *, first: str = "") -> Page:
-        """A page of its own.
+    def open(self, url: str, *, first: str = "", size: tuple[int, int] = (1400, 900)) -> Page:
+        """Open a page in a window of `size`. A narrow window is a phone.
 
-        Args:
-            url: Of the page.
-            first: A script that runs before any of the page's own.
+        `first` is a script that runs before the page's own.
         """
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
@@ -97,6 +92,13 @@ class Browser:
         page.send("Page.enable")
         page.send("Emulation.setFocusEmulationEnabled", enabled=True)
         page.send("Page.addScriptToEvaluateOnNewDocument", source=first)
+        page.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=size[0],
+            height=size[1],
+            deviceScaleFactor=1,
+            mobile=size[0] < 600,
+        )
         page.send("Page.navigate", url=url)
         return page
 
@@ -121,11 +123,11 @@ class Page:
         self._session = session
 
     def send(self, method: str, **parameters: Any) -> Any:
-        """Give one command to the page."""
+        """Send a command to the page."""
         return self._browser.send(method, self._session, **parameters)
 
     def says(self, expression: str) -> Any:
-        """The value of an expression in the page."""
+        """Return the value of an expression in the page."""
         answer = self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -133,7 +135,7 @@ class Page:
         return answer["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        """Press keys as a person does, one after the other."""
+        """Press keys one after the other, as a person does."""
         for key in keys:
             code, text = KEYS[key]
             given = {"key": key, "windowsVirtualKeyCode": code}
@@ -141,11 +143,11 @@ class Page:
             self.send("Input.dispatchKeyEvent", type="keyUp", **given)
 
     def prefers(self, feature: str, value: str) -> None:
-        """Be shown to somebody who has set so in the system."""
+        """Emulate a preference of the system."""
         self.send("Emulation.setEmulatedMedia", features=[{"name": feature, "value": value}])
 
     def heard(self) -> list[dict[str, Any]]:
-        """What a screen reader is told, in order: role, name, and level of a heading."""
+        """Return what a screen reader hears: role, name, and level of a heading."""
         nodes = self.send("Accessibility.getFullAXTree")["nodes"]
         return [
             {
@@ -159,7 +161,7 @@ class Page:
 
 
 def _in_order(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The nodes of a tree, each before its children."""
+    """Return the nodes of a tree, each before its children."""
     known = {node["nodeId"]: node for node in nodes}
     found, todo = [], [nodes[0]["nodeId"]]
     while todo:
@@ -171,7 +173,7 @@ def _in_order(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose ends are not among the numbers that the browser's shell sets."""
+    """Return a pipe whose descriptors differ from those that the browser's shell sets."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:

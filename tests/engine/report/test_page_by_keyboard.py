@@ -1,4 +1,4 @@
-"""The page without a mouse, and without eyes: what keys reach, what a screen reader is told."""
+"""The page by keyboard and by screen reader: what keys reach, and what is read aloud."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine.report.devtools import BROWSER, Browser, Page
-from vault_harness.report.html import write_page
+from vault_harness.judge.report.html import write_page
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -22,11 +22,11 @@ ENOUGH = 4.5
 """Contrast of text by WCAG 2, level AA."""
 
 ENOUGH_OF_A_RING = 3.0
-"""The same for what shows where the focus is."""
+"""Contrast of the focus ring."""
 
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 
-# Notes what has a listener for clicks, and how each thing looks that gets the focus.
+# Records what listens for clicks, and the look of each focused element.
 WATCH = """
     window.clicked = new Set();
     window.reached = new Map();
@@ -43,7 +43,7 @@ WATCH = """
 
 
 def read(began: float, outcome: str, caller: int = 0) -> dict[str, Any]:
-    """A read that took a tenth of a second."""
+    """Return a read that took a tenth of a second."""
     return {
         "verb": "read", "path": "backend/django", "began": began, "ended": began + 0.1,
         "outcome": outcome, "value": None, "message": None, "caller": caller,
@@ -51,7 +51,7 @@ def read(began: float, outcome: str, caller: int = 0) -> dict[str, Any]:
 
 
 def login(began: float) -> dict[str, Any]:
-    """A login whose token lives for four seconds."""
+    """Return a login whose token lives for four seconds."""
     return {
         "kind": "login", "method": "POST", "path": "auth/approle/login", "began": began,
         "ended": began + 0.1, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 4.0,
@@ -60,7 +60,7 @@ def login(began: float) -> dict[str, Any]:
 
 
 def scenario(name: str, word: str) -> dict[str, Any]:
-    """A scenario with something in every part of its page."""
+    """Return a scenario with content in every part of its page."""
     value = {"at": 2.2, "done": 2.3, "path": "backend/django", "value": "v2"}
     finding = {"promise": "one login", "seen": "two logins", "at": 2.5, "harm": True}
     return {
@@ -69,11 +69,12 @@ def scenario(name: str, word: str) -> dict[str, Any]:
         "severity": "critical" if word == "fail" else "low",
         "source": "hashicorp/vault#26172",
         "word": word,
+        "seconds": 5.0,
         "why": "",
         "again": f"vault-harness scenarios --only {name}",
         "evidence": ["the proxy counted it"],
         "findings": [finding] if word == "fail" else [],
-        # Two that overlap: a darker band. The first has more to say than its bar has room for.
+        # Two that overlap, which gives a darker band. The first text is too long for its bar.
         "faults": [
             {"name": "latency of 500 ms on both streams", "began": 2.0, "ended": 3.0, "detail": {}},
             {"name": "cut", "began": 2.1, "ended": 4.0, "detail": {}},
@@ -87,14 +88,14 @@ def scenario(name: str, word: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One for all: each test has a page of its own in it."""
+    """One browser for all tests; each has a page of its own."""
     with Browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs side by side: one scenario is broken in both, the other is kept."""
+    """Two runs side by side: one scenario fails in both, the other passes."""
     scenarios = [scenario("KV-01", "pass"), scenario("TOK-11", "fail")]
     run = {"subject": "mine", "product": "openbao", "engine": "process", "scenarios": scenarios}
     return write_page([run, run], tmp_path_factory.mktemp("page") / "index.html")
@@ -109,22 +110,22 @@ def page(browser: Browser, file: Path) -> Page:
 
 
 def shown(page: Page) -> str:
-    """The title of the scenario that is open, if one is."""
+    """Return the title of the open scenario, or an empty text."""
     return str(page.says("document.querySelector('#detail:not([hidden]) h2')?.textContent ?? ''"))
 
 
 def focused(page: Page, attribute: str) -> str:
-    """Something of the element that has the focus."""
+    """Return a property of the focused element."""
     return str(page.says(f"document.activeElement.{attribute} ?? ''"))
 
 
 def focus(page: Page, selector: str) -> None:
-    """Go there, as by Tab."""
+    """Focus an element, as Tab does."""
     page.says(f"document.querySelector({selector!r}).focus({{focusVisible: true}})")
 
 
 def walk(page: Page) -> None:
-    """Press Tab until all has been passed once, everything being unfolded."""
+    """Unfold everything, and press Tab through the whole page."""
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
     page.says("window.first = document.querySelector('.skip'); reached.clear()")
     focus(page, ".skip")
@@ -138,10 +139,10 @@ def walk(page: Page) -> None:
 
 
 def test_tab_reaches_all_that_can_be_clicked(page: Page) -> None:
-    """Whatever has a listener or is a control has the focus once, or stands in what has it."""
+    """Each control and each element with a listener has the focus once, or is inside one."""
     walk(page)
     missed = page.says("""
-        [...document.querySelectorAll("a[href], button, input, summary, pre"), ...clicked]
+        [...document.querySelectorAll("a[href], button, input, summary"), ...clicked]
           .filter((one) => one.checkVisibility())
           .filter((one) => !reached.has(one.closest("[tabindex='0']") ?? one))
           .map((one) => one.outerHTML.slice(0, 200))
@@ -150,7 +151,7 @@ def test_tab_reaches_all_that_can_be_clicked(page: Page) -> None:
 
 
 def test_the_focus_is_seen_wherever_it_is(page: Page) -> None:
-    """A ring of two pixels at least, in a colour that stands out."""
+    """The focused element has a ring of at least two pixels in a contrasting colour."""
     walk(page)
     looks = page.says("[...reached].map(([one, look]) => [one.outerHTML.slice(0, 80), ...look])")
     assert len(looks) > 20
@@ -162,8 +163,8 @@ def test_the_focus_is_seen_wherever_it_is(page: Page) -> None:
     assert page.says(CONTRAST)[0][0] >= ENOUGH_OF_A_RING
 
 
-def test_a_screen_reader_is_told_a_name_for_every_control(page: Page) -> None:
-    """Links, buttons, boxes, what unfolds, the timeline and each event in it."""
+def test_every_control_has_a_name_for_screen_readers(page: Page) -> None:
+    """Links, buttons, boxes, folds, the timeline and each of its events have a name."""
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
     controls = (
         "link",
@@ -179,8 +180,8 @@ def test_a_screen_reader_is_told_a_name_for_every_control(page: Page) -> None:
     assert [one for one in heard if not one["name"].strip()] == []
 
 
-def test_an_event_is_told_with_its_time_and_lane(page: Page) -> None:
-    """Once each, in words: the picture's own letters are not read aloud besides."""
+def test_an_event_is_read_with_its_time_and_lane(page: Page) -> None:
+    """Each event is read once in words, and not from the letters of the picture."""
     heard = page.heard()
     events = [one["name"] for one in heard if one["role"] == "option"]
     assert "+2.50 s caller 0: read backend/django unavailable, took 0.10 s" in events
@@ -190,7 +191,7 @@ def test_an_event_is_told_with_its_time_and_lane(page: Page) -> None:
 
 
 def test_headings_are_in_order(page: Page) -> None:
-    """One of the first level, and none that skips one."""
+    """There is one first-level heading, and no level is skipped."""
     levels = [one["level"] for one in page.heard() if one["role"] == "heading"]
     assert levels[:3] == [1, 2, 3]
     assert levels.count(1) == 1
@@ -198,7 +199,7 @@ def test_headings_are_in_order(page: Page) -> None:
 
 
 def test_a_scenario_is_opened_by_enter_and_left_by_escape(page: Page) -> None:
-    """Its row is the current one, and has the focus again afterwards."""
+    """The row of the opened scenario is current, and has the focus after Escape."""
     focus(page, "a[href='#KV-01']")
     page.press("Enter")
     wait_until(lambda: shown(page).startswith("KV-01"), "the other scenario", timeout=30)
@@ -210,7 +211,7 @@ def test_a_scenario_is_opened_by_enter_and_left_by_escape(page: Page) -> None:
 
 
 def test_the_table_is_narrowed_by_space(page: Page) -> None:
-    """And how many are left is said aloud."""
+    """Space narrows the table, and the number of rows is read aloud."""
     focus(page, "input[value=pass]")
     page.press(" ")
     assert page.says("document.querySelector('#shown').textContent") == "1 of 2 scenarios"
@@ -218,7 +219,7 @@ def test_the_table_is_narrowed_by_space(page: Page) -> None:
 
 
 def test_arrows_go_from_event_to_event(page: Page) -> None:
-    """Right goes on in time, up to the next lane, End to the last; the focus alone to the first."""
+    """Right is later, up is the next lane, End the last event; focus starts at the first."""
     focus(page, "[role=listbox]")
     active = """(() => {
         const box = document.querySelector("[role=listbox]");
@@ -239,7 +240,7 @@ def test_arrows_go_from_event_to_event(page: Page) -> None:
 
 
 def test_enter_finds_an_event_in_the_list_and_leads_back(page: Page) -> None:
-    """As a click does; the list unfolds, and its button shows the moment in the timeline."""
+    """Enter unfolds the list at the event, as a click does, and its button leads back."""
     focus(page, "[role=listbox]")
     page.press("Home", "ArrowRight", "ArrowRight", "Enter")
     row = "document.querySelector('tr.chosen').textContent"
@@ -254,7 +255,7 @@ def test_enter_finds_an_event_in_the_list_and_leads_back(page: Page) -> None:
 
 
 def test_the_focus_stays_where_another_run_was_picked(page: Page) -> None:
-    """The buttons are made anew; the one that was pressed has the focus."""
+    """The buttons are rebuilt, and the pressed one has the focus."""
     focus(page, ".runpick [aria-pressed=false]")
     page.press(" ")
     assert focused(page, "getAttribute('aria-pressed')") == "true"
@@ -262,7 +263,7 @@ def test_the_focus_stays_where_another_run_was_picked(page: Page) -> None:
 
 
 def test_zoom_needs_no_wheel(page: Page) -> None:
-    """The button keeps the focus, so it can be pressed again."""
+    """The zoom button keeps the focus, so that it can be pressed again."""
     width = "document.querySelector('.scroll svg').getBoundingClientRect().width"
     before = page.says(width)
     focus(page, ".zoom button")
@@ -271,12 +272,12 @@ def test_zoom_needs_no_wheel(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out(page: Page, scheme: str) -> None:
-    """Labels in the timeline too, on whatever they stand."""
+def test_every_text_has_enough_contrast(page: Page, scheme: str) -> None:
+    """Every text has enough contrast, also on the timeline."""
     page.prefers("prefers-color-scheme", scheme)
     page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
     focus(page, "[role=listbox]")
-    page.press("Home", "Enter")  # a row that is chosen has a ground of its own
+    page.press("Home", "Enter")  # a chosen row has another background
     found = page.says(CONTRAST)
     texts = {text for _, text, _, _ in found}
     assert texts >= {"v2", "token-1", "TOK-11", "fail", "pass"}
@@ -285,7 +286,7 @@ def test_every_text_stands_out(page: Page, scheme: str) -> None:
 
 
 def test_nothing_moves(page: Page) -> None:
-    """For whoever prefers less of it, and for everybody else."""
+    """Nothing on the page moves, whatever the reader prefers."""
     page.prefers("prefers-reduced-motion", "reduce")
     moving = page.says("""
         [...document.querySelectorAll("*")].filter((one) => {
@@ -297,17 +298,17 @@ def test_nothing_moves(page: Page) -> None:
 
 
 def test_a_step_from_a_link_that_was_typed(browser: Browser, file: Path) -> None:
-    """However it is written: j goes on from there, and not to the first row."""
+    """From a link in any spelling k goes up from its row, not to the first row."""
     page = browser.open(f"{file.as_uri()}#kv-01", first=WATCH)
     wait_until(lambda: shown(page).startswith("KV-01"), "the scenario", timeout=60)
     page.says(
-        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}))"
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true}))"
     )
-    wait_until(lambda: shown(page).startswith("TOK-11"), "the next one", timeout=60)
+    wait_until(lambda: shown(page).startswith("TOK-11"), "the one above", timeout=60)
 
 
 def test_a_link_to_a_moment_of_a_run(browser: Browser, file: Path) -> None:
-    """A finding's button makes one, which shows the same to whoever is sent it."""
+    """The link of a finding's button shows the same moment to its reader."""
     page = browser.open(f"{file.as_uri()}#TOK-11/B@2.50", first=WATCH)
     wait_until(lambda: shown(page).startswith("TOK-11"), "the scenario", timeout=60)
     row = "document.querySelector('tr.chosen')?.textContent ?? ''"
@@ -318,19 +319,19 @@ def test_a_link_to_a_moment_of_a_run(browser: Browser, file: Path) -> None:
     focus(page, ".runpick [aria-pressed=false]")
     page.press("Enter")
     assert page.says("location.hash") == "#TOK-11/A"
-    focus(page, ".findings button")
+    focus(page, ".reason button")
     page.press("Enter")
     assert page.says("location.hash") == "#TOK-11/A@2.50"
     assert page.says(row).startswith("+2.50 s")
-    # And j goes on from there.
+    # From there j goes down the list.
     page.says(
-        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true}))"
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}))"
     )
-    wait_until(lambda: shown(page).startswith("KV-01"), "the one before", timeout=60)
+    wait_until(lambda: shown(page).startswith("KV-01"), "the next one", timeout=60)
 
 
 def test_on_paper(page: Page) -> None:
-    """What can only be pressed is left out, nothing scrolls, and the picture is a sheet wide."""
+    """In print there are no buttons and no scroll bars, and the picture is a sheet wide."""
     page.send("Emulation.setEmulatedMedia", media="print")
     page.says("dispatchEvent(new Event('beforeprint')); 0")
     left = "[...document.querySelectorAll('.filters, .zoom, .runpick [aria-pressed=false]')]"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine.report.devtools import BROWSER, Browser
-from vault_harness.report.html import write_page
+from vault_harness.judge.report.html import write_page
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -24,6 +24,7 @@ SCENARIO: dict[str, Any] = {
     "severity": "critical",
     "source": "hashicorp/vault#26172",
     "word": "fail",
+    "seconds": 9.0,
     "findings": [{"promise": "one login", "seen": "<b>two</b> logins", "at": 1.5, "harm": False}],
     "faults": [{"name": "token revoked", "began": 1.0, "ended": 3.0, "detail": {}}],
     "operations": [
@@ -51,7 +52,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dom(page: Path, fragment: str, profile: Path) -> str:
-    """The document after its script ran."""
+    """Return the document after its script ran."""
     assert BROWSER is not None
     done = subprocess.run(
         [
@@ -68,7 +69,7 @@ def dom(page: Path, fragment: str, profile: Path) -> str:
 
 
 def test_a_deep_link_opens_its_scenario(page: Path, tmp_path: Path) -> None:
-    """#TOK-11 shows the findings, the fault's bar, the request with its label, and the list."""
+    """#TOK-11 shows findings, the fault's bar, the labelled request, and the list."""
     shown = dom(page, "#TOK-11", tmp_path)
     detail = shown[shown.index('id="detail"') :]
     assert "A revoked token costs one login" in detail
@@ -79,19 +80,19 @@ def test_a_deep_link_opens_its_scenario(page: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_link_the_table_is_all(page: Path, tmp_path: Path) -> None:
-    """The detail stays hidden until a scenario is chosen."""
+    """Without a link no detail is shown until a scenario is chosen."""
     shown = dom(page, "", tmp_path)
     assert re.search(r'id="detail" hidden', shown)
     assert '<a href="#TOK-11">TOK-11</a>' in shown
 
 
 def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
-    """Of two logins that overlap the later one is answered first, and its token is renewed."""
+    """Tokens of two overlapping logins are not confused, and a renewal counts for its own."""
     login = SCENARIO["exchanges"][0]
     first = {**login, "began": 0.1, "ended": 0.9, "token": "token-2"}
     second = {**login, "began": 0.2, "ended": 0.4, "token": "token-1"}
     renewal = {**login, "kind": "renew", "began": 2.0, "ended": 2.1, "token": "token-1"}
-    renewal |= {"waited": 1.25}  # it is judged by when it came
+    renewal |= {"waited": 1.25}  # judged by when it came
     scenario = {**SCENARIO, "exchanges": [first, second, renewal]}
     journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
     shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
@@ -100,11 +101,11 @@ def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
         ("0.40 s", "token-1 lives, by what Vault said", "21.70 s, renewed 1\u00d7"),
         ("0.90 s", "token-2 lives, by what Vault said", "20.00 s, renewed 0\u00d7"),
     ]
-    assert shown.count("1.25 s after it came") == 2  # in the picture, and in the list
+    assert shown.count("1.25 s after it came") == 2  # in the picture and in the list
 
 
 def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
-    """That of the closing act comes last of all, where there is no room behind it."""
+    """The last value, of the closing act, has its name to the left."""
     value = {"done": None, "path": "backend/django"}
     rotations = [{**value, "at": 1.0, "value": "v1"}, {**value, "at": 3.0, "value": "closing"}]
     journal = {
@@ -117,8 +118,8 @@ def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
     assert found == [("start", "v1"), ("end", "closing")]
 
 
-def test_what_a_request_carried_is_told(tmp_path: Path) -> None:
-    """Namespace, credential, what acted on it, a time to wait of nothing; and other witnesses."""
+def test_what_a_request_carried_is_shown(tmp_path: Path) -> None:
+    """Namespace, credential, fault, Retry-After of 0 and other witnesses are shown."""
     login = SCENARIO["exchanges"][0]
     asked = {**login, "kind": "credential", "method": "GET", "path": "database/creds/app"}
     asked |= {"began": 1.1, "ended": 4.1, "secret_id": None, "token": "token-1", "ttl": 8.0}
@@ -149,23 +150,23 @@ def test_what_a_request_carried_is_told(tmp_path: Path) -> None:
     assert ("machine", "the machine stood still", "for 0.40 s") in cells
     detail = re.sub(r"<[^>]+>", "", shown[shown.index('id="detail"') :])
     assert "TOK-11 flaky (1 of 2 runs pass)" in detail
-    assert "does not count: it stood still" in detail
-    assert "1: fail, 9 s: two logins" in detail
+    assert "It does not count: it stood still." in detail
+    assert "fail, 9.0 s: two logins" in detail
 
 
-def test_what_the_colours_say(tmp_path: Path) -> None:
-    """Of those that are there: a red bar is no verdict; and when it was, for another log."""
+def test_the_key_explains_only_colours_in_use(tmp_path: Path) -> None:
+    """The key explains only colours in use, and the start is given in UTC."""
     scenario = {**SCENARIO, "started": 1795871638.5309}
     journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
     shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
     told = re.findall(r'<span class="key"><svg[^>]*><rect class="(\w+)".*?</svg>([^<]*)<', shown)
     assert [name for name, _ in told] == ["bad", "login", "token"]
-    assert "which may be right" in dict(told)["bad"]
-    assert "+0.00 s is 2026-11-28 13:13:58.531 UTC, by the clock of the suite" in shown
+    assert "right for a deleted secret" in dict(told)["bad"]
+    assert "+0.00 s is 2026-11-28 13:13:58.531 UTC, by the clock of the machine" in shown
 
 
 def test_a_link_finds_the_moment_that_it_was_made_of(tmp_path: Path) -> None:
-    """It has hundredths, as texts have: what began a little before is that moment."""
+    """A link with hundredths finds the event that began a little earlier or later."""
     read = SCENARIO["operations"][0]
     reads = [{**read, "path": f"at/{at}", "began": at} for at in (1.2349, 1.2468, 1.3)]
     scenario = {**SCENARIO, "operations": reads, "findings": [], "faults": []}
@@ -178,8 +179,8 @@ def test_a_link_finds_the_moment_that_it_was_made_of(tmp_path: Path) -> None:
         assert f"<td>read {path}</td>" in row
 
 
-def test_a_history_of_no_form_is_nobody_elses(tmp_path: Path) -> None:
-    """A journal that was merged by hand: under its id stands why there is nothing to see."""
+def test_a_malformed_history_is_explained_under_its_own_id(tmp_path: Path) -> None:
+    """A malformed history, merged by hand, shows an explanation under its own id."""
     odd = {**SCENARIO, "id": "TOK-12", "exchanges": [], "stalls": [{"at": 1.0, "length": "long"}]}
     journal = {"subject": "mine", "engine": "process", "scenarios": [SCENARIO, odd]}
     page = write_page([journal], tmp_path / "index.html")
@@ -195,7 +196,7 @@ def test_a_history_of_no_form_is_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_names_of_values_do_not_cover_each_other(tmp_path: Path) -> None:
-    """Of two that are given at once the second has its place in the list."""
+    """Of two values at almost one time the second is only in the list."""
     value = {"done": None, "path": "backend/django"}
     times = {"v1": 1.0, "v2": 1.02, "v3": 2.5}
     rotations = [{**value, "at": at, "value": name} for name, at in times.items()]
@@ -206,8 +207,8 @@ def test_names_of_values_do_not_cover_each_other(tmp_path: Path) -> None:
     assert "backend/django is given the value v2" in shown
 
 
-def test_times_are_told_in_their_order(tmp_path: Path) -> None:
-    """That of a token first, by the letter that the documents have for it; and short stalls not."""
+def test_times_are_shown_in_order(tmp_path: Path) -> None:
+    """Times begin with the token's, under the letter of the documents; short stalls are hidden."""
     scenario = {
         **SCENARIO,
         "times": {"ttl": 20.0, "max_ttl": 600.0, "deadline": 2.0},
@@ -215,5 +216,6 @@ def test_times_are_told_in_their_order(tmp_path: Path) -> None:
     }
     journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
     shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
-    assert "; a token's life (T) 20 s, at most 600 s, a call's deadline 2 s</p>" in shown
+    told = re.findall(r"<li>([^<]*: \d+ s)</li>", shown)
+    assert told == ["Life of a token (T): 20 s", "Longest life: 600 s", "Deadline of a call: 2 s"]
     assert "<td>the machine stood still</td>" not in shown

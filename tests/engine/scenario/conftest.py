@@ -1,4 +1,4 @@
-"""The scenario suite, run by a pytest of its own on a real server, as a team's CI would."""
+"""The scenario suite in a separate pytest on a real server, as a team's CI runs it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from vault_harness.scenario.catalogue import load
+from vault_harness.judge.catalogue import load
 
 ROOT = Path(__file__).parents[3]
 
 CATALOGUE = load(ROOT / "scenarios" / "catalogue.toml")
 
 LIFE = CATALOGUE["TOK-19"].ttl
-"""Seconds, of the token of TOK-19."""
+"""Life in seconds of the token of TOK-19."""
 
 CLIENTS = '''
 """Clients under test: a correct one, and what can be wrong with it."""
@@ -65,6 +65,12 @@ class Leaky(Good):
         self._timer and self._timer.cancel()
 
 
+class Admitting(Leaky):
+    """Says that it does not."""
+
+    leaves = ["token"]
+
+
 class Blurred(Good):
     """Calls a deleted secret missing: KV-03 is about that."""
 
@@ -75,6 +81,13 @@ class Blurred(Good):
             if getattr(error, "outcome", "") == "deleted":
                 error.outcome = "missing"
             raise
+
+
+class Garbled(Good):
+    """Adds a letter to a value, which is harm and needs no confirmation."""
+
+    def read(self, path, key):
+        return super().read(path, key) + "x"
 
 
 class Moody(Blurred):
@@ -149,11 +162,8 @@ class Deadly(Good):
 class Run:
     """A finished run of the suite.
 
-    Attributes:
-        code: Exit code of pytest.
-        out: What it printed, standard error after standard output.
-        report: The directory of journal and JUnit file.
-        seen: What the client knew and must not be told.
+    `code` is pytest's exit code. `out` has standard output, then standard error. `report` is the
+    directory of journal and JUnit file. `seen` are secrets of the client that no output may have.
     """
 
     code: int
@@ -184,7 +194,7 @@ class Run:
 
     @cached_property
     def on_the_page(self) -> dict[str, Any]:
-        """What the page's script is given, which is compressed in it."""
+        """Return the data of the page's script, decompressed."""
         packed = re.search(r'<script id="data" type="text/plain">(.*?)</script>', self.page)
         assert packed is not None
         found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
@@ -198,22 +208,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Suite:
-    """How to run it.
-
-    Attributes:
-        directory: For clients and reports.
-    """
+    """Runs the suite, with clients and reports in `directory`."""
 
     directory: Path
 
     def command(self, client: str, *options: str) -> list[str]:
-        """The command line for one of `CLIENTS`."""
+        """Return the command line for one of `CLIENTS`."""
         common = ["-p", "no:cacheprovider", "--vault-report", str(self.directory / "report")]
         subject = ["--vault-subject", f"python:clients_of_this_test:{client}"]
         return [sys.executable, "-m", "pytest", "scenarios", *common, *subject, *options]
 
     def environ(self) -> dict[str, str]:
-        """Its environment: the process engine, and nothing of a developer's own."""
+        """Return the environment: the process engine, without a developer's own settings."""
         (self.directory / "clients_of_this_test.py").write_text(CLIENTS, encoding="utf-8")
         kept = {
             name: value
@@ -228,7 +234,7 @@ class Suite:
         }
 
     def run(self, client: str, *options: str, timeout: float = 240.0) -> Run:
-        """Run scenarios with one of `CLIENTS` to the end."""
+        """Run scenarios to the end with one of `CLIENTS`."""
         done = subprocess.run(
             self.command(client, *options),
             cwd=ROOT,
@@ -239,12 +245,13 @@ class Suite:
             check=False,
         )
         seen = self.directory / "seen"
-        known = frozenset(seen.read_text().split()) if seen.exists() else frozenset()
+        words = seen.read_text().split() if seen.exists() else []  # a value may have several lines
+        known = frozenset(word for word in words if len(word) > 8)
         return Run(done.returncode, done.stdout + done.stderr, self.directory / "report", known)
 
 
 def life_of_its_token(run: Run) -> float:
-    """Seconds for which the token of TOK-19 was to live, and for which Vault said that it does."""
+    """Return the asked and the granted life of TOK-19's token in seconds."""
     scenario = run.scenarios["TOK-19"]
     (login,) = [e for e in scenario["exchanges"] if e["kind"] == "login"]
     assert login["ttl"] == scenario["times"]["ttl"]
@@ -257,13 +264,13 @@ Runs = Callable[[str, Sequence[str]], Run]
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    """To be run in a test."""
+    """The suite for one test."""
     return Suite(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A client that fails one of four quick scenarios, in two forks; a run before was killed."""
+    """A run in two forks whose client fails one of four scenarios; a run before was killed."""
     suite = Suite(tmp_path_factory.mktemp("mixed"))
     parts = suite.directory / "report" / "parts-1"
     parts.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What is measured before a run, on a subject that does not do what it should."""
+"""The measurement before a run, with a subject that misbehaves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.scenario import cost, open_environment
+from vault_harness.judge import cost
+from vault_harness.judge.environment import open_environment
+from vault_harness.judge.subjects import parse_subject
 from vault_harness.settings import Settings
-from vault_harness.subjects import parse_subject
 
 REFUSES = """
 import json, sys
@@ -29,7 +30,7 @@ file = "own.json"
 def test_a_subject_without_a_good_read_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its author is to read soon, from the scenarios, why there is none; and it is not dear."""
+    """The cost of a subject without a good read is measured quickly, and is not high."""
     monkeypatch.setattr(cost, "FIRST_READ", 1.0)
     program = tmp_path / "refuses.py"
     program.write_text(REFUSES)
@@ -42,8 +43,8 @@ def test_a_subject_without_a_good_read_is_not_waited_for(
     assert found.workers(12, cores=2) >= 6
 
 
-def test_a_subject_that_nobody_waits_for(tmp_path: Path) -> None:
-    """The reason is told in place of what it costs; the scenarios say the same."""
+def test_a_deadline_too_long_replaces_the_cost(tmp_path: Path) -> None:
+    """If a subject declares too long a deadline, the reason replaces its cost."""
     program = tmp_path / "waits.py"
     program.write_text(REFUSES.replace('"ok": False', '"ok": True, "declares": {"deadline": 61}'))
     spec = parse_subject(f"command:{shlex.join([sys.executable, str(program)])}")
@@ -53,7 +54,7 @@ def test_a_subject_that_nobody_waits_for(tmp_path: Path) -> None:
 
 
 def test_an_agent_of_other_secrets(tmp_path: Path) -> None:
-    """It is started and not read from; that the scenarios' secret is not served, they say."""
+    """An agent of other secrets is started and not read; the scenarios report the rest."""
     config = tmp_path / "agent.toml"
     config.write_text(OTHERS)
     spec = parse_subject(f"agent:{config}")

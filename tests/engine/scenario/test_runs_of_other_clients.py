@@ -1,4 +1,4 @@
-"""Runs of the suite from end to end with clients of all kinds: verdicts and exit codes."""
+"""Whole runs with clients of all kinds: verdicts and exit codes."""
 
 from __future__ import annotations
 
@@ -8,93 +8,100 @@ import pytest
 
 from tests.engine.scenario.conftest import LIFE, Suite, life_of_its_token
 
-pytestmark = pytest.mark.slow  # a run each, which no other test looks at
+pytestmark = pytest.mark.slow  # a run each
 
 
 @pytest.mark.parametrize(
     "workers", [["-n", "0"], ["-n", "1"], ["-n", "3"], ["--vault-workers", "1"]], ids=" ".join
 )
 def test_any_number_of_workers(suite: Suite, workers: list[str]) -> None:
-    """The verdicts are the same, in forks and in workers of pytest-xdist, be there one for each."""
+    """Verdicts are the same in any number of forks or workers of pytest-xdist."""
     run = suite.run("Blurred", "--vault-only", "KV-01,KV-02,KV-03", *workers)
     assert run.words == {"KV-01": "pass", "KV-02": "skipped", "KV-03": "fail"}
     assert run.code == 1
 
 
 def test_good_client(suite: Suite) -> None:
-    """All pass, and so does the run; the seed that was given is the one that was used."""
+    """A good client passes, and the given seed is used."""
     run = suite.run("Good", "--vault-only", "TOK-19,TOK-11,KV-03", "--vault-seed", "4711")
     assert set(run.words.values()) == {"pass"}
     assert run.code == 0
     assert {scenario["seed"] for scenario in run.scenarios.values()} == {4711}
-    bit, met, *closing = run.scenarios["TOK-11"]["evidence"]
-    assert [text.partition(":")[0] for text in closing] == ["the closing act"] * len(closing)
-    assert len(closing) == 2
+    bit, met, closing = run.scenarios["TOK-11"]["evidence"]
+    assert closing.startswith("the closing act: ")
     assert re.match(r"token revoked: read answered 403 at \+\d", bit)
     assert met.startswith("a request that was refused for the lost token")
 
 
 def test_client_that_cannot_start(suite: Suite) -> None:
-    """Nothing could be tested, and what the client said of it is told."""
+    """If a client cannot start nothing is exercised, and its message is printed."""
     run = suite.run("Unready", "--vault-only", "TOK-19")
     assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 2)
     assert "the subject does not start: " in run.out
     assert "there is no configuration file" in run.out
     refused = suite.run("Unready", "--vault-only", "KV-05")
-    assert refused.words == {"KV-05": "not exercised"}  # it may refuse to start, having asked
+    assert refused.words == {"KV-05": "not exercised"}  # it asked before it refused to start
     assert "an answer that there is no such mount" in refused.out
     allowed = suite.run("Unready", "--vault-only", "TOK-19", "--vault-allow-not-exercised")
     assert (allowed.words, allowed.code) == ({"TOK-19": "not exercised"}, 0)
-    assert "0 of 1 scenarios pass; not exercised: TOK-19" in allowed.out
+    assert "0 of 1 scenarios pass; 1 not exercised (TOK-19)" in allowed.out
 
 
-def test_client_that_tells_its_token(suite: Suite) -> None:
-    """The leak fails the run once, and no row but its own; it is not repeated by the finder."""
+def test_a_leak_fails_the_run_once(suite: Suite) -> None:
+    """A leak fails the run once and only its own row, and the secret is not printed."""
     run = suite.run("Babbling", "--vault-only", "KV-03,PRC-04")
     assert (run.words, run.code) == ({"KV-03": "pass", "PRC-04": "fail"}, 1)
-    assert "[contains token-1]" in run.out
+    assert "[contains token-1]" in (run.report / "causes.txt").read_text()
     assert "secrets came out in KV-03" in run.journal["summary"]
     texts = [run.out, *(path.read_text() for path in run.report.iterdir())]
     assert [secret for secret in run.seen for text in texts if secret in text] == []
 
 
 def test_leak_fails_a_run_without_its_row(suite: Suite) -> None:
-    """The scenario passes, and the run does not."""
+    """A leak fails the run even if the scenario passes."""
     run = suite.run("Babbling", "--vault-only", "KV-03")
     assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
-    assert "secrets came out" in run.out
+    assert "exit code 1: a secret came out in 1 scenario" in run.out
     told = {case.get("name"): case.find("failure") for case in run.junit.iter("testcase")}
     failed = [name for name, failure in told.items() if failure is not None]
     assert failed == ["no secret comes out"]
 
 
 def test_client_that_keeps_its_token(suite: Suite) -> None:
-    """Every scenario ends with the closing act, whatever it is about."""
-    run = suite.run("Leaky", "--vault-only", "TOK-19,KV-03")
-    assert (run.words, run.code) == ({"KV-03": "fail", "TOK-19": "fail"}, 1)
-    (finding,) = run.scenarios["KV-03"]["findings"]
-    assert finding["seen"] == "1 token of it alive after close: token-1"
+    """Only the scenarios about a client's end fail; none is a MUST, so the run succeeds."""
+    run = suite.run("Leaky", "--vault-only", "TOK-19,TOK-20,KV-01,KV-03")
+    broken = {"TOK-19": "fail", "TOK-20": "fail"}
+    assert (run.words, run.code) == ({"KV-01": "pass", "KV-03": "pass", **broken}, 0)
     assert run.scenarios["TOK-19"]["no_closing"] == "the scenario itself ended the subject"
 
 
+def test_client_that_says_that_it_keeps_its_token(suite: Suite) -> None:
+    """A declared weakness is skipped with its reason."""
+    run = suite.run("Admitting", "--vault-only", "TOK-19,KV-03")
+    assert (run.words, run.code) == ({"KV-03": "pass", "TOK-19": "skipped"}, 0)
+    why = run.scenarios["TOK-19"]["why"]
+    assert why == "it leaves its token behind when it ends, as it says"
+
+
 def test_should_that_is_not_kept(suite: Suite) -> None:
-    """It is shown as what it is with its whole text, and fails the run only where that is asked."""
+    """A broken SHOULD is shown with its text, and fails the run only if strict."""
     run = suite.run("Leaky", "--vault-only", "TOK-19")
     assert (run.words, run.code) == ({"TOK-19": "fail"}, 0), run.out
     assert "0 of 1 scenarios pass; fail: TOK-19 (SHOULD)" in run.journal["summary"]
-    assert "TOK-19  fail: A client that is ended cleanly revokes its token" in run.out
+    assert "TOK-19  fail: A client that shuts down cleanly revokes its token" in run.out
     strict = suite.run("Leaky", "--vault-only", "TOK-19", "--vault-strict")
     assert (strict.words, strict.code) == ({"TOK-19": "fail"}, 1), strict.out
 
 
 @pytest.mark.parametrize("workers", [["-n", "0"], ["--vault-workers", "1"]], ids=" ".join)
 def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
-    """It is called flaky, with its rate, and fails the run; one that does repeat keeps its word."""
+    """A verdict that does not repeat is flaky with its rate, and fails the run."""
     run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", *workers)
     assert (run.words, run.code) == ({"KV-03": "flaky", "TOK-19": "pass"}, 1)
     scenario = run.scenarios["KV-03"]
     assert scenario["rate"] == "2 of 4"
-    assert [one["word"] for one in scenario["runs"]] == ["pass", "fail", "pass", "fail"]
+    # A failure that no quiet run confirms is flaky itself.
+    assert {one["word"] for one in scenario["runs"]} == {"pass", "flaky"}
     assert "1 of 2 scenarios pass; flaky: KV-03" in run.journal["summary"]
     assert re.search(r"^KV-03 +flaky 2 of 4 ", run.out, re.MULTILINE)
 
@@ -107,13 +114,13 @@ def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
     ],
 )
 def test_longer_lives(suite: Suite, client: str, options: list[str], ttl: float) -> None:
-    """By the command line, or because the client's timers are made for them."""
+    """A longer token life comes from the command line or the client's declaration."""
     run = suite.run(client, "--vault-only", "TOK-19", *options)
     assert (run.scenarios["TOK-19"]["word"], life_of_its_token(run)) == ("pass", ttl)
 
 
 def test_client_that_takes_the_worker_along(suite: Suite) -> None:
-    """Other scenarios go on, and the run says what is missing from the table."""
+    """If a client kills the worker, the run names the missing scenarios."""
     run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "--vault-workers", "2")
     assert (run.code, run.journal["complete"]) == (3, False)
     summary = run.journal["summary"]
@@ -122,13 +129,14 @@ def test_client_that_takes_the_worker_along(suite: Suite) -> None:
 
 
 def test_threads_of_a_clients_module(suite: Suite) -> None:
-    """What a client begins when it is imported is there in every process that runs it."""
+    """Threads that a client starts at its import exist in every process that runs it."""
     run = suite.run("Beating", "--vault-only", "TOK-19,KV-03", "--vault-workers", "2")
     assert (run.words, run.code) == ({"KV-03": "pass", "TOK-19": "pass"}, 0)
 
 
 def test_first_failure_ends_the_run(suite: Suite) -> None:
-    """A scenario that is under way beside it is broken off, and is not in the journal."""
-    run = suite.run("Blurred", "--vault-only", "KV-03,NET-03", "--vault-workers", "2", "-x")
+    """With -x a scenario that runs beside the failure is stopped and not in the journal."""
+    # Other failures are confirmed first, after NET-03.
+    run = suite.run("Garbled", "--vault-only", "KV-03,NET-03", "--vault-workers", "2", "-x")
     assert (run.words, run.code) == ({"KV-03": "fail"}, 1)
     assert "stopping after 1 failures" in run.out

@@ -1,4 +1,4 @@
-"""A suite in two parts, each a run of its own, and what they come to together."""
+"""A suite in two parts, each a run of its own, and their whole."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
-from vault_harness.report.join import join, journals_in
+from vault_harness.judge.report.join import join, journals_in
 
 ONLY = ("--vault-only", "KV-01,KV-03,KV-05,TOK-19")
 
 
 @pytest.mark.slow  # two runs
 def test_two_parts_are_one_run(tmp_path: Path) -> None:
-    """Each scenario is run once; the whole fails for what one part found."""
+    """Each scenario runs once, and the whole fails for the finding of one part."""
     words: dict[str, str] = {}
     for part in ("1", "2"):
         folder = tmp_path / part
@@ -42,21 +42,21 @@ def test_two_parts_are_one_run(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     whole = json.loads((tmp_path / "report" / "journal.json").read_text())
     assert {one["id"]: one["word"] for one in whole["scenarios"]} == words
-    assert "3 of 4 scenarios pass; fail: KV-03" in done.stdout
+    assert "3 of 4 scenarios pass; 1 fail (KV-03)" in done.stdout
     assert not set(words) & set(whole["left_out"])
     assert (tmp_path / "report" / "index.html").is_file()
 
 
-@pytest.mark.slow  # a run, though of nothing
+@pytest.mark.slow  # an empty run
 def test_a_part_for_which_none_is_left(tmp_path: Path) -> None:
-    """Two scenarios in three parts: the third came to its end, and lacks in no whole."""
+    """A third part of two scenarios is empty, complete, and makes a complete whole."""
     words = ("--vault-only", "KV-03,TOK-19", "--vault-shard", "3/3")
     run = Suite(tmp_path).run("Good", *words)
     assert run.code == 0, run.out
     assert "part 3/3 has no scenario" in run.out
     assert (run.journal["complete"], run.journal["scenarios"]) == (True, [])
     assert (run.journal["shard"], len(run.journal["left_out"]) > 100) == ("3/3", True)
-    # The others' part of a whole: with two more that are complete it is, too.
+    # With the two complete other parts, the whole is complete.
     for number, name in ((1, "KV-03"), (2, "TOK-19")):
         one = {"id": name, "promise": "p", "severity": "high", "word": "pass", "seconds": 1.0}
         part = {**run.journal, "shard": f"{number}/3", "scenarios": [one]}

@@ -1,4 +1,4 @@
-"""A local stack of its own for each test: free ports, a data directory, nothing left afterwards."""
+"""A local stack for each test: free ports, a data directory, nothing left afterwards."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from tests.engine.stack.seals import Killed, deaths
-from vault_harness.engine import PortLease
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
 
 
 def kill_servers(directory: Path) -> None:
-    """Whatever has this folder on its command line: a goodbye takes each a second or two."""
+    """Kill every process with this folder on its command line: a clean stop takes seconds."""
     for process in psutil.process_iter(["cmdline"]):
         if any(str(directory) in part for part in process.info["cmdline"] or []):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -25,7 +25,7 @@ def kill_servers(directory: Path) -> None:
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    """Not up yet; its settings are in the environment too. What a test leaves running ends."""
+    """A stack that is not up, with its settings in the environment. It ends with the test."""
     leases = [PortLease() for _ in range(3)]
     for name, lease in zip(("VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"), leases, strict=True):
         monkeypatch.setenv(f"HARNESS_{name}", str(lease.port))

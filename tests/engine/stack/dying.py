@@ -1,10 +1,10 @@
-"""Migrates a seal in processes that die without a goodbye, one for each line that comes in.
+"""Migrate a seal in processes that die without cleanup, one for each input line.
 
-A line is a target, the step after which to die, and whether no node goes over, as a JSON list. What
-goes out is each step that was told, and then how the process ended.
+A line is a JSON list: the target, the step after which to die, and whether no node migrates. The
+output is each step, and then how the process ended.
 
-Each is a fork of this one, which has imported everything and done nothing else. A process that
-begins anew computes for half a second before its first step.
+Each process is a fork of this one, which has done all imports. A new process would compute for half
+a second before its first step.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import signal
 import sys
 import traceback
 
-from vault_harness.engine import SealKind
 from vault_harness.errors import DeadlineExceeded
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault import cluster
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-from vault_harness.vault import cluster
 
 ENDED = "ended:"
-"""Before the exit code of a process, negative for a signal."""
+"""Comes before the exit code of a process, which is negative for a signal."""
 
 
 def tell(line: str) -> None:
-    """To whoever asked, at once: this process may be about to die."""
+    """Print and flush, since this process may be about to die."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def refuse(*_: object, **__: object) -> None:
-    """As nodes that do not go over."""
+    """Refuse, as nodes do that cannot migrate."""
     raise DeadlineExceeded("they did not become active", looked_at="here", remedy="look")
 
 
@@ -48,7 +48,7 @@ def migrate_and_die(target: SealKind, step: str) -> None:
 
 
 def main() -> None:
-    """Until nobody asks for more."""
+    """Serve until stdin ends."""
     for line in sys.stdin:
         target, step, refused = json.loads(line)
         child = os.fork()

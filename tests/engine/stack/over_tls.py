@@ -1,4 +1,4 @@
-"""What tests of a stack over TLS share: the backend's client, whom it trusts, how it goes on."""
+"""What tests of a stack over TLS share: the backend's client, its CA, and its reads."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from vault_harness.stack import LocalStack, service_environment
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.waiting import wait_until
 
 
 @contextmanager
 def backend(stack: LocalStack) -> Iterator[VaultClient]:
-    """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
+    """Yield the backend's client through Toxiproxy, with only what `env` prints."""
     with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
         yield client
 
 
 def secret_key(client: VaultClient) -> str:
-    """A secret that the backend may read, asked of Vault each time."""
+    """Return a secret of the backend, read from Vault each time."""
     return str(client.get_secret("backend/django", "SECRET_KEY"))
 
 
 def own_ca(stack: LocalStack) -> Path:
-    """The file with whom its clients trust."""
+    """Return the file of the authority that its clients trust."""
     found = stack.endpoints().ca_cert
     assert found is not None
     return found
@@ -33,10 +34,9 @@ def own_ca(stack: LocalStack) -> Path:
 
 @contextmanager
 def read_meanwhile(client: VaultClient, key: str) -> Iterator[list[str]]:
-    """Reads all the time; no read may fail.
+    """Read all the time in the block; no read may fail.
 
-    Yields:
-        What was read so far, for `goes_on`.
+    Yields the reads so far, for `goes_on`.
     """
     stop, seen = threading.Event(), list[str]()
 
@@ -59,6 +59,6 @@ def read_meanwhile(client: VaultClient, key: str) -> Iterator[list[str]]:
 
 
 def goes_on(seen: list[str]) -> None:
-    """Wait until three reads more have come to an end."""
+    """Wait for three more complete reads."""
     wanted = len(seen) + 3
     wait_until(lambda: len(seen) >= wanted, "the client to go on", timeout=30)

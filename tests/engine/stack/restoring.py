@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 from vault_harness import files
-from vault_harness.stack import LocalStack
-from vault_harness.vault.backup import Backup
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.operator.backup import Backup
 
 
 def run(stack: LocalStack, backup: Backup, private: str, *more: str) -> tuple[int, str]:
-    """The task, by its command line, with the identity's private half: exit code, and its text."""
+    """Run the task by its command line with the private identity; return code and output."""
     identity = stack.data_dir.parent / "identity"
     files.write_private(identity, f"{private}\n")
     words = ["restore", "--source", str(backup.directory), "--identity", str(identity), *more]

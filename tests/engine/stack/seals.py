@@ -1,4 +1,4 @@
-"""What tests of exchanging a seal share: a value that must stay, and deaths on the way."""
+"""What tests of seal migrations share: a value that must stay, and processes that die."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ from contextlib import closing
 from typing import Protocol
 
 from tests.engine.stack import dying
-from vault_harness.engine import SealKind, seal_stanza
 from vault_harness.errors import HarnessError
-from vault_harness.stack import LocalStack, StackRecord
+from vault_harness.local.engine.seal import SealKind, seal_stanza
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
 
 STEPS = (
     *("began", "keys at hand", "ended Vault", "copied the data", "wrote the stanza"),
     *("started Vault with both seals", "gave the keys", "keyring says what its keys are"),
     *("went over", "proved", "put the old key aside"),
 )
-"""After which a migration calls its checkpoint."""
+"""Steps after which a migration calls its checkpoint."""
 
 
 class Killed(Protocol):
-    """Migrates in a process that dies without a goodbye after a step; gives the steps it told."""
+    """Migrates in a process that dies after a step; returns the printed steps."""
 
     def __call__(self, target: SealKind, step: str, *, refused: bool = False) -> list[str]:
-        """Of three nodes that do not go over, if that is said."""
+        """With the option, no node of three migrates."""
 
 
 def put(stack: LocalStack, value: str) -> None:
-    """Keep a value in Vault."""
+    """Write a value to Vault."""
     with closing(stack.operator()) as op:
         op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
         op.request("POST", "kept/x", value=value)
 
 
 def kept(stack: LocalStack) -> object:
-    """The value that was kept, by the operator."""
+    """Return the value, read by the operator."""
     with closing(stack.operator()) as op:
         return op.request("GET", "kept/x")["data"]["value"]
 
 
 def keep(stack: LocalStack, value: str) -> str:
-    """Keep a value in Vault; gives a token that is not root's and reads it."""
+    """Write a value to Vault; return a token that is not root and reads it."""
     with closing(stack.operator()) as op:
         if "kept/" not in op.request("GET", "sys/mounts")["data"]:
             op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
@@ -60,13 +61,13 @@ def keep(stack: LocalStack, value: str) -> str:
 
 
 def read(stack: LocalStack, token: str) -> object:
-    """The value that was kept, by a token of before."""
+    """Return the value, read with an earlier token."""
     with closing(stack.operator()) as op, closing(op.with_token(token)) as reader:
         return reader.request("GET", "kept/x")["data"]["value"]
 
 
 def all_agree(stack: LocalStack, seal: SealKind) -> None:
-    """Vault, its record, its keyring and its configuration say that it has that seal."""
+    """Check that Vault, record, keyring and configuration have that seal."""
     status, keyring = stack.status(), stack.keyring()
     assert (status.state, status.seal, status.migrating_to) == ("ready", seal, None)
     assert StackRecord.load(stack.data_dir).seal == seal
@@ -77,7 +78,7 @@ def all_agree(stack: LocalStack, seal: SealKind) -> None:
 
 @contextlib.contextmanager
 def deaths() -> Iterator[Killed]:
-    """What lets processes die by SIGKILL while they migrate; they have the environment of now."""
+    """Start the process that lets forks die by SIGKILL, with the current environment."""
     command = [sys.executable, "-P", dying.__file__]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -100,12 +101,9 @@ def deaths() -> Iterator[Killed]:
 
 
 def migrate_and_kill(stack: LocalStack, node: str, moment: float) -> None:
-    """Migrate to a static seal, and kill a server while it goes over.
+    """Migrate to a static seal, and kill the server `node` while it migrates.
 
-    Args:
-        stack: Whose seal it is.
-        node: The server that dies.
-        moment: Seconds after its first start with both seals.
+    `moment` counts in seconds from the server's first start with both seals.
     """
     timers: list[threading.Timer] = []
 

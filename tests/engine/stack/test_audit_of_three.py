@@ -1,4 +1,4 @@
-"""The audit log of a cluster: whatever node is asked, each request is in it once."""
+"""The audit log of a cluster has each request once, whichever node was asked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.stack import LocalStack, Nodes
-from vault_harness.vault.audit import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.operator.audit import (
     Filter,
     hashes_of_roles,
     joined_entries,
@@ -27,10 +28,7 @@ pytestmark = [
 
 
 def as_backend(stack: LocalStack, address: str, number: int) -> None:
-    """At one node: a good login and a bad one, and with the token what is served, refused, denied.
-
-    Eight requests.
-    """
+    """Send eight requests to one node: logins, and reads that succeed, fail or are denied."""
     role_id, secret_id = (
         (stack.data_dir / f"backend-{name}").read_text() for name in ("role-id", "secret-id")
     )
@@ -56,7 +54,7 @@ def as_backend(stack: LocalStack, address: str, number: int) -> None:
 
 
 def takes_writes(stack: LocalStack, address: str) -> bool:
-    """Whether a node does: a standby refuses for a moment to look at a KV v2 mount that is new."""
+    """Return True if a node accepts writes: a standby refuses a new KV v2 mount for a moment."""
     keyring = stack.keyring()
     assert keyring is not None
     client = hvac.Client(url=address, token=keyring.root_token, timeout=20)
@@ -66,8 +64,8 @@ def takes_writes(stack: LocalStack, address: str) -> bool:
     return False
 
 
-def test_each_request_is_told_once(stack: LocalStack) -> None:
-    """Asked at each node in turn, by all that OpenBao tells a standby to hand on, and what not."""
+def test_each_node_in_turn_is_asked_once(stack: LocalStack) -> None:
+    """Each node in turn is asked for what a standby forwards and what it answers itself."""
     stack.up(ha=True)
     stack.seed(Blueprint.default())
     logs = stack.provider().audit_paths
@@ -91,7 +89,7 @@ def test_each_request_is_told_once(stack: LocalStack) -> None:
         for entry in joined_entries(logs, Filter(who="backend"), roles=roles)
         if entry.is_login
     ]
-    # A standby refuses by itself, and hands on what makes a token.
+    # A standby refuses by itself, and forwards what makes a token.
     leader = stack.status().leader
     assert logins == [each for node in logs for each in ((node, "failed"), (leader, "ok"))]
     use = found.roles["backend"]

@@ -1,23 +1,24 @@
-"""A Vault whose keys are not here is not closed by accident; one that unseals itself needs none."""
+"""A Vault without its keys is not closed by accident; with auto-unseal it needs none."""
 
 from __future__ import annotations
 
 import pytest
 
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, VaultIsSealed
-from vault_harness.stack import LocalStack, StackRecord
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each starts a stack, and one of its servers several times
+pytestmark = pytest.mark.slow  # each starts a stack, and a server several times
 
 
 def pid(stack: LocalStack) -> object:
-    """Of Vault's process."""
+    """Return the process id of Vault."""
     return StackRecord.load(stack.data_dir).services["vault"]["pid"]
 
 
 def test_without_its_keys_it_goes_on(stack: LocalStack) -> None:
-    """It is neither restarted nor sealed, unless that is said; what is sealed may be restarted."""
+    """Without keys Vault is not restarted or sealed unasked; a sealed Vault may restart."""
     stack.up()
     kept = stack.keyring_path.rename(stack.data_dir / "kept")
     before = pid(stack)
@@ -39,7 +40,7 @@ def test_without_its_keys_it_goes_on(stack: LocalStack) -> None:
 
 
 def test_an_early_seal_is_not_undone(stack: LocalStack) -> None:
-    """A new server tries to unseal itself every five seconds; it is sealed for longer."""
+    """A new server tries to unseal itself every five seconds, and the seal outlasts that."""
     stack.up(seal="static")
 
     assert stack.seal() == "keys"
@@ -50,8 +51,8 @@ def test_an_early_seal_is_not_undone(stack: LocalStack) -> None:
     assert stack.status().state == "ready"
 
 
-def test_one_that_unseals_itself_needs_no_recovery_keys(stack: LocalStack) -> None:
-    """A restart opens it, and so does up; sealed by hand it says what does."""
+def test_an_auto_unsealed_vault_needs_no_recovery_keys(stack: LocalStack) -> None:
+    """Restart and `up` open it without recovery keys; after a manual seal it names a remedy."""
     stack.up(seal="static")
     stack.keyring_path.rename(stack.data_dir / "kept")
 

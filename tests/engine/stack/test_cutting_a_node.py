@@ -1,4 +1,4 @@
-"""`node.cut` and `node.join`: a node that clients reach and no other node does, and back."""
+"""`node.cut` and `node.join`: a node that clients reach and other nodes do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, leader
 from tests.engine.accidents.load import MEET
 from tests.engine.clusters import THREE
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
-from vault_harness.stack import LocalStack, Nodes
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -24,7 +25,7 @@ pytestmark = [
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Every process that has this stack's data directory on its command line."""
+    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -33,12 +34,12 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
-    """Whoever asks it; and nothing that was confirmed is lost."""
+    """A leader that is cut off confirms no write, and no confirmed write is lost."""
     a_leader_alone_confirms_nothing(stack)
 
 
 def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
-    """By `heal`, by a restart, by the node's death and by `down`; nothing is left behind."""
+    """`heal`, a restart, the node's death and `down` end a cut without leftovers."""
     stack.up(ha=True, cuttable=True)
     nodes = Nodes(stack)
     for name in THREE:
@@ -83,7 +84,7 @@ def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
 
 
 def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> None:
-    """One that follows, then the one that leads: once it is dead it is no more than that."""
+    """A follower and then the leader are killed while cut off, and start uncut."""
     stack.up(ha=True, cuttable=True)
     nodes, led = Nodes(stack), leader(stack)
     assert led is not None
@@ -98,8 +99,8 @@ def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> Non
         whole(stack)
 
 
-def test_a_cluster_becomes_one_whose_nodes_can_be_cut_off(stack: LocalStack) -> None:
-    """While it is down: the nodes know each other by the addresses that they had, and meet."""
+def test_a_stopped_cluster_can_become_cuttable(stack: LocalStack) -> None:
+    """A stopped cluster can become cuttable: its nodes keep their addresses and meet."""
     with pytest.raises(SettingsError, match="one node has no others"):
         stack.up(cuttable=True)
     assert servers(stack) == []

@@ -1,4 +1,4 @@
-"""Faults of single requests on the stack of `invoke up`: set, felt, looked at, and undone."""
+"""Request faults on the stack of `invoke up`: set, felt, shown, and undone."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ import psutil
 import pytest
 import requests
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import shown_by
-from vault_harness.engine import StackProvider
 from vault_harness.errors import CapabilityMissing, NotUp, StackError
-from vault_harness.faults import Order
-from vault_harness.stack import (
-    LocalStack,
-    RequestFaults,
-    StackRecord,
-    _recording,
-    service_environment,
-)
-from vault_harness.toxiproxy import Latency, Toxiproxy
-from vault_harness.vault import Keyring
+from vault_harness.judge.faults import Order
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.provider import StackProvider
+from vault_harness.local.stack import recording
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.requests import RequestFaults
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
+from vault_harness.local.vault.keyring import Keyring
 
 BLUEPRINT = Blueprint.default()
 LEDGER = "ecommerce/data/backend/ledger"
 
 
 def disturb(stack: LocalStack, order: Order) -> None:
-    """Let it be in force."""
+    """Set a fault."""
     RequestFaults(stack).set(order.to_json())
 
 
@@ -44,7 +43,7 @@ def ask(
     *,
     direct: bool = False,
 ) -> requests.Response:
-    """What Vault, or whoever stands before it, says to root."""
+    """Send a request as root to Vault, or to what stands before it."""
     endpoints = stack.endpoints()
     return requests.request(
         method,
@@ -57,7 +56,7 @@ def ask(
 
 
 def login(stack: LocalStack) -> int:
-    """The status of a login of the backend, by way of Toxiproxy."""
+    """Return the status of a backend login through Toxiproxy."""
     variables = service_environment(stack, "backend")
     ids = {
         name: Path(variables[f"VAULT_{name.upper()}_FILE"]).read_text().strip()
@@ -67,12 +66,12 @@ def login(stack: LocalStack) -> int:
 
 
 def recorder(stack: LocalStack) -> psutil.Process:
-    """Its process."""
+    """Return the process of the recorder."""
     return psutil.Process(int(StackRecord.load(stack.data_dir).services["recorder"]["pid"]))
 
 
 def counts(stack: LocalStack) -> list[tuple[int, int, bool]]:
-    """Of each fault that is set: how many came, on how many it acted, whether it is over."""
+    """Return for each fault: requests seen, requests hit, and whether it is over."""
     found = stack.status().recorder
     assert found is not None
     return [(one.seen, one.acted, one.over) for one in found.faults]
@@ -80,14 +79,14 @@ def counts(stack: LocalStack) -> list[tuple[int, int, bool]]:
 
 @pytest.fixture
 def up(stack: LocalStack) -> LocalStack:
-    """Up, and seeded."""
+    """A stack that is up and seeded."""
     stack.up()
     stack.seed(BLUEPRINT)
     return stack
 
 
 def test_the_first_logins_fail(up: LocalStack) -> None:
-    """Two are answered 503 and the third is served; status has counted, and heal undoes it."""
+    """Two logins are 503 and the third works; status has counted, and heal undoes it."""
     disturb(up, Order(act="fail", targets=("login",), first=2, status=503))
     assert up.status().obstacles == ("requests are disturbed: login answered 503, the first 2",)
     assert [login(up) for _ in range(3)] == [503, 503, 200]
@@ -104,7 +103,7 @@ def test_the_first_logins_fail(up: LocalStack) -> None:
 
 
 def test_one_answer_is_late(up: LocalStack) -> None:
-    """The second read alone; Vault itself answers at once all the while."""
+    """Only the second read is late."""
     disturb(up, Order(act="delay", targets=("read",), nth=2, by=1.0))
     took = []
     for _ in range(3):
@@ -115,7 +114,7 @@ def test_one_answer_is_late(up: LocalStack) -> None:
 
 
 def test_an_answer_is_lost(up: LocalStack) -> None:
-    """Vault writes, and whoever asked it to hears nothing."""
+    """Vault writes, and the client gets no answer."""
     disturb(up, Order(act="lose answer", targets=("write",)))
     with pytest.raises(requests.ConnectionError):
         ask(up, "POST", LEDGER, {"data": {"entry": "1"}})
@@ -125,7 +124,7 @@ def test_an_answer_is_lost(up: LocalStack) -> None:
 
 @pytest.mark.slow  # a stack of its own
 def test_several_beside_a_toxic(up: LocalStack) -> None:
-    """Each counts for itself, one about the same requests is replaced, and toxics act too."""
+    """Faults count separately, a fault replaces its like, and toxics act too."""
     disturb(up, Order(act="fail", targets=("login",), first=1))
     disturb(up, Order(act="fail", targets=("read",), path="*/data/backend/celery", status=500))
     disturb(up, Order(act="fail", targets=("login",), first=1, status=429))
@@ -140,7 +139,7 @@ def test_several_beside_a_toxic(up: LocalStack) -> None:
 
 
 def test_a_look_uses_nothing_up(up: LocalStack) -> None:
-    """What status asks on the way to Vault is not the request that a client was to have."""
+    """The requests of status do not use up a fault."""
     disturb(up, Order(act="fail", targets=("health",), first=1))
     assert up.status().obstacles == up.status().obstacles != ()
     assert counts(up) == [(0, 0, False)]
@@ -149,7 +148,7 @@ def test_a_look_uses_nothing_up(up: LocalStack) -> None:
 
 @pytest.mark.slow  # starts twice
 def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
-    """As toxics do it survives another `up`; it never outlives the stack."""
+    """A fault survives another `up`, as toxics do, and ends with the stack."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     up.up()
@@ -175,7 +174,7 @@ def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
 def test_a_recorder_that_dies(
     up: LocalStack, mends: Callable[[LocalStack], Any], kept: int
 ) -> None:
-    """Nobody gets past it, status says why, and each of these mends it."""
+    """If the recorder dies, clients fail, status says why, and each of these repairs it."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     process.kill()
@@ -193,8 +192,8 @@ def test_a_recorder_that_dies(
     assert login(up) == kept
 
 
-def test_a_recorder_that_stands_still(up: LocalStack) -> None:
-    """It is no secret why nothing is answered, and heal ends that one too."""
+def test_a_recorder_that_hangs_is_named_and_ended(up: LocalStack) -> None:
+    """Status names a recorder that hangs, and heal ends it."""
     disturb(up, Order(act="fail", targets=("login",)))
     process = recorder(up)
     process.send_signal(signal.SIGSTOP)
@@ -206,8 +205,8 @@ def test_a_recorder_that_stands_still(up: LocalStack) -> None:
     assert login(up) == 200
 
 
-def test_nothing_of_what_passes_is_kept(up: LocalStack) -> None:
-    """Neither its log nor its files have a token, a secret-id or a path with one in it."""
+def test_log_and_files_hold_no_secret(up: LocalStack) -> None:
+    """Its log and files hold no token, no secret-id and no path with one of them."""
     disturb(up, Order(act="fail", targets=("any",), every=2))
     for _ in range(2):
         login(up)
@@ -221,7 +220,7 @@ def test_nothing_of_what_passes_is_kept(up: LocalStack) -> None:
 
 
 def test_over_tls(stack: LocalStack) -> None:
-    """It shows Vault's certificate, a new one too, and disturbs requests as in the clear."""
+    """The recorder shows Vault's certificate, renewed too, and disturbs requests."""
     stack.up(tls=True)
     stack.seed(BLUEPRINT)
     disturb(stack, Order(act="fail", targets=("login",), first=1))
@@ -237,7 +236,7 @@ def test_over_tls(stack: LocalStack) -> None:
 @pytest.mark.slow  # a cluster takes ten seconds
 @pytest.mark.usefixtures("haproxy")
 def test_before_three_nodes(stack: LocalStack) -> None:
-    """It stands before the balancer, whoever leads."""
+    """The recorder stands before the balancer, whichever node leads."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     disturb(stack, Order(act="fail", targets=("login",), first=1))
@@ -247,29 +246,29 @@ def test_before_three_nodes(stack: LocalStack) -> None:
 
 
 def test_without_a_stack(stack: LocalStack) -> None:
-    """There is nothing to disturb, and nothing is started."""
+    """Without a stack a fault is an error, and nothing is started."""
     with pytest.raises(NotUp):
         disturb(stack, Order(act="fail", targets=("login",)))
     assert not (stack.data_dir / "recorder").exists()
 
 
 def test_an_order_that_is_none(up: LocalStack) -> None:
-    """The recorder takes no other, says so, and clients are not led to it."""
-    with pytest.raises(StackError, match="took no order"):
+    """An unknown fault is refused, and clients are not led to the recorder."""
+    with pytest.raises(StackError, match="refused an order"):
         RequestFaults(up).set({"act": "explode"})
     assert (login(up), up.status().obstacles) == (200, ())
 
 
 class _Containers:
-    """An engine that has no recorder."""
+    """An engine without a recorder."""
 
     name = "docker"
 
 
 def test_an_engine_without_a_recorder() -> None:
-    """It says so, and what there is instead."""
+    """An engine without a recorder says so, and names another fault."""
     provider: Any = _Containers()
     with pytest.raises(CapabilityMissing, match="the docker engine") as caught:
-        _recording.able(provider)
+        recording.able(provider)
     assert "invoke break.latency" in caught.value.remedy
     assert not isinstance(provider, StackProvider)

@@ -1,7 +1,7 @@
-"""No error of a stack's verbs bears a secret: not in its text, not in a frame of its traceback.
+"""No error of a stack's verbs holds a secret, in its text or in a frame.
 
-Every verb of a stack, its nodes and the services beside it is called in states in which it fails,
-and each error is walked: its texts and notes, its causes, and all locals of all frames.
+Every verb of a stack, its nodes and its services is called in states in which it fails. Each error
+is walked: its texts and notes, its causes, and all locals of all frames.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ import pytest
 
 from tests.walking import places
 from vault_harness import certificates, files
-from vault_harness.blueprint import Blueprint
-from vault_harness.faults import Order
-from vault_harness.stack import LocalStack, Nodes, RequestFaults, _opening, _way
-from vault_harness.stack.example_services import ExampleServices
-from vault_harness.vault import Keyring, Operator, approle, cluster
+from vault_harness.judge.faults import Order
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack import client_path, opening
+from vault_harness.local.stack.example_services import ExampleServices
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.stack.requests import RequestFaults
+from vault_harness.local.vault import approle, cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 
 BLUEPRINT = Blueprint.default()
 
@@ -64,11 +69,11 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "destroy": lambda s: s.destroy(),
     "up from nothing": lambda s: s.up(),
 }
-"""In that order: what ends the stack comes last."""
+"""Kept in this order: the verbs that end the stack come last."""
 
 
 def _change(stack: LocalStack, **new: object) -> None:
-    """Put these into the keyring's file."""
+    """Change values in the keyring's file."""
     told = json.loads(stack.keyring_path.read_text())
     stack.keyring_path.write_text(json.dumps(told | new))
 
@@ -118,11 +123,11 @@ def _raising(error: type[BaseException]) -> Callable[[LocalStack, pytest.MonkeyP
         stack.seal()
         for where, name in (
             (cluster, "unseal_all"),
-            (_way, "ensure_proxies"),
-            (_opening, "standing_operator"),
-            (certificates, "write_text"),  # while the new key is at hand
+            (client_path, "ensure_proxies"),
+            (opening, "admin_with_token"),
+            (certificates, "write_text"),  # while the new key is in memory
             (approle, "write_credentials"),
-            (Operator, "seal"),
+            (VaultAdmin, "seal"),
             (Keyring, "save"),
         ):
             patch.setattr(where, name, wrong)
@@ -143,16 +148,16 @@ STATES: dict[str, Callable[[LocalStack, pytest.MonkeyPatch], None]] = {
 
 
 def _secrets(stack: LocalStack) -> set[str]:
-    """Everything that nobody may find."""
+    """Return everything that must not be found."""
     keyring = Keyring.load(stack.keyring_path)
     found = {*keyring.keys, keyring.root_token or "", "s.dead-token-4711-of-nobody"}
-    found.add("PRIVATE KEY-----")  # of any key, those too that are made meanwhile
+    found.add("PRIVATE KEY-----")  # of any key, new ones too
     found |= {path.read_text().strip() for path in stack.data_dir.glob("*-secret-id")}
     return {secret for secret in found if len(secret) > 6}
 
 
 def _walk(stack: LocalStack, secrets: set[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Which verbs raised something, and where secrets can be read in it."""
+    """Return the verbs that raised, and where their errors hold secrets."""
     raised, leaks = [], {}
     for name, doing in DOINGS.items():
         try:
@@ -169,14 +174,14 @@ def _walk(stack: LocalStack, secrets: set[str]) -> tuple[list[str], dict[str, li
 def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """In this state every verb is called, down to the stack's end."""
+    """Every verb is called in this state, and no error holds a secret."""
     stack.up()
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)
     STATES[state](stack, monkeypatch)
     raised, leaks = _walk(stack, secrets)
     assert leaks == {}
-    # One server has no nodes to name, and services are containers: those fail in any state.
+    # One server has no nodes and no service containers, so those verbs fail in any state.
     own = [name for name in raised if not name.startswith(("nodes", "services"))]
     assert own or state == "healthy", raised
 
@@ -186,7 +191,7 @@ def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
 def test_no_frame_of_a_renewal_holds_a_key(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """The same with a Vault that asks for certificates, whose renewal then comes further."""
+    """With client certificates, a renewal gets further, and no error holds a key."""
     stack.up(client_certs=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)
@@ -202,7 +207,7 @@ def test_no_frame_of_a_renewal_holds_a_key(
 def test_no_frame_of_a_cluster_s_verbs_holds_a_secret(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """The same with three nodes, whose verbs then come further."""
+    """With three nodes the verbs get further, and no error holds a secret."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)

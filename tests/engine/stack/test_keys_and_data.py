@@ -1,4 +1,4 @@
-"""Whatever happens to keys, data and record: nothing that somebody may need is removed unasked."""
+"""Keys, data and record: nothing that a person may need is removed unasked."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError
-from vault_harness.stack import LocalStack, StackRecord
-from vault_harness.vault import Keyring, Operator
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 
-pytestmark = pytest.mark.slow  # each test starts and ends a stack, most of them several times
+pytestmark = pytest.mark.slow  # each starts and ends a stack, mostly several times
 
 BLUEPRINT = Blueprint.default()
 
 KILLED = """
 import os, signal
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-from vault_harness.vault import {owner}
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 {owner}.{method} = die
@@ -36,7 +39,7 @@ LocalStack(Settings.from_environment()).up()
 FULL = """
 import resource, sys
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
+from vault_harness.local.stack.local import LocalStack
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file can be written to any more
 for line in getattr(LocalStack(Settings.from_environment()), sys.argv[1])():
     print(line)
@@ -44,14 +47,14 @@ for line in getattr(LocalStack(Settings.from_environment()), sys.argv[1])():
 
 
 def killed_in(owner: str, method: str) -> None:
-    """Run `up` in a process that is killed when it comes to that method."""
+    """Run `up` in a process that is killed when it calls that method."""
     code = KILLED.format(owner=owner, method=method)
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
 
 
 def on_a_full_disk(verb: str) -> str:
-    """Run a verb in a process that cannot write to any file; returns what it printed."""
+    """Run a verb in a process that cannot write to any file; return its output."""
     command = [sys.executable, "-c", FULL, verb]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -59,7 +62,7 @@ def on_a_full_disk(verb: str) -> str:
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Every process that has this stack's data directory on its command line."""
+    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -68,7 +71,7 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def put(stack: LocalStack, value: str) -> None:
-    """Write a secret that is nowhere else."""
+    """Write a secret that is not in the blueprint."""
     operator = stack.operator()
     operator.request("POST", "sys/mounts/mine", type="kv", options={"version": "1"})
     operator.request("POST", "mine/x", value=value)
@@ -76,7 +79,7 @@ def put(stack: LocalStack, value: str) -> None:
 
 
 def got(stack: LocalStack) -> str:
-    """Read it back."""
+    """Read that secret."""
     operator = stack.operator()
     value = str(operator.request("GET", "mine/x")["data"]["value"])
     operator.close()
@@ -84,7 +87,7 @@ def got(stack: LocalStack) -> str:
 
 
 def litter(directory: Path) -> set[str]:
-    """Files of every kind that tasks leave in a data directory; returns their names."""
+    """Make every kind of file that tasks leave in a data directory; return the names."""
     names = {
         *("init.json.restoring", "init.json.20251231-235959", ".init.json.a1b2c3d4"),
         *(".stack.json.zzzzzzzz", "operator-token", "root-attempt", "doctor-logins.json"),
@@ -99,7 +102,7 @@ def litter(directory: Path) -> set[str]:
 
 
 def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> None:
-    """No key of any age survives it, no record either; a dry run names exactly what would go."""
+    """`destroy` removes our keys and records and no other files, as a dry run says."""
     stack.up()
     ours = litter(stack.data_dir) | {"init.json", "stack.json", "vault", "toxiproxy", ".gitignore"}
     others = {"notes.txt", "init.json-how-to.md", "backups"}
@@ -120,8 +123,8 @@ def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> 
     assert servers(stack) == []
 
 
-def test_a_full_disk_keeps_nobody_from_down_and_destroy(stack: LocalStack) -> None:
-    """Servers end and data goes although not one byte can be written."""
+def test_down_and_destroy_work_on_a_full_disk(stack: LocalStack) -> None:
+    """`down` and `destroy` work on a full disk."""
     stack.up()
     assert len(on_a_full_disk("down").splitlines()) == 2
     assert servers(stack) == []
@@ -134,7 +137,7 @@ def test_a_full_disk_keeps_nobody_from_down_and_destroy(stack: LocalStack) -> No
 
 
 def test_keys_without_their_vault_are_never_put_aside(stack: LocalStack) -> None:
-    """Data may turn up again: `up` begins nothing new beside its keys, and says what to do."""
+    """Beside keys without data `up` starts nothing new, and says what to do."""
     stack.up()
     put(stack, "needed")
     keys = stack.keyring_path.read_text()
@@ -156,12 +159,12 @@ def test_keys_without_their_vault_are_never_put_aside(stack: LocalStack) -> None
 
 
 def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> None:
-    """An `up` that was killed before init says nothing of who initialised it then."""
-    killed_in("Operator", "init")
+    """A Vault that a person initialised after a killed `up` is not touched."""
+    killed_in("VaultAdmin", "init")
     assert (stack.data_dir / "init.started").exists()
     assert stack.status().state == "not initialised"
     address = stack.endpoints().vault
-    operator = Operator(address)
+    operator = VaultAdmin(address)
     by_hand = operator.init()
     operator.unseal(by_hand, timeout=30)
     person = operator.with_token(by_hand.root_token)
@@ -183,7 +186,7 @@ def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> N
 
 @pytest.mark.slow
 def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
-    """Whether somebody has the keys only a person can know: `up` says what a person does."""
+    """After a kill in between only a person may know the keys, and `up` says what to do."""
     killed_in("Keyring", "save")
     assert not stack.keyring_path.exists()
 
@@ -203,13 +206,13 @@ def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
 def test_an_init_that_failed_leaves_no_doubt(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vault refused, so nobody's keys were lost: no marker is left that says so."""
+    """A refused init loses no keys, so no marker of lost keys is left."""
 
-    def refuse(self: Operator, shares: int = 5, threshold: int = 3) -> Keyring:
+    def refuse(self: VaultAdmin, shares: int = 5, threshold: int = 3) -> Keyring:
         raise OperatorError("cannot initialise: no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Operator, "init", refuse)
+        patched.setattr(VaultAdmin, "init", refuse)
         with pytest.raises(OperatorError, match="cannot initialise"):
             stack.up()
     assert not (stack.data_dir / "init.started").exists()
@@ -221,7 +224,7 @@ def test_an_init_that_failed_leaves_no_doubt(
 def test_keys_that_cannot_be_written_are_no_loss(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The Vault that nobody could open is taken back at once; with room again `up` works."""
+    """If the keys cannot be written the new Vault is removed; with room `up` works."""
 
     def full(self: Keyring, path: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -237,7 +240,7 @@ def test_keys_that_cannot_be_written_are_no_loss(
 
 
 def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
-    """It may hold keys: nothing overwrites it, and the remedy does not lead back to it."""
+    """A broken keyring may hold keys: it is kept, and the remedy does not lead back to it."""
     stack.up()
     right = stack.keyring_path.read_text()
     stack.restart()
@@ -248,7 +251,9 @@ def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
             verb()
         assert "restore.keys" in caught.value.remedy
     assert stack.keyring_path.read_text() == right[:-20]
-    assert stack.status().state == "sealed"
+    status = stack.status()
+    assert (status.state, status.keyring) == ("sealed", False)
+    assert status.keyring_trouble == "init.json is not a keyring"
 
     stack.keyring_path.write_text(right)
     stack.unseal()
@@ -257,7 +262,7 @@ def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_a_folder_that_is_put_back_while_vault_runs(stack: LocalStack, tmp_path: Path) -> None:
-    """What was written since the copy is in no folder: it is told, and can be kept."""
+    """An old copy of a running Vault's folder is reported, and newer writes can be kept."""
     stack.up()
     put(stack, "of the copy")
     stack.down()
@@ -286,7 +291,7 @@ def test_a_folder_that_is_put_back_while_vault_runs(stack: LocalStack, tmp_path:
 
 
 def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> None:
-    """The operator's token alone reads on; nothing proposes to throw the Vault away."""
+    """The operator's token reads without the keyring, and no remedy discards the Vault."""
     stack.up()
     put(stack, "needed")
     token = Keyring.load(stack.keyring_path).root_token
@@ -300,7 +305,7 @@ def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> Non
 
 
 def test_another_engine_is_refused_while_one_runs(stack: LocalStack) -> None:
-    """Two engines never share one Vault's data: no verb begins, ends or deletes anything."""
+    """While one engine runs, verbs of another engine change nothing."""
     stack.up()
     put(stack, "needed")
     before = {path.name for path in stack.data_dir.iterdir()}
@@ -319,8 +324,8 @@ def test_another_engine_is_refused_while_one_runs(stack: LocalStack) -> None:
     assert automatic.provider().name == "process", "known by what runs, without a record too"
 
 
-def test_what_was_ended_another_engine_may_go_on_with(stack: LocalStack) -> None:
-    """It finds data and keys where they are; nothing is put aside for it."""
+def test_another_engine_uses_data_and_keys_after_down(stack: LocalStack) -> None:
+    """After `down` another engine uses the same data and keys."""
     stack.up()
     keys = stack.keyring_path.read_text()
     stack.down()
@@ -333,7 +338,7 @@ def test_what_was_ended_another_engine_may_go_on_with(stack: LocalStack) -> None
 
 
 def test_a_lost_record_is_found_again(stack: LocalStack) -> None:
-    """`status` says that servers run of which nothing is known, and `up` loses nothing of them."""
+    """Without its record `status` reports running servers, and `up` keeps them."""
     stack.up()
     put(stack, "needed")
     (stack.data_dir / "stack.json").unlink()
@@ -350,7 +355,7 @@ def test_a_lost_record_is_found_again(stack: LocalStack) -> None:
 
 
 def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
-    """It is not "never started": `up` begins nothing new over them, and the moved folder is it."""
+    """If the folder is gone `up` starts nothing new over its servers; moved back, it is ready."""
     stack.up()
     put(stack, "needed")
     moved = stack.data_dir.rename(stack.data_dir.parent / "moved")
@@ -372,7 +377,7 @@ def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
 
 
 def test_a_clock_that_was_set_makes_strangers_of_no_servers(stack: LocalStack) -> None:
-    """By the clock of now they were born at another time: `up` keeps them, and `down` ends them."""
+    """After a changed clock `up` keeps the servers, and `down` ends them."""
     stack.up()
     put(stack, "needed")
     before = {process.pid for process in servers(stack)}
@@ -391,7 +396,7 @@ def test_a_clock_that_was_set_makes_strangers_of_no_servers(stack: LocalStack) -
 
 
 def test_a_copy_of_the_folder_has_no_part_in_the_servers(stack: LocalStack) -> None:
-    """It ends none and starts none beside them, and says whose they are; alone it is a stack."""
+    """A copy of the folder leaves the servers alone and names their owner; alone it is a stack."""
     stack.up()
     put(stack, "needed")
     before = {process.pid for process in servers(stack)}
@@ -419,7 +424,7 @@ def test_a_copy_of_the_folder_has_no_part_in_the_servers(stack: LocalStack) -> N
 
 
 def test_a_stack_of_version_0_1_goes_on(stack: LocalStack) -> None:
-    """Record and keyring without format numbers: the same servers, the same secrets."""
+    """A record and keyring without format numbers keep their servers and secrets."""
     endpoints = stack.up()
     put(stack, "needed")
     path = stack.data_dir / "stack.json"

@@ -1,4 +1,4 @@
-"""What unseals a Vault by itself: in a backup of the keys, or said to be missing there."""
+"""The key of an auto-unseal seal: in a backup of the keys, or reported as missing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pytest
 
 from tests.engine.stack.seals import kept, put
 from vault_harness import files
-from vault_harness.blueprint import Blueprint
-from vault_harness.cli._tasks import run
-from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza, static_key_path
+from vault_harness.cli.tasks import run
 from vault_harness.errors import SettingsError, StackError
-from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, SealDrill
-from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.seal import SealKind, seal_stanza, static_key_path
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import (
     Backup,
     Keys,
     Lock,
@@ -33,8 +35,10 @@ from vault_harness.vault.backup import (
     restore_keys,
     restore_seal_key,
 )
+from vault_harness.operator.backup.seal_drill import SealDrill
+from vault_harness.settings import Settings
 
-pytestmark = pytest.mark.slow  # each test starts a stack or two of its own
+pytestmark = pytest.mark.slow  # each starts a stack or two
 
 BLUEPRINT = Blueprint.default()
 PRIVATE, PUBLIC = new_identity()
@@ -43,14 +47,14 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture
 def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    """For servers beside the stack's."""
+    """A process engine for servers beside the stack's."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[LocalStack]:
-    """A stack in another folder, not up yet."""
+    """A stack in another folder, not up."""
     ports = {"vault_port": 0, "proxy_port": 0, "toxiproxy_port": 0}
     data_dir = tmp_path / "elsewhere" / "data"
     data_dir.parent.mkdir()
@@ -60,26 +64,26 @@ def elsewhere(tmp_path: Path) -> Iterator[LocalStack]:
 
 
 def keys_of(stack: LocalStack) -> Keys:
-    """What a backup of its keys has."""
+    """Return what a backup of its keys has."""
     return Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
 
 
 def backed_up(stack: LocalStack, directory: Path) -> Backup:
-    """A backup of a seeded stack."""
+    """Seed a stack and back it up."""
     stack.seed(BLUEPRINT, environ={})
     with closing(stack.operator()) as op:
         return make_backup(op, keys_of(stack), directory, LOCK, mounts=BLUEPRINT.mounts)
 
 
 def test_a_lost_static_key_comes_back(stack: LocalStack, tmp_path: Path) -> None:
-    """The error of `up` names the task that puts it back; after it, Vault opens itself."""
+    """The error of `up` names the task that restores the key; then Vault unseals itself."""
     stack.up(seal="static")
     backup = backup_keys(keys_of(stack), tmp_path / "backups", LOCK)
     stack.down()
     key = static_key_path(stack.data_dir)
     before = key.read_bytes()
     key.unlink()
-    with pytest.raises(StackError, match="what it does that with is not here") as caught:
+    with pytest.raises(StackError, match="the key for that is not here") as caught:
         stack.up()
     assert "restore.keys" in caught.value.remedy
 
@@ -92,7 +96,7 @@ def test_a_lost_static_key_comes_back(stack: LocalStack, tmp_path: Path) -> None
 
 
 def test_another_static_key_is_not_lost(stack: LocalStack) -> None:
-    """It stays unless it is said that it shall not, and is kept beside then."""
+    """Another key is replaced only on request, and kept."""
     stack.up(seal="static")
     keys = keys_of(stack)
     stack.down()
@@ -111,7 +115,7 @@ def test_another_static_key_is_not_lost(stack: LocalStack) -> None:
 def test_everything_is_lost_but_the_backup(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """The seal's key, a new stack with it, the snapshot: every secret is there."""
+    """A new stack with the backup's seal key takes the snapshot with every secret."""
     stack.up(seal="static")
     backup = backed_up(stack, tmp_path / "backups")
     stack.destroy()
@@ -119,7 +123,7 @@ def test_everything_is_lost_but_the_backup(
 
     restore_seal_key(keys, elsewhere.data_dir)
     elsewhere.up(seal="static")
-    with closing(Operator(elsewhere.endpoints().vault)) as op:
+    with closing(VaultAdmin(elsewhere.endpoints().vault)) as op:
         done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
 
     assert done.comparison.different == ()
@@ -130,7 +134,7 @@ def test_everything_is_lost_but_the_backup(
 def test_the_copy_of_a_holder_opens_a_backup(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """Put into a new folder before `up`, it is the holder of a stack that is restored into."""
+    """A copy of the holder's folder, made before `up`, opens the backup of its stack."""
     stack.up(seal="transit")
     backup = backed_up(stack, tmp_path / "backups")
     stack.down()
@@ -140,7 +144,7 @@ def test_the_copy_of_a_holder_opens_a_backup(
 
     elsewhere.up(seal="transit")
     keys = backup.open_keys(OPENER)
-    with closing(Operator(elsewhere.endpoints().vault)) as op:
+    with closing(VaultAdmin(elsewhere.endpoints().vault)) as op:
         done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
 
     assert done.comparison.different == ()
@@ -150,7 +154,7 @@ def test_the_copy_of_a_holder_opens_a_backup(
 def restored_by_task(
     stack: LocalStack, backup: Backup, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> int:
-    """The task, by its words; gives the exit code."""
+    """Run the restore task by its command line; return the exit code."""
     files.write_private(identity, f"{PRIVATE}\n")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(stack.data_dir))
     words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
@@ -171,7 +175,7 @@ def test_a_backup_whose_tokens_have_ended_is_restored(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It opens, and that nobody can compare it is said; with a new root token, it is compared."""
+    """A backup with dead tokens opens; a new root token is needed to compare it."""
     stack.up(seal=seal)
     stack.seed(BLUEPRINT, environ={})
     living = Keyring.load(stack.keyring_path)
@@ -188,10 +192,10 @@ def test_a_backup_whose_tokens_have_ended_is_restored(
     code = restored_by_task(elsewhere, backup, tmp_path / "identity", monkeypatch)
 
     said = capsys.readouterr().err
-    assert (code, "in place and open, and none of the tokens" in said) == (5, True), said
+    assert (code, "in place and unsealed, but none of its tokens" in said) == (5, True), said
     assert "root.generate" in said
     assert elsewhere.keyring() == ended.keyring
-    living.save(elsewhere.keyring_path)  # as who makes a new one
+    living.save(elsewhere.keyring_path)  # as a person does who makes a new root token
     code = restored_by_task(elsewhere, backup, tmp_path / "identity", monkeypatch)
     said = capsys.readouterr().out
     assert (code, "the same as in the backup" in said) == (0, True), said
@@ -201,15 +205,15 @@ def test_a_backup_whose_tokens_have_ended_is_restored(
 def test_a_stack_with_another_static_key_is_refused(
     stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
 ) -> None:
-    """Nothing of it is touched, and the way is named."""
+    """A backup with another static key is refused, with a remedy and without a change."""
     stack.up(seal="static")
     backup = backed_up(stack, tmp_path / "backups")
     elsewhere.up(seal="static")
     keyring = elsewhere.keyring()
 
     with (
-        closing(Operator(elsewhere.endpoints().vault)) as op,
-        pytest.raises(StackError, match="static seal is not the backup's") as caught,
+        closing(VaultAdmin(elsewhere.endpoints().vault)) as op,
+        pytest.raises(StackError, match="static seal has another key than the backup") as caught,
     ):
         restore(
             [op],
@@ -231,7 +235,7 @@ def test_a_backup_that_another_holder_has_the_key_of_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another server tries it first; the Vault here goes on with what it has."""
+    """A trial server refuses another holder's backup, and the Vault here is unchanged."""
     stack.up(seal="transit")
     backup = backed_up(stack, tmp_path / "backups")
     stack.down()
@@ -261,7 +265,7 @@ def test_a_backup_that_another_holder_has_the_key_of_is_refused(
 def test_a_drill_takes_the_key_of_the_backup(
     stack: LocalStack, process_engine: Engine, tmp_path: Path
 ) -> None:
-    """What lies beside the live Vault may be lost as well."""
+    """A drill uses the key of the backup, not the key beside the live Vault."""
     stack.up(seal="static")
     stack.seed(BLUEPRINT, environ={})
     keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
@@ -279,7 +283,7 @@ def test_a_drill_takes_the_key_of_the_backup(
 def test_a_drill_of_three(
     stack: LocalStack, process_engine: Engine, tmp_path: Path, kind: SealKind
 ) -> None:
-    """As many as a stack may have: each of the copy's nodes opens the backup by itself."""
+    """Each of three nodes of the copy opens the backup by itself."""
     stack.up(seal=kind)
     stack.seed(BLUEPRINT, environ={})
     keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
@@ -307,7 +311,7 @@ def test_a_backup_says_what_it_lacks(
     seal: SealKind,
     says: str,
 ) -> None:
-    """Of the whole and of the keys alone; no word of a seal's key where there is none."""
+    """Both backup tasks say whether the seal's key is in it, if there is one."""
     stack.up(seal=seal)
     stack.seed(BLUEPRINT, environ={})
     monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", "a passphrase of the test")
@@ -326,7 +330,7 @@ def test_a_backup_says_what_it_lacks(
 def test_a_drill_of_another_seal(
     stack: LocalStack, process_engine: Engine, tmp_path: Path, present: SealKind, target: SealKind
 ) -> None:
-    """The copy goes there and back with every secret; the live Vault and its keys stay."""
+    """The copy migrates there and back with every secret; the live Vault is unchanged."""
     stack.up(seal=present)
     stack.seed(BLUEPRINT, environ={})
     kept = [stack.keyring_path, *(stack.data_dir / "seal").glob("*")]
@@ -354,7 +358,7 @@ def test_a_drill_of_another_seal(
 
 
 def test_nothing_to_exercise(process_engine: Engine, tmp_path: Path) -> None:
-    """The seal that it has is told before anything is made."""
+    """A drill of the present seal is refused before anything is made."""
     then = SealDrill(engine=process_engine, target="static", directory=tmp_path / "seal")
 
     with pytest.raises(SettingsError, match="has the seal static"):

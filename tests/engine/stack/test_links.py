@@ -1,4 +1,4 @@
-"""The ways between nodes of a cluster that can be shut: what is shut waits, and is not lost."""
+"""The links between nodes of a cluster: what a closed link holds is not lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine.process._links import Links, files_are_seen
+from vault_harness.local.engine.process.links import Links, files_are_seen
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def links() -> Iterator[Links]:
-    """Between two nodes, of which this process is the first."""
+    """Links between two nodes, where this process is the first node."""
     with Links({"one": os.getpid(), "two": None}.get).running() as links:
         yield links
 
 
 @pytest.fixture
 def two() -> Iterator[socket.socket]:
-    """Where the second one listens."""
+    """The listener of the second node."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         yield server
@@ -36,7 +36,7 @@ def two() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def address(links: Links, two: socket.socket) -> tuple[str, int]:
-    """Where the first one finds the second."""
+    """The address at which the first node finds the second."""
     links.lead("one", "127.0.0.1:1")
     listen = f"127.0.0.1:{two.getsockname()[1]}"
     host, _, port = links.lead("two", listen).rpartition(":")
@@ -45,7 +45,7 @@ def address(links: Links, two: socket.socket) -> tuple[str, int]:
 
 
 def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket) -> None:
-    """In both directions, and its end too."""
+    """Bytes and the end pass in both directions."""
     with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
         here.sendall(b"vote")
         assert there.recv(10) == b"vote"
@@ -58,7 +58,7 @@ def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket)
 def test_an_answer_comes_after_the_end_of_what_was_asked(
     address: tuple[str, int], two: socket.socket
 ) -> None:
-    """Each direction has an end of its own, and what came before it arrives."""
+    """Each direction has its own end, and all bytes before it arrive."""
     answer = os.urandom(1 << 20)
 
     def write() -> None:
@@ -77,10 +77,10 @@ def test_an_answer_comes_after_the_end_of_what_was_asked(
 
 
 @pytest.mark.parametrize("open_way", ["none", "hears", "is_heard"])
-def test_what_is_shut_waits(
+def test_bytes_of_a_closed_direction_wait(
     links: Links, address: tuple[str, int], two: socket.socket, open_way: str
 ) -> None:
-    """One direction of a connection or both; it arrives when the way is open again."""
+    """Bytes of a closed direction arrive when it opens again."""
     with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
         links.shut("one", hears=open_way == "hears", is_heard=open_way == "is_heard")
         here.sendall(b"vote")
@@ -106,7 +106,7 @@ def test_what_is_shut_waits(
 def test_a_new_connection_takes_both_directions(
     links: Links, address: tuple[str, int], two: socket.socket
 ) -> None:
-    """A node that is heard and hears nothing connects to nobody, until it hears again."""
+    """A node that hears nothing cannot connect until it hears again."""
     links.shut("one", is_heard=True)
     with socket.create_connection(address, timeout=10) as here:
         here.sendall(b"vote")
@@ -121,7 +121,7 @@ def test_a_new_connection_takes_both_directions(
 
 
 def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told, and the thread that relays has ended all the same."""
+    """A stop that times out is an error, and the relaying thread still ends."""
     links = Links(lambda _: None)
 
     def late(what: Coroutine[object, object, None]) -> None:
@@ -135,10 +135,10 @@ def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPat
     assert not relaying.is_alive()
 
 
-def test_a_node_that_is_started_anew_is_cut_off_no_more(
+def test_a_restarted_node_is_no_longer_cut_off(
     links: Links, address: tuple[str, int], two: socket.socket
 ) -> None:
-    """It is led to again, by the same address; whoever else is cut off stays so."""
+    """A restarted node is not cut off any more, at the same address; other cuts stay."""
     links.shut("one")
     links.shut("two")
     links.lead("two", f"127.0.0.1:{two.getsockname()[1]}")
@@ -151,8 +151,8 @@ def test_a_node_that_is_started_anew_is_cut_off_no_more(
             assert there.recv(10) == b"vote"
 
 
-def test_nobody_is_led_to_a_node_that_has_no_listener_yet(links: Links) -> None:
-    """It is known by an address before it runs, and a connection to that one ends."""
+def test_a_connection_to_a_node_without_a_listener_ends(links: Links) -> None:
+    """A node has an address before it runs, where a connection ends at once."""
     links.lead("one")
     host, _, port = links.lead("two").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as here:
@@ -160,7 +160,7 @@ def test_nobody_is_led_to_a_node_that_has_no_listener_yet(links: Links) -> None:
 
 
 def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
-    """Whose process is none of the nodes' is not taken for one of them."""
+    """A process that is no node is not connected."""
     nobody = Links(lambda _: None)
     listen = f"127.0.0.1:{two.getsockname()[1]}"
     with nobody.running():
@@ -172,7 +172,7 @@ def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
 def test_dials_of_a_cut_are_let_go_when_they_hang_up(
     links: Links, address: tuple[str, int], two: socket.socket
 ) -> None:
-    """Nodes dial anew all the time: a cut of an hour must not keep a file of each dial."""
+    """Nodes dial all the time, so a held dial that hangs up frees its file."""
     links.shut("two")
     before = files()
     for _ in range(20):
@@ -190,12 +190,12 @@ def test_dials_of_a_cut_are_let_go_when_they_hang_up(
 
 
 def files() -> int:
-    """How many this process, which is the relay's too, has open."""
+    """Return the number of open files of this process, which is also the relay's."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_process_whose_files_nobody_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel hides those of a program with capabilities of its own."""
+def test_hidden_files_of_a_process_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel hides the files of a program with capabilities, which is no error."""
     assert files_are_seen(os.getpid())
 
     def hidden(_path: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The stack of `invoke up`, from nothing to nothing, and through every accident in between."""
+"""The stack of `invoke up`, from nothing to nothing, through every accident."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import hvac.exceptions
 import psutil
 import pytest
 
-from vault_harness.blueprint import Blueprint
+from tests.engine.stack.freezing import freeze
 from vault_harness.errors import (
     KeyringMissing,
     NotUp,
@@ -26,16 +26,20 @@ from vault_harness.errors import (
     StackError,
     VaultIsSealed,
 )
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.settings import Settings, checkout
-from vault_harness.stack import LocalStack, StackRecord, service_environment
-from vault_harness.toxiproxy import Latency, Toxiproxy
 from vault_harness.waiting import wait_until
 
 BLUEPRINT = Blueprint.default()
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Every process that has this stack's data directory on its command line."""
+    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -44,12 +48,12 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def pid_of(stack: LocalStack, service: str) -> int:
-    """The recorded pid of a server."""
+    """Return the recorded process id of a server."""
     return int(StackRecord.load(stack.data_dir).services[service]["pid"])
 
 
 def secret_key(stack: LocalStack) -> str:
-    """A secret, read with a backend token through Toxiproxy, as the backend would."""
+    """Read a secret with a backend token through Toxiproxy."""
     variables = service_environment(stack, "backend")
     client = hvac.Client(url=variables["VAULT_ADDR"])
     client.auth.approle.login(
@@ -66,7 +70,7 @@ def secret_key(stack: LocalStack) -> str:
 
 
 def test_a_day_in_the_life(stack: LocalStack) -> None:
-    """Up, seed, read, restart, unseal, down, up: always the same data; then destroyed."""
+    """Up, seed, read, restart, unseal, down and up keep the same data until destroy."""
     assert stack.status().state == "down"
     endpoints = stack.up()
     status = stack.status()
@@ -107,7 +111,7 @@ def test_a_day_in_the_life(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None:
-    """It runs, and no client gets through: `up`, which the doctor proposes, puts another there."""
+    """`up`, the doctor's remedy, replaces a Toxiproxy that does not answer."""
     stack.up()
     stack.seed(BLUEPRINT)
     key = secret_key(stack)
@@ -126,7 +130,7 @@ def test_a_toxiproxy_that_answers_nothing_is_replaced(stack: LocalStack) -> None
 
 @pytest.mark.slow
 def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
-    """Everything in the data directory is for its owner alone; output and record hold no secret."""
+    """The data directory is private; output and record hold no secret."""
     root = checkout()
     assert root is not None
     said = ""
@@ -154,7 +158,7 @@ def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
 
 
 def test_two_at_once_leave_one_stack(stack: LocalStack) -> None:
-    """Whoever comes second finds it up."""
+    """The second of two parallel `up` finds the stack."""
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(LocalStack(stack.settings).up()))
@@ -174,7 +178,7 @@ def test_two_at_once_leave_one_stack(stack: LocalStack) -> None:
 def test_an_initialised_vault_without_keyring_is_never_initialised_again(
     stack: LocalStack,
 ) -> None:
-    """It stops, says what that means, runs nothing, and touches no data; the keys bring it back."""
+    """An initialised Vault without keys stops `up`, keeps its data, and needs its keys."""
     stack.up()
     stack.seed(BLUEPRINT)
     key = secret_key(stack)
@@ -192,7 +196,7 @@ def test_an_initialised_vault_without_keyring_is_never_initialised_again(
 
 @pytest.mark.slow
 def test_keys_of_another_vault(stack: LocalStack) -> None:
-    """Wrong keys are an error; the data is untouched."""
+    """Wrong keys are an error, and the data is unchanged."""
     stack.up()
     right = stack.keyring_path.read_text()
     stack.down()
@@ -210,7 +214,7 @@ def test_keys_of_another_vault(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_killed_server_comes_back(stack: LocalStack) -> None:
-    """After `kill -9` of both servers `up` mends it, and nothing that was confirmed is lost."""
+    """After `kill -9` of both servers `up` repairs the stack without a lost write."""
     stack.up()
     stack.seed(BLUEPRINT)
     key = secret_key(stack)
@@ -227,21 +231,21 @@ def test_a_killed_server_comes_back(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_paused_vault_is_resumed(stack: LocalStack) -> None:
-    """`up` means up, whatever was done to the process; `down` ends a paused one as well."""
+    """`up` resumes a paused Vault, and `down` ends it."""
     stack.up()
-    os.kill(pid_of(stack, "vault"), signal.SIGSTOP)
+    freeze(pid_of(stack, "vault"))
     assert stack.status().state == "not answering"
 
     stack.up()
     assert stack.status().state == "ready"
-    os.kill(pid_of(stack, "vault"), signal.SIGSTOP)
+    freeze(pid_of(stack, "vault"))
     stack.down()
     assert servers(stack) == []
 
 
 @pytest.mark.slow
-def test_down_finds_what_a_lost_record_does_not_tell(stack: LocalStack) -> None:
-    """Servers are known by their configuration file, and nobody else is ended."""
+def test_down_finds_servers_without_a_record(stack: LocalStack) -> None:
+    """Without a record servers are found by their configuration file, and only they end."""
     stack.up()
     (stack.data_dir / "stack.json").unlink()
     editor = subprocess.Popen(
@@ -255,8 +259,8 @@ def test_down_finds_what_a_lost_record_does_not_tell(stack: LocalStack) -> None:
         editor.wait()
 
 
-def test_a_recycled_pid_is_nobody_elses_end(stack: LocalStack) -> None:
-    """When another process has the recorded pid by now, `down` leaves it alone."""
+def test_down_leaves_a_process_with_a_recycled_pid_alone(stack: LocalStack) -> None:
+    """If another process has the recorded id, `down` leaves it alone."""
     stranger = subprocess.Popen(["sleep", "300"])
     try:
         record = StackRecord(engine="process")
@@ -276,7 +280,7 @@ def test_a_recycled_pid_is_nobody_elses_end(stack: LocalStack) -> None:
 @pytest.mark.parametrize("setting", ["VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"])
 @pytest.mark.parametrize("more", [{}, {"ha": True, "tls": True}, {"seal": "static"}], ids=str)
 def test_a_taken_port(stack: LocalStack, setting: str, more: dict[str, Any]) -> None:
-    """The error names port, owner and setting, and nothing is left: no server, file or folder."""
+    """The error names port, owner and setting; no server, file or folder is left."""
     port = int(os.environ[f"HARNESS_{setting}"])
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -295,7 +299,7 @@ def test_a_taken_port(stack: LocalStack, setting: str, more: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None:
-    """What was there stays as it was, and comes back once the port is free."""
+    """If a port is taken while the stack is down, data stays until the port is free."""
     stack.up()
     stack.down()
     record = (stack.data_dir / "stack.json").read_bytes()
@@ -313,7 +317,7 @@ def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None
 
 
 def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
-    """`status` tells proxies with their toxics; `up` mends a proxy, but takes no toxic away."""
+    """`status` shows toxics; `up` repairs a proxy and keeps its toxics."""
     endpoints = stack.up()
     toxiproxy = Toxiproxy(endpoints.toxiproxy)
     toxiproxy.proxy("vault").add(Latency(latency=1), name="slow")
@@ -330,7 +334,7 @@ def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
 
 
 def test_env_before_seed(stack: LocalStack) -> None:
-    """Without ids there is nothing to export; with them, ids only when asked for."""
+    """Without ids `env` is an error; with them, it prints ids only on request."""
     endpoints = stack.up()
     with pytest.raises(StackError, match="not seeded"):
         service_environment(stack, "celery_worker")
@@ -347,7 +351,7 @@ def test_env_before_seed(stack: LocalStack) -> None:
 
 @pytest.mark.slow
 def test_a_blueprint_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
-    """`status` and `env` go by what was applied, also in a later task."""
+    """`status` and `env` use the applied blueprint, in later tasks too."""
     file = tmp_path / "own.toml"
     file.write_text(
         'name = "own"\n[mounts.team]\n'
@@ -365,7 +369,7 @@ def test_a_blueprint_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_free_ports_are_kept_over_a_down(tmp_path: Path) -> None:
-    """With port 0 the first `up` chooses, and the next ones choose the same."""
+    """With port 0 the first `up` chooses the ports, and later ones keep them."""
     settings = Settings(
         engine="process",
         data_dir=tmp_path / "data",

@@ -1,4 +1,4 @@
-"""Exchanging the seal of a stack that is there: everything stays, whenever it is ended."""
+"""Migrations of a stack's seal keep everything, even if they are killed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import pytest
 
 from tests.engine.stack.seals import STEPS, Killed, all_agree, keep, migrate_and_kill, read
 from vault_harness import files
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Endpoints, Engine, SealKind, open_engine, seal_stanza
-from vault_harness.engine.process import ProcessStack
 from vault_harness.errors import (
     CapabilityMissing,
     DeadlineExceeded,
@@ -25,26 +22,36 @@ from vault_harness.errors import (
     ServerDied,
     StackError,
 )
-from vault_harness.faults import Order
+from vault_harness.judge.faults import Order
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.process.stack import ProcessStack
+from vault_harness.local.engine.provider import Endpoints
+from vault_harness.local.engine.seal import SealKind, seal_stanza
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.requests import RequestFaults
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.generate import revoke_root
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, RequestFaults, StackRecord, launch
-from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.root import revoke_root
 
-pytestmark = pytest.mark.slow  # each test starts and ends servers many times
+pytestmark = pytest.mark.slow  # each starts and ends servers many times
 
 UNSEALS_ITSELF: list[SealKind] = ["static", "transit"]
 
 
 def is_whole(stack: LocalStack, seal: SealKind) -> None:
-    """All that says which seal it has agrees, and nothing is under way."""
+    """Check that all sources agree on the seal, and that no migration is under way."""
     all_agree(stack, seal)
     assert not (stack.data_dir / "seal-migration").exists()
 
 
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
 def test_there_and_back(stack: LocalStack, kind: SealKind) -> None:
-    """Values and tokens stay; a restart needs no keys under the new seal, and keys after it."""
+    """Values and tokens stay; a restart needs keys only under the Shamir seal."""
     stack.up()
     token = keep(stack, "of before")
 
@@ -64,7 +71,7 @@ def test_there_and_back(stack: LocalStack, kind: SealKind) -> None:
 
 
 def test_the_keys_stay_and_mean_another_thing(stack: LocalStack) -> None:
-    """The same shares: they open a Vault that was sealed by hand, under either seal."""
+    """The same shares open a Vault that was sealed by hand, under either seal."""
     stack.up()
     before = stack.keyring()
     assert before is not None
@@ -85,8 +92,8 @@ def test_the_keys_stay_and_mean_another_thing(stack: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
-def test_from_one_that_unseals_itself_to_the_other(stack: LocalStack, kind: SealKind) -> None:
-    """Directly, without a moment in which keys open it."""
+def test_one_auto_unseal_migrates_to_the_other_directly(stack: LocalStack, kind: SealKind) -> None:
+    """One auto-unseal migrates to the other directly, without a Shamir seal between."""
     other: SealKind = "transit" if kind == "static" else "static"
     stack.up(seal=kind)
     token = keep(stack, "of before")
@@ -99,7 +106,7 @@ def test_from_one_that_unseals_itself_to_the_other(stack: LocalStack, kind: Seal
 
 
 def test_without_the_old_holder(stack: LocalStack) -> None:
-    """It ends with the migration, keeps its folder, and nobody misses it afterwards."""
+    """The holder ends with the migration, keeps its folder, and is not needed again."""
     stack.up(seal="transit")
 
     done = stack.migrate_seal("shamir")
@@ -113,7 +120,7 @@ def test_without_the_old_holder(stack: LocalStack) -> None:
 
 
 def test_a_key_that_was_given_up_is_put_aside(stack: LocalStack) -> None:
-    """Snapshots from before open with it; the next migration makes another one."""
+    """The old key is kept for old snapshots; the next migration makes another one."""
     stack.up(seal="static")
     key = stack.data_dir / "seal" / "static.key"
     before = key.read_bytes()
@@ -128,8 +135,8 @@ def test_a_key_that_was_given_up_is_put_aside(stack: LocalStack) -> None:
     assert key.read_bytes() != before
 
 
-def test_what_has_that_seal_is_left_alone(stack: LocalStack) -> None:
-    """Nothing is restarted."""
+def test_a_migration_to_the_present_seal_restarts_nothing(stack: LocalStack) -> None:
+    """A migration to the present seal restarts nothing."""
     stack.up()
     pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
 
@@ -139,7 +146,7 @@ def test_what_has_that_seal_is_left_alone(stack: LocalStack) -> None:
 
 
 def test_keys_of_another_vault_are_found_before_it_is_ended(stack: LocalStack) -> None:
-    """An open Vault whose keyring is wrong stays open, since nobody could open it again."""
+    """With a wrong keyring the migration fails and Vault stays open."""
     stack.up()
     keyring = stack.keyring()
     assert keyring is not None
@@ -158,7 +165,7 @@ def test_keys_of_another_vault_are_found_before_it_is_ended(stack: LocalStack) -
 def test_a_server_that_does_not_go_over_is_as_it_was(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vault is open again under its old seal, and the next attempt does it."""
+    """If Vault does not migrate it is open under its old seal, and can be tried again."""
     stack.up()
     token = keep(stack, "of before")
 
@@ -166,8 +173,8 @@ def test_a_server_that_does_not_go_over_is_as_it_was(
         raise DeadlineExceeded("it did not become active", looked_at="here", remedy="look")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Operator, "migrate_seal", never)
-        with pytest.raises(OperatorError, match="has its seal shamir as before: it did not become"):
+        patch.setattr(VaultAdmin, "migrate_seal", never)
+        with pytest.raises(OperatorError, match="keeps its seal shamir: it did not become"):
             stack.migrate_seal("static")
 
     shutil.rmtree(stack.data_dir / "seal-migration")  # data that did not open is kept there
@@ -180,7 +187,7 @@ def test_a_server_that_does_not_go_over_is_as_it_was(
 def test_a_server_that_does_not_start_with_the_new_seal(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that does not know that seal, say: Vault is open again, and its data was not touched."""
+    """If Vault does not start with the new seal it is open, with unchanged data."""
     stack.up()
     token = keep(stack, "of before")
     start = ProcessStack.start
@@ -192,7 +199,7 @@ def test_a_server_that_does_not_start_with_the_new_seal(
 
     with monkeypatch.context() as patch:
         patch.setattr(ProcessStack, "start", dies)
-        with pytest.raises(OperatorError, match="has its seal shamir as before: Vault ended"):
+        with pytest.raises(OperatorError, match="keeps its seal shamir: Vault ended"):
             stack.migrate_seal("static")
 
     is_whole(stack, "shamir")
@@ -200,7 +207,7 @@ def test_a_server_that_does_not_start_with_the_new_seal(
 
 
 def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is never begun without one: Vault is open again as it was."""
+    """Without room for a copy the migration does not begin."""
     stack.up()
     token = keep(stack, "of before")
 
@@ -216,10 +223,10 @@ def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch
     assert read(stack, token) == "of before"
 
 
-def test_what_was_written_after_a_kill_is_never_put_back(
+def test_writes_after_a_kill_survive_a_migration(
     stack: LocalStack, killed: Killed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vault went over and serves, and nobody noted it: whatever fails then, its data stays."""
+    """If Vault migrated before a kill, later writes survive any further failure."""
     stack.up()
     killed("static", "gave the keys")
     token = keep(stack, "of after")
@@ -239,7 +246,7 @@ def test_what_was_written_after_a_kill_is_never_put_back(
 
 @pytest.fixture
 def process_engine(tmp_path: Path) -> Iterator[Engine]:
-    """For servers beside the stack's."""
+    """A process engine for servers beside the stack's."""
     with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
         yield engine
 
@@ -247,7 +254,7 @@ def process_engine(tmp_path: Path) -> Iterator[Engine]:
 def test_a_server_that_died_while_it_went_over(
     stack: LocalStack, killed: Killed, process_engine: Engine, tmp_path: Path
 ) -> None:
-    """It left data that the keys do not open: the copy takes its place, and the data is kept."""
+    """Data that the keys do not open is kept, and the copy takes its place."""
     stack.up()
     token = keep(stack, "of before")
     killed("static", "wrote the stanza")
@@ -272,7 +279,7 @@ def test_a_server_that_died_while_it_went_over(
 def test_killed_after_any_step_the_next_one_goes_on(
     stack: LocalStack, killed: Killed, kind: SealKind
 ) -> None:
-    """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""
+    """After a kill `seal.migrate`, `up`, `down` and `up`, or `unseal` finish, in both ways."""
     stack.up()
     token = keep(stack, "of before")
     ways = itertools.cycle([migrate_again, up_again, down_and_up_again, unseal_again])
@@ -286,13 +293,13 @@ def test_killed_after_any_step_the_next_one_goes_on(
 
             is_whole(stack, target)
             assert read(stack, token) == "of before", (step, target)
-        next(ways)  # so that each step is gone on from in another way there than back
+        next(ways)  # so that a step has another way back than there
 
 
 def test_killed_while_the_holder_is_given_its_keys(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the error says leads out: the stack's own Vault stays, and goes over."""
+    """If the holder's keys are lost in a kill, the remedy keeps Vault and migrates it."""
     stack.up()
     token = keep(stack, "of before")
     save = Keyring.save
@@ -319,23 +326,23 @@ def test_killed_while_the_holder_is_given_its_keys(
 
 
 def migrate_again(stack: LocalStack, target: SealKind) -> None:
-    """The same command."""
+    """Run the same command."""
     assert stack.migrate_seal(target).action == "finished"
 
 
 def up_again(stack: LocalStack, _: SealKind) -> None:
-    """What everybody types first."""
+    """Run `up`, the usual first try."""
     stack.up()
 
 
 def down_and_up_again(stack: LocalStack, _: SealKind) -> None:
-    """With a Vault that was ended in between."""
+    """Run `down` and `up`."""
     stack.down()
     stack.up()
 
 
 def unseal_again(stack: LocalStack, _: SealKind) -> None:
-    """What a sealed Vault seems to want; one that does not run wants `up`."""
+    """Unseal a sealed Vault, and run `up` for a stopped one."""
     try:
         stack.unseal()
     except NotUp:
@@ -344,7 +351,7 @@ def unseal_again(stack: LocalStack, _: SealKind) -> None:
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> None:
-    """So many seconds after its start with both seals: the next `up` finishes it in any case."""
+    """If Vault dies at this moment with both seals, the next `up` finishes."""
     stack.up()
     token = keep(stack, "of before")
     migrate_and_kill(stack, "vault", moment)
@@ -355,8 +362,8 @@ def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> No
     assert read(stack, token) == "of before"
 
 
-def test_told_of_before_anything_else(stack: LocalStack, killed: Killed) -> None:
-    """Status, restart, another seal, a backup of the keys: each names what goes on with it."""
+def test_an_unfinished_migration_is_named_first(stack: LocalStack, killed: Killed) -> None:
+    """Status, restart and another seal name the command that finishes the migration."""
     stack.up()
     killed("static", "gave the keys")
 
@@ -371,8 +378,8 @@ def test_told_of_before_anything_else(stack: LocalStack, killed: Killed) -> None
     assert stack.status().migrating_to is None
 
 
-def test_another_one_than_was_begun(stack: LocalStack, killed: Killed) -> None:
-    """The one that was ended half-way is finished first, and then gone back."""
+def test_a_half_done_migration_is_finished_first(stack: LocalStack, killed: Killed) -> None:
+    """A half-done migration is finished before the way back begins."""
     stack.up()
     token = keep(stack, "of before")
     killed("static", "copied the data")
@@ -384,7 +391,7 @@ def test_another_one_than_was_begun(stack: LocalStack, killed: Killed) -> None:
 
 
 def test_over_tls(stack: LocalStack) -> None:
-    """The servers show their certificate as before."""
+    """After a migration the servers show their certificate."""
     stack.up(tls=True)
     token = keep(stack, "of before")
 
@@ -394,8 +401,8 @@ def test_over_tls(stack: LocalStack) -> None:
     assert read(stack, token) == "of before"
 
 
-def test_what_was_broken_by_hand_stays_so(stack: LocalStack) -> None:
-    """Clients are led through the recorder as before, and its faults are in force."""
+def test_faults_by_hand_stay_after_a_migration(stack: LocalStack) -> None:
+    """After a migration the recorder and its faults are in place."""
     stack.up()
     order = Order(act="fail", targets=("login",), first=2, status=503)
     RequestFaults(stack).set(order.to_json())
@@ -410,7 +417,7 @@ def test_what_was_broken_by_hand_stays_so(stack: LocalStack) -> None:
 
 
 def test_after_root_was_revoked(stack: LocalStack) -> None:
-    """The operator's token is enough, and no root token is left behind."""
+    """The operator's token is enough, and no root token is left."""
     stack.up()
     stack.seed(Blueprint.default(), environ={})
     with closing(stack.operator()) as op:
@@ -427,7 +434,7 @@ def test_after_root_was_revoked(stack: LocalStack) -> None:
 
 
 def test_containers_are_refused(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They find no seal's key; the engine that does is named, and nothing is begun."""
+    """An engine without seal keys is refused, and the engine that has them is named."""
     stack.up()
     with monkeypatch.context() as patch:
         patch.setattr(LocalStack, "provider", lambda _: Containers())
@@ -440,6 +447,6 @@ def test_containers_are_refused(stack: LocalStack, monkeypatch: pytest.MonkeyPat
 
 
 class Containers:
-    """A provider that knows Shamir's seal alone."""
+    """A provider that only knows Shamir's seal."""
 
     name = "docker"

@@ -1,4 +1,4 @@
-"""Exchanging the seal of three nodes: all of them go over, whoever is killed on the way."""
+"""Migrations of the seal of three nodes, with nodes killed on the way."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import pytest
 
 from tests.engine.clusters import all_vote
 from tests.engine.stack.seals import STEPS, Killed, all_agree, keep, migrate_and_kill, read
-from vault_harness.engine import SealKind
-from vault_harness.errors import (
-    DeadlineExceeded,
-    OperatorError,
-    StackError,
-)
-from vault_harness.stack import LocalStack, Nodes
-from vault_harness.vault import cluster
+from vault_harness.errors import DeadlineExceeded, OperatorError, StackError
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.vault import cluster
 
 pytestmark = [
-    pytest.mark.slow,  # each makes a cluster, and starts all of it several times
+    pytest.mark.slow,  # each starts a whole cluster several times
     pytest.mark.usefixtures("haproxy"),
 ]
 
 
 def is_whole(stack: LocalStack, seal: SealKind) -> None:
-    """Three voters, and all that says which seal they have agrees."""
+    """Check for three voters and one seal in all sources."""
     all_agree(stack, seal)
     all_vote(stack)
 
 
 def test_there_and_on_and_back(stack: LocalStack) -> None:
-    """Values and tokens stay under each seal; nothing is left of the way there."""
+    """Values and tokens stay under each seal, without leftovers."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     way: list[SealKind] = ["static", "transit", "shamir"]
@@ -46,7 +43,7 @@ def test_there_and_on_and_back(stack: LocalStack) -> None:
 
 @pytest.mark.long
 def test_killed_after_any_step_up_goes_on(stack: LocalStack, killed: Killed) -> None:
-    """There and back in turn, from wherever it was."""
+    """After a kill at any step `up` finishes, there and back in turn."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     targets: list[SealKind] = ["static", "shamir"]
@@ -64,7 +61,7 @@ def test_killed_after_any_step_up_goes_on(stack: LocalStack, killed: Killed) -> 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("name", ["vault", "vault-3"])
 def test_a_node_killed_while_they_go_over(stack: LocalStack, name: str, moment: float) -> None:
-    """So many seconds after their start with both seals: the next `up` finishes it in any case."""
+    """If a node dies at this moment with both seals, the next `up` finishes."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     migrate_and_kill(stack, name, moment)
@@ -77,7 +74,7 @@ def test_a_node_killed_while_they_go_over(stack: LocalStack, name: str, moment: 
 def test_nodes_that_do_not_go_over_are_as_they_were(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All three have the data of their copies, and serve under the old seal."""
+    """If no node migrates, all three serve the data of their copies under the old seal."""
     stack.up(ha=True)
     token = keep(stack, "of before")
 
@@ -86,7 +83,7 @@ def test_nodes_that_do_not_go_over_are_as_they_were(
 
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "migrate_seal", never)
-        with pytest.raises(OperatorError, match="has its seal shamir as before: they did not"):
+        with pytest.raises(OperatorError, match="keeps its seal shamir: they did not"):
             stack.migrate_seal("static")
 
     is_whole(stack, "shamir")
@@ -99,7 +96,7 @@ def test_nodes_that_do_not_go_over_are_as_they_were(
 def test_killed_between_two_nodes_whose_copies_are_put_back(
     stack: LocalStack, killed: Killed
 ) -> None:
-    """One has its data of before and the others what did not open: the next run goes on with it."""
+    """After a kill between two restored copies the next run finishes."""
     stack.up(ha=True)
     token = keep(stack, "of before")
     step = "put back the data of vault-2"
@@ -116,7 +113,7 @@ def test_killed_between_two_nodes_whose_copies_are_put_back(
 
 
 def test_not_while_a_node_is_away(stack: LocalStack) -> None:
-    """It would come back with a seal that nothing opens; once it serves, all go over."""
+    """While a node is away no migration begins, since its seal could not be opened later."""
     stack.up(ha=True)
     Nodes(stack).kill("vault-2")
 
@@ -130,8 +127,8 @@ def test_not_while_a_node_is_away(stack: LocalStack) -> None:
     is_whole(stack, "static")
 
 
-def test_no_node_comes_or_goes_meanwhile(stack: LocalStack, killed: Killed) -> None:
-    """It would be started with a seal that the others are about to give up."""
+def test_during_a_migration_no_node_joins_or_leaves(stack: LocalStack, killed: Killed) -> None:
+    """During a migration no node joins or leaves, since it would get the old seal."""
     stack.up(ha=True)
     killed("static", "copied the data")
 

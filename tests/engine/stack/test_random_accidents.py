@@ -1,13 +1,13 @@
-"""A cluster under load, and one accident after the other: nothing that was confirmed is lost.
+"""A cluster under load, with one accident after the other: no confirmed write is lost.
 
-The sequence is random and comes from a seed, which is printed. The same again, or a longer one:
+The random sequence comes from a printed seed. To repeat it, or run a longer one:
 
     ACCIDENTS_SEED=17 ACCIDENTS_STEPS=200 pytest -m slow tests/engine/stack/test_random_accidents.py
 
-What can happen on the process engine: a node is killed (SIGKILL), stands still (SIGSTOP) and goes
-on, or gives its lead away; what was killed is started and unsealed. Or it is cut off from the other
-nodes while it runs and clients reach it: in both directions, or so that it hears nothing or nobody
-hears it; see `Nodes.cut`. At most one of the three is away at a time. In containers:
+On the process engine a node is killed (SIGKILL), or freezes (SIGSTOP) and continues, or gives its
+lead away. A killed node is started and unsealed. A node may also be cut off from the other nodes
+while clients reach it: in both directions, or so that it hears nothing or is not heard; see
+`Nodes.cut`. At most one of the three nodes is away at a time. In containers:
 tests/engine/docker/test_accidents_in_containers.py.
 """
 
@@ -23,14 +23,16 @@ import pytest
 
 from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
-from vault_harness.engine import ask
-from vault_harness.stack import LocalStack, Nodes, StackRecord
+from vault_harness.local.engine.probe import ask
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.stack.record import StackRecord
 
 pytestmark = pytest.mark.slow  # a minute of accidents
 
 
 def process_of(stack: LocalStack, name: str) -> int | None:
-    """The process number of a node that was started."""
+    """Return the process id of a started node."""
     service = StackRecord.load(stack.data_dir).services.get(name, {})
     return service.get("pid")
 
@@ -44,7 +46,7 @@ def signalled(stack: LocalStack, number: int, name: str) -> None:
 
 @pytest.mark.long
 def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
-    """Whatever happens to one node at a time, under load; and the cluster is whole at the end."""
+    """No confirmed write is lost, and the cluster is whole at the end."""
     nodes = Nodes(stack)
     losses = [
         Loss(name="is killed", ends="is started", begin=nodes.kill, end=nodes.start, brief=False),
@@ -60,7 +62,7 @@ def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
 
 @pytest.mark.long
 def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack, haproxy: None) -> None:
-    """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
+    """A node that only clients reach confirms nothing alone, and catches up."""
     if sys.platform != "linux":
         pytest.skip("whose a connection is, only Linux says to everybody")
     nodes = Nodes(stack)

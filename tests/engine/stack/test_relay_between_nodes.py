@@ -1,4 +1,4 @@
-"""The program between nodes that can be cut off: what it is told, and what it tells."""
+"""The relay between nodes that can be cut off: its orders and its answers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine.process._links import Cut
-from vault_harness.engine.process._relay import Led, ProcessRelay, Relay
 from vault_harness.errors import EngineError
+from vault_harness.local.engine.process.links import Cut
+from vault_harness.local.engine.process.relay import Led, ProcessRelay, Relay
 
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    """One that leads to a node from its start on."""
+    """A relay that leads to a node."""
     first = Led(configuration=str(tmp_path / "vault.json"))
     program = ProcessRelay(directory=tmp_path / "relay", nodes={"vault": first})
     program.start(timeout=30)
@@ -25,8 +25,8 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
     program.close()
 
 
-def test_it_tells_what_it_was_told(relay: Relay, tmp_path: Path) -> None:
-    """Each node by one address for good; a cut of a node ends when that is led to anew."""
+def test_a_node_keeps_its_address_when_it_is_registered_again(relay: Relay, tmp_path: Path) -> None:
+    """Each node keeps one address, and its cut ends when it is registered again."""
     led = Led(configuration=str(tmp_path / "vault-2.json"))
     at = relay.lead("vault-2", led)
     assert set(relay.state()["nodes"]) == {"vault", "vault-2"}
@@ -46,8 +46,8 @@ def test_it_tells_what_it_was_told(relay: Relay, tmp_path: Path) -> None:
 
 
 def test_it_says_what_it_cannot_do(relay: Relay, tmp_path: Path) -> None:
-    """A node that it does not know, an address that is taken; and it goes on."""
-    with pytest.raises(EngineError, match="took no order: that is no order"):
+    """An unknown node or a taken address is an error, and the relay goes on."""
+    with pytest.raises(EngineError, match="refused an order: that is no order"):
         relay.shut("nobody", Cut())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         led = Led(

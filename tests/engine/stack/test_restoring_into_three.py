@@ -1,4 +1,4 @@
-"""A backup put into three nodes: opened by its keys, the same through each, and nothing lost."""
+"""A backup restored into three nodes: every node has it, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engine.stack.restoring import run
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import open_engine
-from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, Nodes, launch
-from vault_harness.vault import Keyring, Operator, cluster
-from vault_harness.vault.backup import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.backup import (
     Backup,
     Contents,
     Keys,
@@ -24,7 +28,7 @@ from vault_harness.vault.backup import (
     new_identity,
     restore,
 )
-from vault_harness.vault.kv import Kv
+from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -39,7 +43,7 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 
 @pytest.fixture(scope="module")
 def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    """Of a single server that is gone since."""
+    """A backup of a single server that is gone."""
     directory = tmp_path_factory.mktemp("single")
     settings = Settings.from_environment(engine="process")
     with (
@@ -54,8 +58,8 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
 
 
 @contextlib.contextmanager
-def at_each(stack: LocalStack) -> Iterator[tuple[Operator, ...]]:
-    """Root at each node."""
+def at_each(stack: LocalStack) -> Iterator[tuple[VaultAdmin, ...]]:
+    """Yield root at each node."""
     keyring, endpoints = stack.keyring(), stack.endpoints()
     assert keyring is not None
     with cluster.operators(endpoints.addresses, token=keyring.root_token) as nodes:
@@ -63,7 +67,7 @@ def at_each(stack: LocalStack) -> Iterator[tuple[Operator, ...]]:
 
 
 def same_through_each(stack: LocalStack, contents: Contents) -> None:
-    """Every node serves, and has every secret as in the backup."""
+    """Check that every node serves every secret of the backup."""
     with at_each(stack) as nodes:
         assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
         for node in nodes:
@@ -72,14 +76,14 @@ def same_through_each(stack: LocalStack, contents: Contents) -> None:
 
 
 def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) -> None:
-    """All nodes are unsealed with the backup's keys, vote, and one of them may be lost."""
+    """All nodes open with the backup's keys and vote, and one may be lost."""
     stack.up(ha=True)
     _, contents = backup.open_snapshot(OPENER)
     Nodes(stack).kill("vault-3")
     before = stack.keyring()
     code, printed = run(stack, backup, PRIVATE)
     assert code == 5, printed
-    assert "every node has to take part in a restore" in printed
+    assert "take part in a restore" in printed
     assert stack.keyring() == before
     stack.up()
 
@@ -105,8 +109,8 @@ def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) ->
     same_through_each(stack, contents)
 
 
-def test_what_is_overwritten_can_be_had_again(stack: LocalStack, backup: Backup) -> None:
-    """Not unasked; then its keyring and a snapshot are kept, and bring it back."""
+def test_overwritten_data_can_be_restored(stack: LocalStack, backup: Backup) -> None:
+    """Overwriting needs a request, and keeps a keyring and snapshot that restore the old data."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     with contextlib.closing(stack.operator()) as op:
@@ -123,7 +127,7 @@ def test_what_is_overwritten_can_be_had_again(stack: LocalStack, backup: Backup)
     with contextlib.closing(stack.operator()) as op:
         Kv(op).write("backend/later", {"A": "1"}, cas=0)
 
-    # Once more, into what has the same keys: no node seals itself.
+    # Again, into a Vault with the same keys: no node seals itself.
     code, printed = run(stack, backup, PRIVATE, "--overwrite")
     assert code == 0, printed
     same_through_each(stack, contents)

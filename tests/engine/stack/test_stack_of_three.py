@@ -1,4 +1,4 @@
-"""The stack of `invoke up --ha`: three nodes, a load balancer, and every accident in between."""
+"""The stack of `invoke up --ha`: three nodes, a load balancer, and every accident."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import psutil
 import pytest
 
 from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
-from vault_harness.blueprint import Blueprint
 from vault_harness.errors import DeadlineExceeded, OperatorError, SettingsError, StackError
-from vault_harness.stack import LocalStack, Nodes, StackRecord, _members
-from vault_harness.vault import Operator, cluster
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack import members
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -27,7 +31,7 @@ BLUEPRINT = Blueprint.default()
 
 @pytest.fixture
 def client(stack: LocalStack) -> Iterator[hvac.Client]:
-    """A backend's client, by way of Toxiproxy and the balancer; the stack is up and seeded."""
+    """A backend's client through Toxiproxy and the balancer of a seeded stack."""
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     with backend(stack) as found:
@@ -35,12 +39,12 @@ def client(stack: LocalStack) -> Iterator[hvac.Client]:
 
 
 def roles(stack: LocalStack) -> dict[str, str]:
-    """What each node is."""
+    """Return the role of each node."""
     return {node.name: node.role for node in stack.status().nodes}
 
 
 def servers(stack: LocalStack) -> list[psutil.Process]:
-    """Every process that has this stack's data directory on its command line."""
+    """Return every process with this stack's data directory on its command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -49,7 +53,7 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
-    """Three voters, one leads; clients keep token and data through each loss, down and up."""
+    """Clients keep token and data through each loss, down and up of three voters."""
     nodes, key = Nodes(stack), secret_key(client)
     status = stack.status()
     assert (status.state, status.obstacles) == ("ready", ())
@@ -89,7 +93,7 @@ def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
 
 
 def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
-    """A fourth node becomes a voter; one that leads can be removed; the first one cannot."""
+    """A fourth node becomes a voter, and a leader can be removed, but not the first node."""
     nodes, key = Nodes(stack), secret_key(client)
     assert nodes.add().name == "vault-4"
     all_vote(stack, 4)
@@ -105,7 +109,7 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     all_vote(stack)
     reads_again(client, key)
 
-    with pytest.raises(SettingsError, match="the node vault stays"):
+    with pytest.raises(SettingsError, match="the node vault cannot be removed"):
         nodes.remove("vault")
     with pytest.raises(SettingsError, match=f"there is no node {leader}"):
         nodes.kill(leader)
@@ -120,8 +124,8 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
 
 
 @pytest.mark.parametrize("gone", ["vault-2", "vault-3"])
-def test_who_was_removed_is_replaced(stack: LocalStack, client: hvac.Client, gone: str) -> None:
-    """By `up`, while the others run: there are three again, and clients are led to the new one."""
+def test_up_replaces_a_removed_node(stack: LocalStack, client: hvac.Client, gone: str) -> None:
+    """`up` replaces a removed node, and clients are led to the new one."""
     nodes, key = Nodes(stack), secret_key(client)
     nodes.remove(gone)
     stack.up(ha=True)
@@ -142,7 +146,7 @@ def test_who_was_removed_is_replaced(stack: LocalStack, client: hvac.Client, gon
 
 
 def test_one_server_becomes_three(stack: LocalStack) -> None:
-    """Not while it runs; after `down` its data is on all of them, and clients' addresses stay."""
+    """After `down` one server becomes three nodes with its data and its clients' address."""
     single = stack.up()
     stack.seed(BLUEPRINT)
     with backend(stack) as client:
@@ -157,14 +161,14 @@ def test_one_server_becomes_three(stack: LocalStack) -> None:
         assert (three.vault, three.proxy) == (single.vault, single.proxy)
         assert len(three.nodes) == 3
         reads_again(client, key)
-        Nodes(stack).kill("vault")  # the one that had the data
+        Nodes(stack).kill("vault")  # the node that had the data
         reads_again(client, key)
 
 
 def test_without_its_record_it_is_found_by_its_folders(
     stack: LocalStack, client: hvac.Client
 ) -> None:
-    """`stack.json` is lost: `up` starts all three where the others look for them."""
+    """Without `stack.json` `up` starts all three nodes at their known addresses."""
     key = secret_key(client)
     stack.down()
     (stack.data_dir / "stack.json").unlink()
@@ -174,7 +178,7 @@ def test_without_its_record_it_is_found_by_its_folders(
 
 
 def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac.Client) -> None:
-    """Its folder is gone: started anew it joins again, and counts."""
+    """A restarted node without its folder joins again and counts."""
     key = secret_key(client)
     nodes = Nodes(stack)
     nodes.kill("vault-3")
@@ -185,11 +189,11 @@ def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac
 
 
 def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Client) -> None:
-    """Where no node leads and all are sealed, clients hear 503 and not a connection that ends."""
+    """If all nodes are sealed clients get 503, not a connection that ends."""
     stack.seal()
     proxy = StackRecord.load(stack.data_dir).endpoints
     assert proxy is not None
-    with contextlib.closing(Operator(proxy.proxy, timeout=5)) as operator:
+    with contextlib.closing(VaultAdmin(proxy.proxy, timeout=5)) as operator:
         wait_until(
             lambda: operator.health() == 503, "the balancer to lead to a sealed node", timeout=10
         )
@@ -197,10 +201,8 @@ def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Cli
     assert client.auth.token.lookup_self()
 
 
-def test_a_node_that_is_paused_is_not_told_to_be_sealed(
-    stack: LocalStack, client: hvac.Client
-) -> None:
-    """It goes on as it was, open: whoever seals in an emergency must know, each time."""
+def test_seal_names_a_paused_node(stack: LocalStack, client: hvac.Client) -> None:
+    """`seal` names a paused node, which stays unsealed, each time."""
     nodes, status = Nodes(stack), stack.status()
     standby = next(node.name for node in status.nodes if node.name != status.leader)
     paused = psutil.Process(int(StackRecord.load(stack.data_dir).services[standby]["pid"]))
@@ -218,8 +220,8 @@ def test_a_node_that_is_paused_is_not_told_to_be_sealed(
     assert client.auth.token.lookup_self()
 
 
-def test_a_node_that_stands_still_is_named_when_the_others_are_unsealed(stack: LocalStack) -> None:
-    """It is sealed still when it goes on: whoever unsealed must know."""
+def test_unseal_names_a_paused_node(stack: LocalStack) -> None:
+    """`unseal` names a paused node, which stays sealed."""
     stack.up(ha=True)
     stack.restart()
     frozen = psutil.Process(int(StackRecord.load(stack.data_dir).services["vault-3"]["pid"]))
@@ -235,7 +237,7 @@ def test_a_node_that_stands_still_is_named_when_the_others_are_unsealed(stack: L
 def test_a_node_that_was_refused_is_named_and_gone_on_with(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leader had more to do than it could: the node can be taken away, or be a member after."""
+    """A node that an overloaded leader refused is named, and can be removed or join later."""
     stack.up(ha=True)
     nodes = Nodes(stack)
 
@@ -247,8 +249,8 @@ def test_a_node_that_was_refused_is_named_and_gone_on_with(
     def add() -> DeadlineExceeded:
         with monkeypatch.context() as patch:
             patch.setattr(cluster, "join", refused)
-            patch.setattr(_members, "_JOIN_SECONDS", 0.5)
-            with pytest.raises(DeadlineExceeded, match="vault-4 runs now, and may be") as caught:
+            patch.setattr(members, "_JOIN_SECONDS", 0.5)
+            with pytest.raises(DeadlineExceeded, match="vault-4 runs now, and may") as caught:
                 nodes.add()
         return caught.value
 

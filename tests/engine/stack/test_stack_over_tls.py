@@ -1,4 +1,4 @@
-"""The stack of `invoke up --tls`: verified on the whole way, renewed under clients, and kept."""
+"""The stack of `invoke up --tls`: verified everywhere, renewed under clients, and kept."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ import requests
 from resilient_vault_client import VaultClient
 from tests.engine.stack.over_tls import backend, goes_on, own_ca, read_meanwhile, secret_key
 from vault_harness.addresses import host_and_port
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, in_file, shown_by
 from vault_harness.errors import StackError
-from vault_harness.stack import LocalStack, StackRecord, service_environment
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
 
-pytestmark = pytest.mark.slow  # each test starts and ends a stack of its own
+pytestmark = pytest.mark.slow  # each starts and ends a stack
 
 BLUEPRINT = Blueprint.default()
 
 
 @pytest.fixture
 def up(stack: LocalStack) -> LocalStack:
-    """Up over TLS, and seeded."""
+    """A seeded stack over TLS."""
     stack.up(tls=True)
     stack.seed(BLUEPRINT)
     return stack
@@ -36,13 +38,13 @@ def up(stack: LocalStack) -> LocalStack:
 
 @pytest.fixture
 def client(up: LocalStack) -> Iterator[VaultClient]:
-    """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
+    """The backend's client through Toxiproxy, with only what `env` prints."""
     with backend(up) as found:
         yield found
 
 
 def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
-    """Addresses are https, the CA is named, and the certificate is verified through Toxiproxy."""
+    """`env` has https addresses and the CA, and the certificate is valid through Toxiproxy."""
     variables = service_environment(up, "backend")
     assert variables["VAULT_ADDR"] == up.endpoints().proxy
     assert up.endpoints().proxy.startswith("https://")
@@ -53,8 +55,8 @@ def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient)
     assert up.status().obstacles == ()
 
 
-def test_without_the_ca_nobody_is_trusted(up: LocalStack) -> None:
-    """Who was not told of the authority says nothing to this server."""
+def test_without_the_ca_a_client_sends_nothing(up: LocalStack) -> None:
+    """A client without the CA sends nothing."""
     for address in (up.endpoints().vault, up.endpoints().proxy):
         with pytest.raises(ssl.SSLCertVerificationError):
             shown_by(address, ca_cert=None)
@@ -62,14 +64,14 @@ def test_without_the_ca_nobody_is_trusted(up: LocalStack) -> None:
             hvac.Client(url=address).sys.read_seal_status()
 
 
-def test_keys_are_nobody_elses(up: LocalStack) -> None:
-    """Neither the server's key nor the authority's can be read by others."""
+def test_private_keys_are_readable_only_by_their_owner(up: LocalStack) -> None:
+    """The keys of server and authority are private."""
     keys = [up.data_dir / "tls" / "key.pem", up.authority_directory / "ca-key.pem"]
     assert [path.stat().st_mode & 0o777 for path in keys] == [0o600, 0o600]
 
 
 def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
-    """Restarted, or ended and started again without being asked, it shows what it showed."""
+    """A restart, or down and up without options, keeps the certificate."""
     before, key = shown_by(up.endpoints().vault, ca_cert=own_ca(up)), secret_key(client)
     up.restart()
     up.unseal()
@@ -82,7 +84,7 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
 
 
 def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: VaultClient) -> None:
-    """The next start has another one: none that runs could be asked to show it."""
+    """If the certificate ended while the stack was down, the next start makes one."""
     key = secret_key(client)
     (trusted,) = in_file(own_ca(up))
     up.down()
@@ -96,15 +98,15 @@ def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: Vaul
 
 
 def test_without_its_record_it_stays_what_it_is(up: LocalStack) -> None:
-    """Who moved the record aside does not get plain HTTP for it."""
+    """Without its record the stack still uses TLS."""
     up.down()
     (up.data_dir / "stack.json").unlink()
     assert up.up().vault.startswith("https://")
     assert StackRecord.load(up.data_dir).tls
 
 
-def test_a_half_made_certificate_is_made_anew(stack: LocalStack) -> None:
-    """What an `up` that was killed left of it is no reason for plain HTTP."""
+def test_a_half_made_certificate_is_replaced(stack: LocalStack) -> None:
+    """What a killed `up` left of a certificate is replaced, and TLS stays."""
     stack.up(tls=True)
     stack.down()
     (stack.data_dir / "tls" / "certificate.pem").unlink()
@@ -113,7 +115,7 @@ def test_a_half_made_certificate_is_made_anew(stack: LocalStack) -> None:
 
 
 def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
-    """Certificate and authority are replaced, and no read fails; new connections show it."""
+    """Certificate and authority are renewed without a failed read, and new connections show it."""
     serials = [shown_by(up.endpoints().vault, ca_cert=own_ca(up)).serial]
     with read_meanwhile(client, secret_key(client)) as seen:
         for ca in (False, True, False):
@@ -126,11 +128,11 @@ def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient)
 
 
 def test_a_connection_outlives_a_renewal(up: LocalStack) -> None:
-    """Who is connected stays so: the certificate is asked for once, at the handshake."""
+    """An open connection survives a renewal, since the certificate is asked for once."""
     host, port = host_and_port(up.endpoints().vault)
     context = ssl.create_default_context(cafile=str(own_ca(up)))
     connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
-    connection.auto_open = 0  # once it is lost, no other one is made in its place
+    connection.auto_open = 0  # no other connection may replace it
     connection.connect()
     with closing(connection):
         for _ in range(2):
@@ -140,7 +142,7 @@ def test_a_connection_outlives_a_renewal(up: LocalStack) -> None:
 
 
 def test_the_old_authority_goes_with_the_next_renewal(up: LocalStack) -> None:
-    """After a change both are trusted, so that clients need not be told in one moment."""
+    """After a renewal of the authority both are trusted until the next one."""
     (old,) = in_file(own_ca(up))
     up.renew_certificate(ca=True)
     new, beside = in_file(own_ca(up))
@@ -149,8 +151,8 @@ def test_the_old_authority_goes_with_the_next_renewal(up: LocalStack) -> None:
     assert in_file(own_ca(up)) == (new,)
 
 
-def test_a_change_that_was_ended_half_way(up: LocalStack) -> None:
-    """A new authority that has signed nothing yet: the next renewal still trusts the old one."""
+def test_an_interrupted_change_keeps_trusting_the_old_authority(up: LocalStack) -> None:
+    """If a new authority has signed nothing, the next renewal still trusts the old one."""
     (old,) = in_file(own_ca(up))
     Authority().save(up.authority_directory)
     up.renew_certificate()
@@ -158,7 +160,7 @@ def test_a_change_that_was_ended_half_way(up: LocalStack) -> None:
 
 
 def test_destroy_leaves_no_key(up: LocalStack) -> None:
-    """Neither the servers' nor the authority's, which would sign for whoever finds it."""
+    """`destroy` removes the keys of the servers and of the authority."""
     planned = up.destroy(dry=True)
     assert up.authority_directory.is_dir()
     removed = up.destroy()
@@ -168,7 +170,7 @@ def test_destroy_leaves_no_key(up: LocalStack) -> None:
 
 
 def test_plain_http_while_it_runs(stack: LocalStack) -> None:
-    """Clients know its address: it is not changed under them, and has no certificate to renew."""
+    """A running stack without TLS stays so, and has no certificate to renew."""
     stack.up()
     with pytest.raises(StackError, match="runs in plain HTTP"):
         stack.up(tls=True)
@@ -179,7 +181,7 @@ def test_plain_http_while_it_runs(stack: LocalStack) -> None:
 
 
 def test_plain_http_becomes_tls(stack: LocalStack) -> None:
-    """Ended and started with TLS it has its keys and its data still."""
+    """After `down` a stack can start with TLS, and keeps keys and data."""
     stack.up()
     stack.seed(BLUEPRINT)
     variables = service_environment(stack, "backend")
@@ -195,7 +197,7 @@ def test_plain_http_becomes_tls(stack: LocalStack) -> None:
 @pytest.mark.slow  # a cluster takes ten seconds
 @pytest.mark.usefixtures("haproxy")
 def test_three_nodes(stack: LocalStack) -> None:
-    """Nodes join by TLS, the balancer finds the leader, and a renewal reaches each of them."""
+    """Nodes join over TLS, the balancer finds the leader, and a renewal reaches each node."""
     stack.up(ha=True, tls=True)
     stack.seed(BLUEPRINT)
     assert sorted(node.role for node in stack.status().nodes) == ["leader", "standby", "standby"]

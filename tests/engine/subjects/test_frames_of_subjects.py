@@ -1,8 +1,8 @@
-"""No error of a client under test bears a secret, but for what the client itself says in words.
+"""No error of a client under test holds a secret, except in the client's own words.
 
-Clients in this process, in one of their own and behind HTTP are asked everything in states in which
-little works, and clients that break their contract are asked too. Each error is walked: its texts,
-its causes, and all locals of all frames.
+Clients in this process, in their own process and behind HTTP are asked everything in states in
+which little works. Clients that break their contract are asked too. Each error is walked: its
+texts, its causes, and all locals of all frames.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ import pytest
 
 from tests.subjects.lazy_client import LazyClient
 from tests.walking import places
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import PortLease, open_engine
+from vault_harness.judge.subjects import Subject, open_subject, parse_subject
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.kv import Kv
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.subjects import Subject, open_subject, parse_subject
-from vault_harness.vault import approle
-from vault_harness.vault.kv import Kv
 
 VALUE = "value-of-a-secret-4711"
 WRITTEN = "value-that-is-written-4711"
 FALLBACK = "value-of-a-variable-4711"
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
-SERVED = f"command:{sys.executable} -m vault_harness.subjects"
+SERVED = f"command:{sys.executable} -m vault_harness.judge.subjects"
 
 
 @dataclass
 class Case:
-    """What a client is started with, and what must be nowhere in an error."""
+    """The variables of a client, and the secrets that no error may hold."""
 
     environ: dict[str, str]
     stack: Stack
@@ -50,7 +51,7 @@ class Case:
 
 @pytest.fixture
 def case(tmp_path: Path) -> Iterator[Case]:
-    """A seeded Vault, and a client's variables, the secret-id by value among them."""
+    """A seeded Vault, and a client's variables with the secret-id by value."""
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=tmp_path / "engine") as engine,
@@ -99,7 +100,7 @@ def _refused(case: Case) -> Iterator[None]:
 
 
 class _Half(socketserver.BaseRequestHandler):
-    """Answers everything with half of a login's answer and half of a secret."""
+    """Answers everything with half of a login and half of a secret."""
 
     def handle(self) -> None:
         peer: socket.socket = self.request
@@ -147,7 +148,7 @@ ASKED: dict[str, Callable[[Subject], object]] = {
 
 
 class _Front(BaseHTTPRequestHandler):
-    """The lazy client behind HTTP; it says that a secret does not exist in the secret's words."""
+    """The lazy client behind HTTP, which names a secret when it says that it is missing."""
 
     client: LazyClient | None = None
 
@@ -180,7 +181,7 @@ class _Front(BaseHTTPRequestHandler):
         raise ValueError("there is no such operation")
 
     def log_message(self, *_: object) -> None:
-        """Nothing of it belongs on the tests' standard error."""
+        """Log nothing on the tests' standard error."""
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def front() -> Iterator[str]:
 def test_no_frame_of_a_subjects_error_holds_a_secret(
     client: str, state: str, case: Case, front: str, tmp_path: Path
 ) -> None:
-    """In this state everything is asked; each error is walked to the bottom."""
+    """Everything is asked in this state, and each error is walked to the bottom."""
     raised = {}
     with STATES[state](case):
         spec = parse_subject(front if client == "http" else client)
@@ -214,7 +215,7 @@ def test_no_frame_of_a_subjects_error_holds_a_secret(
         finally:
             one.kill()
     assert {what: found for what, found in raised.items() if found} == {}
-    # These fail in any state; where nothing fails nothing is shown.
+    # These fail in any state. Without a failure nothing would be shown.
     wanted = {"a missing secret", "a write that is given up", "a write after it"}
     assert wanted <= set(raised), raised
 
@@ -238,7 +239,7 @@ BREACHES = {
 
 @pytest.mark.parametrize("breach", BREACHES)
 def test_a_program_that_breaks_its_contract(breach: str, tmp_path: Path) -> None:
-    """It is told what it did, and not with what it was configured."""
+    """The error says what the program did, without its configuration."""
     command = shlex.join(
         [sys.executable, "-I", "-c", f"import json, os, sys, time\n{BREACHES[breach]}"]
     )
@@ -254,7 +255,7 @@ def _raises(environ: Mapping[str, str]) -> object:
 
 
 def test_a_factory_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its error is told in its words and with its place, without what it was called with."""
+    """The error has the factory's words and place, without its arguments."""
     monkeypatch.setattr("tests.subjects.lazy_client.LazyClient", _raises)
     error = _error_of(
         lambda: open_subject(parse_subject(LAZY), VARIABLES, log=tmp_path / "log", timeout=20)

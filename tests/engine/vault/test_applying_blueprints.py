@@ -1,4 +1,4 @@
-"""Blueprints applied to a real Vault: what is there stays, what is missing comes, and roles fit."""
+"""Blueprints applied to a real Vault: existing things stay, missing ones come, roles fit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, open_engine
 from vault_harness.errors import BlueprintError, OperatorError, VaultIsSealed
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.apply import Change, apply, values_replaced
+from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
-from vault_harness.vault import Change, Keyring, apply, approle, values_replaced
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
 
 
 def read(stack: Stack, path: str, mount: str = "ecommerce") -> dict[str, Any]:
-    """A secret's values."""
+    """Return the values of a secret."""
     data = stack.operator.client.secrets.kv.v2.read_secret_version(
         path, mount_point=mount, raise_on_deleted_version=True
     )
@@ -50,12 +53,12 @@ def write(stack: Stack, path: str, **values: str) -> None:
 
 
 def actions(changes: list[Change]) -> dict[str, str]:
-    """What was done to each thing."""
+    """Return what was done to each thing."""
     return {f"{change.kind} {change.name}": change.action for change in changes}
 
 
 def login(stack: Stack, role: str) -> hvac.Client:
-    """A client of that role."""
+    """Return a client of that role."""
     client = hvac.Client(url=stack.node.address)
     client.auth.approle.login(
         role_id=approle.role_id(stack.operator, role),
@@ -65,7 +68,7 @@ def login(stack: Stack, role: str) -> hvac.Client:
 
 
 def test_everything_is_created_once(stack: Stack) -> None:
-    """The first time all is created (the audit device comes with the server), then nothing."""
+    """The first time everything is created (the server has the audit device), then nothing."""
     first = actions(list(stack.changes))
     assert first.pop("audit file") == "unchanged"
     assert set(first.values()) == {"created"}
@@ -77,8 +80,8 @@ def test_everything_is_created_once(stack: Stack) -> None:
     assert read(stack, "backend/django") == before
 
 
-def test_what_is_stored_is_told(stack: Stack) -> None:
-    """With what somebody else has put beside; and the values show themselves to nobody."""
+def test_the_result_has_the_stored_values(stack: Stack) -> None:
+    """The result has the stored values, with other people's keys, and its repr hides them."""
     assert {path: dict(stack.secrets["ecommerce", path]) for path in values(stack)} == values(stack)
     assert read(stack, "backend/django")["SECRET_KEY"] not in repr(stack.secrets)
 
@@ -93,8 +96,8 @@ def test_what_is_stored_is_told(stack: Stack) -> None:
     assert told == values(stack)
 
 
-def test_somebody_elses_change_is_kept(stack: Stack) -> None:
-    """A changed value stays; a key that is missing comes back beside it."""
+def test_a_changed_value_is_kept(stack: Stack) -> None:
+    """A changed value stays, and a missing key is added."""
     write(stack, "backend/database", DB_PASSWORD="mine", EXTRA="theirs")
 
     changes = actions(apply(stack.operator, stack.blueprint, environ={}))
@@ -107,7 +110,7 @@ def test_somebody_elses_change_is_kept(stack: Stack) -> None:
     }
 
 
-def test_overwrite_writes_it_all_anew(stack: Stack) -> None:
+def test_overwrite_restores_all_that_is_written(stack: Stack) -> None:
     """Literal values are restored, generated ones are new, policies and roles are as written."""
     secret_key = read(stack, "backend/django")["SECRET_KEY"]
     write(stack, "backend/database", DB_HOST="elsewhere", EXTRA="theirs")
@@ -131,12 +134,12 @@ def test_overwrite_writes_it_all_anew(stack: Stack) -> None:
 
 
 def values(stack: Stack) -> dict[str, dict[str, Any]]:
-    """Every secret of the blueprint with its values."""
+    """Return every secret of the blueprint with its values."""
     return {path: read(stack, path, mount) for mount, path, _ in stack.blueprint.paths()}
 
 
 def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
-    """A narrowed policy and a role without one come back; real values beside them stay."""
+    """A narrowed policy and a role without one are restored, and no value changes."""
     write(stack, "backend/database", DB_PASSWORD="real, and nowhere else")
     stack.operator.request("POST", "sys/policies/acl/backend", policy='path "x" {}')
     stack.operator.request("POST", "auth/approle/role/backend", token_policies=[])
@@ -161,7 +164,7 @@ def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
 
 
 def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
-    """It writes nothing, names every key whose value would be another one, and no key beside."""
+    """A dry run writes nothing and names exactly the keys whose values would change."""
     write(stack, "backend/database", **{**read(stack, "backend/database"), "DB_HOST": "mine"})
     before = values(stack)
 
@@ -184,7 +187,7 @@ def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
 
 
 def test_a_write_that_did_nothing_is_an_error(stack: Stack) -> None:
-    """A 404 is an answer only to who asks what is there; nothing was written."""
+    """A 404 of a write is an error, since nothing was written."""
     for method in ("POST", "PUT", "DELETE"):
         with pytest.raises(OperatorError, match="no handler for route"):
             stack.operator.request(method, "nowhere/data/x", data={"KEY": "value"})
@@ -192,7 +195,7 @@ def test_a_write_that_did_nothing_is_an_error(stack: Stack) -> None:
 
 
 def test_a_secret_id_that_cannot_be_looked_up_is_not_called_bad(stack: Stack) -> None:
-    """A sealed Vault knows nothing of it: an error, and no reason for a new secret-id."""
+    """A sealed Vault cannot look up a secret-id: an error, and no new secret-id."""
     secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
     assert approle.lookup(stack.operator, "backend", secret_id) is not None
     assert approle.lookup(stack.operator, "backend", "another") is None
@@ -203,7 +206,7 @@ def test_a_secret_id_that_cannot_be_looked_up_is_not_called_bad(stack: Stack) ->
 
 
 def test_templates_are_filled_with_what_is_in_vault(stack: Stack) -> None:
-    """A URL holds the password that is really there."""
+    """A URL holds the password that is in Vault."""
     password = read(stack, "backend/redis")["REDIS_PASSWORD"]
 
     assert read(stack, "backend/redis")["REDIS_URL"] == f"redis://:{password}@redis:6379/0"
@@ -212,7 +215,7 @@ def test_templates_are_filled_with_what_is_in_vault(stack: Stack) -> None:
 
 
 def test_values_from_the_environment(engine: Engine, tmp_path: Path) -> None:
-    """A variable wins over generating; an empty one does not count."""
+    """A variable wins over a generated value; an empty one does not count."""
     environ = {"OPENAI_API_KEY": "from-outside", "ANTHROPIC_API_KEY": ""}
     blueprint = Blueprint.default()
     with launch(engine, blueprint, directory=tmp_path / "v", environ=environ) as stack:
@@ -223,14 +226,14 @@ def test_values_from_the_environment(engine: Engine, tmp_path: Path) -> None:
 def test_a_scenario_never_gets_real_keys(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A developer's own variables are not read unless given."""
+    """A developer's own variables are not read unless they are passed."""
     monkeypatch.setenv("OPENAI_API_KEY", "a-real-key-that-costs-money")
     with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
         assert "real" not in read(stack, "ai/openai")["OPENAI_API_KEY"]
 
 
 def test_a_missing_variable_stops_before_the_first_write(stack: Stack) -> None:
-    """Nothing at all is written, and file, line and field are named."""
+    """Nothing is written, and file, line and field are named."""
     text = 'name = "x"\n[mounts.fresh]\n[secrets.fresh."a"]\nKEY = { env = "NOT_SET_ANYWHERE" }\n'
     source = stack.node.audit_path
     assert source is not None
@@ -245,16 +248,16 @@ def test_a_missing_variable_stops_before_the_first_write(stack: Stack) -> None:
 
 
 def test_a_mount_of_another_kind_is_not_touched(stack: Stack) -> None:
-    """A KV version 1 at the blueprint's mount is an error, not a surprise."""
+    """A KV version 1 at the blueprint's mount is an error."""
     stack.operator.request("POST", "sys/mounts/old", type="kv", options={"version": "1"})
     blueprint = Blueprint.parse('name = "x"\n[mounts.old]\n', source=Path("x.toml"))
 
-    with pytest.raises(OperatorError, match="no KV v2 engine"):
+    with pytest.raises(OperatorError, match="not a KV v2 engine"):
         apply(stack.operator, blueprint, environ={})
 
 
 def test_a_deleted_secret_comes_back(stack: Stack) -> None:
-    """Seeding fills what somebody deleted, whichever way."""
+    """Seeding restores a secret, however it was deleted."""
     kv = stack.operator.client.secrets.kv.v2
     kv.delete_latest_version_of_secret("backend/django", mount_point="ecommerce")
     kv.delete_metadata_and_all_versions("gateway/api", mount_point="ecommerce")
@@ -281,7 +284,7 @@ def test_a_deleted_secret_comes_back(stack: Stack) -> None:
 def test_each_role_reads_its_own_and_no_more(
     stack: Stack, role: str, allowed: list[str], denied: list[str]
 ) -> None:
-    """Least privilege, asked of Vault itself."""
+    """In Vault each role reads its own secrets and no others."""
     client = login(stack, role)
     kv = client.secrets.kv.v2
 
@@ -296,7 +299,7 @@ def test_each_role_reads_its_own_and_no_more(
 
 
 def test_tokens_are_renewable_for_an_hour(stack: Stack) -> None:
-    """A login gives what the blueprint says of token life."""
+    """A login has the token life of the blueprint."""
     looked_up = login(stack, "backend").auth.token.lookup_self()["data"]
 
     assert looked_up["renewable"] is True
@@ -305,7 +308,7 @@ def test_tokens_are_renewable_for_an_hour(stack: Stack) -> None:
 
 
 def test_credentials_are_written_once(stack: Stack, tmp_path: Path) -> None:
-    """Ids that still work are kept; destroyed or foreign ones are replaced."""
+    """Working ids are kept; destroyed or foreign ids are replaced."""
     folder = tmp_path / "ids"
     first = approle.write_credentials(stack.operator, "backend", folder)
     secret_id = first.secret_id_file.read_text()
@@ -329,7 +332,7 @@ def test_credentials_are_written_once(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_a_locked_role_is_listed_and_unlocked(stack: Stack) -> None:
-    """Five bad secret-ids lock a role for everybody, until an operator unlocks it."""
+    """Five bad secret-ids lock a role until an operator unlocks it."""
     role_id = approle.role_id(stack.operator, "backend")
     good = approle.new_secret_id(stack.operator, "backend").secret_id
     client = hvac.Client(url=stack.node.address)
@@ -346,7 +349,7 @@ def test_a_locked_role_is_listed_and_unlocked(stack: Stack) -> None:
 
 
 def test_seal_and_unseal(stack: Stack) -> None:
-    """Sealed it says so, wrong keys are refused, the right ones bring the data back."""
+    """A sealed Vault says so, refuses wrong keys, and with the right keys has its data."""
     before = read(stack, "backend/django")
     stack.operator.seal()
     status = stack.operator.seal_status()

@@ -1,4 +1,4 @@
-"""Several nodes, one keyring: unsealed together, their leader found, and found again when lost."""
+"""Several nodes with one keyring are unsealed together and find a leader after each loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from vault_harness.engine import Engine, Node, NodeSpec, open_engine
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import Engine, Node, NodeSpec
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
-from vault_harness.vault import Keyring, Operator, cluster
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:
-    """A raft node that answers."""
+    """Start a raft node, and wait until it answers."""
     spec = NodeSpec(name=name, directory=directory / name, storage="raft", extra=extra)
     node = engine.node(spec)
     node.start()
@@ -36,8 +39,8 @@ def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:
 
 
 @contextlib.contextmanager
-def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[Operator, ...]]:
-    """An operator with the root token at each node."""
+def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[VaultAdmin, ...]]:
+    """Yield an operator with the root token at each node."""
     token = keyring.root_token if keyring is not None else None
     addresses = [node.address for node in nodes]
     with cluster.operators(addresses, keyring, token=token) as operators:
@@ -45,7 +48,7 @@ def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[
 
 
 def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
-    """It is unsealed, leads itself, and is its own only voter; sealed, nobody leads."""
+    """A single node leads and votes when unsealed; sealed, no node leads."""
     node = start(engine, tmp_path, "only")
     with at([node]) as (operator,):
         keyring = operator.init()
@@ -67,7 +70,7 @@ def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_keys_of_another_cluster(engine: Engine, tmp_path: Path) -> None:
-    """Wrong keys and too few are errors, and the right ones open it afterwards."""
+    """Wrong keys and too few keys are errors, and the right ones work afterwards."""
     node = start(engine, tmp_path, "only")
     with at([node]) as (operator,):
         keyring = operator.init()
@@ -80,7 +83,7 @@ def test_keys_of_another_cluster(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path: Path) -> None:
-    """The keyring says so, the file keeps it, and after a restart nobody gives it a key."""
+    """The keyring and its file say so, and after a restart the Vault needs no key."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     seal = {"static": {"current_key_id": "1", "current_key": key}}
     node = start(engine, tmp_path, "auto", seal=seal)
@@ -100,7 +103,7 @@ def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path:
 def test_a_leader_that_cannot_for_now_is_asked_again(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is sealed when the new node asks it first, and has been opened a moment later."""
+    """A leader that is sealed at the first join is asked again, and then accepts."""
     nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2)]
     refused, join = threading.Event(), cluster.join
 
@@ -128,7 +131,7 @@ def test_a_leader_that_cannot_for_now_is_asked_again(
 
 @pytest.mark.slow
 def test_three_nodes_lose_their_leader(engine: Engine, tmp_path: Path) -> None:
-    """They join, vote, elect another leader, and a restarted node comes back by the same keys."""
+    """Three nodes join, vote, elect another leader, and a restarted node opens with the keys."""
     nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2, 3)]
     with at(nodes) as (first, second, third):
         keyring = first.init()

@@ -1,7 +1,7 @@
 """A small agent: logs in, renders two secrets into files, ends with its token.
 
-Its second argument names what is wrong with it; ``whole`` is right. Standard library only, since it
-is started without the packages of this project.
+Its second argument names its defect; ``whole`` has none. It uses the standard library only, since
+it runs without the packages of this project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ over = threading.Event()
 
 
 def ask(method: str, path: str, token: str = "", body: object = None) -> dict[str, Any]:
-    """One request."""
+    """Send one request."""
     request = urllib.request.Request(  # noqa: S310 - the address is the scenario's own
         f"{os.environ['VAULT_ADDR']}/v1/{path}",
         method=method,
@@ -36,13 +36,13 @@ def ask(method: str, path: str, token: str = "", body: object = None) -> dict[st
 
 
 def log_in() -> str:
-    """A token."""
+    """Return a token."""
     ids = {name: (DIRECTORY / name).read_text() for name in ("role_id", "secret_id")}
     return str(ask("POST", "auth/approle/login", body=ids)["auth"]["client_token"])
 
 
 def place(file: Path, text: str) -> None:
-    """Put a value where applications find it: all of it at once."""
+    """Replace the file that applications read, all at once."""
     if FAULT == "in-place":
         with file.open("w") as opened:
             opened.write(text[: len(text) // 2])
@@ -56,7 +56,7 @@ def place(file: Path, text: str) -> None:
 
 
 def render(token: str, kept: dict[str, list[str]]) -> None:
-    """All secrets, once; the file of one that is gone is taken away."""
+    """Render all secrets once, and delete the file of a deleted secret."""
     for path, key in SECRETS.items():
         file = DIRECTORY / path.replace("/", "-")
         if FAULT == "once" and file.exists():
@@ -71,7 +71,7 @@ def render(token: str, kept: dict[str, list[str]]) -> None:
         rendered = kept.setdefault(path, [])
         rendered.append(answer["data"]["data"][key])
         if FAULT == "no-value" and len(rendered) % 5 == 4:
-            place(file, "<no value>")  # what a template prints for a key that is not there
+            place(file, "<no value>")  # what a template prints for a missing key
         elif FAULT == "older" and len(rendered) % 5 == 4:
             place(file, rendered[0])
         else:

@@ -1,4 +1,4 @@
-"""Whatever a blueprint file can say is read as it was written, and applied once."""
+"""Every valid blueprint file is read as written and applied once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vault_harness.blueprint import Blueprint, Value
-from vault_harness.engine import open_engine
 from vault_harness.errors import BlueprintError
-from vault_harness.policy import CAPABILITIES, PolicyError, parse
+from vault_harness.local.blueprint import Blueprint, Value
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.policy import CAPABILITIES, PolicyError, parse
+from vault_harness.local.stack.launching import Stack, launch
+from vault_harness.local.vault.apply import apply
 from vault_harness.settings import Settings
-from vault_harness.stack import Stack, launch
 from vault_harness.toml_lines import line_of
-from vault_harness.vault import apply
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,11}", fullmatch=True)
 SEGMENTS = st.from_regex(r"[A-Za-z0-9_~-]{1,8}", fullmatch=True)
@@ -39,7 +39,7 @@ SECRETS = st.dictionaries(PATHS, st.dictionaries(KEYS, VALUES, min_size=1, max_s
 
 
 def toml(value: object) -> str:
-    """A value as TOML writes it; JSON's strings are TOML's, but for one control character."""
+    """Format a value as TOML: JSON's strings are TOML's, except for one control character."""
     if isinstance(value, dict):
         pairs = (f"{toml(key)} = {toml(inner)}" for key, inner in value.items())
         return "{ " + ", ".join(pairs) + " }"
@@ -51,7 +51,7 @@ def toml(value: object) -> str:
 def lines_of(
     mount: str, secrets: dict[str, dict[str, Any]]
 ) -> tuple[str, dict[tuple[str, ...], int]]:
-    """The text of a blueprint with those secrets, and the line of each key in it."""
+    """Return the text of a blueprint with those secrets, and the line of each key."""
     lines = ['name = "x"', f"[mounts.{toml(mount)}]", 'type = "kv"']
     numbers: dict[tuple[str, ...], int] = {}
     for path, values in secrets.items():
@@ -64,7 +64,7 @@ def lines_of(
 
 @given(mount=PATHS, secrets=SECRETS)
 def test_read_as_written(mount: str, secrets: dict[str, dict[str, Any]]) -> None:
-    """Every literal comes back byte for byte, every generator with its parameters."""
+    """Every literal is read byte for byte, every generator with its parameters."""
     text, numbers = lines_of(mount, secrets)
     blueprint = Blueprint.parse(text, source=Path("x.toml"))
 
@@ -79,7 +79,7 @@ def test_read_as_written(mount: str, secrets: dict[str, dict[str, Any]]) -> None
 
 @given(value=GENERATED)
 def test_generated_values_fit(value: dict[str, Any]) -> None:
-    """Length, alphabet and prefix are as asked for."""
+    """A generated value has the given length, alphabet and prefix."""
     parsed = Value.model_validate(value)
     made = parsed.new()
     random_part = made.removeprefix(parsed.prefix)
@@ -91,7 +91,7 @@ def test_generated_values_fit(value: dict[str, Any]) -> None:
 
 @given(text=st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """There is no third way: a blueprint, or an error that starts with the file."""
+    """Any text is a blueprint or an error that starts with the file."""
     cause = ""
     try:
         Blueprint.parse(text, source=Path("x.toml"))
@@ -111,7 +111,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     )
 )
 def test_policies_are_read_as_written(rules: list[tuple[str, set[str]]]) -> None:
-    """Each path with its capabilities, on its line, in HCL and in JSON."""
+    """Each path is read with its capabilities and line, in HCL and in JSON."""
     hcl = "\n".join(
         f"path {json.dumps(path)} {{ capabilities = {json.dumps(sorted(granted))} }}"
         for path, granted in rules
@@ -126,7 +126,7 @@ def test_policies_are_read_as_written(rules: list[tuple[str, set[str]]]) -> None
 
 @given(text=st.text(st.sampled_from('path"a/*{}[]=,#\n capabilities"read"'), max_size=60))
 def test_any_policy_text_is_read_or_refused(text: str) -> None:
-    """Nonsense is refused with a line inside the text."""
+    """An invalid policy is refused with a line of the text."""
     line = 1
     try:
         parse(text)
@@ -149,7 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 )
 @given(secrets=SECRETS, number=st.integers(0, 10**9))
 def test_applied_once(stack: Stack, secrets: dict[str, dict[str, Any]], number: int) -> None:
-    """The second time changes nothing, and every literal is in Vault as it was written."""
+    """A second time changes nothing, and every literal is in Vault as written."""
     mount = f"m{number}"
     blueprint = Blueprint.parse(lines_of(mount, secrets)[0], source=Path("x.toml"))
     apply(stack.operator, blueprint, environ={})

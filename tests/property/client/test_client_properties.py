@@ -1,4 +1,4 @@
-"""What holds for every path, every pause, every cut id and every answer."""
+"""Promises of the client for every path, pause, cut id and answer."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_vault_client import Config, InvalidPath, VaultError
-from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._credentials import CredentialSource
-from resilient_vault_client._secret import clean_path
+from resilient_vault_client._deadline import Backoff
+from resilient_vault_client._memory import clean_path
 from resilient_vault_client._translate import from_answer
 
 
 @given(st.text(max_size=60))
 def test_a_path_leads_nowhere_else(path: str) -> None:
-    """A path is refused, or cleaning it again changes nothing and no segment leads up."""
+    """A path is refused, or is clean and has no segment that leads up."""
     try:
         cleaned = clean_path(path)
     except InvalidPath:
@@ -36,7 +36,7 @@ def test_a_path_leads_nowhere_else(path: str) -> None:
     steps=st.integers(1, 40),
 )
 def test_pauses_grow_to_the_cap(cap: float, ttl: float | None, known: bool, steps: int) -> None:
-    """Each pause is longer than the one before until the cap, which is never passed."""
+    """Each pause is longer than the one before, up to the cap."""
     backoff = Backoff(cap)
     if known:
         backoff.learn(ttl)
@@ -53,7 +53,7 @@ def test_pauses_grow_to_the_cap(cap: float, ttl: float | None, known: bool, step
 
 @given(st.uuids(), st.integers(0, 35), st.uuids())
 def test_no_beginning_of_an_id_is_used(new: uuid.UUID, length: int, old: uuid.UUID) -> None:
-    """Wherever a writer of the file is interrupted, the last good id stays in use."""
+    """Wherever a write of the file is cut, the last good id stays in use."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "id"
         source = CredentialSource(Config(role_id="role", secret_id_file=file), {})
@@ -83,7 +83,7 @@ JSON = st.recursive(
     retry=st.text(max_size=6),
 )
 def test_any_answer_is_an_error(status: int, body: bytes, retry: str) -> None:
-    """Whatever a server, a proxy or an accident sends, it becomes an error of the client's own."""
+    """Any answer becomes an error of the client's own."""
     error = from_answer(status, body, {"Retry-After": retry}, address="http://vault")
     assert isinstance(error, VaultError)
     assert error.retry_in is None or error.retry_in >= 0
@@ -92,7 +92,7 @@ def test_any_answer_is_an_error(status: int, body: bytes, retry: str) -> None:
 
 @given(st.text(min_size=4, max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_a_token_is_never_repeated(token: str, before: str, after: str) -> None:
-    """A server that repeats the token in its words does not get it into the message."""
+    """A token that a server repeats is not in the message."""
     body = json.dumps({"errors": [before + token + after]}).encode()
     error = from_answer(500, body, {}, address="", hide=(token,))
     squeezed = " ".join(token.split())

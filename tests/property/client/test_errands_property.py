@@ -1,4 +1,4 @@
-"""Whoever comes, leaves in time or fails: one errand at a time, and what comes of it is for all."""
+"""Callers share one errand at a time, and its result is for all of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from hypothesis.stateful import (
 from resilient_vault_client import ClientClosed, VaultSealed, VaultTimeout
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errands import Errand, Errands
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client.events import Authenticated, Event
+from resilient_vault_client.events import Authenticated, Event, Notifier
 from vault_harness.waiting import wait_until
 
 LONG = 30.0
-"""Seconds of each call here: none is over by itself."""
+"""Seconds of each call: none ends by itself."""
 
 GRANTED, REFUSED, LATE = "granted", "refused", "late"
 
@@ -46,20 +45,20 @@ class Calls(RuleBasedStateMachine):
         self.began = self.now = self.most = 0
         self.token: int | None = None
         self.closed = False
-        # What must be so.
+        # What the rules expect.
         self.errands_made = self.told = 0
         self.under_way = self.left = False
 
-    # What the client's authenticator does
+    # The client's authenticator
 
     def begin(self) -> int | Errand[int]:
-        """The token, or a way to get one."""
+        """Return the token, or a way to get it."""
         if self.closed:
             raise ClientClosed("the client is closed")
         return Errand(self.ask) if self.token is None else self.token
 
     def ask(self, deadline: Deadline) -> int:
-        """Ask Vault, which answers when it is told to."""
+        """Ask Vault, which answers when told."""
         with self.lock:
             self.began += 1
             self.now += 1
@@ -78,16 +77,16 @@ class Calls(RuleBasedStateMachine):
                 self.now -= 1
 
     def tell(self, events: list[Event]) -> None:
-        """What was noted in an errand."""
+        """Record what an errand reports."""
         for event in events:
             self.notifier.notify(event)
 
-    # What may happen
+    # Rules
 
     @precondition(lambda self: len(self.pending) < 8)
     @rule()
     def call(self) -> None:
-        """Somebody wants a token."""
+        """A caller wants a token."""
         made = self.pool.submit(self.errands.run, self.begin, Deadline(LONG), LONG)
         if self.closed:
             assert isinstance(made.exception(LONG), ClientClosed)
@@ -100,7 +99,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way and not self.left)
     @rule()
     def time_is_over(self) -> None:
-        """Of the call that made the errand; that is heard of at once, and the errand goes on."""
+        """The call that made the errand times out and returns at once; the errand goes on."""
         self.orders.put(LATE)
         assert isinstance(self.one_ends(), VaultTimeout)
         self.left = True
@@ -108,7 +107,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule()
     def grant(self) -> None:
-        """All who wait have the token, whoever made the errand."""
+        """All waiting callers get the token, whoever made the errand."""
         self.orders.put(GRANTED)
         self.under_way = False
         self.told += 1
@@ -120,7 +119,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule()
     def refuse(self) -> None:
-        """Who made the errand hears of it; the next one of those who wait makes another."""
+        """The maker of the errand gets the error, and the next waiting caller makes another."""
         self.orders.put(REFUSED)
         self.under_way = False
         if not self.left:
@@ -131,13 +130,13 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.token is not None)
     @rule()
     def lose(self) -> None:
-        """The token is dead."""
+        """The token dies."""
         self.token = None
 
     @precondition(lambda self: not self.closed)
     @rule(wanted=st.sampled_from([False] * 9 + [True]))
     def close(self, wanted: bool) -> None:
-        """Nobody waits any longer, but for the errand itself."""
+        """All waiting callers end at once, and the errand itself goes on."""
         if not wanted:
             return
         self.closed = True
@@ -147,29 +146,29 @@ class Calls(RuleBasedStateMachine):
         self.pending.clear()
         self.left = True
 
-    # What is so
+    # Invariants
 
     @invariant()
     def one_at_a_time(self) -> None:
-        """No errand is made beside another, and none that nobody wanted."""
+        """Errands never overlap, and each was wanted."""
         assert self.most <= 1
         assert self.began == self.errands_made
 
     def expect_errand(self) -> None:
-        """Wait until somebody makes one, if nobody does."""
+        """Wait for an errand, if none is under way."""
         if not self.under_way:
             self.under_way, self.left = True, False
             self.errands_made += 1
         wait_until(lambda: self.began == self.errands_made, "an errand", timeout=LONG)
 
     def one_ends(self) -> BaseException | None:
-        """How the one call ends that is over now."""
+        """Return how the one timed-out call ends."""
         done, self.pending = wait(self.pending, LONG, FIRST_COMPLETED)
         (one,) = done
         return one.exception()
 
     def teardown(self) -> None:
-        """All ends."""
+        """End everything."""
         if self.under_way:
             self.grant()
         self.errands.finish(LONG)
@@ -179,5 +178,5 @@ class Calls(RuleBasedStateMachine):
 
 
 def test_calls() -> None:
-    """Whatever happens in whatever order."""
+    """The rules hold in any order."""
     run_state_machine_as_test(Calls, settings=settings(max_examples=40, stateful_step_count=25))

@@ -1,4 +1,4 @@
-"""Whatever a dotenv writer can write comes back byte for byte."""
+"""Everything that a dotenv writer writes is read byte for byte."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.errors import SettingsError
-from vault_harness.vault.migrate import assignment, parse, read
+from vault_harness.operator.migrate import assignment, parse, read
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,15}", fullmatch=True).filter(
     lambda name: name != "export"
@@ -25,7 +25,7 @@ ANY = VALUES | NASTY
 
 
 def double_quoted(name: str, value: str) -> str:
-    """As JavaScript and Ruby writers do: escapes for backslash, quote and line breaks."""
+    """Quote as JavaScript and Ruby writers do: escapes for backslash, quote and line breaks."""
     escaped = (
         value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     )
@@ -33,13 +33,13 @@ def double_quoted(name: str, value: str) -> str:
 
 
 def single_quoted(name: str, value: str) -> str:
-    """As python-dotenv's set_key does."""
+    """Quote as python-dotenv's set_key does."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{name}='{escaped}'\n"
 
 
 def exported(name: str, value: str) -> str:
-    """As a person does: double quotes, real line breaks, and a comment after it."""
+    """Quote as a person does: double quotes, real line breaks, and a comment after it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'export {name}="{escaped}"   # a comment with "quotes"\n'
 
@@ -51,7 +51,7 @@ def exported(name: str, value: str) -> str:
     st.booleans(),
 )
 def test_quoted_values_come_back(values: dict[str, str], write: object, marked: bool) -> None:
-    """Quoted by any of three writers, every value is itself again."""
+    """A value that any of three writers quoted is read unchanged."""
     text = "# made by a writer\n\n" + "".join(write(name, value) for name, value in values.items())  # type: ignore[operator]  # sampled functions lose their type
     found = parse(text if not marked else text.removeprefix("# made by a writer\n"))
     assert {name: variable.value for name, variable in found.variables.items()} == values
@@ -63,7 +63,7 @@ def test_quoted_values_come_back(values: dict[str, str], write: object, marked: 
 @example("A", "a#b")
 @example("A", "")
 def test_unquoted_values_come_back(name: str, value: str) -> None:
-    """Without quotes every value survives that has no blank at its ends and no comment in it."""
+    """An unquoted value without blanks at its ends or a comment is read unchanged."""
     value = re.sub(r"(^|[ \t])#", "", value).strip(" \t#")
     found = parse(f"{name}={value}\nOTHER_NAME_OF_THE_FILE=1\n")
     assert found.variables[name].value == value
@@ -76,15 +76,15 @@ def test_unquoted_values_come_back(name: str, value: str) -> None:
 def test_values_of_a_shell_come_back(name: str, value: str) -> None:
     """What `shlex.quote` writes is read as a shell reads it."""
     if "\\" in value or re.search(r"[\r\n][ \t]*(export[ \t]+)?[A-Za-z_]\w*=", value):
-        # Two backslashes in single quotes are one to python-dotenv and two to a shell: the file
-        # cannot say which was meant.
+        # Two backslashes in single quotes are one to python-dotenv and two to a shell. The file is
+        # ambiguous.
         return
     quoted = shlex.quote(value)
     assert parse(f"{name}={quoted}\nTHE_NEXT_ONE_IN_IT=1\n").variables[name].value == value
 
 
 @given(NAMES, ANY)
-def test_what_is_written_here_is_read_alike_everywhere(name: str, value: str) -> None:
+def test_every_reader_agrees_on_a_written_line(name: str, value: str) -> None:
     """`assignment` refuses, or writes a line that every kind of reader agrees on."""
     try:
         line = assignment(name, value)
@@ -98,7 +98,7 @@ def test_what_is_written_here_is_read_alike_everywhere(name: str, value: str) ->
 
 @given(st.text(max_size=200) | NASTY)
 def test_no_text_breaks_the_reader(text: str) -> None:
-    """Any text at all is read or refused by line number, and a refusal never quotes the file."""
+    """Any text is read, or refused by line number without a quote from the file."""
     try:
         parse(text)
     except SettingsError as refusal:
@@ -114,10 +114,9 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     | st.dictionaries(NAMES, ANY, min_size=1, max_size=1)
 )
 def test_files_of_python_dotenv_come_back(values: dict[str, str], tmp_path: Path) -> None:
-    """A file made by python-dotenv's own `set_key` comes back from disk byte for byte.
+    """A file from python-dotenv's `set_key` is read byte for byte from disk.
 
-    `set_key` itself changes an earlier value's carriage returns when it adds the next one, so files
-    with
+    `set_key` changes carriage returns of an earlier value when it adds the next one, so files with
     several values have none.
     """
     path = tmp_path / ".env"
@@ -133,7 +132,7 @@ def test_files_of_python_dotenv_come_back(values: dict[str, str], tmp_path: Path
     )
 )
 def test_json_in_single_quotes_comes_back(values: dict[str, object]) -> None:
-    """JSON documents, the most common nasty value, survive in single quotes."""
+    """JSON documents, the most common difficult value, survive in single quotes."""
     text = "".join(single_quoted(name, json.dumps(value)) for name, value in values.items())
     assert {name: json.loads(v.value) for name, v in parse(text).variables.items()} == values
 

@@ -1,4 +1,4 @@
-"""However the bytes of an HTTP/2 client are cut into pieces, its goodbye alone is taken out."""
+"""However the bytes of an HTTP/2 client are cut, only its goodbye is removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault_harness.scenario._goodbye import Goodbye
+from vault_harness.recorder.ends import Goodbye
 
 
 def _begun() -> bytes:
@@ -25,7 +25,7 @@ AFTER = PingFrame(0, b"12345678").serialize()
 
 @given(st.booleans(), st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_split_passes_alike(polite: bool, cuts: list[int]) -> None:
-    """A goodbye for an error passes as all else does."""
+    """A goodbye for an error passes like everything else."""
     said = _begun() + REQUEST + (POLITE if polite else ANGRY) + AFTER
     places = sorted({cut % len(said) for cut in cuts} - {0})
     goodbye = Goodbye()

@@ -1,4 +1,4 @@
-"""However the bytes of a conversation are cut into pieces, the recorder passes on the same."""
+"""However the bytes of a conversation are cut, the recorder passes on the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from contextlib import closing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault_harness.scenario import History, Recorder
-from vault_harness.scenario._secrets import Secrets
+from vault_harness.recorder.history import History
+from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.secrets import Secrets
 
 BODY = b'{"errors":["permission denied"]}'
 LOGIN = b'{"secret_id": "12345678-abcdefg"}'
@@ -56,7 +57,7 @@ SEEN = [
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    """The bytes, cut at these places (modulo their number)."""
+    """Return the bytes, cut at these places (modulo their number)."""
     places = sorted({cut % len(data) for cut in cuts} - {0})
     return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
 
@@ -65,7 +66,7 @@ cuts = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 def receive(sock: socket.socket, count: int) -> bytes:
-    """So many bytes; fewer only if the other side ends."""
+    """Receive that many bytes, or fewer if the other side ends."""
     data = b""
     while len(data) < count and (more := sock.recv(65536)):
         data += more
@@ -104,7 +105,7 @@ def test_any_split_is_relayed_alike(splits: list[tuple[list[int], list[int]]]) -
 @settings(max_examples=60, deadline=None)
 @given(cuts)
 def test_requests_sent_ahead_are_exchanges_of_their_own(splits: list[int]) -> None:
-    """The same conversation, all requests at once: one after the other reaches Vault."""
+    """Requests that are sent all at once reach Vault one after the other."""
     history = History()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         upstream = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -126,7 +127,7 @@ def test_requests_sent_ahead_are_exchanges_of_their_own(splits: list[int]) -> No
 
 
 def _all_ended(history: History) -> None:
-    """The client has the last byte a moment before the exchange is noted as ended."""
+    """Wait: the client has the last byte a moment before the exchange is recorded as ended."""
     assert history.wait_for(
         lambda: len([e for e in history.exchanges if e.ended is not None]) == len(TURNS), 10
     )

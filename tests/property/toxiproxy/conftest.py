@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from vault_harness.toxiproxy import Toxiproxy
+from vault_harness.local.toxiproxy.client import Toxiproxy
 
 
 @dataclass
@@ -26,35 +26,35 @@ class Running:
 
     @property
     def toxiproxy(self) -> Toxiproxy:
-        """Its typed front."""
+        """The typed client of the server."""
         return Toxiproxy(self.url, timeout=15)
 
     @property
     def host_port(self) -> tuple[str, int]:
-        """Where its API listens."""
+        """Host and port of the API."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
         assert parts.port is not None
         return parts.hostname, parts.port
 
     def descriptors(self) -> int:
-        """How many file descriptors it has open."""
+        """Return the number of its open file descriptors."""
         return psutil.Process(self.process.pid).num_fds()
 
     def memory(self) -> int:
-        """Its resident memory in bytes."""
+        """Return its resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def alive(self) -> bool:
-        """Whether it runs, and has reported no defect of its own."""
+        """Return True if it runs and has reported no defect of its own."""
         return self.process.poll() is None and not self.errors
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
-    """An embedded server; whatever it reports as an error or writes to stderr fails the test."""
+    """An embedded server. Any error that it reports or writes to stderr fails the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0", "-seed", "1"],
+        [sys.executable, "-m", "vault_harness.local.toxiproxy", "-port", "0", "-seed", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

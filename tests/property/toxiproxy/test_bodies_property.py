@@ -1,4 +1,4 @@
-"""Whatever is sent as a body, reading it ends in a value or in a 400."""
+"""Any body is read as a value or is a 400."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vault_harness.toxiproxy.server import bodies
-from vault_harness.toxiproxy.server.toxics.slicer import cut
+from vault_harness.local.toxiproxy.server import bodies
+from vault_harness.local.toxiproxy.server.toxics.slicer import cut
 
 JSON = st.recursive(
     st.none()
@@ -30,7 +30,7 @@ SHAPE: bodies.Shape = {"name": str, "enabled": bool, "count": int, "share": floa
 @example(b"1" * 5000)
 @example(b'{"share":1%b}' % (b"0" * 400))
 def test_any_bytes(body: bytes) -> None:
-    """A value that can be read as an object and written again, or a 400."""
+    """Any bytes are an object that can be written again, or a 400."""
     try:
         value = bodies.parse(body)
     except bodies.Problem as problem:
@@ -43,21 +43,21 @@ def test_any_bytes(body: bytes) -> None:
 @settings(max_examples=40, deadline=None)
 @given(JSON, st.binary(max_size=5))
 def test_any_json(value: object, rest: bytes) -> None:
-    """Is read, whatever follows it after a space."""
+    """A JSON value is read, whatever follows it after a space."""
     assert bodies.parse(json.dumps(value).encode() + b" " + rest) == value
 
 
 @settings(max_examples=40, deadline=None)
 @given(JSON)
-def test_what_is_written_means_the_same(value: object) -> None:
-    """To any reader of JSON."""
+def test_any_json_reader_reads_the_same_value(value: object) -> None:
+    """Any JSON reader reads what is written as the same value."""
     assert json.loads(bodies.dump(value)) == value
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(SHAPE)), JSON))
 def test_fields_have_their_types(value: dict[str, object]) -> None:
-    """Nothing of another type gets through."""
+    """A field of another type is refused."""
     found, _ = bodies.fields(value, SHAPE)
     for name, item in found.items():
         assert type(item) is SHAPE[name] or (name == "share" and type(item) is int)
@@ -70,7 +70,7 @@ def test_fields_have_their_types(value: dict[str, object]) -> None:
     seed=st.integers(),
 )
 def test_cuts_cover_everything(length: int, average: int, share: float, seed: int) -> None:
-    """In order, to the end, with no piece longer than allowed; none is negative."""
+    """Cuts are in order and cover everything, and no piece is negative or too long."""
     variation = int(average * share)
     ends = cut(length, average, variation, random.Random(seed) if variation else None)
     assert ends == sorted(ends)
@@ -82,7 +82,7 @@ def test_cuts_cover_everything(length: int, average: int, share: float, seed: in
 
 @pytest.mark.parametrize("average", [1, 2, 3, 10])
 def test_the_largest_variation_ends(average: int) -> None:
-    """At the bound of what is accepted, for a whole chunk."""
+    """The largest accepted variation ends for a whole chunk."""
     for seed in range(5):
         ends = cut(32 * 1024, average, average, random.Random(seed))
         assert ends[-1] == 32 * 1024

@@ -1,4 +1,4 @@
-"""A chain under any interleaving of traffic, time, slow peers, and toxics that come and go."""
+"""A chain under any order of traffic, time, slow peers, and changing toxics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.unit.toxiproxy.conftest import Bench, own_clock
-from vault_harness.toxiproxy.server.toxics import CHUNK, Sender, Stage, Toxic
+from vault_harness.local.toxiproxy.server.toxics import CHUNK, Sender, Stage, Toxic
 
 KEEPING = {
     "noop": st.just({}),
@@ -50,7 +50,7 @@ class Chain(RuleBasedStateMachine):
 
     @initialize(data=st.data(), count=st.integers(0, 4))
     def open(self, data: st.DataObject, count: int) -> None:
-        """The connection opens under some toxics."""
+        """Open the connection under some toxics."""
         self.chain += [self._draw(data, data.draw(TOXICITY)) for _ in range(count)]
         self.bench.start(*self.chain)
 
@@ -61,7 +61,7 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: not self.finished)
     @rule(sizes=st.lists(st.sampled_from([1, 3, 200, CHUNK, 70_000]), min_size=1, max_size=4))
     def send(self, sizes: list[int]) -> None:
-        """The source sends pieces of bytes that tell their place."""
+        """Send bytes that tell their place from the source."""
         pieces = []
         for size in sizes:
             start = len(self.sent) // 4
@@ -74,24 +74,24 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: not self.finished)
     @rule()
     def finish(self) -> None:
-        """The source closes."""
+        """Close the source."""
         self.finished = True
         self.bench.finish()
 
     @rule(milliseconds=st.sampled_from([1, 40, 100, 700]))
     def pass_time(self, milliseconds: int) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.bench.pass_time(milliseconds / 1000)
 
     @rule(room=st.sampled_from([None, None, 0, 1, 5000]))
     def destination_reads(self, room: int | None) -> None:
-        """The destination takes so much, or everything."""
+        """Let the destination take that much, or everything."""
         self.bench.dest.room = room
         self.bench.poll()
 
     @rule(data=st.data(), toxicity=TOXICITY)
     def add(self, data: st.DataObject, toxicity: float) -> None:
-        """A toxic is added."""
+        """Add a toxic."""
         if len(self.chain) == 5:
             return
         toxic = self._draw(data, toxicity)
@@ -102,7 +102,7 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: self.chain)
     @rule(data=st.data(), toxicity=TOXICITY)
     def update(self, data: st.DataObject, toxicity: float) -> None:
-        """A toxic is changed."""
+        """Change a toxic."""
         toxic = data.draw(st.sampled_from(self.chain))
         values = dict(data.draw(self.kinds[toxic.kind.type]))
         toxic.change({**toxic.values, **values}, toxicity)
@@ -112,7 +112,7 @@ class Chain(RuleBasedStateMachine):
     @precondition(lambda self: self.chain)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        """A toxic is removed."""
+        """Remove a toxic."""
         toxic = data.draw(st.sampled_from(self.chain))
         self.chain.remove(toxic)
         self.bench.link.remove(toxic)
@@ -126,9 +126,9 @@ class Chain(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_bounded(self) -> None:
-        """By what each toxic may hold, and one chunk on its way; or by what came in before.
+        """Held bytes are limited by the toxics and one chunk, or by what came in before.
 
-        What a toxic held when it was removed waits for the destination like all else.
+        What a toxic held when it was removed waits for the destination like everything else.
         """
         held = self.bench.link.source.received - len(self.bench.dest.received)
         latencies = sum(toxic.kind.capacity > 0 for toxic in self.chain)
@@ -138,7 +138,7 @@ class Chain(RuleBasedStateMachine):
 
     @invariant()
     def neighbours_know_each_other(self) -> None:
-        """The ring from the source to the sink is whole, in the order added."""
+        """The ring from source to sink is whole, in the order added."""
         link = self.bench.link
         if link.sink.over:
             return
@@ -154,7 +154,7 @@ class Chain(RuleBasedStateMachine):
         assert [toxic for toxic in seen if toxic in link.stages] == self.chain
 
     def teardown(self) -> None:
-        """Everything arrives once nothing is in its way, and nothing is left over."""
+        """Everything arrives without obstacles, and nothing is left."""
         bench = self.bench
         bench.dest.room = None
         bench.poll()
@@ -172,19 +172,19 @@ class Chain(RuleBasedStateMachine):
         self.stack.close()
 
     def check_end(self) -> None:
-        """All bytes."""
+        """Check that all bytes arrived."""
         assert self.bench.dest.received == bytes(self.sent)
 
 
 class DroppingChain(Chain):
-    """With the toxics that drop bytes or end the connection on purpose."""
+    """A chain that also has toxics that drop bytes or end the connection."""
 
     kinds = KEEPING | DROPPING
     dropping = False
 
     @invariant()
     def what_is_held_is_bounded(self) -> None:
-        """As long as nothing can have been dropped: that has not arrived, and is not held."""
+        """While nothing can have been dropped, the bytes that have not arrived are held."""
         self.dropping |= self.bench.dest.gone
         self.dropping |= any(toxic.name.split()[0] in DROPPING for toxic in self.chain)
         if not self.dropping:
@@ -192,16 +192,16 @@ class DroppingChain(Chain):
 
     @invariant()
     def bytes_keep_their_order(self) -> None:
-        """What has arrived was sent in that order: numbers only grow, where whole ones are seen."""
+        """The whole numbers that arrive only grow."""
         assert len(self.bench.dest.received) <= len(self.sent)
 
     @rule()
     def destination_breaks(self) -> None:
-        """The peer is gone: writing fails from now on."""
+        """Break the destination: writing fails from now on."""
         self.bench.dest.gone = True
 
     def teardown(self) -> None:
-        """Nothing is left over, whoever ended it."""
+        """Nothing is left, whichever side ended it."""
         bench = self.bench
         bench.dest.room = None
         bench.poll()

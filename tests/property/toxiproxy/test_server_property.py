@@ -1,4 +1,4 @@
-"""A running server under arbitrary requests and traffic: as its model, and without leaks."""
+"""A running server under arbitrary requests and traffic fits its model and leaks nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _valid(kind: str, values: dict[str, int]) -> bool:
 
 @dataclass
 class Model:
-    """What a proxy should look like."""
+    """The expected state of a proxy."""
 
     upstream: str
     enabled: bool
@@ -60,7 +60,7 @@ class Model:
     toxics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Toxics as the API orders them."""
+        """Return the toxics in the order of the API."""
         order = sorted(
             self.toxics.values(), key=lambda toxic: toxic["stream"].lower() == "downstream"
         )
@@ -82,18 +82,18 @@ class Api(RuleBasedStateMachine):
         self.sockets: list[socket.socket] = []
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """A request, which must be answered within a second."""
+        """Send a request, which must be answered within a second."""
         start = time.monotonic()
         data = None if body is None else json.dumps(body).encode()
         self.http.request(method, path.replace(" ", "%20"), data)
         response = self.http.getresponse()
         content = response.read()
-        assert time.monotonic() - start < 5  # a second on a machine that is not busy
+        assert time.monotonic() - start < 5  # a second on an idle machine
         return response.status, json.loads(content) if content else None
 
     @rule(name=NAMES, enabled=st.booleans(), down=st.booleans())
     def create(self, name: str, enabled: bool, down: bool) -> None:
-        """A proxy is made, unless its name is taken."""
+        """Make a proxy, unless its name is taken."""
         upstream = UPSTREAM_DOWN if down else self.upstream
         entry = {"name": name, "listen": "127.0.0.1:0", "upstream": upstream, "enabled": enabled}
         status, answer = self.call("POST", "/proxies", entry)
@@ -103,13 +103,13 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
-        """A proxy is deleted, if it is there."""
+        """Delete a proxy, if it exists."""
         status, _ = self.call("DELETE", f"/proxies/{name}")
         assert status == (204 if self.proxies.pop(name, None) else 404)
 
     @rule(name=NAMES, enabled=st.none() | st.booleans(), upstream=st.none() | st.booleans())
     def update(self, name: str, enabled: bool | None, upstream: bool | None) -> None:
-        """A proxy is changed, if it is there."""
+        """Change a proxy, if it exists."""
         body: dict[str, object] = {"enabled": enabled}
         if upstream is not None:
             body["upstream"] = self.upstream if upstream else UPSTREAM_DOWN
@@ -121,7 +121,7 @@ class Api(RuleBasedStateMachine):
         never_started = model.listen.endswith(":0")
         if enabled is not None:
             model.enabled = enabled
-        # A change of address stops it first; port 0 is one every time it is said.
+        # A change of address stops the proxy first. Port 0 is a change every time.
         model.upstream = str(body.get("upstream", model.upstream))
         assert status == 200
         if model.enabled and never_started:
@@ -129,7 +129,7 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES, down=st.booleans())
     def populate(self, name: str, down: bool) -> None:
-        """Kept if it is the same, else made anew."""
+        """Populate: an equal proxy is kept, another one is replaced."""
         model = self.proxies.get(name)
         listen = model.listen if model else "127.0.0.1:0"
         upstream = UPSTREAM_DOWN if down else self.upstream
@@ -148,7 +148,7 @@ class Api(RuleBasedStateMachine):
     def add_toxic(
         self, data: st.DataObject, name: str, toxic: str, stream: str, toxicity: float, kind: str
     ) -> None:
-        """A toxic is added, unless something is wrong with it."""
+        """Add a toxic, unless something is wrong with it."""
         values = {field: data.draw(value) for field, value in FIELDS.get(kind, {}).items()}
         body = {"name": toxic, "type": kind, "stream": stream, "toxicity": toxicity}
         body["attributes"] = values
@@ -170,7 +170,7 @@ class Api(RuleBasedStateMachine):
     def update_toxic(
         self, data: st.DataObject, name: str, toxic: str, toxicity: float | None
     ) -> None:
-        """A toxic is changed, if it is there and can be."""
+        """Change a toxic, if it exists and can change."""
         model = self.proxies.get(name)
         known = model.toxics.get(toxic) if model else None
         strategies = FIELDS[known["type"]] if known else {}
@@ -189,7 +189,7 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES, toxic=TOXIC_NAMES)
     def remove_toxic(self, name: str, toxic: str) -> None:
-        """A toxic is removed, if it is there."""
+        """Remove a toxic, if it exists."""
         model = self.proxies.get(name)
         removed = model.toxics.pop(toxic, None) if model else None
         status, _ = self.call("DELETE", f"/proxies/{name}/toxics/{toxic}")
@@ -197,7 +197,7 @@ class Api(RuleBasedStateMachine):
 
     @rule()
     def reset(self) -> None:
-        """Everything is enabled and without toxics."""
+        """Enable everything and remove all toxics."""
         status, _ = self.call("POST", "/reset")
         assert status == 204
         _, shown = self.call("GET", "/proxies")
@@ -208,7 +208,7 @@ class Api(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def connect(self, name: str) -> None:
-        """Somebody connects."""
+        """Connect a client."""
         model = self.proxies.get(name)
         if model is None or not model.enabled or len(self.sockets) > 30:
             return
@@ -223,21 +223,21 @@ class Api(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([1, 300, 300_000]), every=st.integers(1, 3))
     def send(self, size: int, every: int) -> None:
-        """Some peers send as much as is taken."""
+        """Let some peers send as much as is taken."""
         for sock in self.sockets[::every]:
             with contextlib.suppress(OSError):
                 sock.send(bytes(size))
 
     @rule(every=st.integers(1, 3))
     def receive(self, every: int) -> None:
-        """Some peers read what is there."""
+        """Let some peers read what has arrived."""
         for sock in self.sockets[::every]:
             with contextlib.suppress(OSError):
                 sock.recv(1_000_000)
 
     @rule(which=st.integers(0, 30), how=st.sampled_from(["close", "reset", "shutdown"]))
     def hang_up(self, which: int, how: str) -> None:
-        """A peer goes, politely or not."""
+        """Let a peer hang up, cleanly or not."""
         if which >= len(self.sockets):
             return
         if how == "shutdown":
@@ -251,7 +251,7 @@ class Api(RuleBasedStateMachine):
 
     @invariant()
     def the_view_is_the_model_s(self) -> None:
-        """Every proxy with every toxic."""
+        """The API shows every proxy with every toxic of the model."""
         status, shown = self.call("GET", "/proxies")
         assert status == 200
         assert shown == {
@@ -266,7 +266,7 @@ class Api(RuleBasedStateMachine):
         }
 
     def teardown(self) -> None:
-        """With the proxies go all their sockets."""
+        """All sockets go with the proxies."""
         for sock in self.sockets:
             sock.close()
         for name in self.proxies:
@@ -277,7 +277,7 @@ class Api(RuleBasedStateMachine):
 
 
 def test_the_api_and_its_model(running: Running) -> None:
-    """Any interleaving; afterwards the server has as many descriptors as before."""
+    """After any order of rules the server has as many descriptors as before."""
     running.toxiproxy.version()
     before = running.descriptors()
     machine = type("Machine", (Api,), {"server": running})
@@ -298,7 +298,7 @@ def test_the_api_and_its_model(running: Running) -> None:
 
 
 def _ask(running: Running, data: bytes) -> None:
-    """Send bytes, and read whatever comes until the server has had enough."""
+    """Send bytes, and read until the server closes or waits."""
     sock = socket.create_connection(running.host_port, timeout=5)
     with sock, contextlib.suppress(OSError):
         sock.sendall(data)
@@ -331,7 +331,7 @@ HEAD = st.sampled_from(
 )
 @given(head=HEAD, rest=st.binary(max_size=200))
 def test_malformed_requests(running: Running, head: bytes, rest: bytes) -> None:
-    """Are answered or hung up on, and the next request is served."""
+    """Malformed requests are answered or cut, and the next request is served."""
     _ask(running, head + rest)
 
 
@@ -358,7 +358,7 @@ PATHS = st.sampled_from(
 )
 @given(method=st.sampled_from(["POST", "PATCH", "DELETE"]), path=PATHS, body=BODIES)
 def test_arbitrary_json(running: Running, method: str, path: str, body: object) -> None:
-    """On every route; an address that cannot be listened on is the only 500."""
+    """On every route only an address that cannot be bound is a 500."""
     connection = http.client.HTTPConnection(*running.host_port, timeout=15)
     with contextlib.closing(connection):
 
@@ -375,7 +375,7 @@ def test_arbitrary_json(running: Running, method: str, path: str, body: object) 
             assert b"internal error" not in content
         connection.request("GET", "/proxies")
         for name in json.loads(connection.getresponse().read()):
-            # A name with a slash can be made but never be addressed, by upstream's design.
+            # By upstream's design a name with a slash can be made but not addressed.
             if "/" not in name and name not in {".", ".."}:
                 assert call("DELETE", f"/proxies/{quote(name, safe='')}", None)[0] == 204
     assert running.alive()
@@ -383,7 +383,7 @@ def test_arbitrary_json(running: Running, method: str, path: str, body: object) 
 
 @pytest.mark.slow
 def test_ten_thousand_connections_leave_nothing(running: Running) -> None:
-    """Opened and closed under toxics: descriptors and memory are where they were."""
+    """After ten thousand connections under toxics, descriptors and memory are as before."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.settimeout(10)
     toxiproxy = running.toxiproxy
@@ -422,9 +422,9 @@ def test_ten_thousand_connections_leave_nothing(running: Running) -> None:
             time.sleep(0.05)
         return running.descriptors()
 
-    # As many before: they fill the record of ended connections and what the allocator keeps, which
-    # is level from there on (measured: 50.0 MB, and 50.8 MB after 40,000 more). Where much else
-    # runs, more of them live at once, and the allocator keeps more; what leaks grows each time.
+    # The first ten thousand fill the record of ended connections and the allocator's reserve.
+    # Memory is level from there (measured: 50.0 MB, and 50.8 MB after 40,000 more). On a busy
+    # machine more connections live at once, and the reserve is larger. A leak grows each time.
     run(10_000)
     descriptors, memory = settled(), running.memory()
     grown: list[int] = []

@@ -1,4 +1,4 @@
-"""Whatever is taken for the name of a namespace stays one, wherever it is put together."""
+"""A valid namespace name stays valid, however it is combined."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SLASHES = st.text("/", max_size=3)
 
 @given(NAMES, SLASHES, SLASHES)
 def test_slashes_at_its_ends_mean_nothing(name: str, before: str, after: str) -> None:
-    """It is the name between them, and that is its normal form."""
+    """Slashes at both ends are removed in the normal form."""
     assert namespaces.normal(f"{before}{name}{after}") == name
 
 
 @given(st.text(max_size=20))
-def test_what_is_taken_is_safe_and_normal(text: str) -> None:
-    """A name that passes has no reserved part, and nothing that breaks a header or a URL."""
+def test_a_valid_name_is_safe_in_a_header(text: str) -> None:
+    """A valid name has no reserved part, and is safe in a header or URL."""
     try:
         name = namespaces.normal(text)
     except ValueError:
@@ -35,7 +35,7 @@ def test_what_is_taken_is_safe_and_normal(text: str) -> None:
 
 @given(NAMES, NAMES)
 def test_put_together_once_and_again(above: str, name: str) -> None:
-    """What a task exports may be in the next task's environment: nothing is added twice."""
+    """A name that a task exported is not added twice by the next task."""
     once = namespaces.joined(above, name)
     assert namespaces.joined(once, name) == once
     assert namespaces.normal(once) == once
@@ -45,7 +45,7 @@ def test_put_together_once_and_again(above: str, name: str) -> None:
 
 @given(NAMES)
 def test_its_levels_lead_to_it(name: str) -> None:
-    """From the outside to the inside, each one part longer."""
+    """Levels go from the outside in, each one part longer."""
     levels = namespaces.levels(name)
     assert [len(level.split("/")) for level in levels] == list(range(1, len(levels) + 1))
     assert (levels[-1] if levels else "") == name
@@ -54,5 +54,5 @@ def test_its_levels_lead_to_it(name: str) -> None:
 
 @given(NAMES, st.sampled_from(["kv/data/a", "sys/mounts", "auth/token/lookup-self"]))
 def test_nothing_of_a_namespace_is_the_whole_servers(name: str, path: str) -> None:
-    """A path that begins with a namespace is that namespace's, whatever is called like it."""
+    """A path below a namespace is the namespace's, even if it looks like a server's path."""
     assert not namespaces.is_root_level(namespaces.below(name, path))

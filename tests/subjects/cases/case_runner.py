@@ -1,4 +1,4 @@
-"""A client judged in its author's own test runner; ``vault-harness serve`` prints the URL."""
+"""A client judged in its author's own test runner. ``vault-harness serve`` prints the URL."""
 
 import threading
 from typing import Any
@@ -9,14 +9,14 @@ from resilient_vault_client import VaultClient
 
 
 def verdict(url: str, scenario: str) -> Any:
-    """Start a case, answer what it asks of the client, and fetch what it came to."""
+    """Start a case, do what it asks of the client, and return its verdict."""
     started = requests.post(f"{url}/cases/{scenario}", timeout=90).json()
-    if "id" not in started:  # no such scenario, or it is under way already
+    if "id" not in started:  # unknown, or under way already
         raise LookupError(started["error"])
     at = f"{url}/cases/{started['id']}"
-    client = VaultClient(environ=started["env"] or {})  # None: it ends before it needs a client
+    client = VaultClient(environ=started["env"] or {})  # None: the case ends before it needs one
     while (found := requests.get(f"{at}/next", timeout=90)).ok:  # 410: it is over
-        if found.status_code == 200:  # 204: nothing is asked at the moment
+        if found.status_code == 200:  # 204: nothing to do now
             op = found.json()
             if op["op"] == "configure":
                 client = VaultClient(environ=op["environ"])
@@ -25,7 +25,7 @@ def verdict(url: str, scenario: str) -> Any:
 
 
 def answer(at: str, client: VaultClient, op: dict[str, Any]) -> None:
-    """Do what is asked, and say how it went."""
+    """Do what is asked, and report the result."""
     said: dict[str, Any] = {"id": op["id"], "ok": True}
     try:
         if op["op"] == "read":

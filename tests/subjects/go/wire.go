@@ -91,8 +91,13 @@ func (w *Wire) fresh() *http.Client {
 			IdleConnTimeout:     30 * time.Second,
 			ForceAttemptHTTP2:   true,
 		},
-		// The token stays with the host that it was meant for.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		// A standby that cannot forward redirects once to its leader.
+		CheckRedirect: func(next *http.Request, asked []*http.Request) error {
+			if len(asked) == 1 && next.Response.StatusCode == 307 && next.URL.Scheme == asked[0].URL.Scheme {
+				return nil
+			}
+			return http.ErrUseLastResponse
+		},
 	}
 }
 

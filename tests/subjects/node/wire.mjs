@@ -43,13 +43,13 @@ export class Wire {
     for (const idle of Object.values(this.agent.freeSockets)) for (const socket of [...idle]) socket.destroy();
   }
 
-  #once(method, path, { deadline, token, body }, agent) {
+  #once(method, path, { deadline, token, body }, agent, leader) {
     const data = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const headers = { "X-Vault-Request": "true" };
     if (token) headers["X-Vault-Token"] = token;
     if (this.namespace) headers["X-Vault-Namespace"] = this.namespace;
     if (data) headers["Content-Length"] = data.length;
-    const url = new URL(`/v1/${path.split("/").map(encodeURIComponent).join("/")}`, this.base);
+    const url = leader ?? new URL(`/v1/${path.split("/").map(encodeURIComponent).join("/")}`, this.base);
     return new Promise((resolve, reject) => {
       const fail = (why, stale = false) => {
         clearTimeout(timer);
@@ -68,6 +68,14 @@ export class Wire {
       const timer = setTimeout(() => fail("no answer in time"), deadline - performance.now());
       request.on("error", (error) => fail(error.code || error.name, request.reusedSocket));
       request.on("response", (response) => {
+        const there = response.statusCode === 307 && !leader && response.headers.location;
+        if (there && new URL(there, url).protocol === url.protocol) {
+          // A standby that cannot forward redirects once to its leader.
+          clearTimeout(timer);
+          response.resume();
+          resolve(this.#once(method, path, { deadline, token, body }, agent, new URL(there, url)));
+          return;
+        }
         const parts = [];
         let length = 0;
         response.on("error", (error) => fail(error.code || error.name));
@@ -109,7 +117,6 @@ function understand(response, content) {
     }
     if (!isVaults(status, body)) throw new Unavailable(`the answer (${status}) is none of Vault's`);
   }
-  // A redirect is not followed: the token stays with the host that it was meant for.
   if (status >= 500 || [307, 412, 429, 472, 473].includes(status)) {
     const seconds = Math.min(Number(response.headers["retry-after"]), LONGEST_WAIT);
     const why = (body.errors || []).join(" ").slice(0, 200);

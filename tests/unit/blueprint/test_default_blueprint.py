@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness import policy
-from vault_harness.blueprint import Blueprint
+from vault_harness.local import policy
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.operator.migrate import Place, VariableMap
 
 PATHS = {
     "backend/django",
@@ -21,22 +22,23 @@ PATHS = {
     "shared/email",
     "shared/monitoring",
 }
+AI_SERVICES = ("recommender", "search", "pricing", "chatbot", "fraud", "forecasting", "vision")
 
 
 @pytest.fixture(scope="module")
 def blueprint() -> Blueprint:
-    """The default one."""
+    """The default blueprint."""
     return Blueprint.default()
 
 
 def test_twelve_paths(blueprint: Blueprint) -> None:
-    """Every path of the guide is there, and no other."""
+    """The blueprint has exactly the paths of the guide."""
     assert {path for _, path, _ in blueprint.paths()} == PATHS
     assert blueprint.mount == "ecommerce"
 
 
 def test_roles_and_services(blueprint: Blueprint) -> None:
-    """Three AppRoles with renewable hour-long tokens serve five services."""
+    """Three AppRoles with renewable one-hour tokens serve the guide's services."""
     assert set(blueprint.approles) == {"backend", "api-gateway", "ai-services"}
     for role in blueprint.approles.values():
         assert role.token_ttl == 3600
@@ -47,8 +49,15 @@ def test_roles_and_services(blueprint: Blueprint) -> None:
         "celery_worker": "backend",
         "celery_beat": "backend",
         "api_gateway": "api-gateway",
+        **dict.fromkeys(AI_SERVICES, "ai-services"),
         "ai_services": "ai-services",
     }
+
+
+def test_debug_is_off_and_migrates(blueprint: Blueprint) -> None:
+    """Django's DEBUG is off by default, and a dotenv file's value replaces it."""
+    assert blueprint.secrets["ecommerce"]["backend/django"]["DEBUG"].value == "False"
+    assert VariableMap.guide().target("DEBUG") == Place("backend/django", "DEBUG")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_roles_and_services(blueprint: Blueprint) -> None:
     ],
 )
 def test_least_privilege(blueprint: Blueprint, role: str, forbidden: list[str]) -> None:
-    """A role reads its own and the shared paths it needs, writes nothing, and no more."""
+    """A role reads its own and the shared paths that it needs, and writes nothing."""
     rules = policy.parse(blueprint.policies[role].rules)
     for rule in rules:
         assert rule.capabilities <= {"read", "list"}
@@ -70,7 +79,7 @@ def test_least_privilege(blueprint: Blueprint, role: str, forbidden: list[str]) 
 
 
 def test_no_secret_is_literal(blueprint: Blueprint) -> None:
-    """What a person could abuse is generated or comes from outside, never from a file in git."""
+    """Sensitive values are generated or come from outside, never from a file in git."""
     words = ("KEY", "SECRET", "PASSWORD", "URL", "DSN", "BACKEND")
     for _, path, values in blueprint.paths():
         for key, value in values.items():
@@ -79,7 +88,7 @@ def test_no_secret_is_literal(blueprint: Blueprint) -> None:
 
 
 def test_variations_leave_the_original_alone(blueprint: Blueprint) -> None:
-    """A scenario may shorten a token's life without harm to the next."""
+    """Shortening a token's life in a copy does not change the original."""
     short = blueprint.with_approle("backend", token_ttl="4s", token_max_ttl="10s")
     extra = short.with_secret("backend/extra", {"KEY": "value"})
 

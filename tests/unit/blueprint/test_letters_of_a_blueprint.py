@@ -1,4 +1,4 @@
-"""A blueprint is UTF-8, as TOML is: the locale of a shell or of a container changes no value."""
+"""A blueprint is read as UTF-8 in any locale."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREETING = "Grüße"
 
 LOADED = """
 import sys
-from vault_harness.blueprint import Blueprint
+from vault_harness.local.blueprint import Blueprint
 blueprint = Blueprint.load(sys.argv[1])
 ((_, _, secret),) = blueprint.paths()
 print(ascii(secret["GREETING"].value), ascii(blueprint.policies["till"].rules[:8]))
@@ -30,7 +30,7 @@ print(ascii(secret["GREETING"].value), ascii(blueprint.policies["till"].rules[:8
 
 
 def test_a_locale_without_these_letters(tmp_path: Path) -> None:
-    """A value that is not ASCII is seeded as it is written, and so is a policy's text."""
+    """Values and policies that are not ASCII are seeded as written."""
     file = tmp_path / "shop.toml"
     file.write_bytes(TEXT.encode())
     policy = '# Größe\npath "shop/data/till" { capabilities = ["read"] }\n'

@@ -1,4 +1,4 @@
-"""The line of a key, which TOML parsers do not tell."""
+"""Find the line of a key, which TOML parsers do not give."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ value = 1
     ],
 )
 def test_line(path: tuple[str | int, ...], line: int) -> None:
-    """Where a key is set, else where its nearest parent is, else the first line."""
+    """The line is the key's, else that of its nearest parent, else the first."""
     assert line_of(TEXT, path) == line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.policy import PolicyError, Rule, parse
+from vault_harness.local.policy import PolicyError, Rule, parse
 
 HCL = """
 # A comment, with { and "
@@ -24,12 +24,12 @@ path "shop/none" { capabilities = [] }
 
 
 def rules(text: str) -> list[tuple[str, set[str], int]]:
-    """Path, capabilities and line of each rule."""
+    """Return path, capabilities and line of each rule."""
     return [(rule.path, set(rule.capabilities), rule.line) for rule in parse(text)]
 
 
 def test_hcl() -> None:
-    """Blocks, comments, lists with a comma at the end, nested objects and templates."""
+    """Blocks, comments, trailing commas, nested objects and templates are read."""
     assert rules(HCL) == [
         ("shop/data/*", {"read", "list"}, 3),
         ("shop/metadata/{{identity.entity.name}}/+", set(), 13),
@@ -38,7 +38,7 @@ def test_hcl() -> None:
 
 
 def test_json() -> None:
-    """Vault takes JSON as well."""
+    """A policy may be JSON."""
     assert rules('{"path": {"a/*": {"capabilities": ["read"]}}}') == [("a/*", {"read"}, 1)]
 
 
@@ -58,7 +58,7 @@ def test_json() -> None:
     ],
 )
 def test_mistakes_have_a_line(text: str, line: int) -> None:
-    """What Vault would refuse is refused here, with its line."""
+    """What Vault would refuse is refused with its line."""
     with pytest.raises(PolicyError) as caught:
         parse(text)
 

@@ -1,4 +1,4 @@
-"""A wrong blueprint is refused with file, line and field, before Vault is asked anything."""
+"""A wrong blueprint is refused with file, line and field, before any request to Vault."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.errors import BlueprintError
+from vault_harness.local.blueprint import Blueprint
 
 GOOD = """\
 name = "shop"
@@ -33,7 +33,7 @@ URL = { template = "https://{KEY}@example.org" }
 """
 
 WRONG = [
-    # (what is replaced, by what, line, field, what the message says)
+    # (text, its replacement, line, field, part of the message)
     ('name = "shop"', 'name = "shop', 1, "TOML", ""),
     ('name = "shop"\n', "", 1, "name", "is missing"),
     ("[mounts.shop]", "[mounts.other]", 20, "secrets.shop", "there is no mount shop"),
@@ -44,7 +44,7 @@ WRONG = [
     ('["read"]', '["raed"]', 8, "policies.web", "unknown capability raed"),
     ("] }' }", "]' }", 8, "policies.web", "middle of a block"),
     ('policies = ["web"]', 'policies = ["wbe"]', 11, "approles.web.policies", "no policy wbe"),
-    ('token_ttl = "1h"', 'token_ttl = "1 hour"', 12, "approles.web.token_ttl", "no duration"),
+    ('token_ttl = "1h"', 'token_ttl = "1 hour"', 12, "approles.web.token_ttl", "not a duration"),
     ('token_ttl = "1h"', 'token_ttl = "5h"', 10, "approles.web", "longer than token_max_ttl"),
     (
         'token_ttl = "1h"',
@@ -56,7 +56,7 @@ WRONG = [
     ("[approles.web]", '[approles."Web"]', 10, "approles.Web", "lower-case"),
     ('web = "web"', 'web = "wbe"', 16, "services.web", "no AppRole wbe"),
     ('"web/app"', '"/web/app"', 18, 'secrets.shop."/web/app"', "without slashes"),
-    ('"web/app"', '"web/../ap"', 18, 'secrets.shop."web/../ap"', "no . or .. part"),
+    ('"web/app"', '"web/../ap"', 18, 'secrets.shop."web/../ap"', "parts . and .. are not"),
     ("generate = 20", "generate = 0", 19, 'secrets.shop."web/app".KEY.generate', "greater"),
     ("generate = 20", "generat = 20", 19, 'secrets.shop."web/app".KEY.generat', "no such setting"),
     ("{ generate = 20 }", "{}", 19, 'secrets.shop."web/app".KEY', "give text, or one of"),
@@ -73,7 +73,7 @@ WRONG = [
 
 
 def test_the_good_one_is_good() -> None:
-    """What the others are mutations of has no fault."""
+    """The blueprint that the other tests modify is valid."""
     blueprint = Blueprint.parse(GOOD, source=Path("shop.toml"))
 
     assert blueprint.approles["web"].token_ttl == 3600
@@ -84,7 +84,7 @@ def test_the_good_one_is_good() -> None:
 def test_file_line_and_field(
     tmp_path: Path, old: str, new: str, line: int, field: str, message: str
 ) -> None:
-    """Each mistake is located as an editor would."""
+    """Each mistake is reported with file, line and field."""
     assert GOOD.count(old) >= 1
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace(old, new, 1))
@@ -92,15 +92,15 @@ def test_file_line_and_field(
     with pytest.raises(BlueprintError) as caught:
         Blueprint.load(file)
 
-    # A mount that is gone is noticed where it is used.
+    # A missing mount is reported where it is used.
     expected_line = 18 if field == "secrets.shop" else line
     assert caught.value.cause.startswith(f"{file}:{expected_line}: {field}")
     assert message in caught.value.cause
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 4
 
 
 def test_a_typing_mistake_gets_a_suggestion(tmp_path: Path) -> None:
-    """The setting that was probably meant is named."""
+    """A mistyped setting gets a suggestion."""
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace("token_max_ttl", "token_maxttl"))
 
@@ -111,7 +111,7 @@ def test_a_typing_mistake_gets_a_suggestion(tmp_path: Path) -> None:
 
 
 def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
-    """The policy's file is named beside the blueprint's line."""
+    """The error names the missing policy file and the blueprint's line."""
     file = tmp_path / "shop.toml"
     rules = """rules = 'path "shop/data/web/*" { capabilities = ["read"] }'"""
     file.write_text(GOOD.replace(rules, 'file = "web.hcl"'))
@@ -124,7 +124,7 @@ def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_policy_file_names_its_line(tmp_path: Path) -> None:
-    """Both files are located: the blueprint's line, and the policy's."""
+    """The error names the lines in both files."""
     file = tmp_path / "shop.toml"
     rules = """rules = 'path "shop/data/web/*" { capabilities = ["read"] }'"""
     file.write_text(GOOD.replace(rules, 'file = "web.hcl"'))
@@ -137,14 +137,14 @@ def test_a_mistake_in_a_policy_file_names_its_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """A wrong path is an error of the blueprint too."""
+    """A missing file is an error of the blueprint."""
     with pytest.raises(BlueprintError, match="cannot be read"):
         Blueprint.load(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize("wrong", ['KEY = ["a"]', 'KEY = { value = "hunter2", env = "X" }'])
 def test_a_wrong_secret_is_not_quoted(tmp_path: Path, wrong: str) -> None:
-    """The message says what is wrong with a value without repeating it."""
+    """The error does not repeat a wrong value."""
     file = tmp_path / "shop.toml"
     file.write_text(GOOD.replace("KEY = { generate = 20 }", wrong.replace('"a"', '"hunter2"')))
 

@@ -1,4 +1,4 @@
-"""Cases over HTTP: requests that make no sense, and a harness that breaks down."""
+"""Cases over HTTP: senseless requests, and a harness that breaks down."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from vault_harness.cases import CaseServer
-from vault_harness.cases._case import Case
-from vault_harness.scenario import Entry, Result
-from vault_harness.scenario.verdict import Word
+from vault_harness.judge.cases import CaseServer
+from vault_harness.judge.cases.case import Case
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.run import Result
+from vault_harness.judge.verdict import Word
 
 ENTRY = Entry(id="TOK-11", promise="One login", severity="high", source="docs")
 OTHER = Entry(id="SEA-01", promise="No storm", severity="high", source="docs")
@@ -23,12 +24,12 @@ OTHER = Entry(id="SEA-01", promise="No storm", severity="high", source="docs")
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseServer]:
-    """One whose scenarios cannot be run: there is no engine."""
+    """Start a server that cannot run its scenarios, since it has no engine."""
 
     def fails(*_: object, **__: object) -> Result:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vault_harness.cases._server.run_scenario", fails)
+    monkeypatch.setattr("vault_harness.judge.cases.server.judge_scenario", fails)
     entries = {entry.id: entry for entry in (ENTRY, OTHER)}
     functions: Any = dict.fromkeys(entries, fails)
     with CaseServer(cast("Any", None), entries, functions, at_once=1) as made:
@@ -36,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseServer]:
 
 
 def raw(server: CaseServer, head: str, body: str = "") -> tuple[int, dict[str, Any], bytes]:
-    """The answer to a request that no library would send, and what comes after it."""
+    """Send a request that no library would send. Return the answer and what follows it."""
     port = int(server.url.split(":")[2].partition("/")[0])
     secret = server.url.rpartition("/")[2]
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
@@ -61,20 +62,20 @@ def raw(server: CaseServer, head: str, body: str = "") -> tuple[int, dict[str, A
 def test_bodies_that_are_not_read(
     server: CaseServer, head: str, body: str, status: int, said: str
 ) -> None:
-    """One answer says why, and what was not read is not taken for the next request."""
+    """The server refuses a body with one answer and does not take it for the next request."""
     got, told, after = raw(server, head, body)
     assert (got, said in told["error"], after) == (status, True, b"")
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, "{", "5", "\ufeff"])
 def test_bodies_that_are_no_object(server: CaseServer, body: str) -> None:
-    """Told as such, whatever they are."""
+    """A body that is no JSON object is refused, whatever it is."""
     answer = requests.post(f"{server.url}/cases/x/answers", data=body.encode(), timeout=20)
     assert (answer.status_code, "not the JSON object" in answer.json()["error"]) == (400, True)
 
 
 def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
-    """It has a verdict at once, and takes no other case's place."""
+    """A case that breaks down has a verdict at once and blocks no other case."""
     for _ in range(2):
         begun = requests.post(f"{server.url}/cases/TOK-11", timeout=20)
         assert (begun.status_code, begun.json()["over"]) == (201, True)
@@ -82,16 +83,18 @@ def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
         verdict = requests.get(f"{url}/verdict", timeout=20)
         assert (verdict.status_code, verdict.json()["word"]) == (200, "error")
         assert "No space left" in verdict.json()["why"]
-        # A runner of one's own lets a SHOULD fail, as the suite does, if it knows which one is.
+        # A runner lets a SHOULD fail, as the suite does. It has to know which failure is one.
         assert [verdict.json()[name] for name in ("severity", "obligation")] == ["high", "MUST"]
         assert requests.get(f"{url}/next", timeout=20).status_code == 410
 
 
-def test_what_is_in_the_way_is_named(server: CaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runner that died knows no id of its case; who comes after it may end that."""
+def test_the_ids_of_running_cases_are_named(
+    server: CaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids of running cases are told, so that a new runner can end the case of a dead runner."""
 
     def waits(*_: object, **more: Any) -> Result:
-        with server._lock:  # until it is among them
+        with server._lock:  # until the server lists the case
             case = next(iter(server._cases.values()))
         case.configure({})
         try:
@@ -100,7 +103,7 @@ def test_what_is_in_the_way_is_named(server: CaseServer, monkeypatch: pytest.Mon
             raise OSError("ended") from error
         raise AssertionError(more)
 
-    monkeypatch.setattr("vault_harness.cases._server.run_scenario", waits)
+    monkeypatch.setattr("vault_harness.judge.cases.server.judge_scenario", waits)
     case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
     same = requests.post(f"{server.url}/cases/TOK-11", timeout=20)
     more = requests.post(f"{server.url}/cases/SEA-01", timeout=20)
@@ -111,10 +114,10 @@ def test_what_is_in_the_way_is_named(server: CaseServer, monkeypatch: pytest.Mon
     assert requests.delete(f"{server.url}/cases/{case_id}", timeout=20).status_code == 204
 
 
-def test_an_operation_is_not_lost_with_who_hung_up(
+def test_an_operation_survives_a_runner_that_hangs_up(
     server: CaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A runner that waits for less than the server does asks again, and is given what came."""
+    """A runner that hangs up and asks again still gets the operation."""
     waiting, asked = threading.Event(), threading.Event()
     answers: list[Any] = []
     its_own = Case.next
@@ -124,7 +127,7 @@ def test_an_operation_is_not_lost_with_who_hung_up(
         return its_own(case, *more)
 
     def asks(*_: object, **__: object) -> Result:
-        with server._lock:  # until it is among them
+        with server._lock:  # until the server lists the case
             case = next(iter(server._cases.values()))
         case.configure({})
         assert asked.wait(20)
@@ -132,7 +135,7 @@ def test_an_operation_is_not_lost_with_who_hung_up(
         raise OSError("ended")
 
     monkeypatch.setattr(Case, "next", noted)
-    monkeypatch.setattr("vault_harness.cases._server.run_scenario", asks)
+    monkeypatch.setattr("vault_harness.judge.cases.server.judge_scenario", asks)
     case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
     place = urlsplit(f"{server.url}/cases/{case_id}")
     with socket.create_connection(("127.0.0.1", place.port or 0), timeout=20) as connection:
@@ -148,7 +151,7 @@ def test_an_operation_is_not_lost_with_who_hung_up(
 
 
 def test_a_case_that_broke_is_over() -> None:
-    """Nobody waits for a result that cannot come."""
+    """A case that broke down is over, and nobody waits for its result."""
 
     def breaks() -> Result:
         raise RuntimeError("no disk")
@@ -162,7 +165,7 @@ def test_a_case_that_broke_is_over() -> None:
 def test_a_secret_that_came_out_is_no_pass(
     server: CaseServer, word: Word, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In whichever scenario: a runner looks at one verdict, and no other row tells."""
+    """A leak fails every case, since a runner looks at a single verdict."""
     leak = {"promise": "no secret", "seen": "its log has token-1", "at": 1.5, "harm": True}
     record: dict[str, Any] = {
         "id": "TOK-11",
@@ -177,7 +180,7 @@ def test_a_secret_that_came_out_is_no_pass(
         "leaks": [leak],
     }
     result = Result(ENTRY, word, "", 1.0, None, record)
-    monkeypatch.setattr("vault_harness.cases._server.run_scenario", lambda *_, **__: result)
+    monkeypatch.setattr("vault_harness.judge.cases.server.judge_scenario", lambda *_, **__: result)
     case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
     verdict = requests.get(f"{server.url}/cases/{case_id}/verdict", timeout=20).json()
     assert (verdict["word"], verdict["findings"]) == ("fail", [leak])

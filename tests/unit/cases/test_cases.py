@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from vault_harness.cases._case import Case, NobodyThere
-from vault_harness.scenario import Result
+from vault_harness.judge.cases.case import Case, NobodyThere
+from vault_harness.judge.run import Result
 from vault_harness.waiting import wait_until
 
 DONE = cast("Result", object())
@@ -15,7 +15,7 @@ SOON = 20.0
 
 
 class Scenario:
-    """What a scenario does: asks its subject, and ends; told from outside when."""
+    """A scenario that asks its subject these things and ends, once it is told to go."""
 
     def __init__(self, *asks: dict[str, Any]) -> None:
         self.asks = asks
@@ -37,7 +37,7 @@ class Scenario:
 
 @pytest.fixture
 def begin() -> Callable[..., tuple[Case, Scenario]]:
-    """Begin a case whose scenario asks for these things."""
+    """Return a function that begins a case whose scenario asks these things."""
 
     def make(*asks: dict[str, Any], idle: float = SOON) -> tuple[Case, Scenario]:
         scenario = Scenario(*asks)
@@ -53,7 +53,7 @@ Begin = Callable[..., tuple[Case, Scenario]]
 
 
 def test_an_operation_is_fetched_and_answered(begin: Begin) -> None:
-    """What the scenario asks gets to the runner, and its answer back, with the first id."""
+    """The runner gets what the scenario asks, and its answer goes back with the first id."""
     case, scenario = begin({"id": 7, "op": "read"})
     assert case.await_start(SOON)
     assert case.environ == {"VAULT_ADDR": "http://vault.test"}
@@ -67,7 +67,7 @@ def test_an_operation_is_fetched_and_answered(begin: Begin) -> None:
 
 
 def test_a_second_environment_is_an_operation(begin: Begin) -> None:
-    """The first comes with the case itself; a client that is started anew gets another."""
+    """The case brings its first environment; a restarted client gets the next as an operation."""
     case, _ = begin({"op": "hello"})
     assert case.await_start(SOON)
     hello = case.next(SOON)
@@ -85,7 +85,7 @@ def test_a_second_environment_is_an_operation(begin: Begin) -> None:
 
 
 def test_an_answer_counts_once(begin: Begin) -> None:
-    """A second answer, and one to what was never asked, finds nobody."""
+    """A second answer is refused, and so is an answer to an unknown id."""
     case, _ = begin({"op": "read"}, {"op": "read"})
     operation = case.next(SOON)
     assert operation is not None
@@ -98,7 +98,7 @@ def test_an_answer_counts_once(begin: Begin) -> None:
 
 
 def test_an_ended_case_answers_nothing_more(begin: Begin) -> None:
-    """DELETE lets what is asked fail, now and later, so that the scenario comes to its end."""
+    """DELETE fails all pending and later operations, so that the scenario ends."""
     case, scenario = begin({"op": "read"}, {"op": "read"})
     assert case.next(SOON) is not None
     assert case.end(SOON)
@@ -107,14 +107,14 @@ def test_an_ended_case_answers_nothing_more(begin: Begin) -> None:
 
 
 def test_a_runner_that_has_gone_is_not_waited_for(begin: Begin) -> None:
-    """Without a sign of it for so long the case is given up, and its servers with it."""
+    """A case is given up, with its servers, if the runner is silent for too long."""
     case, scenario = begin({"op": "read"}, idle=0.2)
     wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
     assert scenario.answers == ["nobody"]
 
 
-def test_what_nobody_waits_for_is_not_handed_out(begin: Begin) -> None:
-    """Its answer would find nobody, and a runner that is late may only be told that it is over."""
+def test_an_operation_that_was_given_up_is_not_handed_out(begin: Begin) -> None:
+    """An operation that was given up is not handed to a late runner."""
     case, scenario = begin({"op": "read"}, idle=0.2)
     wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
     assert scenario.answers == ["nobody"]
@@ -122,7 +122,7 @@ def test_what_nobody_waits_for_is_not_handed_out(begin: Begin) -> None:
 
 
 def test_a_case_that_is_ended_is_not_asked_in_a_loop() -> None:
-    """Its servers take a while to go: until then there is no answer that has a runner ask again."""
+    """While the servers of an ended case stop, its runner is not told to ask again."""
     released = threading.Event()
     said: list[bool] = []
 
@@ -145,7 +145,7 @@ def test_a_case_that_is_ended_is_not_asked_in_a_loop() -> None:
 
 
 def test_no_verdict_before_its_time(begin: Begin) -> None:
-    """A runner that asks too early is told so, and not kept for ever."""
+    """A runner that asks too early for a verdict gets an answer at once."""
     case, _ = begin({"op": "read"})
     assert case.await_result(0.05) is None
     assert case.end(SOON)

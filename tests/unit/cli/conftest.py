@@ -1,4 +1,4 @@
-"""The program in this process: what a command line prints, and how it ends."""
+"""Run the program in this process, and see what it prints and how it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vault_harness.cli import run
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command line ended; `became` is the program that took this process over."""
+    """How a command line ended; `became` is the program that replaced this process."""
 
     code: object
     out: str
@@ -28,14 +28,14 @@ Program = Callable[..., Ended]
 
 
 class _Became(BaseException):
-    """Stands for the end of this process in `os.execv`."""
+    """Stands for `os.execv`, which ends this process."""
 
 
 @pytest.fixture
 def program(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Program:
-    """Run a command line: ``program("unlock", "backend")``, where nothing runs and is built."""
+    """Run a command line in an empty project: ``program("unlock", "backend")``."""
     monkeypatch.setenv("HARNESS_RUNNER", "./dev")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "vault-data"))
     monkeypatch.setenv("HARNESS_ENGINE", "process")

@@ -1,4 +1,4 @@
-"""``VAULT_ADDR`` of a Vault of somebody else: one that leads nowhere is told as that."""
+"""A ``VAULT_ADDR`` of an external Vault that leads nowhere is reported as such."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.engine.external import ExternalNode
 from vault_harness.errors import SettingsError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.external.engine import ExternalNode
+from vault_harness.operator.doctor import Patient, examine, network
 from vault_harness.settings import Settings
-from vault_harness.vault.doctor import Patient, _network, examine
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -27,8 +27,10 @@ WRONG = [
 
 @pytest.mark.parametrize("address", WRONG)
 @pytest.mark.parametrize("variable", ["VAULT_ADDR", "HARNESS_VAULT_ADDR"])
-def test_one_that_is_none(address: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable that holds it is named, before anything is asked."""
+def test_a_wrong_address_is_named_before_any_request(
+    address: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable before any request is sent."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv(variable, address)
     with pytest.raises(SettingsError, match=f"^{variable}: .*http://") as refusal:
@@ -48,10 +50,10 @@ def test_one_that_is_none(address: str, variable: str, monkeypatch: pytest.Monke
         ("https://[::1]", "[::1]:443"),
     ],
 )
-def test_one_that_is_an_address(
+def test_an_address_may_have_a_name_or_a_number_and_a_port(
     address: str, upstream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a port or without, by name or number; what stands before it is told the port."""
+    """An address may have a port or not, a name or a number; proxies get the port."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv("VAULT_ADDR", address)
     assert Settings.from_environment().vault_addr == address
@@ -62,7 +64,7 @@ def test_one_that_is_an_address(
 def test_the_doctor_says_which_variable(
     words: tuple[str, ...], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no mistake in this project."""
+    """The doctor names the variable instead of reporting a bug."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv("VAULT_ADDR", "127.0.0.1:8200")
     ended = program(*words)
@@ -73,7 +75,7 @@ def test_the_doctor_says_which_variable(
 def test_it_keeps_no_task_of_the_stack_from_its_work(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There it is the business of clients; the doctor has a finding for it."""
+    """For tasks of the stack VAULT_ADDR does not matter; only the doctor reports it."""
     monkeypatch.setenv("VAULT_ADDR", "127.0.0.1:8200")
     assert program("status").code == 0
 
@@ -82,16 +84,16 @@ def test_it_keeps_no_task_of_the_stack_from_its_work(
     "error",
     [requests.exceptions.ChunkedEncodingError("cut short"), requests.exceptions.InvalidURL()],
 )
-def test_an_answer_that_nobody_can_read(
+def test_an_unreadable_answer_is_reported(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever else becomes of a request is a finding, too."""
+    """An unreadable answer is a finding too."""
 
     def get(*_: object, **__: object) -> None:
         raise error
 
     session = SimpleNamespace(get=get)
-    monkeypatch.setattr(_network, "_session", lambda: contextlib.nullcontext(session))
+    monkeypatch.setattr(network, "_session", lambda: contextlib.nullcontext(session))
     found = examine(
         Patient(
             data_dir=tmp_path,

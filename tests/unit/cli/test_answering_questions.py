@@ -1,4 +1,4 @@
-"""Questions to a person who has no answer: Ctrl-D is a no, and no mistake of the program."""
+"""Ctrl-D at a question means no and is not an internal error."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli._backup_options import lock_of, opener_of
+from vault_harness.cli.backup_options import lock_of, opener_of
 from vault_harness.errors import SettingsError
 
 Program = Callable[..., Any]  # of conftest.py
 
 
 class Terminal(io.StringIO):
-    """A person at the keyboard, who types these lines and then Ctrl-D."""
+    """A person who types these lines and then Ctrl-D."""
 
     def isatty(self) -> bool:
         return True
 
 
 def ends(prompt: str) -> str:
-    """What `getpass.getpass` does at Ctrl-D."""
+    """Raise what `getpass.getpass` raises at Ctrl-D."""
     raise EOFError(prompt)
 
 
 def test_ctrl_d_deletes_nothing(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is a no, on a line of its own."""
+    """Ctrl-D deletes nothing, and the next output is on a line of its own."""
     data = tmp_path / "vault-data" / "kept"
     data.parent.mkdir()
     data.write_text("")
@@ -44,22 +44,22 @@ def test_ctrl_d_deletes_nothing(
 
 
 @pytest.mark.parametrize("holder", [True, False])
-def test_what_else_opens_backups_is_said_before_it_is_deleted(
+def test_the_prompt_says_which_backups_need_the_holder(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, holder: bool
 ) -> None:
-    """The key of a transit seal is in no backup: without its holder none of them opens."""
+    """Before a transit seal's holder is deleted, the prompt says which backups need it."""
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     (tmp_path / "vault-data" / ("holder" if holder else "vault")).mkdir(parents=True)
     ended = program("destroy")
     assert ended.code == 1
     told, _, asked = ended.out.rpartition("delete Vault's data")
-    assert (f"open only with what is in {tmp_path / 'vault-data' / 'holder'}" in told) == holder
+    assert (f"open only with {tmp_path / 'vault-data' / 'holder'}" in told) == holder
     assert "[y/N]" in asked
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n"])
 def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """So is an answer that is no yes."""
+    """Any answer but yes means no."""
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     ended = program("destroy")
     assert (ended.code, ended.err) == (1, "nothing was deleted\n")
@@ -69,7 +69,7 @@ def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> N
 def test_ctrl_d_for_a_passphrase(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is locked or opened, and it is told how else a passphrase is given."""
+    """Nothing is locked or opened, and the error names other ways to give a passphrase."""
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", ends)
     monkeypatch.delenv("HARNESS_BACKUP_PASSPHRASE", raising=False)
@@ -79,7 +79,7 @@ def test_ctrl_d_for_a_passphrase(
 
 
 def test_ctrl_d_at_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passphrase that was typed once only may have a typing error in it."""
+    """A passphrase that was typed only once is not used, since it may be mistyped."""
     typed = iter(["four words and a number"])
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed, None) or ends(prompt))

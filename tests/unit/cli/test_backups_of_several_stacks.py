@@ -1,4 +1,4 @@
-"""Tasks about backups in a folder that several stacks share, and about parts that are elsewhere."""
+"""Backups in a folder that several stacks share, and parts that are elsewhere."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _backup_options, _restore
+from vault_harness.cli import backup_options
+from vault_harness.cli import restore as restore_module
 from vault_harness.errors import StackError
-from vault_harness.vault import Keyring
-from vault_harness.vault.backup import Keys, Lock, new_identity, write_backup
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import Keys, Lock, new_identity, write_backup
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -23,14 +24,14 @@ PRIVATE, PUBLIC = new_identity()
 
 @pytest.fixture
 def identity(tmp_path: Path) -> str:
-    """A file with what opens the backups."""
+    """A file with the key that opens the backups."""
     (tmp_path / "key.txt").write_text(PRIVATE)
     return str(tmp_path / "key.txt")
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Say which Vault runs here, open; nothing runs before."""
+    """Let the stack's Vault be this one, unsealed; before the call nothing runs."""
 
     def runs(vault: str) -> None:
         def request(_method: str, _path: str) -> dict[str, Any]:
@@ -40,15 +41,17 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         def open_vault(_stack: object) -> Iterator[Any]:
             yield SimpleNamespace(request=request)
 
-        monkeypatch.setattr(_backup_options, "vault_without_token", open_vault)
-        # Putting them back cannot ask it any more: that they open it is not the matter here.
-        monkeypatch.setattr(_restore, "vault_without_token", lambda _: contextlib.nullcontext())
+        monkeypatch.setattr(backup_options, "vault_without_token", open_vault)
+        # Whether the keys open Vault is not tested here.
+        monkeypatch.setattr(
+            restore_module, "vault_without_token", lambda _: contextlib.nullcontext()
+        )
 
     return runs
 
 
 def backup(tmp_path: Path, vault: str, *, day: int, seal: str = "") -> Path:
-    """The keys of a Vault in the folder that all share; each has a key of its own."""
+    """Write a backup of a Vault, with its own key, into the shared folder."""
     made = write_backup(
         tmp_path / "vault-backups",
         vault,
@@ -66,14 +69,14 @@ def backup(tmp_path: Path, vault: str, *, day: int, seal: str = "") -> Path:
 
 
 def keys_here(tmp_path: Path) -> tuple[str, ...]:
-    """What is in ``init.json`` now."""
+    """Return the keys that are now in ``init.json``."""
     return Keyring.load(tmp_path / "vault-data" / "init.json").keys
 
 
 def test_keys_of_the_vault_that_is_here(
     program: Program, tmp_path: Path, identity: str, here: Callable[[str], None]
 ) -> None:
-    """What the doctor proposes for lost keys: another stack's is not taken, though newer."""
+    """Lost keys are restored from this stack's backup, even if another stack's is newer."""
     backup(tmp_path, "mine", day=1)
     backup(tmp_path, "theirs", day=2)
     here("mine")
@@ -87,7 +90,7 @@ def test_keys_of_the_vault_that_is_here(
 def test_keys_of_another_vault_are_refused(
     program: Program, tmp_path: Path, identity: str, here: Callable[[str], None], dry: tuple[str]
 ) -> None:
-    """Named or not: Vault says which one it is, and these keys open another one."""
+    """Keys of another Vault are refused, whether the backup is named or not."""
     theirs = backup(tmp_path, "theirs", day=2)
     here("mine")
     for words in ((), ("--source", str(theirs))):
@@ -98,10 +101,10 @@ def test_keys_of_another_vault_are_refused(
 
 
 @pytest.mark.parametrize("task", ["restore.keys", "backup.verify"])
-def test_where_vault_is_away_one_has_to_be_named(
+def test_without_a_running_vault_the_backup_must_be_named(
     task: str, program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """The newest may be another stack's, and nobody can tell; named, it is taken."""
+    """Without a running Vault the backup must be named, since the newest may be another stack's."""
     mine = backup(tmp_path, "mine", day=1)
     backup(tmp_path, "theirs", day=2)
     ended = program(task, "--identity", identity)
@@ -111,26 +114,28 @@ def test_where_vault_is_away_one_has_to_be_named(
     assert program(task, "--identity", identity, "--source", str(mine)).code == 0
 
 
-def test_unproven_keys_are_told_to_be(program: Program, tmp_path: Path, identity: str) -> None:
-    """Vault is away: whose they are shows once it is opened with them."""
+def test_keys_without_proof_are_reported_as_unproven(
+    program: Program, tmp_path: Path, identity: str
+) -> None:
+    """Without a running Vault the task says that nothing proves whose keys these are."""
     backup(tmp_path, "", day=1)
-    assert "nothing proves whose they are" in program("restore.keys", "--identity", identity).out
+    assert "nothing proves which Vault" in program("restore.keys", "--identity", identity).out
 
 
 def test_another_vaults_backup_is_verified_as_that(
     program: Program, tmp_path: Path, here: Callable[[str], None]
 ) -> None:
-    """It is whole, and saves nothing of what is here."""
+    """The backup of another Vault is verified, and the output says that it is another Vault's."""
     backup(tmp_path, "theirs", day=1)
     here("mine")
     ended = program("backup.verify")
     assert ended.code == 0
-    assert "of another Vault than the one here" in ended.out
+    assert "belongs to another Vault than the one here" in ended.out
 
 
 @pytest.mark.parametrize("state", ["whole", "damaged", "missing"])
 def test_a_part_that_is_named_is_looked_at(state: str, program: Program, tmp_path: Path) -> None:
-    """Without any key: what the manifest says of ``keyring.age`` is enough."""
+    """A part that is named is checked against the manifest, without any key."""
     made, elsewhere = backup(tmp_path, "mine", day=1), tmp_path / "keyring.age"
     (made / "keyring.age").rename(elsewhere)
     if state == "damaged":
@@ -144,10 +149,10 @@ def test_a_part_that_is_named_is_looked_at(state: str, program: Program, tmp_pat
 
 
 @pytest.mark.parametrize("seal", ["of the seal", ""], ids=["", "none"])
-def test_a_dry_run_tells_of_the_seals_key(
+def test_a_dry_run_mentions_only_the_seals_key(
     seal: str, program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """And of nothing else: it ends as the run itself does, and writes nothing."""
+    """A dry run mentions only the seal's key, ends like the real run and writes nothing."""
     backup(tmp_path, "mine", day=1, seal=seal)
     words = ("restore.keys", "--seal-key", "--identity", identity)
     dry = program(*words, "--dry-run")
@@ -162,7 +167,7 @@ def test_a_dry_run_tells_of_the_seals_key(
 def test_a_dry_run_leaves_another_seals_key(
     program: Program, tmp_path: Path, identity: str
 ) -> None:
-    """It is refused as the run itself is; with --overwrite it says what would be, and keeps it."""
+    """A dry run is refused like the real run; with --overwrite it tells what would be done."""
     backup(tmp_path, "mine", day=1, seal="of the seal")
     words = ("restore.keys", "--seal-key", "--identity", identity)
     assert program(*words).code == 0

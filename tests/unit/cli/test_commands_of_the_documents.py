@@ -1,4 +1,4 @@
-"""Each command that a document has its reader type is a task, with options that it has."""
+"""Each command in a document is a task with options that exist."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.cli._command import Command
-from vault_harness.cli._tasks import by_name
-from vault_harness.cli._words import normalised
+from vault_harness.cli.command import Command
+from vault_harness.cli.program import normalised
+from vault_harness.cli.tasks import by_name
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = (
@@ -26,7 +26,7 @@ _ENDS = re.compile(r"&&|\|\||[|;>)]")
 
 
 def typed(document: Path) -> list[str]:
-    """What follows the runner, in code alone: in a sentence `invoke` may be a word."""
+    """Return what follows the runner, in code only: in prose `invoke` may be a word."""
     lines = []
     for found in _CODE.finditer(document.read_text(encoding="utf-8")):
         for line in (found["block"] or found["inline"]).replace(r"\|", "/").splitlines():
@@ -36,7 +36,7 @@ def typed(document: Path) -> list[str]:
 
 
 def options_of(task: Command) -> set[str]:
-    """As they are typed; one that is on by itself has a word that ends it."""
+    """Return a task's options as typed, with ``--no-`` forms for those that are on by default."""
     on = {name for name, one in task.parameters.items() if one.default is True}
     return {task.option(name) for name in task.parameters} | {
         task.option(name).replace("--", "--no-", 1) for name in on
@@ -44,7 +44,7 @@ def options_of(task: Command) -> set[str]:
 
 
 def what_is_wrong(command: str) -> str:
-    """Of a command, in a line; nothing if it can be typed."""
+    """Describe what is wrong with a command in a line, or return an empty text."""
     words = normalised(shlex.split(command), TASKS)
     name = next((word for word in words if word in TASKS), None)
     if name is None:
@@ -56,15 +56,15 @@ def what_is_wrong(command: str) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_typed_is_there(document: Path) -> None:
-    """The task, and each of its options."""
+def test_each_task_in_a_document_exists(document: Path) -> None:
+    """Each task and each option in a document exists."""
     assert [wrong for command in typed(document) if (wrong := what_is_wrong(command))] == []
 
 
 def test_commands_are_found() -> None:
-    """In blocks and in sentences; else nothing of this would ever fail."""
+    """Commands are found in blocks and in sentences, so the test above can fail."""
     assert len(typed(ROOT / "README.md")) > 8
-    assert len(typed(ROOT / "docs" / "operations.md")) > 80
-    assert what_is_wrong("break.slow --for 3")
+    assert sum(len(typed(page)) for page in (ROOT / "docs" / "how-to").glob("*.md")) > 100
+    assert what_is_wrong("break.slow --until 3")
     assert what_is_wrong("no-such-task")
-    assert not what_is_wrong("audit --no-follow")
+    assert not what_is_wrong("audit --follow")

@@ -1,4 +1,4 @@
-"""A drill runs its copy in the engine of the stack, whatever the settings leave open."""
+"""A drill runs its copy in the stack's engine, whatever the settings say."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NoReturn
 import pytest
 
 from tests.unit.cli.conftest import Program
-from vault_harness import engine
-from vault_harness.cli import _drill
+from vault_harness.cli import backup as drill_module
 from vault_harness.errors import EngineError
+from vault_harness.local.engine import choice
 from vault_harness.settings import Settings
 
 
@@ -20,7 +20,7 @@ from vault_harness.settings import Settings
 def test_the_copy_is_where_the_stack_is(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """Containers do not reach the holder of processes, and ``auto`` would choose them."""
+    """With ``auto`` the drill would choose processes, whose holder containers cannot reach."""
     stack = SimpleNamespace(
         settings=Settings(engine="auto", data_dir=tmp_path / "data"),
         data_dir=tmp_path / "data",
@@ -34,8 +34,8 @@ def test_the_copy_is_where_the_stack_is(
         opened.append(settings.engine)
         raise EngineError("as far as this test goes")
 
-    monkeypatch.setattr(_drill, "local_stack", lambda: stack)
-    monkeypatch.setattr(engine, "open_engine", open_engine)
+    monkeypatch.setattr(drill_module, "local_stack", lambda: stack)
+    monkeypatch.setattr(choice, "open_engine", open_engine)
 
     ended = program("drill")
 

@@ -1,4 +1,4 @@
-"""A task that is ended by a signal tidies up: no key stays in a folder for temporary files."""
+"""A task that a signal ends tidies up: no key stays in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from vault_harness.interrupts import Ended, ended_by_signals, uninterrupted
 
-# It has a folder for as long as it runs, as a drill has, and says which.
+# The task has a temporary folder, as a drill has, and prints its path.
 _TASK = """
 import os, signal, sys
 from invoke.context import Context
-from vault_harness.cli._command import command
-from vault_harness.cli._console import say
-from vault_harness.engine import run_directory
+from vault_harness.cli.command import command
+from vault_harness.cli.console import say
+from vault_harness.local.engine.folders import run_directory
 
 @command("wait", group="develop", examples=("wait",))
 def wait() -> None:
@@ -44,7 +44,7 @@ wait(Context())
 def begun(
     directory: Path, *, before: str = "signal.SIG_DFL", tidying: str = "pass"
 ) -> subprocess.Popen[str]:
-    """A task that waits, with its folder in this one."""
+    """Start a task that waits, with its folder below `directory`."""
     return subprocess.Popen(
         [sys.executable, "-c", _TASK.format(before=before, tidying=tidying)],
         env={**os.environ, "TMPDIR": str(directory)},
@@ -55,7 +55,7 @@ def begun(
 
 
 def folder_of(task: subprocess.Popen[str]) -> Path:
-    """The folder that it has, with the keys in it."""
+    """Return the task's folder, which holds keys."""
     assert task.stdout is not None
     folder = Path(task.stdout.readline().strip())
     assert (folder / "init.json").exists()
@@ -64,7 +64,7 @@ def folder_of(task: subprocess.Popen[str]) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
-    """As after Ctrl-C; the exit code is the signal's, and nothing is told but that."""
+    """The task ends as after Ctrl-C, prints only that and exits with the signal's code."""
     with begun(tmp_path) as task:
         try:
             folder = folder_of(task)
@@ -78,7 +78,7 @@ def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
     assert "Traceback" not in said
 
 
-# It comes while the folder is about to be removed.
+# The second signal arrives while the folder is about to be removed.
 _AGAIN = """
             from pathlib import Path
             rename = Path.rename
@@ -88,7 +88,7 @@ _AGAIN = """
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.Signals) -> None:
-    """`timeout` sends it to a process and then to its group; Ctrl-C is typed until it works."""
+    """A repeated signal, as from `timeout` or an impatient Ctrl-C, leaves nothing half done."""
     with begun(tmp_path, tidying=_AGAIN.format(number=int(number))) as task:
         try:
             folder = folder_of(task)
@@ -100,8 +100,8 @@ def test_the_same_again_leaves_nothing_half_done(tmp_path: Path, number: signal.
 
 
 @pytest.mark.usefixtures("_by_default")
-def test_one_that_was_lost_is_heard_when_it_comes_again() -> None:
-    """A library of C may drop what a signal raises within it, as one that calls Python does."""
+def test_a_lost_signal_works_when_it_is_sent_again() -> None:
+    """A signal that a C library swallows works when it is sent again."""
 
     def ended() -> None:
         with ended_by_signals():
@@ -113,7 +113,7 @@ def test_one_that_was_lost_is_heard_when_it_comes_again() -> None:
         ended()
 
 
-# Its terminal is closed once it has said where its folder is; the exit code is told.
+# The terminal closes after the folder was printed, and the exit code is written to a pipe.
 _CLOSING = """
 import os, pty, sys
 pid, terminal = pty.fork()
@@ -126,7 +126,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
-    """It is a SIGHUP; that nothing can be said any more makes no other exit code."""
+    """SIGHUP keeps its exit code, even if nothing can be printed any more."""
     task = _TASK.format(before="signal.SIG_DFL", tidying="pass")
     done = subprocess.run(
         [sys.executable, "-c", _CLOSING, task],
@@ -142,7 +142,7 @@ def test_a_terminal_that_was_closed(tmp_path: Path) -> None:
 
 
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
-    """Under `nohup` a terminal may be closed."""
+    """Under `nohup` the task ignores a closed terminal."""
     with begun(tmp_path, before="signal.SIG_IGN") as task:
         try:
             folder = folder_of(task)
@@ -157,15 +157,15 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _by_default() -> Iterator[None]:
-    """SIGTERM is heard by nobody."""
+    """SIGTERM has its default handler."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("_by_default")
-def test_keys_on_their_way_come_first() -> None:
-    """What Vault tells only once is on disk before the task ends."""
+def test_keys_are_on_disk_before_the_task_ends() -> None:
+    """Keys that Vault gives out only once are on disk before the task ends."""
     reached = []
 
     def ended() -> None:
@@ -181,7 +181,7 @@ def test_keys_on_their_way_come_first() -> None:
 
 @pytest.mark.usefixtures("_by_default")
 def test_outside_the_main_thread_nothing_is_changed() -> None:
-    """Signals arrive in the main thread only."""
+    """Outside the main thread, where no signal arrives, the handlers stay as they are."""
     heard = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Every task, in every way to call it wrongly: a cause, a remedy, an exit code, no traceback."""
+"""Every task, called wrongly in every way: a cause, a remedy, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli._command import GROUPS, Command
-from vault_harness.cli._tasks import by_name
+from vault_harness.cli.command import GROUPS, Command
+from vault_harness.cli.tasks import by_name
 
 Program = Callable[..., Any]  # of conftest.py
 TASKS = list(dict.fromkeys(by_name().values()))
-DEVELOP = {"test", "lint", "bench"}
+DEVELOP = {"test", "lint", "site", "bench"}
 STARTS_SOMETHING = {
     "up",
     "images",
     "scenarios",
+    "explore",
     "serve",
     "steady",
     "subject.check",
+    "subject.new",
     "drill",
     *DEVELOP,
 }
-# These do their work, or find that there is none, where nothing was ever started.
+# These tasks work, or find nothing to do, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
     *("status", "watch", "down", "destroy", "logs"),
-    *("backup.list", "backup.identity", "clients", "docs"),
+    *("backup.list", "backup.identity", "clients", "docs", "completion", "break.list"),
 }
 WORDS = {
+    "language": "python",
+    "shell": "bash",
     "role": "backend",
     "target": "login",
     "service": "backend",
@@ -40,11 +44,12 @@ WORDS = {
     "subject": "reference",
     "runs": "2",
     "seal": "static",
+    "file": "schedule.toml",
 }
 
 
 def each_of(tasks: list[Command]) -> pytest.MarkDecorator:
-    """One test for each task."""
+    """Make one test per task."""
     return pytest.mark.parametrize("task", tasks, ids=lambda task: task.path)
 
 
@@ -52,14 +57,13 @@ each_task = each_of(TASKS)
 
 
 def words_of(task: Command) -> list[str]:
-    """The task with all that it needs."""
+    """Return the task's words with all that it requires."""
     extra = {"vault": ["kv", "list"], "destroy": ["--yes"]}.get(task.path, [])
     return [task.path, *(WORDS[name] for name in task.takes if name in task.needed), *extra]
 
 
-def wrong_usage(task: Command) -> int:
-    """Exit code for a wrong command line: that of a task that judges is no verdict."""
-    return 4 if task.judges else 2
+WRONG_USAGE = 4
+"""Exit code of every task for a wrong command line; 2 is a verdict."""
 
 
 def says_what_to_do(err: str) -> bool:
@@ -70,7 +74,7 @@ def says_what_to_do(err: str) -> bool:
 @each_task
 @pytest.mark.parametrize("form", [("--help", "{}"), ("{}", "--help"), ("{}", "-h"), ("help", "{}")])
 def test_help(task: Command, form: tuple[str, str], program: Program) -> None:
-    """Usage, what it does, each option, examples; nothing of invoke's own, and nothing is done."""
+    """Help shows usage, summary, options and examples, nothing of invoke's own; it runs nothing."""
     ended = program(*(word.format(task.path) for word in form))
     assert (ended.code, ended.err, ended.became) == (0, "", ())
     assert ended.out.startswith(f"Usage: ./dev {task.shortest}")
@@ -84,24 +88,24 @@ def test_help(task: Command, form: tuple[str, str], program: Program) -> None:
 
 @each_of([task for task in TASKS if task.needed])
 def test_without_words(task: Command, program: Program) -> None:
-    """What is missing is told with the usage and an example."""
+    """The error names what is missing, with the usage and an example."""
     ended = program(task.path)
-    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
+    assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
     assert f"./dev {task.shortest} " in ended.err
-    assert "for example: " in ended.err
+    assert ended.err.count("for example: ") == 1
 
 
 @each_task
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_dry_is_refused(task: Command, first: bool, program: Program, tmp_path: Path) -> None:
-    """`--dry`, before the task or after it, does nothing, and says so."""
+    """`--dry`, before or after the task, is refused and runs nothing."""
     words = ["--dry", *words_of(task)] if first else [task.path, "--dry", *words_of(task)[1:]]
     ended = program(*words)
     if task.passes_on and not first:
-        assert ended.code == 2 or says_what_to_do(ended.err)
+        assert ended.code == WRONG_USAGE or says_what_to_do(ended.err)
         return
-    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
+    assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
     assert "nothing was done" in ended.err
     assert list(tmp_path.iterdir()) == []
@@ -109,17 +113,17 @@ def test_dry_is_refused(task: Command, first: bool, program: Program, tmp_path: 
 
 @each_of([task for task in TASKS if not task.passes_on])
 def test_an_unknown_option(task: Command, program: Program, tmp_path: Path) -> None:
-    """An option that the task has not is named, with the usage; nothing is done."""
+    """An unknown option is named with the usage, and nothing runs."""
     ended = program(*words_of(task), "--no-such-option")
-    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
+    assert (ended.code, ended.out, ended.became) == (WRONG_USAGE, "", ())
     assert says_what_to_do(ended.err)
-    assert f"{task.path} has no option --no-such-option" in ended.err
+    assert f"{task.shortest} has no option --no-such-option" in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
 @each_of([task for task in TASKS if task.path not in STARTS_SOMETHING])
 def test_without_a_stack(task: Command, program: Program) -> None:
-    """Where nothing runs a task says so and what to do, or does its work."""
+    """Without a stack a task works, or says so and what to do."""
     ended = program(*words_of(task))
     if task.path in WELL_WITHOUT_A_STACK:
         assert (ended.code, ended.err) == (0, "")
@@ -135,7 +139,7 @@ def test_without_a_stack(task: Command, program: Program) -> None:
 def test_a_data_directory_that_cannot_be(
     task: Command, program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A data directory below a plain file is named, with a remedy."""
+    """A data directory below a plain file is refused with a remedy."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "file" / "vault-data"))
     ended = program(*words_of(task))
@@ -146,7 +150,7 @@ def test_a_data_directory_that_cannot_be(
 
 
 def test_every_task_is_shown_in_its_group(program: Program) -> None:
-    """Without any word: the groups in order, a line for each task, nothing longer than a screen."""
+    """Without arguments the tasks appear in their groups, a line each, at most 80 columns wide."""
     ended = program()
     assert ended.code == 0
     lines = ended.out.splitlines()
@@ -158,9 +162,9 @@ def test_every_task_is_shown_in_its_group(program: Program) -> None:
 
 @each_task
 def test_texts_are_sentences(task: Command) -> None:
-    """One sentence for the overview, a text for every option, an example that is a command."""
+    """A task has a one-sentence summary, a text per option and an example that is a command."""
     assert task.summary.endswith(".")
-    assert set(task.told) == {name.replace("_", "-") for name in task.parameters}
+    assert set(task.told) == {task.option(name).removeprefix("--") for name in task.parameters}
     assert task.examples
     for line in task.examples:
         assert task.shortest.partition(".")[0] in line or "rotate" in line or "backup" in line
@@ -168,13 +172,13 @@ def test_texts_are_sentences(task: Command) -> None:
 
 @each_task
 def test_options_have_no_short_letters(task: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`-e` and `-v` made of an option's letters tell nobody anything."""
+    """No option has a letter such as `-e` that invoke made up."""
     monkeypatch.setattr("sys.argv", ["vault-harness"])
     assert [one.names for one in task.get_arguments() if len(one.names) > 1] == []
 
 
 def test_the_body_of_a_task_is_called_as_it_is_declared() -> None:
-    """Invoke reads a task's options from its signature, which has the context first."""
+    """A task's signature has the context first, then the options that invoke reads."""
     for task in TASKS:
         names = list(inspect.signature(task.body).parameters)
         assert names == ["context", *task.parameters]

@@ -1,4 +1,4 @@
-"""An exception that ends a task is a text and an exit code, never a traceback."""
+"""An exception that ends a task becomes a text and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import requests
 
 from tests.walking import places
 from vault_harness import errors
-from vault_harness.cli._console import table
-from vault_harness.cli._guard import guarded
-from vault_harness.engine import run_directory
+from vault_harness.cli.console import table
+from vault_harness.cli.guard import guarded
+from vault_harness.local.engine.folders import run_directory
 from vault_harness.settings import Settings
 
 
 def ended(error: BaseException, *, debug: bool = False) -> object:
-    """The exit code of a task that raises this."""
+    """Return the exit code of a task that raises this error."""
     with pytest.raises(SystemExit) as caught, guarded(debug=debug):
         raise error
     return caught.value.code
@@ -29,7 +29,7 @@ def ended(error: BaseException, *, debug: bool = False) -> object:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.SettingsError("wrong setting"), 2),
+        (errors.SettingsError("wrong setting"), 4),
         (errors.PortTaken("port taken"), 3),
         (errors.NotUp("not up"), 5),
         (errors.KeyringMissing("no keyring"), 5),
@@ -39,15 +39,15 @@ def ended(error: BaseException, *, debug: bool = False) -> object:
 def test_an_error_is_its_text_and_code(
     error: errors.HarnessError, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No traceback, nothing on stdout."""
+    """The text goes to stderr, without a traceback, and stdout stays empty."""
     assert ended(error) == code
     assert capsys.readouterr() == ("", f"{error}\n")
 
 
-def test_a_folder_that_is_not_there_any_more(
+def test_a_removed_current_folder_is_not_reported_as_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another shell has removed it: that is no mistake in the harness."""
+    """A current folder that another shell removed is not reported as a bug."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -56,25 +56,25 @@ def test_a_folder_that_is_not_there_any_more(
     monkeypatch.chdir(tmp_path)
     assert caught.value.code == 1
     said = capsys.readouterr().err
-    assert said.startswith("the folder that this was called in is not there any more\n")
+    assert said.startswith("the current folder does not exist any more\n")
 
 
 def test_no_place_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That disk is full, say: it is no mistake either, and Python names no file."""
+    """Without a writable temporary folder the error names TMPDIR."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nothing")])
     with pytest.raises(SystemExit) as caught, guarded(), run_directory():
         pytest.fail("there was one")
     assert caught.value.code == 1
     said = capsys.readouterr().err
-    assert said.startswith("no folder for temporary files can be written to\n")
+    assert said.startswith("no folder for temporary files is writable\n")
     assert "TMPDIR" in said
 
 
 def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:
-    """Python wraps one that comes while a class is made; it is an interrupt all the same."""
+    """Ctrl-C that Python wraps in another exception is still an interrupt."""
     wrapped = RuntimeError("Error calling __set_name__")
     wrapped.__cause__ = KeyboardInterrupt()
     assert ended(wrapped) == 130
@@ -82,13 +82,13 @@ def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    """An interrupt ends with the code that shells expect, and says where to look."""
+    """An interrupt exits with 130 and says where to look."""
     assert ended(KeyboardInterrupt()) == 130
     assert "invoke status" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_a_client_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
-    """No stack is half-made: what counts is that there is no verdict."""
+    """When a judging task is interrupted, the message says that there is no verdict."""
     with pytest.raises(SystemExit) as caught, guarded(judging=True):
         raise KeyboardInterrupt
     assert caught.value.code == 130
@@ -98,7 +98,7 @@ def test_ctrl_c_while_a_client_is_judged(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_file_of_a_judging_task(capsys: pytest.CaptureFixture[str]) -> None:
-    """The data directory of a stack has no part in it."""
+    """A judging task that cannot write names the file, not the stack's data directory."""
     with pytest.raises(SystemExit) as caught, guarded(judging=True):
         raise OSError(13, "Permission denied", "/there/score.json")
     assert caught.value.code == 3
@@ -108,7 +108,7 @@ def test_a_file_of_a_judging_task(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the machine refuses is told in its words, with the file and a remedy."""
+    """An error of the system is printed in its words, with the file and a remedy."""
     assert ended(OSError(28, "No space left on device", "/data/init.json")) == 1
     said = capsys.readouterr().err
     assert said.startswith("/data/init.json: No space left on device\n")
@@ -124,10 +124,10 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=["no process", "no thread", "no memory"],
 )
-def test_what_this_user_does_not_get(
+def test_a_limit_of_the_container_is_no_bug(
     error: Exception, limit: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A container has limits of its own; it is told as that, and not as a mistake of ours."""
+    """A limit of the container is named and not reported as a bug."""
     assert ended(error) == 1
     told = capsys.readouterr().err
     assert "mistake" not in told
@@ -135,9 +135,9 @@ def test_what_this_user_does_not_get(
 
 
 def test_a_disk_that_can_only_be_read(capsys: pytest.CaptureFixture[str]) -> None:
-    """Another owner would not write there either."""
+    """A read-only disk is reported as such, since another owner could not write either."""
     assert ended(OSError(errno.EROFS, "Read-only file system", "/data/lock")) == 1
-    assert "can only be read" in capsys.readouterr().err
+    assert "is read-only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_disk_that_can_only_be_read(capsys: pytest.CaptureFixture[str]) -> Non
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_of_http_is_no_file(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
-    """Requests' and docker's errors are OSErrors: they are told as what they are."""
+    """Errors of requests and docker are OSErrors, but the message does not mention a file."""
     assert ended(error) == 70
     said = capsys.readouterr().err
     assert type(error).__name__ in said
@@ -160,7 +160,7 @@ def test_an_error_of_http_is_no_file(error: OSError, capsys: pytest.CaptureFixtu
 
 
 def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    """Anything else is a line with its kind; its text may quote a value, and is not printed."""
+    """An internal error prints its type and place, but not its text, which may hold a value."""
     assert ended(KeyError("s.aVeryPrivateValue")) == 70
     said = capsys.readouterr().err
     assert "KeyError" in said
@@ -170,7 +170,7 @@ def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("ending", [errors.NotUp("x"), KeyError("x"), SystemExit(1)], ids=repr)
 def test_no_frame_of_a_task_is_kept(ending: BaseException) -> None:
-    """What ends the program can be walked to the bottom: the task's own variables are not there."""
+    """The exception that ends the program holds no frame with the task's variables."""
     code = "def body(guarded, token):\n with guarded():\n  inner(token)\n"
     code += "def inner(token):\n raise ending\n"
     namespace: dict[str, Any] = {"ending": ending}
@@ -182,23 +182,23 @@ def test_no_frame_of_a_task_is_kept(ending: BaseException) -> None:
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --debug the traceback is there, and the exit code is the same."""
+    """With --debug the traceback is printed, and the exit code is the same."""
     assert ended(ZeroDivisionError("by zero"), debug=True) == 70
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_debug_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error with a text of its own has a traceback too, if one is wanted."""
+    """With --debug an error of our own has a traceback too."""
     assert ended(errors.NotUp("not up"), debug=True) == 5
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert said.endswith("not up\n")
 
 
-def test_a_socket_that_broke_is_no_reader_who_had_enough(
+def test_a_broken_socket_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """EPIPE of a connection is an error; only that of our own printing ends well."""
+    """A broken socket is an error; only a broken pipe at stdout ends well."""
     assert ended(BrokenPipeError(32, "Broken pipe")) == 70
     assert "BrokenPipeError" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What `heal` tells where it cannot do all of it."""
+"""What `heal` prints if it can undo only a part."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _break
+from vault_harness.cli import breaking
 from vault_harness.errors import KeyringMissing, StackError
-from vault_harness.stack import Unsealed
+from vault_harness.local.stack.opening import Unsealed
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -34,8 +34,8 @@ def _opened() -> Unsealed:
 def test_keys_are_not_here(
     undone: list[str], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was undone is told before it ends with what was not; nothing else is promised."""
-    monkeypatch.setattr(_break, "local_stack", _stack(undone, sealed=True, unseal=_no_keys))
+    """The task prints what was undone before the error, and promises nothing else."""
+    monkeypatch.setattr(breaking, "local_stack", _stack(undone, sealed=True, unseal=_no_keys))
     ended = program("heal")
     assert ended.code == KeyringMissing.exit_code
     assert ended.out.splitlines() == undone
@@ -58,18 +58,18 @@ def test_all_of_it(
     program: Program,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A line for each thing; one too where there was none."""
-    monkeypatch.setattr(_break, "local_stack", _stack(undone, sealed=sealed, unseal=_opened))
+    """Each thing that was undone has a line, and so does finding nothing."""
+    monkeypatch.setattr(breaking, "local_stack", _stack(undone, sealed=sealed, unseal=_opened))
     assert program("heal").out.splitlines() == says
 
 
 def test_a_node_that_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be sealed as before: whoever healed must know, and a script by the exit code."""
+    """A node without an answer may still be sealed: the message and the exit code say so."""
 
     def unseal() -> Unsealed:
         return Unsealed(opened=("vault",), before=("vault-2",), silent=("vault-3",))
 
-    monkeypatch.setattr(_break, "local_stack", _stack([], sealed=True, unseal=unseal))
+    monkeypatch.setattr(breaking, "local_stack", _stack([], sealed=True, unseal=unseal))
     ended = program("heal")
     assert ended.code == StackError.exit_code
     assert "vault-3 did not answer" in ended.err

@@ -1,4 +1,4 @@
-"""Ctrl-C in `up` says what runs on, and nothing of servers where it has begun none."""
+"""Ctrl-C in `up` says which servers still run, and nothing if `up` has started none."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from vault_harness.cli import _stack
+from vault_harness.cli import stack as stack_module
 
 
 def stack_that_starts(names: list[str], before: list[str]) -> Any:
-    """One whose `up` is interrupted when these servers run."""
+    """Return a stack whose `up` is interrupted once these servers run."""
     running = list(before)
 
     def up(**_options: object) -> None:
@@ -37,18 +37,18 @@ def stack_that_starts(names: list[str], before: list[str]) -> Any:
     ],
     ids=["begun", "none", "all ran before"],
 )
-def test_what_runs_on_is_said(
+def test_servers_that_still_run_are_named(
     names: list[str],
     before: list[str],
     says: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A person who ended it may take them for ended too."""
-    monkeypatch.setattr(_stack, "local_stack", lambda: stack_that_starts(names, before))
+    """The message names the servers that still run, since a person may think they ended."""
+    monkeypatch.setattr(stack_module, "local_stack", lambda: stack_that_starts(names, before))
 
     with pytest.raises(SystemExit) as ended:
-        _stack.up(Context())
+        stack_module.up(Context())
 
     assert ended.value.code == 130
     assert says in capsys.readouterr().err

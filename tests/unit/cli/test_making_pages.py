@@ -1,10 +1,12 @@
-"""``report``: the page of a run, or of two."""
+"""``report``: the page of one run or several."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +28,7 @@ HEAD = {
 
 
 def journal(path: Path, subject: str) -> str:
-    """The journal of a run with one scenario; returns its path."""
+    """Write the journal of a run with one scenario and return its path."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": "pass"}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**HEAD, "subject": subject, "scenarios": [{**one, "seconds": 1}]}))
@@ -34,32 +36,53 @@ def journal(path: Path, subject: str) -> str:
 
 
 def test_the_last_run(program: Program, tmp_path: Path) -> None:
-    """Nothing need be named: report/journal.json becomes the page beside it."""
+    """Without a name, report/journal.json becomes the page beside it."""
     journal(tmp_path / "report" / "journal.json", "mine")
     ended = program("report")
     assert (ended.code, ended.out.strip()) == (0, "written: report/index.html")
-    assert "<dt>mine</dt>" in (tmp_path / "report" / "index.html").read_text()
+    assert "<h1>mine</h1>" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_page_is_opened(there: bool, tmp_path: Path) -> None:
+    """The page opens in the environment's browser; if that fails, the path is printed."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit {int(not there)}\n')
+    browser.chmod(0o755)
+    ended = subprocess.run(
+        [sys.executable, "-m", "vault_harness", "report", "--open"],
+        env={"BROWSER": f"{browser} %s", "PATH": str(tmp_path), "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    page = tmp_path / "report" / "index.html"
+    assert (tmp_path / "opened").read_text().strip() == page.as_uri()
+    assert (f"open {page} in one" in ended.stdout) is not there
 
 
 def test_two_runs(program: Program, tmp_path: Path) -> None:
-    """Both stand on the page that was named."""
+    """Both runs appear on the page."""
     first, second = journal(tmp_path / "a.json", "mine"), journal(tmp_path / "b.json", "yours")
     assert program("report", first, second, "--to", "both.html").code == 0
     page = (tmp_path / "both.html").read_text()
-    assert "<dt><b>A</b> mine</dt>" in page
-    assert "<dt><b>B</b> yours</dt>" in page
+    assert "<h2>A mine</h2>" in page
+    assert "<h2>B yours</h2>" in page
 
 
 def test_three_runs(program: Program, tmp_path: Path) -> None:
-    """As many as are named."""
+    """All named runs appear on the page."""
     files = [journal(tmp_path / f"{name}.json", name) for name in ("mine", "yours", "theirs")]
     ended = program("report", *files[:2], "--also", files[2], "--to", "all.html")
     assert ended.code == 0
-    assert "<dt><b>C</b> theirs</dt>" in (tmp_path / "all.html").read_text()
+    assert "<h2>C theirs</h2>" in (tmp_path / "all.html").read_text()
 
 
 def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> None:
-    """Nothing got worse in what it judged, and its exit code is not that of a pass."""
+    """An incomplete run exits with 3, even if nothing got worse."""
     old = scored(tmp_path / "old.json", "pass")
     unfinished = json.loads(Path(old).read_text()) | {"complete": False}
     (tmp_path / "new.json").write_text(json.dumps(unfinished))
@@ -69,8 +92,10 @@ def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": []}'])
-def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | None) -> None:
-    """It is named with the remedy, and no page is written."""
+def test_a_file_that_is_no_journal_is_refused(
+    program: Program, tmp_path: Path, text: str | None
+) -> None:
+    """The error names the file and the remedy, and no page is written."""
     if text is not None:
         (tmp_path / "x.json").write_text(text)
     ended = program("report", "x.json")
@@ -80,14 +105,14 @@ def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | Non
 
 
 def scored(path: Path, word: str) -> str:
-    """A journal with one critical scenario; returns its path."""
+    """Write a journal with one critical scenario and return its path."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": word}
     path.write_text(json.dumps({**HEAD, "scenarios": [{**one, "seconds": 1}]}))
     return str(path)
 
 
 def test_score(program: Program, tmp_path: Path) -> None:
-    """The grade of a run, written where it is wanted; 1 only where something got worse."""
+    """The grade is written where asked; the exit code is 1 only if something got worse."""
     good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
     ended = program("score", good, "--to", "old.json", "--badge", "badge.json")
     assert (ended.code, ended.out.startswith("grade A+ (claims nothing;")) == (0, True)
@@ -112,7 +137,7 @@ def test_score(program: Program, tmp_path: Path) -> None:
 def test_a_run_is_not_compared_with_itself(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """A committed score stands elsewhere: what this run left says of no run that it is worse."""
+    """A run is compared with a committed score, not with what it wrote itself."""
     (tmp_path / "report").mkdir()
     scored(tmp_path / "report" / "journal.json", "fail")
     assert program("score", "--to", "report/score.json").code == 0
@@ -123,7 +148,7 @@ def test_a_run_is_not_compared_with_itself(
 
 
 def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> None:
-    """What is committed is where it leads."""
+    """A score that is a link stays a link, and its target is written."""
     run = scored(tmp_path / "run.json", "pass")
     for name in ("score", "badge"):
         (tmp_path / f"{name}.json").symlink_to(f"of-all-{name}.json")
@@ -134,19 +159,19 @@ def test_a_score_that_is_a_link_stays_one(program: Program, tmp_path: Path) -> N
 
 
 def test_a_score_of_half_a_run_is_not_kept(program: Program, tmp_path: Path) -> None:
-    """Committed, it would let later runs break whatever it lacks."""
+    """The score of an incomplete run is not written: later runs could break the rest unseen."""
     half = json.loads(Path(scored(tmp_path / "run.json", "pass")).read_text())
     (tmp_path / "run.json").write_text(json.dumps(half | {"complete": False}))
     ended = program("score", "run.json", "--to", "score.json", "--badge", "badge.json")
     assert (ended.code, (tmp_path / "score.json").exists()) == (3, False)
-    assert "score.json is not written: later runs would be compared with a part" in ended.out
+    assert "score.json is not written: later runs would be compared with" in ended.out
     assert "schemaVersion" in json.loads((tmp_path / "badge.json").read_text())
 
 
 def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
     program: Program, tmp_path: Path
 ) -> None:
-    """The next call would find that nothing got worse; what got better is kept."""
+    """A worse run does not replace the score it is compared with; a better run does."""
     good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
     assert program("score", bad, "--to", "score.json").code == 0
     both = ("--against", "score.json", "--to", "./score.json")
@@ -160,7 +185,7 @@ def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (("--to", "run.json"), "run.json"),  # the journal, of which it is made
+        (("--to", "run.json"), "run.json"),  # the journal that the score is made from
         (("--to", "README.md"), "README.md"),
         (("--to", "new.json", "--badge", "run.json"), "run.json"),
         (("--badge", "README.md"), "README.md"),
@@ -169,7 +194,7 @@ def test_a_worse_run_replaces_no_score_that_it_is_compared_with(
 def test_a_score_replaces_nothing_but_a_score(
     words: tuple[str, ...], name: str, program: Program, tmp_path: Path
 ) -> None:
-    """Nor a badge anything but a badge; nothing else is written, either."""
+    """A score replaces only a score and a badge only a badge; otherwise nothing is written."""
     scored(tmp_path / "run.json", "pass")
     (tmp_path / "README.md").write_text("mine")
     before = (tmp_path / name).read_text()
@@ -183,10 +208,10 @@ def test_a_score_replaces_nothing_but_a_score(
         assert program("score", "run.json", *words).code == 0
 
 
-def test_what_others_wrote_is_told_in_a_line(program: Program, tmp_path: Path) -> None:
-    """A file that somebody sent clears no terminal, and begins no line that is an order to CI.
+def test_text_of_a_received_file_is_shown_in_one_line(program: Program, tmp_path: Path) -> None:
+    """A received file can neither clear the terminal nor begin a line that commands CI.
 
-    Those of a hosted job begin by two colons.
+    A hosted job takes a line that begins with two colons as a command.
     """
     odd = "yours\n::stop-commands::x\x1b[2J"
     scored(tmp_path / "new.json", "pass")
@@ -211,8 +236,8 @@ def test_what_others_wrote_is_told_in_a_line(program: Program, tmp_path: Path) -
         assert "\x1b" not in said, words
 
 
-def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path) -> None:
-    """Nothing is worse by two verdicts, and a job that looks for regressions alone is not green."""
+def test_a_client_that_no_longer_starts_is_not_a_pass(program: Program, tmp_path: Path) -> None:
+    """A client that no longer starts got no worse verdict, but the exit code is not 0."""
     scored(tmp_path / "old.json", "pass")
     new = scored(tmp_path / "new.json", "not exercised")
     ended = program("score", new, "--against", "old.json", "--markdown", "change.md")
@@ -229,7 +254,7 @@ def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path)
 def test_a_run_in_which_the_harness_broke_down_is_no_pass(
     words: tuple[str, str], code: int, program: Program, tmp_path: Path
 ) -> None:
-    """What it judged is as before, and of the rest nobody knows: as of a run that broke off."""
+    """A run with an error of the harness is treated as an incomplete run."""
     scored(tmp_path / "old.json", "pass")
     new = json.loads(Path(scored(tmp_path / "new.json", words[0])).read_text())
     new["scenarios"].append({**new["scenarios"][0], "id": "KV-01", "word": words[1]})
@@ -245,19 +270,19 @@ def test_a_run_in_which_the_harness_broke_down_is_no_pass(
 def test_parts_that_are_named_one_after_the_other(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """As a shell makes them of `--join shards/*`: none of them is left out without a word."""
+    """All parts that a shell makes of `--join shards/*` are joined."""
     for number, word in ((1, "pass"), (2, "fail")):
         file = Path(journal(tmp_path / str(number) / "journal.json", "mine"))
         part = json.loads(file.read_text())
         part["scenarios"][0] |= {"id": f"TOK-1{number}", "word": word}
         file.write_text(json.dumps(part))
     ended = program("report", *words, "--to", "all/index.html")
-    assert (ended.code, "1 of 2 scenarios pass; fail: TOK-12" in ended.out) == (1, True), ended
+    assert (ended.code, "1 of 2 scenarios pass; 1 fail (TOK-12)" in ended.out) == (1, True), ended
     assert "TOK-12" in (tmp_path / "all" / "index.html").read_text()
 
 
 def two_parts(tmp_path: Path, *, complete: bool = True) -> None:
-    """TOK-11, which is kept, in one part of a run, and TOK-12, which is not, in the other."""
+    """Write TOK-11, which passes, in one part of a run, and TOK-12, which fails, in another."""
     for number, word in ((1, "pass"), (2, "fail")):
         file = Path(journal(tmp_path / f"shards-{number}" / "journal.json", "mine"))
         part = json.loads(file.read_text()) | {"shard": f"{number}/2"}
@@ -269,14 +294,14 @@ def two_parts(tmp_path: Path, *, complete: bool = True) -> None:
 JOIN = ("report", "--join", "shards-1", "--join", "shards-2")
 
 
-def test_what_is_broken_in_a_whole_is_known(program: Program, tmp_path: Path) -> None:
-    """No part could write it: each would have known of its own scenarios alone."""
+def test_known_failures_are_written_for_a_joined_run(program: Program, tmp_path: Path) -> None:
+    """Known failures are written for the joined run, since a part knows only its own scenarios."""
     two_parts(tmp_path)
     file = tmp_path / "vault-harness.toml"
     file.write_text('[known-failing]\nTOK-11 = "kept by now"\nTOK-15 = "not asked here"\n')
     ended = program(*JOIN, "--write-known")
-    assert (ended.code, "known from now on: vault-harness.toml" in ended.out) == (0, True), ended
-    assert "1 of 2 scenarios pass; fail as known: TOK-12" in ended.out
+    assert (ended.code, "recorded as known in vault-harness.toml" in ended.out) == (0, True), ended
+    assert "1 of 2 scenarios pass; 1 fail (TOK-12; 1 as known)" in ended.out
     found = tomllib.loads(file.read_text())
     assert found == {"known-failing": {"TOK-12": "One login", "TOK-15": "not asked here"}}
     whole = json.loads((tmp_path / "report" / "journal.json").read_text())
@@ -284,56 +309,59 @@ def test_what_is_broken_in_a_whole_is_known(program: Program, tmp_path: Path) ->
     assert told == {"TOK-11": None, "TOK-12": {"kind": "failing", "reason": "One login"}}
 
 
-def test_what_is_broken_in_half_a_run_is_not_known(program: Program, tmp_path: Path) -> None:
-    """It says nothing of the rest, and the file stays as it was."""
+def test_incomplete_parts_write_no_known_failures(program: Program, tmp_path: Path) -> None:
+    """Joining incomplete parts writes no known failures, and the file stays as it was."""
     two_parts(tmp_path, complete=False)
     ended = program(*JOIN, "--write-known", "--known", "known.toml")
-    assert (ended.code, "half of one says nothing of the rest" in ended.err) == (1, True), ended
+    assert (ended.code, "half a run says nothing of the rest" in ended.err) == (1, True), ended
     assert not (tmp_path / "known.toml").exists()
 
 
 def test_known_failures_are_of_a_run_that_is_joined(program: Program, tmp_path: Path) -> None:
-    """Any other has written them itself."""
+    """`--write-known` needs `--join`: any other run has written the file itself."""
     journal(tmp_path / "report" / "journal.json", "mine")
     ended = program("report", "--write-known")
     assert (ended.code, "name its parts with --join" in ended.err) == (4, True), ended
 
 
-def test_a_file_of_known_failures_that_nobody_writes(program: Program, tmp_path: Path) -> None:
-    """It would be passed over without a word."""
+def test_known_without_write_known_is_refused(program: Program, tmp_path: Path) -> None:
+    """`--known` without `--write-known` is refused, since it would have no effect."""
     two_parts(tmp_path)
     ended = program(*JOIN, "--known", "known.toml")
     assert (ended.code, "add --write-known" in ended.err) == (4, True), ended
     assert not (tmp_path / "report").exists()
 
 
-def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: Path) -> None:
-    """A score that was committed, where the page is to be: named, and left as it is."""
+def test_a_committed_score_in_the_target_is_left(program: Program, tmp_path: Path) -> None:
+    """A committed score in the target folder is named and left as it is."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     (tmp_path / "score.json").write_text("mine")
     ended = program("report", "--join", "shards", "--to", "all.html")
     assert (ended.code, "would replace score.json" in ended.err) == (4, True), ended
     assert (tmp_path / "score.json").read_text() == "mine"
     assert not (tmp_path / "journal.json").exists()
-    # One that the last whole has left is replaced, as a run replaces the last one's.
+    # A score of the last joined run is replaced, as a run replaces the last one's.
     (tmp_path / "score.json").unlink()
     for _ in range(2):
         assert program("report", "--join", "shards", "--to", "all.html").code == 0
 
 
 @pytest.mark.parametrize("words", [(), ("--to", "report/index.html"), ("--join", "parts")])
-def test_a_page_replaces_nothing_of_somebody_elses(
+def test_a_foreign_page_at_the_target_is_left(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """The page of a coverage, or of a site, where this one is to be: named, and left as it is."""
+    """A foreign page at the target, as of a coverage report, is named and left as it is."""
     journal(tmp_path / "report" / "journal.json", "mine")
     journal(tmp_path / "parts" / "journal.json", "mine")
     page = tmp_path / "report" / "index.html"
     page.write_text("<title>Coverage report</title>")
     ended = program("report", *words)
-    assert (ended.code, "would replace index.html, which is none" in ended.err) == (4, True), ended
+    assert (ended.code, "would replace index.html, which is not the page" in ended.err) == (
+        4,
+        True,
+    ), ended
     assert page.read_text() == "<title>Coverage report</title>"
-    # An empty one holds nothing that could be lost, and one of ours is made anew.
+    # An empty page holds nothing, and a page of ours is replaced.
     page.write_text("")
     for _ in range(2):
         assert program("report", *words).code == 0
@@ -342,7 +370,7 @@ def test_a_page_replaces_nothing_of_somebody_elses(
 
 @pytest.mark.parametrize("words", [(), ("--join", "report")])
 def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path: Path) -> None:
-    """Refused as any other wrong word, with what was meant."""
+    """A folder as the target is refused, with a file in it as the remedy."""
     journal(tmp_path / "report" / "journal.json", "mine")
     (tmp_path / "public").mkdir()
     ended = program("report", *words, "--to", "public")
@@ -351,7 +379,7 @@ def test_a_page_is_no_folder(words: tuple[str, ...], program: Program, tmp_path:
 
 
 def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) -> None:
-    """However long its title is."""
+    """A page of ours is recognised and replaced, however long its title is."""
     names = [f"command:./{number} --{'long' * 60}" for number in range(12)]
     files = [journal(tmp_path / f"{n}.json", name) for n, name in enumerate(names)]
     others = [word for file in files[2:] for word in ("--also", file)]
@@ -363,7 +391,7 @@ def test_a_page_of_many_runs_is_known_again(program: Program, tmp_path: Path) ->
 def test_a_whole_is_not_written_over_a_part(
     named: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """It could not be made again: here is the first part, or what an earlier join has left."""
+    """The target is refused if it holds a part, or what an earlier join has left."""
     for folder, number in (("report", 1), ("shards", 2)):
         file = Path(journal(tmp_path / folder / "journal.json", "mine"))
         part = json.loads(file.read_text()) | {"shard": f"{number}/2"}
@@ -380,25 +408,25 @@ def test_a_whole_is_not_written_over_a_part(
         assert (ended.code, "2 of 2 scenarios pass" in ended.out) == (0, True), ended
 
 
-def test_a_whole_stands_alone(program: Program, tmp_path: Path) -> None:
-    """The JUnit file and the logs of the run before, beside it, would be taken for its own."""
+def test_a_whole_run_removes_the_files_of_an_earlier_one(program: Program, tmp_path: Path) -> None:
+    """The JUnit file and logs of an earlier run are removed, as they would mislead."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     journal(tmp_path / "report" / "journal.json", "the run before")
     for name in ("junit.xml", "TOK-11.log", "notes.txt", "build.log"):
         (tmp_path / "report" / name).write_text("")
     assert program("report", "--join", "shards").code == 0
     left = {file.name for file in (tmp_path / "report").iterdir()}
-    made = {"journal.json", "score.json", "badge.json", "index.html"}
+    made = {"journal.json", "score.json", "badge.json", "index.html", "causes.txt", "failures.txt"}
     assert left == made | {"notes.txt", "build.log"}
-    # Where no run has left anything a file of that name is somebody else's.
+    # Without an earlier run, a file of that name belongs to somebody else.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "junit.xml").write_text("mine")
     assert program("report", "--join", "shards", "--to", "other/index.html").code == 0
     assert (tmp_path / "other" / "junit.xml").read_text() == "mine"
 
 
-def test_a_whole_where_a_run_is_under_way(program: Program, tmp_path: Path) -> None:
-    """Its journal is the run's own: who replaced it would take away what it began with."""
+def test_a_run_in_progress_keeps_its_journal(program: Program, tmp_path: Path) -> None:
+    """A run in progress keeps its journal: joining there is refused."""
     journal(tmp_path / "shards" / "journal.json", "mine")
     journal(tmp_path / "report" / "journal.json", "under way")
     held = os.open(tmp_path / "report", os.O_RDONLY | os.O_DIRECTORY)

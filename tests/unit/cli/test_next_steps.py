@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from vault_harness.stack import NodeStatus, StackStatus
-from vault_harness.stack._status import RestoreStatus, State, cut_off
+from vault_harness.local.stack.members import NodeStatus
+from vault_harness.local.stack.status import RestoreStatus, StackStatus, State, cut_off
 
 READY = StackStatus(
     state="ready",
@@ -41,12 +41,21 @@ READY = StackStatus(
     ],
 )
 def test_each_state_has_a_next_step(state: State, step: str) -> None:
-    """The task that leads on from there."""
+    """Each state has a task that leads on."""
     assert replace(READY, state=state).next_step.startswith(step)
 
 
-def test_one_that_is_frozen_and_whose_keys_are_lost() -> None:
-    """It may be open still, and nobody could open it again: nothing is proposed that ends it."""
+@pytest.mark.parametrize("state", ["sealed", "ready"])
+def test_keys_that_cannot_be_read(state: State) -> None:
+    """Unreadable keys lead to the doctor, which tells a wrong mode from a broken file."""
+    broken = replace(
+        READY, state=state, keyring=False, keyring_trouble="init.json is not a keyring"
+    )
+    assert broken.next_step == "invoke doctor"
+
+
+def test_no_step_restarts_a_frozen_node_without_keys() -> None:
+    """A frozen node without keys may still be unsealed, so no step restarts it."""
     step = replace(READY, state="not answering", keyring=False).next_step
     assert step.startswith("invoke up wakes")
     assert "invoke restore.keys" in step
@@ -56,32 +65,32 @@ def test_one_that_is_frozen_and_whose_keys_are_lost() -> None:
 
 
 def test_a_node_that_does_not_answer() -> None:
-    """The others serve; a paused one is woken."""
+    """While other nodes serve, `up` starts or wakes the silent node."""
     node = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="not answering")
     assert replace(READY, nodes=(node,)).next_step == "invoke up"
 
 
 def test_a_service_of_the_blueprint() -> None:
-    """The example is one that there is; without any, the next look is a doctor's."""
+    """The example names an existing service; without services the next step is the doctor."""
     assert replace(READY, service="till").next_step == "invoke env till"
     assert replace(READY, service="").next_step == "invoke doctor"
 
 
 def test_servers_whose_data_is_gone() -> None:
-    """Whoever ended or restarted them would lose what they hold: the step says so first."""
+    """Servers without data must not be stopped: the step says first to put the data back."""
     step = replace(READY, state="forgotten", data=False).next_step
 
     assert step.startswith("put the data directory back")
     assert replace(READY, state="forgotten").next_step == "invoke up"
 
 
-def test_something_in_the_way() -> None:
-    """A Vault that is ready and that no client reaches is healed first."""
+def test_if_no_client_reaches_vault_the_next_step_is_heal() -> None:
+    """If no client reaches a ready Vault, the next step is `heal`."""
     assert replace(READY, obstacles=("the proxy vault is disabled",)).next_step == "invoke heal"
 
 
-def test_a_node_that_is_cut_off_is_no_obstacle_on_the_way() -> None:
-    """It is between the nodes: whoever tells of it by name does not tell of it twice."""
+def test_a_cut_node_is_no_obstacle_to_clients() -> None:
+    """A cut between nodes appears once, by the node's name, not as an obstacle to clients."""
     cut = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="standby", cut=True)
     lines = ("the proxy vault is disabled", cut_off("vault-2"))
     status = replace(READY, nodes=(cut,), obstacles=lines)
@@ -90,18 +99,18 @@ def test_a_node_that_is_cut_off_is_no_obstacle_on_the_way() -> None:
 
 @pytest.mark.parametrize(("state", "step"), [("sealed", "go on"), ("down", "invoke up")])
 def test_a_restore_that_is_not_done(state: State, step: str) -> None:
-    """Its Vault may have other keys than are here: no unseal opens that. It wants one that runs."""
+    """An unfinished restore is finished first, since Vault's keys may not be the ones here."""
     restoring = RestoreStatus(source="", keys_here=False, remedy="go on with it")
     assert replace(READY, state=state, restoring=restoring).next_step.startswith(step)
 
 
 def test_not_seeded() -> None:
-    """An empty Vault wants to be seeded."""
+    """The next step for an empty Vault is `seed`."""
     assert replace(READY, seeded=False).next_step == "invoke seed"
 
 
 def test_sealed_without_keys() -> None:
-    """Unsealing is no advice when the keys are gone."""
+    """Without keys the step is not `unseal`."""
     step = replace(READY, state="sealed", keyring=False).next_step
 
     assert "init.json" in step
@@ -110,7 +119,7 @@ def test_sealed_without_keys() -> None:
 
 @pytest.mark.parametrize("state", ["sealed", "ready"])
 def test_left_by_an_up_that_was_ended(state: State) -> None:
-    """Nobody may ever have had its keys, also of one that opened itself: `up` says so."""
+    """If `up` ended early the keys may never have been stored, and `up` explains that."""
     seeded = state == "sealed"  # what was last known
     step = replace(READY, state=state, keyring=False, begun=True, seeded=seeded).next_step
     assert step.startswith("invoke up")
@@ -118,7 +127,7 @@ def test_left_by_an_up_that_was_ended(state: State) -> None:
 
 
 def test_json_has_plain_names() -> None:
-    """Programs read the same fields."""
+    """The JSON for programs has the same fields."""
     content = READY.to_json()
 
     for name in ("engine", "address", "initialised", "sealed", "version", "seeded", "proxies"):

@@ -1,4 +1,4 @@
-"""``vault --`` becomes the real command line, which has this stack's address and nobody else's."""
+"""``vault --`` runs the real command line with this stack's address only."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _vault
+from vault_harness.cli import vault as vault_module
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.operator import command_line
 from vault_harness.settings import Settings
-from vault_harness.vault import Operator, command_line
 
 Program = Callable[..., Any]  # of conftest.py
 
 
-def test_a_ca_certificate_that_is_not_there_any_more(
+def test_the_ca_file_of_an_earlier_stack_is_dropped(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of an earlier stack, say: it would ask nothing at all. This stack speaks plain HTTP."""
+    """An earlier stack's CA file is dropped, since this stack speaks plain HTTP."""
     given: dict[str, str] = {}
 
     def execve(_: str, __: list[str], environment: Mapping[str, str]) -> None:
@@ -30,12 +31,12 @@ def test_a_ca_certificate_that_is_not_there_any_more(
     def stack() -> Any:
         return SimpleNamespace(
             settings=Settings.from_environment(),
-            operator=lambda *, there: Operator("http://127.0.0.1:1", "a-token"),  # noqa: ARG005 -- its shape
+            operator=lambda *, there: VaultAdmin("http://127.0.0.1:1", "a-token"),  # noqa: ARG005 -- its shape
         )
 
     monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "of-an-earlier-stack.pem"))
     monkeypatch.setattr(os, "execve", execve)
-    monkeypatch.setattr(_vault, "local_stack", stack)
+    monkeypatch.setattr(vault_module, "local_stack", stack)
     monkeypatch.setattr(command_line, "find_command_line", lambda _: "bao")
     assert program("vault", "--", "kv", "list", "ecommerce/").code == 0
     assert given["VAULT_ADDR"] == "http://127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""Many runs of the suite: what counts as one of them."""
+"""Many runs of the suite: which of them count."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from tests.unit.cli.conftest import Program
-from vault_harness.cli import _steady
+from vault_harness.cli import steady as steady_module
 
 
 def journal(word: str, **more: Any) -> str:
-    """Of a run with one scenario."""
+    """Return the journal of a run with one scenario."""
     one = {"id": "KV-01", "promise": "p", "severity": "low", "word": word, "seconds": 1.0}
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
     head |= {"subject": "reference", "engine": "process", "scenarios": [{**one, "why": ""}]}
@@ -24,7 +24,7 @@ def journal(word: str, **more: Any) -> str:
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """The journal that a call which was broken off left."""
+    """The journal that an interrupted call left."""
     file = tmp_path / "report" / "run-1" / "journal.json"
     file.parent.mkdir(parents=True)
     file.write_text(journal("fail"))
@@ -32,7 +32,7 @@ def left(tmp_path: Path) -> Path:
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | None = None) -> None:
-    """Have each run end with this code, and replace its journal if it is to."""
+    """Let each run end with this code and replace its journal by `text`, if given."""
 
     def run(*_: object, **__: object) -> int:
         if text is not None:
@@ -40,16 +40,16 @@ def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | Non
             file.write_text(text + "\n")
         return code
 
-    monkeypatch.setattr(_steady, "run_child", run)
+    monkeypatch.setattr(steady_module, "run_child", run)
 
 
 @pytest.mark.parametrize(
     ("code", "text"), [(4, None), (3, None), (4, journal("pass")), (130, journal("", seconds=None))]
 )
-def test_a_run_that_was_not_begun(
+def test_an_older_journal_is_no_verdict_of_the_run(
     code: int, text: str | None, left: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older journal is not its verdict, and it stays where it is: another run may write it."""
+    """An older journal is not taken for the run's verdict, and it stays."""
     if text is not None and code == 130:
         begun = json.loads(text)
         del begun["seconds"]
@@ -62,15 +62,15 @@ def test_a_run_that_was_not_begun(
 
 
 def test_a_run_that_was(left: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own journal counts."""
+    """The run's own journal counts."""
     ends(monkeypatch, 0, left, journal("pass"))
     assert "1 of 1 runs alike" in program("steady", "1").out
 
 
 def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
-    """Each would print where it was; they end with the block, by what began them."""
+    """The processes that keep cores busy do not get Ctrl-C; they end with the block."""
     before = set(psutil.Process().children())
-    with _steady._busy(2):
+    with steady_module._busy(2):
         busy = set(psutil.Process().children()) - before
         assert len(busy) == 2
         assert os.getpgrp() not in {os.getpgid(child.pid) for child in busy}
@@ -78,7 +78,7 @@ def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
 
 
 def test_a_folder_that_cannot_be_written(program: Program, tmp_path: Path) -> None:
-    """That is no verdict which differs from the first."""
+    """An unwritable folder is an error, not a verdict that differs."""
     (tmp_path / "file").write_text("")
     ended = program("steady", "1", "--to", "file")
     assert (ended.code, "Traceback" in ended.err) == (3, False), ended

@@ -1,4 +1,4 @@
-"""Tasks that work on the project itself: an installed package shows none, and says why."""
+"""Tasks on the project's own files: an installed package hides them and says why."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _develop
+from vault_harness.cli import develop as develop_module
 from vault_harness.settings import checkout
 
 Program = Callable[..., Any]  # of conftest.py
-DEVELOP = {"test", "lint", "bench"}
+DEVELOP = {"test", "lint", "site", "bench"}
 
 
-def test_both_ways_to_tell_a_clone_agree() -> None:
-    """The one that loads little is for lists of tasks."""
-    assert _develop.in_a_clone() == (checkout() is not None)
+def test_both_checks_for_a_clone_agree() -> None:
+    """The quick check for lists of tasks agrees with the full check."""
+    assert develop_module.in_a_clone() == (checkout() is not None)
 
 
 @pytest.fixture
 def installed(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The program where it was installed from a wheel."""
-    monkeypatch.setattr(_develop, "in_a_clone", lambda: False)
+    """The program as installed from a wheel."""
+    monkeypatch.setattr(develop_module, "in_a_clone", lambda: False)
     return program
 
 
 def tasks_in(listed: str) -> set[str]:
-    """Names of the tasks that a list for programs has at its top."""
+    """Return the names of the top-level tasks in a list for programs."""
     return {task["name"] for task in json.loads(listed)["tasks"]}
 
 
 def test_it_shows_none(installed: Program) -> None:
-    """Neither to people nor to programs."""
+    """An installed package lists none of these tasks, for people or programs."""
     assert "develop" not in installed("--list").out
     assert "develop" not in installed().out
     listed = tasks_in(installed("--list-format", "json", "--list").out)
@@ -42,15 +42,15 @@ def test_it_shows_none(installed: Program) -> None:
 
 
 def test_a_clone_shows_them(program: Program) -> None:
-    """In a group of their own."""
+    """A clone lists them in a group of their own."""
     assert "\ndevelop\n" in program("--list").out
     assert tasks_in(program("--list-format", "json", "--list").out) >= DEVELOP
 
 
 @pytest.mark.parametrize("words", [["lint"], ["test", "--slow"], ["--help", "bench"]], ids=" ".join)
-def test_who_asks_for_one_is_told_where_it_works(installed: Program, words: list[str]) -> None:
-    """It read of it in the documents, which are installed too."""
+def test_the_error_says_where_a_task_works(installed: Program, words: list[str]) -> None:
+    """A person who types one is told that it works in a clone."""
     ended = installed(*words)
-    assert ended.code == 2
+    assert ended.code == 4
     assert "works on the project's own files" in ended.err
     assert "what to do: run it in a clone of the project" in ended.err

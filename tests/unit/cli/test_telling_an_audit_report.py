@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vault_harness.cli._audit import _filter, _show, _words
-from vault_harness.cli._command import seconds_in
-from vault_harness.vault.audit import AuditReport
+from vault_harness.cli.audit import _filter, _show, _words
+from vault_harness.cli.command import seconds_in
+from vault_harness.operator.audit import AuditReport
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 def test_it_says_how_to_look_before_how_to_delete(
     look: str, delete: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The log knows of its own time and of AppRoles alone, and says no more than that."""
+    """The summary tells how to look before how to delete, and names the limits of the log."""
     report = AuditReport(NOW, NOW, 1, {}, 0, ("idle",), ("reports",), (), {}, ())
     _show(report)
     told = capsys.readouterr().out
@@ -36,12 +36,12 @@ def test_it_says_how_to_look_before_how_to_delete(
 
 @pytest.mark.parametrize("since", ["7d", "36h", "90s", "15m", "1.5s"])
 def test_how_to_write_it_is_the_same_report(since: str) -> None:
-    """Without its time, file and node it would be another one, with other proposals."""
+    """The command for the same report repeats its time, file and node."""
     words = _words(seconds_in(since), "a b.log", None)
     assert words == ["--since", since, "--file", "a b.log"]
     assert _words(None, None, "vault-2") == ["--node", "vault-2"]
 
 
 def test_a_time_before_all_times_leaves_nothing_out() -> None:
-    """As many days as a person can type end in no traceback."""
+    """A very large number of days leaves nothing out and does not fail."""
     assert _filter(None, None, None, None, seconds_in("999999d")).since is None

@@ -1,4 +1,4 @@
-"""What rotations tell a person: what is done, what is only finished, and what would not be done."""
+"""What rotations print: what is done, what was only finished, and what would be refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from invoke.context import Context
 
 from tests.unit.operations.kv_in_memory import KvInMemory
-from vault_harness.blueprint import Blueprint
-from vault_harness.cli import _rotate
+from vault_harness.cli import rotate as rotate_module
 from vault_harness.errors import OperatorError
-from vault_harness.vault.rotate import (
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.operator.rotate import (
     SecretIdPlan,
     SecretIdRotation,
     find_targets,
@@ -25,19 +25,20 @@ TARGETS = {target.name: target for target in find_targets("all")}
 
 
 class Killed(BaseException):
-    """Stands for the end of a run that comes to do nothing more."""
+    """Stands for a run that is killed."""
 
 
 class Stack:
-    """One with every secret that can be rotated by name, and its tasks."""
+    """A stack with every secret that can be rotated by name, and its tasks."""
 
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.kv = KvInMemory({each.path: {each.key: "before"} for each in TARGETS.values()})
         self.directory = directory
         self.capsys = capsys
+        self.told_as_errors = ""
 
     def rotate(self, name: str, *, until: str = "") -> None:
-        """Make one anew; ended after a step."""
+        """Rotate a secret, killed after the step `until` if given."""
 
         def look(step: str) -> None:
             if step == until:
@@ -47,23 +48,25 @@ class Stack:
             rotate_secret(self.kv, TARGETS[name], self.directory, checkpoint=look)
 
     def run(self, task: Any, name: str, *, dry_run: bool = False, code: int = 0) -> str:
-        """What a task prints, which changes nothing if it is to show only."""
+        """Return what a task prints; a dry run must change nothing."""
         before = {path: self.kv.read(path) for path in self.kv.paths()}
         ended: object = 0
         try:
             task(Context(), name=name, dry_run=dry_run)
         except SystemExit as end:
             ended = end.code
-        assert ended == code
+        printed = self.capsys.readouterr()
+        self.told_as_errors = printed.err
+        assert ended == code, printed.err
         assert not dry_run or before == {path: self.kv.read(path) for path in self.kv.paths()}
-        return self.capsys.readouterr().out
+        return printed.out
 
 
 @pytest.fixture
 def stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Stack:
-    """Nothing was rotated there."""
+    """A stack in which nothing was rotated."""
     made = Stack(tmp_path, capsys)
     here: Any = SimpleNamespace(
         data_dir=tmp_path,
@@ -72,53 +75,82 @@ def stack(
         held=contextlib.nullcontext,
         operator=lambda: SimpleNamespace(close=lambda: None),
     )
-    monkeypatch.setattr(_rotate, "local_stack", lambda: here)
-    monkeypatch.setattr("vault_harness.vault.kv.Kv", lambda *_: made.kv)
+    monkeypatch.setattr(rotate_module, "local_stack", lambda: here)
+    monkeypatch.setattr("vault_harness.local.vault.kv.Kv", lambda *_: made.kv)
     monkeypatch.setenv("HARNESS_RUNNER", "./dev")
     for name in ("HARNESS_POSTGRESQL_URL", "HARNESS_REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     return made
 
 
-def test_who_only_finished_an_earlier_run_made_nothing_anew(stack: Stack) -> None:
-    """A person who wants a password that nobody has seen must know, before it is done too."""
+def test_a_run_that_only_finishes_an_earlier_one_says_so(stack: Stack) -> None:
+    """A run that only finishes an earlier one says so, also in the dry run."""
     stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
-    told = stack.run(_rotate.secrets, "jwt", dry_run=True)
+    told = stack.run(rotate_module.secrets, "jwt", dry_run=True)
     assert "would finish what an earlier run had begun" in told
-    told = stack.run(_rotate.secrets, "jwt")
+    told = stack.run(rotate_module.secrets, "jwt")
     assert "no new value; for one run it again: ./dev rotate.secrets jwt" in told
-    assert "begun" not in stack.run(_rotate.secrets, "jwt")
+    assert "begun" not in stack.run(rotate_module.secrets, "jwt")
 
 
-def test_who_has_the_old_password_still_is_told(stack: Stack) -> None:
-    """Two accounts with one password: the other one stays, and its place is named."""
-    told = stack.run(_rotate.secrets, "database")
+def test_accounts_that_still_have_the_old_password_are_named(stack: Stack) -> None:
+    """If another account has the same password, the output names its place."""
+    told = stack.run(rotate_module.secrets, "database")
     redis = TARGETS["redis"]
-    assert f"ecommerce/{redis.path} {redis.key} has the old password still" in told
+    assert f"ecommerce/{redis.path} {redis.key} still has the old password" in told
     assert "before" not in told
-    assert "still" not in stack.run(_rotate.secrets, "database"), "it is another one by now"
+    assert "still has" not in stack.run(rotate_module.secrets, "database"), (
+        "it is another one by now"
+    )
 
 
-def test_what_could_not_be_taken_back_hides_no_other(stack: Stack) -> None:
-    """As when it is done: each is told, and what refused is the end."""
+@pytest.mark.parametrize("password", ["p@ss/w:rd?x%20y", "plain-password"])
+def test_a_text_that_cannot_be_followed_is_an_error(stack: Stack, password: str) -> None:
+    """A text that cannot be updated breaks a login: the exit code says so, also in the dry run."""
+    redis = TARGETS["redis"]
+    stack.kv.write(redis.path, {redis.key: password}, cas=1)
+    texts = {"DSN": f"redis:6379,password={password}", "BROKEN": f"redis://redis/0?p={password}"}
+    stack.kv.write("shared/own", {**texts, "OTHER": "redis://:of-another@redis/0"}, cas=0)
+    for dry_run, has in ((True, "would still have"), (False, "still has")):
+        stack.run(rotate_module.secrets, "redis", dry_run=dry_run, code=6)
+        told = stack.told_as_errors
+        assert f"ecommerce/shared/own DSN {has} the old password" in told
+        assert "ecommerce/shared/own BROKEN" in told
+        assert "vault -- kv patch ecommerce/shared/own DSN=-" in told
+        assert "OTHER" not in told
+        assert password not in told
+
+
+def test_a_url_that_an_earlier_release_broke_is_followed(stack: Stack) -> None:
+    """A URL with an unescaped password of an earlier release is found and repaired."""
+    redis, password = TARGETS["redis"], "p@ss/w:rd?x%20y"
+    url = f"redis://:{password}@redis:6379/0"
+    stack.kv.write(redis.path, {redis.key: password, "REDIS_URL": url}, cas=1)
+    stack.run(rotate_module.secrets, "redis")
+    now = stack.kv.read(redis.path).data
+    assert now["REDIS_URL"] == f"redis://:{now[redis.key]}@redis:6379/0"
+
+
+def test_a_dry_run_lists_each_secret_before_a_refusal(stack: Stack) -> None:
+    """A dry run lists each secret and ends with the refusal, as the real run does."""
     stack.rotate("redis")
     stack.rotate("jwt")
-    told = stack.run(_rotate.rollback, "all", dry_run=True, code=5)
-    assert "database: would not be done: no rotation of database" in told
+    told = stack.run(rotate_module.rollback, "all", dry_run=True, code=5)
+    assert "database: would not be done: there is no rotation of database" in told
     assert "redis: would return" in told
     assert "jwt: would return" in told
 
 
-def test_what_an_ended_run_began_could_be_taken_back(stack: Stack) -> None:
-    """It would be finished first; nobody else changed it."""
+def test_a_dry_run_counts_an_unfinished_rotation(stack: Stack) -> None:
+    """A dry run of a rollback counts the rotation that would be finished first."""
     stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
-    told = stack.run(_rotate.rollback, "jwt", dry_run=True)
+    told = stack.run(rotate_module.rollback, "jwt", dry_run=True)
     assert "to the value of version 1" in told
 
 
 def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
-    """A typing error is found before anything is done."""
-    told = stack.run(_rotate.secrets, f"{TARGETS['jwt'].path}:JTW", dry_run=True, code=6)
+    """A mistyped key is refused before anything is done."""
+    told = stack.run(rotate_module.secrets, f"{TARGETS['jwt'].path}:JTW", dry_run=True, code=6)
     assert "would not be done" in told
     assert "has no JTW to rotate" in told
 
@@ -126,7 +158,7 @@ def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
 def test_a_role_that_refuses_keeps_no_other(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of all roles one may be locked: it is told and is the end, and the others have new ids."""
+    """A role that refuses is reported at the end, and all other roles get new secret-ids."""
     roles = [*Blueprint.default().approles]
     turned: list[str] = []
 
@@ -136,10 +168,10 @@ def test_a_role_that_refuses_keeps_no_other(
             raise OperatorError(f"cannot log in as {role}: it is locked")
         return SecretIdRotation(role, directory / role, "accessor", ())
 
-    monkeypatch.setattr("vault_harness.vault.rotate.rotate_secret_id", rotate)
-    monkeypatch.setattr("vault_harness.stack.hand_out_ids", lambda *_, **__: [])
+    monkeypatch.setattr("vault_harness.operator.rotate.rotate_secret_id", rotate)
+    monkeypatch.setattr("vault_harness.local.stack.service_ids.hand_out_ids", lambda *_, **__: [])
     with pytest.raises(SystemExit) as caught:
-        _rotate.secret_id(Context(), all=True)
+        rotate_module.secret_id(Context(), all=True)
     assert caught.value.code == OperatorError.exit_code
     assert turned == roles
     told = stack.capsys.readouterr()
@@ -148,30 +180,30 @@ def test_a_role_that_refuses_keeps_no_other(
     assert f"cannot log in as {roles[0]}" in told.err
 
 
-def test_what_an_ended_run_left_is_foretold(
+def test_a_dry_run_names_secret_ids_to_be_destroyed(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whoever asks what would be done is told of each secret-id that ends, and of none made."""
+    """A dry run names each secret-id that would be destroyed, and none as made."""
     plan = SecretIdPlan("backend", tmp_path / "file", "the old one", (), ("nobody's",), True)
-    monkeypatch.setattr("vault_harness.vault.rotate.plan_secret_id", lambda *_: plan)
+    monkeypatch.setattr("vault_harness.operator.rotate.plan_secret_id", lambda *_: plan)
 
-    _rotate.secret_id(Context(), role="backend", dry_run=True)
+    rotate_module.secret_id(Context(), role="backend", dry_run=True)
 
     told = stack.capsys.readouterr().out
     assert "would finish what an earlier run had begun" in told
     assert "would write" not in told
     assert "then destroy the one with accessor the old one" in told
-    assert "would end what an ended run made and nobody got: nobody's" in told
+    assert "would destroy what an interrupted run made: nobody's" in told
 
 
-def test_who_only_finished_an_earlier_run_made_no_other_secret_id(
+def test_finishing_an_earlier_run_makes_no_new_secret_id(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The one of that run may be what has to be replaced by now."""
+    """Finishing an earlier run makes no new secret-id, since its own may be the one to replace."""
     done = SecretIdRotation("backend", tmp_path / "file", "accessor", ("the old one",), True)
-    monkeypatch.setattr("vault_harness.vault.rotate.rotate_secret_id", lambda *_, **__: done)
+    monkeypatch.setattr("vault_harness.operator.rotate.rotate_secret_id", lambda *_, **__: done)
 
-    _rotate.secret_id(Context(), role="backend")
+    rotate_module.secret_id(Context(), role="backend")
 
     told = stack.capsys.readouterr().out
     assert "made no other one; for one run it again: ./dev rotate.secret-id backend" in told

@@ -1,4 +1,4 @@
-"""A task that waits for long says for what; not where a program reads."""
+"""A task that waits long says what for, except to a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness import waiting
 from vault_harness.errors import Busy
-from vault_harness.stack import _lock
+from vault_harness.local.stack import lock as lock_module
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -19,9 +19,9 @@ Program = Callable[..., Any]  # of conftest.py
 def test_a_task_that_waits_for_another(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To stderr: what it prints may be read by a program."""
+    """The message goes to stderr, since a program may read stdout."""
     monkeypatch.setenv("HARNESS_LOCK_TIMEOUT", "1")
-    for module in (waiting, _lock):
+    for module in (waiting, lock_module):
         monkeypatch.setattr(module, "PATIENT_SECONDS", 0.1)
     data_dir = tmp_path / "vault-data"
     data_dir.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""What `unseal` says of each node, and how it ends where one is left out."""
+"""What `unseal` prints for each node, and how it ends if a node is left out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _stack
+from vault_harness.cli import stack
 from vault_harness.errors import StackError
-from vault_harness.stack import Unsealed
+from vault_harness.local.stack.opening import Unsealed
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -39,16 +39,16 @@ def _of(done: Unsealed) -> Callable[[], Any]:
 def test_which_were_opened(
     done: Unsealed, says: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By name, of several; a single one is Vault itself."""
-    monkeypatch.setattr(_stack, "local_stack", _of(done))
+    """Several nodes are named; a single node is called Vault."""
+    monkeypatch.setattr(stack, "local_stack", _of(done))
     ended = program("unseal")
     assert (ended.code, ended.out) == (0, f"{says}\n")
 
 
 def test_which_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be sealed as before: the exit code tells whoever does not read."""
+    """A node without an answer may still be sealed, and the exit code says so."""
     done = Unsealed(opened=("vault",), silent=("vault-2", "vault-3"))
-    monkeypatch.setattr(_stack, "local_stack", _of(done))
+    monkeypatch.setattr(stack, "local_stack", _of(done))
     ended = program("unseal")
     assert ended.code == StackError.exit_code
     assert ended.out == "Vault is unsealed: opened vault\n"

@@ -1,4 +1,4 @@
-"""A task that waits for a program: what is to end the task ends the program, in its own way."""
+"""A task that runs a program passes signals on to it and waits for its end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import IO
 
 import pytest
 
-from vault_harness.cli._child import run_child
+from vault_harness.cli.child import run_child
 
-# Says that it is there; tidies up when it is to end, and says so, for which it needs a while.
+# Prints that it is there; on a signal it takes a moment to tidy up, and prints that.
 _CHILD = """
 import os, signal, sys, time
 def say(line):
@@ -34,7 +34,7 @@ say("told twice")
 
 _TASK = """
 import os, signal, sys
-from vault_harness.cli._child import run_child
+from vault_harness.cli.child import run_child
 signal.signal(signal.SIGINT, {interrupts})
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it (nohup)
 raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))
@@ -43,7 +43,7 @@ raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))
 
 @contextmanager
 def task(interrupts: str = "signal.default_int_handler") -> Iterator[subprocess.Popen[bytes]]:
-    """A task in a process group of its own, as a shell begins one, whose program is there."""
+    """Start a task with its program in a process group of its own, as a shell does."""
     program = _TASK.format(child=_CHILD, interrupts=interrupts)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0
@@ -56,13 +56,13 @@ def task(interrupts: str = "signal.default_int_handler") -> Iterator[subprocess.
 
 
 def line(output: IO[bytes] | None) -> str:
-    """The next line of a program."""
+    """Return the next line of a program."""
     assert output is not None
     return output.readline().decode().strip()
 
 
 def rest(output: IO[bytes] | None) -> list[str]:
-    """What else it says until its end."""
+    """Return what it prints until its end."""
     assert output is not None
     return output.read().decode().split("\n")[:-1]
 
@@ -76,7 +76,7 @@ def rest(output: IO[bytes] | None) -> list[str]:
     ],
 )
 def test_it_tidies_up_and_is_waited_for(sent: signal.Signals, told: signal.Signals) -> None:
-    """The task ends after its program, by the code of the signal that it got itself."""
+    """The task ends after its program, with the code of the signal that the task got."""
     with task() as process:
         process.send_signal(sent)
         assert rest(process.stdout) == [f"told {told.value}", "tidied up"]
@@ -84,14 +84,14 @@ def test_it_tidies_up_and_is_waited_for(sent: signal.Signals, told: signal.Signa
 
 
 def test_a_terminals_interrupt_comes_once() -> None:
-    """A terminal sends it to all of the task's group, of which the program is none."""
+    """A terminal's interrupt reaches the program once, since it is outside the task's group."""
     with task() as process:
         os.killpg(process.pid, signal.SIGINT)
         assert rest(process.stdout) == [f"told {signal.SIGINT.value}", "tidied up"]
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """In the background of a script Ctrl-C means another program."""
+    """In the background of a script SIGINT is ignored, as it is for another program."""
     with task("signal.SIG_IGN") as process:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
@@ -99,7 +99,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_an_ordinary_end(tmp_path: Path) -> None:
-    """Its exit code and its output; handlers of signals are as they were."""
+    """Exit code and output are the program's, and the signal handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     with (tmp_path / "output").open("wb") as file:
         command = [sys.executable, "-c", "print('done'); raise SystemExit(3)"]

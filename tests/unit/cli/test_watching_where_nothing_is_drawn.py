@@ -1,38 +1,50 @@
-"""The live table where no terminal can draw it anew: it is printed once, and the task ends."""
+"""On a terminal that cannot redraw, the live table is printed once and the task ends."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rich.live
 
-from vault_harness.cli import _watch
+from vault_harness.cli import watch as watch_module
+from vault_harness.operator.audit import AuditEntry
 
 Program = Callable[..., Any]  # of conftest.py
 
 
+PATH = "auth/approle/role/celery-worker-of-the-shop/secret-id"
+
+
+def event() -> AuditEntry:
+    """Return an event with a long path."""
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    return AuditEntry(when, "celery-worker", "celery-worker", "update", PATH, "failed")
+
+
 class Drawn(BaseException):
-    """Stands for a table that is drawn anew until Ctrl-C."""
+    """Stands for a live table that runs until Ctrl-C."""
 
 
 @pytest.fixture(autouse=True)
 def looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is seen of a stack; no table of it is drawn for ever."""
+    """Fake the state of a stack, and raise instead of drawing forever."""
 
     def live(*_: object, **__: object) -> None:
         raise Drawn
 
     names = ("leader", "tokens", "leases", "failed_logins", "in_flight", "unaudited", "refused")
     seen = dict.fromkeys((*names, "address", "sealed", "namespace"))
-    lists: dict[str, list[str]] = {
+    lists: dict[str, list[object]] = {
         name: [] for name in ("toxics", "requests", "obstacles", "events")
     }
-    monkeypatch.setattr(_watch, "local_stack", SimpleNamespace)
-    monkeypatch.setattr(_watch, "_looked", lambda _: {"state": "ready", **seen, **lists})
+    lists["events"] = [event()]
+    monkeypatch.setattr(watch_module, "local_stack", SimpleNamespace)
+    monkeypatch.setattr(watch_module, "_looked", lambda _: {"state": "ready", **seen, **lists})
     monkeypatch.setattr(rich.live, "Live", live)
 
 
@@ -48,7 +60,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_printed_once(
     terminal: bool, variables: dict[str, str], program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a dumb terminal nothing was shown until Ctrl-C, and in a CI job it never ended."""
+    """On a dumb terminal or in CI the table is printed once, and the task ends."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
@@ -58,8 +70,17 @@ def test_it_is_printed_once(
 
 
 def test_a_terminal_draws_it(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until Ctrl-C."""
+    """A real terminal draws the table until Ctrl-C."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with pytest.raises(Drawn):
         program("watch")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_path_is_cut(columns: int, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long path continues in the next line."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ended = program("watch", "--once")
+    _, _, events = ended.out.partition("celery-worker")
+    assert "".join(events.split()).endswith(f"update{PATH}")

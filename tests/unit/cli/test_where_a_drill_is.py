@@ -1,4 +1,4 @@
-"""What a drill keeps is what it exercised, and nothing that a server asked a cloud with."""
+"""A drill keeps what it exercised, but no cloud access keys of a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from vault_harness.cli import _drill
+from vault_harness.cli import backup as drill_module
 from vault_harness.errors import EngineUnavailable
 from vault_harness.settings import Settings
 
@@ -18,7 +18,7 @@ from vault_harness.settings import Settings
 def test_the_engine_has_no_part_in_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own folder holds access keys while servers run, and ends with them."""
+    """The engine's folder, which holds access keys, is not kept and ends with the servers."""
     opened: list[Path] = []
     stack: Any = SimpleNamespace(
         settings=Settings(),
@@ -33,29 +33,29 @@ def test_the_engine_has_no_part_in_what_is_kept(
         opened.append(directory)
         raise EngineUnavailable("far enough", looked_at="", remedy="")
 
-    monkeypatch.setattr(_drill, "local_stack", lambda: stack)
-    monkeypatch.setattr("vault_harness.engine.open_engine", open_engine)
+    monkeypatch.setattr(drill_module, "local_stack", lambda: stack)
+    monkeypatch.setattr("vault_harness.local.engine.choice.open_engine", open_engine)
     for keep in (None, str(tmp_path / "kept")):
         with pytest.raises(SystemExit):
-            _drill.drill(Context(), keep=keep)
+            drill_module.drill(Context(), keep=keep)
     assert len(opened) == 2
     assert not [directory for directory in opened if directory.is_relative_to(tmp_path / "kept")]
     assert not [directory for directory in opened if directory.exists()]
 
 
-def test_what_is_kept_holds_keys(
+def test_the_output_says_that_keys_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is said before they are there, since nothing of it is removed whatever happens."""
+    """The output says that keys are kept, before they are written."""
     stack: Any = SimpleNamespace(settings=Settings(), data_dir=tmp_path / "data", held=_refuse)
-    monkeypatch.setattr(_drill, "local_stack", lambda: stack)
+    monkeypatch.setattr(drill_module, "local_stack", lambda: stack)
     with pytest.raises(SystemExit):
-        _drill.drill(Context(), keep=str(tmp_path / "kept"))
+        drill_module.drill(Context(), keep=str(tmp_path / "kept"))
     told = capsys.readouterr().out
     assert f"{tmp_path / 'kept'}/" in told
     assert "unseal keys and tokens" in told
     with pytest.raises(SystemExit):
-        _drill.drill(Context())
+        drill_module.drill(Context())
     assert capsys.readouterr().out == ""
 
 

@@ -1,4 +1,4 @@
-"""``status`` is about this stack; it says where clients of the shell go if that is elsewhere."""
+"""``status`` warns if clients of the shell go to another Vault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.unit.cli.test_next_steps import READY
-from vault_harness.cli import _stack
+from vault_harness.cli import stack as stack_module
 from vault_harness.settings import Settings
 
 Program = Callable[..., Any]  # of conftest.py
@@ -29,23 +29,23 @@ Program = Callable[..., Any]  # of conftest.py
 def test_clients_of_the_shell(
     address: str | None, told: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack that is ready is none to a client that asks another Vault; no password is shown."""
+    """If VAULT_ADDR leads elsewhere, `status` says so and hides a password in it."""
     if address is None:
         monkeypatch.delenv("VAULT_ADDR", raising=False)
     else:
         monkeypatch.setenv("VAULT_ADDR", address)
     stack = SimpleNamespace(status=lambda: READY, settings=Settings.from_environment())
-    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    monkeypatch.setattr(stack_module, "local_stack", lambda: stack)
     ended = program("status")
     assert (ended.code, "secret" in ended.out) == (0, False)
     lines = [line for line in ended.out.splitlines() if "clients in this shell" in line]
     assert lines == (
-        [f"clients in this shell go to {told} (VAULT_ADDR), and not here"] * bool(told)
+        [f"clients in this shell go to {told}, not here: unset VAULT_ADDR"] * bool(told)
     )
 
 
 def test_a_localhost_that_is_ipv6_alone(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens there: all servers of a stack are on 127.0.0.1."""
+    """A localhost with IPv6 only is elsewhere, since all servers listen on 127.0.0.1."""
 
     def getaddrinfo(host: str, *_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, f"{host} has no such address")
@@ -53,5 +53,5 @@ def test_a_localhost_that_is_ipv6_alone(program: Program, monkeypatch: pytest.Mo
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setenv("VAULT_ADDR", "http://localhost:8201")
     stack = SimpleNamespace(status=lambda: READY, settings=Settings.from_environment())
-    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    monkeypatch.setattr(stack_module, "local_stack", lambda: stack)
     assert "clients in this shell go to http://localhost:8201" in program("status").out

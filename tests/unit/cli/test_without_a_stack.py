@@ -1,4 +1,4 @@
-"""Where nothing is up: a dry run promises nothing, and what is refused makes nothing."""
+"""Without a stack a dry run promises nothing, and a refused task leaves no files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import NotUp, SettingsError
+from vault_harness.local.stack.record import StackRecord
 from vault_harness.settings import resources
-from vault_harness.stack import StackRecord
 
 Program = Callable[..., Any]  # of conftest.py
 
 
 @pytest.mark.parametrize("seal", ["shamir", "transit"])
-def test_a_seal_where_there_is_none(seal: str, program: Program, tmp_path: Path) -> None:
-    """Refused as the real exchange is, word for word; and nothing is made."""
+def test_a_dry_run_is_refused_like_the_real_run(
+    seal: str, program: Program, tmp_path: Path
+) -> None:
+    """A dry run is refused with the words of the real run, and makes nothing."""
     dry = program("seal.migrate", seal, "--dry-run")
     assert list(tmp_path.iterdir()) == []
     real = program("seal.migrate", seal)
@@ -34,7 +36,7 @@ def test_a_seal_where_there_is_none(seal: str, program: Program, tmp_path: Path)
 def test_a_task_that_is_refused_makes_nothing(
     words: tuple[str, ...], program: Program, tmp_path: Path
 ) -> None:
-    """No folder is left that would look like a stack's."""
+    """No folder is left that looks like a stack's."""
     assert program(*words).code
     assert list(tmp_path.iterdir()) == []
 
@@ -42,7 +44,7 @@ def test_a_task_that_is_refused_makes_nothing(
 def test_the_blueprint_that_was_applied_last_is_gone(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No other one is applied in its place unasked; the package's own moves with the package."""
+    """If the applied blueprint is gone, `seed` refuses; the package's own may move with it."""
     data_dir = tmp_path / "vault-data"
     StackRecord(engine="process", blueprint=str(tmp_path / "shop.toml")).save(data_dir)
     for words in (("seed",), ("seed", "--dry-run")):

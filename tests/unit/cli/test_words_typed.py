@@ -1,19 +1,20 @@
-"""What people type: the guide's own forms, slips of the finger, and half a command."""
+"""Forms of the guide, typing errors and incomplete commands."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from vault_harness.cli._command import seconds_in
-from vault_harness.cli._common import run_pytest
-from vault_harness.cli._tasks import by_name
-from vault_harness.cli._words import GUIDE, normalised
+from vault_harness.cli.command import seconds_in
+from vault_harness.cli.common import run_pytest
+from vault_harness.cli.program import GUIDE, normalised
+from vault_harness.cli.tasks import by_name
 from vault_harness.commands import named
 
 Program = Callable[..., Any]  # of conftest.py
@@ -28,6 +29,7 @@ Program = Callable[..., Any]  # of conftest.py
         ("services up", "services.up"),
         ("audit report --since 7d", "audit.report --since 7d"),
         ("break seal", "break.seal"),
+        ("break --list", "--list break"),
         ("seal status", "seal status"),
         ("vault kv list ecommerce/", "vault -- kv list ecommerce/"),
         ("vault kv get -field=x --help", "vault -- kv get -field=x --help"),
@@ -45,12 +47,12 @@ Program = Callable[..., Any]  # of conftest.py
     ],
 )
 def test_forms(typed: str, meant: str) -> None:
-    """Each form becomes the one that the parser takes."""
+    """Each form becomes what the parser expects."""
     assert normalised(typed.split(), by_name()) == meant.split()
 
 
-def test_words_of_other_tools_are_none_of_ours() -> None:
-    """A word that is a task of its own is never taken for another one, and each leads to a task."""
+def test_a_word_of_another_tool_leads_to_a_task() -> None:
+    """A word of another tool is never a task here, and each leads to a task."""
     tasks = set(by_name())
     assert not tasks & set(GUIDE)
     assert set(GUIDE.values()) <= tasks
@@ -68,7 +70,12 @@ def test_words_of_other_tools_are_none_of_ours() -> None:
         ("vault", "./dev vault -- kv list ecommerce/"),
         ("root", "./dev root.generate"),
         ("services", "./dev services.up"),
-        ("break", "./dev break.latency"),
+        ("break latncy", "did you mean ./dev break.latency?"),
+        ("break.ct", "did you mean ./dev break.cut"),
+        ("break zzzz", "./dev break lists the verbs"),
+        ("break.cut --for soon", "--for soon: give a time"),
+        ("break.revoke backend --for 5s", "break.revoke has no option --for"),
+        ("brake", "did you mean ./dev break?"),
         ("unsael", "did you mean ./dev unseal"),
         ("migrate-secrets.sh .env", "did you mean ./dev migrate"),
         ("scripts/init-vault.sh", "did you mean ./dev up"),
@@ -95,30 +102,40 @@ def test_words_of_other_tools_are_none_of_ours() -> None:
         ("seed --blueprint /nowhere.toml", "/nowhere.toml: cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_is_right(typed: str, said: str, program: Program) -> None:
-    """Never `No idea what`, never `required positional arguments`."""
+def test_an_error_gives_a_remedy(typed: str, said: str, program: Program) -> None:
+    """An error gives a remedy, and none of invoke's own wording."""
     ended = program(*typed.split())
-    assert ended.code in {2, 5}
+    assert ended.code in {4, 5}
     assert (ended.out, ended.became) == ("", ())
     assert said in ended.err
     assert "what to do: " in ended.err
     assert "No idea" not in ended.err
 
 
+def test_break_alone_lists_its_verbs(program: Program) -> None:
+    """Without a verb each one is shown, with what it does."""
+    ended = program("break")
+    assert (ended.code, ended.err) == (0, "")
+    verbs = [name for name in by_name() if name.startswith("break.") and name != "break.list"]
+    for verb in verbs:
+        assert re.search(rf"^\./dev {re.escape(verb)} +[A-Z].*\.$", ended.out, re.MULTILINE)
+    assert ended.out.count("\n") == len(verbs) + 1
+
+
 @pytest.mark.parametrize("typed", ["judge command:./it", "scenarios command:./it --only TOK-11"])
 def test_a_client_without_its_option(typed: str, program: Program) -> None:
-    """It is no task, as which it would be taken."""
+    """A client without --subject is not taken for a task."""
     ended = program(*typed.split())
     assert ended.code == 4
-    assert "command:./it names a client, and --subject stands before that" in ended.err
+    assert "command:./it names a client: put --subject before it" in ended.err
 
 
 def test_an_option_of_the_other_task(program: Program) -> None:
-    """`judge` judges the whole, always alike; who wants a part of it is told which task has it."""
+    """`judge` has no option for a part; the error names the task that has it."""
     ended = program("judge", "--subject", "reference", "--only", "TOK-11")
     assert (ended.code, ended.became) == (4, ())
-    assert "judge has no option --only, so that two runs of it compare; " in ended.err
-    assert "; ./dev scenarios --only has\n" in ended.err
+    assert "judge has no option --only, so that its runs are comparable; " in ended.err
+    assert "; ./dev scenarios --only has it\n" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_an_option_of_the_other_task(program: Program) -> None:
 )
 @pytest.mark.parametrize("text", ["", " "])
 def test_a_value_that_is_empty(typed: str, text: str, program: Program, tmp_path: Path) -> None:
-    """Nothing is begun: all would be run where a part was meant, or compared with nothing."""
+    """An empty value is refused and nothing starts, since it is often an unset variable."""
     ended = program(*typed.split(), text)
     assert (ended.code, ended.out, ended.became) == (4, "", ())
     assert " is empty, and names nothing\n" in ended.err
@@ -143,7 +160,7 @@ def test_a_value_that_is_empty(typed: str, text: str, program: Program, tmp_path
 
 
 def test_further_arguments_may_be_none(program: Program) -> None:
-    """`--args "$MORE"` is for whoever has some now and then."""
+    """`--args "$MORE"` may be empty."""
     assert program("scenarios", "--args", "").became
 
 
@@ -157,21 +174,21 @@ def test_a_grace_in_words(program: Program) -> None:
     [("5", 5), ("5s", 5), ("0.5", 0.5), ("250ms", 0.25), ("15m", 900), ("2h", 7200), ("1d", 86400)],
 )
 def test_times(text: str, seconds: float) -> None:
-    """A number with or without its unit."""
+    """A time is a number with or without a unit."""
     assert seconds_in(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "5x", "-1", "inf", "nan", "5 minutes", "ms"])
 def test_no_times(text: str) -> None:
-    """Anything else is none."""
+    """Anything else is not a time."""
     assert seconds_in(text) is None
 
 
 def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that makes no sense is an error with its name."""
+    """A wrong variable is an error with its name."""
     monkeypatch.setenv("HARNESS_VAULT_PORT", "eighty")
     ended = program("status")
-    assert ended.code == 2
+    assert ended.code == 4
     assert "HARNESS_VAULT_PORT" in ended.err
 
 
@@ -179,7 +196,7 @@ def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPa
 def test_a_home_that_there_is_not(
     home: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no shell has read (of systemd, say), or for a user who has neither home nor name."""
+    """A ``~`` without a home is an error, as under systemd or for a user without a name."""
 
     def nobody(number: int) -> NoReturn:
         raise KeyError(f"getpwuid(): uid not found: {number}")
@@ -188,14 +205,14 @@ def test_a_home_that_there_is_not(
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     monkeypatch.setenv("HARNESS_DATA_DIR", f"{home}/vault-data")
     ended = program("status")
-    assert ended.code == 2
-    assert "HARNESS_DATA_DIR: there is no home that its ~ could stand for" in ended.err
+    assert ended.code == 4
+    assert "HARNESS_DATA_DIR: there is no home directory for its ~" in ended.err
 
 
 def test_scenarios_are_deaf_to_others_settings(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a shell sets for tests of its own would break a run of the suite."""
+    """PYTEST_ADDOPTS for other tests is ignored, since it would break a run of the suite."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--cov=mine -x --vault-only TOK-11 -n 4 --vault-seed=7")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_TIMEOUT", "10")
@@ -210,7 +227,7 @@ def test_scenarios_are_deaf_to_others_settings(
 def test_commands_are_typed_as_this_one(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Pytest tells what to run again: by the program that was run, which PATH may not lead to."""
+    """Commands in pytest's output name the program that was run, even if it is not on PATH."""
     monkeypatch.delenv("HARNESS_RUNNER", raising=False)
     here = tmp_path / "my venv" / "vault-harness"
     monkeypatch.setenv("PATH", "/nowhere")
@@ -234,14 +251,22 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
     )
     words = " ".join(ended.became)
     assert ended.became[1] == "-P"
-    assert ended.became[2].endswith("/cli/_start.py")
+    assert ended.became[2].endswith("/cli/start.py")
     assert "--vault-workers 3 " in words
     assert words.endswith("-x -k a b")
     assert ended.became[-1] == "a b"
 
 
+def test_an_engine_is_asked_for(program: Program) -> None:
+    """The option holds for this run and overrides the setting."""
+    program("scenarios", "--engine", "docker")
+    assert os.environ["HARNESS_ENGINE"] == "docker"
+    ended = program("scenarios", "--engine", "podman")
+    assert (ended.code, "there is no engine podman" in ended.err) == (4, True)
+
+
 def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> None:
-    """By hand, where what was measured does not fit: on a runner that was busy then, say."""
+    """--workers and HARNESS_WORKERS override the measured number, as for a busy runner."""
     words = program("judge", "--subject", "reference", "--workers", "3").became
     assert words[words.index("--vault-workers") + 1] == "3"
     assert "--vault-workers" not in program("judge", "--subject", "reference").became
@@ -251,7 +276,7 @@ def test_how_many_scenarios_a_client_is_judged_by_at_once(program: Program) -> N
 
 
 def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever works on it sets them for it."""
+    """The project's own tests respect pytest's variables."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x --cov=mine")
     monkeypatch.setenv("PYTEST_PLUGINS", "mine")
     ended = program("test")
@@ -259,11 +284,11 @@ def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.M
     assert ended.err == ""
 
 
-def test_what_is_left_out_is_told(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line, and none where nothing is."""
+def test_ignored_variables_are_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ignored variables are named in one line, and there is no line without them."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x --vault-only TOK-11 --cov=mine")
     monkeypatch.setenv("PYTEST_PLUGINS", "mine")
     told = program("judge", "--subject", "reference").err.splitlines()
-    head = "left out, as meant for other tests than these: "
+    head = "ignored, since they are meant for other tests: "
     assert told == [f"{head}-x --cov=mine of PYTEST_ADDOPTS, PYTEST_PLUGINS"]
     assert program("judge", "--subject", "reference").err == ""

@@ -1,4 +1,4 @@
-"""A Vault over HTTP whose answers come when a test says so."""
+"""A Vault over HTTP whose answers come when a test allows them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ RENEW = "renew-self"
 REVOKE = "revoke-self"
 UNWRAP = "unwrap"
 READ = "data/a"
-"""How the paths end that it knows."""
+"""The last parts of the paths that it answers."""
 
 ALL = (LOGIN, LOOK_UP, RENEW, REVOKE, UNWRAP, READ)
 
 LONG = 30.0
-"""Seconds that a test waits at most for what must come."""
+"""Seconds that a test waits for something at most."""
 
 
 class SlowVault(ThreadingHTTPServer):
-    """It gives tokens that it counts, and one secret to those that live.
+    """Give out numbered tokens, and one secret to living tokens.
 
-    Attributes:
-        asked: What it was asked for, in the order of coming.
-        dead: Tokens that it does not know any more.
-        given: Tokens that it has given, dead or not.
-        logins: How many logins its secret-id is still good for.
+    `asked` holds the requests in order, `given` all tokens and `dead` the refused ones. The
+    secret-id is good for `logins` more logins.
     """
 
     daemon_threads = True
@@ -48,7 +45,7 @@ class SlowVault(ThreadingHTTPServer):
 
     @property
     def environ(self) -> dict[str, str]:
-        """How a client finds it."""
+        """The environment with which a client finds this server."""
         return {
             "VAULT_ADDR": f"http://127.0.0.1:{self.server_port}",
             "VAULT_ROLE_ID": "role",
@@ -57,7 +54,7 @@ class SlowVault(ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def holding(self, what: str, first: float = math.inf) -> Iterator[threading.Event]:
-        """Answer nothing to that, or the first so many, until it is set or the block ends."""
+        """Hold answers to `what`, or to the first few, until the event is set or the block ends."""
         released = threading.Event()
         self._holds[what] = (released, self.asked.count(what) + first)
         try:
@@ -67,15 +64,15 @@ class SlowVault(ThreadingHTTPServer):
             released.set()
 
     def came(self, what: str, times: int = 1) -> None:
-        """Wait until that was asked for so many times."""
+        """Wait until `what` was requested that many times."""
         wait_until(lambda: self.asked.count(what) >= times, f"{what}, {times} times", timeout=LONG)
 
     def alive(self) -> list[str]:
-        """Tokens that it has given and that are good."""
+        """Tokens that were given out and are still valid."""
         return [token for token in self.given if token not in self.dead]
 
     def answer(self, what: str, token: str) -> tuple[int, object]:
-        """To a request, when its time has come."""
+        """Answer a request when its time has come."""
         with self._lock:
             self.asked.append(what)
             released, until = self._holds.get(what, (None, 0))
@@ -107,8 +104,8 @@ class _Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: SlowVault
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called there
-        """Say nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -122,7 +119,7 @@ class _Answers(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         status, body = self._known(path, token)
         content = b"" if body is None else json.dumps(body).encode()
-        with contextlib.suppress(OSError):  # who asked may be gone
+        with contextlib.suppress(OSError):  # the client may have closed the connection
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -135,6 +132,6 @@ class _Answers(BaseHTTPRequestHandler):
         return self.server.answer(next(one for one in ALL if path.endswith(one)), token)
 
     def handle(self) -> None:
-        """Serve a connection until it ends, however it does."""
+        """Serve a connection until it ends, even by an error."""
         with contextlib.suppress(OSError):
             super().handle()

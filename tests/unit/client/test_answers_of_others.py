@@ -1,4 +1,4 @@
-"""A 200 in JSON that is none of Vault's: an outage like any other page, for whatever was asked."""
+"""A 200 with JSON that is not Vault's is an outage, like any other foreign page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from resilient_vault_client import Config, InternalError, UnexpectedAnswer, VaultClient, VaultError
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._pool import Pool
+from resilient_vault_client._network import Pool
 from resilient_vault_client._transport import Answer, Transport
 
 NOTICE = {"status": "maintenance", "retry": True}
 
 
 def answered(body: object, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """What a request ends with that was answered like that."""
+    """Return what a request yields when the server answers with this body."""
     response = httpcore.Response(
         200,
         headers=[(b"Content-Type", b"application/json")],
@@ -33,7 +33,7 @@ def answered(body: object, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 @pytest.mark.parametrize("body", [NOTICE, {}, {"errors": []}])
 def test_a_notice_is_no_answer(body: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told within the attempt, so that the circuit hears of it, and nobody makes a storm."""
+    """Foreign JSON is an error of the attempt, so the circuit sees it and limits retries."""
     with pytest.raises(UnexpectedAnswer, match="not as Vault does"):
         answered(body, monkeypatch)
 
@@ -47,7 +47,7 @@ def test_a_notice_is_no_answer(body: object, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_an_answer_of_vaults_is_one(body: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One part of it is enough."""
+    """One known field is enough to make an answer Vault's."""
     assert answered(body, monkeypatch) == body
 
 
@@ -68,7 +68,7 @@ APPROLE = {"VAULT_ADDR": "http://vault:8200", "VAULT_ROLE_ID": "r", "VAULT_SECRE
 
 
 def spoilt(answer: Any) -> Iterator[Any]:
-    """The answer with something odd in the place of each of its parts, and in its own."""
+    """Yield the answer with something odd in place of each part, and of the whole."""
     yield from ODD
     if isinstance(answer, dict):
         for name, part in answer.items():
@@ -90,7 +90,7 @@ def spoilt(answer: Any) -> Iterator[Any]:
 def test_no_answer_is_a_mistake_of_the_client(
     path: str, ask: Callable[[VaultClient], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is in an answer, it is used or told as an error about Vault."""
+    """Any answer is either used or reported as an error of Vault."""
     for answer in spoilt(ANSWERS[path]):
         _asked(ask, {**ANSWERS, path: answer}, APPROLE, monkeypatch)
 
@@ -106,7 +106,7 @@ def test_no_answer_is_a_mistake_of_the_client(
 def test_nor_is_one_to_another_login(
     path: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same where a token or a wrapping token is in a file."""
+    """The same holds when a token or a wrapping token comes from a file."""
     file = tmp_path / "file"
     file.write_text("token")
     for answer in spoilt(ANSWERS[path]):

@@ -1,15 +1,15 @@
-"""Pauses between attempts, and how they go with a token's life."""
+"""Pauses between attempts, and how they fit into a token's life."""
 
 from __future__ import annotations
 
 import pytest
 
-from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._deadline import Backoff
 
 
 @pytest.mark.parametrize("ttl", [8.0, 20.0, 3600.0])
 def test_a_renewal_that_is_due_last_is_not_put_off_past_the_end(ttl: float) -> None:
-    """A pause that began just before 0.75 of a life ends while there is time for an answer."""
+    """A pause that begins just before 0.75 of a life ends in time for an answer."""
     backoff = Backoff(3600.0)
     backoff.learn(ttl)
     pause = None

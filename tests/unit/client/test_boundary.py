@@ -1,4 +1,4 @@
-"""Nothing of the inside gets out with an error."""
+"""No internals leave the client with an error."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 
 import resilient_vault_client
 from resilient_vault_client import Config, InternalError, VaultClient, VaultSealed
-from resilient_vault_client._boundary import boundary
+from resilient_vault_client._errors import boundary
 
-# What cannot fail, or only calls what stands behind the boundary.
+# These cannot fail, or only call what is behind the boundary.
 HARMLESS = {"__enter__", "__exit__", "__repr__", "config"}
 
 
 @boundary
 def read(token: str) -> object:
-    """A call from outside, which fails inside."""
+    """Call from outside and fail inside."""
     return inner(token)
 
 
 def inner(token: str) -> object:
-    """Fail, for a reason, with the token in a frame."""
+    """Fail for a reason, with the token in a frame."""
     try:
         return dict[str, object]()[token]
     except KeyError as error:
@@ -29,7 +29,7 @@ def inner(token: str) -> object:
 
 
 def test_error_comes_alone() -> None:
-    """It keeps its type and what it says, and loses frames, cause and context."""
+    """An error keeps its type and text, and loses frames, cause and context."""
     with pytest.raises(VaultSealed, match="sealed") as caught:
         read("s.token")
     error = caught.value
@@ -41,7 +41,7 @@ def test_error_comes_alone() -> None:
 
 
 def test_context_of_the_application_stays() -> None:
-    """What the application was handling when it called is its own, and is kept."""
+    """An exception that the application was handling stays as the context."""
 
     def handle() -> None:
         try:
@@ -55,8 +55,8 @@ def test_context_of_the_application_stays() -> None:
     assert isinstance(caught.value.__context__, LookupError)
 
 
-def test_mistake_is_told_without_its_text() -> None:
-    """Where it happened is said; what it failed on may be a secret, and is not."""
+def test_an_internal_error_is_reported_without_its_text() -> None:
+    """An internal error names its place but not its text, which may hold a secret."""
 
     @boundary
     def broken(token: str) -> int:
@@ -67,8 +67,8 @@ def test_mistake_is_told_without_its_text() -> None:
     assert "s.token" not in str(caught.value)
 
 
-def test_every_public_call_stands_behind_the_boundary() -> None:
-    """Each method of the client, each public function, and the making of a configuration."""
+def test_every_public_call_is_behind_the_boundary() -> None:
+    """All public calls except a few harmless ones are behind the boundary."""
     methods = {
         name: member.fget if isinstance(member, property) else member
         for name, member in vars(VaultClient).items()

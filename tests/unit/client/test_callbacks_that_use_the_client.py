@@ -1,4 +1,4 @@
-"""A callback may use the client, whatever that is in the middle of: it never waits for itself."""
+"""A callback may use the client at any moment and never waits for itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import pytest
 
 from resilient_vault_client import RequestRefused, VaultClient, VaultError, VaultUnreachable
-from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
 
 ENVIRON = {
@@ -24,42 +24,37 @@ ENVIRON = {
 PATH = "database/creds/app"
 
 AT_ONCE = 1.0
-"""Seconds that a call may take that waits for nobody: far fewer than the client's deadline."""
+"""Seconds for a call that waits for nobody: far below the client's deadline."""
 
 
 class Vault:
-    """One that answers everything.
-
-    Attributes:
-        reads: How many secrets were read.
-        made: How many credentials.
-    """
+    """A Vault that answers everything and counts reads and credentials."""
 
     def __init__(self) -> None:
         self.reads = self.made = 0
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """A token."""
+        """Return a token."""
         return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
     def read_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """A secret."""
+        """Return a secret."""
         self.reads += 1
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def lease(self, *_: Any) -> dict[str, Any]:
-        """Another credential."""
+        """Return a new credential."""
         self.made += 1
         data = {"username": f"user-{self.made}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
     def revoke(self, *_: Any) -> None:
-        """The end of a token."""
+        """Revoke a token."""
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """It answers instead of a server."""
+    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "read_secret", "lease", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -67,12 +62,10 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 
 class Application:
-    """What has a callback that uses its client.
+    """An application whose callback uses its client.
 
-    Attributes:
-        told: Names of the events, in the order in which their callbacks ended.
-        took: Seconds of each use of the client.
-        failed: What those raised.
+    `told` holds event names in the order in which their callbacks ended, `took` the seconds of each
+    use and `failed` the errors of these uses.
     """
 
     def __init__(self, *, renew: bool) -> None:
@@ -84,7 +77,7 @@ class Application:
         self._inside = threading.local()
 
     def __call__(self, event: Event) -> None:
-        """Use the client, but not for what happens in that."""
+        """Use the client, except for events that this use itself causes."""
         if not getattr(self._inside, "now", False):
             self._inside.now = True
             began = time.monotonic()
@@ -99,14 +92,14 @@ class Application:
 
 @pytest.fixture(params=[False, True], ids=["without-threads", "with-threads"])
 def application(vault: Vault, request: pytest.FixtureRequest) -> Iterator[Application]:
-    """One whose client is closed."""
+    """An application whose client is closed at the end."""
     made = Application(renew=request.param)
     yield made
     made.client.close()
 
 
 def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vault) -> None:
-    """The callback is given what the first call has read, and nothing is read twice."""
+    """The callback gets the value that the first call has read; there is no second read."""
     client, values = application.client, []
     application.use = lambda: values.append(client.get_secret_cached("a/b", "KEY"))
 
@@ -121,7 +114,7 @@ def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vau
 def test_a_lease_in_the_middle_of_its_renewal(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who hears that a lease is lost finds the next credential, and no outage."""
+    """A callback that hears of a lost lease gets the next credential, and no outage."""
 
     def unknown(*_: Any) -> NoReturn:
         raise RequestRefused("lease not found", status=400)
@@ -142,7 +135,7 @@ def test_a_lease_in_the_middle_of_its_renewal(
 
 
 def test_a_first_lease_in_the_middle_of_its_login(application: Application, vault: Vault) -> None:
-    """The callback hears of the login when the credential is there."""
+    """The callback hears of the login once the credential is there."""
     lease, users = application.client.lease(PATH), []
     application.use = lambda: users.append(lease.current().username)
     lease.current()
@@ -155,7 +148,7 @@ def test_a_first_lease_in_the_middle_of_its_login(application: Application, vaul
 def test_one_outage_after_another(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whose flag or alarm follows the events does not take it down while Vault is away."""
+    """Events of two outages come in order, so a flag that follows them is right at the end."""
     gone = VaultUnreachable("refused", sent=False)
     logins: list[Any] = [gone, vault.log_in()]
     reads: list[Any] = [gone, vault.read_secret()]
@@ -181,7 +174,7 @@ def test_one_outage_after_another(
 def test_an_outage_in_the_middle_of_a_login(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """It is told at once; who asks for something then is told so, without waiting for itself."""
+    """The outage is reported at once, and a callback that uses the client gets it as an error."""
     client = application.client
     lease = client.lease(PATH)
     uses: dict[str, Callable[[], object]] = {
@@ -212,7 +205,7 @@ def test_an_outage_in_the_middle_of_a_login(
 
 
 def test_a_lease_in_the_middle_of_itself_says_so(application: Application, vault: Vault) -> None:
-    """Where one of its own thread holds it up, an error says so at once."""
+    """A thread that waits for itself gets an error at once."""
     held = application.client.lease(PATH)
     held.current()
     path = application.client._session().leases._by_path[PATH]

@@ -16,19 +16,16 @@ from resilient_vault_client import (
     VaultSealed,
     VaultTimeout,
 )
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._deadline import Deadline, Outliving
+from resilient_vault_client._deadline import Backoff, Deadline, Outliving
 from resilient_vault_client._errors import SecretNotFound, VaultUnavailable
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client._retrier import Retrier, always
-from resilient_vault_client.events import Event
+from resilient_vault_client._retrier import Circuit, Retrier, always
+from resilient_vault_client.events import Event, Notifier
 
 SEALED = VaultSealed("sealed", sent=False)
 
 
 class Setup:
-    """A circuit with pauses of a tenth of a second, and what it told."""
+    """A circuit with pauses of a tenth of a second, and its events."""
 
     def __init__(self, cap: float = 0.1) -> None:
         self.events: list[Event] = []
@@ -55,7 +52,7 @@ class Setup:
 
 
 def failing(times: int, error: VaultError = SEALED) -> object:
-    """An operation that fails that many times before it works."""
+    """Return an operation that fails that many times before it works."""
     left = [times]
 
     def operation() -> str:
@@ -68,12 +65,12 @@ def failing(times: int, error: VaultError = SEALED) -> object:
 
 
 def test_no_error_no_problem() -> None:
-    """An operation that works is made once."""
+    """An operation that works runs once."""
     assert Setup().run(failing(0)) == "done"
 
 
 def test_repeated_until_it_works() -> None:
-    """Failures are repeated with pauses, and the outage is over with the first answer."""
+    """A failed operation is repeated with pauses, and the first answer ends the outage."""
     setup = Setup()
     assert setup.run(failing(3)) == "done"
     assert [event.name for event in setup.events] == ["outage_began", "recovered"]
@@ -81,7 +78,7 @@ def test_repeated_until_it_works() -> None:
 
 
 def test_an_answer_is_no_outage() -> None:
-    """What Vault says, good or bad, is not repeated and ends an outage."""
+    """An answer of Vault, good or bad, is not repeated and ends an outage."""
     setup = Setup()
     setup.fail()
     with pytest.raises(SecretNotFound):
@@ -98,8 +95,8 @@ def test_not_longer_than_the_deadline() -> None:
     assert time.monotonic() - started < 1.0
 
 
-def test_impatience_is_told_what_is_known() -> None:
-    """Who does not want to wait hears the error at once, and when to come again."""
+def test_a_caller_that_does_not_wait_gets_the_error_at_once() -> None:
+    """A caller that does not wait gets the error at once, with the time of the next attempt."""
     setup = Setup(cap=5.0)
     setup.fail()
     with pytest.raises(VaultSealed) as told:
@@ -110,7 +107,7 @@ def test_impatience_is_told_what_is_known() -> None:
 
 
 def test_one_probe_for_all() -> None:
-    """While one thread finds out, the others wait for what it finds."""
+    """While one thread probes, the others wait for its result."""
     setup = Setup()
     setup.fail()
     probes = []
@@ -125,14 +122,14 @@ def test_one_probe_for_all() -> None:
         results = [pool.submit(setup.run, slow) for _ in range(10)]
         started = time.monotonic()
         while not probes and time.monotonic() - started < 5:
-            time.sleep(0.01)  # until the first one is let through
+            time.sleep(0.01)  # until the first thread is let through
         assert len(probes) == 1
         release.set()
         assert [result.result(5) for result in results] == ["done"] * 10
 
 
 def test_failures_of_one_moment_count_once() -> None:
-    """A hundred attempts that were under way when it began lengthen the pause once."""
+    """A hundred attempts that fail at the same moment lengthen the pause once."""
     setup = Setup(cap=60.0)
     permits = [setup.circuit.admit("x", Deadline(1), 0) for _ in range(100)]
     for permit in permits:
@@ -144,7 +141,7 @@ def test_failures_of_one_moment_count_once() -> None:
 
 
 def test_broken_connection_is_followed_up_sooner() -> None:
-    """What broke by chance costs its readers little; a seal is not asked about so soon."""
+    """The pause after a lost connection is shorter than the one after a seal."""
     pauses = []
     for error in (ConnectionLost("reset"), SEALED):
         setup = Setup(cap=60.0)
@@ -157,7 +154,7 @@ def test_broken_connection_is_followed_up_sooner() -> None:
 
 
 def test_own_error_of_one_path_is_its_own() -> None:
-    """A 500 for one thing leaves the others alone; for two things it is an outage."""
+    """A 500 for one path leaves other paths alone; for two paths it is an outage."""
     setup = Setup(cap=60.0)
     setup.fail(ServerFailed("500"), scope="a")
     assert setup.circuit.outage is None
@@ -171,7 +168,7 @@ def test_own_error_of_one_path_is_its_own() -> None:
 
 
 def test_retry_after_holds_everybody_back() -> None:
-    """A given time is waited for, however short the pause would be."""
+    """Retry-After is obeyed even where the pause would be shorter."""
     setup = Setup()
     setup.fail(VaultSealed("later", retry_in=0.5))
     started = time.monotonic()
@@ -179,8 +176,8 @@ def test_retry_after_holds_everybody_back() -> None:
     assert time.monotonic() - started >= 0.45
 
 
-def test_what_was_on_its_way_takes_nothing_from_a_wait() -> None:
-    """An answer to what was asked before the wait does not let the next one through."""
+def test_an_earlier_request_does_not_shorten_a_wait() -> None:
+    """An answer to an older request does not shorten a Retry-After."""
     setup = Setup()
     under_way = setup.circuit.admit("x", Deadline(1), 0)
     setup.fail(VaultSealed("later", retry_in=0.5))
@@ -193,7 +190,7 @@ def test_what_was_on_its_way_takes_nothing_from_a_wait() -> None:
 
 
 def test_no_blame_without_time() -> None:
-    """A timeout of someone who had hardly any time is no outage."""
+    """A timeout of a caller with hardly any time is no outage."""
     setup = Setup()
     with pytest.raises(VaultTimeout):
         setup.run(failing(9, VaultTimeout("late")), seconds=0.1, patience=0.0)
@@ -201,7 +198,7 @@ def test_no_blame_without_time() -> None:
 
 
 def test_most_attempts() -> None:
-    """Some errors are not worth more than a few attempts."""
+    """Some errors are retried only a few times."""
     from resilient_vault_client import AnswerTruncated
 
     setup = Setup()
@@ -217,7 +214,7 @@ def test_most_attempts() -> None:
 
 
 def test_probe_that_is_interrupted_is_given_back() -> None:
-    """After a Ctrl-C in the middle of a probe somebody else may probe."""
+    """After Ctrl-C in a probe another caller may probe."""
     setup = Setup()
     setup.fail()
 
@@ -229,8 +226,8 @@ def test_probe_that_is_interrupted_is_given_back() -> None:
     assert setup.run(failing(0)) == "done"
 
 
-def test_close_wakes_those_who_wait() -> None:
-    """Whoever waits for the end of an outage hears of the client's end."""
+def test_close_wakes_waiting_callers() -> None:
+    """A caller that waits for the end of an outage is told that the client was closed."""
     setup = Setup(cap=60.0)
     setup.fail(VaultSealed("later", retry_in=50.0))
     heard: list[BaseException] = []
@@ -249,7 +246,7 @@ def test_close_wakes_those_who_wait() -> None:
 
 
 def test_switched_off() -> None:
-    """In test mode there is one attempt, and no pause for the next call."""
+    """In test mode there is one attempt, and no pause before the next call."""
     events: list[Event] = []
     backoff = Backoff(60.0, active=False)
     retrier = Retrier(Circuit(backoff, Notifier(events.append)), backoff, timeout=1.0)
@@ -271,7 +268,7 @@ def test_switched_off() -> None:
     ids=["whole", "hurried"],
 )
 def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> None:
-    """It has failed for all others when its call is over, or later if that had little time."""
+    """An attempt fails for all others when its call is over, or later after a short call."""
     setup = Setup()
     told: list[VaultError | None] = []
     seen: list[str] = []
@@ -293,7 +290,7 @@ def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> 
 
 
 def test_a_call_with_more_time_than_what_it_asks_for() -> None:
-    """Nothing goes on after it."""
+    """A call with more time than its request does not continue after the request."""
     deadline = Outliving(Deadline(5.0), 1.0, lambda _: None)
     assert not deadline.goes_on()
     assert deadline.remaining() > 1.0

@@ -1,4 +1,4 @@
-"""A credential is the caller's own: what is done to it is not done to anybody else's."""
+"""A credential belongs to its caller: a change to it reaches nobody else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import Credential, VaultClient
-from resilient_vault_client._api import Api
-from resilient_vault_client._clock import clock
-from resilient_vault_client._token import Token
+from resilient_vault_client._deadline import clock
+from resilient_vault_client._grant import Token
+from resilient_vault_client._transport import Api
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
@@ -17,13 +17,13 @@ PATH = "cloud/creds/app"
 
 
 def leased(*_: Any) -> dict[str, Any]:
-    """Vault's answer to who asks for a credential."""
+    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p", "keys": [{"id": "k"}]}
     return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
 
 def test_a_callers_change_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks next, and whoever is told of it, has what Vault made."""
+    """Later callers and callbacks get the credential as Vault made it."""
     monkeypatch.setattr(Api, "lease", leased)
     client, told = VaultClient(environ=ENVIRON, renew=False), []
 
@@ -45,5 +45,5 @@ def test_a_callers_change_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     lease.failed("u")
     assert lease.current().data == leased()["data"]
     assert told == ["u", "u", "u"]
-    session.authenticator._current = None  # there is nobody to give it back to
+    session.authenticator._current = None  # closing the client revokes nothing
     client.close()

@@ -1,4 +1,4 @@
-"""A policy that denies a read says nothing of a write."""
+"""A policy that denies a read says nothing about a write."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NoReturn
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient
-from resilient_vault_client._api import Api
-from resilient_vault_client._clock import clock
-from resilient_vault_client._token import Token
+from resilient_vault_client._deadline import clock
+from resilient_vault_client._grant import Token
+from resilient_vault_client._transport import Api
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
 
 def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who may write a path and not read it is let write; the read is not asked for again."""
+    """A client that may write a path can write it after a denied read, without another read."""
     reads = []
 
     def deny(*_: Any, **__: Any) -> NoReturn:
@@ -34,5 +34,5 @@ def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PermissionDenied):
         client.get_secret("a/b")
     assert len(reads) == 1
-    client._session().authenticator._current = None  # there is nobody to give it back to
+    client._session().authenticator._current = None  # closing the client revokes nothing
     client.close()

@@ -1,4 +1,4 @@
-"""The ends of a client: closed, forgotten, closed while it begins, and never used."""
+"""The ends of a client: closed, garbage collected, closed during its start, never used."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECR
 
 
 def make() -> VaultClient:
-    """A client of nobody."""
+    """Make a client and keep no reference to it."""
     return VaultClient(environ=ENVIRON)
 
 
 def finalizers() -> int:
-    """How many finalizers are alive in this process."""
+    """Count the finalizers that are alive in this process."""
     gc.collect()
     return len(weakref.finalize._registry)  # type: ignore[attr-defined]  # no other way to count
 
 
 def test_thousand_forgotten_clients_leave_nothing() -> None:
-    """No hook for the interpreter's end, no finalizer and no client is left."""
+    """A thousand forgotten clients leave no exit hook, no finalizer and no client."""
     make()
     hooks, before = atexit._ncallbacks(), finalizers()
     clients = [make() for _ in range(1000)]
@@ -51,7 +51,7 @@ def test_thousand_forgotten_clients_leave_nothing() -> None:
 
 
 def test_closed_clients_leave_nothing() -> None:
-    """The same for those that were closed, while the application still holds them."""
+    """Closed clients leave nothing either, while the application still holds them."""
     make()
     before = finalizers()
     clients = [make() for _ in range(10)]
@@ -63,7 +63,7 @@ def test_closed_clients_leave_nothing() -> None:
 
 
 def locks(session: Session) -> list[Any]:
-    """Every lock that a session and its parts hold."""
+    """Yield every lock of a session and its parts."""
     parts = [session, *vars(session).values(), session.authenticator._errands]
     kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
     return [
@@ -77,7 +77,7 @@ def locks(session: Session) -> list[Any]:
 
 @pytest.mark.parametrize("running", [True, False], ids=["with-thread", "without-thread"])
 def test_finalizer_takes_no_lock(running: bool) -> None:
-    """A garbage collection in the middle of a locked section cannot hang on that lock."""
+    """A finalizer takes no lock, so garbage collection in a locked section cannot hang."""
     clients = [make()]
     session = clients[0]._session()
     if running:
@@ -86,7 +86,7 @@ def test_finalizer_takes_no_lock(running: bool) -> None:
     for lock in held:
         lock.acquire()
     try:
-        # In another thread, since some of these locks let their own thread in twice.
+        # In another thread, since a thread may take some of these locks twice.
         thread = threading.Thread(target=clients.clear, daemon=True)
         thread.start()
         thread.join(10)
@@ -102,14 +102,14 @@ def test_finalizer_takes_no_lock(running: bool) -> None:
 
 
 def test_closed_while_its_first_call_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever comes first, no part of a closed client goes on."""
+    """A client that is closed during its first call leaves no part running."""
     client, made = make(), []
 
     class Late(Session):
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # as they came
             made.append(self)
-            client.close()  # as another thread would in this very moment
+            client.close()  # as another thread would at this moment
 
     monkeypatch.setattr(_client, "Session", Late)
     with pytest.raises(ClientClosed):
@@ -119,7 +119,7 @@ def test_closed_while_its_first_call_begins(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_threads_that_begin_together_share_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many come together, one session does the work, and `close` ends it."""
+    """Threads that begin together share one session, and `close` ends it."""
     client, together = make(), threading.Barrier(8)
 
     class Slow(Session):
@@ -142,7 +142,7 @@ def test_threads_that_begin_together_share_one_session(monkeypatch: pytest.Monke
 
 
 def test_unknown_setting_is_named() -> None:
-    """A typing error is said to be one, with what was meant and what there is."""
+    """An unknown setting is refused with the closest name and the known names."""
     with pytest.raises(ConfigurationError, match="did you mean timeout") as caught:
         VaultClient(environ=ENVIRON, time_out=5.0)  # type: ignore[call-arg]  # on purpose
 
@@ -153,7 +153,7 @@ def test_unknown_setting_is_named() -> None:
 @pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 1e12])
 @pytest.mark.parametrize("call", ["read", "read_cached", "put", "unwrap", "health", "current"])
 def test_time_of_a_call_that_is_no_number(call: str, value: Any) -> None:
-    """It is the caller's mistake, and told as such, not as one of the client's."""
+    """A timeout that is not a number is reported as the caller's mistake."""
     client = VaultClient(environ=ENVIRON, renew=False)
     calls: dict[str, Callable[[], object]] = {
         "read": lambda: client.read("a", timeout=value),
@@ -172,15 +172,15 @@ def test_time_of_a_call_that_is_no_number(call: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, 7, b"a"])
 def test_path_that_is_no_text(value: Any) -> None:
-    """The same of a path."""
+    """A path that is not a text is reported as the caller's mistake."""
     with VaultClient(environ=ENVIRON, renew=False) as client:
         for call in (client.read, client.read_cached, client.lease):
-            with pytest.raises(InvalidPath, match="must be a text"):
+            with pytest.raises(InvalidPath, match="must be a string"):
                 call(value)
 
 
 @pytest.mark.parametrize("value", ["5", True, float("nan"), -1.0, 1e12])
 def test_time_that_is_no_number(value: object) -> None:
-    """A time of the wrong kind is refused by the setting's name."""
+    """A duration of the wrong type is refused by the setting's name."""
     with pytest.raises(ConfigurationError, match="timeout"):
         VaultClient(environ=ENVIRON, timeout=value)  # type: ignore[arg-type]  # on purpose

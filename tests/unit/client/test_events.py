@@ -1,4 +1,4 @@
-"""What a callback and the log hear."""
+"""What a callback and the log are told."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from resilient_vault_client import VaultSealed
-from resilient_vault_client._notifier import Notifier
 from resilient_vault_client.events import (
     Event,
+    Notifier,
     Recovered,
     RenewalFailed,
     Renewed,
@@ -18,7 +18,7 @@ from resilient_vault_client.events import (
 
 
 def test_names() -> None:
-    """An event's name is its class's, in a metric's spelling."""
+    """An event's name is its class name, in the spelling of a metric."""
     assert Renewed(ttl=1.0, capped=False).name == "renewed"
     event = RenewalFailed(error=VaultSealed("sealed"), remaining=1.25, retry_in=0.5)
     assert event.name == "renewal_failed"
@@ -26,7 +26,7 @@ def test_names() -> None:
 
 
 def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged by type, without its text, and forgotten."""
+    """An exception of a callback is logged by type, without its text, and dropped."""
 
     def callback(event: Event) -> None:
         raise ValueError("a canary")
@@ -38,7 +38,7 @@ def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_frequent_events_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage gives one warning a path, not one a read; the callback hears of each."""
+    """An outage logs one warning per path; the callback gets an event for each read."""
     caplog.set_level(logging.WARNING)
     heard: list[Event] = []
     notifier = Notifier(heard.append)

@@ -1,4 +1,4 @@
-"""Whatever a lower library can raise becomes an error of the client's own."""
+"""Every exception of a lower library becomes an error of the client."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_vault_client import VaultError, VaultUnavailable, _errors
-from resilient_vault_client._network import AnswerWithoutEnd
-from resilient_vault_client._pool import AnswerCut
+from resilient_vault_client._network import AnswerCut, AnswerWithoutEnd
 from resilient_vault_client._translate import EXCEPTIONS, from_answer, from_exception
 
-# Every exception class that the lower library offers.
+# Every exception class of the lower library.
 ALL = [
     kind
     for _, kind in inspect.getmembers(httpcore, inspect.isclass)
@@ -36,20 +35,20 @@ def test_there_is_something_to_walk() -> None:
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_mapped(kind: type[BaseException]) -> None:
-    """It has a line of its own, so that a new one does not fall to what it derives from."""
+    """Each exception has its own line, so a new exception is not mapped by its parent."""
     assert kind in dict(EXCEPTIONS)
     assert isinstance(from_exception(kind("x"), ADDRESS), VaultError)
 
 
 def test_particular_before_general() -> None:
-    """No line is hidden by one above it."""
+    """No line is hidden by an earlier, more general one."""
     for number, (kind, _) in enumerate(EXCEPTIONS):
         hiding = [above for above, _ in EXCEPTIONS[:number] if issubclass(kind, above)]
         assert hiding == [], kind
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
-    """An error as ``raise ... from cause`` leaves it."""
+    """Return an error as ``raise ... from cause`` leaves it."""
     error.__cause__ = cause
     return error
 
@@ -75,8 +74,8 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         (ssl.SSLCertVerificationError("cannot read /ca.pem"), "TlsFailed", False),
     ],
 )
-def test_what_it_means(error: BaseException, expected: str, sent: bool) -> None:
-    """The cause decides where the class says little, and so does whether anything was sent."""
+def test_the_cause_decides_the_error(error: BaseException, expected: str, sent: bool) -> None:
+    """The cause decides where the class says little, as does whether anything was sent."""
     mapped = from_exception(error, ADDRESS)
 
     assert mapped is not None
@@ -84,13 +83,13 @@ def test_what_it_means(error: BaseException, expected: str, sent: bool) -> None:
     assert mapped.sent is sent
 
 
-def test_what_is_not_about_vault_is_left_alone() -> None:
+def test_a_mistake_in_the_program_is_no_outage() -> None:
     """A mistake in the program is not an outage."""
     assert from_exception(KeyError("x"), ADDRESS) is None
 
 
 def test_the_text_holds_nothing_of_the_request() -> None:
-    """An exception's arguments are not repeated."""
+    """The arguments of an exception are not repeated."""
     mapped = from_exception(httpcore.LocalProtocolError("bad header value: 's.token'"), ADDRESS)
 
     assert mapped is not None
@@ -98,7 +97,7 @@ def test_the_text_holds_nothing_of_the_request() -> None:
 
 
 def test_every_status_with_every_body() -> None:
-    """Whatever comes, it is an error of the client's own that keeps the status."""
+    """Any status with any body becomes an error that keeps the status."""
     bodies = (b"", b"<html>", b'{"errors":["x"]}', b'{"errors":null}', b"[]", b"null", b"\xff")
     for status, body in itertools.product(range(400, 600), bodies):
         error = from_answer(status, body, {}, address="http://vault")
@@ -108,7 +107,7 @@ def test_every_status_with_every_body() -> None:
 
 
 def test_json_that_is_nested_beyond_all_sense() -> None:
-    """It is no answer of Vault's, and no mistake of the client either."""
+    """Deeply nested JSON is not Vault's answer, and not an internal error."""
     error = from_answer(500, b"[" * 1_000_000, {}, address="x")
 
     assert type(error).__name__ == "UnexpectedAnswer"
@@ -137,7 +136,7 @@ def test_json_that_is_nested_beyond_all_sense() -> None:
         (403, "permission denied", "PermissionDenied"),
     ],
 )
-def test_what_vault_says(status: int, text: str, expected: str) -> None:
+def test_each_known_answer_has_its_error(status: int, text: str, expected: str) -> None:
     """Each known answer has its error."""
     body = f'{{"errors":["{text}"]}}'.encode()
 
@@ -156,16 +155,16 @@ GATEWAYS: tuple[dict[str, object], ...] = (
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 @pytest.mark.parametrize("body", GATEWAYS)
-def test_what_a_gateway_says_in_json_is_not_vaults_word(status: int, body: object) -> None:
-    """Without Vault's list of errors nothing is missing, denied or refused: nobody knows."""
+def test_json_of_a_gateway_is_neither_denial_nor_missing(status: int, body: object) -> None:
+    """An error in JSON without Vault's list of errors is neither a denial nor a missing secret."""
     error = from_answer(status, json.dumps(body).encode(), {}, address="x")
 
     assert type(error).__name__ == "UnexpectedAnswer"
     assert error.status == status
 
 
-def test_a_secret_that_is_missing_may_be_told_with_a_warning() -> None:
-    """Vault's answer that has no data and no errors is one of Vault's all the same."""
+def test_a_missing_secret_may_have_a_warning() -> None:
+    """A 404 without data and errors, but with a warning, is still an answer of Vault."""
     body = {"request_id": "7a2f", "data": None, "warnings": ["invalid path for a versioned engine"]}
     error = from_answer(404, json.dumps(body).encode(), {}, address="x")
 
@@ -192,7 +191,7 @@ def test_two_kinds_of_403(text: str, doubtful: bool) -> None:
     ("value", "seconds"), [("7", 7.0), ("0", 0.0), ("Wed, 21 Oct", None), ("-1", None), ("", None)]
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
-    """Seconds are obeyed; a date is one of a wall clock, and is not."""
+    """Retry-After in seconds is obeyed; a date is ignored, since it needs a wall clock."""
     error = from_answer(429, b"", {"retry-after": value}, address="x")
 
     assert error.retry_in == seconds
@@ -239,8 +238,10 @@ PEM = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\r\n\tsecond line\n-----END KEY-----
         ("nothing is said", ("app",), "nothing is said"),
     ],
 )
-def test_what_a_server_repeats_is_hidden(said: str, hide: tuple[str, ...], shown: str) -> None:
-    """Whole, however it is broken into lines, and whatever else was sent with it."""
+def test_a_secret_that_a_server_repeats_is_hidden(
+    said: str, hide: tuple[str, ...], shown: str
+) -> None:
+    """A secret that a server repeats is hidden, even when it is split over lines."""
     body = json.dumps({"errors": [said]}).encode()
     error = from_answer(400, body, {}, address="x", hide=hide)
 
@@ -252,7 +253,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 
 @given(secrets=st.lists(TEXTS, min_size=1, max_size=4), around=TEXTS)
 def test_no_secret_is_repeated(secrets: list[str], around: str) -> None:
-    """Whatever was sent, in whatever order: none of it is left where it stood alone."""
+    """No sent secret is left standing alone in the text, whatever the order."""
     hide = [f"{number}>{secret}<{number}" for number, secret in enumerate(secrets)]
     for said in (*hide, *(" ".join(secret.split()) for secret in hide)):
         body = json.dumps({"errors": [f"{around} {said} {around}"]}).encode()

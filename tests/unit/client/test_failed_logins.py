@@ -11,16 +11,15 @@ from typing import NoReturn
 
 import pytest
 
-from resilient_vault_client import _failed_logins
-from resilient_vault_client._credentials import Credentials
+from resilient_vault_client import _credentials
+from resilient_vault_client._credentials import MOST_FOR_A_ROLE, WINDOW, Credentials, FailedLogins
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._failed_logins import MOST_FOR_A_ROLE, WINDOW, FailedLogins
 
 SOON = Deadline(60.0)
 
 
 class Clock:
-    """A monotonic clock that is moved by hand."""
+    """A monotonic clock that a test moves by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -30,12 +29,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the count."""
     clock = Clock()
-    monkeypatch.setattr(_failed_logins, "_now", lambda: clock.now)
+    monkeypatch.setattr(_credentials, "_now", lambda: clock.now)
     return clock
 
 
 def attempts(failed: FailedLogins, clock: Clock, ids: Credentials, seconds: float) -> list[float]:
-    """When a client that tries as soon as it may does so, and fails."""
+    """Return the times of the attempts of a client that fails as often as it may."""
     end, times = clock.now + seconds, []
     while clock.now < end:
         wait = failed.wait(ids, SOON)
@@ -49,7 +48,7 @@ def attempts(failed: FailedLogins, clock: Clock, ids: Credentials, seconds: floa
 
 
 def test_the_same_secret_id(clock: Clock) -> None:
-    """In no fifteen minutes of a day there are more than four tries, and it is never given up."""
+    """No fifteen minutes of a day have more than four tries, and the client never gives up."""
     times = attempts(FailedLogins(), clock, Credentials("role", "bad"), 86_400.0)
 
     assert len(times) > 90
@@ -58,7 +57,7 @@ def test_the_same_secret_id(clock: Clock) -> None:
 
 
 def test_another_secret_id_is_tried_at_once(clock: Clock) -> None:
-    """What the old one did does not hold the new one back."""
+    """A new secret-id is tried at once, whatever the old one did."""
     failed = FailedLogins()
     attempts(failed, clock, Credentials("role", "bad"), 100.0)
 
@@ -66,7 +65,7 @@ def test_another_secret_id_is_tried_at_once(clock: Clock) -> None:
 
 
 def test_a_role_is_never_locked_by_one_client(clock: Clock) -> None:
-    """However many secret-ids are delivered, a role has fewer failures than lock it."""
+    """However many secret-ids are delivered, one client cannot lock a role."""
     failed, times = FailedLogins(), []
     for number in itertools.count():
         ids = Credentials("role", f"bad-{number}")
@@ -82,7 +81,7 @@ def test_a_role_is_never_locked_by_one_client(clock: Clock) -> None:
 
 
 def test_success_forgets(clock: Clock) -> None:
-    """After a login that worked the server counts from zero, and so does the client."""
+    """After a successful login both the server and the client count from zero."""
     failed, ids = FailedLogins(), Credentials("role", "flaky")
     failed.rejected(ids, SOON)
     failed.accepted(ids, SOON)
@@ -91,7 +90,7 @@ def test_success_forgets(clock: Clock) -> None:
 
 
 def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
-    """A client that is started again and again does not begin from zero."""
+    """A client that is restarted does not begin to count from zero."""
     ids = Credentials("role", "bad")
     times = []
     for _ in range(200):
@@ -115,7 +114,7 @@ def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '[["x","y"]]', '[[1e9, "x"]]'])
 def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content: str) -> None:
-    """A damaged file, or one from before the last boot, says nothing and is written anew."""
+    """A damaged file, or a file from before the last boot, is ignored and replaced."""
     ids = Credentials("role", "bad")
     FailedLogins(tmp_path, server="x").rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -130,7 +129,7 @@ def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content:
 def test_nowhere_to_count_together(
     clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where no file can be kept, the client counts for itself and says so."""
+    """Without a writable file the client counts for itself and says so."""
     (tmp_path / "file").write_text("not a directory")
     failed, ids = FailedLogins(tmp_path / "file" / "state"), Credentials("role", "bad")
     failed.rejected(ids, SOON)
@@ -140,7 +139,7 @@ def test_nowhere_to_count_together(
 
 
 def failing(number: int) -> object:
-    """A call of the system that fails."""
+    """Fail as a system call does."""
 
     def fail(*_: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
@@ -158,10 +157,10 @@ def test_files_that_cannot_be_used(
     call: str,
     number: int,
 ) -> None:
-    """A file system without locks, or one that fails, has the client count for itself."""
+    """On a file system without locks, or with errors, the client counts for itself."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     with monkeypatch.context() as patched:
-        patched.setattr(f"resilient_vault_client._failed_logins.{call}", failing(number))
+        patched.setattr(f"resilient_vault_client._credentials.{call}", failing(number))
         assert failed.wait(ids, SOON) == 0
         failed.rejected(ids, SOON)
         assert failed.wait(ids, SOON) > 0
@@ -176,7 +175,7 @@ def test_files_that_cannot_be_used(
 def test_a_file_whose_end_is_not_kept(
     clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server on the network says when a file is closed that it kept nothing."""
+    """A network file system may report only at close that it kept nothing."""
     failed, ids, close = FailedLogins(tmp_path), Credentials("role", "bad"), os.close
 
     def late(descriptor: int) -> NoReturn:
@@ -195,7 +194,7 @@ def test_a_file_whose_end_is_not_kept(
 def test_a_full_disk_loses_no_count(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """What had been counted goes on to count, here and for processes that come to know of it."""
+    """Failures counted so far still count, here and in processes that read the file later."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     other = FailedLogins(tmp_path)
     failed.rejected(ids, SOON)
@@ -221,7 +220,7 @@ def test_a_full_disk_loses_no_count(
 
 @pytest.mark.parametrize("content", ["", "{", '[[1000.0, "0123'])
 def test_a_damaged_count_is_not_believed(clock: Clock, tmp_path: Path, content: str) -> None:
-    """A file that another process left half written does not wipe out what this one knows."""
+    """A half-written file of another process does not erase this client's count."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     failed.rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -232,10 +231,10 @@ def test_a_damaged_count_is_not_believed(clock: Clock, tmp_path: Path, content: 
     assert FailedLogins(tmp_path).wait(ids, SOON) > 5.0
 
 
-def test_count_that_somebody_holds(
+def test_a_stopped_process_with_the_lock_blocks_no_other(
     clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that stands still with the lock holds nobody up; this one's count goes on."""
+    """A process that stops with the lock in hand blocks nobody; this client's count continues."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     failed.rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
@@ -250,7 +249,7 @@ def test_count_that_somebody_holds(
 
 
 def test_fork_while_the_count_is_held(tmp_path: Path) -> None:
-    """A child that inherits the open file does not keep the lock after its parent let go."""
+    """A child that inherits the open file does not keep the lock after its parent's release."""
     failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
     with failed._shared("role", SOON) as shared:
         assert shared is not None

@@ -1,4 +1,4 @@
-"""A token with few uses: they are spent by requests that Vault got, and by no others."""
+"""Only requests that reach Vault spend the uses of a token."""
 
 from __future__ import annotations
 
@@ -17,15 +17,12 @@ from resilient_vault_client import (
     VaultSealed,
     VaultUnreachable,
 )
-from resilient_vault_client._api import Api
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client._retrier import Retrier, always
+from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._grant import Token
+from resilient_vault_client._retrier import Circuit, Retrier, always
 from resilient_vault_client._session import Session
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
+from resilient_vault_client.events import Notifier
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
@@ -34,18 +31,18 @@ USES = 3
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """One that has a token with few uses, of a client without threads."""
+    """Return a session with a token of few uses, of a client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
     session.authenticator._current = Token(auth, started=clock())
     yield session
-    session.authenticator._current = None  # there is nobody to give it back to
+    session.authenticator._current = None  # closing the client revokes nothing
     client.close()
 
 
 def read(session: Session) -> None:
-    """Read a secret, for as long as that takes."""
+    """Read a secret, however long that takes."""
     session.fetch("a/b", Deadline(5.0), patience=5.0, version=None)
 
 
@@ -59,10 +56,10 @@ def read(session: Session) -> None:
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, VaultError) else "",
 )
-def test_what_an_attempt_spends(
+def test_a_use_is_spent_if_vault_may_have_the_request(
     session: Session, monkeypatch: pytest.MonkeyPatch, failure: VaultError, spent: int
 ) -> None:
-    """Where Vault may have got the request a use is gone; where it has not, there are all."""
+    """A use is spent if Vault may have got the request, and kept otherwise."""
     answers: list[Any] = [failure, {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}]
 
     def answer(*_: Any, **__: Any) -> Any:
@@ -79,7 +76,7 @@ def test_what_an_attempt_spends(
 
 
 def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many attempts there are while nothing listens, the token is as good as before."""
+    """Attempts during an outage spend no use."""
     monkeypatch.setattr(Backoff, "next", lambda *_, **__: 0.01)
     tries = []
 
@@ -110,8 +107,8 @@ def test_an_outage_uses_nothing_up(session: Session, monkeypatch: pytest.MonkeyP
         (ConfigurationError("nothing is leased there"), True),
     ],
 )
-def test_what_nobody_was_asked_for_ends_no_outage(said: VaultError, over: bool) -> None:
-    """An error from before a request says nothing of Vault; an answer does, whatever it is."""
+def test_an_error_before_the_request_ends_no_outage(said: VaultError, over: bool) -> None:
+    """An error before the request says nothing about Vault; an answer ends the outage."""
     backoff = Backoff(0.01)
     circuit = Circuit(backoff, Notifier(None))
     circuit.failed(circuit.admit("x", Deadline(1.0), 0.0), VaultUnreachable("refused"))
@@ -125,14 +122,14 @@ def test_what_nobody_was_asked_for_ends_no_outage(said: VaultError, over: bool) 
         )
     assert (circuit.outage is None) is over
     if not over:
-        circuit.admit("x", Deadline(1.0), 1.0)  # the next one may find out
+        circuit.admit("x", Deadline(1.0), 1.0)  # the next attempt may probe
 
 
 @pytest.mark.parametrize("quicker", [1, 3, 9])
 def test_others_are_quicker_with_the_last_uses(
     session: Session, monkeypatch: pytest.MonkeyPatch, quicker: int
 ) -> None:
-    """However often a token is used up before a call comes to its turn, it is denied nothing."""
+    """A call is not denied because other calls use up each token first."""
     auth = {"client_token": "t", "lease_duration": 600, "num_uses": USES}
     monkeypatch.setattr(Api, "log_in", lambda *_, **__: {"auth": auth})
     answer = {"data": {"data": {"KEY": "v"}, "metadata": {"version": 1}}}
@@ -152,7 +149,7 @@ def test_others_are_quicker_with_the_last_uses(
 
 
 def test_a_token_that_no_header_carries_is_not_sent(session: Session) -> None:
-    """The error says so, and repeats nothing of it."""
+    """A token that fits no header is not sent, and the error does not repeat it."""
     token = session.authenticator.current
     assert token is not None
     token.text = "s.zwölf"

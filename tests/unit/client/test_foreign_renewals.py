@@ -1,4 +1,4 @@
-"""Renewals that are answered with 200 by somebody else: they have failed, and cost nothing."""
+"""A renewal that a stranger answers with 200 has failed and costs nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import UnexpectedAnswer, VaultClient
-from resilient_vault_client._api import Api
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._grant import Grant
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._session import Session
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
@@ -36,31 +34,31 @@ NOT_GRANTED: list[object] = [
 
 
 def token() -> Token:
-    """One that lives for ten minutes."""
+    """Return a token that lives for ten minutes."""
     auth = {"client_token": "t", "lease_duration": LIFE, "renewable": True}
     return Token(auth, started=clock())
 
 
 def leased() -> dict[str, Any]:
-    """Vault's answer to who asks for a credential."""
+    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p"}
     return {"lease_id": "l", "lease_duration": LIFE, "renewable": True, "data": data}
 
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """One with a token, of a client without threads."""
+    """Return a session with a token, of a client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     session.authenticator._current = token()
     yield session
-    session.authenticator._current = None  # there is nobody to give it back to
+    session.authenticator._current = None  # closing the client revokes nothing
     client.close()
 
 
 @pytest.mark.parametrize("answer", NOT_GRANTED, ids=str)
-def test_what_grants_nothing_changes_nothing(answer: object) -> None:
-    """A token and a lease live on as they did, whatever that was."""
+def test_a_foreign_answer_leaves_a_token_as_it_was(answer: object) -> None:
+    """A foreign answer leaves a token and a lease as they were."""
     held = token()
     grant = Grant(PATH, leased(), held, clock())
     ends = (held.expires_at, grant.expires_at)
@@ -74,7 +72,7 @@ def test_what_grants_nothing_changes_nothing(answer: object) -> None:
 
 
 def test_a_life_of_nothing_is_vaults_word() -> None:
-    """In the last second of a maximum: there is less than one to give."""
+    """A lease duration of 0 is valid: less than a second is left of the maximum."""
     held = token()
     held.renewed({"lease_duration": 0}, clock())
     assert held.capped
@@ -84,7 +82,7 @@ def test_a_life_of_nothing_is_vaults_word() -> None:
 def test_a_token_is_renewed_after_a_notice(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its renewal has failed and is tried again soon, without a login."""
+    """The renewal has failed and is tried again soon, without a login."""
     renewals = [NOTICE, {"auth": {"client_token": "t", "lease_duration": LIFE}}]
     monkeypatch.setattr(Api, "renew", lambda *_: renewals.pop(0))
     held = session.authenticator.current
@@ -109,9 +107,9 @@ def test_a_token_is_renewed_after_a_notice(
 def test_a_lease_is_renewed_after_a_notice(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its renewal has failed and is tried again soon, without another credential."""
+    """The renewal has failed and is tried again soon, without another credential."""
     renewals = [NOTICE, {"lease_id": "l", "lease_duration": LIFE, "renewable": True}]
-    credentials = [leased()]  # one, and no more
+    credentials = [leased()]  # once, and no more
     monkeypatch.setattr(Api, "lease", lambda *_: credentials.pop())
     monkeypatch.setattr(Api, "renew_lease", lambda *_: renewals.pop(0))
     credential = session.leases.current(PATH, Deadline(5.0))

@@ -1,4 +1,4 @@
-"""Health is found out: a client that reads nothing has Vault say that its token lives."""
+"""A client that reads nothing asks Vault whether its token lives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultError, VaultSealed
-from resilient_vault_client._api import Api
+from resilient_vault_client._transport import Api
 from vault_harness.waiting import wait_until
 
 ENVIRON = {
@@ -24,13 +24,7 @@ OLD = 60.0
 
 
 class Vault:
-    """What it says of tokens.
-
-    Attributes:
-        uses: How many requests a token is good for; 0 for any number.
-        refusal: Its answer to a token that asks about itself, if that is none.
-        asked: The requests that it got.
-    """
+    """A Vault whose tokens have this number of `uses`; 0 means any number."""
 
     def __init__(self) -> None:
         self.uses = 0
@@ -38,30 +32,30 @@ class Vault:
         self.asked: list[str] = []
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """Another token."""
+        """Return a new token."""
         self.asked.append("login")
         auth = {"lease_duration": 600, "renewable": True, "num_uses": self.uses}
         return {"auth": {"client_token": f"t-{len(self.asked)}", **auth}}
 
     def look_up(self, *_: Any) -> dict[str, Any]:
-        """What it knows of one."""
+        """Return what Vault knows of a token."""
         self.asked.append("lookup")
         if self.refusal is not None:
             raise self.refusal.again()
         return {"data": {}}
 
     def write_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """The number of a version."""
+        """Return the number of the new version."""
         self.asked.append("write")
         return {"data": {"version": 1}}
 
     def revoke(self, *_: Any) -> None:
-        """The end of a token."""
+        """Revoke a token."""
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """It answers instead of a server."""
+    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "look_up", "write_secret", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -70,21 +64,21 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """One that has logged in, and written a secret, a while ago."""
+    """A client that logged in and wrote a secret a while ago."""
     client = VaultClient(environ=ENVIRON, renew=False)
     client.put_secret("a/b", {"KEY": "value"})
     session = client._session()
     session.last_success = time.monotonic() - OLD
     token = session.authenticator.current
     assert token is not None
-    token.issued_at -= OLD  # old enough to be replaced for a policy's sake
+    token.issued_at -= OLD  # old enough to be replaced because of a policy
     vault.asked.clear()
     yield client
     client.close()
 
 
 def test_a_token_that_lives(client: VaultClient, vault: Vault) -> None:
-    """Vault says so once; that is evidence for a while."""
+    """Vault confirms the token once; that is evidence for a while."""
     assert client.health().ok
     assert vault.asked == ["lookup"]
     assert client.health().ok
@@ -92,7 +86,7 @@ def test_a_token_that_lives(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_token_that_vault_does_not_know(client: VaultClient, vault: Vault) -> None:
-    """It is replaced, and nothing more is asked with it."""
+    """A dead token is replaced, and no further request uses it."""
     vault.refusal = PermissionDenied("permission denied", status=403)
     vault.refusal.doubtful = True
 
@@ -100,8 +94,8 @@ def test_a_token_that_vault_does_not_know(client: VaultClient, vault: Vault) -> 
     assert vault.asked == ["lookup", "login"]
 
 
-def test_a_policy_that_lets_nobody_ask(client: VaultClient, vault: Vault) -> None:
-    """Vault has answered: that is no outage, and no reason to log in."""
+def test_a_denied_lookup_is_no_outage(client: VaultClient, vault: Vault) -> None:
+    """A denied lookup is an answer of Vault: no outage, and no login."""
     vault.refusal = PermissionDenied("permission denied", status=403)
 
     assert client.health().ok
@@ -110,7 +104,7 @@ def test_a_policy_that_lets_nobody_ask(client: VaultClient, vault: Vault) -> Non
 
 
 def test_an_outage(client: VaultClient, vault: Vault) -> None:
-    """A client that only writes finds out that Vault is sealed, and when it is no more."""
+    """A client that only writes notices that Vault is sealed, and when it is open again."""
     vault.refusal = VaultSealed("the Vault is sealed", sent=False, status=503)
     health = client.health(timeout=0.1)
     assert not health.ok
@@ -122,7 +116,7 @@ def test_an_outage(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_token_of_few_uses(client: VaultClient, vault: Vault) -> None:
-    """None of them is spent on that."""
+    """A health check spends no use of the token."""
     vault.uses = 2
     token = client._session().authenticator.current
     assert token is not None
@@ -135,7 +129,7 @@ def test_a_token_of_few_uses(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_login_is_evidence(vault: Vault) -> None:
-    """Who is asked for its health first has logged in for that, and asks for nothing more."""
+    """A first health check logs in, and that login is evidence enough."""
     with VaultClient(environ=ENVIRON, renew=False) as client:
         assert client.health().ok
         assert client.health().ok

@@ -1,4 +1,4 @@
-"""A token of a file is read again and again: as long as it is the same one, its leases live on."""
+"""Leases live on while a token file that is read again holds the same token."""
 
 from __future__ import annotations
 
@@ -9,41 +9,35 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient
-from resilient_vault_client._api import Api
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._grant import Token
 from resilient_vault_client._session import Session
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
 
 PATH = "database/creds/app"
 
 
 class Vault:
-    """What it made, and how long the token in the file lives.
-
-    Attributes:
-        made: How many credentials.
-        ttl: Of the token, in seconds.
-    """
+    """A Vault that counts credentials; the token in the file lives for `ttl` seconds."""
 
     def __init__(self) -> None:
         self.made = 0
         self.ttl = 60
 
     def lease(self, *_: Any) -> dict[str, Any]:
-        """Another credential."""
+        """Return a new credential."""
         self.made += 1
         data = {"username": f"user-{self.made}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
     def look_up(self, *_: Any) -> dict[str, Any]:
-        """What it knows of the token."""
+        """Return what Vault knows of the token."""
         return {"data": {"type": "service", "ttl": self.ttl, "num_uses": 0}}
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """One that answers everything."""
+    """A Vault that answers everything."""
     vault = Vault()
     monkeypatch.setattr(Api, "lease", vault.lease)
     monkeypatch.setattr(Api, "look_up", vault.look_up)
@@ -52,7 +46,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """With a token in it."""
+    """A file with a token."""
     file = tmp_path / "token"
     file.write_text("t-1")
     return file
@@ -60,25 +54,25 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def session(vault: Vault, file: Path) -> Iterator[Session]:
-    """One that holds a credential, of a client without threads."""
+    """Return a session that holds a credential, of a client without threads."""
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN_FILE": str(file)}
     client = VaultClient(environ=environ, renew=False)
     session = client._session()
     session.leases.current(PATH, Deadline(5.0))
     yield session
-    session.leases._by_path.clear()  # there is nobody to give them back to
+    session.leases._by_path.clear()  # closing the client revokes nothing
     client.close()
 
 
 def read_again(session: Session) -> tuple[Token, Token]:
-    """As the thread that looks after the token has it done; the one before, and the one now."""
+    """Read the token file again, and return the token before and the token now."""
     old = session.authenticator.current
     assert old is not None
     return old, session.authenticator.replace(old, Deadline(5.0), reason="not_renewable")
 
 
 def test_the_same_token_keeps_its_credential(session: Session, vault: Vault) -> None:
-    """There is no other credential, and the lease holds the token that it hangs on now."""
+    """The credential stays, and its lease now refers to the newly read token."""
     old, new = read_again(session)
     held = session.leases._by_path[PATH]
     session.leases._keep(held)
@@ -96,7 +90,7 @@ def test_the_same_token_keeps_its_credential(session: Session, vault: Vault) -> 
 def test_another_token_brings_another_credential(
     session: Session, vault: Vault, file: Path
 ) -> None:
-    """What its owner revokes with the first one must not be in use any more."""
+    """A credential of the first token is replaced, since its owner may revoke it."""
     file.write_text("t-2")
     read_again(session)
     session.leases._keep(session.leases._by_path[PATH])
@@ -107,7 +101,7 @@ def test_another_token_brings_another_credential(
 
 @pytest.mark.parametrize("told", ["expired", "rejected"])
 def test_it_lives_as_long_as_the_file_says(session: Session, vault: Vault, told: str) -> None:
-    """Who asks after the life that was known reads the file first: the owner has renewed it."""
+    """After the known end of the token the file is read, as its owner has renewed it."""
     token = session.authenticator.current
     assert token is not None
     token.expires_at = clock()
@@ -122,7 +116,7 @@ def test_it_lives_as_long_as_the_file_says(session: Session, vault: Vault, told:
 def test_a_denied_renewal_finds_the_same_token(
     session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever read the file meanwhile has found no other token."""
+    """After a denied renewal, a token that was read again from the file is still the same."""
     held = session.leases._by_path[PATH]
     grant = held.grant
     assert grant is not None
@@ -137,7 +131,7 @@ def test_a_denied_renewal_finds_the_same_token(
 def test_a_refused_credential_is_taken_back(
     session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lease is revoked with the token that made it, however often that was read since."""
+    """A refused credential is revoked with the token that made it, after any number of reads."""
     revoked: list[str] = []
     monkeypatch.setattr(Api, "revoke_lease", lambda _, token, *__: revoked.append(token))
     session.leases.failed(PATH, "user-1")

@@ -1,7 +1,7 @@
-"""A login belongs to the client: the call that needs it leaves in time, and the login goes on.
+"""A login belongs to the client: the call leaves in time, and the login continues.
 
-What Vault was asked for it may grant a moment later. Who does not wait for that has a token more at
-Vault, and a secret-id less.
+Vault may grant a moment later what it was asked for. A client that stops waiting would lose a token
+and a secret-id.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from resilient_vault_client import (
     VaultTimeout,
     VaultUnavailable,
 )
-from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
 from tests.unit.client.slow_vault import LOGIN, LONG, LOOK_UP, READ, REVOKE, UNWRAP, SlowVault
 from vault_harness.certificates import Authority, server_context
 from vault_harness.waiting import wait_until
 
 SHORT = 0.3
-"""Seconds of a call that is over before what it asks for."""
+"""Seconds of a call that ends before its request."""
 
 IN_TIME = 5.0
-"""Seconds within which such a call is over on a busy machine; what it asks for has far more."""
+"""Seconds for such a call on a busy machine; its request has far more."""
 
 
 @pytest.fixture
 def vault() -> Iterator[SlowVault]:
-    """It answers at once until somebody holds it up."""
+    """A server that answers at once until a test holds it."""
     with SlowVault() as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         serving.start()
@@ -60,13 +60,13 @@ def vault() -> Iterator[SlowVault]:
 
 @pytest.fixture
 def client(vault: SlowVault) -> Iterator[VaultClient]:
-    """One with more time for what it asks for than a test takes."""
+    """A client whose requests have more time than a test takes."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG, max_stale=0.0) as made:
         yield made
 
 
 def fails(call: Callable[[], object], kind: type[VaultError] = VaultTimeout) -> VaultError:
-    """What a call raises that is over in time."""
+    """Return the error of a call that must end in time."""
     began = time.monotonic()
     with pytest.raises(kind) as caught:
         call()
@@ -75,7 +75,7 @@ def fails(call: Callable[[], object], kind: type[VaultError] = VaultTimeout) -> 
 
 
 def short(client: VaultClient) -> VaultError:
-    """What a read raises that has little time."""
+    """Return the error of a read with little time."""
     return fails(lambda: client.get_secret("a", "KEY", timeout=SHORT))
 
 
@@ -86,7 +86,7 @@ def idle(client: VaultClient) -> None:
 
 
 def test_a_login(client: VaultClient, vault: SlowVault) -> None:
-    """The next call waits for the login that is under way, and has its token."""
+    """The next call waits for the running login and uses its token."""
     with vault.holding(LOGIN) as answer:
         error = short(client)
         assert str(error) == f"{vault.environ['VAULT_ADDR']} did not answer in time"
@@ -97,7 +97,7 @@ def test_a_login(client: VaultClient, vault: SlowVault) -> None:
 
 
 def test_a_login_over_tls(vault: SlowVault, tmp_path: Path) -> None:
-    """A connection on which a wait was over is read on as any other."""
+    """A TLS connection is still readable after a wait on it timed out."""
     files = Authority().issue(tmp_path, "127.0.0.1")
     context = server_context(files, protocols=["http/1.1"])
     vault.socket = context.wrap_socket(vault.socket, server_side=True)
@@ -114,7 +114,7 @@ def test_a_login_over_tls(vault: SlowVault, tmp_path: Path) -> None:
 
 
 def test_a_secret_id_for_one_login(client: VaultClient, vault: SlowVault) -> None:
-    """However many calls are over before it is granted, the client is not locked out."""
+    """A secret-id for one login is not lost when calls time out before it is granted."""
     vault.logins = 1
     with vault.holding(LOGIN):
         for _ in range(3):
@@ -123,8 +123,8 @@ def test_a_secret_id_for_one_login(client: VaultClient, vault: SlowVault) -> Non
     assert vault.asked.count(LOGIN) == 1
 
 
-def test_nobody_waits_any_more(client: VaultClient, vault: SlowVault) -> None:
-    """The token is there, and kept alive, before another call comes."""
+def test_a_token_is_renewed_without_a_call(client: VaultClient, vault: SlowVault) -> None:
+    """The token is there and is renewed before another call comes."""
     session = client._session()
     with vault.holding(LOGIN):
         short(client)
@@ -136,8 +136,8 @@ def test_nobody_waits_any_more(client: VaultClient, vault: SlowVault) -> None:
     assert vault.asked == [LOGIN, READ]
 
 
-def test_who_joins_has_its_own_time(client: VaultClient, vault: SlowVault) -> None:
-    """Calls of little and of much time, before and after the one that made the login."""
+def test_a_call_that_joins_has_its_own_time(client: VaultClient, vault: SlowVault) -> None:
+    """Each call has its own time, whether it joins early or late."""
     with ThreadPoolExecutor(5) as pool, vault.holding(LOGIN) as answer:
         first = pool.submit(short, client)
         vault.came(LOGIN)
@@ -151,7 +151,7 @@ def test_who_joins_has_its_own_time(client: VaultClient, vault: SlowVault) -> No
 
 
 def test_a_look_at_the_token(client: VaultClient, vault: SlowVault) -> None:
-    """Of a token that was refused: whether it lives is found out once, and a login follows."""
+    """A refused token is looked up once after its call, and a login follows."""
     client.get_secret("a", "KEY")
     vault.dead.add("token-1")
     vault.asked.clear()
@@ -166,7 +166,7 @@ def test_a_look_at_the_token(client: VaultClient, vault: SlowVault) -> None:
 def test_a_login_for_the_policys_sake(
     client: VaultClient, vault: SlowVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who was denied and waits no longer for that is told of the denial, as it stands."""
+    """A denied caller that stops waiting for a fresh login gets the denial."""
     client.get_secret("a", "KEY")
     token = client._session().authenticator.current
     assert token is not None
@@ -180,7 +180,7 @@ def test_a_login_for_the_policys_sake(
 
 
 def refusing(vault: SlowVault, what: str) -> Callable[[str, str], tuple[int, object]]:
-    """How it answers whose policy forbids that."""
+    """Return the answers of a Vault whose policy forbids `what`."""
     answer = vault._answer
 
     def answered(asked: str, token: str) -> tuple[int, object]:
@@ -192,7 +192,7 @@ def refusing(vault: SlowVault, what: str) -> Callable[[str, str], tuple[int, obj
 
 
 def test_a_wrapped_secret_id(vault: SlowVault, tmp_path: Path) -> None:
-    """What was in a wrapping token is gone for who does not wait for it."""
+    """A secret-id is unwrapped once, even if the call times out meanwhile."""
     file = tmp_path / "wrapping"
     file.write_text("hvs.wrapping-1")
     environ = {**vault.environ, "VAULT_WRAPPED_SECRET_ID_FILE": str(file)}
@@ -204,8 +204,8 @@ def test_a_wrapped_secret_id(vault: SlowVault, tmp_path: Path) -> None:
     assert vault.asked.count(UNWRAP) == 1
 
 
-def test_an_end_of_its_own(vault: SlowVault) -> None:
-    """A login that is never answered ends by itself: the next one is another."""
+def test_a_login_without_an_answer_ends_by_itself(vault: SlowVault) -> None:
+    """A login that is never answered ends by itself, and the next call logs in again."""
     with VaultClient(environ=vault.environ, timeout=SHORT, backoff_cap=0.1) as client:
         with vault.holding(LOGIN):
             short(client)
@@ -214,8 +214,8 @@ def test_an_end_of_its_own(vault: SlowVault) -> None:
         wait_until(client.authenticate, "a login", timeout=LONG)
 
 
-def test_what_was_not_sent_ends_with_its_call(vault: SlowVault) -> None:
-    """Nobody asks Vault for a token that nobody may want any more."""
+def test_an_unsent_login_ends_with_its_call(vault: SlowVault) -> None:
+    """A login that was not sent yet ends with its call."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG) as client:
         circuit = client._session().circuit
         limited = RateLimited("too many requests", retry_in=1.0)
@@ -227,12 +227,7 @@ def test_what_was_not_sent_ends_with_its_call(vault: SlowVault) -> None:
 
 
 class Heard:
-    """What a callback has heard.
-
-    Attributes:
-        names: Of the events.
-        threads: Where it heard of them.
-    """
+    """A callback that records the events and the threads that called it."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -244,7 +239,7 @@ class Heard:
 
 
 def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
-    """For all others a login for which a whole call has waited has failed, until it is granted."""
+    """A login that took a whole call begins an outage for all others, until it is granted."""
     heard = Heard()
     with VaultClient(environ=vault.environ, timeout=1.5, on_event=heard) as client:
         here = threading.current_thread().name
@@ -261,8 +256,8 @@ def test_an_outage_begins_with_the_call_that_is_over(vault: SlowVault) -> None:
         assert client._session().circuit.outage is None
 
 
-def test_who_waits_hears_of_it_in_its_own_thread(vault: SlowVault) -> None:
-    """As in a call that does all itself."""
+def test_a_waiting_caller_gets_events_in_its_own_thread(vault: SlowVault) -> None:
+    """A waiting caller gets the events in its own thread."""
     heard = Heard()
     with VaultClient(environ=vault.environ, on_event=heard) as client:
         client.get_secret("a", "KEY")
@@ -273,11 +268,11 @@ def test_who_waits_hears_of_it_in_its_own_thread(vault: SlowVault) -> None:
 
 
 class TimeLimit(Exception):
-    """What an application raises when its own time is over."""
+    """Raised by an application whose own time is over."""
 
 
 def test_an_interrupted_call(client: VaultClient, vault: SlowVault) -> None:
-    """Whatever ends it, by a signal for instance: the login goes on."""
+    """The login continues when a signal, for instance, interrupts the call."""
 
     def interrupt(number: int, frame: types.FrameType | None) -> None:
         raise TimeLimit
@@ -295,11 +290,11 @@ def test_an_interrupted_call(client: VaultClient, vault: SlowVault) -> None:
     assert vault.asked == [LOGIN, READ]
 
 
-# Its end
+# The end of the client
 
 
 def threads() -> list[str]:
-    """Of logins, in this process."""
+    """List the login threads of this process."""
     return [one.name for one in threading.enumerate() if one.name == "vault-login"]
 
 
@@ -307,7 +302,7 @@ def threads() -> list[str]:
 def test_closed_before_its_login_is_granted(
     client: VaultClient, vault: SlowVault, later: float
 ) -> None:
-    """The token that comes is given back; who waited for it is told at once, or soon."""
+    """The late token is revoked; a waiting caller is told at once, or soon."""
     with ThreadPoolExecutor(1) as pool, vault.holding(LOGIN) as answer:
         waiting = pool.submit(fails, lambda: client.get_secret("a", "KEY"), VaultError)
         vault.came(LOGIN)
@@ -320,7 +315,7 @@ def test_closed_before_its_login_is_granted(
 
 
 def test_closed_while_vault_is_silent(client: VaultClient, vault: SlowVault) -> None:
-    """It ends in time, and its thread with it."""
+    """A client that is closed while Vault is silent ends in time, with its thread."""
     with vault.holding(LOGIN):
         short(client)
         began = time.monotonic()
@@ -330,7 +325,7 @@ def test_closed_while_vault_is_silent(client: VaultClient, vault: SlowVault) -> 
 
 
 def test_closed_in_a_callback_of_its_login(vault: SlowVault) -> None:
-    """It does not wait for itself."""
+    """A client that is closed by a callback of its login does not wait for itself."""
     clients: list[VaultClient] = []
     clients.append(
         VaultClient(environ=vault.environ, timeout=1.0, on_event=lambda _: clients[0].close())
@@ -340,8 +335,8 @@ def test_closed_in_a_callback_of_its_login(vault: SlowVault) -> None:
     wait_until(lambda: threads() == [], "the end of its thread", timeout=LONG)
 
 
-def test_a_token_of_somebody_else(vault: SlowVault, tmp_path: Path) -> None:
-    """One that was in a file is not given back, however late it is known to be good."""
+def test_a_token_from_a_file_is_never_revoked(vault: SlowVault, tmp_path: Path) -> None:
+    """A token from a file is never revoked, however late it is confirmed."""
     file = tmp_path / "token"
     file.write_text("token-0")
     environ = {**vault.environ, "VAULT_TOKEN_FILE": str(file)}
@@ -355,7 +350,7 @@ def test_a_token_of_somebody_else(vault: SlowVault, tmp_path: Path) -> None:
 
 
 def test_forgotten_before_its_login_is_granted(vault: SlowVault) -> None:
-    """The token that comes is given back."""
+    """The late token of a forgotten client is revoked."""
     client = VaultClient(environ=vault.environ, timeout=2 * LONG)
     with vault.holding(LOGIN):
         short(client)
@@ -386,7 +381,7 @@ client.close()
 
 
 def test_a_forked_child(vault: SlowVault) -> None:
-    """It does not wait for the login of its parent, which is the parent's."""
+    """A forked child does not wait for its parent's login."""
     root = Path(__file__).parents[3]
     with (
         vault.holding(LOGIN, first=1) as answer,
@@ -411,11 +406,11 @@ def test_a_forked_child(vault: SlowVault) -> None:
     assert vault.alive() == []
 
 
-# The thread
+# The login thread
 
 
 def test_a_client_without_threads(vault: SlowVault) -> None:
-    """It starts none for a login either, which ends with its call."""
+    """A client without threads starts none for a login, which ends with its call."""
     with VaultClient(environ=vault.environ, timeout=2 * LONG, renew=False) as client:
         with ThreadPoolExecutor(1) as pool, vault.holding(LOGIN):
             over = pool.submit(short, client)
@@ -426,10 +421,10 @@ def test_a_client_without_threads(vault: SlowVault) -> None:
     assert vault.asked.count(LOGIN) == 2
 
 
-def test_no_thread_to_be_had(
+def test_without_a_thread_the_call_logs_in_itself(
     client: VaultClient, vault: SlowVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call logs in itself."""
+    """If no thread can start, the call logs in itself."""
     start = threading.Thread.start
 
     def refused(thread: threading.Thread) -> None:
@@ -446,7 +441,7 @@ def test_no_thread_to_be_had(
 def test_a_thread_that_is_ended(
     client: VaultClient, vault: SlowVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From outside, in the middle of a login: nobody knows then, and the next call logs in."""
+    """If a thread dies in a login, the next call logs in."""
     with monkeypatch.context() as patched:
 
         def ended(*_: object) -> NoReturn:
@@ -458,7 +453,7 @@ def test_a_thread_that_is_ended(
 
 
 def test_a_mistake_in_its_thread(client: VaultClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes out without what it failed on, and without the frames that hold that."""
+    """An internal error of the thread arrives without its text and its frames."""
 
     def explode(_: Api, mount: str, ids: dict[str, str], *__: object) -> object:
         return dict[str, object]()[ids["secret_id"]]
@@ -473,7 +468,7 @@ def test_a_mistake_in_its_thread(client: VaultClient, monkeypatch: pytest.Monkey
 
 
 def test_a_refused_login(client: VaultClient, vault: SlowVault) -> None:
-    """Its error is the one that a call raises which does all itself, alone."""
+    """The error of a refused login is the same as without the thread."""
     vault.logins = 0
     with pytest.raises(CredentialsRejected) as caught:
         client.get_secret("a", "KEY")

@@ -1,4 +1,4 @@
-"""What is remembered, for how long, and how much of it."""
+"""What the client remembers, for how long, and how much of it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultSealed, VaultTimeout
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._denials import Denials
+from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._memory import Memory, Remembered
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client.events import Event, Recovered, ServedStale
+from resilient_vault_client._session import Denials
+from resilient_vault_client.events import Event, Notifier, Recovered, ServedStale
 
 
 def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Remembered:
-    """What Vault said ``asked`` seconds ago, for the cache to use ``fresh`` seconds from now."""
+    """Return an entry from ``asked`` seconds ago that is fresh for ``fresh`` seconds more."""
     now = clock()
     return Remembered(path, {"KEY": path}, 1, now - asked, now + fresh)
 
 
 def test_younger_value_is_kept() -> None:
-    """An answer that was asked for earlier does not replace a later one."""
+    """An answer to an earlier request does not replace a later answer."""
     memory = Memory(60.0)
     memory.keep(entry("a", asked=1.0))
     young = memory.fresh("a")
@@ -34,7 +32,7 @@ def test_younger_value_is_kept() -> None:
 
 
 def test_a_value_is_there_while_a_younger_one_takes_its_place() -> None:
-    """Who looks at that moment, and takes no lock, finds one of the two."""
+    """A lock-free reader always finds a value while a newer value replaces the old."""
     memory = Memory(60.0)
     memory.keep(entry("a", asked=1.0))
     young = entry("a")
@@ -56,7 +54,7 @@ def test_a_value_is_there_while_a_younger_one_takes_its_place() -> None:
 
 
 def test_old_value_does_not_stand_in() -> None:
-    """A value is used for its time, as cache and as stand-in."""
+    """A value serves as cache and as stand-in only for its time."""
     memory = Memory(60.0)
     memory.keep(entry("a", asked=61.0))
     memory.keep(entry("b", asked=1.0, fresh=-0.5))
@@ -66,8 +64,8 @@ def test_old_value_does_not_stand_in() -> None:
     assert memory.fresh("b") is None
 
 
-def test_written_value_stands_in_and_no_more() -> None:
-    """After a write the cache asks again, and an outage is bridged all the same."""
+def test_a_written_value_only_bridges_an_outage() -> None:
+    """After a write the cache asks again, but the written value still bridges an outage."""
     memory = Memory(60.0)
     memory.keep(entry("a"))
     memory.expire("a")
@@ -76,8 +74,8 @@ def test_written_value_stands_in_and_no_more() -> None:
     assert memory.stand_in("a") is not None
 
 
-def test_what_was_asked_for_before_a_write_is_not_fresh_after_it() -> None:
-    """A read that was on its way does not bring the old value back into the cache."""
+def test_an_earlier_read_does_not_replace_a_written_value() -> None:
+    """A read that began before a write does not put the old value back into the cache."""
     memory = Memory(60.0)
     late = entry("a", asked=1.0)
     memory.expire("a")
@@ -89,8 +87,8 @@ def test_what_was_asked_for_before_a_write_is_not_fresh_after_it() -> None:
     assert memory.fresh("a") is not None
 
 
-def test_of_what_was_written_so_much_is_remembered() -> None:
-    """However many paths are written: the latest."""
+def test_only_the_latest_written_paths_are_remembered() -> None:
+    """Of many written paths only the latest are remembered."""
     memory = Memory(60.0, most=10)
     for number in range(100):
         memory.expire(f"path-{number}")
@@ -101,7 +99,7 @@ def test_of_what_was_written_so_much_is_remembered() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many paths are read, so many are remembered: the latest."""
+    """Of many read paths only the latest are remembered."""
     memory = Memory(60.0, most=10)
     for number in range(100):
         memory.keep(entry(f"path-{number}"))
@@ -113,8 +111,8 @@ def test_memory_is_bounded() -> None:
     assert memory.fresh("path-89") is None
 
 
-def test_useless_values_make_way_first() -> None:
-    """What is too old for anything is forgotten before what is of use."""
+def test_useless_values_are_forgotten_first() -> None:
+    """Values that are too old for any use are forgotten first."""
     memory = Memory(60.0, most=2)
     memory.keep(entry("useful", asked=5.0))
     memory.keep(entry("too old", asked=100.0, fresh=-1.0))
@@ -124,7 +122,7 @@ def test_useless_values_make_way_first() -> None:
 
 
 def test_locks_of_paths_are_let_go() -> None:
-    """Nothing is left of a refresh that is over, however it ended."""
+    """No lock of a path is left after a refresh, however it ended."""
     memory = Memory(60.0)
     for number in range(100):
         with memory.refreshing(f"path-{number}", Deadline(1.0)):
@@ -147,7 +145,7 @@ def test_locks_of_paths_are_let_go() -> None:
 
 
 def test_child_has_a_memory_of_its_own() -> None:
-    """A copy holds the values, and not the locks of the parent's threads."""
+    """A forked child has the values, but not the locks of the parent's threads."""
     memory = Memory(60.0)
     memory.keep(entry("a"))
     with memory.refreshing("a", Deadline(1.0)), memory._lock:
@@ -159,7 +157,7 @@ def test_child_has_a_memory_of_its_own() -> None:
 
 
 def test_denials_are_bounded() -> None:
-    """However many paths are denied, so many are remembered, the latest among them."""
+    """Of many denied paths only the latest are remembered."""
     denials = Denials()
     for number in range(5000):
         denials.note(f"path-{number}", 60.0)
@@ -174,7 +172,7 @@ def test_denials_are_bounded() -> None:
 
 
 def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage warns of a hundred paths; the callback hears of each, and the next outage warns."""
+    """An outage warns of a hundred paths; the callback hears of all, and the next outage warns."""
     heard: list[Event] = []
     notifier = Notifier(heard.append)
     stale = [
@@ -192,15 +190,15 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def nested() -> Remembered:
-    """A secret whose values are not texts alone."""
+    """A secret whose values are not all texts."""
     now = clock()
     values = {"HOSTS": ["a", "b"], "LIMITS": {"low": [1]}}
     return Remembered("a", values, 1, now, now + 60.0)
 
 
 @pytest.mark.parametrize("key", [None, "HOSTS", "LIMITS"])
-def test_what_is_handed_out_is_the_callers(key: str | None) -> None:
-    """Whatever a caller does with a value, the next one is given what Vault said."""
+def test_a_caller_may_change_its_value(key: str | None) -> None:
+    """A caller may change a value; the next caller gets what Vault said."""
     memory = Memory(60.0)
     memory.keep(nested())
     known = memory.fresh("a")
@@ -212,8 +210,8 @@ def test_what_is_handed_out_is_the_callers(key: str | None) -> None:
     assert known.pick(None) == nested().pick(None)
 
 
-def test_the_quick_way_hands_out_the_callers_too() -> None:
-    """A cached read that takes no lock makes no exception."""
+def test_the_lock_free_read_copies_the_value_too() -> None:
+    """The lock-free cached read copies the value as well."""
     client = VaultClient(environ={"VAULT_ADDR": "http://127.0.0.1:1"}, renew=False, testing=True)
     with client:
         client._session().memory.keep(nested())
@@ -223,7 +221,7 @@ def test_the_quick_way_hands_out_the_callers_too() -> None:
 
 
 def spoil(value: Any) -> None:
-    """Change whatever is in it."""
+    """Change everything in a value."""
     if isinstance(value, dict):
         for one in value.values():
             spoil(one)

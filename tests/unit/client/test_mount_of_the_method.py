@@ -1,4 +1,4 @@
-"""The mount of the method with a slash at its end, as `vault auth list` writes it."""
+"""A mount with a slash at its end, as `vault auth list` prints it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import VaultClient
-from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._transport import Api
 
 ADDRESS = {"VAULT_ADDR": "http://127.0.0.1:1"}
 
 
 class Vault:
-    """Lets everybody in, and notes at which mount."""
+    """A Vault that grants every login and records the mounts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mounts: list[str] = []
@@ -24,14 +24,14 @@ class Vault:
         monkeypatch.setattr(Api, "revoke", lambda *_: None)
 
     def log_in(self, mount: str, credentials: Mapping[str, str], deadline: Deadline) -> Any:
-        """A login."""
+        """Return a login."""
         del credentials, deadline
         self.mounts.append(mount)
         return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
 
 def test_of_an_approle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The login is where it would be without the slash."""
+    """An AppRole login goes to the same path as without the slash."""
     vault = Vault(monkeypatch)
     given = {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_AUTH_MOUNT": "team/approle/"}
     with VaultClient(environ={**ADDRESS, **given}, renew=False) as client:
@@ -40,7 +40,7 @@ def test_of_an_approle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_jwt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And with a JWT."""
+    """A JWT login goes to the same path as without the slash."""
     vault = Vault(monkeypatch)
     file = tmp_path / "jwt"
     file.write_text("a.b.c")
@@ -51,7 +51,7 @@ def test_of_a_jwt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_of_a_wrapped_secret_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A wrapping token that a request for a secret-id made is no stranger's."""
+    """A wrapping token for a secret-id of this mount is accepted."""
     vault = Vault(monkeypatch)
     file = tmp_path / "wrapped"
     file.write_text("s.wrapping")

@@ -1,4 +1,4 @@
-"""Looking names up, also where no thread is to be had for that."""
+"""Name lookups, also when no thread can start for them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NoReturn
 
 import pytest
 
-from resilient_vault_client._resolver import Resolver
+from resilient_vault_client._network import Resolver
 
 
 def none(_: threading.Thread) -> NoReturn:
-    """What a thread's start says at the end of a program, since Python 3.12."""
+    """Raise the error of Python 3.12 for a thread that starts at the end of a program."""
     raise RuntimeError("can't create new thread at interpreter shutdown")
 
 
 def test_at_the_end_of_the_program_the_last_answer_has_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A token is given back then, and the connection that was kept may have ended."""
+    """At exit the token can still be revoked: a new connection uses the last address."""
     resolver = Resolver()
     before = resolver.addresses("localhost", 8200, 10.0)
     monkeypatch.setattr(threading.Thread, "start", none)
@@ -27,10 +27,10 @@ def test_at_the_end_of_the_program_the_last_answer_has_to_do(
     assert resolver.addresses("localhost", 8200, 10.0) == before
 
 
-def test_a_name_that_was_never_looked_up_is_not_known_then(
+def test_at_exit_a_name_without_a_lookup_is_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error says what was missing."""
+    """At exit a name without an earlier lookup is unknown, and the error says why."""
     monkeypatch.setattr(threading.Thread, "start", none)
 
     with pytest.raises(OSError, match="no thread to look the name up in"):
@@ -38,7 +38,7 @@ def test_a_name_that_was_never_looked_up_is_not_known_then(
 
 
 def test_a_name_that_moves_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was found last is not used while the name can be looked up."""
+    """The last address is not used while the name can be looked up."""
     resolver = Resolver()
     real = socket.getaddrinfo
     resolver.addresses("localhost", 8200, 10.0)

@@ -1,4 +1,4 @@
-"""One connection: which address it takes, and how it is broken."""
+"""One connection: which address it takes, and how it is broken off."""
 
 from __future__ import annotations
 
@@ -12,50 +12,55 @@ import httpcore
 import pytest
 
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._network import MOST_BYTES, AnswerWithoutEnd, DeadlineBackend
-from resilient_vault_client._resolver import Address, Resolver
+from resilient_vault_client._network import (
+    MOST_BYTES,
+    Address,
+    AnswerWithoutEnd,
+    DeadlineBackend,
+    Resolver,
+)
 from vault_harness.waiting import wait_until
 
 NO_SUCH_FAMILY = 9999
-"""Of addresses: as IPv6 is to a machine whose kernel has none."""
+"""The number of an address family that the kernel lacks, as some machines lack IPv6."""
 
 
 class Known(Resolver):
-    """Knows where every name is."""
+    """A resolver with fixed addresses."""
 
     def __init__(self, *addresses: Address) -> None:
         super().__init__()
         self._known = list(addresses)
 
     def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
-        """As they were given."""
+        """Return the addresses as they were given."""
         del host, port, timeout
         return self._known
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener
 
 
 def backend(*addresses: Address) -> DeadlineBackend:
-    """For a call that has time enough."""
+    """Return a backend for a call with enough time."""
     made = DeadlineBackend(Known(*addresses))
     made.begin(Deadline(30.0))
     return made
 
 
 def of(listener: socket.socket) -> Address:
-    """Where it listens, as a look-up says it."""
+    """Return the server's address as a lookup gives it."""
     return (socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname())
 
 
 def test_an_address_of_a_kind_that_the_machine_has_not_is_passed_over(
     listener: socket.socket,
 ) -> None:
-    """A name has one of IPv6 too, and the kernel no IPv6: the other one works."""
+    """A name with an IPv6 address works on a machine without IPv6."""
     unknown: Address = (NO_SUCH_FAMILY, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
     network = backend(unknown, of(listener))
     network.connect_tcp("vault", 8200)
@@ -67,7 +72,7 @@ def test_an_address_of_a_kind_that_the_machine_has_not_is_passed_over(
 def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
     listener: socket.socket,
 ) -> None:
-    """Who is closed in the midst of it has its error at once, not by the deadline of the call."""
+    """Closing the client breaks off a hanging handshake at once, before the deadline."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     failures: list[Exception] = []
@@ -83,7 +88,7 @@ def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
     served, _ = listener.accept()
     with served:
         served.settimeout(10.0)
-        assert served.recv(1)  # the handshake has begun, and is never answered
+        assert served.recv(1)  # the handshake has begun and gets no answer
         network.abort()
         wait_until(lambda: bool(failures), "the error of who made the handshake", timeout=10.0)
     assert network.socket is not None
@@ -91,7 +96,7 @@ def test_a_handshake_that_hangs_is_broken_by_the_end_of_the_client(
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(listener: socket.socket) -> None:
-    """A stream that somebody put where Vault was does not fill the memory of the application."""
+    """An endless answer is cut off before it fills the application's memory."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     served, _ = listener.accept()
@@ -113,7 +118,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(listener: socket.socket) -
 
 
 def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
-    """What came on a connection before, for other requests, does not count."""
+    """The size limit applies to each answer, not to the connection."""
     network = backend(of(listener))
     stream = network.connect_tcp("vault", 8200)
     served, _ = listener.accept()
@@ -125,8 +130,8 @@ def test_each_answer_has_room_of_its_own(listener: socket.socket) -> None:
     network.close()
 
 
-def test_who_refused_is_told_before_what_the_machine_has_not(listener: socket.socket) -> None:
-    """Of two addresses that do not work the one that was asked says more."""
+def test_the_error_names_the_address_that_was_reached(listener: socket.socket) -> None:
+    """Of two failed addresses the error tells of the address that was reached."""
     unknown: Address = (NO_SUCH_FAMILY, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
     closed = of(listener)
     listener.close()

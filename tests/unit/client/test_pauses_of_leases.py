@@ -1,4 +1,4 @@
-"""A credential that is not to be had is asked for again after pauses that about double."""
+"""A credential that Vault refuses is requested again after pauses that about double."""
 
 from __future__ import annotations
 
@@ -10,46 +10,45 @@ from typing import Any, NoReturn
 import pytest
 
 from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient, VaultTimeout
-from resilient_vault_client._api import Api
-from resilient_vault_client._clock import clock
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._grant import Token
 from resilient_vault_client._login import Authenticator
 from resilient_vault_client._session import Session
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
 
 ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
 PATH = "database/creds/app"
 
 LONGER = 2.4
-"""Times the pause before: the most that one is."""
+"""The largest factor between a pause and the one before it."""
 
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """One with a token that lives for long, of a client without threads."""
+    """Return a session with a long-lived token, of a client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False)
     session = client._session()
     auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
     session.authenticator._current = Token(auth, started=clock())
     yield session
-    session.authenticator._current = None  # there is nobody to give it back to
+    session.authenticator._current = None  # closing the client revokes nothing
     client.close()
 
 
 def leased(*_: Any) -> dict[str, Any]:
-    """Vault's answer to who asks for a credential."""
+    """Return Vault's answer to a request for a credential."""
     data = {"username": "u", "password": "p"}
     return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
 
 
 def denied(*_: Any) -> NoReturn:
-    """The policy's answer."""
+    """Return the policy's answer."""
     raise PermissionDenied("permission denied", status=403)
 
 
 def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause that grew for the attempt, and again for whoever waits for it, outlasts an outage."""
+    """A failure lengthens the pause once, however many callers wait for it."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
@@ -58,7 +57,7 @@ def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Api, "lease", denied)
     monkeypatch.setattr(Authenticator, "after_denial", lambda *_, **__: None)
     pauses = []
-    for _ in range(3):  # the cap is beyond that
+    for _ in range(3):  # the cap is larger
         held.blocked_until = 0.0
         assert session.leases._keep(held) == pytest.approx(held.pause, abs=0.1)
         assert held.pause is not None
@@ -69,12 +68,12 @@ def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it has grown: a lease that cannot be renewed is replaced while it lives."""
+    """However long the pause: a lease that cannot be renewed is replaced while it lives."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
     assert held.grant is not None
-    # A tenth of its life is left, which is within the part in which it is replaced.
+    # A tenth of its life is left, in which the lease is replaced.
     held.grant._expires_at = clock() + 60.0
     held.pause, held.due = 600.0, 0.0
 
@@ -87,13 +86,13 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
     then = clock() + wait
     monkeypatch.setattr(time, "clock_gettime", lambda _: then)
     session.leases._keep(held)
-    assert held.grant.remaining > 500.0  # another one
+    assert held.grant.remaining > 500.0  # another credential
 
 
-def test_what_is_due_in_a_call_has_the_time_of_the_call(
+def test_work_within_a_call_has_the_time_of_the_call(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a thread a renewal, and what is given back, end with the call in which they are."""
+    """Without threads, renewals and revocations have only the time of the call."""
     monkeypatch.setattr(Api, "lease", leased)
     session.leases.current(PATH, Deadline(5.0))
     held = session.leases._by_path[PATH]
@@ -117,7 +116,7 @@ def test_what_is_due_in_a_call_has_the_time_of_the_call(
 def test_two_calls_that_give_the_same_back(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one of them waits for Vault, the other one has done what was left: that is no error."""
+    """Two calls may revoke the same lease: the second call finds it done, without an error."""
     monkeypatch.setattr(Api, "lease", leased)
     for _ in range(3):
         session.leases.current(PATH, Deadline(5.0))
@@ -132,7 +131,7 @@ def test_two_calls_that_give_the_same_back(
     def revoke(*_: Any) -> None:
         given_back.append(1)
         if len(given_back) == 1:
-            session.leases._tend(held)  # as another thread would, while this one waits
+            session.leases._tend(held)  # as another thread would while this thread waits
 
     monkeypatch.setattr(Api, "revoke_lease", revoke)
     session.leases._tend(held)

@@ -1,18 +1,16 @@
-"""To whom a request is made, and where a redirect may lead."""
+"""Where a request goes, and where a redirect may lead."""
 
 from __future__ import annotations
 
-import urllib.parse
+import json
 
 import httpcore
 import pytest
 
 from resilient_vault_client import Config, RedirectRefused, VaultUnreachable
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._pool import Pool
+from resilient_vault_client._network import Pool
 from resilient_vault_client._transport import Transport
-
-ASKED = "/v1/secret/data/a"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ ASKED = "/v1/secret/data/a"
 def test_the_host_is_named_as_others_name_it(
     address: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy that goes by it may know no name with the usual port behind it."""
+    """The Host header leaves out the default port, as some proxies require."""
     sent: list[httpcore.Request] = []
 
     def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
@@ -45,62 +43,103 @@ def test_the_host_is_named_as_others_name_it(
     assert [dict(request.headers)[b"Host"] for request in sent] == [host.encode()]
 
 
-def led(address: str, location: str, trusted: str = "a:1") -> str:
-    """Where a client goes that asked at ``address`` and was answered with ``location``."""
-    transport = Transport(Config(address=address, redirect_hosts=frozenset([trusted])))
-    asked = urllib.parse.urlsplit(f"{address}{ASKED}")
-    response = httpcore.Response(307, headers=[(b"Location", location.encode("latin-1"))])
-    return transport._redirected(asked, response).geturl()
+def led(
+    address: str, location: str, trusted: str = "a:1", *, status: int = 307, leader: str = ""
+) -> str:
+    """Return the host that a request reaches when Vault answers it with a redirect."""
+    reached: list[str] = []
+
+    def exchange(_: Pool, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
+        del deadline
+        headers = dict(request.headers)
+        if request.url.target == b"/v1/sys/leader":
+            assert b"X-Vault-Token" not in headers
+            answer = httpcore.Response(200, content=json.dumps({"leader_address": leader}).encode())
+        elif reached:
+            answer = httpcore.Response(204)
+        else:
+            there = [(b"Location", location.encode("latin-1"))]
+            answer = httpcore.Response(status, headers=there)
+        if b"X-Vault-Token" in headers:
+            reached.append(headers[b"Host"].decode())
+        answer.read()
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pool, "exchange", exchange)
+        transport = Transport(Config(address=address, redirect_hosts=frozenset([trusted])))
+        transport.request("GET", "secret/data/a", token="canary", deadline=Deadline(30.0))
+    return reached[-1]
 
 
 @pytest.mark.parametrize(
     "location",
     ["http://vault..example.com/v1/x", "http://" + "a" * 64 + "/v1/x", "/v1/\xe4", "http://v:0/"],
 )
-def test_what_leads_nowhere_is_told_as_that(location: str) -> None:
-    """A name that nothing can have, or a path that no request can carry, is no mistake of ours."""
+def test_a_location_that_no_request_can_reach(location: str) -> None:
+    """The error says that the redirect leads nowhere."""
     with pytest.raises(RedirectRefused, match="redirects to nowhere"):
         led("http://vault:8200", location)
 
 
 @pytest.mark.parametrize(
-    ("address", "location", "trusted"),
+    ("address", "location", "trusted", "host"),
     [
-        ("https://vault.example.com", "https://vault.example.com:443/v1/x", "a:1"),
-        ("https://vault.example.com:443", "https://vault.example.com/v1/x", "a:1"),
-        ("http://vault:8200", "http://VAULT:8200/v1/x", "a:1"),
-        ("http://[::1]:80", "http://[::1]/v1/x", "a:1"),
-        ("https://vault:8200", "https://vault-2/v1/x", "vault-2:443"),
-        ("https://vault:8200", "https://vault-2/v1/x", "vault-2"),
-        ("https://vault:8200", "https://vault-2:8200/v1/x", "Vault-2:8200"),
+        ("https://vault.example.com", "https://vault.example.com:443/v1/x", "a:1", None),
+        ("https://vault.example.com:443", "https://vault.example.com/v1/x", "a:1", None),
+        ("http://vault:8200", "http://VAULT:8200/v1/x", "a:1", None),
+        ("http://[::1]:80", "http://[::1]/v1/x", "a:1", None),
+        ("https://vault:8200", "https://vault-2/v1/x", "vault-2:443", "vault-2"),
+        ("https://vault:8200", "https://vault-2/v1/x", "vault-2", "vault-2"),
+        ("https://vault:8200", "https://vault-2:8200/v1/x", "Vault-2:8200", "vault-2:8200"),
     ],
 )
-def test_the_same_host_may_be_written_in_another_way(
-    address: str, location: str, trusted: str
+def test_a_redirect_to_a_known_host_is_followed(
+    address: str, location: str, trusted: str, host: str | None
 ) -> None:
-    """The port of the scheme goes without saying, and letters are not told apart in a name."""
-    assert led(address, location, trusted) == location
+    """Vault's own host and VAULT_REDIRECT_HOSTS are known, in any spelling."""
+    same = led(address, "/v1/x")
+    assert led(address, location, trusted) == (host or same)
+
+
+def test_a_redirect_to_the_leader_is_followed() -> None:
+    """A standby redirects to its leader, which `sys/leader` names."""
+    assert (
+        led("https://vault:8200", "https://10.0.0.7:8200/v1/x", leader="https://10.0.0.7:8200")
+        == "10.0.0.7:8200"
+    )
+
+
+@pytest.mark.parametrize("status", [301, 302, 308])
+def test_only_a_307_leads_to_a_leader(status: int) -> None:
+    """Only a 307 leads to a leader; Vault sends no other redirect."""
+    there = "https://10.0.0.7:8200"
+    with pytest.raises(RedirectRefused, match="neither the cluster's leader nor"):
+        led("https://vault:8200", f"{there}/v1/x", status=status, leader=there)
 
 
 @pytest.mark.parametrize(
-    ("address", "location"),
+    ("address", "location", "leader"),
     [
-        ("https://vault:8200", "https://vault/v1/x"),
-        ("https://vault:8200", "https://vault:8200.example.com/v1/x"),
-        ("https://vault:8200", "https://vault:8200@example.com/v1/x"),
-        ("https://vault:8200", "http://vault:8200/v1/x"),
-        ("http://vault", "http://vault:443/v1/x"),
-        ("https://vault:8200", "https://a/v1/x"),
+        ("https://vault:8200", "https://vault/v1/x", ""),
+        ("https://vault:8200", "https://vault:8200.example.com/v1/x", ""),
+        ("https://vault:8200", "https://vault:8200@example.com/v1/x", ""),
+        ("https://vault:8200", "http://vault:8200/v1/x", ""),
+        ("https://vault:8200", "http://b:8200/v1/x", "http://b:8200"),
+        ("http://vault", "http://vault:443/v1/x", ""),
+        ("https://vault:8200", "https://a/v1/x", ""),
+        ("https://vault:8200", "https://a/v1/x", "https://b"),
+        ("https://vault:8200", "https://a/v1/x", "no address"),
     ],
 )
-def test_the_token_travels_nowhere_else(address: str, location: str) -> None:
-    """Another port, another host or no encryption: the token stays here."""
+def test_the_token_travels_nowhere_else(address: str, location: str, leader: str) -> None:
+    """Another port, another host or no encryption: the client refuses the redirect."""
     with pytest.raises(RedirectRefused):
-        led(address, location)
+        led(address, location, leader=leader)
 
 
 def test_an_error_names_the_host_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a standby leads to a leader that is dead, nobody looks for the fault at the standby."""
+    """If a standby redirects to a dead leader, the error names the leader."""
     redirect = httpcore.Response(307, headers=[(b"Location", b"https://vault-2:8200/v1/x")])
     redirect.read()
 

@@ -1,4 +1,4 @@
-"""A 403 to a login with a JWT: of a method that refuses it, or of Vault where there is none."""
+"""A 403 to a JWT login may come from the method, or from Vault if no method is mounted."""
 
 from __future__ import annotations
 
@@ -18,22 +18,19 @@ from resilient_vault_client import (
     VaultError,
 )
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._pool import Pool
+from resilient_vault_client._network import Pool
 
 DENIED = 403, "permission denied"
 INCOMPLETE = 400, "missing role"
-"""What the methods of JWTs and of Kubernetes say to a login with nothing in it."""
+"""How the JWT and Kubernetes methods answer an empty login."""
 
 GOOD = {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
 
 
 class Method:
-    """What is at the mount.
+    """An auth method with fixed answers, as status and words.
 
-    Attributes:
-        jwt: The answer to a login with a JWT, as status and words; None for a token.
-        nothing: The answer to a login with nothing in it.
-        logins: What was in each.
+    `jwt` answers a login with a JWT, and None grants a token. `nothing` answers an empty login.
     """
 
     def __init__(self) -> None:
@@ -42,7 +39,7 @@ class Method:
         self.logins: list[dict[str, str]] = []
 
     def exchange(self, request: httpcore.Request, deadline: Deadline) -> httpcore.Response:
-        """An answer."""
+        """Answer a request."""
         del deadline
         answer: Any = {}
         status = 204
@@ -60,7 +57,7 @@ class Method:
 
 @pytest.fixture
 def method(monkeypatch: pytest.MonkeyPatch) -> Method:
-    """It answers instead of a server."""
+    """Put a fake method in place of the server."""
     method = Method()
     monkeypatch.setattr(Pool, "exchange", lambda _, *given: method.exchange(*given))
     return method
@@ -68,7 +65,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> Method:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The JWT's, with one in it."""
+    """A file with a JWT."""
     file = tmp_path / "jwt"
     file.write_text("a.b.c")
     return file
@@ -76,7 +73,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[VaultClient]:
-    """One that has nothing but the JWT."""
+    """A client that has only the JWT."""
     environ = {
         "VAULT_ADDR": "http://127.0.0.1:1",
         "VAULT_JWT_FILE": str(file),
@@ -88,14 +85,14 @@ def client(file: Path) -> Iterator[VaultClient]:
 
 
 def failure(client: VaultClient) -> VaultError:
-    """Why a read gives nothing."""
+    """Return the error of a read."""
     with pytest.raises(VaultError) as caught:
         client.get_secret("a")
     return caught.value
 
 
 def test_of_a_method_that_is_there(client: VaultClient, method: Method) -> None:
-    """The JWT is refused: the mount is not blamed, and what to look at is said."""
+    """If the method is mounted, the error blames the JWT, not the mount, and says what to check."""
     error = failure(client)
 
     assert type(error) is CredentialsRejected
@@ -106,8 +103,8 @@ def test_of_a_method_that_is_there(client: VaultClient, method: Method) -> None:
     assert method.logins == [{"role": "shop", "jwt": "a.b.c"}, {}]
 
 
-def test_where_there_is_no_method(client: VaultClient, method: Method) -> None:
-    """The mount is named, and the JWT is not blamed."""
+def test_a_missing_login_method_is_named(client: VaultClient, method: Method) -> None:
+    """If no method is mounted, the error names the mount and does not blame the JWT."""
     method.nothing = DENIED
     error = failure(client)
 
@@ -118,8 +115,10 @@ def test_where_there_is_no_method(client: VaultClient, method: Method) -> None:
 
 
 @pytest.mark.parametrize("nothing", [(500, "internal error"), (429, "too many requests")])
-def test_that_cannot_be_told(client: VaultClient, method: Method, nothing: Any) -> None:
-    """Both causes are said, each with what to do."""
+def test_an_unclear_cause_gives_both_remedies(
+    client: VaultClient, method: Method, nothing: Any
+) -> None:
+    """If the cause is unclear, the error gives both causes and a remedy for each."""
     method.nothing = nothing
     error = failure(client)
 
@@ -132,7 +131,7 @@ def test_that_cannot_be_told(client: VaultClient, method: Method, nothing: Any) 
     "words", ["service account name not authorized", "namespace not authorized"]
 )
 def test_with_its_own_words(client: VaultClient, method: Method, words: str) -> None:
-    """They are the method's alone: they are told, and nothing more is asked."""
+    """The method's own words are repeated, and no second request is sent."""
     method.jwt = 403, words
     error = failure(client)
 
@@ -144,7 +143,7 @@ def test_with_its_own_words(client: VaultClient, method: Method, words: str) -> 
 def test_the_same_is_spared_and_another_one_is_not(
     client: VaultClient, method: Method, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a 400: the JWT that was refused waits, and the next one is tried at once."""
+    """A refused JWT waits as after a 400, and a new JWT is tried at once."""
     login_backoff = client._session().authenticator._login_backoff
     monkeypatch.setattr(login_backoff, "check", lambda: None)
     failure(client)
@@ -158,18 +157,18 @@ def test_the_same_is_spared_and_another_one_is_not(
 
 
 NO_TOKEN = 400, "missing client token"
-"""What older versions of Vault say where no method is mounted."""
+"""What older versions of Vault answer if no method is mounted."""
 
 
 def test_an_older_vault_without_the_method(client: VaultClient, method: Method) -> None:
-    """It has no login there, whatever the JWT is."""
+    """An older Vault without the method has no login there, whatever the JWT."""
     method.jwt = NO_TOKEN
 
     assert type(failure(client)) is AuthMountMissing
 
 
 def test_an_older_vault_without_approle(method: Method) -> None:
-    """No secret-id is blamed for that, and none is spared as one that Vault has rejected."""
+    """Without AppRole the secret-id is not blamed and not counted as rejected."""
     method.jwt = NO_TOKEN
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
     with VaultClient(environ=environ, renew=False, testing=True) as client:
@@ -181,7 +180,7 @@ def test_an_older_vault_without_approle(method: Method) -> None:
 
 
 def test_a_long_one(client: VaultClient, method: Method, file: Path) -> None:
-    """An account of many groups has a JWT of many thousands of characters."""
+    """A JWT of many thousands of characters works, as of an account in many groups."""
     method.jwt = None
     file.write_text("a." + 20_000 * "b" + ".c")
 

@@ -1,4 +1,4 @@
-"""An error says its cause, what was looked at, and what to do next."""
+"""An error gives its cause, what was looked at, and what to do next."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ import httpcore
 import pytest
 
 from resilient_vault_client import SecretNotFound, VaultClient
-from resilient_vault_client._api import Api
-from resilient_vault_client._boundary import from_outside
+from resilient_vault_client._errors import from_outside
 from resilient_vault_client._translate import from_answer, from_exception
+from resilient_vault_client._transport import Api
 
 ADDRESS = "https://vault:8200"
 
 
 def refused(number: int) -> OSError:
-    """What the system says."""
+    """Return an error of the system."""
     return OSError(number, os.strerror(number))
 
 
 def untrusted(code: int) -> ssl.SSLError:
-    """What OpenSSL says of a certificate."""
+    """Return OpenSSL's error about a certificate."""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = code
     return error
 
 
 def broken(reason: str) -> ssl.SSLError:
-    """What it says of a handshake."""
+    """Return OpenSSL's error about a handshake."""
     error = ssl.SSLError(1, "handshake failed")
     error.reason = reason
     return error
 
 
 def told(cause: BaseException, authorities: Path | None = None) -> str:
-    """The text of the error for a connection that was not to be had."""
+    """Return the text of the error for a connection that failed."""
     error = httpcore.ConnectError()
     error.__cause__ = cause
     return str(from_exception(error, ADDRESS, authorities))
@@ -64,21 +64,23 @@ def told(cause: BaseException, authorities: Path | None = None) -> str:
         (broken("TLSV1_ALERT_UNKNOWN_CA"), "does not trust what is in VAULT_CLIENT_CERT"),
     ],
 )
-def test_a_connection_that_is_not_to_be_had(cause: BaseException, remedy: str) -> None:
-    """The address is in it, and the variable that may be wrong."""
+def test_a_failed_connection_names_the_address_and_variable(
+    cause: BaseException, remedy: str
+) -> None:
+    """The error names the address and the variable that may be wrong."""
     text = told(cause)
 
     assert ADDRESS in text
     assert remedy in text
 
 
-def test_what_is_the_machines_own_trouble_has_no_remedy_of_vaults() -> None:
-    """Nobody is sent to VAULT_ADDR where files are open in too great a number."""
+def test_too_many_open_files_is_no_trouble_of_vault() -> None:
+    """With too many open files the error does not point to VAULT_ADDR."""
     assert told(refused(errno.EMFILE)).endswith("Too many open files")
 
 
 def test_which_authorities_were_looked_at(tmp_path: Path) -> None:
-    """The file, and of a directory what its names must be like."""
+    """The error names the CA file, or for a directory the names that its files need."""
     file = tmp_path / "ca.pem"
 
     assert f"in VAULT_CACERT were looked at, {file}:" in told(untrusted(20), file)
@@ -87,7 +89,7 @@ def test_which_authorities_were_looked_at(tmp_path: Path) -> None:
 
 
 def test_one_side_speaks_tls_and_the_other_does_not() -> None:
-    """A server of Go's says so in words, another one in bytes that are no HTTP."""
+    """TLS on one side only is recognised, from Go's text or from bytes that are not HTTP."""
     said = b"Client sent an HTTP request to an HTTPS server.\n"
     error = httpcore.RemoteProtocolError()
     error.__cause__ = h11.RemoteProtocolError("illegal status line")
@@ -97,7 +99,7 @@ def test_one_side_speaks_tls_and_the_other_does_not() -> None:
 
 
 def test_a_mount_that_is_not_there() -> None:
-    """The settings that name mounts are named."""
+    """The error names the settings that hold mounts."""
     body = b'{"errors":["no handler for route \\"kv/data/a\\". route entry not found."]}'
     text = str(from_answer(404, body, {}, address=ADDRESS))
 
@@ -112,7 +114,7 @@ def test_a_mount_that_is_not_there() -> None:
 def test_a_secret_that_is_not_there(
     version: int | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its mount is in it, which may be one of version 1, where no path has an answer."""
+    """The error names the mount, which may be of version 1, where no path has an answer."""
 
     def missing(*_: object, **__: object) -> None:
         raise SecretNotFound("there is no such secret", status=404)

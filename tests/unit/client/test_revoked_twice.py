@@ -1,4 +1,4 @@
-"""Tokens that are revoked again and again while a call is under way."""
+"""Tokens that are revoked again and again during a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultError
-from resilient_vault_client._api import Api
+from resilient_vault_client._transport import Api
 
 ENVIRON = {
     "VAULT_ADDR": "http://127.0.0.1:1",
@@ -19,13 +19,9 @@ ENVIRON = {
 
 
 class Vault:
-    """Gives tokens that it counts, and refuses those that were revoked.
+    """A Vault that numbers its tokens and refuses those up to `revoked`.
 
-    Attributes:
-        logins: How many tokens it gave.
-        revoked: Up to which of them it refuses.
-        forbids: What the policy forbids.
-        asked: What was asked for, in turn, with the token's number.
+    `asked` holds the requests in order, with the token's number.
     """
 
     def __init__(self) -> None:
@@ -35,19 +31,19 @@ class Vault:
         self.asked: list[tuple[str, int]] = []
 
     def log_in(self, *_: Any) -> object:
-        """Another token."""
+        """Return a new token."""
         self.logins += 1
         return {"auth": {"client_token": str(self.logins), "lease_duration": 600}}
 
     def read(self, token: str, *_: Any, **__: Any) -> object:
-        """A secret."""
+        """Return a secret."""
         self._check("read", token)
         if self.forbids:
             raise self._denial()
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def look_up(self, token: str, *_: Any) -> object:
-        """A token about itself."""
+        """Return what Vault knows of a token."""
         self._check("look up", token)
         return {"data": {}}
 
@@ -65,7 +61,7 @@ class Vault:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """It answers instead of a server."""
+    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "look_up"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -76,7 +72,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """One without threads, whose first token has worked."""
+    """A client without threads, whose first token has worked."""
     client = VaultClient(environ=ENVIRON, renew=False)
     client.get_secret("a/b", "KEY")
     vault.asked.clear()
@@ -85,7 +81,7 @@ def client(vault: Vault) -> Iterator[VaultClient]:
 
 
 def test_the_next_token_is_revoked_too(client: VaultClient, vault: Vault) -> None:
-    """Before it was used: that is no denial, and a third one reads."""
+    """A token that is revoked before its first use is no denial: a third token reads."""
     vault.revoked = 2
 
     assert client.get_secret("a/b", "KEY") == "value"
@@ -94,7 +90,7 @@ def test_the_next_token_is_revoked_too(client: VaultClient, vault: Vault) -> Non
 
 
 def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
-    """With a living token: nobody logs in for that again and again."""
+    """A living token without permission does not cause login after login."""
     vault.revoked, vault.forbids = 1, True
 
     with pytest.raises(PermissionDenied):
@@ -103,7 +99,7 @@ def test_a_policy_that_forbids(client: VaultClient, vault: Vault) -> None:
 
 
 def test_no_token_lives(client: VaultClient, vault: Vault) -> None:
-    """A role whose tokens are refused from the start is not asked for one after the other."""
+    """If each token of a role is refused, the client does not log in endlessly."""
     vault.revoked = 1000
 
     with pytest.raises(PermissionDenied):

@@ -1,6 +1,6 @@
-"""A signal's handler may use the client, wherever in that the signal comes: none waits for itself.
+"""A signal handler may use the client wherever the signal arrives, and never waits for itself.
 
-Python runs the handler in the main thread, between two lines of whatever that is doing.
+Python runs the handler in the main thread, between two lines of the running code.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from resilient_vault_client import (
     VaultError,
     VaultSealed,
     VaultUnavailable,
-    _tls,
+    _network,
 )
-from resilient_vault_client._api import Api
-from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._notifier import Notifier
-from resilient_vault_client._resolver import Resolver
+from resilient_vault_client._deadline import Backoff, Deadline
+from resilient_vault_client._network import Resolver
+from resilient_vault_client._retrier import Circuit
+from resilient_vault_client._transport import Api
+from resilient_vault_client.events import Notifier
 
 PACKAGE = str(Path(resilient_vault_client.__file__).parent)
 
@@ -47,15 +46,15 @@ ENVIRON = {
 }
 
 AT_ONCE = 2.5
-"""Seconds that a handler may take: half of the client's deadline, and much for a busy machine."""
+"""Seconds for a handler: half of the client's deadline, and plenty for a busy machine."""
 
 HANGS = 30.0
-"""Seconds after which a test is ended that hangs."""
+"""Seconds after which a hanging test is ended."""
 
 
 @pytest.fixture(autouse=True)
 def _nothing_hangs() -> Iterator[None]:
-    """A lock that the thread holds itself is waited for without end: an alarm breaks that off."""
+    """End a test that hangs: a thread waits forever for a lock that it holds itself."""
 
     def end(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -69,14 +68,7 @@ def _nothing_hangs() -> Iterator[None]:
 
 
 class Handler:
-    """What the application does when a signal comes.
-
-    Attributes:
-        came: How often it came.
-        found: What the client gave.
-        failed: What it raised instead.
-        took: The most seconds that it took.
-    """
+    """A signal handler that records results, errors and the seconds of the slowest signal."""
 
     def __init__(self, use: Callable[[], object]) -> None:
         self.came, self.took = 0, 0.0
@@ -98,7 +90,7 @@ class Handler:
 
 @contextlib.contextmanager
 def handling(use: Callable[[], object]) -> Iterator[Handler]:
-    """For a block in which the signal may come."""
+    """Install the handler for a block."""
     handler = Handler(use)
     before = signal.signal(signal.SIGUSR1, handler)
     try:
@@ -108,18 +100,18 @@ def handling(use: Callable[[], object]) -> Iterator[Handler]:
 
 
 class AtLine:
-    """Sends the signal when the main thread is about to run its so-manieth line in the client."""
+    """Send the signal when the main thread is about to run its n-th line in the client."""
 
     def __init__(self, number: int) -> None:
         self._left = number
 
     @property
     def came(self) -> bool:
-        """Whether there were so many."""
+        """Whether there were that many lines."""
         return self._left <= 0
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
-        """As `sys.settrace` calls it."""
+        """Trace a line, as `sys.settrace` asks."""
         del arg
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
@@ -130,7 +122,7 @@ class AtLine:
         return self
 
     def run(self, call: Callable[[], object]) -> object:
-        """What comes of it."""
+        """Run an operation and return its result or its error."""
         before = sys.gettrace()
         sys.settrace(self)
         try:
@@ -143,7 +135,7 @@ class AtLine:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that answers everything, and is sealed when it is asked first."""
+    """A Vault that answers everything, except that it is sealed at the first request."""
     auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
     secret = {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
     data = {"username": "user", "password": "p"}
@@ -178,7 +170,7 @@ GIVE = {"read": "value", "cached": "value", "lease": "user", "close": None}
     [("cached", "cached"), ("cached", "close"), ("lease", "lease"), ("close", "close")],
 )
 def test_a_signal_at_each_line_of_a_call(call: str, use: str, renew: bool) -> None:
-    """The call gives what it would have given, and so does the handler's, or it is told why not."""
+    """Both the call and the handler succeed, or get an error that says why not."""
     for number in range(1, 100_000):
         client = VaultClient(environ=ENVIRON, renew=renew)
         if call == "close":
@@ -189,7 +181,7 @@ def test_a_signal_at_each_line_of_a_call(call: str, use: str, renew: bool) -> No
         began = time.monotonic()
         client.close()
 
-        assert time.monotonic() - began < AT_ONCE  # it has two threads to end, and no more
+        assert time.monotonic() - began < AT_ONCE  # two threads to end, and no more
         assert given == GIVE[call] or use == "close"
         assert set(handler.found) <= {GIVE[use]}
         assert all(isinstance(error, VaultUnavailable) for error in handler.failed)
@@ -201,9 +193,9 @@ def test_a_signal_at_each_line_of_a_call(call: str, use: str, renew: bool) -> No
 
 
 def test_in_the_midst_of_reading_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That takes a while, and a connection that the handler needs has certificates of its own."""
-    files = _tls.TlsFiles(Config(address="https://vault:8200"))
-    build = _tls._build
+    """A handler that needs a connection while the client reads certificates loads its own."""
+    files = _network.TlsFiles(Config(address="https://vault:8200"))
+    build = _network._build
     left = [None]
 
     def build_after_a_signal(config: Config) -> Any:
@@ -212,7 +204,7 @@ def test_in_the_midst_of_reading_certificates(monkeypatch: pytest.MonkeyPatch) -
             signal.raise_signal(signal.SIGUSR1)
         return build(config)
 
-    monkeypatch.setattr(_tls, "_build", build_after_a_signal)
+    monkeypatch.setattr(_network, "_build", build_after_a_signal)
     with handling(files.context) as handler:
         context = files.context()
 
@@ -221,7 +213,7 @@ def test_in_the_midst_of_reading_certificates(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_in_the_midst_of_looking_a_name_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The handler has the name looked up for itself, and nothing is left of either."""
+    """The handler looks the name up itself, and neither lookup leaves anything behind."""
     address = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 8200))]
 
     def look_up(host: str, port: int, **how: Any) -> Any:
@@ -254,7 +246,7 @@ def test_in_the_midst_of_looking_a_name_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_in_the_midst_of_finding_out_whether_vault_is_back() -> None:
-    """The handler does not wait for the attempt that it has interrupted."""
+    """The handler does not wait for the probe that it has interrupted."""
     circuit = Circuit(Backoff(1.0), Notifier(None))
     circuit.failed(circuit.admit("read a", Deadline(5.0), 5.0), VaultSealed("sealed"))
     outage = circuit.outage

@@ -1,4 +1,4 @@
-"""A machine that sleeps: what Vault gave gets older meanwhile, whatever stands still."""
+"""What Vault gave out ages while a machine sleeps, though the monotonic clock stands still."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any, NoReturn
 import httpcore
 import pytest
 
-from resilient_vault_client import Config, VaultClient, VaultUnreachable, _background, _clock
-from resilient_vault_client._api import Api
-from resilient_vault_client._background import Background
-from resilient_vault_client._pool import _Connection
-from resilient_vault_client._resolver import Resolver
-from resilient_vault_client._tls import TlsFiles
+from resilient_vault_client import Config, VaultClient, VaultUnreachable, _deadline, _errands
+from resilient_vault_client._errands import Background
+from resilient_vault_client._network import Resolver, TlsFiles, _Connection
+from resilient_vault_client._transport import Api
 
 PATH = "database/creds/app"
 
@@ -33,54 +31,50 @@ Sleep = Callable[[float], None]
 
 @pytest.fixture
 def sleep(monkeypatch: pytest.MonkeyPatch) -> Sleep:
-    """Lets the machine sleep for so many seconds, which `time.monotonic` does not count."""
+    """Let the machine sleep that many seconds, which `time.monotonic` does not count."""
     real, slept = time.clock_gettime, [0.0]
 
     def clock_gettime(which: int) -> float:
-        return real(which) + (slept[0] if which == _clock._CLOCK else 0.0)
+        return real(which) + (slept[0] if which == _deadline._CLOCK else 0.0)
 
     monkeypatch.setattr(time, "clock_gettime", clock_gettime)
     return lambda seconds: slept.append(slept.pop() + seconds)
 
 
 class Vault:
-    """One that answers everything.
-
-    Attributes:
-        asked: What it was asked for, and with which token.
-    """
+    """A Vault that answers everything and records the requests with their tokens."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
     def log_in(self, *_: Any) -> dict[str, Any]:
-        """Another token, for half an hour."""
+        """Return a new token for half an hour."""
         self.asked.append(("login", ""))
         token = f"t{self.count('login')}"
         return {"auth": {"client_token": token, "lease_duration": 1800, "renewable": True}}
 
     def read_secret(self, token: str, *_: Any, **__: Any) -> dict[str, Any]:
-        """A secret."""
+        """Return a secret."""
         self.asked.append(("read", token))
         return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
 
     def lease(self, token: str, *_: Any) -> dict[str, Any]:
-        """Another credential, for a quarter of an hour."""
+        """Return a new credential for a quarter of an hour."""
         self.asked.append(("lease", token))
         data = {"username": f"user-{self.count('lease')}", "password": "p"}
         return {"lease_id": "l", "lease_duration": 900, "renewable": False, "data": data}
 
     def revoke(self, *_: Any) -> None:
-        """The end of a token."""
+        """Revoke a token."""
 
     def count(self, what: str) -> int:
-        """How often it was asked for that."""
+        """Count the requests for this."""
         return [name for name, _ in self.asked].count(what)
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """It answers instead of a server."""
+    """Put a fake Vault in place of the API."""
     vault = Vault()
     for name in ("log_in", "read_secret", "lease", "revoke"):
         monkeypatch.setattr(Api, name, getattr(vault, name))
@@ -89,14 +83,14 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """One without threads."""
+    """A client without threads."""
     del vault
     with VaultClient(environ=ENVIRON, renew=False) as client:
         yield client
 
 
 def test_a_value_in_the_cache(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
-    """It is asked for again when its time is over, in either way of reading from memory."""
+    """A cached value that has aged in the sleep is read again, by both cached reads."""
     for read in (client.get_secret_cached, client.read_cached):
         read("a", "KEY")
         before = vault.count("read")
@@ -107,10 +101,10 @@ def test_a_value_in_the_cache(client: VaultClient, vault: Vault, sleep: Sleep) -
         assert vault.count("read") == before + 1
 
 
-def test_a_value_that_stands_in(
+def test_a_stand_in_serves_for_its_time_and_has_its_age(
     client: VaultClient, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does so for its time, and says how old it is."""
+    """A stand-in serves only for its time and tells its age."""
     client.read("a", "KEY")
 
     def gone(*_: Any, **__: Any) -> NoReturn:
@@ -126,7 +120,7 @@ def test_a_value_that_stands_in(
 
 
 def test_a_token(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
-    """One that has ended is not used: there is a login before the read."""
+    """A token that ended in the sleep is not used: a login precedes the read."""
     client.read("a")
     sleep(2000.0)
     client.read("a")
@@ -135,7 +129,7 @@ def test_a_token(client: VaultClient, vault: Vault, sleep: Sleep) -> None:
 
 
 def test_a_lease(client: VaultClient, sleep: Sleep) -> None:
-    """A credential that has ended is not handed out."""
+    """A credential that ended in the sleep is not handed out."""
     lease = client.lease(PATH)
     assert lease.current().username == "user-1"
     sleep(1000.0)
@@ -144,7 +138,7 @@ def test_a_lease(client: VaultClient, sleep: Sleep) -> None:
 
 
 def test_a_connection(sleep: Sleep) -> None:
-    """One that nobody has used for long is none to begin with: the other side may be gone."""
+    """An idle connection is not used after a sleep: the server may be gone."""
     origin = httpcore.Origin(b"http", b"127.0.0.1", 1)
     connection = _Connection(origin, Resolver(), TlsFiles(Config()))
     connection._http._connection = Idle()  # type: ignore[assignment]  # all that is asked of it
@@ -158,16 +152,16 @@ class Idle:
     """A connection that is open as far as this side knows."""
 
     def is_closed(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
     def has_expired(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
 
 class Waiting(Background):
-    """Has nothing to do for an hour."""
+    """A thread that has nothing to do for an hour."""
 
     def __init__(self) -> None:
         super().__init__("vault-test", "wait")
@@ -179,8 +173,8 @@ class Waiting(Background):
 
 
 def test_a_thread_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its wait stands still in a sleep, so it looks now and then whether something is due."""
-    monkeypatch.setattr(_background, "_LOOK_EVERY", 0.01)
+    """A wait stands still in a sleep, so the thread wakes now and then to look what is due."""
+    monkeypatch.setattr(_errands, "_LOOK_EVERY", 0.01)
     waiting = Waiting()
     waiting.ensure_running()
     try:

@@ -1,4 +1,4 @@
-"""The files of TLS: what cannot be used is told, and nobody is asked for anything."""
+"""TLS files that cannot be used are an error, and nobody is asked for a passphrase."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from resilient_vault_client import Config
-from resilient_vault_client._tls import TlsFiles
+from resilient_vault_client._network import TlsFiles
 
 
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Config:
-    """Settings with a client's key that has a passphrase."""
+    """Settings with a client key that has a passphrase."""
     made = trustme.CA().issue_cert("client.example")
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made.cert_chain_pems[0].write_to_path(certificate)
@@ -30,14 +30,14 @@ def encrypted(tmp_path: Path) -> Config:
     return Config(address="https://vault:8200", client_cert=certificate, client_key=key)
 
 
-def test_nobody_is_asked_for_a_passphrase(encrypted: Config) -> None:
-    """OpenSSL would ask at the terminal, and the call would end when somebody answers."""
+def test_openssl_does_not_prompt_for_a_passphrase(encrypted: Config) -> None:
+    """OpenSSL does not prompt at the terminal, where the call would wait for a person."""
     with pytest.raises(ssl.SSLError, match="is encrypted, and there is nobody to ask"):
         TlsFiles(encrypted).context()
 
 
 def issue(folder: Path, *names: str) -> None:
-    """The next certificate and key, of which the named files are put into the folder."""
+    """Issue a new certificate and key, and put the named files into the folder."""
     made = trustme.CA().issue_cert("client.example")
     blobs = {"cert.pem": made.cert_chain_pems[0], "key.pem": made.private_key_pem}
     for name in names:
@@ -47,7 +47,7 @@ def issue(folder: Path, *names: str) -> None:
 
 
 def test_the_last_pair_has_to_do_while_the_next_one_is_put_there(tmp_path: Path) -> None:
-    """A connection in the moment between key and certificate is made as the ones before."""
+    """While a new key is missing beside its new certificate, the last pair is used."""
     issue(tmp_path, "cert.pem", "key.pem")
     files = TlsFiles(
         Config(
@@ -65,8 +65,8 @@ def test_the_last_pair_has_to_do_while_the_next_one_is_put_there(tmp_path: Path)
     assert files.context() is after
 
 
-def test_a_pair_that_never_fitted_is_told(tmp_path: Path) -> None:
-    """There is no other one that could do."""
+def test_a_pair_that_never_matched_is_an_error(tmp_path: Path) -> None:
+    """A pair that never matched is an error, since there is no earlier pair."""
     issue(tmp_path, "cert.pem", "key.pem")
     issue(tmp_path, "key.pem")
     config = Config(

@@ -1,4 +1,4 @@
-"""What Vault says of a token in a file, and until when that is believed."""
+"""What Vault says of a token in a file, and how long that holds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import VaultClient
-from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Token
 from resilient_vault_client._session import Session
-from resilient_vault_client._token import Token
+from resilient_vault_client._transport import Api
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    """One of a client that has a token in a file."""
+    """Return a session of a client that has a token in a file."""
     file = tmp_path / "token"
     file.write_text("t")
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN_FILE": str(file)}
@@ -27,21 +27,23 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def read(session: Session, monkeypatch: pytest.MonkeyPatch, **known: Any) -> Token:
-    """The token as it is known after Vault has said that of it."""
+    """Return the token as it is known after this answer of Vault."""
     monkeypatch.setattr(Api, "look_up", lambda *_: {"data": {"type": "service", **known}})
     return session.authenticator.token(Deadline(5.0), 0.0)
 
 
 def test_its_last_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vault rounds down what is left: a token that ends has an end, and the file is read again."""
+    """Vault rounds a TTL down to 0: the token still has an end, and the file is read again."""
     token = read(session, monkeypatch, ttl=0, expire_time="2030-01-01T00:00:00.5Z")
 
     assert token.usable
     assert 0.0 < token.remaining <= 1.0
 
 
-def test_one_that_never_ends(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A root token, say, has no life and no end."""
+def test_a_token_without_a_ttl_never_ends(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root token, for example, has no TTL and no end."""
     token = read(session, monkeypatch, ttl=0, expire_time=None)
 
     assert token.ttl is None
@@ -49,14 +51,14 @@ def test_one_that_never_ends(session: Session, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_one_with_a_life(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is what Vault says."""
+    """A TTL is taken as Vault states it."""
     token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
 
     assert token.ttl == 60.0
 
 
 def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are those of the life that it had, also when it is read again in its last second."""
+    """Pauses follow the token's whole life, even when it is read in its last second."""
     token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
     cap = session.backoff.cap
     token.lose("expired")
@@ -67,7 +69,7 @@ def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.M
 
 
 def test_a_long_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch token holds all that is known of its owner."""
+    """A batch token, which holds everything about its owner, may be long."""
     assert session.config.token_file is not None
     session.config.token_file.write_text("hvb." + 20_000 * "b")
 

@@ -1,4 +1,4 @@
-"""Whether Vault may have acted upon a request that has no answer: not if it was the login's."""
+"""Whether Vault may have acted on a request without an answer: not if only the login failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resilient_vault_client import (
     VaultClient,
     VaultError,
 )
-from resilient_vault_client._api import Api
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Event
 
 ENVIRON = {
@@ -31,13 +31,7 @@ PATH = "database/creds/app"
 
 
 class Vault:
-    """What it answers.
-
-    Attributes:
-        login: To a login.
-        asked: To a request with a token.
-        names: Of the client's events.
-    """
+    """The answers of Vault to a login and to a request with a token, and the client's events."""
 
     def __init__(self) -> None:
         self.login: object = {"auth": {"client_token": "t", "lease_duration": 600}}
@@ -45,15 +39,15 @@ class Vault:
         self.names: list[str] = []
 
     def hear(self, event: Event) -> None:
-        """The client's callback."""
+        """Record an event of the client."""
         self.names.append(event.name)
 
     def log_in(self, *_: Any) -> object:
-        """An answer to a login."""
+        """Answer a login."""
         return _answer(self.login)
 
     def ask(self, *_: Any, **__: Any) -> object:
-        """An answer to another request."""
+        """Answer any other request."""
         return _answer(self.asked)
 
 
@@ -65,7 +59,7 @@ def _answer(answer: object) -> object:
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """It answers instead of a server."""
+    """Put a fake Vault in place of the API."""
     vault = Vault()
     monkeypatch.setattr(Api, "log_in", vault.log_in)
     for name in ("write_secret", "lease", "read_secret", "look_up"):
@@ -76,21 +70,21 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[VaultClient]:
-    """One without threads."""
+    """A client without threads."""
     client = VaultClient(environ=ENVIRON, renew=False, on_event=vault.hear)
     yield client
     client.close()
 
 
 def write(client: VaultClient) -> VaultError:
-    """What a write raises."""
+    """Return the error of a write."""
     with pytest.raises(VaultError) as caught:
         client.put_secret("a/b", {"KEY": "value"}, timeout=0.2)
     return caught.value
 
 
 def lease(client: VaultClient) -> VaultError:
-    """What a lease raises."""
+    """Return the error of a lease."""
     with pytest.raises(VaultError) as caught:
         client.lease(PATH).current(timeout=0.2)
     return caught.value
@@ -105,7 +99,7 @@ LOGINS = [
 
 @pytest.mark.parametrize("answer", LOGINS, ids=lambda one: type(one).__name__)
 def test_a_login_without_an_answer(client: VaultClient, vault: Vault, answer: VaultError) -> None:
-    """Nothing was written, and no credential was asked for."""
+    """If the login gets no answer, nothing was written and no credential was requested."""
     vault.login = answer
 
     assert not write(client).sent
@@ -114,7 +108,7 @@ def test_a_login_without_an_answer(client: VaultClient, vault: Vault, answer: Va
 
 
 def test_a_login_after_a_denial(client: VaultClient, vault: Vault) -> None:
-    """The token is dead and the next login is lost: the write itself was refused."""
+    """If the token is dead and the next login is lost, the write was refused."""
     client.authenticate()
     dead = PermissionDenied("permission denied", status=403, sent=False)
     dead.doubtful = True
@@ -127,7 +121,7 @@ def test_a_login_after_a_denial(client: VaultClient, vault: Vault) -> None:
 
 
 def test_a_request_without_an_answer(client: VaultClient, vault: Vault) -> None:
-    """It may have been done: of a credential nobody knows then."""
+    """The request may have been done, and a credential may exist that nobody knows."""
     assert write(client).sent
     client._session().circuit._outages.clear()
     assert lease(client).sent
@@ -147,7 +141,7 @@ def test_a_request_without_an_answer(client: VaultClient, vault: Vault) -> None:
 def test_an_answer_without_a_credential(
     client: VaultClient, vault: Vault, answer: object, orphaned: bool
 ) -> None:
-    """A success whose text is lost has made one; what says that nothing is leased has not."""
+    """A success with a lost body has made a credential; an answer without a lease has not."""
     vault.asked = answer
     lease(client)
 
@@ -155,7 +149,7 @@ def test_an_answer_without_a_credential(
 
 
 def test_a_refused_login_says_so(client: VaultClient, vault: Vault) -> None:
-    """The error is the login's own, but for what it says of the request."""
+    """The error is the login's own, except for what it says about the request."""
     vault.login = LOGINS[-1]
 
     assert isinstance(write(client), CredentialsRejected)

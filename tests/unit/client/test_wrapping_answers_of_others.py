@@ -1,4 +1,4 @@
-"""Somebody else answers in Vault's place what a wrapping token stands for."""
+"""A stranger answers in Vault's place when a token is unwrapped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resilient_vault_client import UnexpectedAnswer, VaultClient
-from resilient_vault_client._api import Api
+from resilient_vault_client._transport import Api
 
 MADE = {"data": {"creation_path": "auth/approle/role/web/secret-id"}}
 OPENED = {"data": {"secret_id": "s"}}
@@ -28,7 +28,7 @@ NOBODYS = {"data": {"state": "maintenance"}}
 def test_the_wrapping_token_is_as_it_was(
     looked_up: list[Any], opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """JSON that is none of Vault's is an outage: the next try opens it."""
+    """Foreign JSON is an outage: the wrapping token stays unused, and the next try opens it."""
     monkeypatch.setattr(Api, "look_up_wrapping", lambda *_: looked_up.pop(0))
     monkeypatch.setattr(Api, "unwrap", lambda *_: opened.pop(0))
     monkeypatch.setattr(Api, "log_in", lambda *_: {"auth": {"client_token": "t"}})

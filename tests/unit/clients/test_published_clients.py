@@ -1,14 +1,17 @@
-"""What is published of real clients says what the data say."""
+"""The published pages of real clients agree with their data."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from vault_harness.clients import (
+from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
+from vault_harness.judge.catalogue import CATALOGUE, load
+from vault_harness.judge.clients import (
     PAGES,
     Client,
     broken_down,
@@ -22,12 +25,10 @@ from vault_harness.clients import (
     settled,
     to_settle,
 )
-from vault_harness.clients._install import _cache
-from vault_harness.clients._judge import _both
-from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
-from vault_harness.report.formats import Score, suite_version
-from vault_harness.report.score import score_of
-from vault_harness.scenario.catalogue import CATALOGUE, load
+from vault_harness.judge.clients.client import _cache
+from vault_harness.judge.clients.judge import _both
+from vault_harness.judge.report.formats import Score, suite_version
+from vault_harness.judge.report.score import score_of
 from vault_harness.settings import scenarios_folder
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +36,7 @@ SCORED = [client for client in known_clients().values() if client.score()]
 
 
 def journal(**words: str) -> dict[str, object]:
-    """A run in which scenarios ended so."""
+    """Return the journal of a run with these verdicts."""
     scenarios = [
         {"id": name.replace("_", "-"), "word": word, "severity": "critical", "findings": []}
         for name, word in words.items()
@@ -44,7 +45,7 @@ def journal(**words: str) -> dict[str, object]:
 
 
 def client(folder: Path, **more: object) -> Client:
-    """A client of which one file is made."""
+    """Return a client that builds a single file."""
     (folder / "main.txt").write_text("x")
     given: dict[str, object] = {
         "name": "c",
@@ -63,7 +64,7 @@ def client(folder: Path, **more: object) -> Client:
 
 
 def test_pages_are_up_to_date() -> None:
-    """After a change of scores, notes or promises: ``vault-harness clients --write``."""
+    """Pages are written again by ``vault-harness clients --write`` after a change of their data."""
     made = pages(known_clients(), load(scenarios_folder() / CATALOGUE))
     found = {file.name: file.read_text("utf-8") for file in (ROOT / PAGES).glob("*.md")}
     assert found == made
@@ -75,7 +76,7 @@ def test_pages_are_up_to_date() -> None:
 def test_page_says_when_its_score_is_of_an_older_release(
     tmp_path: Path, suite: str, says: str
 ) -> None:
-    """What is asked of a client differs from release to release."""
+    """A page marks a score of another release, since releases ask different things."""
     one = client(tmp_path, name="c")
     one.score_file.write_text(
         score_of({**journal(A_1="pass"), "suite_version": suite}).model_dump_json()
@@ -87,7 +88,7 @@ def test_page_says_when_its_score_is_of_an_older_release(
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
 def test_each_broken_critical_promise_has_its_mechanism(one: Client) -> None:
-    """A page that says what is broken says why."""
+    """Each critical promise that is broken has a note that says why."""
     score = one.score()
     assert score is not None
     broken = {
@@ -99,8 +100,8 @@ def test_each_broken_critical_promise_has_its_mechanism(one: Client) -> None:
 
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
-def test_the_version_that_is_told_is_the_one_that_was_judged(one: Client) -> None:
-    """The client said it itself in ``hello``."""
+def test_the_published_version_is_the_one_that_was_judged(one: Client) -> None:
+    """The published version is the version that the client told in ``hello``."""
     score = one.score()
     assert score is not None
     assert score.client.version.removeprefix("v") == one.version
@@ -108,14 +109,14 @@ def test_the_version_that_is_told_is_the_one_that_was_judged(one: Client) -> Non
 
 @pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
 def test_a_score_names_no_machine(one: Client) -> None:
-    """Neither a path of where it was made, nor how long anything took."""
+    """A score holds neither a path of the machine nor a duration."""
     text = one.score_file.read_text("utf-8")
     assert f'"subject": "clients {one.name}"' in text
     assert not re.search(r"/root|/home|/tmp|seconds\"", text)
 
 
-def test_what_fails_once_and_passes_again_is_flaky(tmp_path: Path) -> None:
-    """Broken and flaky are told apart by the repetition; no verdict is made one by it."""
+def test_a_failure_that_passes_again_is_flaky(tmp_path: Path) -> None:
+    """A repetition tells broken from flaky; a verdict that proved nothing is repeated as well."""
     first = journal(A_1="fail", A_2="fail", A_3="not exercised", A_4="pass")
     assert to_settle(first) == ["A-1", "A-2", "A-3"]
     again = journal(A_1="pass", A_2="fail", A_3="pass")
@@ -137,7 +138,7 @@ def test_what_fails_once_and_passes_again_is_flaky(tmp_path: Path) -> None:
 def test_runs_that_say_nothing_count_for_nothing(
     first: str, runs: list[str], word: str, tmp_path: Path
 ) -> None:
-    """Neither as a pass nor as a difference from one."""
+    """Runs that prove nothing count neither as a pass nor as a difference."""
     again = journal(A_1="flaky")
     again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
     score = settled(client(tmp_path), journal(A_1=first), again)
@@ -147,7 +148,7 @@ def test_runs_that_say_nothing_count_for_nothing(
 @pytest.mark.parametrize("leaking", ["first", "again"])
 @pytest.mark.parametrize("word", ["not exercised", "fail", "pass"])
 def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path) -> None:
-    """Whichever run's verdict is told."""
+    """A leak in either run is in the score, whatever the verdict is."""
     runs = {"first": journal(A_1=word), "again": journal(A_1=word)}
     runs[leaking]["scenarios"][0]["leaks"] = [{"seen": "its log has token-1", "at": 1.0}]  # type: ignore[index]
     score = settled(client(tmp_path), runs["first"], runs["again"])
@@ -158,7 +159,7 @@ def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path
     ("again", "word"), [("fail", "fail"), ("flaky", "flaky"), ("pass", "flaky")]
 )
 def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: Path) -> None:
-    """Three more that are broken without any do not take it back."""
+    """Harm in the first run stays in the score, even if later runs do none."""
     runs = {"first": journal(A_1="fail"), "again": journal(A_1=again)}
     late = {"promise": "a good read within 3 s", "seen": "after 4 s", "harm": False}
     wrong = {"promise": "no wrong value", "seen": "it gave v1", "harm": True}
@@ -172,8 +173,52 @@ def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: 
     assert (judged.verdict, judged.harm, score.grade) == (word, ["no wrong value"], "F")
 
 
-def test_what_proves_nothing(tmp_path: Path) -> None:
-    """No verdict on the client in all that was asked, but where the same is published."""
+def published(folder: Path, **more: object) -> Client:
+    """Return a client with a published score of 0.3.0 that breaks two critical promises."""
+    one = client(folder, name="c", **more)
+    score = score_of({**journal(A_1="fail", HA_05="fail"), "suite_version": "0.3.0"})
+    one.score_file.write_text(score.model_dump_json())
+    return one
+
+
+def test_an_old_verdict_on_another_question_is_void(tmp_path: Path) -> None:
+    """HA-05 asks something else since 0.4, so its old verdict is in no table and no comparison."""
+    score = published(tmp_path).score()
+    assert score is not None
+    assert set(score.scenarios) == {"A-1"}
+
+
+def test_an_old_score_follows_todays_rule_of_harm(tmp_path: Path) -> None:
+    """A locked role is no harm since 0.4, and the grade of an old score follows."""
+    one = published(tmp_path)
+    score = json.loads(one.score_file.read_text())
+    score["scenarios"]["A-1"]["harm"] = ["the role is not locked for everybody"]
+    score["scenarios"]["A-1"]["broken"] = ["the role is not locked for everybody"]
+    one.score_file.write_text(json.dumps({**score, "grade": "F"}))
+    read = one.score()
+    assert read is not None
+    assert (read.grade, read.scenarios["A-1"].harm) == ("C", [])
+    page = pages({"c": one}, {})["c.md"]
+    assert "- **critical: it asks too much of Vault** (explains 1; clearest A-1). Put" in page
+
+
+def test_a_known_flip_has_its_question_mark(tmp_path: Path) -> None:
+    """A promise that is declared flaky has a question mark, even if it is published as broken."""
+    made = pages({"c": published(tmp_path, flaky={"A-1": "a race"})}, {})
+    assert "| A-1 (1, A-1?) | none |" in made["README.md"]
+    assert "(flaky)" in made["c.md"]
+
+
+def test_faults_of_the_adapter_have_their_own_column(tmp_path: Path) -> None:
+    """The adapter's faults have a column of their own in the table, and a sentence on the page."""
+    note = {"mechanism": "the example ends the process", "by": "adapter"}
+    made = pages({"c": published(tmp_path, notes={"A-1": note})}, {})
+    assert "| none | A-1 (1, A-1) |" in made["README.md"]
+    assert "The adapter's doing, not the library's. the example ends the process" in made["c.md"]
+
+
+def test_a_run_without_a_verdict_proves_nothing(tmp_path: Path) -> None:
+    """A run without any verdict proves nothing, unless the published score has none either."""
 
     def score(**words: str) -> Score:
         return settled(client(tmp_path), journal(**words))
@@ -186,15 +231,15 @@ def test_what_proves_nothing(tmp_path: Path) -> None:
     assert not proved_nothing(score(A_1="skipped"))
 
 
-def test_what_broke_down_last_is_named() -> None:
-    """An error that the repetition got over is none."""
+def test_scenarios_that_broke_down_last_are_named() -> None:
+    """Only scenarios that broke down in the last run are named."""
     first = journal(A_1="error", A_2="fail", A_3="error", A_4="pass")
     assert broken_down(first) == ["A-1", "A-3"]
     assert broken_down(first, journal(A_1="pass", A_2="error", A_3="error")) == ["A-2", "A-3"]
 
 
-def test_what_is_left_of_several_words_is_told_by_a_run_that_says_it() -> None:
-    """Not by how many passed, nor by why another proved nothing."""
+def test_the_reason_is_that_of_a_run_with_the_final_verdict() -> None:
+    """After several runs the reason is that of a run with the final verdict."""
     first = {"id": "A-1", "word": "not exercised", "why": "never touched"}
     runs = [
         {"word": "not exercised", "why": "never touched"},
@@ -215,7 +260,7 @@ def test_what_is_left_of_several_words_is_told_by_a_run_that_says_it() -> None:
 
 
 def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
-    """What is published as flaky, or declared to be, may come out either way."""
+    """A scenario that is flaky, or declared flaky, may pass or fail."""
     one = client(tmp_path, flaky={"A-2": "a race"})
     published = settled(one, journal(A_1="flaky", A_2="pass", A_3="pass"))
     new = settled(one, journal(A_1="pass", A_2="fail", A_3="fail"))
@@ -223,7 +268,7 @@ def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
 
 
 def test_a_client_is_made_once(tmp_path: Path) -> None:
-    """It is a copy in the cache, taken as it is while its adapter stays the same."""
+    """A client is built in the cache, and built again only after a change of its adapter."""
     source = tmp_path / "source"
     source.mkdir()
     one = client(source)
@@ -236,10 +281,10 @@ def test_a_client_is_made_once(tmp_path: Path) -> None:
     assert (install(one, cache=tmp_path / "cache") / "made").read_text() == "y"
 
 
-def test_a_user_without_a_home_is_told_where_clients_are_kept(
+def test_a_user_without_a_home_is_asked_for_xdg_cache_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a container that runs as a number, say."""
+    """A user without a home folder is told to set XDG_CACHE_HOME."""
 
     def nobody() -> NoReturn:
         raise RuntimeError("Could not determine home directory.")
@@ -252,7 +297,7 @@ def test_a_user_without_a_home_is_told_where_clients_are_kept(
 
 
 def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
-    """It says which program is not here, and makes nothing."""
+    """A missing program is named, and nothing is built."""
     one = client(tmp_path, tools=["sh", "no-such-compiler"])
     assert missing_tools(one) == ["no-such-compiler"]
     with pytest.raises(ProgramMissing, match="no-such-compiler"):
@@ -260,7 +305,7 @@ def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
-    """The end of its log is in the error."""
+    """An error shows the end of the failed command's output."""
     source = tmp_path / "source"
     source.mkdir()
     one = client(source, install=[["sh", "-c", "echo the registry is away; exit 3"]])
@@ -268,8 +313,8 @@ def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
         install(one, cache=tmp_path / "cache")
 
 
-def test_how_the_suite_is_told_of_it(tmp_path: Path) -> None:
-    """An adapter is a command, whatever its folder is called; an agent is its description."""
+def test_an_adapter_is_started_as_a_command(tmp_path: Path) -> None:
+    """An adapter is started as a command, an agent by its description."""
     made_in = tmp_path / "a folder"
     assert client(tmp_path).subject(made_in) == f"command:'{made_in}/made'"
     agent = client(tmp_path, run=[], agent="agent.toml")
@@ -277,13 +322,13 @@ def test_how_the_suite_is_told_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [{"run": []}, {"agent": "agent.toml"}], ids=["none", "both"])
-def test_there_is_one_way_to_judge_a_client(given: dict[str, object], tmp_path: Path) -> None:
-    """Neither of the two is guessed from the other."""
+def test_a_client_has_either_run_or_agent(given: dict[str, object], tmp_path: Path) -> None:
+    """A client needs either ``run`` or ``agent``, not both."""
     with pytest.raises(ValueError, match="one of run and agent"):
         client(tmp_path, **given)
 
 
 def test_an_unknown_client_is_refused() -> None:
-    """With the names of those that there are."""
+    """An unknown client is refused with the names of the known ones."""
     with pytest.raises(SettingsError, match="hvac"):
         find("no-such-client")

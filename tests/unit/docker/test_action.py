@@ -1,4 +1,4 @@
-"""``action.yml``: its steps as a shell runs them; a hosted runner alone can run the whole."""
+"""The steps of ``action.yml`` in a shell; only a hosted runner can run the whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_ci import ACTION, JUDGE, ROOT, gitlab, step
+from tests.in_ci import ACTION, ROOT, gitlab, step
 
 HEAD, OUTPUTS = ACTION.split("\nruns:\n")[0].split("\noutputs:\n")
 INPUTS = re.findall(r"^  ([\w-]+):\n    description", HEAD, re.MULTILINE)
@@ -20,12 +20,12 @@ INPUTS = re.findall(r"^  ([\w-]+):\n    description", HEAD, re.MULTILINE)
 def ran(
     tmp_path: Path, name: str, environ: dict[str, str], *, code: int = 0, cwd: Path | None = None
 ) -> tuple[int, list[str]]:
-    """Exit code of a step, and the command lines of ``vault-harness`` in it."""
+    """Run a step and return its exit code and its command lines of ``vault-harness``."""
     folder = tmp_path / "vault-harness" / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     page = f'if [ "$1" = score ]; then echo "### what changed" >"{tmp_path}/change.md"; fi\n'
     page = page if code in (0, 1) else ""
-    page += 'if [ "$1" = score ] && [ "$2" = score.json ]; then exit 0; fi\n'  # it can be read
+    page += 'if [ "$1" = score ] && [ "$2" = score.json ]; then exit 0; fi\n'  # readable
     call = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
     programs = {
         "vault-harness": f"{page}{call}",
@@ -43,12 +43,14 @@ def ran(
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "GITHUB_OUTPUT": str(tmp_path / "outputs"),
             "HERE": str(tmp_path),
-            **dict.fromkeys(("SUBJECT", "DECLARE", "KNOWN", "SHARD", "JOIN", "STRICT"), ""),
+            **dict.fromkeys(
+                ("SUBJECT", "DECLARE", "KNOWN", "SHARD", "JOIN", "STRICT", "ANYWAY"), ""
+            ),
             **dict.fromkeys(("AGAINST", "ARTIFACT"), ""),
             "REGRESSIONS": "false",
             **environ,
         },
-        cwd=cwd or tmp_path,  # not where somebody may have a report of their own
+        cwd=cwd or tmp_path,  # not where a user may have a report
         check=False,
         timeout=60,
     )
@@ -57,9 +59,9 @@ def ran(
 
 
 def test_every_input_is_used() -> None:
-    """And none is pasted into a script, where it would be read as one."""
-    names = "subject working-directory declare known against regressions shard join strict artifact"
-    assert names.split() == INPUTS
+    """Every input is used, and none is pasted into a script, where it would run as code."""
+    names = "subject working-directory declare known against regressions shard join strict"
+    assert [*names.split(), "anyway", "artifact"] == INPUTS
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
     scripts = [step("Judge the client"), step("What changed, in the job's page")]
@@ -67,7 +69,7 @@ def test_every_input_is_used() -> None:
 
 
 def test_python_of_the_job_is_its_own(tmp_path: Path) -> None:
-    """The suite's is not put on PATH, where a client would be run by it: it is named."""
+    """The suite's Python is passed by path, not put on PATH, where a client would use it."""
     assert "update-environment: false" in ACTION
     assert "PYTHON: ${{ steps.python.outputs.python-path }}" in ACTION
     made = tmp_path / "made"
@@ -89,20 +91,20 @@ chmod +x "$3/bin/pip"
         0,
         [f"-m venv {tmp_path}/vault-harness", f"install -q -c {versions} {here}"],
     )
-    # Without hashes, which a folder has none of; with the system that a line is for.
+    # Without hashes, since a folder has none, but with the environment markers.
     assert [line.strip() for line in versions.read_text().splitlines()] == [
         "h11==0.16.0",
         "tzdata==2026.6 ; sys_platform == 'win32'",
     ]
 
 
-def test_what_asks_a_postgresql_is_installed() -> None:
-    """Without it nobody is asked of leases, or of a storage that is gone, where a server is."""
+def test_postgresql_support_is_installed() -> None:
+    """PostgreSQL support is installed; scenarios about leases and storage need it."""
     assert all("[postgresql]" in text for text in (step("Install the suite"), gitlab("script")))
 
 
 def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
-    """For several clients; another commit of it takes the place of the first."""
+    """Several clients in a job share one installation; another commit replaces it."""
     pip = tmp_path / "vault-harness" / "bin" / "pip"
     pip.parent.mkdir(parents=True)
     pip.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/calls"\n')
@@ -118,7 +120,7 @@ def test_the_suite_is_installed_once_in_a_job(tmp_path: Path) -> None:
 
 
 def test_versions_of_the_lock(tmp_path: Path) -> None:
-    """The server under the client is one of them: it must not change from one day to the next."""
+    """Versions come from the lock, so that the server stays the same from day to day."""
     (tmp_path / "vault-harness" / "bin").mkdir(parents=True)
     pip = tmp_path / "vault-harness" / "bin" / "pip"
     pip.write_text("#!/bin/sh\n")
@@ -131,13 +133,13 @@ def test_versions_of_the_lock(tmp_path: Path) -> None:
 
 
 def test_least_that_is_given(tmp_path: Path) -> None:
-    """A subject of several words is one."""
+    """A subject of several words is one argument."""
     code, calls = ran(tmp_path, "Judge the client", {"SUBJECT": "command:./my client; rm -rf x"})
     assert (code, calls) == (0, ["judge|--subject|command:./my client; rm -rf x|"])
 
 
 def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
-    """Whatever files there are: what is given comes to the suite, which refuses it."""
+    """Shell patterns in a declaration are passed on unchanged, and the suite refuses them."""
     (tmp_path / "refresh=7").write_text("")
     given = {"SUBJECT": "reference", "DECLARE": "refresh=?"}
     _, calls = ran(tmp_path, "Judge the client", given, cwd=tmp_path)
@@ -154,9 +156,9 @@ def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
     ],
 )
 def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name: str) -> None:
-    """No two jobs of a workflow may have one of the same name, nor any one with these letters.
+    """Artifacts of one workflow have different names, without forbidden letters.
 
-    What a matrix or a branch brings there would be refused once all is judged.
+    A matrix or a branch may bring such letters, and the upload after the run would fail.
     """
     given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": artifact}
     ran(tmp_path, "Judge the client", given, code=1)
@@ -165,8 +167,8 @@ def test_the_artifact_of_a_part(tmp_path: Path, shard: str, artifact: str, name:
 
 
 def test_all_that_can_be_given(tmp_path: Path) -> None:
-    """Each becomes an option."""
-    given = {"SUBJECT": "reference", "STRICT": "true"}
+    """Each input becomes an option."""
+    given = {"SUBJECT": "reference", "STRICT": "true", "ANYWAY": "true"}
     given |= {"DECLARE": "refresh=3 max_stale=9", "KNOWN": "k.toml", "SHARD": "2/4"}
     _, calls = ran(tmp_path, "Judge the client", given)
     words = [
@@ -178,12 +180,12 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
         "--declare",
         "max_stale=9",
     ]
-    words += ["--known", "k.toml", "--shard", "2/4", "--strict"]
+    words += ["--known", "k.toml", "--shard", "2/4", "--strict", "--anyway"]
     assert calls == ["".join(f"{word}|" for word in words)]
 
 
 def test_a_runner_with_windows(tmp_path: Path) -> None:
-    """It is told what is wrong, and not that there is no folder `bin`; no more is told then."""
+    """On Windows the step names the problem, and later steps add no other error."""
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step("Install the suite")],
         env={"PATH": os.environ["PATH"], "RUNNER_OS": "Windows", "RUNNER_TEMP": str(tmp_path)},
@@ -205,13 +207,13 @@ def test_a_runner_with_windows(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_commands_are_for_who_reads_them() -> None:
-    """What runs a scenario again is typed elsewhere, where the runner's own folder is not."""
+def test_remedies_name_vault_harness() -> None:
+    """Remedies name `vault-harness`, since readers do not have the runner's folder."""
     assert "        HARNESS_RUNNER: vault-harness " in ACTION
 
 
 def test_parts_are_joined(tmp_path: Path) -> None:
-    """A job of its own has the suite by this action alone; what is about judging was the parts'."""
+    """A joining job installs the suite too, and refuses inputs that are about judging."""
     given = {"JOIN": "my shards", "AGAINST": "score.json", "ARTIFACT": "report"}
     code, calls = ran(tmp_path, "Judge the client", given, code=1)
     assert (code, calls) == (1, ["report|--join|my shards|"])
@@ -225,7 +227,7 @@ def test_parts_are_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
-    """What the run came to is what the job comes to."""
+    """The step's exit code is the run's."""
     assert ran(tmp_path, "Judge the client", {"SUBJECT": "reference"}, code=code)[0] == code
 
 
@@ -233,14 +235,14 @@ def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
     ("code", "after"), [(0, 0), (1, 0), (2, 0), (3, 3), (4, 4), (70, 70), (137, 137), (143, 143)]
 )
 def test_regressions_alone(tmp_path: Path, code: int, after: int) -> None:
-    """What was broken before fails no job, and what came to no verdict always does."""
+    """With `regressions` known failures pass, and a run without a verdict fails."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true", "AGAINST": "score.json"}
     assert ran(tmp_path, "Judge the client", given, code=code)[0] == after
 
 
 @pytest.mark.parametrize("against", ["scores.json", "report/score.json", "./report/score.json"])
-def test_what_cannot_be_compared_with(tmp_path: Path, against: str) -> None:
-    """A slip of the pen costs no whole run, nor is that compared with its own score."""
+def test_a_file_without_a_score_is_refused_before_the_run(tmp_path: Path, against: str) -> None:
+    """A file that cannot be compared with is refused before the run, as is the run's own score."""
     given = {"SUBJECT": "reference", "AGAINST": against}
     code, calls = ran(tmp_path, "Judge the client", given, code=4)
     assert code == 4
@@ -248,14 +250,14 @@ def test_what_cannot_be_compared_with(tmp_path: Path, against: str) -> None:
 
 
 def test_regressions_against_nothing(tmp_path: Path) -> None:
-    """Nobody would notice that nothing is compared: refused before anything begins."""
+    """`regressions` without `against` is refused before the run."""
     given = {"SUBJECT": "reference", "REGRESSIONS": "true"}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
     assert (tmp_path / "outputs").read_text().endswith("\ncode=4\n")
 
 
-def test_what_a_later_step_is_told(tmp_path: Path) -> None:
-    """GitHub has no list of exit codes that may be: who lets one pass has to know which it was."""
+def test_later_steps_get_the_exit_code_and_the_grade(tmp_path: Path) -> None:
+    """Later steps get the exit code and the grade, since GitHub cannot allow exit codes."""
     assert re.findall(r"value: \$\{\{ (.*) \}\}", OUTPUTS) == [
         "steps.told.outputs.code || steps.judge.outputs.code",
         "steps.told.outputs.grade",
@@ -280,16 +282,16 @@ def test_what_a_later_step_is_told(tmp_path: Path) -> None:
 def test_one_code_for_judging_and_comparing(
     tmp_path: Path, judged: int, compared: int, told: int
 ) -> None:
-    """Who lets 2 pass must let nothing pass that is broken, or worse than before."""
+    """One code covers judging and comparing, so that allowing 2 hides no failure."""
     given = {"AGAINST": "score.json", "JUDGED": str(judged)}
     ran(tmp_path, "What changed, in the job's page", given, code=compared)
     assert (tmp_path / "outputs").read_text() == f"code={told}\n"
 
 
-@pytest.mark.parametrize("name", ["STRICT", "REGRESSIONS"])
+@pytest.mark.parametrize("name", ["STRICT", "ANYWAY", "REGRESSIONS"])
 @pytest.mark.parametrize("text", ["yes", "on", "1", "True"])
 def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
-    """Taken for false, the job would ask less than its author thinks; nothing is begun."""
+    """A word other than true or false is refused before the run."""
     given = {"SUBJECT": "reference", "AGAINST": "score.json", name: text}
     assert ran(tmp_path, "Judge the client", given) == (4, [])
 
@@ -301,8 +303,9 @@ def test_neither_true_nor_false(tmp_path: Path, name: str, text: str) -> None:
 def test_the_lines_for_regressions_alone(
     tmp_path: Path, judged: int, compared: int, after: int
 ) -> None:
-    """As a job's shell runs them: a comparison with what an earlier job left is no pass."""
-    lines = JUDGE.split("**Regressions alone.**")[1].split("```")[1].removeprefix("sh\n")
+    """The lines in the document, run by a shell, fail if the comparison is with an old score."""
+    page = (ROOT / "docs" / "how-to" / "compare-scores.md").read_text(encoding="utf-8")
+    lines = page.split("```")[1].removeprefix("sh\n")
     program = tmp_path / "vault-harness"
     program.write_text(f"#!/bin/sh\n[ $1 = judge ] && exit {judged}\nexit {compared}\n")
     program.chmod(0o755)
@@ -326,9 +329,9 @@ def test_the_lines_for_regressions_alone(
 def test_the_lines_for_cases_in_ci(
     tmp_path: Path, serves: str, tests: int, code: int, told: str
 ) -> None:
-    """The runner's own verdict is the job's, and a server that cannot begin is not waited for."""
-    document = (ROOT / "docs" / "subjects.md").read_text(encoding="utf-8")
-    lines = document.split("In CI, where nobody copies the URL")[1].split("```")[1]
+    """The job gets the runner's verdict and does not wait for a server that cannot start."""
+    document = (ROOT / "docs" / "how-to" / "own-test-runner.md").read_text(encoding="utf-8")
+    lines = document.split("## In CI")[1].split("```")[1]
     for name, text in (("vault-harness", serves), ("go", f'echo "$VAULT_CASES"; exit {tests}')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
@@ -346,15 +349,15 @@ def test_the_lines_for_cases_in_ci(
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
-    """After its page was written."""
+    """A regression fails the job after its page is written."""
     name = "What changed, in the job's page"
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=code)[0] == code
     assert (tmp_path / "summary").read_text() == "### what changed\n"
     assert ran(tmp_path, name, {}, code=1)[0] == 0
 
 
-def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
-    """A job that judges two clients does not show the first one's page for the second."""
+def test_a_second_client_does_not_show_the_first_page(tmp_path: Path) -> None:
+    """A second client in a job does not show the page of the first."""
     (tmp_path / "change.md").write_text("### of the client before\n")
     name = "What changed, in the job's page"
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=4)[0] == 4
@@ -363,7 +366,7 @@ def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
 
 
 def test_a_project_of_a_monorepo() -> None:
-    """A composite action is not told by its job where to work: each of its steps is told."""
+    """Each step gets the working directory, which a composite action does not inherit."""
     here = "working-directory: ${{ inputs.working-directory }}\n"
     for name in ("Judge the client", "What changed, in the job's page"):
         assert here in ACTION.split(f"- name: {name}\n")[1].split("run: |")[0]
@@ -371,7 +374,7 @@ def test_a_project_of_a_monorepo() -> None:
 
 
 def test_a_report_of_another_folder_is_left_alone(tmp_path: Path) -> None:
-    """A second use that works elsewhere may find there what somebody committed."""
+    """A committed report in another working directory is left alone."""
     given = {"SUBJECT": "command:./my-client"}
     for name in ("one", "two"):
         (tmp_path / name / "report").mkdir(parents=True)
@@ -383,9 +386,9 @@ def test_a_report_of_another_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_report_is_of_this_use(tmp_path: Path) -> None:
-    """A second client that cannot even begin has none: the first one's badge is not its own.
+    """A second client that cannot start does not inherit the first client's badge.
 
-    What was there before the first use is whoever's it is, and the suite looks at that itself.
+    Files from before the first use belong to the user, and the suite checks them itself.
     """
     report = tmp_path / "report"
     report.mkdir()

@@ -1,4 +1,4 @@
-"""A cloud that unseals a Vault in containers: who asks it. No engine, and no cloud."""
+"""The credentials for a cloud that unseals a Vault in containers, without engine or cloud."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 import pytest
 
-from vault_harness.dialect import OPENBAO
-from vault_harness.engine import (
+from vault_harness.errors import SettingsError
+from vault_harness.local.dialect import OPENBAO
+from vault_harness.local.engine.cloud_seal import (
     CLOUD_SEALS,
     CloudSealingProvider,
-    NodeSpec,
-    SealKind,
     cloud_stanza,
+    with_cloud_seal,
 )
-from vault_harness.engine._cloud_seal import with_cloud_seal
-from vault_harness.engine.docker import DockerCluster
-from vault_harness.engine.docker._cloud import (
+from vault_harness.local.engine.docker.cloud import (
     Told,
-    check_told_again,
+    check_same_variables,
     told,
-    told_before,
+    variables_before,
 )
-from vault_harness.engine.docker._inside import configuration
-from vault_harness.engine.docker._layout import SEAL_FILE_NAME, Layout
-from vault_harness.errors import SettingsError
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.docker.inside import configuration
+from vault_harness.local.engine.docker.layout import SEAL_FILE_NAME, Layout
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.stack.record import StackRecordFile
+from vault_harness.local.stack.sealing import check_engine
 from vault_harness.settings import Settings
-from vault_harness.stack._sealing import check_engine
-from vault_harness.stack.record import StackRecordFile
 
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIA-OF-A-TEST",
@@ -52,7 +52,7 @@ INSIDE = "/vault/seal/cloud/AWS_SHARED_CREDENTIALS_FILE"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the clouds that this machine may belong to; both of the test's."""
+    """Remove the machine's own cloud variables, and set the test's for both clouds."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "IDENTITY_", "MSI_")) or name.lower() in {
             "https_proxy",
@@ -64,14 +64,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def node(kind: SealKind, directory: Path, **settings: object) -> NodeSpec:
-    """A node that this cloud unseals."""
+    """Return a node that this cloud unseals."""
     stanza = {"seal": {kind: cloud_stanza(kind, {})}}
     spec = NodeSpec(name="vault", directory=directory, storage="raft", extra=stanza)
     return with_cloud_seal(spec, Settings.from_environment(**settings))
 
 
 def service(what: Told, directory: Path) -> dict[str, Any]:
-    """What compose is told of a node."""
+    """Return a node's service in the compose file."""
     layout = Layout(data_dir=directory, members=("vault",), balanced=False, ports={})
     content = json.loads(layout.seal_text({"awskms": {}}, what))
     found: dict[str, Any] = content["services"]["vault"]
@@ -79,7 +79,7 @@ def service(what: Told, directory: Path) -> dict[str, Any]:
 
 
 def test_access_keys_are_a_file(tmp_path: Path) -> None:
-    """Of 0600, and mounted; neither compose nor the engine is told what is in it."""
+    """Access keys are in a 0600 file that is mounted; compose and engine do not see them."""
     what = told(node("awskms", tmp_path), tmp_path / "seal")
 
     path = tmp_path / "seal" / "aws-credentials"
@@ -93,7 +93,7 @@ def test_access_keys_are_a_file(tmp_path: Path) -> None:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
-    """Another shell, in which these are not set."""
+    """Unset these variables, as in another shell."""
     for name in names:
         monkeypatch.delenv(name)
 
@@ -110,7 +110,7 @@ def without(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
 def test_a_later_start_without_them_takes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
-    """Whoever restarts the stack need not have them; half of somebody else is nobody."""
+    """A later start without access keys uses the file, and ignores an incomplete identity."""
     before = told(node("awskms", tmp_path), tmp_path / "seal")
     without(monkeypatch, SECRETS)
     for name, value in other.items():
@@ -118,10 +118,10 @@ def test_a_later_start_without_them_takes_the_file(
     assert told(node("awskms", tmp_path), tmp_path / "seal") == before
 
 
-def test_somebody_else_takes_the_place_of_the_file_which_stays(
+def test_another_identity_replaces_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If named wholly; and it is there for a start by which nobody is named."""
+    """A complete other identity replaces the file, which stays for a start without any."""
     before = told(node("awskms", tmp_path), tmp_path / "seal")
     without(monkeypatch, SECRETS)
     path = tmp_path / "token"
@@ -145,7 +145,7 @@ def test_somebody_else_takes_the_place_of_the_file_which_stays(
 def test_half_of_the_access_keys_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    """It would take the place of a file that is whole. No value is in the error's frames."""
+    """Half of the access keys is refused and stays in no frame: it would replace a whole file."""
     told(node("awskms", tmp_path), tmp_path / "seal")
     kept = (tmp_path / "seal" / "aws-credentials").read_text()
     without(monkeypatch, SECRETS)
@@ -172,12 +172,12 @@ def test_half_of_the_access_keys_is_refused(
         ("azurekeyvault", "AZURE_FEDERATED_TOKEN_FILE"),
     ],
 )
-def test_what_is_a_file_is_mounted(
+def test_a_file_is_mounted_by_its_place_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: SealKind, variable: str
 ) -> None:
-    """And named by its place inside; one that is not there is told before anything is started."""
+    """A file is mounted and named by its place inside; a missing file is refused early."""
     path = tmp_path / "file"
-    without(monkeypatch, SECRETS)  # access keys come before whom another variable names
+    without(monkeypatch, SECRETS)  # access keys win over another identity
     monkeypatch.setenv(variable, str(path))
     with pytest.raises(SettingsError, match=f"{variable} names a file that is not there"):
         told(node(kind, tmp_path), tmp_path / "seal")
@@ -190,8 +190,8 @@ def test_what_is_a_file_is_mounted(
     assert (mount["read_only"], mount["bind"]["create_host_path"]) == (True, False)
 
 
-def test_what_can_be_no_file_is_passed_and_not_written(tmp_path: Path) -> None:
-    """Compose takes it from the environment that it runs in."""
+def test_a_secret_that_is_no_file_is_never_written(tmp_path: Path) -> None:
+    """A secret that cannot be a file is passed through compose's environment, never written."""
     what = told(node("azurekeyvault", tmp_path), tmp_path / "seal")
 
     assert what.passed == ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
@@ -206,7 +206,7 @@ def test_what_can_be_no_file_is_passed_and_not_written(tmp_path: Path) -> None:
 def test_servers_that_run_keep_what_they_ask_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compose would replace them, and the new ones could not unseal themselves."""
+    """Running servers keep their credentials, since replaced ones could not unseal."""
     path = tmp_path / "$file"
     path.touch()
     monkeypatch.setenv("AZURE_CLIENT_CERTIFICATE_PATH", str(path))
@@ -214,20 +214,20 @@ def test_servers_that_run_keep_what_they_ask_with(
     what = told(spec, tmp_path / "seal")
     layout = Layout(data_dir=tmp_path, members=("vault",), balanced=False, ports={})
     file = tmp_path / SEAL_FILE_NAME
-    check_told_again(file, spec)
-    assert told_before(file) is None
+    check_same_variables(file, spec)
+    assert variables_before(file) is None
     file.write_text(layout.seal_text({"azurekeyvault": {}}, what))
     monkeypatch.delenv("AZURE_CLIENT_CERTIFICATE_PATH")
-    check_told_again(file, spec)
+    check_same_variables(file, spec)
     monkeypatch.delenv("AZURE_CLIENT_SECRET")
 
     with pytest.raises(SettingsError, match="started with AZURE_CLIENT_SECRET, which is not"):
-        check_told_again(file, spec)
-    assert told_before(file) == what
+        check_same_variables(file, spec)
+    assert variables_before(file) == what
 
 
 def test_a_plugin_is_mounted_where_the_configuration_says(tmp_path: Path) -> None:
-    """The program alone, and nothing else of its folder."""
+    """Only the plugin's program is mounted, where the configuration names it."""
     program = tmp_path / "bin" / "openbao-plugin-kms-aws"
     program.parent.mkdir()
     program.write_bytes(b"#!/bin/sh\n")
@@ -243,13 +243,13 @@ def test_a_plugin_is_mounted_where_the_configuration_says(tmp_path: Path) -> Non
 
 
 def test_other_seals_get_nothing(tmp_path: Path) -> None:
-    """Whatever is in the environment."""
+    """Other seals get nothing, whatever the environment says."""
     spec = NodeSpec(name="vault", directory=tmp_path, extra={"seal": {"transit": {}}})
     assert told(with_cloud_seal(spec, Settings()), tmp_path / "seal") == Told()
 
 
 def test_both_clouds_are_for_containers_too(tmp_path: Path) -> None:
-    """As for processes."""
+    """Both clouds work in containers, as in processes."""
     provider = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
     assert isinstance(provider, CloudSealingProvider)
     for kind in CLOUD_SEALS:

@@ -1,4 +1,4 @@
-"""Nodes that a cloud unseals keep what they ask it with, whoever calls. No engine, no cloud."""
+"""Nodes that a cloud unseals keep their credentials, whichever shell calls; no engine or cloud."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from vault_harness.dialect import OPENBAO
-from vault_harness.engine import SealKind, cloud_stanza, stanza_path
-from vault_harness.engine.docker import DockerCluster
-from vault_harness.engine.docker._layout import NODES_FILE_NAME, SEAL_FILE_NAME
-from vault_harness.engine.docker._stack import ENV_FILE_NAME
 from vault_harness.errors import EngineError, SettingsError, StackError
+from vault_harness.local.dialect import OPENBAO
+from vault_harness.local.engine.cloud_seal import cloud_stanza
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.docker.layout import NODES_FILE_NAME, SEAL_FILE_NAME
+from vault_harness.local.engine.docker.stack import ENV_FILE_NAME
+from vault_harness.local.engine.seal import SealKind, stanza_path
+from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.settings import Settings
-from vault_harness.stack.record import StackRecordFile
 
 AWS = {
     "VAULT_AWSKMS_SEAL_KEY_ID": "alias/unseal",
@@ -39,7 +40,7 @@ AZURE = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the clouds that this machine may belong to."""
+    """Remove the machine's own cloud variables."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "IDENTITY_", "MSI_")) or name.lower() in {
             "https_proxy",
@@ -49,13 +50,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Stack:
-    """The provider of a stack, with the engine and compose left out.
-
-    Attributes:
-        calls: What compose was called with.
-        present: The stack's containers.
-        provider: Of it.
-    """
+    """The provider of a stack, its containers and the calls of compose, without an engine."""
 
     def __init__(self, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.data_dir = data_dir
@@ -70,9 +65,9 @@ class Stack:
         monkeypatch.setattr(self.provider, "_images", lambda *_, **__: images())
         for name in ("_refuse_older_volume", "_await_answers", "_lead_to"):
             monkeypatch.setattr(self.provider, name, lambda *_: None)
-        here = "vault_harness.engine.docker"
-        monkeypatch.setattr(f"{here}._stack.user_of", lambda _client: {})
-        for module in ("_stack", "_cluster", "_sealing"):
+        here = "vault_harness.local.engine.docker"
+        monkeypatch.setattr(f"{here}.stack.user_of", lambda _client: {})
+        for module in ("stack", "cluster", "sealing"):
             monkeypatch.setattr(f"{here}.{module}.connected", lambda **_: self._connected())
 
     def _connected(self) -> contextlib.AbstractContextManager[Any]:
@@ -87,7 +82,7 @@ class Stack:
         return ""
 
     def have(self, kind: SealKind, variables: dict[str, str]) -> None:
-        """Start a stack of three with a seal, by an environment."""
+        """Start a stack of three nodes with a seal, from these variables."""
         for name, value in variables.items():
             self._monkeypatch.setenv(name, value)
         stanza_path(self.data_dir).parent.mkdir(parents=True, mode=0o700)
@@ -96,7 +91,7 @@ class Stack:
         self.nodes_are("running")
 
     def nodes_are(self, status: str) -> None:
-        """The state of all containers of Vault."""
+        """Set the state of all containers of Vault."""
         names = ("vault", "vault-2", "vault-3")
         self.present = [container(name, status) for name in names]
 
@@ -106,7 +101,7 @@ class Stack:
         return self.data_dir / "seal" / "aws-credentials"
 
     def told(self) -> dict[str, str]:
-        """All that compose reads of nodes; ports of others may be chosen anew."""
+        """Return all that compose reads of nodes, except ports, which may change."""
         found = {name: (self.data_dir / name).read_text() for name in OWN}
         (listed,) = [
             line
@@ -116,7 +111,7 @@ class Stack:
         return {**found, "files": listed}
 
     def services(self) -> dict[str, Any]:
-        """What nodes are told of their seal."""
+        """Return what nodes are told of their seal."""
         found: dict[str, Any] = json.loads(self.told()[SEAL_FILE_NAME])["services"]
         return found
 
@@ -125,12 +120,12 @@ OWN = (SEAL_FILE_NAME, NODES_FILE_NAME)
 
 
 def images() -> dict[str, str]:
-    """Of OpenBao."""
+    """Let the images be OpenBao's."""
     return {"VAULT_IMAGE": "vault:of-a-test", "VAULT_PROGRAM": OPENBAO.program}
 
 
 def container(name: str, status: str) -> Any:
-    """One of the stack's."""
+    """Return a container of the stack."""
     return SimpleNamespace(
         name=f"stack-{name}-1",
         status=status,
@@ -143,7 +138,7 @@ def container(name: str, status: str) -> Any:
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    """A stack without anything."""
+    """An empty stack."""
     return Stack(tmp_path / "data", monkeypatch)
 
 
@@ -160,7 +155,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def test_another_shell_changes_nothing_of_nodes_that_run(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
-    """Whatever it names: Compose would replace nodes, by ones that cannot unseal themselves."""
+    """Another shell's variables change nothing, since compose would replace running nodes."""
     stack.have("awskms", AWS)
     before, keys = stack.told(), stack.credentials.read_text()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -191,7 +186,7 @@ def test_a_file_stays_mounted_where_its_variable_is_not_set(
     kind: SealKind,
     variable: str,
 ) -> None:
-    """The same file for every node, by what the last start of all wrote down."""
+    """A mounted file stays mounted without its variable, for every node."""
     (tmp_path / "file").touch()
     own = {**(AWS if kind == "awskms" else AZURE), variable: str(tmp_path / "file")}
     if variable == "AWS_SHARED_CREDENTIALS_FILE":
@@ -207,17 +202,17 @@ def test_a_file_stays_mounted_where_its_variable_is_not_set(
 
 
 def start_all(stack: Stack) -> None:
-    """`up`."""
+    """Run `up`."""
     stack.provider.start()
 
 
 def start_one(stack: Stack) -> None:
-    """`node.start`."""
+    """Run `node.start`."""
     stack.provider.start_node("vault")
 
 
 def add_one(stack: Stack) -> None:
-    """`node.add`."""
+    """Run `node.add`."""
     stack.provider.add_node()
 
 
@@ -229,7 +224,7 @@ def test_a_secret_that_is_not_set_is_asked_for_again(
     start: Callable[[Stack], None],
     value: str | None,
 ) -> None:
-    """Before anything is written or started; one that is empty is not set."""
+    """A missing or empty secret is asked for before anything is written or started."""
     stack.have("azurekeyvault", AZURE)
     before, stack.calls = stack.told(), []
     if value is None:
@@ -246,7 +241,7 @@ def test_a_secret_that_is_not_set_is_asked_for_again(
 def test_one_node_alone_is_started_as_all_were(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where none runs: what tells them of their seal is not of servers that are gone."""
+    """A single node starts with what the last start of all recorded."""
     stack.have("azurekeyvault", AZURE)
     before, stack.calls = stack.told(), []
     stack.nodes_are("exited")
@@ -263,10 +258,10 @@ def test_one_node_alone_is_started_as_all_were(
 def test_a_start_of_all_takes_what_is_set_now(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    """Nobody is replaced by it; the file of access keys is left for a later one."""
+    """A start of all nodes, when none runs, takes the current variables and keeps the key file."""
     stack.have("awskms", AWS)
     stack.nodes_are(status)
-    monkeypatch.setattr("vault_harness.engine.docker._stack.wake", lambda _container: None)
+    monkeypatch.setattr("vault_harness.local.engine.docker.stack.wake", lambda _container: None)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/of-a-test")
@@ -281,7 +276,7 @@ def test_a_start_of_all_takes_what_is_set_now(
 def test_nodes_come_and_go_with_what_the_others_have(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By none of these is a file of compose taken away, which nodes are replaced without."""
+    """Adding and removing nodes keeps the compose file of the seal and its content."""
     stack.have("awskms", AWS)
     first = stack.services()["vault"]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -295,10 +290,10 @@ def test_nodes_come_and_go_with_what_the_others_have(
     assert stack.credentials.exists()
 
 
-def test_what_is_refused_leaves_the_files_of_compose(
+def test_a_refusal_leaves_the_compose_files(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that names no file is found before the first of them is written."""
+    """A variable that names no file is refused before any compose file is written."""
     stack.have("azurekeyvault", AZURE)
     stack.nodes_are("exited")
     before = stack.told()
@@ -313,9 +308,9 @@ def test_what_is_refused_leaves_the_files_of_compose(
 def test_a_write_that_fails_takes_no_key_from_anybody(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first file that is written may be the last; no node is named without being described."""
+    """After a failed write every node in the seal's file is still described."""
     stack.have("awskms", AWS)
-    write = "vault_harness.engine.docker._own_files.files.write_private"
+    write = "vault_harness.local.engine.docker.own_files.files.write_private"
 
     def once(path: Path, text: str) -> None:
         path.write_text(text)
@@ -334,7 +329,7 @@ def test_a_write_that_fails_takes_no_key_from_anybody(
 def test_a_node_that_was_not_added_is_undone_step_by_step(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step that fails keeps no other from being taken, nor what came first from being told."""
+    """Each step of undoing a failed `node.add` runs, and the first error is raised."""
     stack.have("awskms", AWS)
     undone: list[str] = []
 
@@ -363,7 +358,7 @@ def test_a_node_that_was_not_added_is_undone_step_by_step(
 def test_another_plugin_is_no_plugin(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A configuration without the one that is mounted would be one that no node starts with."""
+    """Another HARNESS_KMS_PLUGIN is refused, since nodes would not start with it."""
     program = tmp_path / "openbao-plugin-kms-aws"
     program.write_bytes(b"#!/bin/sh\n")
     program.chmod(0o755)
@@ -385,10 +380,10 @@ def test_another_plugin_is_no_plugin(
     assert stack.told() == before
 
 
-def test_what_others_left_keeps_no_stack_from_being_ended(
+def test_leftovers_of_other_runs_do_not_stop_down(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine is asked once more afterwards."""
+    """`down` ends the stack despite leftovers of other runs, and sweeps again afterwards."""
     stack.have("azurekeyvault", AZURE)
     swept: list[int] = []
 
@@ -396,7 +391,7 @@ def test_what_others_left_keeps_no_stack_from_being_ended(
         swept.append(len(stack.calls))
         raise APIError("device or resource busy")
 
-    monkeypatch.setattr("vault_harness.engine.docker._stack.sweep", sweep)
+    monkeypatch.setattr("vault_harness.local.engine.docker.stack.sweep", sweep)
     stack.calls = []
 
     ended = stack.provider.stop()

@@ -1,4 +1,4 @@
-"""What the docker engine tells compose and HAProxy of a cluster, without an engine."""
+"""What the docker engine gives compose and HAProxy for a cluster, without an engine."""
 
 import json
 import shutil
@@ -9,26 +9,25 @@ from typing import Any
 import pytest
 
 from vault_harness.certificates import TlsFiles
-from vault_harness.engine import KnownServers
-from vault_harness.engine.docker._balancer import alive_path, configuration
-from vault_harness.engine.docker._layout import (
+from vault_harness.errors import ProgramMissing
+from vault_harness.local.engine.docker.balancer import alive_path, configuration
+from vault_harness.local.engine.docker.layout import (
     NODES_FILE_NAME,
     Layout,
     choose_ports,
     compose_files,
     services_of,
 )
-from vault_harness.errors import ProgramMissing
-from vault_harness.images import LOCAL_BALANCER
-from vault_harness.images._build import recipes
-from vault_harness.programs import find_balancer
+from vault_harness.local.engine.provider import KnownServers
+from vault_harness.local.images.build import LOCAL_BALANCER, recipes
+from vault_harness.local.programs import find_balancer
 from vault_harness.settings import Settings, resources
 
 THREE = ("vault", "vault-2", "vault-3")
 
 
 def layout(data_dir: Path, members: tuple[str, ...] = THREE, *, tls: bool = False) -> Layout:
-    """A cluster on ports that count up from 5000."""
+    """Return a cluster on ports that count up from 5000."""
     places = [(name, 8200) for name in members]
     places += [("balancer", 8200), ("balancer", 8205), ("toxiproxy", 8474), ("toxiproxy", 8201)]
     return Layout(
@@ -41,13 +40,13 @@ def layout(data_dir: Path, members: tuple[str, ...] = THREE, *, tls: bool = Fals
 
 
 def services(text: str) -> dict[str, Any]:
-    """The services of a compose file in JSON."""
+    """Return the services of a compose file in JSON."""
     found: dict[str, Any] = json.loads(text)["services"]
     return found
 
 
 def test_each_node_but_the_first_is_a_service_of_its_own(tmp_path: Path) -> None:
-    """The first is that of a single server; each has its own port and folder, on loopback."""
+    """Each node but the first is a service with its own loopback port and folder."""
     found = services(layout(tmp_path).nodes_text())
     assert list(found) == ["vault-2", "vault-3"]
     assert found["vault-2"]["ports"] == ["127.0.0.1:5001:8200"]
@@ -55,30 +54,30 @@ def test_each_node_but_the_first_is_a_service_of_its_own(tmp_path: Path) -> None
     assert found["vault-3"]["ports"] == ["127.0.0.1:5002:8200"]
 
 
-def test_what_nodes_extend_is_there(tmp_path: Path) -> None:
-    """By its whole path: the file that says so is in another folder."""
+def test_extends_names_an_existing_file(tmp_path: Path) -> None:
+    """`extends` names an existing file by its full path, since it is in another folder."""
     extended = services(layout(tmp_path).nodes_text())["vault-2"]["extends"]
     assert Path(extended["file"]) == resources() / "node.yml"
     assert f"\n  {extended['service']}:\n" in Path(extended["file"]).read_text()
 
 
 def test_a_dollar_in_a_path_is_no_variable(tmp_path: Path) -> None:
-    """Compose would look for it in the environment."""
+    """A dollar in a path is escaped, or compose would read a variable."""
     found = services(layout(tmp_path / "$HOME").nodes_text())
     assert "/$$HOME/nodes/vault-2:" in found["vault-2"]["volumes"][0]
 
 
 def test_clients_have_one_address_and_nodes_their_names(tmp_path: Path) -> None:
-    """Toxiproxy leads to the balancer; nodes reach each other by service."""
+    """Toxiproxy leads to the balancer, and nodes reach each other by service name."""
     endpoints = layout(tmp_path).endpoints()
     assert endpoints.vault == "http://127.0.0.1:5003"
-    assert [way.upstream for way in endpoints.ways] == ["balancer:8200"]
+    assert [target.upstream for target in endpoints.targets] == ["balancer:8200"]
     assert [node.cluster for node in endpoints.nodes] == [f"{name}:8201" for name in THREE]
     assert {node.proxy for node in endpoints.nodes} == {""}
 
 
 def test_over_tls_every_address_says_so(tmp_path: Path) -> None:
-    """But Toxiproxy's own, and the balancer's that only says that it runs."""
+    """Over TLS all addresses are https, except Toxiproxy's and the balancer's own probe."""
     probes = layout(tmp_path, tls=True).probes()
     schemes = {name: url.partition(":")[0] for name, url in probes.items()}
     assert schemes == {
@@ -89,7 +88,7 @@ def test_over_tls_every_address_says_so(tmp_path: Path) -> None:
 
 
 def test_the_variables_are_those_of_the_files(tmp_path: Path) -> None:
-    """Each one that the layout gives stands in a compose file."""
+    """Each variable of the layout is used in a compose file."""
     names = ("vault.yml", "node.yml", "toxiproxy.yml", "ha.yml", "services.yml")
     text = "".join((resources() / name).read_text() for name in names)
     for variable in layout(tmp_path).variables():
@@ -97,7 +96,7 @@ def test_the_variables_are_those_of_the_files(tmp_path: Path) -> None:
 
 
 def test_the_files_of_a_cluster_follow_its_nodes(tmp_path: Path) -> None:
-    """A single server has none of them."""
+    """A single server has no files of a cluster."""
     single = [path.name for path in compose_files(tmp_path)]
     assert single == ["base.yml", "vault.yml", "toxiproxy.yml"]
     (tmp_path / NODES_FILE_NAME).write_text("")
@@ -105,14 +104,14 @@ def test_the_files_of_a_cluster_follow_its_nodes(tmp_path: Path) -> None:
 
 
 def settings(data_dir: Path) -> Settings:
-    """Any free ports."""
+    """Return settings with free ports."""
     return Settings(
         engine="docker", data_dir=data_dir, vault_port=0, proxy_port=0, toxiproxy_port=0
     )
 
 
 def test_ports_of_last_time_are_kept(tmp_path: Path) -> None:
-    """All of them but the one that only the harness asks, and none twice."""
+    """Ports of the last start are kept, except that of the balancer's probe, without doubles."""
     first = choose_ports(settings(tmp_path), KnownServers(), [], THREE, balanced=True)
     assert len(set(first.values())) == len(first)
     before = Layout(data_dir=tmp_path, members=THREE, balanced=True, ports=first)
@@ -124,7 +123,7 @@ def test_ports_of_last_time_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_balancer_takes_over_the_address_of_a_single_server(tmp_path: Path) -> None:
-    """Whose own address is another one from then on: clients notice nothing."""
+    """The balancer takes the address of a single server, so clients notice nothing."""
     first = choose_ports(settings(tmp_path), KnownServers(), [], ("vault",), balanced=False)
     single = Layout(data_dir=tmp_path, members=("vault",), balanced=False, ports=first)
     known = KnownServers(endpoints=single.endpoints())
@@ -134,7 +133,7 @@ def test_the_balancer_takes_over_the_address_of_a_single_server(tmp_path: Path) 
 
 
 def test_it_says_so_only_with_these_nodes(tmp_path: Path) -> None:
-    """By which a new configuration is awaited."""
+    """The probe's path changes with the nodes, to tell when a new configuration is loaded."""
     tls = TlsFiles.within(tmp_path)
     assert alive_path(THREE, None) != alive_path(THREE[:2], None)
     assert alive_path(THREE, None) != alive_path(THREE, tls)
@@ -143,7 +142,7 @@ def test_it_says_so_only_with_these_nodes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_haproxy_takes_the_configuration(tmp_path: Path, tls: bool) -> None:
-    """Checked by HAProxy itself, where no node can be found: each may come later."""
+    """HAProxy accepts the configuration, even if no node can be resolved."""
     try:
         program = find_balancer()
     except ProgramMissing as error:
@@ -157,7 +156,7 @@ def test_haproxy_takes_the_configuration(tmp_path: Path, tls: bool) -> None:
 
 
 def test_the_image_has_haproxy_and_its_libraries() -> None:
-    """Under the name by which compose starts it, as the official image has it."""
+    """The image has HAProxy at the official image's path, with its libraries."""
     try:
         program = find_balancer()
     except ProgramMissing as error:
@@ -169,18 +168,18 @@ def test_the_image_has_haproxy_and_its_libraries() -> None:
 
 
 def test_without_haproxy_the_other_images_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single server needs none."""
+    """Without HAProxy the other images are built."""
 
     def missing() -> Path:
         raise ProgramMissing("no haproxy", looked_at="PATH", remedy="install it")
 
-    monkeypatch.setattr("vault_harness.images._build.find_balancer", missing)
+    monkeypatch.setattr("vault_harness.local.images.build.find_balancer", missing)
     tags = [one.tag for one in recipes(Settings())]
     assert LOCAL_BALANCER not in tags
     assert len(tags) == 4
 
 
-def test_services_are_told_in_the_order_of_the_way() -> None:
-    """From Vault to clients."""
+def test_services_are_listed_from_vault_to_clients() -> None:
+    """Services are listed from Vault to clients."""
     assert services_of(("vault",), balanced=False) == ("vault", "toxiproxy")
     assert services_of(THREE, balanced=True) == (*THREE, "balancer", "toxiproxy")

@@ -1,4 +1,4 @@
-"""How a container's routes to other nodes are made to lead nowhere, without an engine."""
+"""How a container's routes to other nodes are cut, without an engine."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from vault_harness.engine import Endpoints, KnownServers, NodeEndpoint
-from vault_harness.engine.docker import DockerCluster, _cutting
 from vault_harness.errors import CapabilityMissing, EngineError, ProgramMissing
-from vault_harness.images import LOCAL_VAULT
-from vault_harness.images._build import recipes
-from vault_harness.programs import find_vault
+from vault_harness.local.engine.docker import cutting
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.provider import Endpoints, KnownServers, NodeEndpoint
+from vault_harness.local.images.build import LOCAL_VAULT, recipes
+from vault_harness.local.programs import find_vault
+from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.settings import Settings
-from vault_harness.stack.record import StackRecordFile
 
 NAMES = ("vault", "vault-2", "vault-3")
 
 
 class Container:
-    """One node of three, whose routes are noted."""
+    """One node of three, with its routes."""
 
     def __init__(self, project: str, name: str, address: str) -> None:
         self.id, self.name = f"id of {name}", name
@@ -53,7 +53,7 @@ class Container:
         return 0, b""
 
     def start_again(self, address: str) -> None:
-        """As after its end: with a network of its own that knows no such route."""
+        """Restart the container with a new network, without these routes."""
         self.routes.clear()
         self.attrs["State"]["StartedAt"] += " and again"
         (network,) = self.attrs["NetworkSettings"]["Networks"].values()
@@ -62,7 +62,7 @@ class Container:
 
 @pytest.fixture
 def provider(tmp_path: Path) -> DockerCluster:
-    """Of three nodes."""
+    """A provider of three nodes."""
     memory = StackRecordFile(tmp_path)
     nodes = tuple(
         NodeEndpoint(name=name, address="", proxy="", proxy_listen="", upstream="")
@@ -86,7 +86,7 @@ def found(
     }
 
     class Helper:
-        """A container in the network of another one."""
+        """A container in the network of another container."""
 
         def __init__(self, image: str, command: list[str], **given: Any) -> None:
             assert image == "image of a node"
@@ -98,36 +98,36 @@ def found(
             left.append(self)
 
         def start(self) -> None:
-            """At once."""
+            """Run the command at once."""
             self._code, self._said = self._node.changed(self._command)
             if b"executable file not found" in self._said:
                 raise APIError(self._said.decode())
 
         def wait(self, *, timeout: float) -> dict[str, int]:
-            """It has ended."""
+            """Return the exit code."""
             assert timeout > 0
             return {"StatusCode": self._code}
 
         def logs(self) -> bytes:
-            """What it said."""
+            """Return the output."""
             return self._said
 
         def remove(self, *, force: bool, v: bool) -> None:
-            """Nothing stays."""
+            """Remove the container."""
             assert force
             assert v
             left.remove(self)
 
     left: list[Helper] = []
     client = SimpleNamespace(containers=SimpleNamespace(create=Helper))
-    monkeypatch.setattr(_cutting, "connected", lambda **_: contextlib.nullcontext(client))
+    monkeypatch.setattr(cutting, "connected", lambda **_: contextlib.nullcontext(client))
     monkeypatch.setattr(provider, "_containers", lambda _: list(made.values()))
     yield made
     assert left == []
 
 
 def test_there_and_back(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """The routes to both others, twice as once; and nothing of it is left."""
+    """A cut adds routes to both other nodes, and joining removes them all."""
     provider.cut_node("vault-2")
     provider.cut_node("vault-2")
     assert found["vault-2"].routes == {"172.18.0.2/32", "172.18.0.4/32"}
@@ -139,7 +139,7 @@ def test_there_and_back(provider: DockerCluster, found: dict[str, Container]) ->
 
 
 def test_it_ends_with_the_container(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """What is noted of an earlier life of it says nothing, and is taken back from nowhere."""
+    """A cut ends with the container, and joining it changes nothing."""
     provider.cut_node("vault-2")
     found["vault-2"].start_again("172.18.0.3")
     assert provider.cut_nodes() == []
@@ -149,7 +149,7 @@ def test_it_ends_with_the_container(provider: DockerCluster, found: dict[str, Co
 def test_another_one_comes_back_at_another_address(
     provider: DockerCluster, found: dict[str, Container]
 ) -> None:
-    """It is cut off from there too, and both routes go when it is joined."""
+    """If another node returns at a new address, it is cut off there too."""
     provider.cut_node("vault-2")
     found["vault-3"].start_again("172.18.0.9")
     provider._cut_again()
@@ -159,8 +159,10 @@ def test_another_one_comes_back_at_another_address(
     assert found["vault-2"].routes == set()
 
 
-def test_a_task_that_ended_half_way(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """A node that is not cut off yet is shown as if it was, and joined again."""
+def test_a_half_done_cut_is_shown_and_can_be_joined(
+    provider: DockerCluster, found: dict[str, Container]
+) -> None:
+    """A half-done cut is shown as a cut and can be joined."""
     found["vault-2"].answers = (1, b"somebody pulled the plug")
     with pytest.raises(EngineError, match="could not be changed") as caught:
         provider.cut_node("vault-2")
@@ -172,23 +174,23 @@ def test_a_task_that_ended_half_way(provider: DockerCluster, found: dict[str, Co
 
 
 def test_an_image_without_the_program(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """Which images have it is said."""
+    """The error names the images that have the program."""
     found["vault-2"].answers = (127, b'exec: "ip": executable file not found in $PATH: unknown')
     with pytest.raises(CapabilityMissing, match="no program that changes its routes") as caught:
         provider.cut_node("vault-2")
-    assert "images builds one that has" in caught.value.remedy
+    assert "build one with invoke images" in caught.value.remedy
     assert provider.cut_nodes() == []
 
 
 def test_one_direction_alone(provider: DockerCluster, found: dict[str, Container]) -> None:
-    """A route has no direction."""
-    with pytest.raises(CapabilityMissing, match="in one direction alone"):
+    """A cut in one direction is refused, since a route has no direction."""
+    with pytest.raises(CapabilityMissing, match="in only one direction"):
         provider.cut_node("vault-2", hears=True)
     assert found["vault-2"].routes == set()
 
 
 def test_the_local_image_has_the_program() -> None:
-    """As the usual ones do, with the libraries that it needs."""
+    """The local image has the program with its libraries."""
     if not (shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") and shutil.which("ldd")):
         pytest.skip("this machine has no ip")
     try:

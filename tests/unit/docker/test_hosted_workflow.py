@@ -1,4 +1,4 @@
-"""What the hosted workflow says of itself; a hosted runner alone can run it."""
+"""The hosted workflow as text; only a hosted runner can run it."""
 
 import json
 import re
@@ -17,13 +17,13 @@ JOBS = dict(
 
 
 def summary_of(journal: Path) -> subprocess.CompletedProcess[str]:
-    """What the step that makes the page of a job writes."""
+    """Run the step that makes a job's page."""
     command = [sys.executable, str(ROOT / ".github" / "summary.py"), str(journal)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
-    """Neither does a new line; the columns stay four."""
+    """Bars and new lines in a text keep the table at four columns."""
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "a|b", "why": "c\nd | e"}
     (tmp_path / "j.json").write_text(json.dumps({"summary": "1 fail", "scenarios": [scenario]}))
     row = summary_of(tmp_path / "j.json").stdout.splitlines()[-1]
@@ -31,7 +31,7 @@ def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
 
 
 def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
-    """A comment that nobody closes would hide all rows below it."""
+    """Markup in a client's message is escaped, or it could hide the rows below."""
     why = "denied: <!DOCTYPE html><!-- \x1b[31m `x` [a](b)"
     scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
     summary = "command:./x <details>: 1 fail"
@@ -42,7 +42,7 @@ def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
 
 
 def test_what_failed_comes_first(tmp_path: Path) -> None:
-    """Not among all that the client was never asked; and each says where it fails no run."""
+    """Failures come first, and each says if it fails no run."""
     known = {"known": {"kind": "failing", "reason": "issue 7"}}
     words: dict[str, dict[str, Any]] = {
         "A-01": {"word": "pass"},
@@ -74,8 +74,8 @@ def test_what_failed_comes_first(tmp_path: Path) -> None:
     ]
 
 
-def test_the_grade_stands_above_the_table(tmp_path: Path) -> None:
-    """With what keeps it down; and a run that broke off says that it has none, all kept or not."""
+def test_the_grade_comes_before_the_table(tmp_path: Path) -> None:
+    """The grade and its reasons come first; an incomplete run says that it has none."""
     scenario = {"id": "X-1", "word": "pass", "seconds": 1.0, "promise": "p"}
     for complete in (True, False):
         journal = {"summary": "1 of 1", "scenarios": [scenario], "complete": complete}
@@ -93,7 +93,7 @@ def test_the_grade_stands_above_the_table(tmp_path: Path) -> None:
 
 
 def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
-    """Where each message of a client is a whole page there would be none."""
+    """Long messages are shortened to keep the page below a megabyte."""
     why = "é" * 50_000
     scenarios = [
         {"id": f"X-{n:03}", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
@@ -107,30 +107,45 @@ def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
 
 
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
-    """A run that did not begin is not an empty table."""
+    """Without a journal the step fails."""
     assert summary_of(tmp_path / "nothing").returncode != 0
 
 
 def test_verdicts_are_compared_when_a_leg_fails() -> None:
-    """That is when the comparison tells most."""
+    """Verdicts are compared even if a leg fails."""
     assert "if: ${{ !cancelled() }}" in JOBS["verdicts"]
 
 
 def test_lint_and_tests_run_too() -> None:
-    """A hosted run says of the project itself whether it is sound."""
+    """A hosted run also runs lint and tests."""
     assert "./dev lint" in JOBS["lint"]
-    assert "./dev test" in JOBS["tests"]
+    assert "tests" in matrix_of_steps()
+
+
+def matrix_of_steps() -> set[str]:
+    """Return the steps of `.ci/run` that run side by side."""
+    found = re.search(r"step: \[(.*)\]", JOBS["steps"])
+    assert found is not None
+    return set(found[1].split(", "))
+
+
+def test_each_step_exists() -> None:
+    """The workflow runs steps that `.ci/run` has."""
+    listed = subprocess.run(
+        [ROOT / ".ci" / "run", "--list"], capture_output=True, text=True, check=True
+    )
+    assert matrix_of_steps() <= set(listed.stdout.split())
 
 
 def test_each_leg_differs_in_one_thing() -> None:
-    """From the leg of containers: the engine, or Vault, or Toxiproxy."""
+    """Each leg differs from the containers leg in one thing."""
     legs = {}
     for text in JOBS["scenarios"].split("- leg: ")[1:]:
         name = text.split()[0]
         legs[name] = dict(re.findall(r"^ {12}(engine|vault|toxiproxy): (\S+)$", text, re.MULTILINE))
     base = legs.pop("containers")
     for name, leg in legs.items():
-        # What a leg leaves out is the same: processes run those very programs.
+        # A leg may leave the product out: processes run the same programs.
         assert len(leg.items() - base.items()) == 1, name
     assert legs["hashicorp"]["vault"] == DEFAULT_VAULT_IMAGE
     assert legs["real-toxiproxy"]["toxiproxy"] == DEFAULT_TOXIPROXY_IMAGE

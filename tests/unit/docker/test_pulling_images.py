@@ -1,4 +1,4 @@
-"""What is missing is pulled, and not in silence."""
+"""A missing image is pulled with progress messages."""
 
 import logging
 from types import SimpleNamespace
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from vault_harness.engine.docker._state import _pull
 from vault_harness.errors import ImageMissing
+from vault_harness.local.engine.docker.state import _pull
 
 
 class Registry:
-    """An engine that pulls, or is refused; notes what it was asked for."""
+    """An engine that pulls or is refused, and records the requests."""
 
     def __init__(self, *events: dict[str, str]) -> None:
         self.events = events
@@ -25,12 +25,12 @@ class Registry:
 
 
 def client(*events: dict[str, str]) -> Any:
-    """It as a client."""
+    """Return it as a client."""
     return Registry(*events)
 
 
-def test_layers_are_told_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a step, however often the engine repeats itself."""
+def test_each_step_of_a_layer_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Each step of a layer is one line, however often the engine repeats it."""
     busy = {"status": "Downloading", "id": "a1", "progress": "[=>  ]"}
     engine = client(busy, busy, {"status": "Pull complete", "id": "a1"})
     with caplog.at_level(logging.WARNING):
@@ -44,14 +44,14 @@ def test_layers_are_told_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_without_a_tag_it_is_the_latest_and_not_all() -> None:
-    """An engine that is asked for no tag pulls every one there is."""
+    """Without a tag the latest image is pulled, not all of them."""
     engine = client()
     _pull(engine, "registry:5000/vault")
     assert engine.asked == [("registry:5000/vault", "latest")]
 
 
 def test_what_the_registry_says_is_in_the_error() -> None:
-    """It comes as an event, not as a status."""
+    """The error has the registry's words, which come as an event."""
     with pytest.raises(ImageMissing) as caught:
         _pull(client({"error": "toomanyrequests: slow down"}), "hashicorp/vault:1")
     assert "slow down" in caught.value.looked_at

@@ -1,4 +1,4 @@
-"""The slim root filesystem that local images are made of."""
+"""The slim root filesystem of local images."""
 
 import io
 import shutil
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import EngineError
-from vault_harness.images._rootfs import PACKAGES, PREFIX, Rootfs, shared_libraries
+from vault_harness.local.images.rootfs import PACKAGES, PREFIX, Rootfs, shared_libraries
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Linux programs")
 
 
 def written(rootfs: Rootfs) -> tarfile.TarFile:
-    """It as an archive."""
+    """Return it as an archive."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         rootfs.write(archive, "rootfs")
@@ -25,29 +25,29 @@ def written(rootfs: Rootfs) -> tarfile.TarFile:
 
 @pytest.fixture(scope="module")
 def python() -> Rootfs:
-    """With this interpreter in it."""
+    """A root filesystem with this interpreter."""
     rootfs = Rootfs.bare()
     rootfs.add_python()
     return rootfs
 
 
 def test_the_loader_is_where_programs_look_for_it(python: Rootfs) -> None:
-    """An ELF header names the loader's path, so that it must be at that very path."""
+    """The loader is at the path that ELF headers name."""
     loaders = [Path(target) for target in python.files if Path(target).name.startswith("ld-")]
     assert loaders
     assert all(python.files[str(loader)] == loader.resolve() for loader in loaders)
 
 
 def test_python_has_what_a_server_imports(python: Rootfs) -> None:
-    """Interpreter, modules, and the libraries that their extensions need."""
+    """Python comes with its modules and the libraries of their extensions."""
     names = {Path(target).name for target in python.files}
     assert {"ssl.py", "selectors.py", "__init__.py"} <= names
     assert any(name.startswith("libc.so") for name in names)
     assert any(name.startswith("libssl.so") for name in names)
 
 
-def test_python_has_no_tests_and_nobody_elses_packages(python: Rootfs) -> None:
-    """A standard library's tests are most of its weight."""
+def test_tests_and_foreign_packages_of_python_are_left_out(python: Rootfs) -> None:
+    """Tests of the standard library and foreign packages are left out."""
     inside = str(PREFIX)
     parts = {
         part for target in python.files if target.startswith(inside) for part in Path(target).parts
@@ -57,7 +57,7 @@ def test_python_has_no_tests_and_nobody_elses_packages(python: Rootfs) -> None:
 
 
 def test_distributions_come_with_what_they_require() -> None:
-    """By their own metadata, to the end; without console scripts of this machine."""
+    """A distribution comes with all its requirements, without console scripts."""
     rootfs = Rootfs()
     rootfs.add_distributions(["hvac"])
     site = str(PACKAGES)
@@ -67,27 +67,27 @@ def test_distributions_come_with_what_they_require() -> None:
 
 
 def test_a_package_that_is_not_here_is_named() -> None:
-    """Instead of an image that fails at its first import."""
+    """A missing package is an error that names it."""
     with pytest.raises(EngineError, match="no-such-distribution"):
         Rootfs().add_distributions(["no-such-distribution"])
 
 
 def test_a_static_program_needs_no_library(tmp_path: Path) -> None:
-    """`ldd` fails on it, and that is no error."""
+    """A program on which `ldd` fails needs no library."""
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     assert shared_libraries([script]) == []
 
 
 def test_a_dynamic_program_brings_its_libraries() -> None:
-    """A Toxiproxy that was built with cgo is one."""
+    """A dynamic program comes with its libraries."""
     shell = shutil.which("sh")
     assert shell is not None
     assert any(path.name.startswith("libc.so") for path in shared_libraries([Path(shell)]))
 
 
-def test_everything_belongs_to_root_and_nobody_else_may_write(python: Rootfs) -> None:
-    """Whoever gathered it, and with whatever umask."""
+def test_everything_is_writable_by_root_only(python: Rootfs) -> None:
+    """Everything belongs to root and is writable by root only, whatever the umask."""
     with written(python) as archive:
         entries = archive.getmembers()
     assert {(entry.uid, entry.uname) for entry in entries} == {(0, "root")}
@@ -96,7 +96,7 @@ def test_everything_belongs_to_root_and_nobody_else_may_write(python: Rootfs) ->
 
 
 def test_every_directory_is_there_before_its_files(python: Rootfs) -> None:
-    """The engine would make missing ones with a mode of its own."""
+    """Every directory precedes its files, or the engine would choose its mode."""
     seen = set()
     with written(python) as archive:
         for entry in archive:
@@ -106,7 +106,7 @@ def test_every_directory_is_there_before_its_files(python: Rootfs) -> None:
 
 
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
-    """The same ingredients are not built twice, other ones are."""
+    """The fingerprint changes only with the content."""
     file = tmp_path / "file"
     file.write_text("one")
     rootfs = Rootfs.bare()

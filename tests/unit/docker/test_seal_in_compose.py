@@ -1,4 +1,4 @@
-"""How a Vault in a container gets what it unseals itself with, without an engine."""
+"""How a Vault in a container gets its seal's key, without an engine."""
 
 import contextlib
 import json
@@ -9,24 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from vault_harness.dialect import OPENBAO
-from vault_harness.engine import (
-    CloudSealingProvider,
-    Engine,
-    EngineName,
-    KnownServers,
-    NodeSpec,
-    SealingProvider,
-    SealKind,
-    open_provider,
-    seal_stanza,
-    stanza_path,
-    static_key_path,
-)
-from vault_harness.engine._cloud_seal import with_cloud_seal
-from vault_harness.engine.docker import DockerCluster, DockerEngine, _engine, _sealing
-from vault_harness.engine.docker._inside import configuration
-from vault_harness.engine.docker._layout import (
+from vault_harness.errors import CapabilityMissing, EngineError
+from vault_harness.local.dialect import OPENBAO
+from vault_harness.local.engine.cloud_seal import CloudSealingProvider, with_cloud_seal
+from vault_harness.local.engine.docker import engine as engine_module
+from vault_harness.local.engine.docker import sealing
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.docker.engine import DockerEngine
+from vault_harness.local.engine.docker.inside import configuration
+from vault_harness.local.engine.docker.layout import (
     HOLDER_FILE_NAME,
     NODES_FILE_NAME,
     SEAL_FILE_NAME,
@@ -35,14 +26,23 @@ from vault_harness.engine.docker._layout import (
     holder_text,
     services_of,
 )
-from vault_harness.engine.docker._seal_files import mounts, seal_files, seen_inside
-from vault_harness.errors import CapabilityMissing, EngineError
+from vault_harness.local.engine.docker.seal_files import mounts, seal_files, seen_inside
+from vault_harness.local.engine.provider import KnownServers
+from vault_harness.local.engine.seal import (
+    SealingProvider,
+    SealKind,
+    seal_stanza,
+    stanza_path,
+    static_key_path,
+)
+from vault_harness.local.engine.shape import Engine, EngineName, NodeSpec
+from vault_harness.local.stack.choice import open_provider
+from vault_harness.local.stack.opening import Opening
+from vault_harness.local.stack.record import StackRecordFile
+from vault_harness.local.stack.seal_migration import SealMigrations
+from vault_harness.local.stack.sealing import prepare, put_key_aside, write_stanza
+from vault_harness.operator.backup.seal_drill import SealDrill, let_copy_reach_key, needs_world
 from vault_harness.settings import Settings
-from vault_harness.stack import SealDrill, let_copy_reach_key, needs_world
-from vault_harness.stack._opening import Opening
-from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack._sealing import prepare, put_key_aside, write_stanza
-from vault_harness.stack.record import StackRecordFile
 
 TRANSIT = {
     "transit": {"address": "http://holder:8200", "token": "file:///d/seal/holder-token"},
@@ -51,7 +51,7 @@ STATIC = {"static": {"current_key_id": "stack", "current_key": "file:///d/seal/s
 
 
 class Containers:
-    """An engine by its name alone."""
+    """Stands for the docker engine."""
 
     name = "docker"
     dialect = OPENBAO
@@ -60,19 +60,19 @@ class Containers:
 
 @pytest.fixture
 def provider(tmp_path: Path) -> DockerCluster:
-    """Of a data directory without anything; no engine is asked."""
+    """The provider of an empty data directory; no engine is asked."""
     settings = Settings(engine="docker", data_dir=tmp_path)
     return DockerCluster(settings, StackRecordFile(tmp_path))
 
 
 def service(text: str, name: str) -> dict[str, Any]:
-    """One service of a compose file in JSON."""
+    """Return a service of a compose file in JSON."""
     found: dict[str, Any] = json.loads(text)["services"][name]
     return found
 
 
 def test_a_server_inside_finds_its_files_at_places_of_its_own() -> None:
-    """Each file by what it is for, whatever folder it is in here; all else stays as it is."""
+    """Each file of a seal has a fixed place inside; other settings stay as they are."""
     assert seal_files(STATIC) == {Path("/d/seal/static.key"): "/vault/seal/static/current_key"}
     assert seen_inside(TRANSIT) == {
         "transit": {"address": "http://holder:8200", "token": "file:///vault/seal/transit/token"}
@@ -80,7 +80,7 @@ def test_a_server_inside_finds_its_files_at_places_of_its_own() -> None:
 
 
 def test_while_a_seal_is_exchanged_it_finds_the_files_of_both() -> None:
-    """The old one is needed to go over."""
+    """During an exchange the files of both seals are there."""
     both = {"static": {**STATIC["static"], "disabled": "true"}, **TRANSIT}
     assert sorted(seal_files(both).values()) == [
         "/vault/seal/static/current_key",
@@ -89,21 +89,21 @@ def test_while_a_seal_is_exchanged_it_finds_the_files_of_both() -> None:
 
 
 def test_what_is_in_its_own_directory_needs_no_mount() -> None:
-    """A relative name is looked for where the server runs, which is mounted anyway."""
+    """A relative name needs no mount, since the node's directory is mounted anyway."""
     seal = {"transit": {"token": "file://holder-token"}}
     assert seal_files(seal) == {}
     assert seen_inside(seal) == seal
 
 
 def test_a_stanza_is_left_as_it_was() -> None:
-    """The one on disk is the other engine's too."""
+    """The stanza itself stays unchanged, since the process engine uses it too."""
     before = json.dumps(STATIC)
     seen_inside(STATIC)
     assert json.dumps(STATIC) == before
 
 
 def test_mounts_are_read_only_and_never_made() -> None:
-    """A folder that the engine makes in the place of a missing key would hide that."""
+    """Mounts are read-only, and a missing key is an error instead of a new folder."""
     (mount,) = mounts({Path("/$HOME/static.key"): "/vault/seal/static/current_key"})
     assert (mount["type"], mount["read_only"]) == ("bind", True)
     assert mount["source"] == "/$$HOME/static.key"
@@ -111,7 +111,7 @@ def test_mounts_are_read_only_and_never_made() -> None:
 
 
 def test_every_node_has_the_same_key(tmp_path: Path) -> None:
-    """And the file that says so holds none."""
+    """All nodes mount the same key, and the compose file does not contain it."""
     members = ("vault", "vault-2", "vault-3")
     layout = Layout(data_dir=tmp_path, members=members, balanced=True, ports={})
     text = layout.seal_text(STATIC)
@@ -121,14 +121,14 @@ def test_every_node_has_the_same_key(tmp_path: Path) -> None:
 
 
 def test_the_configuration_names_files_only(tmp_path: Path) -> None:
-    """It is what the process engine writes, with the places inside."""
+    """The configuration has the process engine's text with the places inside."""
     spec = NodeSpec(name="vault", directory=tmp_path, storage="raft", extra={"seal": STATIC})
     written = configuration(spec, OPENBAO, address="", host="vault")
     assert written["seal"] == seen_inside(STATIC)
 
 
 def test_the_holder_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
-    """In plain HTTP, whatever the other one speaks, and with a folder of its own."""
+    """The holder listens on loopback in plain HTTP and has its own folder."""
     found = service(holder_text(tmp_path, 5000), "holder")
     assert found["ports"] == ["127.0.0.1:5000:8200"]
     assert found["volumes"] == [f"{tmp_path}/holder:/vault/node:z"]
@@ -137,8 +137,8 @@ def test_the_holder_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
     assert found["environment"]["VAULT_CACERT"] == ""
 
 
-def test_compose_is_told_of_what_is_there(tmp_path: Path) -> None:
-    """Files of the data directory last, since they add to the others."""
+def test_compose_files_of_the_data_directory_come_last(tmp_path: Path) -> None:
+    """Compose files of the data directory come last, since they extend the others."""
     for name in (SEAL_FILE_NAME, HOLDER_FILE_NAME):
         (tmp_path / name).write_text("")
     names = [path.name for path in compose_files(tmp_path)]
@@ -151,15 +151,15 @@ def test_compose_is_told_of_what_is_there(tmp_path: Path) -> None:
     assert names[3:] == ["ha.yml", NODES_FILE_NAME, HOLDER_FILE_NAME, SEAL_FILE_NAME]
 
 
-def test_the_holder_is_told_of_beside_the_nodes() -> None:
-    """Where there is one."""
+def test_the_holder_is_a_service() -> None:
+    """The holder is a service if the stack has one."""
     assert services_of(("vault",), balanced=False, holder=True) == ("vault", "holder", "toxiproxy")
 
 
 def test_a_stack_without_the_holder_lacks_nothing_that_clients_need(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told of where it should be, and is no node."""
+    """A stack without its holder serves clients; the holder is listed as not running."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     StackRecordFile(tmp_path).save(KnownServers(engine="docker", seal="transit"))
     (holder,) = [state for state in provider.describe() if state.name == "holder"]
@@ -168,12 +168,12 @@ def test_a_stack_without_the_holder_lacks_nothing_that_clients_need(
 
 
 def test_it_has_the_shape(provider: DockerCluster) -> None:
-    """What stacks ask of an engine whose Vault unseals itself."""
+    """The provider implements the protocol for seals."""
     assert isinstance(provider, SealingProvider)
 
 
 def test_a_static_key_needs_no_engine(provider: DockerCluster, tmp_path: Path) -> None:
-    """The stanza is the process engine's, so that either goes on with the other's Vault."""
+    """A static key needs no engine, and both engines share its stanza."""
     prepare("static", provider, tmp_path)
     key = static_key_path(tmp_path)
     assert key.stat().st_mode & 0o777 == 0o600
@@ -183,13 +183,13 @@ def test_a_static_key_needs_no_engine(provider: DockerCluster, tmp_path: Path) -
 
 
 def exercise(target: SealKind, directory: Path) -> SealDrill:
-    """A drill in containers."""
+    """Return a drill in containers."""
     engine: Engine = Containers()  # type: ignore[assignment] # only its name is asked
     return SealDrill(engine=engine, target=target, directory=directory)
 
 
 def test_a_drill_in_containers_knows_the_keys_that_are_here(tmp_path: Path) -> None:
-    """To the other seal and back; a cloud's too."""
+    """A drill in containers accepts all keys that are here, a cloud's too."""
     exercise("static", tmp_path).check("shamir")
     exercise("transit", tmp_path).check("static")
     exercise("awskms", tmp_path).check("shamir")
@@ -199,7 +199,7 @@ def test_a_drill_in_containers_knows_the_keys_that_are_here(tmp_path: Path) -> N
 def test_a_copy_that_does_not_reach_its_holder_is_refused_before_it_is_made(
     tmp_path: Path, runs: EngineName, copies: EngineName
 ) -> None:
-    """It would end after ten seconds, and say that a name is unknown."""
+    """A copy that cannot reach its holder is refused before it is made."""
     settings = Settings(data_dir=tmp_path)
     provider = open_provider(settings, StackRecordFile(tmp_path), name=runs)
     engine = cast("Engine", SimpleNamespace(name=copies))
@@ -210,7 +210,7 @@ def test_a_copy_that_does_not_reach_its_holder_is_refused_before_it_is_made(
 
 
 def test_a_copy_of_processes_reaches_its_holder(tmp_path: Path) -> None:
-    """Both are on loopback: nothing has to be done."""
+    """A copy of processes reaches its holder on loopback without further steps."""
     provider = open_provider(Settings(data_dir=tmp_path), StackRecordFile(tmp_path), name="process")
     let_copy_reach_key(cast("Engine", SimpleNamespace(name="process")), provider, TRANSIT)
 
@@ -218,7 +218,7 @@ def test_a_copy_of_processes_reaches_its_holder(tmp_path: Path) -> None:
 def test_a_copy_in_a_container_is_visited_by_the_holder(
     provider: DockerCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That one alone comes to the copy's network, by the name that Compose gives it."""
+    """Only the holder joins the copy's network, under the name that compose gives it."""
     present: list[Any] = []
     admitted: list[tuple[str, str]] = []
     engine = DockerEngine.__new__(DockerEngine)
@@ -226,7 +226,7 @@ def test_a_copy_in_a_container_is_visited_by_the_holder(
         "Any", SimpleNamespace(admit=lambda one, *, name: admitted.append((one, name)))
     )
     monkeypatch.setattr(provider, "_containers", lambda _: present)
-    monkeypatch.setattr(_sealing, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(sealing, "connected", contextlib.nullcontext)
 
     with pytest.raises(EngineError, match="holds the key has no container"):
         let_copy_reach_key(engine, provider, TRANSIT)
@@ -238,7 +238,7 @@ def test_a_copy_in_a_container_is_visited_by_the_holder(
 
 
 def test_only_a_copy_that_asks_a_cloud_reaches_more_than_its_network() -> None:
-    """Of the seal that it has, and of the one that it goes over to."""
+    """Only a copy with a cloud's seal, old or new, may reach other networks."""
     assert not needs_world({}, [])
     assert not needs_world(STATIC, ["transit"])
     assert needs_world(AWSKMS)
@@ -249,7 +249,7 @@ AWSKMS = {"awskms": {"kms_key_id": "alias/unseal", "region": "eu-central-1"}}
 
 
 class Asking(DockerEngine):
-    """An engine that makes no container, and tells what one would get."""
+    """An engine that makes no container, and tells what it would get."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[dict[str, Any]] = []
@@ -262,14 +262,14 @@ class Asking(DockerEngine):
         self.vault_image = cast("Any", SimpleNamespace(name="vault:of-a-test", dialect=OPENBAO))
         self.network = cast("Any", SimpleNamespace(name="", is_local=True))
         self.run = cast("Any", SimpleNamespace(labels=lambda **_: {}))
-        monkeypatch.setattr(_engine, "Container", lambda *_, **given: self.made.append(given))
+        monkeypatch.setattr(engine_module, "Container", lambda *_, **given: self.made.append(given))
 
     def close(self) -> None:
-        """Nothing was made."""
+        """Do nothing."""
         self.closed += 1
 
     def asks_with(self, data_dir: Path) -> bool:
-        """Whether a node that is made now has the access keys of a stack."""
+        """Whether a new node gets a stack's access keys."""
         spec = NodeSpec(name="copy", directory=data_dir / "copy", extra={"seal": AWSKMS})
         self._vault_container("copy", with_cloud_seal(spec, self.settings), 1)
         inside = "/vault/seal/cloud/AWS_SHARED_CREDENTIALS_FILE"
@@ -281,7 +281,7 @@ class Asking(DockerEngine):
 
 @pytest.fixture
 def no_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Access keys of an earlier start are kept, and the environment has none."""
+    """Keep access keys of an earlier start, and unset the environment's."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -293,7 +293,7 @@ def no_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_asks_its_cloud_with_what_the_stack_keeps(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a drill, or of a rehearsal. No other engine's copies do, and no other seal's."""
+    """A copy uses the stack's access keys, in this engine and for this seal only."""
     assert isinstance(provider, CloudSealingProvider)
     engine = Asking(tmp_path / "engine", monkeypatch)
     let_copy_reach_key(engine, provider, STATIC)
@@ -308,7 +308,7 @@ def test_a_copy_asks_its_cloud_with_what_the_stack_keeps(
 def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`up` after `down`, where access keys are not set, starts nothing before that."""
+    """`up` without access keys in the environment checks the cloud with the stack's."""
     made: list[Asking] = []
 
     class Made(Asking):
@@ -317,10 +317,8 @@ def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
             made.append(self)
 
     asked: list[bool] = []
-    monkeypatch.setattr(_sealing, "DockerEngine", Made)
-    monkeypatch.setattr(
-        _sealing, "check_seal", lambda *_: asked.append(made[0].asks_with(tmp_path))
-    )
+    monkeypatch.setattr(sealing, "DockerEngine", Made)
+    monkeypatch.setattr(sealing, "check_seal", lambda *_: asked.append(made[0].asks_with(tmp_path)))
 
     provider.check_seal(AWSKMS)
 
@@ -331,7 +329,7 @@ def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
 def test_access_keys_end_with_the_seal_that_they_are_for(
     tmp_path: Path, source: SealKind, left: bool
 ) -> None:
-    """Of a migration away, which is the last that the old seal is needed for."""
+    """Access keys are deleted once a migration has left their seal."""
     path = tmp_path / "seal" / "aws-credentials"
     path.parent.mkdir()
     path.touch()
@@ -342,10 +340,10 @@ def test_access_keys_end_with_the_seal_that_they_are_for(
 def test_a_migration_asks_both_clouds_before_vault_is_ended(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vault must start with the old seal to go over, and to stay as it was if it does not."""
+    """A migration checks both clouds before Vault is stopped, since the old seal is needed."""
     asked: list[SealKind] = []
     monkeypatch.setattr(
-        "vault_harness.stack._sealing.check_cloud", lambda kind, *_: asked.append(kind)
+        "vault_harness.local.stack.sealing.check_cloud", lambda kind, *_: asked.append(kind)
     )
     migrations = SealMigrations(tmp_path, Opening(tmp_path))
     migrations.check_possible("awskms", "shamir", provider)
@@ -359,10 +357,10 @@ def test_a_migration_asks_both_clouds_before_vault_is_ended(
 def test_another_region_of_a_shell_is_not_that_of_the_key(
     provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a start of all, which was checked, takes what the environment says of the key."""
+    """Only a start of all nodes takes the region of the environment."""
     write_stanza(tmp_path, AWSKMS)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     prepare("awskms", provider, tmp_path)
     assert seal_stanza(tmp_path) == AWSKMS
-    prepare("awskms", provider, tmp_path, anew=True)
+    prepare("awskms", provider, tmp_path, full_start=True)
     assert seal_stanza(tmp_path)["awskms"] == {**AWSKMS["awskms"], "region": "us-east-1"}

@@ -1,4 +1,4 @@
-"""The example services are started beside a stack, of which nothing is started with them."""
+"""The example services start beside a stack, and nothing of the stack starts with them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from vault_harness.errors import BlueprintError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.stack import example_services
+from vault_harness.local.stack.example_services import SERVICES, ExampleServices
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, example_services
-from vault_harness.stack.example_services import SERVICES, ExampleServices
 
 
 def test_vault_is_not_started_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose would replace one whose variables are not set in this shell."""
+    """Vault is not started with them, since compose might replace it."""
     calls: list[tuple[str, ...]] = []
     services = ExampleServices(LocalStack(Settings(engine="docker", data_dir=tmp_path)))
     healthy: Any = SimpleNamespace(health="healthy")
@@ -28,3 +31,41 @@ def test_vault_is_not_started_with_them(tmp_path: Path, monkeypatch: pytest.Monk
     services.start()
 
     assert calls == [("up", "-d", "--no-deps", *SERVICES)]
+
+
+def blueprint(tmp_path: Path, services: str) -> Blueprint:
+    """Return a small blueprint with these lines under ``[services]``."""
+    file = tmp_path / "own.toml"
+    file.write_text(f"""
+name = "own"
+[mounts.ecommerce]
+type = "kv"
+version = 2
+[policies.backend]
+rules = 'path "ecommerce/data/*" {{ capabilities = ["read"] }}'
+[approles.backend]
+policies = ["backend"]
+[services]
+{services}
+""")
+    return Blueprint.load(file)
+
+
+def test_only_named_services_get_ids(tmp_path: Path) -> None:
+    """Only services in the blueprint get ids."""
+    local = LocalStack(Settings(engine="docker", data_dir=tmp_path / "vault-data"))
+    local.data_dir.mkdir()
+    for kind in ("role-id", "secret-id"):
+        (local.data_dir / f"backend-{kind}").write_text("an id")
+
+    ExampleServices(local).write_credentials(blueprint(tmp_path, 'celery_beat = "backend"'))
+
+    assert [folder.name for folder in (local.data_dir / "services").iterdir()] == ["celery_beat"]
+
+
+def test_a_blueprint_without_services_is_refused(tmp_path: Path) -> None:
+    """A blueprint without services is refused, and the error says what to add."""
+    local = LocalStack(Settings(engine="docker", data_dir=tmp_path / "vault-data"))
+    with pytest.raises(BlueprintError) as caught:
+        ExampleServices(local).write_credentials(blueprint(tmp_path, 'other = "backend"'))
+    assert "[services]" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""A server is awaited by its answers, and errors carry its last words."""
+"""A server is awaited by its answers, and errors carry the end of its log."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import PortLease
-from vault_harness.engine.process._server import Server
-from vault_harness.engine.process._spawn import Process
 from vault_harness.errors import DeadlineExceeded, ServerDied
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.process.server import Server
+from vault_harness.local.engine.process.spawn import Process
 from vault_harness.waiting import crowding
 
 SERVE = (
@@ -32,7 +32,7 @@ def lease() -> Iterator[PortLease]:
 
 
 def make(tmp_path: Path, lease: PortLease, code: str) -> Server:
-    """A Python program as a server."""
+    """Return a Python program as a server."""
     return Server(
         title="the test server",
         command=(sys.executable, "-u", "-c", code, str(lease.port)),
@@ -42,7 +42,7 @@ def make(tmp_path: Path, lease: PortLease, code: str) -> Server:
 
 
 def test_it_is_ready_when_it_answers(tmp_path: Path, lease: PortLease) -> None:
-    """Start returns with a server that answers, and stop with one that is gone."""
+    """`start` returns when the server answers, and `stop` when it is gone."""
     server = make(tmp_path, lease, SERVE)
     server.start(timeout=30)
     assert server.is_running()
@@ -59,7 +59,7 @@ def test_it_is_ready_when_it_answers(tmp_path: Path, lease: PortLease) -> None:
 
 
 def test_a_server_that_ends_gives_its_last_words(tmp_path: Path, lease: PortLease) -> None:
-    """The error shows exit code and log, so that nobody has to look for it."""
+    """The error shows exit code and log."""
     server = make(tmp_path, lease, "print('no such storage'); raise SystemExit(3)")
 
     with pytest.raises(ServerDied) as caught:
@@ -70,7 +70,7 @@ def test_a_server_that_ends_gives_its_last_words(tmp_path: Path, lease: PortLeas
 
 
 def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
-    """The deadline is an error too, and says what was awaited and for how long."""
+    """The timeout error says what was awaited and for how long."""
     server = make(tmp_path, lease, "print('thinking'); import time; time.sleep(300)")
 
     with pytest.raises(DeadlineExceeded) as caught:
@@ -86,7 +86,7 @@ def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
 def test_starts_on_a_busy_machine(
     tmp_path: Path, lease: PortLease, monkeypatch: pytest.MonkeyPatch, load: float, longer: float
 ) -> None:
-    """They may take as many times longer as there are processes that want each core."""
+    """On a busy machine a start gets more time, in proportion to the processes per core."""
     cores = os.cpu_count() or 1
     monkeypatch.setattr(os, "getloadavg", lambda: (load * cores, 0.0, 0.0))
     server = make(tmp_path, lease, "import time; time.sleep(300)")
@@ -100,7 +100,7 @@ def test_starts_on_a_busy_machine(
 def test_a_process_that_is_long_in_the_making(
     tmp_path: Path, lease: PortLease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time that it takes is a part of what is longer on a busy machine, and not lost twice."""
+    """The time to create the process is part of the longer timeout, and counts once."""
     cores = os.cpu_count() or 1
     monkeypatch.setattr(os, "getloadavg", lambda: (3.0 * cores, 0.0, 0.0))
     server = make(tmp_path, lease, "import time; time.sleep(300)")
@@ -118,7 +118,7 @@ def test_a_process_that_is_long_in_the_making(
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLease) -> None:
-    """Politeness has a deadline."""
+    """A server that ignores SIGTERM is killed after a timeout."""
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SERVE
     server = make(tmp_path, lease, stubborn)
     server.start(timeout=30)
@@ -129,7 +129,7 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLeas
 
 
 def test_somebody_elses_answer_does_not_count(tmp_path: Path, lease: PortLease) -> None:
-    """When our server is dead, an answer on its port is another's."""
+    """An answer on the port does not count if our server is dead."""
     other = make(tmp_path, lease, SERVE)
     other.start(timeout=30)
     ours = Server(

@@ -1,4 +1,4 @@
-"""Certificates of an authority of our own: what they name, how long they are good, who can read."""
+"""Certificates of our own authority: their names, lifetimes and file modes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cryptography.x509.oid import NameOID
 
 from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority, end_of, shown_beside
 from vault_harness.errors import SettingsError
-from vault_harness.vault import Operator
+from vault_harness.local.vault.admin import VaultAdmin
 
 
 def issued(path: Path) -> x509.Certificate:
-    """The certificate in a file."""
+    """Return the certificate in a file."""
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
 def test_what_a_certificate_says(tmp_path: Path) -> None:
-    """It names the hosts, and ends when it was told to."""
+    """A certificate names its hosts and ends as requested."""
     files = Authority().issue(tmp_path, "127.0.0.1", "vault.test", life=timedelta(days=3))
     made = issued(files.certificate)
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -32,7 +32,7 @@ def test_what_a_certificate_says(tmp_path: Path) -> None:
 
 
 def test_certificates_out_of_their_time(tmp_path: Path) -> None:
-    """One has ended, another one has not begun, and each was good, or will be, for a while."""
+    """A certificate may already have ended or not have begun."""
     authority, now = Authority(), datetime.now(UTC)
     ended = issued(authority.issue(tmp_path / "1", "v", life=timedelta(hours=-2)).certificate)
     assert ended.not_valid_before_utc < ended.not_valid_after_utc < now
@@ -40,8 +40,8 @@ def test_certificates_out_of_their_time(tmp_path: Path) -> None:
     assert now < coming.not_valid_before_utc < coming.not_valid_after_utc
 
 
-def test_keys_are_nobody_elses(tmp_path: Path) -> None:
-    """Both private keys are for their owner alone."""
+def test_private_keys_are_readable_only_by_their_owner(tmp_path: Path) -> None:
+    """Private keys are readable by their owner only."""
     authority = Authority()
     authority.save(tmp_path / "ca")
     files = authority.issue(tmp_path / "leaf", "127.0.0.1")
@@ -50,7 +50,7 @@ def test_keys_are_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_an_authority_that_was_saved(tmp_path: Path) -> None:
-    """What it signs later is trusted by who trusted it before."""
+    """A loaded authority signs certificates that the saved one's users trust."""
     first = Authority()
     first.save(tmp_path)
     again = Authority.load(tmp_path)
@@ -61,7 +61,7 @@ def test_an_authority_that_was_saved(tmp_path: Path) -> None:
 
 
 def test_what_a_client_shows(tmp_path: Path) -> None:
-    """Its name is in it, no host's is, and its key is in the same file, for its owner alone."""
+    """A client certificate has its name, no host and its key in the same private file."""
     file = tmp_path / "backend.pem"
     Authority().issue_client(file, "backend", life=timedelta(days=3))
     made = issued(file)
@@ -76,28 +76,28 @@ def test_what_a_client_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nx\n"])
 def test_what_is_no_certificate_has_no_end(tmp_path: Path, content: str | None) -> None:
-    """Not there, empty or cut off: nobody can say when it ends."""
+    """A missing, empty or truncated certificate has no end."""
     file = tmp_path / "own.pem"
     if content is not None:
         file.write_text(content)
     assert end_of(file) is None
 
 
-def test_the_tasks_own_lies_beside_whom_they_trust(tmp_path: Path) -> None:
-    """Whoever knows the one file has the other; without it nothing is shown."""
+def test_the_operators_certificate_is_beside_the_ca(tmp_path: Path) -> None:
+    """The operator's certificate is beside the CA; without it none is presented."""
     files = Authority().issue(tmp_path, "127.0.0.1")
     assert shown_beside(files.ca) is None
     assert shown_beside(None) is None
     Authority().issue_client(tmp_path / "operator.pem", "operator")
     assert shown_beside(files.ca) == tmp_path / "operator.pem"
-    assert Operator("https://127.0.0.1:1", None, files.ca).client.adapter._kwargs["cert"] == str(
+    assert VaultAdmin("https://127.0.0.1:1", None, files.ca).client.adapter._kwargs["cert"] == str(
         tmp_path / "operator.pem"
     )
 
 
 @pytest.mark.parametrize("lost", [CA_NAME, CA_KEY_NAME])
 def test_half_an_authority(tmp_path: Path, lost: str) -> None:
-    """Without one of its files the error names both, and what to do."""
+    """If one file of an authority is missing or broken, the error names it and the backup."""
     Authority().save(tmp_path)
     (tmp_path / lost).write_text("nothing")
     with pytest.raises(SettingsError, match="cannot be read") as caught:

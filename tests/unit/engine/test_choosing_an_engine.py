@@ -1,4 +1,4 @@
-"""The engine is chosen by the settings, and the choice explains itself."""
+"""The settings choose the engine, and the choice says why."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import (
-    Capability,
-    Engine,
-    KnownServers,
-    Node,
-    NodeSpec,
-    StackProvider,
-    _choose,
-    open_engine,
-    open_provider,
-)
-from vault_harness.engine.external import ExternalEngine
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
+from vault_harness.local.engine import choice as choice_module
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.external.engine import ExternalEngine
+from vault_harness.local.engine.provider import KnownServers, StackProvider
+from vault_harness.local.engine.shape import Capability, Engine, Node, NodeSpec
+from vault_harness.local.stack.choice import open_provider
 from vault_harness.settings import Settings
 
 
 class Forgetful:
-    """A memory of nothing."""
+    """A memory that keeps nothing."""
 
     def load(self) -> KnownServers:
-        """Nothing."""
+        """Return an empty state."""
         return KnownServers()
 
     def save(self, known: KnownServers) -> None:
@@ -35,41 +29,49 @@ class Forgetful:
 
 def without_docker(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
     """Let docker be unusable for ``reason``, or usable for None."""
-    monkeypatch.setattr(_choose, "docker_state", lambda _settings, **_options: reason)
+    monkeypatch.setattr(choice_module, "docker_state", lambda _settings, **_options: reason)
 
 
-def test_auto_falls_back_to_processes_and_says_why(
+def test_scenarios_use_processes_unless_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without docker there is one line that names the reason."""
-    without_docker(monkeypatch, "no container engine here")
+    """Scenarios use processes by default, even if docker works."""
+    without_docker(monkeypatch, None)
 
     with open_engine(Settings(engine="auto"), directory=tmp_path) as engine:
         assert isinstance(engine, Engine)
         assert engine.name == "process"
-        assert "no container engine here" in engine.choice
+        assert engine.choice.endswith("(the default)")
 
 
-def test_auto_takes_docker_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an engine and its images, containers it is."""
-    without_docker(monkeypatch, None)
+@pytest.mark.parametrize(
+    ("reason", "name", "other"), [(None, "docker", "process"), ("none", "process", "docker")]
+)
+def test_the_lasting_stack_prefers_containers(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None, name: str, other: str
+) -> None:
+    """`up` prefers containers and says how to choose the other engine."""
+    without_docker(monkeypatch, reason)
 
-    assert _choose.choose(Settings(engine="auto"))[0] == "docker"
+    chosen, why = choice_module.choose(Settings(engine="auto"), lasting=True)
+
+    assert chosen == name
+    assert f"up --engine {other} takes " in why
 
 
 def test_process_is_not_second_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for processes is not kept waiting by a look at docker."""
+    """If processes are requested, docker is not looked at."""
 
     def never(settings: Settings, **options: object) -> str:
         raise AssertionError("docker was looked at")
 
-    monkeypatch.setattr(_choose, "docker_state", never)
+    monkeypatch.setattr(choice_module, "docker_state", never)
 
-    assert _choose.choose(Settings(engine="process"))[0] == "process"
+    assert choice_module.choose(Settings(engine="process"))[0] == "process"
 
 
 def test_external_needs_address_and_token(tmp_path: Path) -> None:
-    """Both missing variables are named at once."""
+    """The error names both missing variables."""
     settings = Settings(engine="external", vault_addr=None, vault_token=None)
 
     with pytest.raises(SettingsError, match="VAULT_ADDR and VAULT_TOKEN"):
@@ -77,7 +79,7 @@ def test_external_needs_address_and_token(tmp_path: Path) -> None:
 
 
 def external(tmp_path: Path) -> ExternalEngine:
-    """An external engine whose Vault does not answer."""
+    """Return an external engine whose Vault does not answer."""
     settings = Settings.from_environment(
         engine="external", vault_addr="http://127.0.0.1:1/", vault_token="hvs.top-secret"
     )
@@ -85,7 +87,7 @@ def external(tmp_path: Path) -> ExternalEngine:
 
 
 def test_an_external_vault_says_what_cannot_be_done_to_it(tmp_path: Path) -> None:
-    """Each verb it lacks is an error of its own, and no capability promises it."""
+    """Each operation that an external Vault lacks is refused, and no capability promises it."""
     node = external(tmp_path).node(NodeSpec(name="theirs", directory=tmp_path))
 
     assert isinstance(node, Node)
@@ -97,7 +99,7 @@ def test_an_external_vault_says_what_cannot_be_done_to_it(tmp_path: Path) -> Non
 
 
 def test_an_external_vault_that_does_not_answer(tmp_path: Path) -> None:
-    """The deadline names the address to check."""
+    """The error names the address to check."""
     node = external(tmp_path).node(NodeSpec(name="theirs", directory=tmp_path))
 
     with pytest.raises(DeadlineExceeded, match="VAULT_ADDR"):
@@ -105,7 +107,7 @@ def test_an_external_vault_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_the_token_shows_nowhere(tmp_path: Path) -> None:
-    """Neither settings nor engine nor node print it."""
+    """No repr of settings, engine or node shows the token."""
     engine = external(tmp_path)
     node = engine.node(NodeSpec(name="theirs", directory=tmp_path))
 
@@ -113,18 +115,18 @@ def test_the_token_shows_nowhere(tmp_path: Path) -> None:
 
 
 def test_an_external_vault_is_not_ours_to_bring_up() -> None:
-    """The stack of `up` exists for process and docker only."""
+    """`up` refuses an external Vault."""
     with pytest.raises(SettingsError, match="external"):
         open_provider(Settings(engine="external"), Forgetful())
 
 
 def test_the_process_provider_has_the_shape() -> None:
-    """What `up` calls is what the protocol says."""
+    """The process provider implements the protocol of `up`."""
     assert isinstance(open_provider(Settings(engine="process"), Forgetful()), StackProvider)
 
 
 def test_a_storage_that_the_server_lacks(tmp_path: Path) -> None:
-    """A wrong storage is refused before anything is started."""
+    """An unknown storage is refused before anything starts."""
     with open_engine(Settings(engine="process"), directory=tmp_path) as engine:
         spec = NodeSpec(name="n", directory=tmp_path / "n", storage="file")  # type: ignore[arg-type] # wrong on purpose
         with pytest.raises(EngineError, match="no storage file"):

@@ -1,4 +1,4 @@
-"""The end of a log is read without all of it: that of a busy Vault is larger than the memory."""
+"""The end of a log is read without reading all of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from vault_harness import files
-from vault_harness.engine._logs import lines
+from vault_harness.local.engine.logs import lines
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log of 64 MiB that takes no room, with three lines at its end."""
+    """A sparse log of 64 MiB with three lines at its end."""
     path = tmp_path / "audit.log"
     with path.open("wb") as file:
         file.truncate(64 * 1024 * 1024)
@@ -24,7 +24,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("count", "expected"), [(1, ["drei: ü"]), (2, ["two", "drei: ü"])])
 def test_only_the_end_is_read(log: Path, count: int, expected: list[str]) -> None:
-    """What `logs` shows of it, and what an error tells of a server that died."""
+    """Reading the last lines of a large log takes little memory."""
     tracemalloc.start()
     try:
         assert list(lines(log, tail=count)) == expected
@@ -36,7 +36,7 @@ def test_only_the_end_is_read(log: Path, count: int, expected: list[str]) -> Non
 
 @pytest.mark.parametrize("ends", ["", "\n"])
 def test_a_short_one_is_read_whole(tmp_path: Path, ends: str) -> None:
-    """More lines are asked for than there are; the last one may be half written."""
+    """A short log is read whole, even if its last line is incomplete."""
     path = tmp_path / "vault.log"
     path.write_text(f"one\n{'x' * 70_000}\nthree{ends}")
     whole = ["one", "x" * 70_000, "three"]
@@ -46,6 +46,6 @@ def test_a_short_one_is_read_whole(tmp_path: Path, ends: str) -> None:
     assert files.tail(path) == path.read_text()
 
 
-def test_one_that_is_not_there(tmp_path: Path) -> None:
-    """Its server was not started yet."""
+def test_a_missing_log_has_no_lines(tmp_path: Path) -> None:
+    """A missing log has no lines."""
     assert list(lines(tmp_path / "none")) == list(lines(tmp_path / "none", tail=3)) == []

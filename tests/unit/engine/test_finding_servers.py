@@ -1,4 +1,4 @@
-"""Servers of an earlier task are found by what their command line names, by one look at all."""
+"""Servers of an earlier task are found by their command lines, in one look at all processes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from typing import Any
 import psutil
 import pytest
 
-from vault_harness.engine import KnownServers, open_provider
-from vault_harness.engine.process._finding import of_another, recorded, started_with
+from vault_harness.local.engine.process.finding import of_another, recorded, started_with
+from vault_harness.local.engine.provider import KnownServers
+from vault_harness.local.stack.choice import open_provider
+from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.settings import Settings
-from vault_harness.stack.record import StackRecordFile
 
 
 @pytest.fixture
 def programs() -> Iterator[ExitStack]:
-    """What was started ends with the test."""
+    """Ends all started programs after the test."""
     with ExitStack() as running:
         yield running
 
 
 def start(programs: ExitStack, *arguments: str) -> int:
-    """A program that does nothing; gives its pid once it shows its command line."""
+    """Start a program that does nothing, and return its pid once it shows its command line."""
     command = [sys.executable, "-c", "print(flush=True); input()", *arguments]
     program = programs.enter_context(
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -39,7 +40,7 @@ def start(programs: ExitStack, *arguments: str) -> int:
 
 
 def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
-    """However it was given; one that has the file open is none, and one file may have two."""
+    """Servers are found by their own file; a program that only opens the file is not."""
     names = ("vault.json", "haproxy.cfg", "relay.json", "nobodys.json")
     vault, balancer, relay, nobodys = (tmp_path / name for name in names)
     started = {
@@ -59,7 +60,7 @@ def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("linked", [False, True], ids=["copied", "by hard links"])
 def test_a_copy_has_no_part_in_servers(programs: ExitStack, tmp_path: Path, linked: bool) -> None:
-    """Nor has one whose files are the other one's, as many a program for backups makes them."""
+    """A copied folder finds only its own servers."""
     there, copy = (tmp_path / name / "vault" / "vault.json" for name in ("original", "copy"))
     for file in (there, copy):
         file.parent.mkdir(parents=True)
@@ -85,7 +86,7 @@ def test_a_copy_has_no_part_in_servers(programs: ExitStack, tmp_path: Path, link
 def test_a_stack_looks_at_all_processes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not once for each server that it might have: that was most of what many tasks computed."""
+    """A stack lists all processes once, not once per server, which took most of a task's time."""
     looks: list[object] = []
 
     def process_iter(*wanted: object) -> Iterator[psutil.Process]:

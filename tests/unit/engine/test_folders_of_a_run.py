@@ -1,4 +1,4 @@
-"""What a run keeps on disk goes with it, whatever ends it."""
+"""A run's folder is deleted, however the run ends."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import NoReturn
 
 import pytest
 
-from vault_harness.engine import run_directory, sweep_run_directories
+from vault_harness.local.engine.folders import run_directory, sweep_run_directories
 
 HOLD = (
-    "import sys; from pathlib import Path; from vault_harness.engine import run_directory\n"
+    "import sys; from pathlib import Path\n"
+    "from vault_harness.local.engine.folders import run_directory\n"
     "with run_directory(parent=Path(sys.argv[1])) as directory:\n"
     "    (directory / 'raft').mkdir(); print(directory, flush=True); sys.stdin.read()\n"
 )
 
 
 def holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
-    """Another run with a folder of its own."""
+    """Start another run with its own folder."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(parent)],
@@ -37,7 +38,7 @@ def holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
 
 
 def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
-    """As a temporary folder is."""
+    """The folder is private, and gone after the run."""
     with run_directory(parent=tmp_path) as directory:
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "raft").mkdir()
@@ -45,7 +46,7 @@ def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
 
 
 def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
-    """The lock ended with its holder."""
+    """After `kill -9` the next run deletes the folder, since the lock is free."""
     process, directory = holder(tmp_path)
     with process:
         process.send_signal(signal.SIGKILL)
@@ -58,7 +59,7 @@ def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
 def test_a_user_without_a_name_deletes_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a container that runs as a number, which its machine has given to nobody."""
+    """A user without a name, as in a container, can delete it too."""
 
     def nobody(number: int) -> NoReturn:
         raise KeyError(f"getpwuid(): uid not found: {number}")
@@ -71,7 +72,7 @@ def test_a_user_without_a_name_deletes_it_too(
 
 
 def test_a_living_run_is_spared(tmp_path: Path) -> None:
-    """Two runs at once are usual."""
+    """The folder of a running run stays."""
     process, directory = holder(tmp_path)
     with process:
         assert sweep_run_directories(tmp_path) == []
@@ -80,13 +81,13 @@ def test_a_living_run_is_spared(tmp_path: Path) -> None:
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
-    """A name alone is no reason to delete."""
+    """A foreign folder with a similar name stays."""
     (tmp_path / "vault-harness-run-of-somebody").mkdir()
     assert sweep_run_directories(tmp_path) == []
 
 
 def test_a_sweep_takes_no_folder_that_is_being_made(tmp_path: Path) -> None:
-    """Many runs begin at once, and each sweeps what nobody holds: none loses its folder."""
+    """A sweep never deletes a folder that another run is making."""
 
     def begin_and_end(_: int) -> bool:
         with run_directory(parent=tmp_path) as directory:
@@ -99,8 +100,8 @@ def test_a_sweep_takes_no_folder_that_is_being_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_was_never_held_is_swept_after_a_while(tmp_path: Path) -> None:
-    """A run that was killed between making its folder and holding it."""
+def test_a_folder_that_was_never_locked_is_deleted_later(tmp_path: Path) -> None:
+    """The folder of a run killed before it took its lock is deleted after a while."""
     old, new = tmp_path / "vault-harness-new-a", tmp_path / "vault-harness-new-b"
     for folder in (old, new):
         folder.mkdir()

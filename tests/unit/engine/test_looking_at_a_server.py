@@ -1,4 +1,4 @@
-"""Where a look at a server goes, and that nothing of it stays open."""
+"""Where a probe of a server connects, and that it leaves no socket open."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import pytest
 
 from vault_harness import certificates
-from vault_harness.engine import answers
+from vault_harness.local.engine.probe import answers
 
 RESET = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: a close is a reset."""
+"""For SO_LINGER: a close becomes a reset."""
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ RESET = struct.pack("ii", 1, 0)
 def test_the_port_is_the_schemes_own(
     url: str, asked: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the URL names none; the end of an IPv6 address is no port."""
+    """A URL without a port uses its scheme's; the end of an IPv6 address is not a port."""
     connected: list[tuple[str, int]] = []
 
     def nobody(host: str, port: int, *_: object, **__: object) -> NoReturn:
@@ -46,19 +46,19 @@ def test_the_port_is_the_schemes_own(
 
 
 class Late(ssl.SSLContext):
-    """Begins with a connection only when the server has ended it."""
+    """A TLS context that starts only after the server has reset the connection."""
 
     def wrap_socket(self, sock: socket.socket, *given: Any, **more: Any) -> ssl.SSLSocket:
-        """Wait for that; a socket that is not connected has nothing to wait for."""
+        """Wait for the reset of a connected socket."""
         waiting = select.poll()
-        waiting.register(sock, 0)  # an error and an end are told always
+        waiting.register(sock, 0)  # errors and ends are always reported
         assert waiting.poll(10_000), "the server did not reset the connection within 10 s"
         return super().wrap_socket(sock, *given, **more)
 
 
 @pytest.fixture
 def resetting() -> Iterator[str]:
-    """Base URL of a server that resets each connection as soon as it has it."""
+    """The base URL of a server that resets each connection at once."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -77,7 +77,7 @@ def resetting() -> Iterator[str]:
 
 @contextlib.contextmanager
 def nothing_open() -> Iterator[None]:
-    """See that nothing is: what is open still when nobody knows of it is told as a warning."""
+    """Check that the block leaves no socket open, by Python's warnings."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ResourceWarning)
         yield
@@ -86,7 +86,7 @@ def nothing_open() -> Iterator[None]:
 
 
 def context(kind: type[ssl.SSLContext]) -> ssl.SSLContext:
-    """By which any certificate is good."""
+    """Return a TLS context that accepts any certificate."""
     made = kind(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
@@ -102,7 +102,7 @@ KINDS = pytest.mark.parametrize(
 def test_a_server_that_ends_the_connection_leaves_no_socket(
     kind: type[ssl.SSLContext], resetting: str
 ) -> None:
-    """Whenever it does."""
+    """A reset connection leaves no socket open."""
     with nothing_open():
         for _ in range(5):
             assert not answers(resetting, tls=context(kind), timeout=10.0)
@@ -112,7 +112,7 @@ def test_a_server_that_ends_the_connection_leaves_no_socket(
 def test_nor_does_a_look_at_its_certificate(
     kind: type[ssl.SSLContext], resetting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is asked for again and again, until a server shows a new one."""
+    """A repeated look at the server's certificate leaves no socket open either."""
     monkeypatch.setattr(certificates, "client_context", lambda _: context(kind))
     with nothing_open():
         for _ in range(5):

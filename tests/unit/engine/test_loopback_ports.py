@@ -1,4 +1,4 @@
-"""A leased port belongs to one server, and to nobody else in between."""
+"""A leased port belongs to one server only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 
 from vault_harness.commands import named
-from vault_harness.engine import PortLease
-from vault_harness.engine._ports import listens, port_taken
 from vault_harness.errors import EngineError, PortTaken
+from vault_harness.local.engine.ports import PortLease, listens, port_taken
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a lease holds nothing")
 
 
 def server(port: int) -> socket.socket:
-    """A listening socket as Go and asyncio make it."""
+    """Return a listening socket like those of Go and asyncio."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
@@ -31,7 +30,7 @@ def server(port: int) -> socket.socket:
 
 @linux
 def test_a_server_can_listen_on_a_leased_port() -> None:
-    """The lease keeps others off, not the server that it is for."""
+    """The server of a lease can listen on the port."""
     lease = PortLease()
     try:
         with server(lease.port):
@@ -41,8 +40,8 @@ def test_a_server_can_listen_on_a_leased_port() -> None:
 
 
 @linux
-def test_nobody_who_wants_a_free_port_gets_a_leased_one() -> None:
-    """Two thousand requests for a free port, and never one of ours."""
+def test_a_leased_port_is_never_given_out_as_free() -> None:
+    """Two thousand requests for a free port never get a leased one."""
     leases = [PortLease() for _ in range(20)]
     ours = {lease.port for lease in leases}
     given = set()
@@ -59,7 +58,7 @@ def test_nobody_who_wants_a_free_port_gets_a_leased_one() -> None:
 
 
 def test_a_leased_port_refuses_connections() -> None:
-    """While no server listens, a client is refused at once rather than kept waiting."""
+    """Without a server a leased port refuses connections at once."""
     lease = PortLease()
     try:
         assert not listens(lease.port)
@@ -68,7 +67,7 @@ def test_a_leased_port_refuses_connections() -> None:
 
 
 def test_a_taken_port_is_refused() -> None:
-    """A wanted port where somebody listens is an error that names who it is."""
+    """The error for a taken port names the process that listens."""
     with server(0) as listening, pytest.raises(PortTaken) as caught:
         PortLease(listening.getsockname()[1])
 
@@ -76,7 +75,7 @@ def test_a_taken_port_is_refused() -> None:
 
 
 def test_the_error_names_the_setting() -> None:
-    """A person learns which setting chooses another port."""
+    """The error names the setting that chooses another port."""
     with server(0) as listening:
         error = port_taken(listening.getsockname()[1], setting="HARNESS_VAULT_PORT")
 
@@ -84,13 +83,13 @@ def test_the_error_names_the_setting() -> None:
 
 
 def test_releasing_twice_is_harmless() -> None:
-    """Cleaning up may be repeated."""
+    """A lease may be released twice."""
     lease = PortLease()
     lease.release()
     lease.release()
 
 
-# As a server of a stack: its command line names its configuration.
+# As for a server of a stack, the command line names its configuration.
 _SERVER = """
 import socket, sys
 with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -101,8 +100,8 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
 
 @linux
 @pytest.mark.parametrize("place", ["vault", "nodes/vault-2"])
-def test_a_stack_elsewhere_is_ended_by_its_task(tmp_path: Path, place: str) -> None:
-    """Of another checkout, say: killed it comes back sealed, and its keys may be lost."""
+def test_the_remedy_for_another_stack_is_its_down(tmp_path: Path, place: str) -> None:
+    """The remedy for another stack on the port is its `down`: a killed Vault would be sealed."""
     home = tmp_path / "another one's data"
     home.mkdir()
     (home / "stack.json").touch()
@@ -128,10 +127,10 @@ def test_a_stack_elsewhere_is_ended_by_its_task(tmp_path: Path, place: str) -> N
         (errno.EADDRINUSE, "port 443 on 127.0.0.1 is taken", "end what listens there"),
     ],
 )
-def test_a_port_that_nobody_has_is_not_called_taken(
+def test_a_port_that_is_not_taken_is_not_called_taken(
     monkeypatch: pytest.MonkeyPatch, number: int, cause: str, remedy: str
 ) -> None:
-    """Those below 1024 are root's, and a sandbox may have no loopback at all."""
+    """A port below 1024, or a missing loopback, is not reported as taken."""
 
     def refused(*_: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -1,12 +1,12 @@
-"""Which nodes a stack has, and whether they would find each other in another engine."""
+"""Which nodes a stack has, and whether another engine could run them."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import EngineName, KnownServers
-from vault_harness.engine._members import (
+from vault_harness.errors import StackError
+from vault_harness.local.engine.members import (
     known_cluster,
     known_members,
     next_name,
@@ -14,13 +14,14 @@ from vault_harness.engine._members import (
     planned_members,
     refuse_other_engines_cluster,
 )
-from vault_harness.errors import StackError
+from vault_harness.local.engine.provider import KnownServers
+from vault_harness.local.engine.shape import EngineName
 
 ADDRESSES = {"process": "https://127.0.0.1:41000", "docker": "https://vault-2:8201"}
 
 
 def nodes(data_dir: Path, *names: str, by: str) -> list[str]:
-    """Folders with data, as an engine would have left them."""
+    """Make data folders as an engine leaves them."""
     for name in names:
         data = node_directory(data_dir, name) / "data"
         data.mkdir(parents=True)
@@ -30,8 +31,8 @@ def nodes(data_dir: Path, *names: str, by: str) -> list[str]:
     return list(names)
 
 
-def test_without_a_record_folders_tell(tmp_path: Path) -> None:
-    """The first one is always there; a folder without data is no member's."""
+def test_without_a_record_folders_with_data_count(tmp_path: Path) -> None:
+    """Without a record the folders with data count, and the first node always does."""
     assert known_members(KnownServers(), tmp_path) == ["vault"]
     assert not known_cluster(KnownServers(), tmp_path)
     nodes(tmp_path, "vault-3", "vault-2", by="docker")
@@ -41,7 +42,7 @@ def test_without_a_record_folders_tell(tmp_path: Path) -> None:
 
 
 def test_a_name_is_given_once(tmp_path: Path) -> None:
-    """Also where only the folder of an earlier node is left."""
+    """A name is not used twice, even if only a folder is left."""
     (tmp_path / "nodes" / "vault-4").mkdir(parents=True)
     assert next_name(["vault", "vault-2", "vault-3"], tmp_path) == "vault-5"
     assert next_name(["vault", "vault-3"], tmp_path) == "vault-2"
@@ -58,10 +59,8 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
         (["vault", "vault-4"], 1, []),
     ],
 )
-def test_who_is_missing_has_a_name_of_its_own(
-    members: list[str], nodes: int, planned: list[str]
-) -> None:
-    """Whichever were removed: none is there twice, and who is there stays."""
+def test_new_nodes_get_unused_names(members: list[str], nodes: int, planned: list[str]) -> None:
+    """New nodes get unused names, and existing nodes stay."""
     assert planned_members(members, nodes) == [*members, *planned]
 
 
@@ -69,7 +68,7 @@ def test_who_is_missing_has_a_name_of_its_own(
 def test_the_other_engines_cluster_is_refused(
     tmp_path: Path, engine: EngineName, other: EngineName
 ) -> None:
-    """With two ways on, neither of which loses anything."""
+    """The other engine's cluster is refused, with two harmless remedies."""
     members = nodes(tmp_path, "vault", "vault-2", by=other)
     refuse_other_engines_cluster(other, members, tmp_path)
     with pytest.raises(StackError, match=f"addresses of the {other} engine") as caught:
@@ -79,14 +78,14 @@ def test_the_other_engines_cluster_is_refused(
 
 
 def test_a_single_node_goes_anywhere(tmp_path: Path) -> None:
-    """Also one that shall become three: the others have no data yet."""
+    """A single node may change its engine, even if it becomes three."""
     nodes(tmp_path, "vault", by="docker")
     members = ["vault", "vault-2", "vault-3"]
     refuse_other_engines_cluster("process", members, tmp_path)
 
 
 def test_what_cannot_be_read_is_not_held_against_it(tmp_path: Path) -> None:
-    """The servers themselves say what is wrong then."""
+    """An unreadable configuration is accepted, since the server reports it better."""
     members = nodes(tmp_path, "vault", "vault-2", by="docker")
     for name in members:
         (node_directory(tmp_path, name) / "vault.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Data that one product wrote is not for the other one's server."""
+"""Data of one product is refused for the other's server."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.dialect import OPENBAO, VAULT
-from vault_harness.engine._product import check_product
 from vault_harness.errors import StackError
+from vault_harness.local.dialect import OPENBAO, VAULT
+from vault_harness.local.engine.product import check_product
 
 
 def with_data(directory: Path) -> Path:
-    """A node's directory with raft data in it."""
+    """Return a node's directory with raft data."""
     (directory / "data").mkdir()
     (directory / "data" / "vault.db").touch()
     return directory
 
 
 def test_the_same_product_goes_on(tmp_path: Path) -> None:
-    """Every restart is one."""
+    """The same product is accepted at each restart."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     check_product(with_data(tmp_path), OPENBAO, looked_at="x")
 
 
 def test_the_other_product_is_refused(tmp_path: Path) -> None:
-    """With both ways out, neither of which loses anything."""
+    """The error has two harmless remedies."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     with pytest.raises(StackError, match="written by OpenBao") as caught:
         check_product(with_data(tmp_path), VAULT, looked_at="the image v")
@@ -34,7 +34,7 @@ def test_the_other_product_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_data_the_choice_is_free(tmp_path: Path) -> None:
-    """A first start that failed binds nobody."""
+    """A first start without data decides nothing."""
     check_product(tmp_path, OPENBAO, looked_at="x")
     check_product(tmp_path, VAULT, looked_at="x")
     with pytest.raises(StackError, match="written by HashiCorp Vault"):

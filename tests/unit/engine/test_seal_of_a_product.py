@@ -1,4 +1,4 @@
-"""A seal that HashiCorp Vault lacks: refused before anything is made, and not by the server."""
+"""A seal that HashiCorp Vault lacks is refused before anything is made."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from typing import Any, cast
 
 import pytest
 
-from vault_harness.cli import _stack, run
-from vault_harness.dialect import OPENBAO, VAULT
-from vault_harness.engine import Engine, SealingProvider, SealKind, check_seal_of_product
-from vault_harness.engine.docker import DockerCluster, _sealing
+from vault_harness.cli import run
+from vault_harness.cli import stack as stack_module
 from vault_harness.errors import CapabilityMissing
+from vault_harness.local.dialect import OPENBAO, VAULT
+from vault_harness.local.engine.docker import sealing
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.product import check_seal_of_product
+from vault_harness.local.engine.seal import SealingProvider, SealKind
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.opening import Opening
+from vault_harness.local.stack.record import StackRecordFile
+from vault_harness.local.stack.seal_migration import SealMigrations
+from vault_harness.operator.backup.seal_drill import SealDrill
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, SealDrill
-from vault_harness.stack._opening import Opening
-from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack.record import StackRecordFile
 
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Path:
-    """A program that is HashiCorp's by what it prints, and that notes whether it was started."""
+    """A program that prints HashiCorp's version and records whether it was started."""
     program = tmp_path / "bin" / "vault"
     program.parent.mkdir()
     program.write_text(
@@ -36,7 +41,7 @@ def vault(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack(vault: Path, tmp_path: Path) -> LocalStack:
-    """Of processes, and of that program."""
+    """A stack of processes with that program."""
     settings = Settings(
         engine="process",
         vault_binary=vault,
@@ -50,7 +55,7 @@ def stack(vault: Path, tmp_path: Path) -> LocalStack:
 
 @pytest.fixture
 def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
-    """Of containers, on an engine whose images are the usual ones."""
+    """A stack of containers with the usual images."""
 
     def get(name: str) -> Any:
         return SimpleNamespace(labels={}, attrs={"Config": {"Env": ["NAME=vault"]}}, tags=[name])
@@ -59,12 +64,12 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     def connected() -> Iterator[Any]:
         yield SimpleNamespace(images=SimpleNamespace(get=get))
 
-    monkeypatch.setattr(_sealing, "connected", connected)
+    monkeypatch.setattr(sealing, "connected", connected)
     return LocalStack(Settings(engine="docker", data_dir=tmp_path / "data"))
 
 
 def refused(error: CapabilityMissing, looked_at: str) -> None:
-    """It says what is wrong, where it was seen, and what to do."""
+    """Check cause, place and remedy of the error."""
     assert error.cause == "HashiCorp Vault has no seal static: it is OpenBao's alone"
     assert looked_at in error.looked_at
     for way in ("--seal transit", "HARNESS_VAULT_BINARY", "VAULT_IMAGE"):
@@ -72,7 +77,7 @@ def refused(error: CapabilityMissing, looked_at: str) -> None:
 
 
 def test_a_new_stack_of_processes(stack: LocalStack, vault: Path) -> None:
-    """No server is started, no key made, and no folder."""
+    """No server, key or folder is made."""
     with pytest.raises(CapabilityMissing) as caught:
         stack.up(seal="static")
 
@@ -82,7 +87,7 @@ def test_a_new_stack_of_processes(stack: LocalStack, vault: Path) -> None:
 
 
 def test_a_new_stack_of_containers(containers: LocalStack) -> None:
-    """The image tells whose server it is."""
+    """The image tells the product."""
     with pytest.raises(CapabilityMissing) as caught:
         containers.up(seal="static")
 
@@ -92,7 +97,7 @@ def test_a_new_stack_of_containers(containers: LocalStack) -> None:
 
 @pytest.mark.parametrize("name", ["stack", "containers"])
 def test_a_seal_is_not_exchanged_for_it(name: str, request: pytest.FixtureRequest) -> None:
-    """Before Vault is ended; for the one that both have nothing is in the way."""
+    """The exchange is refused before Vault stops; a seal that both have is allowed."""
     stack: LocalStack = request.getfixturevalue(name)
     migrations = SealMigrations(stack.data_dir, Opening(stack.data_dir))
 
@@ -110,9 +115,9 @@ def test_what_would_be_exchanged_for_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A dry run is refused too, and promises nothing that the real one would not do."""
+    """A dry run refuses like the real run."""
     stack: LocalStack = request.getfixturevalue(name)
-    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    monkeypatch.setattr(stack_module, "local_stack", lambda: stack)
 
     with pytest.raises(SystemExit) as ended:
         run(["seal.migrate", "static", "--dry-run"])
@@ -128,7 +133,7 @@ def test_what_would_be_exchanged_for_it(
 
 
 def test_a_drill_of_it(tmp_path: Path) -> None:
-    """Before a backup is made for it."""
+    """A drill is refused before it makes a backup."""
     engine = cast(
         "Engine", SimpleNamespace(name="process", dialect=VAULT, choice="process: /bin/vault")
     )
@@ -140,7 +145,7 @@ def test_a_drill_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["shamir", "static", "transit", "awskms", "azurekeyvault"])
 def test_what_a_product_has_is_let_through(kind: SealKind) -> None:
-    """OpenBao has it; of a cloud's seal the server itself is asked; an unknown server too."""
+    """Only the static seal of HashiCorp Vault is refused; unknown servers decide themselves."""
     check_seal_of_product(kind, OPENBAO, looked_at="")
     check_seal_of_product(kind, None, looked_at="")
     if kind != "static":
@@ -148,7 +153,7 @@ def test_what_a_product_has_is_let_through(kind: SealKind) -> None:
 
 
 def test_both_engines_say_whose_server_it_is(stack: LocalStack, tmp_path: Path) -> None:
-    """As part of their shape."""
+    """Both engines implement `whose_server`."""
     processes = stack.provider()
     assert isinstance(processes, SealingProvider)
     assert processes.whose_server()[0] is VAULT

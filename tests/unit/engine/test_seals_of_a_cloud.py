@@ -1,4 +1,4 @@
-"""The stanza of a cloud's seal, from settings: all of it that is no secret, and nothing else."""
+"""The stanza of a cloud's seal has all public settings and no secret."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from vault_harness.dialect import OPENBAO, VAULT
-from vault_harness.engine import CLOUD_SEALS, NodeSpec, cloud_stanza
-from vault_harness.engine._cloud_seal import with_cloud_seal
-from vault_harness.engine._configuration import Place, as_text, server_configuration
-from vault_harness.engine.process._spawn import child_environment
 from vault_harness.errors import ProgramMissing, SettingsError
+from vault_harness.local.dialect import OPENBAO, VAULT
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza, with_cloud_seal
+from vault_harness.local.engine.configuration import Place, as_text, server_configuration
+from vault_harness.local.engine.process.spawn import child_environment
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 
 AWS = {
@@ -42,34 +42,34 @@ PLACE = Place(
 
 @pytest.fixture(autouse=True)
 def no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever cloud the machine of this test belongs to."""
+    """Remove the machine's own cloud variables."""
     for name in (*AWS, *AZURE, "AWS_DEFAULT_REGION", "AZURE_ENVIRONMENT", "AZURE_AD_RESOURCE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything of Amazon's."""
+    """Set all variables of Amazon's cloud."""
     for name, value in AWS.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything of Microsoft's."""
+    """Set all variables of Microsoft's cloud."""
     for name, value in AZURE.items():
         monkeypatch.setenv(name, value)
 
 
 def node(stanza: dict[str, Any], **settings: object) -> NodeSpec:
-    """A node with that seal."""
+    """Return a node with that seal."""
     spec = NodeSpec(name="vault", directory=Path("/d"), storage="raft", extra={"seal": stanza})
     return with_cloud_seal(spec, Settings.from_environment(**settings))
 
 
 @pytest.mark.usefixtures("aws")
 def test_the_stanza_of_aws() -> None:
-    """Which key, where, and at which address; not who asks."""
+    """The stanza has key, region and address, but no credentials."""
     assert cloud_stanza("awskms", {}) == {
         "kms_key_id": "alias/unseal",
         "region": "eu-central-1",
@@ -79,7 +79,7 @@ def test_the_stanza_of_aws() -> None:
 
 @pytest.mark.usefixtures("azure")
 def test_the_stanza_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose directory, which vault, which key; another cloud only where one is named."""
+    """The stanza has tenant, vault and key, and another cloud only if it is set."""
     stanza = {
         "tenant_id": "46646709-b63e-4747-be42-516edeaf1e14",
         "vault_name": "hc-vault",
@@ -94,7 +94,7 @@ def test_the_stanza_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dialect", [OPENBAO, VAULT])
 @pytest.mark.parametrize("kind", CLOUD_SEALS)
 def test_no_credential_is_in_the_file(kind: Any, dialect: Any) -> None:
-    """They are told to the server by its environment, and to no other one."""
+    """Credentials are passed in this server's environment only."""
     spec = node({kind: cloud_stanza(kind, {})})
     text = as_text(server_configuration(spec, dialect, PLACE))
 
@@ -123,15 +123,15 @@ def test_no_credential_is_in_the_file(kind: Any, dialect: Any) -> None:
     ],
 )
 def test_all_that_is_missing_is_named_at_once(kind: Any, missing: list[str]) -> None:
-    """By the variables that would say it; what is set to nothing is not set."""
+    """The error names all missing variables; an empty one counts as missing."""
     with pytest.raises(SettingsError) as caught:
         cloud_stanza(kind, {})
 
     assert caught.value.cause.endswith(": " + ", ".join(missing))
 
 
-def test_the_one_that_is_missing_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The region has two names, and a variable that is empty says nothing."""
+def test_only_the_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the missing variable is named, and the region has two variables."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("VAULT_AWSKMS_SEAL_KEY_ID", "")
 
@@ -140,7 +140,7 @@ def test_the_one_that_is_missing_is_named_alone(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stack_knows_its_key_without_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the stanza of before says holds, but for what is said anew."""
+    """The recorded stanza holds without variables; a set variable overrides its value."""
     recorded = {"kms_key_id": "alias/unseal", "region": "eu-central-1", "disabled": "true"}
     assert cloud_stanza("awskms", recorded) == {
         "kms_key_id": "alias/unseal",
@@ -152,7 +152,7 @@ def test_a_stack_knows_its_key_without_the_variables(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("aws")
 def test_a_plugin_is_declared_with_its_digest(tmp_path: Path) -> None:
-    """OpenBao starts the program that was meant, and no other; it wants no link to the folder."""
+    """A plugin is declared with its digest, and its folder needs no link."""
     program = tmp_path / "real" / "openbao-plugin-kms-aws"
     program.parent.mkdir()
     program.write_bytes(b"#!/bin/sh\n")
@@ -179,13 +179,13 @@ def test_a_plugin_is_declared_with_its_digest(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_plugin_that_is_no_program(tmp_path: Path) -> None:
-    """It is found before a server is started with it."""
+    """A missing plugin is an error before any server starts."""
     with pytest.raises(ProgramMissing, match=r"HARNESS_KMS_PLUGIN names .*nothing-here"):
         node({"awskms": cloud_stanza("awskms", {})}, kms_plugin=tmp_path / "nothing-here")
 
 
 def test_other_seals_get_nothing_of_it(tmp_path: Path) -> None:
-    """No plugin, and no credentials."""
+    """Other seals get neither plugin nor credentials."""
     spec = node({"transit": {"key_name": "unseal"}}, kms_plugin=tmp_path / "nothing-here")
 
     assert (spec.passes, list(spec.extra)) == ((), ["seal"])

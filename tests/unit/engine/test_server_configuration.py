@@ -1,4 +1,4 @@
-"""One writer of configuration for every engine."""
+"""One function writes the configuration for every engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from vault_harness.dialect import OPENBAO, VAULT
-from vault_harness.engine import NodeSpec
-from vault_harness.engine._configuration import Place, server_configuration
-from vault_harness.engine.docker._inside import configuration as in_a_container
+from vault_harness.local.dialect import OPENBAO, VAULT
+from vault_harness.local.engine.configuration import Place, server_configuration
+from vault_harness.local.engine.docker.inside import configuration as in_a_container
+from vault_harness.local.engine.shape import NodeSpec
 
 SPEC = NodeSpec(name="vault", directory=Path("/d"), storage="raft")
 PLACE = Place(
@@ -24,23 +24,23 @@ PLACE = Place(
 
 
 def written(spec: NodeSpec = SPEC, place: Place = PLACE) -> dict[str, Any]:
-    """It for OpenBao."""
+    """Return the configuration for OpenBao."""
     return server_configuration(spec, OPENBAO, place)
 
 
 def test_metrics_are_on_and_need_no_token() -> None:
-    """A monitor can look at every server that this project starts."""
+    """Every server offers metrics without a token."""
     assert written()["telemetry"]["prometheus_retention_time"] != "0"
     assert written()["listener"]["tcp"]["telemetry"] == {"unauthenticated_metrics_access": True}
 
 
 def test_without_tls_it_is_said() -> None:
-    """The server would refuse to start without one or the other."""
+    """Without TLS the listener says so, as the server requires."""
     assert written()["listener"]["tcp"]["tls_disable"] is True
 
 
 def test_with_tls_the_listener_has_its_files() -> None:
-    """And nodes that join check each other by the CA."""
+    """With TLS the listener has its files, and joining nodes verify by the CA."""
     spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
     place = dataclasses.replace(
         PLACE, certificate="/c", key="/k", ca="/ca", join=("https://127.0.0.1:3",)
@@ -54,7 +54,7 @@ def test_with_tls_the_listener_has_its_files() -> None:
 
 
 def test_with_client_certificates_the_listener_verifies_them() -> None:
-    """And a node that joins shows its own, which is one file with its key."""
+    """With client certificates the listener verifies them, and joining nodes present one."""
     spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
     place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca", clients="/clients")
     place = dataclasses.replace(place, own="/own", join=("https://127.0.0.1:3",))
@@ -65,20 +65,20 @@ def test_with_client_certificates_the_listener_verifies_them() -> None:
     assert leader["leader_client_cert_file"] == leader["leader_client_key_file"] == "/own"
 
 
-def test_without_them_nobody_is_asked() -> None:
-    """A listener that speaks TLS alone says nothing of its clients."""
+def test_a_listener_without_client_certificates_asks_for_none() -> None:
+    """A listener with TLS only says nothing about clients."""
     place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca")
     assert not any("client" in name for name in written(place=place)["listener"]["tcp"])
 
 
 def test_a_seal_stanza_comes_with_the_specification() -> None:
-    """Auto-unseal is configuration like any other."""
+    """The seal's stanza is taken from the specification."""
     seal = {"seal": {"transit": {"key_name": "unseal"}}}
     assert written(dataclasses.replace(SPEC, extra=seal))["seal"] == seal["seal"]
 
 
 def test_what_is_laid_over_leaves_the_rest_of_a_stanza() -> None:
-    """One more value of the listener is not another listener."""
+    """A single extra value keeps the rest of the listener."""
     extra = {"listener": {"tcp": {"max_request_size": 1}}}
     listener = written(dataclasses.replace(SPEC, extra=extra))["listener"]["tcp"]
     assert (listener["max_request_size"], listener["address"]) == (1, "127.0.0.1:1")
@@ -86,7 +86,7 @@ def test_what_is_laid_over_leaves_the_rest_of_a_stanza() -> None:
 
 @pytest.mark.parametrize("product", [OPENBAO, VAULT])
 def test_a_container_and_a_process_differ_in_places_alone(product: Any) -> None:
-    """A backup of one opens in the other: node id, storage and audit device are the same."""
+    """A container's configuration differs only in places, so a backup opens in both."""
     one = server_configuration(SPEC, product, PLACE)
     other = in_a_container(SPEC, product, address="http://127.0.0.1:1", host="vault")
     for differing in ("listener", "cluster_addr", "storage"):

@@ -1,4 +1,4 @@
-"""Leashed processes die with their parent, detached ones do not, and nobody else is ever hit."""
+"""Leashed processes die with their parent, detached ones live on, and no other is signalled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.engine.process._spawn import DetachedProcess, LeashedProcess, child_environment
+from vault_harness.local.engine.process.spawn import (
+    DetachedProcess,
+    LeashedProcess,
+    child_environment,
+)
 from vault_harness.waiting import wait_until
 
 SLEEP = ("sleep", "300")
@@ -21,7 +25,7 @@ SLEEP = ("sleep", "300")
 PARENT = """
 import os, sys, threading, time
 from pathlib import Path
-from vault_harness.engine.process._spawn import LeashedProcess
+from vault_harness.local.engine.process.spawn import LeashedProcess
 
 started = []
 def start():
@@ -41,7 +45,7 @@ time.sleep(300)
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process runs; a zombie does not."""
+    """Whether no such process runs; a zombie counts as gone."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -49,12 +53,12 @@ def gone(pid: int) -> bool:
 
 
 def leashed(tmp_path: Path) -> LeashedProcess:
-    """A sleeping child."""
+    """Return a sleeping child."""
     return LeashedProcess(SLEEP, log=tmp_path / "log", environment=child_environment())
 
 
 def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
-    """A parent with a leashed child, and the pids of child and fork."""
+    """Start a parent with a leashed child, and return the pids of child and fork."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "log"), *words],
         stdout=subprocess.PIPE,
@@ -67,7 +71,7 @@ def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], di
 
 @pytest.mark.parametrize("words", [(), ("thread",)], ids=["main thread", "thread that ended"])
 def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """No goodbye is needed: the kernel closes the leash."""
+    """The child ends with its killed parent, since the kernel closes the leash."""
     parent, pids = start_parent(tmp_path, *words)
     child = pids["child"]
     with parent:
@@ -78,7 +82,7 @@ def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...
 
 
 def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
-    """A forked child has the parent's file descriptors, but not the leash."""
+    """A fork of the parent does not keep the child alive."""
     parent, pids = start_parent(tmp_path, "fork")
     child, fork = pids["child"], pids["fork"]
     try:
@@ -91,7 +95,7 @@ def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
 
 
 def test_a_paused_child_ends_too(tmp_path: Path) -> None:
-    """SIGSTOP does not save it."""
+    """A child paused by SIGSTOP ends too."""
     parent, pids = start_parent(tmp_path)
     child = pids["child"]
     wait_until(lambda: psutil.Process(child).name() == "sleep", "the server to run", timeout=10)
@@ -103,7 +107,7 @@ def test_a_paused_child_ends_too(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_ends_with_the_child(tmp_path: Path) -> None:
-    """Killing a child leaves nothing of its process group."""
+    """A killed child leaves nothing in its process group."""
     process = leashed(tmp_path)
     group = process.pid
     wait_until(lambda: psutil.Process(group).name() == "sleep", "the server to run", timeout=10)
@@ -126,8 +130,8 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def test_a_child_that_ends_by_itself_tells_how(tmp_path: Path) -> None:
-    """The exit code is the program's, not the shell's that started it."""
+def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
+    """The exit code is the program's, not the shell's."""
     process = LeashedProcess(
         ["/bin/sh", "-c", "echo last words; exit 7"], log=tmp_path / "log", environment={}
     )
@@ -139,10 +143,10 @@ def test_a_child_that_ends_by_itself_tells_how(tmp_path: Path) -> None:
 
 
 def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
-    """It belongs to init, and is found again by pid and birth."""
+    """A detached process outlives its parent and is found by pid and start time."""
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from vault_harness.engine.process._spawn import *\n"
+        "from vault_harness.local.engine.process.spawn import *\n"
         "log = Path(sys.argv[1])\n"
         "p = DetachedProcess.start(['sleep', '300'], log=log, environment=os.environ)\n"
         "print(p.pid, p.born)"
@@ -163,7 +167,7 @@ def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_recycled_pid_is_never_hit(tmp_path: Path) -> None:
-    """The same number with another birth is another process: neither signalled nor awaited."""
+    """A process with a reused pid is neither signalled nor awaited."""
     stranger = subprocess.Popen(SLEEP)
     try:
         process = DetachedProcess(stranger.pid, psutil.Process(stranger.pid).create_time() - 100)
@@ -179,7 +183,7 @@ def test_a_recycled_pid_is_never_hit(tmp_path: Path) -> None:
 
 
 def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's tokens do not show up in a server's /proc entry."""
+    """A developer's tokens are not in a server's environment."""
     monkeypatch.setenv("VAULT_TOKEN", "hvs.developer")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-developer")
 
@@ -191,13 +195,13 @@ def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_python_that_looks_for_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Toxiproxy, the relay and the recorder are run by the Python of the tasks, which found it."""
+    """LD_LIBRARY_PATH is kept, since our servers run with the same Python."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
     assert child_environment()["LD_LIBRARY_PATH"] == "/opt/python/lib"
 
 
 def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
-    """Each gets its own leash; releasing one leaves the others alone."""
+    """Threads may start servers at once, each with its own leash."""
     started: list[LeashedProcess] = []
     threads = [threading.Thread(target=lambda: started.append(leashed(tmp_path))) for _ in range(8)]
     for thread in threads:
@@ -206,7 +210,7 @@ def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
         thread.join()
     first, *others = started
     first.kill()
-    time.sleep(0.1)  # would give a wrongly shared leash time to act
+    time.sleep(0.1)  # gives a leash that is shared by mistake time to act
     alive = [process.alive() for process in others]
     for process in others:
         process.kill()

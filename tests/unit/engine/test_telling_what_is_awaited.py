@@ -1,4 +1,4 @@
-"""A person who waits for long is told for what, once; who waits for a moment is told nothing."""
+"""A long wait is announced once; a short one is not."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import pytest
 
 from vault_harness import waiting
 from vault_harness.errors import DeadlineExceeded
-from vault_harness.vault import Operator, cluster
-from vault_harness.waiting import Awaited, rest, telling_waits, wait_until
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.waiting import Awaited, in_words, rest, telling_waits, wait_until
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is told, by who has no patience."""
+    """The messages of a user without patience."""
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.05)
     return []
 
 
-def test_one_wait_is_told_once(told: list[str]) -> None:
-    """With how long it takes at most, and then it is quiet again."""
+def test_one_wait_is_announced_once(told: list[str]) -> None:
+    """A wait is announced once, with its limit."""
     looks = itertools.count()
     with telling_waits(told.append):
         wait_until(lambda: next(looks) > 20, "the moon", timeout=30, interval=0.01)
     assert told == ["waiting for the moon, 30 s at most"]
 
 
-def test_a_short_one_is_not_told(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most are over before anybody wonders."""
+def test_a_short_wait_is_not_announced(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short wait is not announced."""
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 60.0)
     looks = itertools.count()
     with telling_waits(told.append):
@@ -38,7 +39,7 @@ def test_a_short_one_is_not_told(told: list[str], monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_time_that_was_promised(told: list[str]) -> None:
-    """The old password of a Redis goes on for seconds, of which nothing else is to be seen."""
+    """A promised pause, as for an old Redis password, is announced."""
     with telling_waits(told.append):
         rest(0.02, "nobody")
         began = time.monotonic()
@@ -47,8 +48,8 @@ def test_a_time_that_was_promised(told: list[str]) -> None:
     assert told == ["waiting for clients to read the new one, 0.2 s at most"]
 
 
-def test_nothing_is_looked_for_where_nobody_listens(told: list[str]) -> None:
-    """How things are is asked for where it is told, and nowhere else."""
+def test_without_a_listener_the_state_is_not_asked_for(told: list[str]) -> None:
+    """Without a listener the state is not asked for."""
 
     def state() -> str:
         told.append("asked")
@@ -66,9 +67,9 @@ def test_nothing_is_looked_for_where_nobody_listens(told: list[str]) -> None:
 def test_nodes_that_do_not_serve_are_named(
     told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for a cluster sees at once which node it hangs on."""
+    """Nodes that do not serve are named."""
     monkeypatch.setattr(cluster, "health_of_all", lambda _: [200, 503])
-    nodes = [Operator("http://127.0.0.1:1"), Operator("http://127.0.0.1:2")]
+    nodes = [VaultAdmin("http://127.0.0.1:1"), VaultAdmin("http://127.0.0.1:2")]
     with telling_waits(told.append), pytest.raises(DeadlineExceeded):
         cluster.wait_for_all(nodes, timeout=0.3)
     for node in nodes:
@@ -76,3 +77,12 @@ def test_nodes_that_do_not_serve_are_named(
     (line,) = told
     assert line.startswith("waiting for all nodes to serve, 0.3 s at most: ")
     assert line.endswith(": http://127.0.0.1:1 is active; http://127.0.0.1:2 is sealed")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(29.9901, "30 s"), (30, "30 s"), (1.26, "1.3 s"), (0.2504, "0.25 s"), (600.04, "600 s")],
+)
+def test_times_are_rounded_for_people(seconds: float, words: str) -> None:
+    """Durations are rounded."""
+    assert in_words(seconds) == words

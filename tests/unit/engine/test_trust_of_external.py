@@ -1,4 +1,4 @@
-"""What is shown to a Vault of somebody else, and whom the harness trusts there."""
+"""The client certificate and the CA for an external Vault."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.walking import places
 from vault_harness.certificates import Authority, client_context, shown_beside
-from vault_harness.engine import external_trust
 from vault_harness.errors import SettingsError
+from vault_harness.local.engine.external.engine import external_trust
 from vault_harness.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two clients' certificates and keys, each in one file and in two, and a CA."""
+    """A folder with two client certificates and keys, joined and separate, and a CA."""
     folder = tmp_path_factory.mktemp("issued")
     authority = Authority()
     (folder / "ca.pem").write_bytes(authority.certificate)
@@ -38,7 +38,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(issued: Path, *, cert: str = "", key: str = "", **more: object) -> Settings:
-    """Of a Vault elsewhere, over TLS."""
+    """Return settings of an external Vault over TLS."""
     given: dict[str, object] = {
         "engine": "external",
         "vault_addr": "https://vault.example:8200",
@@ -53,8 +53,10 @@ def settings(issued: Path, *, cert: str = "", key: str = "", **more: object) -> 
     ("cert", "key"),
     [("one.pem", ""), ("one.pem", "one.pem"), ("one-certificate.pem", "one-key.pem")],
 )
-def test_both_are_beside_whom_is_trusted(issued: Path, tmp_path: Path, cert: str, key: str) -> None:
-    """Wherever they came from; where everything looks that speaks to it. Nobody else reads them."""
+def test_certificate_and_key_are_beside_the_ca(
+    issued: Path, tmp_path: Path, cert: str, key: str
+) -> None:
+    """Certificate and key are copied beside the CA, readable by the owner only."""
     trusted = external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
 
     assert trusted is not None
@@ -69,7 +71,7 @@ def test_both_are_beside_whom_is_trusted(issued: Path, tmp_path: Path, cert: str
 def test_without_a_ca_certificate_the_systems_authorities_are_trusted(
     issued: Path, tmp_path: Path
 ) -> None:
-    """As without a certificate of one's own."""
+    """Without a CA file the system's authorities are trusted."""
     given = settings(issued, cert="one.pem", vault_cacert=None)
     trusted = external_trust(given, tmp_path / "tls")
     assert trusted is not None
@@ -77,7 +79,7 @@ def test_without_a_ca_certificate_the_systems_authorities_are_trusted(
 
 
 def test_nothing_is_shown_that_is_not_asked_for(issued: Path, tmp_path: Path) -> None:
-    """Without the variables, and over plain HTTP, no file is made."""
+    """Without the variables, or over plain HTTP, no file is made."""
     ca_cert = issued / "ca.pem"
     assert external_trust(settings(issued), tmp_path / "tls") == ca_cert
     plain = settings(issued, cert="one.pem", vault_addr="http://vault.example:8200")
@@ -96,7 +98,7 @@ def test_nothing_is_shown_that_is_not_asked_for(issued: Path, tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str, says: str) -> None:
-    """It is told before anybody is asked; nothing of it stays."""
+    """Unusable files are refused before any request, and no copy stays."""
     with pytest.raises(SettingsError) as caught:
         external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
     assert says in str(caught.value)
@@ -117,10 +119,10 @@ def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str,
     ids=["not there", "empty", "a text", "damaged"],
 )
 @pytest.mark.parametrize("cert", ["", "one.pem"])
-def test_whom_nobody_can_trust(
+def test_an_unusable_ca_is_refused_before_any_request(
     issued: Path, tmp_path: Path, text: bytes | None, says: str, cert: str
 ) -> None:
-    """It is told before anybody is asked, and by the variable; over plain HTTP nobody looks."""
+    """An unusable CA is refused by its variable before any request; plain HTTP ignores it."""
     wrong = tmp_path / "ca.pem"
     if text is not None:
         wrong.write_bytes(text)
@@ -132,20 +134,20 @@ def test_whom_nobody_can_trust(
 
 
 def test_a_folder_is_no_file(issued: Path, tmp_path: Path) -> None:
-    """Neither is a folder."""
+    """A folder as the CA is refused."""
     with pytest.raises(SettingsError, match="VAULT_CACERT names a file that cannot be read"):
         external_trust(settings(issued, vault_cacert=tmp_path), tmp_path / "tls")
 
 
-def test_remarks_of_whoever_made_the_file(issued: Path, tmp_path: Path) -> None:
-    """They may be in any encoding: who reads certificates does not look at them."""
+def test_remarks_in_a_ca_file_may_have_any_encoding(issued: Path, tmp_path: Path) -> None:
+    """Remarks in a CA file may be in any encoding."""
     trusted = tmp_path / "ca.pem"
     trusted.write_bytes("# Autorité\n".encode("latin-1") + (issued / "ca.pem").read_bytes())
     assert external_trust(settings(issued, vault_cacert=trusted), tmp_path / "tls") == trusted
 
 
 def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: Path) -> None:
-    """The PEM itself in the variable: the error names the variable alone."""
+    """A key in the place of its file's path is not repeated in the error."""
     key = (issued / "one-key.pem").read_text()
     wrong = settings(issued, cert="one.pem", vault_client_key=Path(key))
     with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
@@ -157,16 +159,16 @@ def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: 
 def test_a_word_in_the_place_of_a_file_is_not_repeated(
     issued: Path, tmp_path: Path, word: str
 ) -> None:
-    """The settings have made it a path of the folder in which they were read."""
+    """A word in the place of a path is not repeated, though settings make it a path."""
     wrong = settings(issued, cert="one.pem", vault_client_key=Path.cwd() / word)
     with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
         external_trust(wrong, tmp_path / "tls")
     assert word not in str(caught.value)
 
 
-@pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "no text"])
+@pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "not text"])
 def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
-    """Whoever records the locals of an error would have it."""
+    """No frame or cause of the error holds the key."""
     key = (issued / "one-key.pem").read_text()
     wrong = tmp_path / "wrong.pem"
     wrong.write_bytes(key.encode() + end)
@@ -176,7 +178,7 @@ def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: by
 
 
 def test_a_key_with_a_passphrase(issued: Path, tmp_path: Path) -> None:
-    """Nobody is asked for it: a run would stand still."""
+    """A key with a passphrase is refused, since a prompt would stop the run."""
     key = load_pem_private_key((issued / "one-key.pem").read_bytes(), None)
     locked = tmp_path / "locked.pem"
     locked.write_bytes(

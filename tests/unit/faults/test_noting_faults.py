@@ -1,4 +1,4 @@
-"""When a fault is noted, and when its end is, whatever goes wrong on the way."""
+"""When a fault is noted and when its end is, even if something goes wrong."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import ToxiproxyError
-from vault_harness.faults import Fault, NetworkFaults, Signature, flapping
-from vault_harness.faults.vault import _drain, _fill
+from vault_harness.judge.faults import NetworkFaults, flapping
+from vault_harness.judge.faults.vault import _drain, _fill
+from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.waiting import wait_until
 
 
 class Line:
-    """A proxy and a journal that write down what is done to them, in order."""
+    """A proxy and a journal that record in order what is done to them."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -68,13 +69,13 @@ def line() -> Line:
 
 @pytest.fixture
 def network(line: Line) -> NetworkFaults:
-    """The verbs for it."""
+    """Return the faults of that proxy."""
     proxy: Any = line
     return NetworkFaults(proxy, line)
 
 
 def test_toxic_is_in_force_while_noted(line: Line, network: NetworkFaults) -> None:
-    """Noted once it is there, and ended once it is gone."""
+    """A fault is noted after its toxic is added, and ended after the toxic is removed."""
     with network.drip(pause=0.4) as fault:
         line.done.append("block")
     assert line.done == ["add", "begin", "block", "remove", "end"]
@@ -82,7 +83,7 @@ def test_toxic_is_in_force_while_noted(line: Line, network: NetworkFaults) -> No
 
 
 def test_toxic_that_cannot_be_added(line: Line, network: NetworkFaults) -> None:
-    """Nothing was broken, so nothing is noted."""
+    """A toxic that cannot be added breaks nothing, so nothing is noted."""
     line.refuses = "add"
     with pytest.raises(ToxiproxyError), network.stalled():
         pytest.fail("it is not in force")
@@ -90,7 +91,7 @@ def test_toxic_that_cannot_be_added(line: Line, network: NetworkFaults) -> None:
 
 
 def test_toxic_that_cannot_be_removed(line: Line, network: NetworkFaults) -> None:
-    """Its end is noted, and the failure is told."""
+    """The end is noted even if the toxic cannot be removed, and the error is raised."""
     line.refuses = "remove"
     with pytest.raises(ToxiproxyError, match="cannot remove"), network.stalled():
         pass
@@ -98,7 +99,7 @@ def test_toxic_that_cannot_be_removed(line: Line, network: NetworkFaults) -> Non
 
 
 def test_network_down_while_noted(line: Line, network: NetworkFaults) -> None:
-    """Noted once it is down, ended once it is up."""
+    """An outage is noted once the proxy is down, and ended once it is up."""
     with network.down():
         line.done.append("block")
     assert line.done == ["disable", "begin", "block", "enable", "end"]
@@ -110,7 +111,7 @@ def test_network_down_while_noted(line: Line, network: NetworkFaults) -> None:
 def test_slow_is_late_by_half_of_the_least(
     network: NetworkFaults, latency: float, jitter: float, late: float
 ) -> None:
-    """An answer that took half of the shortest delay was touched for sure."""
+    """An answer that took half of the shortest delay was certainly touched."""
     with network.slow(latency=latency, jitter=jitter) as fault:
         assert fault.signature.late == pytest.approx(late)
 
@@ -131,34 +132,34 @@ def test_slow_is_late_by_half_of_the_least(
 def test_network_says_what_becomes_of_answers(
     network: NetworkFaults, verb: str, how: dict[str, Any], late: float
 ) -> None:
-    """By how much one that Vault has given may be late; all but a slow network may lose it."""
+    """Each fault tells how late an answer may be. All but a slow network may lose it."""
     with getattr(network, verb)(**how) as fault:
         assert fault.signature.answers_late == pytest.approx(late)
 
 
 def test_flapping_notes_each_turn(line: Line, network: NetworkFaults) -> None:
-    """The block's end comes in the middle of a turn, which is undone."""
+    """If the block ends in the middle of a turn, that turn is undone."""
     with flapping(network.down, on=0.0, off=0.0) as turns:
         wait_until(lambda: len(turns) >= 3, "three turns", timeout=10)
     assert line.done[:4] == ["disable", "begin", "enable", "end"]
     assert line.done.count("begin") == line.done.count("end") == len(turns)
 
 
-def test_flapping_tells_what_failed(line: Line, network: NetworkFaults) -> None:
-    """In whichever turn."""
+def test_flapping_raises_an_error_of_any_turn(line: Line, network: NetworkFaults) -> None:
+    """An error in any turn is raised."""
     line.refuses = "enable"
     with pytest.raises(ToxiproxyError, match="cannot enable"), flapping(network.down, on=0, off=0):
         pass
 
 
 def test_fault_lasts_until_it_is_ended() -> None:
-    """And is asked for by the verdict unless it is optional."""
+    """A new fault has no end and is not optional."""
     fault = Fault("f", Signature())
     assert (fault.ended, fault.optional) == (None, False)
 
 
 def test_pipe_is_filled_to_the_last_byte(tmp_path: Path) -> None:
-    """A server that writes one line more hangs; emptied, it takes as much again."""
+    """A full pipe takes no byte; an emptied pipe can be filled again."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)

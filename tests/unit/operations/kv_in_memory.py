@@ -1,19 +1,15 @@
-"""A KV v2 mount in memory, for what an operator's tasks do between its answers."""
+"""A KV v2 mount in memory, to test what tasks do between its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vault_harness.vault.kv import CheckAndSetError, Kv, SecretVersion
+from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
 
 
 class KvInMemory(Kv):
-    """Versions by path; ``refuse`` names paths that may not be written, ``keeps`` how many stay.
-
-    Args:
-        secrets: What is there at first, as version 1.
-    """
+    """Versions by path; ``refuse`` names read-only paths, ``keeps`` is the number of versions."""
 
     def __init__(self, secrets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.mount = "ecommerce"
@@ -35,6 +31,9 @@ class KvInMemory(Kv):
         number = len(kept) if version is None else version
         there = max(0, len(kept) - self.keeps) < number <= len(kept)
         return kept[number - 1] if there else SecretVersion(0, {}, "missing")
+
+    def limit(self) -> tuple[int, str]:
+        return 2**20, "of the test"
 
     def keeps_the_one_before(self, path: str) -> bool:  # noqa: ARG002 -- Kv's shape
         return self.keeps > 1

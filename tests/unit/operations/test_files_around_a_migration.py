@@ -1,4 +1,4 @@
-"""The files beside a dotenv file that is migrated: found again, kept, and put back."""
+"""The files beside a migrated dotenv file: found again, kept and restored."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.unit.operations.kv_in_memory import KvInMemory
-from vault_harness.vault.migrate import (
+from vault_harness.operator.migrate import (
     ClientSettings,
     Outcome,
     VariableMap,
-    _run,
     load_map,
     make_plan,
     migrate,
     previous_versions,
     read,
+    run,
     undo,
 )
 
@@ -36,31 +36,31 @@ class Project:
 
     @property
     def data_dir(self) -> Path:
-        """The stack's."""
+        """The stack's data directory."""
         return self.folder / "vault-data"
 
     def migrate(self, env_file: Path) -> Outcome:
-        """Plan and carry out."""
+        """Plan and migrate."""
         variables = load_map(self.folder / "map.toml", default=VariableMap.guide())
         written = previous_versions(self.kv, self.data_dir)
         plan = make_plan(self.kv, read(env_file), variables, written=written)
         return migrate(self.kv, plan, env_file, self.settings, data_dir=self.data_dir)
 
     def undo(self, env_file: Path) -> Outcome:
-        """Take it back."""
+        """Undo the migration."""
         return undo(self.kv, env_file, data_dir=self.data_dir)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Nothing is migrated yet."""
+    """A project before any migration."""
     return Project(tmp_path)
 
 
-def test_a_file_that_was_named_in_another_way(
+def test_a_migration_is_undone_by_another_name_of_the_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ``../.env`` was migrated as is taken back as ``.env``, from its folder."""
+    """A migration of ``../.env`` is undone as ``.env`` from the file's own folder."""
     (project.folder / "below").mkdir()
     monkeypatch.chdir(project.folder / "below")
     outcome = project.migrate(Path("../.env"))
@@ -73,7 +73,7 @@ def test_a_file_that_was_named_in_another_way(
 
 @pytest.mark.parametrize("change", [b"\xfcber\n", None], ids=["latin-1", "carriage returns"])
 def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes | None) -> None:
-    """Whatever it is written in, and if it is the new text but for its line ends."""
+    """The old settings file returns byte for byte, whatever its encoding and line ends."""
     there = project.folder / ".env.vault"
     before = change or project.settings.render().replace("\n", "\r\n").encode()
     there.write_bytes(before)
@@ -87,7 +87,7 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
 
 @pytest.mark.parametrize("before", ["of before\n", None], ids=["a file", "nothing yet"])
 def test_settings_that_are_a_link_stay_one(project: Project, before: str | None) -> None:
-    """Whoever reads them where it leads has the new ones, and those of before once taken back."""
+    """A linked settings file is written through the link, and undo restores the target."""
     (project.folder / "shared").mkdir()
     link, there = project.folder / ".env.vault", project.folder / "shared" / "settings"
     if before is not None:
@@ -102,7 +102,7 @@ def test_settings_that_are_a_link_stay_one(project: Project, before: str | None)
 
 
 def test_settings_that_are_a_link_to_the_original_are_not_written_there(project: Project) -> None:
-    """It is never changed."""
+    """If the settings file links to the original, the link is replaced and the original kept."""
     (project.folder / ".env.vault").symlink_to(".env")
     project.migrate(project.folder / ".env")
     assert (project.folder / ".env").read_text() == "ONE=1\n"
@@ -113,10 +113,10 @@ def test_settings_that_are_a_link_to_the_original_are_not_written_there(project:
 def test_the_newest_is_taken_back_whatever_the_clock_said(
     project: Project, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool
 ) -> None:
-    """It was set back between two migrations: the second one is the newest all the same."""
+    """The second migration is undone first, even if the clock was set back."""
     file = project.folder / ".env"
     moments = iter(["20260102T000000000000Z", "20260101T000000000000Z"])
-    monkeypatch.setattr(_run, "stamp", lambda: next(moments))
+    monkeypatch.setattr(run, "stamp", lambda: next(moments))
     project.migrate(file)
     if of_earlier_release:
         (record,) = (project.data_dir / "migrations").glob("*.json")

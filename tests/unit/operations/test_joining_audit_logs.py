@@ -1,4 +1,4 @@
-"""The audit logs of several nodes as one: in order, each call once, followed over changes."""
+"""The audit logs of several nodes as one: in order, each call once, while logs change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import HarnessError
-from vault_harness.vault.audit import (
+from vault_harness.operator.audit import (
     AuditEntry,
     Filter,
     follow_joined,
@@ -34,7 +34,7 @@ def half(
     error: str = "",
     data: object = None,
 ) -> str:
-    """One line as OpenBao 2.7 writes it, ``at`` seconds after the beginning."""
+    """Return one line as OpenBao 2.7 writes it, ``at`` seconds after the beginning."""
     moment = (BEGIN + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
     record: dict[str, Any] = {
         "time": moment,
@@ -57,7 +57,7 @@ def half(
 
 
 def call(at: float, path: str, *, id: str, **more: Any) -> str:  # noqa: A002 -- as above
-    """Both halves of a call."""
+    """Return both halves of a call."""
     error = more.pop("error", "")
     asked = half("request", at, path, id=id, **more)
     return asked + half("response", at + 0.001, path, id=id, error=error, **more)
@@ -67,25 +67,25 @@ READONLY = "1 error occurred:\n\t* cannot write to readonly storage\n\n"
 
 
 def paths(found: Iterator[AuditEntry] | list[AuditEntry]) -> list[str]:
-    """What they are about, with their nodes."""
+    """Return the paths of entries with their nodes."""
     return [f"{entry.node}:{entry.path}" for entry in found]
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> dict[str, Path]:
-    """Where three nodes have theirs; none is there yet."""
+    """The log paths of three nodes; no file exists yet."""
     return {name: tmp_path / name for name in ("a", "b", "c")}
 
 
 def both_ways(logs: dict[str, Path], wanted: Filter | None = None) -> list[str]:
-    """All entries, read from the beginning; from the end they are the same."""
+    """Return all entries, and check that reading from the end gives the same."""
     forwards = paths(joined_entries(logs, wanted))
     assert paths(last_joined(logs, 10_000, wanted)) == forwards
     return forwards
 
 
 def test_entries_are_in_the_order_of_time(logs: dict[str, Path]) -> None:
-    """Those of three nodes, each with its node; a log that is not there is passed over."""
+    """Entries of three nodes are in the order of time; a missing log is skipped."""
     logs["a"].write_text(call(1, "one", id="1") + call(4, "four", id="4"))
     logs["b"].write_text(call(2, "two", id="2") + call(3, "three", id="3"))
     assert both_ways(logs) == ["a:one", "b:two", "b:three", "a:four"]
@@ -94,7 +94,7 @@ def test_entries_are_in_the_order_of_time(logs: dict[str, Path]) -> None:
 
 
 def test_one_nodes_entries_stay_in_its_order(logs: dict[str, Path]) -> None:
-    """A line that was written late has an earlier time than the one before it."""
+    """Entries of one node keep their order, even if a late line has an earlier time."""
     logs["a"].write_text(call(2, "first", id="1") + call(1, "second", id="2"))
     logs["b"].write_text(call(3, "third", id="3"))
     assert both_ways(logs) == ["a:first", "a:second", "b:third"]
@@ -104,7 +104,7 @@ def test_one_nodes_entries_stay_in_its_order(logs: dict[str, Path]) -> None:
     "error", [READONLY, "please forward to the active node", "invalid request"]
 )
 def test_what_was_handed_on_counts_once(logs: dict[str, Path], error: str) -> None:
-    """A standby's failure and the leader's own entry are the same call, whatever its words were."""
+    """A standby's failure and the leader's entry are one call, whatever the error."""
     logs["a"].write_text(call(1.002, "kv/x", id="of the leader"))
     logs["b"].write_text(call(1, "kv/x", id="of the standby", error=error))
     assert both_ways(logs) == ["a:kv/x"]
@@ -112,7 +112,7 @@ def test_what_was_handed_on_counts_once(logs: dict[str, Path], error: str) -> No
 
 
 def test_one_log_alone_is_shown_as_it_is(logs: dict[str, Path]) -> None:
-    """What a node handed on is in its own log as a failure."""
+    """In a single log a forwarded call is shown as the failure that the node logged."""
     logs["b"].write_text(call(1, "kv/x", id="of the standby", error=READONLY))
     assert both_ways({"b": logs["b"]}) == ["b:kv/x"]
 
@@ -129,7 +129,7 @@ def test_one_log_alone_is_shown_as_it_is(logs: dict[str, Path]) -> None:
     ids=["path", "caller", "data", "much later", "before"],
 )
 def test_another_call_is_another_call(logs: dict[str, Path], other: dict[str, Any]) -> None:
-    """A standby's own refusal stays, whatever somebody else does on another node."""
+    """A standby's own refusal stays, whatever happens on another node."""
     logs["a"].write_text(call(other.pop("at"), other.pop("path"), id="other", **other))
     logs["b"].write_text(call(1, "kv/x", id="1", error="invalid request"))
     assert "b:kv/x" in both_ways(logs)
@@ -137,7 +137,7 @@ def test_another_call_is_another_call(logs: dict[str, Path], other: dict[str, An
 
 
 def test_one_entry_accounts_for_one_failure(logs: dict[str, Path]) -> None:
-    """The same call is refused by the standby itself, and handed on when it is made again."""
+    """An entry of the leader explains one failure only."""
     logs["b"].write_text(
         call(1, "kv/x", id="1", error="invalid request") + call(1.5, "kv/x", id="2", error=READONLY)
     )
@@ -146,15 +146,15 @@ def test_one_entry_accounts_for_one_failure(logs: dict[str, Path]) -> None:
     assert [entry.request_id for entry in joined_entries(logs)] == ["1", "3"]
 
 
-def test_what_nobody_took_stays(logs: dict[str, Path]) -> None:
-    """Without a leader nothing is handed on: the failure is what the caller got."""
+def test_without_a_leader_the_failure_stays(logs: dict[str, Path]) -> None:
+    """Without a leader nothing is forwarded, so the failure stays."""
     logs["a"].write_text(call(0, "before", id="1"))
     logs["b"].write_text(call(1, "kv/x", id="2", error=READONLY) + call(1.5, "after", id="3"))
     assert both_ways(logs) == ["a:before", "b:kv/x", "b:after"]
 
 
 def test_a_torn_last_line_is_passed_over(logs: dict[str, Path]) -> None:
-    """Its node was killed while it wrote; the others' lines are there."""
+    """A half-written last line of a killed node is skipped."""
     torn = call(2, "torn", id="2")[:-20]
     logs["a"].write_text(call(1, "one", id="1") + torn)
     logs["b"].write_text(call(3, "three", id="3"))
@@ -162,15 +162,15 @@ def test_a_torn_last_line_is_passed_over(logs: dict[str, Path]) -> None:
 
 
 def test_no_log_at_all_is_named(logs: dict[str, Path]) -> None:
-    """As of a single server."""
+    """If no log exists, the error names it, as for a single server."""
     with pytest.raises(HarnessError, match="cannot be read"):
         list(joined_entries(logs))
     with pytest.raises(HarnessError, match="cannot be read"):
         last_joined(logs, 1)
 
 
-def test_any_load_on_three_nodes_is_told_once(logs: dict[str, Path]) -> None:
-    """Random calls at random nodes: as many as were made, in the order in which they ended."""
+def test_calls_at_three_nodes_appear_once(logs: dict[str, Path]) -> None:
+    """Random calls at random nodes appear once each, in the order in which they ended."""
     chance = random.Random(7)
     lines: dict[str, list[tuple[float, str]]] = {name: [] for name in logs}
     told = []
@@ -191,7 +191,7 @@ def test_any_load_on_three_nodes_is_told_once(logs: dict[str, Path]) -> None:
 
 
 class Following:
-    """Follows logs in a thread of its own until it is told to stop."""
+    """Follow logs in a thread until it is told to stop."""
 
     def __init__(self, logs: dict[str, Path], **more: Any) -> None:
         self.logs = logs
@@ -210,14 +210,14 @@ class Following:
         return self._done.is_set()
 
     def settle(self) -> None:
-        """Return once it has looked at least twice since."""
+        """Return once the follower has looked at least twice more."""
         for _ in range(3):
             assert self._looked.acquire(timeout=10)
         while self._looked.acquire(blocking=False):
             pass
 
     def end(self) -> list[str]:
-        """All that it saw."""
+        """Stop and return all entries."""
         self._done.set()
         self._thread.join(timeout=10)
         assert not self._thread.is_alive()
@@ -225,13 +225,13 @@ class Following:
 
 
 def append(path: Path, text: str) -> None:
-    """Write to the end of a log."""
+    """Append to a log."""
     with path.open("a") as file:
         file.write(text)
 
 
 def test_following_nodes_that_come_and_go(logs: dict[str, Path]) -> None:
-    """A log appears, is rotated, a node is added and one is removed: nothing is lost or doubled."""
+    """Rotated logs, new nodes and removed nodes lose or double no entry."""
     append(logs["a"], call(1, "old", id="1") + call(2, "older", id="2"))
     following = Following({"a": logs["a"], "b": logs["b"]}, last=1)
     append(logs["b"], call(3, "first of b", id="3"))
@@ -262,8 +262,8 @@ def test_following_nodes_that_come_and_go(logs: dict[str, Path]) -> None:
     ]
 
 
-def test_following_tells_once_what_was_handed_on(logs: dict[str, Path]) -> None:
-    """The standby's failure is held until the leader's entry is there, in another look."""
+def test_a_forwarded_call_appears_once_when_following(logs: dict[str, Path]) -> None:
+    """A standby's failure is held back until the leader's entry arrives."""
     for log in logs.values():
         log.touch()
     following = Following(logs)

@@ -1,4 +1,4 @@
-"""Backups on disk: locked, checked, complete or not there at all."""
+"""Backups on disk: locked, checked, and complete or absent."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ import pytest
 from filelock import FileLock
 
 from vault_harness.errors import HarnessError, SettingsError, StackError
-from vault_harness.vault import Keyring
-from vault_harness.vault.backup import (
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import (
     PASSPHRASE_VARIABLE,
     Backup,
     Contents,
     Keys,
     Lock,
     Opener,
-    _write,
     backup_keys,
     check_snapshot,
     check_vault,
@@ -40,16 +39,17 @@ from vault_harness.vault.backup import (
     opener_from,
     write_backup,
 )
-from vault_harness.vault.backup._files import UNFINISHED
+from vault_harness.operator.backup import make as write_module
+from vault_harness.operator.backup.files import UNFINISHED
 
 PRIVATE, PUBLIC = new_identity()
 KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "operator-token")
 CONTENTS = Contents(("kv",), {"kv/a": "1:present:00"}, ("default",), ("backend",), (), "ab")
 
 
-@functools.cache  # a gzip file bears the second in which it was made
+@functools.cache  # a gzip file contains the time of its making in seconds
 def snapshot() -> bytes:
-    """A raft snapshot's form: an archive with the checksums of its parts."""
+    """Return a file like a raft snapshot: an archive with checksums of its parts."""
     parts = {"meta.json": b"{}", "state.bin": b"state of the vault" * 99}
     sums = "".join(f"{hashlib.sha256(v).hexdigest()}  {k}\n" for k, v in parts.items())
     buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def snapshot() -> bytes:
 
 
 def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
-    """A backup with both parts."""
+    """Write a backup with both parts."""
     return write_backup(
         directory,
         name,
@@ -75,16 +75,16 @@ def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
 
 
 def test_what_was_locked_for_a_key_opens_with_it(tmp_path: Path) -> None:
-    """Snapshot, digests, unseal keys and tokens come back as they were."""
+    """Snapshot, digests, unseal keys and tokens are decrypted unchanged."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     opener = Opener(identities=(PRIVATE,))
     assert backup.open_snapshot(opener) == (snapshot(), CONTENTS)
     assert backup.open_keys(opener) == KEYS
 
 
-@pytest.mark.slow  # a passphrase costs a second or more each time, on purpose
+@pytest.mark.slow  # a passphrase takes a second or more each time, on purpose
 def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
-    """The right passphrase opens it; a wrong one is said to be wrong, without repeating it."""
+    """The right passphrase opens the backup; a wrong one is refused without repeating it."""
     backup = backup_keys(KEYS, tmp_path, Lock(passphrase="correct horse battery"))
     assert backup.open_keys(Opener(passphrase="correct horse battery")) == KEYS
     with pytest.raises(HarnessError, match="cannot be opened") as refusal:
@@ -102,13 +102,13 @@ def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
     ids=["marked by an editor", "taken apart"],
 )
 def test_a_passphrase_that_looks_the_same(locked: str, typed: str) -> None:
-    """On another machine, years later, it is typed by a person who sees no difference."""
+    """A passphrase in another Unicode form opens the backup, since a person sees no difference."""
     sealed = Lock(passphrase=locked).encrypt(b"keys")
     assert Opener(passphrase=typed).decrypt(sealed, source="keyring.age") == b"keys"
 
 
 def test_a_file_that_an_editor_marked(tmp_path: Path) -> None:
-    """What it has after the mark is the passphrase, or the key."""
+    """A byte order mark before a passphrase or a key is ignored."""
     file = tmp_path / "passphrase.txt"
     file.write_text("correct horse battery\r\n", encoding="utf-8-sig")
     assert lock_from(passphrase_file=file, environ={}).passphrase == "correct horse battery"
@@ -121,14 +121,14 @@ def test_a_file_that_an_editor_marked(tmp_path: Path) -> None:
 
 
 def test_another_key_does_not_open_it(tmp_path: Path) -> None:
-    """A private key that it was not locked for is refused."""
+    """A private key that the backup was not locked for is refused."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     with pytest.raises(HarnessError, match=r"keyring\.age cannot be opened"):
         backup.open_keys(Opener(identities=(new_identity()[0],)))
 
 
 def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
-    """No part holds a key or a token in clear, files are 0600, folders 0700."""
+    """No part holds a key or token in clear; files are 0600 and folders 0700."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     for path in backup.directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -141,7 +141,7 @@ def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["snapshot.age", "keyring.age"])
 def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> None:
-    """One flipped bit, or a missing file, is named by the checksum alone."""
+    """The checksums find a flipped bit or a missing file, without any key."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     path = backup.directory / part
     data = bytearray(path.read_bytes())
@@ -151,8 +151,8 @@ def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> N
         backup.check_files()
 
 
-def test_a_part_that_is_kept_elsewhere_is_not_a_damage(tmp_path: Path) -> None:
-    """The keyring was put in another place, as it should: the rest is checked and opens."""
+def test_a_keyring_that_is_kept_elsewhere_is_no_damage(tmp_path: Path) -> None:
+    """If the keyring is kept elsewhere, the rest is checked and opens."""
     backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
     opener = Opener(identities=(PRIVATE,))
     elsewhere = tmp_path / "keyring.age"
@@ -164,7 +164,7 @@ def test_a_part_that_is_kept_elsewhere_is_not_a_damage(tmp_path: Path) -> None:
     assert "--keyring" in refusal.value.remedy
     assert backup.open_keys(opener, file=elsewhere) == KEYS
     assert open_keys_file(elsewhere, opener) == KEYS
-    with pytest.raises(HarnessError, match="not what a backup has there"):
+    with pytest.raises(HarnessError, match="not hold what a backup holds there"):
         open_keys_file(backup.directory / "snapshot.age", opener)
     (backup.directory / "snapshot.age").unlink()
     with pytest.raises(StackError, match="no part of this backup is here"):
@@ -172,7 +172,7 @@ def test_a_part_that_is_kept_elsewhere_is_not_a_damage(tmp_path: Path) -> None:
 
 
 def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) -> None:
-    """The manifest tells which file belongs to it."""
+    """The manifest tells which keyring file belongs to the backup."""
     lock = Lock(recipients=(PUBLIC,))
     one, other = write(tmp_path, lock, "one"), write(tmp_path, lock, "other")
     with pytest.raises(StackError, match="another backup's"):
@@ -180,7 +180,7 @@ def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) 
 
 
 def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
-    """After a backup of the keys alone the newest snapshot is found, and what is away is not."""
+    """The newest backup with the needed part is found; an absent part does not count."""
     lock = Lock(recipients=(PUBLIC,))
     whole = write(tmp_path, lock, "20260101T000000Z")
     keys = backup_keys(KEYS, tmp_path, lock)
@@ -196,7 +196,7 @@ def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
-    """A shared disk is not closed to its other users; what is written there is."""
+    """An existing folder keeps its mode, and only what is written there is private."""
     shared = tmp_path / "usb"
     shared.mkdir()
     shared.chmod(0o755)
@@ -206,7 +206,7 @@ def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None:
-    """Whoever may write beside backups could put another one in the place of the newest."""
+    """No umask makes new folders writable to others, who could replace a backup."""
     before = os.umask(0)
     try:
         made = write(tmp_path / "safe" / "backups", Lock(recipients=(PUBLIC,)))
@@ -217,7 +217,7 @@ def test_no_umask_opens_the_folders_that_are_made_for_it(tmp_path: Path) -> None
 
 
 def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) -> None:
-    """Two stacks share a folder: what one clears away is not what the other is writing."""
+    """Clearing unfinished backups does not touch what another stack is writing."""
     lock = Lock(recipients=(PUBLIC,))
     inner: list[Backup] = []
 
@@ -234,7 +234,7 @@ def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) ->
 
 
 def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Path) -> None:
-    """Who changes file and manifest alike is found out by the encryption itself."""
+    """Encryption detects a part that was changed together with the manifest."""
     backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
     path = backup.directory / "snapshot.age"
     data = bytearray(path.read_bytes())
@@ -257,13 +257,13 @@ def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Pat
     ],
 )
 def test_a_snapshot_that_is_not_whole_is_refused(raw: bytes) -> None:
-    """Cut short, altered, or something else: found before anybody relies on it."""
+    """A truncated, changed or foreign snapshot is refused."""
     with pytest.raises(HarnessError, match="not whole"):
         check_snapshot(raw, source="here")
 
 
-def test_a_backup_ended_half_way_is_no_backup(tmp_path: Path) -> None:
-    """After an end at any step nothing is listed, and the next backup clears the rest away."""
+def test_an_interrupted_backup_is_not_listed(tmp_path: Path) -> None:
+    """A backup that was interrupted at any step is not listed, and the next one removes it."""
     lock = Lock(recipients=(PUBLIC,))
     for last in ("wrote keyring.age", "wrote the manifest"):
 
@@ -282,7 +282,7 @@ def test_a_backup_ended_half_way_is_no_backup(tmp_path: Path) -> None:
 def test_what_another_user_left_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
 ) -> None:
-    """On a disk that both use: it may be neither locked nor removed, and ours is made."""
+    """Another user's unfinished backup is skipped, and ours is written."""
     theirs = tmp_path / f"{UNFINISHED}theirs"
     theirs.mkdir()
     lock_file = theirs.with_name(f"{theirs.name}.lock")
@@ -295,7 +295,7 @@ def test_what_another_user_left_is_passed_over(
             refuse(path)
         return FileLock(path, **more)
 
-    monkeypatch.setattr(_write, "FileLock", lock)
+    monkeypatch.setattr(write_module, "FileLock", lock)
     monkeypatch.setattr(shutil, "rmtree", refuse)
 
     made = backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
@@ -305,21 +305,19 @@ def test_what_another_user_left_is_passed_over(
     assert not lock_file.exists()
 
 
-def test_a_folder_that_may_not_be_written_to_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not tried under one name after the other."""
+def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unwritable folder is an error, and no other names are tried."""
 
     def lock(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(_write, "FileLock", lock)
+    monkeypatch.setattr(write_module, "FileLock", lock)
     with pytest.raises(PermissionError):
         backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
 
 
 def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
-    """Other folders beside them are passed over."""
+    """Backups are listed newest first; other folders beside them are skipped."""
     lock = Lock(recipients=(PUBLIC,))
     names = [write(tmp_path, lock, name).directory.name for name in ("20260101", "20260102")]
     (tmp_path / "other").mkdir()
@@ -328,7 +326,7 @@ def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
 
 
 def test_locks_from_options(tmp_path: Path) -> None:
-    """Public keys as text or file, a passphrase from a file, the environment, or asking."""
+    """Public keys come as text or file; a passphrase from a file, the environment or a prompt."""
     (tmp_path / "keys").write_text(f"# mine\n{PUBLIC}\n\n{new_identity()[1]}\n")
     assert len(lock_from(recipients=[str(tmp_path / "keys")], environ={}).recipients) == 2
     (tmp_path / "phrase").write_text("from a file, long\n")
@@ -343,7 +341,7 @@ def test_locks_from_options(tmp_path: Path) -> None:
 
 
 def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
-    """Nothing given, too short a passphrase, no key: each says what is wanted."""
+    """No lock, a short passphrase or an invalid key is refused, with what is needed."""
     with pytest.raises(SettingsError, match="a passphrase or with public keys"):
         lock_from(environ={})
     with pytest.raises(SettingsError, match="shorter than 12"):
@@ -358,7 +356,7 @@ def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
-    """The key itself instead of the file that has it: a log would keep it."""
+    """A key in the place of its file's path is not repeated in the error."""
     phrase = "four words and more"
     with pytest.raises(SettingsError, match="the file that --recipient names") as refusal:
         lock_from(recipients=[PRIVATE], environ={})
@@ -372,7 +370,7 @@ def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
 
 
 def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) -> None:
-    """Its first letters, which tell one public key from another, would be most of it."""
+    """Not even the first letters of a passphrase in the place of a public key are shown."""
     (tmp_path / "phrase").write_text("short phrase")
     with pytest.raises(SettingsError, match="not a public key") as refusal:
         lock_from(recipients=[str(tmp_path / "phrase")], environ={})
@@ -380,14 +378,14 @@ def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) 
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Who mistyped a path sees it."""
+    """The error for a missing key file names it."""
     for path in (tmp_path / "no such key", Path("backup-key.txt")):
         with pytest.raises(SettingsError, match=path.name):
             opener_from(identity_files=[path], environ={})
 
 
 def test_ssh_keys_lock_and_open() -> None:
-    """An SSH key pair does as well as an age one."""
+    """An SSH key pair works like an age key pair."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -405,7 +403,7 @@ def test_ssh_keys_lock_and_open() -> None:
 
 
 def of_vault(directory: Path, vault: str, name: str) -> Backup:
-    """Keys of a Vault; the later its name the newer it is."""
+    """Write a backup of the keys of a Vault; a higher name is newer."""
     made = write_backup(
         directory,
         name,
@@ -422,15 +420,15 @@ def of_vault(directory: Path, vault: str, name: str) -> Backup:
     return made
 
 
-def test_of_several_vaults_the_newest_of_the_one_that_is_asked_for(tmp_path: Path) -> None:
-    """Two stacks share a folder: the other one's, though newer, would open nothing here."""
+def test_the_newest_backup_of_this_vault_is_chosen(tmp_path: Path) -> None:
+    """The newest backup of this Vault is chosen, even if another stack's is newer."""
     mine, _theirs = of_vault(tmp_path, "mine", "1"), of_vault(tmp_path, "theirs", "2")
     assert newest(tmp_path, "keyring.age", vault="mine").directory == mine.directory
 
 
 @pytest.mark.parametrize("vault", ["", "a third"])
-def test_where_nobody_can_tell_nobody_guesses(tmp_path: Path, vault: str) -> None:
-    """A Vault that is sealed or away says nothing of itself, and a new one has no backup."""
+def test_no_backup_is_chosen_if_vault_says_nothing_of_itself(tmp_path: Path, vault: str) -> None:
+    """If Vault says nothing of itself, no backup is chosen among several Vaults."""
     of_vault(tmp_path, "mine", "1")
     of_vault(tmp_path, "theirs", "2")
     with pytest.raises(StackError, match="backups of several Vaults") as refusal:
@@ -439,8 +437,8 @@ def test_where_nobody_can_tell_nobody_guesses(tmp_path: Path, vault: str) -> Non
     assert "--source" in refusal.value.remedy
 
 
-def test_one_that_does_not_say_whose_it_is(tmp_path: Path) -> None:
-    """Made while Vault was sealed: taken where it is alone, and behind one that says it."""
+def test_a_backup_without_an_id_is_chosen_last(tmp_path: Path) -> None:
+    """A backup of a sealed Vault, without its id, is taken only if no other backup has one."""
     unknown = of_vault(tmp_path, "", "2")
     assert newest(tmp_path).directory == unknown.directory
     of_vault(tmp_path, "mine", "1")
@@ -452,7 +450,7 @@ def test_one_that_does_not_say_whose_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vault", ["mine", ""])
 def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: str) -> None:
-    """The clock was wrong then, or is now: what was made since would be passed over for years."""
+    """A backup dated in the future is not taken for the newest; the user must choose."""
     made = of_vault(tmp_path, "mine", "1")
     manifest = made.directory / "manifest.json"
     content = json.loads(manifest.read_text())
@@ -464,7 +462,7 @@ def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: st
     ahead(minutes=2)  # as clocks of two machines differ
     assert newest(tmp_path, vault=vault).directory == made.directory
     ahead(days=1)
-    with pytest.raises(StackError, match="is of the future") as refusal:
+    with pytest.raises(StackError, match="is dated in the future") as refusal:
         newest(tmp_path, vault=vault)
     assert str(made.directory) in refusal.value.looked_at
     assert "--source" in refusal.value.remedy
@@ -472,7 +470,7 @@ def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: st
 
 @pytest.mark.parametrize("vault", ["mine", ""])
 def test_a_clock_that_was_slow_hides_no_backup(tmp_path: Path, vault: str) -> None:
-    """It was made last, and by its time an older one would be restored, without a word of it."""
+    """If the last backup has an older time than another, the user must choose."""
     of_vault(tmp_path, "mine", "3")
     last = of_vault(tmp_path, "mine", "1")
     with pytest.raises(StackError, match="clock was wrong") as refusal:
@@ -484,7 +482,7 @@ def test_a_clock_that_was_slow_hides_no_backup(tmp_path: Path, vault: str) -> No
 
 
 def test_backups_that_were_brought_together(tmp_path: Path) -> None:
-    """Each of two folders has counted its own: their times are all that there is."""
+    """Backups from two folders, with separate numbers, are ordered by time."""
     for name in ("1", "2", "3"):
         of_vault(tmp_path / "january", "mine", name)
     there = of_vault(tmp_path / "february", "mine", "4")
@@ -493,7 +491,7 @@ def test_backups_that_were_brought_together(tmp_path: Path) -> None:
 
 
 def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
-    """Its time counts."""
+    """A backup of an earlier release without a number is ordered by time."""
     made = of_vault(tmp_path, "mine", "3")
     manifest = made.directory / "manifest.json"
     content = json.loads(manifest.read_text())
@@ -504,7 +502,7 @@ def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
 
 
 def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:
-    """Where all are of one Vault that one is meant, whichever is here; but not for its keys."""
+    """A new Vault takes the backup of another if all are of one Vault, but not its keys."""
     only = of_vault(tmp_path, "lost", "1")
     found = newest(tmp_path, vault="a new one")
     assert found.directory == only.directory
@@ -515,8 +513,8 @@ def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) 
     assert "lost" in refusal.value.looked_at
 
 
-def test_a_file_that_is_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> None:
-    """Its checksum is in the manifest, which stays where the backup is."""
+def test_a_keyring_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> None:
+    """A keyring that is kept elsewhere is checked against the manifest, without any key."""
     backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
     elsewhere = tmp_path / "keyring.age"
     (backup.directory / "keyring.age").rename(elsewhere)
@@ -529,8 +527,8 @@ def test_a_file_that_is_kept_elsewhere_is_checked_without_any_key(tmp_path: Path
         backup.check_files(keyring=elsewhere)
 
 
-def test_a_backup_without_keys_has_none_elsewhere(tmp_path: Path) -> None:
-    """A file that is named for one is another backup's."""
+def test_a_keyring_file_for_a_backup_without_keys_is_refused(tmp_path: Path) -> None:
+    """A keyring file that is named for a backup without keys is refused."""
     made = write_backup(
         tmp_path,
         "one",
@@ -547,7 +545,7 @@ def test_a_backup_without_keys_has_none_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_backup_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named, it is told that it may not be read; in a list of others it is passed over."""
+    """A backup of another user is an error if named, and skipped in a list."""
     lock = Lock(recipients=(PUBLIC,))
     mine, theirs = write(tmp_path, lock, "mine"), write(tmp_path, lock, "theirs")
     read = Path.read_text

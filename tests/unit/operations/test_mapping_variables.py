@@ -1,4 +1,4 @@
-"""Which variable belongs where, from files."""
+"""Files that say where each variable belongs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.errors import SettingsError
-from vault_harness.vault.migrate import Place, VariableMap, load_map
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.operator.migrate import Place, VariableMap, load_map
 
 
 def test_every_key_of_the_blueprint_has_its_place() -> None:
@@ -16,12 +16,12 @@ def test_every_key_of_the_blueprint_has_its_place() -> None:
     guide = VariableMap.guide()
     for _, path, values in Blueprint.default().paths():
         for key in values:
-            if key != "INTERNAL_API_KEY":  # a name of the blueprint, which the guide does not have
+            if key != "INTERNAL_API_KEY":  # a name of the blueprint that the guide does not have
                 assert guide.target(key) == Place(path, key)
 
 
 def test_names_prefixes_and_strangers() -> None:
-    """An exact name comes before a prefix, and a name that nobody knows has no place."""
+    """An exact name wins over a prefix, and an unknown name has no place."""
     guide = VariableMap.guide()
     assert guide.target("DJANGO_SECRET_KEY") == Place("backend/django", "SECRET_KEY")
     assert guide.target("STRIPE_ANYTHING") == Place("shared/stripe", "STRIPE_ANYTHING")
@@ -30,7 +30,7 @@ def test_names_prefixes_and_strangers() -> None:
 
 
 def test_an_own_map_comes_first(tmp_path: Path) -> None:
-    """Lines of one's own win, over names and over prefixes; the rest stays."""
+    """Lines of a user's map win over names and prefixes; the rest stays."""
     (tmp_path / "map.toml").write_text(
         '[variables]\nDEBUG = "my/app:FLAG"\n"STRIPE_*" = "pay"\n[outside]\n'
         'names = ["SENTRY_DSN"]\n'
@@ -43,7 +43,7 @@ def test_an_own_map_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_own_map_may_stand_alone(tmp_path: Path) -> None:
-    """With `only = true` nothing of the default is left."""
+    """With `only = true` the default map is dropped."""
     (tmp_path / "map.toml").write_text('only = true\n[variables]\nA = "a"\n')
     found = load_map(tmp_path / "map.toml", default=VariableMap.guide())
     assert found.target("A") == Place("a", "A")
@@ -66,7 +66,7 @@ def test_an_own_map_may_stand_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_map_is_refused_with_the_line(tmp_path: Path, text: str, problem: str) -> None:
-    """The message names the file and what is wrong in it."""
+    """The error names the file and what is wrong in it."""
     (tmp_path / "map.toml").write_text(text)
     with pytest.raises(SettingsError) as refusal:
         load_map(tmp_path / "map.toml", default=VariableMap())
@@ -75,7 +75,7 @@ def test_a_wrong_map_is_refused_with_the_line(tmp_path: Path, text: str, problem
 
 
 def test_names_of_a_blueprint_that_are_unique() -> None:
-    """A key that two secrets have belongs to neither by itself."""
+    """A key that two secrets share belongs to neither."""
     found = VariableMap.of_secrets({"a": ["ONE", "BOTH"], "b": ["BOTH", "TWO"]})
     assert found.target("ONE") == Place("a", "ONE")
     assert found.target("BOTH") is None

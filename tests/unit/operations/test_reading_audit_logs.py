@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import HarnessError
-from vault_harness.policy import parse
-from vault_harness.vault.audit import (
+from vault_harness.local.policy import parse
+from vault_harness.operator.audit import (
     AuditEntry,
     Filter,
     entries,
@@ -22,11 +22,11 @@ from vault_harness.vault.audit import (
     parse_line,
     summarise,
 )
-from vault_harness.vault.audit._rules import best_rule, covers
+from vault_harness.operator.audit.reports import best_rule, covers
 
 
 def line(**changes: Any) -> str:
-    """A response line as OpenBao 2.7 writes it, with some fields changed."""
+    """Return a response line as OpenBao 2.7 writes it, with some fields changed."""
     record: dict[str, Any] = {
         "time": "2026-11-24T14:35:40.92410446Z",
         "type": "response",
@@ -54,14 +54,14 @@ def line(**changes: Any) -> str:
 
 
 def entry(**changes: Any) -> AuditEntry:
-    """The entry of such a line."""
+    """Return the entry of such a line."""
     found = parse_line(line(**changes))
     assert found is not None
     return found
 
 
 def test_who_what_when_status() -> None:
-    """A read of a role has its name, path, time, policies, and went well."""
+    """A read by a role has name, path, time, policies and status."""
     found = entry()
     assert found.time == datetime(2026, 11, 24, 14, 35, 40, 924104, tzinfo=UTC)
     assert (found.who, found.role, found.operation) == ("backend", "backend", "read")
@@ -85,22 +85,22 @@ def test_who_what_when_status() -> None:
     ],
 )
 def test_how_it_went(changes: dict[str, Any], status: str) -> None:
-    """Denied, failed, missing and fine are told apart."""
+    """Denied, failed, missing and ok are told apart."""
     assert entry(**changes).status == status
 
 
 LOGIN = {"request__path": "auth/approle/login", "request__operation": "update"}
 
 
-def test_a_login_counts_for_who_logged_in() -> None:
-    """The role is that of the new token, not of a token sent along."""
+def test_a_login_counts_for_the_new_tokens_role() -> None:
+    """A login belongs to the new token's role, not to that of a token sent along."""
     new = {"display_name": "approle", "metadata": {"role_name": "ai-services"}}
     assert entry(**LOGIN, response={"auth": new}).who == "ai-services"
     assert entry(**LOGIN, response={"auth": new}).status == "ok"
 
 
 def test_a_wrapped_login_went_well() -> None:
-    """Its token is in the wrapping token only; the hash of the role-id says whose it is."""
+    """A wrapped login succeeded, and the hash of the role-id tells the role."""
     raw = line(
         **LOGIN,
         response={"wrap_info": {"token": "hmac-sha256:00", "ttl": 60}},
@@ -112,7 +112,7 @@ def test_a_wrapped_login_went_well() -> None:
 
 
 def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
-    """Without the hashes nobody is known, with them the role is."""
+    """The hash of the role-id names the role of a failed login."""
     raw = line(**LOGIN, response={}, request__data={"role_id": "hmac-sha256:aa"})
     alone, known = parse_line(raw), parse_line(raw, roles={"hmac-sha256:aa": "backend"})
     assert alone is not None
@@ -124,7 +124,7 @@ def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
     "raw", ["", "\n", "{", "null", "[]", "1", '{"type": "request"}', '{"type": "response"}']
 )
 def test_lines_that_are_none_are_passed_over(raw: str) -> None:
-    """Half lines, request halves and other text are no entries, and no errors."""
+    """Half lines, request halves and other text are skipped."""
     assert parse_line(raw) is None
 
 
@@ -144,17 +144,17 @@ def test_lines_that_are_none_are_passed_over(raw: str) -> None:
     ],
 )
 def test_filters(wanted: Filter, passes: bool) -> None:
-    """Each part of a filter lets through what it names."""
+    """Each part of a filter passes what it names."""
     assert list(entries([line()], wanted)) == ([entry()] if passes else [])
 
 
 def of(role: str) -> str:
-    """A line of what a role did."""
+    """Return a line of a role's call."""
     return line(auth__metadata={"role_name": role})
 
 
 def test_the_last_entries_of_a_large_log(tmp_path: Path) -> None:
-    """They are read from the end, whatever their length, and come in the log's order."""
+    """The last entries are read from the end, however long, and keep the log's order."""
     log = tmp_path / "audit.log"
     log.write_text("".join(f"{'x' * 5000}\n{of(str(n))}" for n in range(100)))
     assert [each.who for each in last_entries(log, 30)] == [str(n) for n in range(70, 100)]
@@ -163,7 +163,7 @@ def test_the_last_entries_of_a_large_log(tmp_path: Path) -> None:
 
 
 def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
-    """One refusal a thousand lines ago is found by whoever asks for the last refusals."""
+    """The count includes only entries that pass the filter, however far back."""
     log = tmp_path / "audit.log"
     log.write_text(line(error="permission denied") + line() * 1000)
     bad = Filter(who="backend", status="bad")
@@ -173,7 +173,7 @@ def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
 
 
 def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
-    """Entries arrive once each and whole, also over a rename, a truncation and a gap."""
+    """Entries arrive once each and whole, over a rename, a truncation and a gap."""
     log = tmp_path / "audit.log"
     half = len(of("one")) // 2
     log.write_text(of("old") + of("one")[:half])
@@ -188,7 +188,7 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
         seen.extend(each.who for each in follow_entries(log, last=1, stop=idle, interval=0.001))
 
     def settle() -> None:
-        for _ in range(3):  # it has looked at least twice since what was written
+        for _ in range(3):  # it has looked at least twice since the last write
             assert waiting.acquire(timeout=10)
         while waiting.acquire(blocking=False):
             pass
@@ -204,7 +204,7 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
     settle()
     log.rename(tmp_path / "audit.log.1")
     settle()
-    with (tmp_path / "audit.log.1").open("a") as file:  # until it is told to open the new one
+    with (tmp_path / "audit.log.1").open("a") as file:  # until it is told to open the new log
         file.write(of("late"))
         file.flush()
         log.touch()
@@ -221,7 +221,7 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The message has the path and what to do."""
+    """The error names the path and the remedy."""
     with pytest.raises(HarnessError, match="cannot be read"):
         last_entries(tmp_path / "nowhere", 1)
 
@@ -241,7 +241,7 @@ def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_rule_covers(pattern: str, path: str, fits: bool) -> None:
-    """Vault's two wildcards, and nothing else, are wild."""
+    """Only Vault's two wildcards are wild."""
     (rule,) = parse(f'path "{pattern}" {{ capabilities = ["read"] }}')
     assert covers(rule, path) is fits
 
@@ -258,7 +258,7 @@ def test_what_a_rule_covers(pattern: str, path: str, fits: bool) -> None:
     ],
 )
 def test_the_rule_that_decides(patterns: list[str], best: str) -> None:
-    """The most specific one, by Vault's documented order."""
+    """The most specific rule decides, by Vault's documented order."""
     text = "\n".join(f'path "{p}" {{ capabilities = ["read"] }}' for p in patterns)
     found = best_rule(parse(text), "a/b/c")
     assert found is not None
@@ -285,14 +285,14 @@ path "auth/token/renew-self" {
 
 
 def call(path: str, operation: str, **changes: Any) -> AuditEntry:
-    """A successful call of the role ``app``."""
+    """Return a successful call of the role ``app``."""
     auth = {"policies": ["app"], "metadata": {"role_name": "app"}}
     parts = {"request__path": path, "request__operation": operation, "auth": auth}
     return entry(**{**parts, **changes})
 
 
 def test_a_policy_is_narrowed_to_what_was_used() -> None:
-    """Wildcards become the paths called, capabilities those used; refusals and renewal stay."""
+    """Wildcards become the used paths and capabilities; denials and renewal stay."""
     used = [
         call("kv/data/app/one", "read"),
         call("kv/data/app/two", "update"),
@@ -314,8 +314,27 @@ def test_a_policy_is_narrowed_to_what_was_used() -> None:
     assert '+path "kv/data/app/one" {' in proposal.diff
 
 
+def test_a_path_that_was_only_ever_missing_is_left_out() -> None:
+    """A path that never had content is left out, and the reasons name it."""
+    nothing: dict[str, Any] = {"response": {}}
+    used = [
+        call("kv/data/app/one", "read"),
+        call("kv/data/app/later", "read", **nothing),
+        call("kv/data/app/later", "read"),
+        call("kv/data/app/never", "read", **nothing),
+        call("kv/data/shared", "read", **nothing),
+    ]
+    found = summarise(used, roles={"app": ["app"]}, policies={"app": POLICY})
+    (proposal,) = found.proposals
+    rules = {rule.path for rule in parse(proposal.text)}
+    assert {"kv/data/app/one", "kv/data/app/later"} <= rules
+    assert rules.isdisjoint({"kv/data/app/never", "kv/data/shared"})
+    for path in ("kv/data/app/never", "kv/data/shared"):
+        assert f"{path}: requested, but it had no content" in proposal.reasons
+
+
 def test_a_policy_that_fits_is_left_alone() -> None:
-    """Nothing is proposed where everything allowed was used."""
+    """Nothing is proposed if everything allowed was used."""
     text = 'path "kv/data/a" { capabilities = ["read"] }'
     used = {"kv/data/a": {"kv/data/a": {"read"}}}
     assert narrow("app", text, used) is None
@@ -331,14 +350,14 @@ def test_a_policy_that_fits_is_left_alone() -> None:
     ids=["empty log", "not used", "renewed only"],
 )
 def test_no_policy_loses_all_that_it_allows(used: list[AuditEntry]) -> None:
-    """A time in which nobody needed it proposes nothing, though some of its rules always stay."""
+    """Without any use of a policy no narrower one is proposed."""
     found = summarise(used, roles={"app": ["app"]}, policies={"app": POLICY})
     assert found.proposals == ()
 
 
 @pytest.mark.parametrize("operation", ["scan", "recover"])
 def test_a_capability_of_newer_servers_is_seen(operation: str) -> None:
-    """What was done with it counts as use, as any other."""
+    """A capability of newer servers counts as used as well."""
     text = f'path "kv/metadata/app/" {{ capabilities = ["{operation}", "list"] }}'
     found = summarise(
         [call("kv/metadata/app/", operation)], roles={"app": ["app"]}, policies={"app": text}
@@ -349,7 +368,7 @@ def test_a_capability_of_newer_servers_is_seen(operation: str) -> None:
 
 
 def test_a_rule_for_events_stays() -> None:
-    """No request of the log tells of a subscription."""
+    """Rules for events stay, since no request in the log tells of a subscription."""
     text = """
         path "kv/data/events/*" { capabilities = ["subscribe", "read"] }
         path "kv/data/app/*" { capabilities = ["read"] }
@@ -370,13 +389,13 @@ def test_a_rule_for_events_stays() -> None:
     ids=["template", "events"],
 )
 def test_a_policy_whose_use_is_not_in_the_log_is_not_idle(rule: str) -> None:
-    """Nobody can tell that nothing was done with it."""
+    """A policy whose use the log cannot show is not called idle."""
     found = summarise([], roles={"app": ["app", "old"]}, policies={"app": rule, "old": POLICY})
     assert found.idle_policies == ("old",)
 
 
 def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:
-    """Limits on parameters would be lost, so such a policy is named instead."""
+    """A policy with parameter limits is named instead of narrowed, since they would be lost."""
     text = 'path "kv/*" {\n capabilities = ["read"]\n allowed_parameters = { "a" = [] }\n}'
     found = summarise(
         [call("kv/data/a", "read")], roles={"app": ["app"]}, policies={"app": text, "odd": "path {"}
@@ -399,13 +418,13 @@ def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:
     ids=["denied", "login"],
 )
 def test_a_policy_of_another_auth_method_is_in_use(seen: dict[str, Any]) -> None:
-    """Its token was only denied, or did no more than log in: somebody has that policy."""
+    """A token that was only denied, or only logged in, still uses its policy."""
     found = summarise([entry(**seen)], roles={}, policies={"reports": "", "orphan": ""})
     assert found.unused_policies == ("orphan",)
 
 
 def test_counts_per_role() -> None:
-    """Logins, failures, denied and missing paths; who never came is unused."""
+    """Logins, failures, denied and missing paths are counted; an absent role is unused."""
     used = [
         entry(**LOGIN, response={"auth": {"metadata": {"role_name": "app"}}}),
         call("kv/data/b", "read", error="permission denied"),

@@ -1,4 +1,4 @@
-"""Nasty dotenv files: what is read, what is noted, what is refused."""
+"""Difficult dotenv files: what is read, noted and refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.vault.migrate import assignment, parse, read
+from vault_harness.operator.migrate import assignment, parse, read
 
 
 def values(text: str) -> dict[str, str]:
-    """Names and values of a text."""
+    """Return names and values of a text."""
     return {name: variable.value for name, variable in parse(text).variables.items()}
 
 
@@ -40,7 +40,7 @@ def values(text: str) -> dict[str, str]:
     ],
 )
 def test_what_is_read(text: str, expected: dict[str, str]) -> None:
-    """Each form of an assignment gives its value, exactly."""
+    """Each form of an assignment gives its exact value."""
     assert values(text) == expected
 
 
@@ -51,7 +51,7 @@ def test_what_is_read(text: str, expected: dict[str, str]) -> None:
         ("A='x' y", "line 1: something follows the closing quote"),
         ("A=1\n\n  B C", "line 3: neither NAME=value nor a comment"),
         ("A=1\nexport A", "line 2: export without a value"),
-        ("1A=x", "line 1: what stands before the = is not a variable's name"),
+        ("1A=x", "line 1: the text before the = is not a variable's name"),
         ("=x", "line 1: neither NAME=value nor a comment"),
         ("A='it's'\nB='that's'", "line 1: something follows the closing quote"),
         (
@@ -61,7 +61,7 @@ def test_what_is_read(text: str, expected: dict[str, str]) -> None:
     ],
 )
 def test_what_is_refused(text: str, problem: str) -> None:
-    """A line that cannot be read stops everything, by number, and is never quoted."""
+    """An unreadable line is refused by number and never quoted."""
     with pytest.raises(SettingsError) as refusal:
         parse(text)
     assert problem in refusal.value.cause
@@ -93,18 +93,18 @@ def test_what_is_refused(text: str, problem: str) -> None:
     ],
 )
 def test_what_is_noted(text: str, note: str) -> None:
-    """What dotenv readers disagree on, and duplicates, are told with line and name."""
+    """Duplicates, and forms that dotenv readers read differently, are noted with line and name."""
     assert any(note in str(each) for each in parse(text).notes)
 
 
 def test_a_quiet_file_has_no_notes() -> None:
-    """No notes about what every reader agrees on."""
+    """Forms that all readers agree on have no notes."""
     assert parse("A=1\nB='$x'\nC=\"a b\"\n").notes == ()
     assert parse("A='1' # c\r\nB=\"2\"\r\n").notes == ()
 
 
 def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
-    """When asked for: lines above, then the environment; never in single quotes."""
+    """Interpolation uses the lines above, then the environment, and skips single quotes."""
     (tmp_path / ".env").write_text("A=1\nB=${A}${HOME_OF}${C:-d}\nC=\"<${B}>\"\nD='${A}'\n")
     found = read(tmp_path / ".env", interpolate=True, environ={"HOME_OF": "h", "A": "other"})
     assert {n: v.value for n, v in found.variables.items()} == {
@@ -116,7 +116,7 @@ def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_there_twice_has_its_value_of_the_lines_above(tmp_path: Path) -> None:
-    """What stands between the two has the first, as in a shell; never that of the environment."""
+    """Between two definitions the first one counts, as in a shell, not the environment."""
     (tmp_path / ".env").write_text("P=dev\nURL=pg://u:${P}@h\nP=${P}-real\nLAST=${P}\n")
     found = read(tmp_path / ".env", interpolate=True, environ={"P": "of-the-shell"})
     assert {n: v.value for n, v in found.variables.items()} == {
@@ -138,20 +138,20 @@ def test_a_name_that_is_there_twice_has_its_value_of_the_lines_above(tmp_path: P
 def test_only_pieces_in_double_quotes_are_interpolated(
     text: str, expected: str, tmp_path: Path
 ) -> None:
-    """A piece in single quotes, and a dollar that is escaped, stay as they are."""
+    """Single quotes and escaped dollars stay as they are."""
     (tmp_path / ".env").write_text(f"B=b\n{text}\n")
     assert read(tmp_path / ".env", interpolate=True).variables["A"].value == expected
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> None:
-    """Files of Windows tools are read without being told how."""
+    """A byte order mark gives the encoding, as in files of Windows tools."""
     (tmp_path / ".env").write_bytes("A=\u00fc\r\n".encode(encoding))
     assert read(tmp_path / ".env").variables["A"].value == "\u00fc"
 
 
 def test_another_encoding_must_be_named(tmp_path: Path) -> None:
-    """Latin-1 is refused with the line, and read when it is named."""
+    """Latin-1 is refused with the line, and read if it is named."""
     (tmp_path / ".env").write_bytes("A=1\nB=s\u00fc\u00df\n".encode("latin-1"))
     with pytest.raises(SettingsError, match="line 2: this is not utf-8 text") as refusal:
         read(tmp_path / ".env")
@@ -162,14 +162,14 @@ def test_another_encoding_must_be_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The message has the path and what to do."""
+    """The error names the path and the remedy."""
     with pytest.raises(SettingsError, match="nowhere") as refusal:
         read(tmp_path / "nowhere")
     assert "--env-file" in refusal.value.remedy
 
 
 def test_a_value_in_the_place_of_the_file_is_not_repeated() -> None:
-    """``--env-file "$SECRET"`` is told by the option."""
+    """A value in the place of the file is not repeated; the error names the option."""
     with pytest.raises(SettingsError, match="the file that --env-file names") as refusal:
         read(Path("hvs.not-a-file"))
     assert "hvs." not in str(refusal.value)
@@ -177,18 +177,34 @@ def test_a_value_in_the_place_of_the_file_is_not_repeated() -> None:
 
 
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
-    """A named pipe without a writer would hang for ever."""
+    """A named pipe is refused, since reading it could hang forever."""
     os.mkfifo(tmp_path / ".env")
     with pytest.raises(SettingsError, match="not a regular file"):
         read(tmp_path / ".env")
 
 
+def test_a_folder_is_reported_as_a_folder(tmp_path: Path) -> None:
+    """The remedy for a folder is to name a file in it."""
+    (tmp_path / "dir.env").mkdir()
+    with pytest.raises(SettingsError, match=r"dir\.env is a folder") as refusal:
+        read(tmp_path / "dir.env")
+    assert refusal.value.remedy == "Name the file in it with --env-file."
+
+
+def test_an_empty_variable_is_noted() -> None:
+    """An empty value is noted, since it may be forgotten."""
+    assert [str(note) for note in parse("A=1\nB=\nC=''\n").notes] == [
+        "line 2: B: is empty",
+        "line 3: C: is empty",
+    ]
+
+
 def test_values_are_in_no_repr() -> None:
-    """Neither a variable nor the whole file shows a value."""
+    """No repr of a variable or a file shows a value."""
     assert "hunter2" not in repr(parse("PASSWORD=hunter2"))
 
 
 def test_a_value_that_readers_take_differently_is_not_written() -> None:
-    """A path with both kinds of quote is refused instead of being written for some readers only."""
+    """A value with both kinds of quotes is refused, since readers would differ."""
     with pytest.raises(SettingsError):
         assignment("A", '/it\'s "here"')

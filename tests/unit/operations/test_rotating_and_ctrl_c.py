@@ -1,4 +1,4 @@
-"""Ctrl-C while a password is exchanged locks nobody out, and says so where something is left."""
+"""Ctrl-C during a rotation locks nobody out, and the error says what is left."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from tests.unit.operations.kv_in_memory import KvInMemory
 from tests.unit.operations.test_rotating_where_a_server_is_lost import DATABASE, World
-from vault_harness.cli._guard import guarded
+from vault_harness.cli.guard import guarded
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.interrupts import Ended, EndedHalfWay
-from vault_harness.vault.migrate import (
+from vault_harness.operator.migrate import (
     ClientSettings,
     VariableMap,
     load_map,
@@ -25,13 +25,13 @@ from vault_harness.vault.migrate import (
     read,
     undo,
 )
-from vault_harness.vault.rotate import _secret_id, roll_back, rotate_secret, rotate_secret_id
+from vault_harness.operator.rotate import roll_back, rotate_secret, rotate_secret_id, secret_id
 
 BEFORE_THE_SERVER = ("recorded", "the server is ready", f"wrote {DATABASE.path}")
 
 
 def at(step: str, interrupt: BaseException) -> Callable[[str], None]:
-    """A checkpoint at which somebody ends the task, once."""
+    """Return a checkpoint that ends the task once, at this step."""
     left = [step]
 
     def look(now: str) -> None:
@@ -44,13 +44,13 @@ def at(step: str, interrupt: BaseException) -> Callable[[str], None]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """Nothing was rotated yet."""
+    """A world in which nothing was rotated."""
     return World(tmp_path)
 
 
 @pytest.mark.parametrize("step", BEFORE_THE_SERVER)
 def test_before_the_server_was_asked(world: World, step: str) -> None:
-    """Vault has the old value again, as the server has; nothing is left to be finished."""
+    """Before the server was asked, Vault gets the old value back and nothing is left."""
     with pytest.raises(KeyboardInterrupt) as caught:
         world.rotate(checkpoint=at(step, KeyboardInterrupt()))
     assert not isinstance(caught.value, EndedHalfWay)
@@ -60,7 +60,7 @@ def test_before_the_server_was_asked(world: World, step: str) -> None:
 
 @pytest.mark.parametrize("turn", [rotate_secret, roll_back], ids=["rotated", "rolled back"])
 def test_once_the_server_was_asked(world: World, turn: Any) -> None:
-    """It may have the new password: Vault keeps that, and what finishes it is named."""
+    """Once the server may have the new password, Vault keeps it and the next command is named."""
     world.rotate()
     task = "rotate.secrets" if turn is rotate_secret else "rotate.rollback"
     interrupt = Ended(signal.SIGTERM)
@@ -74,8 +74,8 @@ def test_once_the_server_was_asked(world: World, turn: Any) -> None:
     assert world.agree
 
 
-def test_where_vault_cannot_be_told(world: World) -> None:
-    """It has the new value, and the server the old one: that is said, and the next run mends it."""
+def test_the_error_says_that_vault_could_not_be_corrected(world: World) -> None:
+    """If Vault cannot be corrected, the error says so, and the next run repairs it."""
 
     def end(step: str) -> None:
         if step == f"wrote {DATABASE.path}":
@@ -92,7 +92,7 @@ def test_where_vault_cannot_be_told(world: World) -> None:
 
 
 def test_an_error_says_what_it_leaves_too(world: World) -> None:
-    """Vault was sealed in the midst, say: unsealing it is not all that is to be done."""
+    """An error such as a sealed Vault also names the command that finishes the rotation."""
 
     def seal(step: str) -> None:
         if step == f"wrote {DATABASE.path}":
@@ -107,7 +107,7 @@ def test_an_error_says_what_it_leaves_too(world: World) -> None:
 
 
 def test_an_error_that_leaves_nothing_says_no_more(world: World) -> None:
-    """The old value is back."""
+    """An error that leaves nothing has only its own remedy."""
     refused = OperatorError("not that", remedy="do this")
     with pytest.raises(OperatorError) as caught:
         world.rotate(checkpoint=at(f"wrote {DATABASE.path}", refused))
@@ -117,7 +117,7 @@ def test_an_error_that_leaves_nothing_says_no_more(world: World) -> None:
 def test_the_time_for_the_old_one_is_named_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without it would end the old password at once, under whoever has it still."""
+    """The next command repeats --grace; without it the old password would end at once."""
     monkeypatch.setattr(world.server, "keeps_old", True)
 
     def interrupted(_seconds: float) -> None:
@@ -126,18 +126,18 @@ def test_the_time_for_the_old_one_is_named_too(
     monkeypatch.setattr(time, "sleep", interrupted)
     with pytest.raises(EndedHalfWay) as caught:
         world.rotate(grace=90.0)
-    assert f"{named('rotate.secrets', 'database', '--grace', '90')} asks" in caught.value.left
+    assert f"{named('rotate.secrets', 'database', '--grace', '90')} finds out" in caught.value.left
 
 
 def test_a_secret_id_is_gone_on_with_as_it_was_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its options, and not without a word of them."""
+    """An interrupted secret-id rotation names the next command with its options."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_secret_id, "_rotate", interrupted)
+    monkeypatch.setattr(secret_id, "_rotate", interrupted)
     nobody: Any = None
     with pytest.raises(KeyboardInterrupt) as early:
         rotate_secret_id(nobody, "backend", tmp_path)
@@ -147,29 +147,30 @@ def test_a_secret_id_is_gone_on_with_as_it_was_begun(
     with pytest.raises(EndedHalfWay) as caught:
         rotate_secret_id(nobody, "Backend", tmp_path, grace=600.0, end_others=True)
     again = named("rotate.secret-id", "backend", "--grace", "600", "--end-others")
-    assert f"{again} goes on" in caught.value.left
+    assert f"{again} continues" in caught.value.left
 
 
-def test_an_error_leaves_no_secret_id_untold(
+def test_an_error_says_where_a_new_secret_id_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new one is in the file, and the one that somebody else has is good still."""
+    """The error says that the file may have a new secret-id, and how to continue."""
 
     def sealed(*_: object) -> None:
         raise OperatorError("it is sealed", remedy="unseal it")
 
-    monkeypatch.setattr(_secret_id, "_rotate", sealed)
+    monkeypatch.setattr(secret_id, "_rotate", sealed)
     (tmp_path / "rotations").mkdir()
     (tmp_path / "rotations" / "secret-id-backend.json").write_text("{}")
     nobody: Any = None
     with pytest.raises(OperatorError, match="it is sealed") as caught:
         rotate_secret_id(nobody, "backend", tmp_path, end_others=True)
     assert caught.value.remedy.startswith("unseal it\n    backend may have a new secret-id")
-    assert f"{named('rotate.secret-id', 'backend', '--end-others')} goes on" in caught.value.remedy
+    again = named("rotate.secret-id", "backend", "--end-others")
+    assert f"{again} continues" in caught.value.remedy
 
 
 def test_a_migration(tmp_path: Path) -> None:
-    """Some of its secrets are in Vault; both ways on are named, and nothing that is in the file."""
+    """An interrupted migration names both ways to continue, and no value of the file."""
     kv, file = KvInMemory(), tmp_path / ".env"
     file.write_text("ONE=first\nTWO=second\n")
     (tmp_path / "map.toml").write_text('[variables]\nONE = "a:ONE"\nTWO = "b:TWO"\n')
@@ -192,13 +193,13 @@ def test_a_migration(tmp_path: Path) -> None:
     go()
     with pytest.raises(EndedHalfWay, match="SIGINT") as caught:
         undo(kv, file, data_dir=tmp_path / "data", checkpoint=at("took back a", Ended(2)))
-    assert caught.value.left.endswith(f"{named('migrate', str(file), '--undo')} goes on")
+    assert caught.value.left.endswith(f"{named('migrate', str(file), '--undo')} continues")
     undo(kv, file, data_dir=tmp_path / "data")
     assert {kv.read(path).state for path in ("a", "b")} == {"deleted"}
 
 
-def test_a_person_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """In place of the words that nothing is half-written; the code is the signal's."""
+def test_the_message_says_that_something_is_unfinished(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says that something is half-way, and the exit code is the signal's."""
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with pytest.raises(SystemExit) as caught, guarded():
             raise EndedHalfWay(number, "something is half-way")

@@ -1,4 +1,4 @@
-"""New passwords where the server cannot be asked at some moment: nobody may be locked out."""
+"""Rotations in which the server cannot be reached at some moment lock nobody out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import redis
 
 from tests.unit.operations.kv_in_memory import KvInMemory
 from vault_harness.errors import OperatorError
-from vault_harness.vault.rotate import (
+from vault_harness.operator.rotate import (
     Account,
     PostgreSQL,
     Redis,
@@ -24,19 +24,19 @@ from vault_harness.vault.rotate import (
     ServerUnreachableError,
     find_rollback,
     known_targets,
+    password_server,
     plan_secret,
     roll_back,
     rotate_secret,
 )
-from vault_harness.vault.rotate import _password_server as password_server
 
 DATABASE = known_targets()["database"]
 LOST = "the server has it"
-"""The step after which the server's commit is done."""
+"""The step after the server's commit."""
 
 
 class Killed(BaseException):
-    """Stands for the end of a run that comes to do nothing more."""
+    """Stands for a run that is killed."""
 
 
 class Server:
@@ -80,7 +80,7 @@ class Server:
 
 
 class World:
-    """A Vault and a server that have the same password at first."""
+    """A Vault and a server that start with the same password."""
 
     def __init__(self, directory: Path, value: object = "start") -> None:
         self.kv = KvInMemory({DATABASE.path: {"DB_USER": "app", DATABASE.key: value}})
@@ -88,11 +88,11 @@ class World:
         self.directory = directory
 
     def rotate(self, turn: Any = rotate_secret, **options: Any) -> Any:
-        """Rotate the password, or take that back."""
+        """Rotate the password, or roll it back."""
         return turn(self.kv, DATABASE, self.directory, servers=lambda _kind: self.server, **options)
 
     def down_at(self, step: str) -> Callable[[str], None]:
-        """A checkpoint after which the server does not answer."""
+        """Return a checkpoint after which the server does not answer."""
 
         def look(now: str) -> None:
             self.server.up = self.server.up and now != step
@@ -112,12 +112,12 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """Nothing was rotated yet."""
+    """A world in which nothing was rotated."""
     return World(tmp_path)
 
 
 def test_lost_after_the_commit(world: World) -> None:
-    """Vault keeps what the server has, and the next run finishes it."""
+    """Vault keeps the server's new password, and the next run finishes the rotation."""
     with pytest.raises(ServerRefusedError) as told:
         world.rotate(checkpoint=world.down_at(LOST))
     assert world.agree
@@ -130,7 +130,7 @@ def test_lost_after_the_commit(world: World) -> None:
 
 
 def test_lost_within_the_commit(world: World) -> None:
-    """Whether it took it nobody can tell: Vault keeps the new one until the server is asked."""
+    """If the commit is uncertain, Vault keeps the new password until the server is asked."""
     world.server.lost_at_commit = True
     with pytest.raises(ServerRefusedError):
         world.rotate()
@@ -142,7 +142,7 @@ def test_lost_within_the_commit(world: World) -> None:
 
 
 def test_ended_after_the_commit_and_run_again_while_it_is_down(world: World) -> None:
-    """The second run can ask nobody, so it changes nothing."""
+    """While the server is down the second run changes nothing."""
 
     def interrupt(step: str) -> None:
         if step == LOST:
@@ -162,7 +162,7 @@ def test_ended_after_the_commit_and_run_again_while_it_is_down(world: World) -> 
 
 
 def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
-    """The account may not come in from here: who has what could never be told."""
+    """If no login can be tried from here, nothing begins."""
 
     def unknown(_account: Account, password: str) -> bool:
         raise password_server.unreachable(world.server, ConnectionError("no entry for app"))
@@ -176,27 +176,27 @@ def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
 
 
 def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
-    """Killed before the server has the new one, the old one would be nowhere to be read."""
+    """If Vault keeps only one version, nothing begins: the old password could be lost."""
     world.kv.keeps = 1
-    with pytest.raises(OperatorError, match="keeps one version alone"):
+    with pytest.raises(OperatorError, match="keeps only one version"):
         world.rotate()
     assert (world.in_vault, world.server.password) == ("start", "start")
     assert list(world.directory.rglob("*.json")) == []
 
 
 def test_it_is_foretold_that_nothing_would_be_begun(world: World) -> None:
-    """Forwards and backwards, as the rotation itself says it; what Vault alone has it may have."""
+    """A dry run reports the same refusal, for rotation and rollback."""
     world.rotate()
     plan_secret(world.kv, DATABASE, world.directory, servers=lambda _kind: world.server)
     world.kv.keeps_the_one_before = lambda _path: False  # type: ignore[assignment,method-assign]
     for turn in (plan_secret, find_rollback):
         turn(world.kv, DATABASE, world.directory)
-        with pytest.raises(OperatorError, match="keeps one version alone"):
+        with pytest.raises(OperatorError, match="keeps only one version"):
             world.rotate(turn)
 
 
 def test_refused_on_the_second_run_goes_back(world: World) -> None:
-    """It says that it has the old one and does not take the new one: Vault goes back."""
+    """If the server refuses the new password, Vault returns to the old one."""
 
     def interrupt(step: str) -> None:
         if step.startswith("wrote"):
@@ -211,8 +211,8 @@ def test_refused_on_the_second_run_goes_back(world: World) -> None:
     assert world.in_vault == "start"
 
 
-def test_killed_on_the_way_back_leaves_no_url_behind(world: World) -> None:
-    """The next run goes on from there: no URL keeps a password that no server takes."""
+def test_a_kill_during_the_return_leaves_no_url_behind(world: World) -> None:
+    """A run killed during the return leaves no URL with a password that the server refuses."""
     world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
     written: list[str] = []
 
@@ -230,8 +230,8 @@ def test_killed_on_the_way_back_leaves_no_url_behind(world: World) -> None:
     assert world.kv.read("shared/other").data == {"URL": f"postgres://app:{world.in_vault}@db/shop"}
 
 
-def test_a_url_that_cannot_be_put_back_keeps_the_password_from_nobody(world: World) -> None:
-    """The secret has what the server has, whatever becomes of what stands elsewhere."""
+def test_the_secret_gets_its_password_if_a_url_cannot_be_restored(world: World) -> None:
+    """The secret gets the server's password, even if a URL elsewhere cannot be restored."""
     world.kv.write("shared/other", {"URL": "postgres://app:start@db/shop"}, cas=0)
 
     def refuse(step: str) -> None:
@@ -246,7 +246,7 @@ def test_a_url_that_cannot_be_put_back_keeps_the_password_from_nobody(world: Wor
 
 @pytest.mark.parametrize("value", [271828, {"user": "app", "pin": 7}, ["a"]])
 def test_what_was_no_text_comes_back_as_it_was(value: object, tmp_path: Path) -> None:
-    """A number is none between quotes: taken back, refused, or ended half-way and run again."""
+    """A password stored as a number is restored as a number."""
     world = World(tmp_path, value)
 
     def stored() -> object:
@@ -271,7 +271,7 @@ def test_what_was_no_text_comes_back_as_it_was(value: object, tmp_path: Path) ->
 
 
 def test_one_password_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grace is for a server that takes both; with one password it would pass for nothing."""
+    """A server with one password does not wait for the grace."""
 
     def no_sleep(seconds: float) -> None:
         raise AssertionError(seconds)
@@ -295,7 +295,7 @@ def test_one_password_is_not_waited_for(world: World, monkeypatch: pytest.Monkey
 def test_what_postgresql_says_of_a_password(
     said: str, accepts: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Right, wrong, or nobody can tell; a name in the text is no word of it."""
+    """A PostgreSQL error means right, wrong or unknown; a name in the text does not count."""
 
     def connect(*_: object, **__: object) -> None:
         raise psycopg.OperationalError(said)
@@ -310,7 +310,7 @@ def test_what_postgresql_says_of_a_password(
 
 
 class HeldRole:
-    """A connection to a PostgreSQL in which another transaction changes the role."""
+    """A connection to a PostgreSQL in which another transaction holds the role."""
 
     pgconn = SimpleNamespace(encrypt_password=lambda *_: b"verifier")
 
@@ -332,15 +332,15 @@ class HeldRole:
 @pytest.mark.parametrize(
     ("options", "bounded"), [("", True), ("?options=-c%20lock_timeout%3D60s", False)]
 )
-def test_a_role_that_somebody_else_holds_is_waited_for_in_vain(
+def test_the_wait_for_a_held_role_is_bounded(
     options: str, *, bounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for as long as the other one likes; who knows better says so in the URL."""
+    """The wait for a held role is bounded, unless the URL sets another bound."""
     connection = HeldRole()
     monkeypatch.setattr(psycopg, "connect", lambda *_, **__: connection)
     server = PostgreSQL(f"postgresql://admin@db.example/{options}")
     with (
-        pytest.raises(ServerUnreachableError, match="somebody else is changing that role"),
+        pytest.raises(ServerUnreachableError, match="another transaction is changing that role"),
         server.changing(Account("app", "old", "new")),
     ):
         pass
@@ -348,7 +348,7 @@ def test_a_role_that_somebody_else_holds_is_waited_for_in_vain(
 
 
 def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis looks at the password before it looks at rights."""
+    """A Redis account without the right to PING has logged in, since the password comes first."""
 
     def ping(_: object) -> None:
         raise redis.exceptions.NoPermissionError("no permissions to run the 'ping' command")
@@ -360,7 +360,7 @@ def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPa
 def test_a_redis_that_has_forgotten_the_new_password_keeps_the_old_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Started anew while both were good, it has what its configuration says: that may not end."""
+    """After Redis restarted and lost the new password, the old one is not removed."""
     told: list[tuple[str, ...]] = []
     old = hashlib.sha256(b"old").hexdigest()
     monkeypatch.setattr(redis.Redis, "acl_getuser", lambda *_: {"passwords": [old]})

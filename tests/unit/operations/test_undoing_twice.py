@@ -1,4 +1,4 @@
-"""Taking migrations of one file back, one after the other: an undo counts as nobody's write."""
+"""Several migrations of one file are undone one by one; an undo is not a foreign write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.operations.kv_in_memory import KvInMemory
 from vault_harness.errors import StackError
-from vault_harness.vault.migrate import (
+from vault_harness.operator.migrate import (
     ClientSettings,
     Outcome,
     VariableMap,
@@ -27,11 +27,11 @@ MAP = '[variables]\nONE = "a:ONE"\nTWO = "b:TWO"\n'
 
 
 class Stop(Exception):
-    """Ends a run at a step."""
+    """Raised to end a run at a step."""
 
 
 class Project:
-    """A dotenv file, and a Vault with something of somebody's at one of its two paths."""
+    """A dotenv file, and a Vault with a foreign value at one of its two paths."""
 
     def __init__(self, folder: Path) -> None:
         self.kv = KvInMemory(BEFORE)
@@ -41,7 +41,7 @@ class Project:
         (folder / "map.toml").write_text(MAP)
 
     def migrate(self, text: str, *, role: str = "backend") -> None:
-        """Write the file, and migrate it."""
+        """Write the file and migrate it."""
         self.env_file.write_text(text)
         settings = ClientSettings(
             "http://127.0.0.1:1", role, self.folder / "role", self.folder / "id", "ecommerce"
@@ -55,18 +55,18 @@ class Project:
         migrate(self.kv, plan, self.env_file, settings, data_dir=self.data_dir)
 
     def undo(self, checkpoint: Callable[[str], None] = lambda _step: None) -> Outcome:
-        """Take the newest one back."""
+        """Undo the newest migration."""
         return undo(self.kv, self.env_file, data_dir=self.data_dir, checkpoint=checkpoint)
 
     def in_vault(self) -> dict[str, dict[str, str]]:
-        """What can be read."""
+        """Return the readable secrets."""
         found = {path: self.kv.read(path) for path in self.kv.paths()}
         return {path: dict(each.data) for path, each in found.items() if each.state == "present"}
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Its file was migrated twice; the second time one value was another one."""
+    """A project that was migrated twice, with one changed value."""
     made = Project(tmp_path)
     made.migrate("ONE=1\nTWO=2\n")
     made.migrate("ONE=other\nTWO=2\n")
@@ -74,7 +74,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> None:
-    """The first says that there is one more, and nobody wrote since."""
+    """Two undos restore the first state, and the first of them says that one more is left."""
     first = project.undo()
     assert project.in_vault() == {"a": {"OLD": "kept", "ONE": "1"}, "b": {"TWO": "2"}}
     assert first.kept == ()
@@ -90,7 +90,7 @@ def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> No
 
 
 def test_a_migration_between_two_of_them(project: Project) -> None:
-    """What it was written on top of is what an undo left, and counts as before."""
+    """A migration after an undo builds on what the undo left."""
     project.undo()
     project.migrate("ONE=third\nTWO=2\n", role="other")
     assert project.in_vault()["a"] == {"OLD": "kept", "ONE": "third"}
@@ -100,7 +100,7 @@ def test_a_migration_between_two_of_them(project: Project) -> None:
 
 
 def test_what_somebody_wrote_after_the_first_stays(project: Project) -> None:
-    """Also if it is what the second one would have taken back."""
+    """A foreign write after the first undo stays, even where the second would revert it."""
     project.undo()
     now = project.kv.read("a")
     project.kv.write("a", {**now.data, "MORE": "theirs"}, cas=now.version)
@@ -111,7 +111,7 @@ def test_what_somebody_wrote_after_the_first_stays(project: Project) -> None:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["first", "second"])
 def test_ended_at_any_step(tmp_path: Path, which: int) -> None:
-    """The next one goes on with the same migration, and tells of nobody's write either."""
+    """An undo that ended at any step continues, and reports no foreign write."""
     stopped, step = True, 0
     while stopped:
         step += 1
@@ -141,8 +141,8 @@ def test_ended_at_any_step(tmp_path: Path, which: int) -> None:
     assert step > 2
 
 
-def test_a_write_that_an_undo_did_not_come_to_note(project: Project) -> None:
-    """It was ended between its write and the record, of the second one too."""
+def test_a_killed_undo_reports_no_foreign_write(project: Project) -> None:
+    """An undo that was killed before it recorded its write reports no foreign write."""
     project.undo()
     writing = project.kv.write_version
 
@@ -159,7 +159,7 @@ def test_a_write_that_an_undo_did_not_come_to_note(project: Project) -> None:
 
 
 def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
-    """What is in Vault was taken out of it; after the undo its copy alone has that."""
+    """If the file was emptied after the migration, the undo names the copy that has its values."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     project.env_file.write_text("")
@@ -169,7 +169,7 @@ def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_a_link(tmp_path: Path) -> None:
-    """Several projects share it: `.env.vault` was copied over what it leads to, for all of them."""
+    """A linked file that `.env.vault` was copied over is restored in the link's target."""
     project = Project(tmp_path)
     (tmp_path / "shared").mkdir()
     shared = tmp_path / "shared" / ".env"
@@ -182,8 +182,8 @@ def test_a_file_that_is_a_link(tmp_path: Path) -> None:
     assert shared.read_text() == "ONE=1\nTWO=2\n"
 
 
-def test_a_link_to_what_clients_are_told(tmp_path: Path) -> None:
-    """It took the original's place, and gives it back; what it led to goes."""
+def test_a_link_to_env_vault_is_replaced_by_the_original(tmp_path: Path) -> None:
+    """A link to `.env.vault` in the place of the original is replaced by the original."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     project.env_file.unlink()
@@ -195,7 +195,7 @@ def test_a_link_to_what_clients_are_told(tmp_path: Path) -> None:
 
 
 def test_what_earlier_releases_read(tmp_path: Path) -> None:
-    """Until it is taken back a record has nothing that they do not know; theirs is read here."""
+    """Before an undo, a record has only fields of earlier releases, whose records are readable."""
     project = Project(tmp_path)
     project.migrate("ONE=1\nTWO=2\n")
     (record,) = (project.data_dir / "migrations").glob("*.json")

@@ -1,4 +1,4 @@
-"""Where two accounts have one password, a rotation gives a new one to its own alone."""
+"""If two accounts share a password, a rotation changes only its own account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.unit.operations.kv_in_memory import KvInMemory
-from vault_harness.vault.rotate import known_targets, roll_back, rotate_secret
+from vault_harness.operator.rotate import known_targets, roll_back, rotate_secret
 
 DATABASE, REDIS = (known_targets()[name] for name in ("database", "redis"))
 SAME = "change me"
@@ -20,7 +20,7 @@ HERE = {
 
 
 def url(value: str) -> str:
-    """The password in a URL."""
+    """Return the password in a URL."""
     return unquote(value.rpartition("@")[0].rpartition(":")[2])
 
 
@@ -58,7 +58,7 @@ def url(value: str) -> str:
     ],
 )
 def test_whose_url_it_is(name: str, own: list[str], others: list[str], tmp_path: Path) -> None:
-    """By its scheme and its user; the way back is the same."""
+    """Scheme and user tell whose URL it is, for rotation and rollback."""
     urls = {f"URL_{number}": each for number, each in enumerate([*own, *others])}
     kv, target = KvInMemory({**HERE, "shared/urls": urls}), known_targets()[name]
 
@@ -73,7 +73,7 @@ def test_whose_url_it_is(name: str, own: list[str], others: list[str], tmp_path:
 
 
 def test_in_the_secret_itself(tmp_path: Path) -> None:
-    """A second account beside the one that is rotated, with the password that it was made with."""
+    """A second account in the rotated secret, with the same password, stays as it is."""
     both = {**HERE[DATABASE.path], "URL": f"postgres://app:{QUOTED}@db/shop"}
     both["REPORTS"] = f"postgres://reports:{QUOTED}@db/shop"
     kv = KvInMemory({DATABASE.path: both})
@@ -83,8 +83,8 @@ def test_in_the_secret_itself(tmp_path: Path) -> None:
     assert now["REPORTS"] == both["REPORTS"]
 
 
-def test_what_has_the_old_one_still_is_told(tmp_path: Path) -> None:
-    """Whether it is another account's, or this one's in a form that is no URL, a person knows."""
+def test_texts_with_the_old_password_are_listed(tmp_path: Path) -> None:
+    """Other texts with the old password are listed, for a person to judge."""
     others = {
         "REPORTS": f"postgres://reports:{QUOTED}@db/shop",
         "DSN": f"host=db user=app password={SAME}",
@@ -97,14 +97,23 @@ def test_what_has_the_old_one_still_is_told(tmp_path: Path) -> None:
     done = rotate_secret(kv, DATABASE, tmp_path)
     assert done.holding == (
         f"{REDIS.path} {REDIS.key}",
-        *(f"shared/urls {name}" for name in ("REPORTS", "DSN", "JDBC", "COPY")),
+        *(f"shared/urls {name}" for name in ("REPORTS", "COPY")),
     )
+    assert done.missed == ("shared/urls DSN", "shared/urls JDBC")
     assert roll_back(kv, DATABASE, tmp_path).holding == ()
 
 
 def test_a_short_one_is_found_by_chance_nowhere(tmp_path: Path) -> None:
-    """A few letters are in many a word: what is nothing else than it is told."""
+    """A short password is found only where it is the whole value."""
     kv = KvInMemory(
         {DATABASE.path: {"DB_USER": "app", DATABASE.key: "app"}, "x": {"A": "app", "B": "an app"}}
     )
     assert rotate_secret(kv, DATABASE, tmp_path).holding == (f"{DATABASE.path} DB_USER", "x A")
+
+
+def test_a_password_that_begins_as_another_one_does(tmp_path: Path) -> None:
+    """A longer password that begins like the rotated one stays as it is."""
+    url = "postgres://app:change me@home@db/shop"
+    kv = KvInMemory({**HERE, "shared/urls": {"A": url}})
+    assert rotate_secret(kv, DATABASE, tmp_path).missed == ("shared/urls A",)
+    assert kv.read("shared/urls").data == {"A": url}

@@ -1,4 +1,4 @@
-"""The URLs of servers whose passwords are rotated: what is read from them, and what is refused."""
+"""The URLs of servers whose passwords are rotated: what is read and what is refused."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ import pytest
 import redis
 
 from vault_harness.errors import SettingsError
-from vault_harness.vault.rotate import (
-    POSTGRESQL_VARIABLE,
-    REDIS_VARIABLE,
-    Account,
-    configured,
-)
+from vault_harness.operator.rotate import POSTGRESQL_VARIABLE, REDIS_VARIABLE, Account, configured
 
 ACCOUNT = Account("app", "old", "new")
 
@@ -26,7 +21,7 @@ class _Opened(Exception):
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a connection would be opened with, once `accepts` asked for one."""
+    """Record the options of the connection that `accepts` would open."""
     found: dict[str, Any] = {}
 
     def to_postgresql(conninfo: str = "", **options: Any) -> None:
@@ -43,7 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def ask(kind: str, url: str) -> None:
-    """Open a connection to the server of that URL, as far as it comes."""
+    """Open a connection to the server of that URL."""
     variable = POSTGRESQL_VARIABLE if kind == "postgresql" else REDIS_VARIABLE
     server = configured(kind, {variable: url})
     assert server is not None
@@ -51,7 +46,7 @@ def ask(kind: str, url: str) -> None:
 
 
 def test_options_of_postgresql_are_kept(opened: dict[str, Any]) -> None:
-    """A certificate that is to be checked is checked, and our own options are defaults."""
+    """TLS options of the URL are kept, and ours are defaults."""
     with pytest.raises(_Opened):
         ask("postgresql", "postgresql://db/app?sslmode=verify-full&sslrootcert=%2Fca.pem")
     assert (opened["sslmode"], opened["sslrootcert"]) == ("verify-full", "/ca.pem")
@@ -63,7 +58,7 @@ def test_options_of_postgresql_are_kept(opened: dict[str, Any]) -> None:
 
 
 def test_a_postgresql_whose_machine_is_gone_is_not_waited_for(opened: dict[str, Any]) -> None:
-    """Neither for what was sent to it to arrive, nor for its answer; the URL may say otherwise."""
+    """Waits for a dead PostgreSQL are bounded, unless the URL sets other bounds."""
     with pytest.raises(_Opened):
         ask("postgresql", "postgresql://db/?keepalives_idle=60")
     assert int(opened["tcp_user_timeout"]) == 5000
@@ -72,7 +67,7 @@ def test_a_postgresql_whose_machine_is_gone_is_not_waited_for(opened: dict[str, 
 
 
 def test_options_of_redis_are_kept(opened: dict[str, Any]) -> None:
-    """A CA of one's own is what the certificate is checked by."""
+    """The certificate is checked with the CA of the URL."""
     with pytest.raises(_Opened):
         ask("redis", "rediss://cache/?ssl_ca_certs=/ca.pem")
     assert (opened["ssl"], opened["ssl_ca_certs"]) == (True, "/ca.pem")
@@ -91,7 +86,7 @@ def test_options_of_redis_are_kept(opened: dict[str, Any]) -> None:
 def test_options_that_would_be_lost_are_refused(
     kind: str, url: str, named: str, opened: dict[str, Any]
 ) -> None:
-    """A typing error in an option is told before anything is connected to."""
+    """A mistyped option is refused before any connection."""
     with pytest.raises(SettingsError, match=f"{named}\\b"):
         ask(kind, url)
     assert opened == {}
@@ -106,8 +101,8 @@ def test_options_that_would_be_lost_are_refused(
         "admin:SE\u2100CRET",
     ],
 )
-def test_a_password_that_was_not_encoded_is_told(kind: str, login: str) -> None:
-    """The remedy is to encode it, and no piece of it is in the text nor beside it."""
+def test_a_password_that_is_not_encoded_is_reported(kind: str, login: str) -> None:
+    """The remedy is to encode the password, and no part of it is shown."""
     variable = POSTGRESQL_VARIABLE if kind == "postgresql" else REDIS_VARIABLE
     with pytest.raises(SettingsError) as told:
         configured(kind, {variable: f"{kind}://{login}@db/"})
@@ -119,13 +114,13 @@ def test_a_password_that_was_not_encoded_is_told(kind: str, login: str) -> None:
 
 @pytest.mark.parametrize("host", ["db:port", "db:99999", "[::1"])
 def test_a_port_or_an_address_that_is_none(host: str) -> None:
-    """It is told before anything is done: a dry run tells it too."""
+    """An invalid port or address is refused before anything is done."""
     with pytest.raises(SettingsError, match=POSTGRESQL_VARIABLE):
         configured("postgresql", {POSTGRESQL_VARIABLE: f"postgresql://{host}/"})
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:p%2Fw@db:1/x", "postgresql://[::1]:5432/"])
 def test_what_makes_sense(url: str) -> None:
-    """An encoded password and an address in brackets are taken."""
+    """An encoded password and an address in brackets are accepted."""
     server = configured("postgresql", {POSTGRESQL_VARIABLE: url})
     assert "p" not in repr(server).partition("PostgreSQL ")[2]

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario import Entry, Verdict
-from vault_harness.scenario._logs import LogLine
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.record import record_of
-from vault_harness.scenario.verdict import Word
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.logs import LogLine
+from vault_harness.judge.record import record_of
+from vault_harness.judge.verdict import Verdict, Word
+from vault_harness.recorder.secrets import Secrets
 
 TOKEN = "s.abcdefghijkl"
 
@@ -22,20 +22,20 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def story() -> Story:
-    """A history to be written by hand."""
+    """Return an empty history."""
     return Story()
 
 
 @pytest.fixture
 def record(story: Story) -> Callable[..., Record]:
-    """Makes the record of that history."""
+    """Return a function that makes the record of the history."""
 
     def make(
         word: Word = "pass",
         *,
         verdict: Verdict | None = None,
         log: tuple[LogLine, ...] = (),
-        id: str = "TOK-11",  # noqa: A002 - it is one
+        id: str = "TOK-11",  # noqa: A002 - it is an id
         why: str = "",
         secret: str = TOKEN,
     ) -> Record:

@@ -1,4 +1,4 @@
-"""Two engines: what each skips, and whether they come to the same verdicts."""
+"""Two engines: what each skips, and whether their verdicts agree."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import Capability
-from vault_harness.report.compare import main
-from vault_harness.report.engines import skipped, table
-from vault_harness.scenario import Entry
-from vault_harness.scenario.catalogue import load
+from vault_harness.judge.catalogue import Entry, load
+from vault_harness.judge.report.compare import main
+from vault_harness.judge.report.engines import skipped, table
+from vault_harness.local.engine.shape import Capability
 from vault_harness.settings import checkout, scenarios_folder
 
 
 def journal(path: Path, words: dict[str, str]) -> str:
-    """The journal of a run with these verdicts; returns its path."""
+    """Write the journal of a run with these verdicts, and return its path."""
     one = {"promise": "p", "severity": "high", "seconds": 1.0}
     scenarios = [{"id": id, "word": word, **one} for id, word in words.items()]  # noqa: A001
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
@@ -55,25 +54,25 @@ def test_exit_code_of_a_comparison(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A verdict that differs fails it, and one that is missing where all are asked for."""
+    """A different verdict fails the comparison; with ``--whole`` a missing one does too."""
     first = journal(tmp_path / "process.json", {"A-01": "pass", "A-02": "fail"})
     assert main([first, journal(tmp_path / "docker.json", second), *options]) == code
     assert told in capsys.readouterr().out
 
 
 def test_what_an_engine_skips() -> None:
-    """Each scenario that needs something which it cannot do."""
+    """An engine skips each scenario that needs what it cannot do."""
     entries = [
         Entry(id=id, promise="It works", severity="low", source="x", engine_needs=frozenset(needs))
-        for id, needs in {"TOK-01": [], "TOK-02": ["kill", "pause"]}.items()  # noqa: A001 - it is one
+        for id, needs in {"TOK-01": [], "TOK-02": ["kill", "pause"]}.items()  # noqa: A001 - it is an id
     ]
     assert skipped(entries, frozenset(Capability)) == []
     assert skipped(entries, {Capability.KILL}) == ["TOK-02"]
 
 
 def test_table_of_the_documentation() -> None:
-    """docs/containers.md has what `python -m vault_harness.report.engines` prints."""
+    """The page has what `python -m vault_harness.judge.report.engines` prints."""
     root = checkout()
     assert root is not None
     made = table(load(scenarios_folder() / "catalogue.toml").values())
-    assert made in (root / "docs" / "containers.md").read_text()
+    assert made in (root / "docs" / "explanation" / "engines.md").read_text()

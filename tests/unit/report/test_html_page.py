@@ -1,4 +1,4 @@
-"""The page of a run: one text, the same for the same journal, and deaf to what clients say."""
+"""The page of a run: one text, equal for equal journals, and safe from what clients say."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
-from vault_harness.faults import Signature
-from vault_harness.report.html import _data, render, write_page
-from vault_harness.report.html._page import SEVERITIES, WORDS
-from vault_harness.scenario import Finding, Verdict
-from vault_harness.scenario.observations import AuditRecord, Stall, Touch
-from vault_harness.scenario.verdict import SetAside
+from vault_harness.judge.report.html import data, render, write_page
+from vault_harness.judge.report.html.page import WORDS
+from vault_harness.judge.verdict import Finding, SetAside, Verdict
+from vault_harness.recorder.fault import Signature
+from vault_harness.recorder.observations import AuditRecord, Stall, Touch
 
 
 def journal(*scenarios: dict[str, Any], subject: str = "reference") -> dict[str, Any]:
-    """A journal as small as they come."""
+    """Return a minimal journal."""
     return {
         "subject": subject,
         "product": "openbao 2.7.2",
         "engine": "process",
+        "complete": True,
         "scenarios": [
-            {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": "pass", **one}
+            {
+                "id": "TOK-11",
+                "promise": "One login",
+                "severity": "critical",
+                "word": "pass",
+                "seconds": 1.0,
+                **one,
+            }
             for one in scenarios
         ],
     }
 
 
 def details(page: str) -> dict[str, Any]:
-    """What the page's script is given."""
+    """Return the data of the page's script."""
     packed = re.search(r'<script id="data" type="text/plain">(.*?)</script>', page)
     assert packed is not None
     content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
@@ -46,7 +53,7 @@ def details(page: str) -> dict[str, Any]:
 
 
 def heads(page: str) -> dict[str, Any]:
-    """The names of runs and scenarios, for the script."""
+    """Return the names of runs and scenarios that the script gets."""
     found = re.search(r'<script type="application/json" id="heads">(.*?)</script>', page)
     assert found is not None
     content: dict[str, Any] = json.loads(found[1])
@@ -54,7 +61,7 @@ def heads(page: str) -> dict[str, Any]:
 
 
 class Links(HTMLParser):
-    """Collects what a page would fetch from elsewhere."""
+    """Collect what a page would fetch from elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +73,7 @@ class Links(HTMLParser):
 
 
 def test_it_fetches_nothing() -> None:
-    """Opened from a file, without a network, it is complete."""
+    """The page is complete without a network."""
     links = Links()
     page = render([journal({})])
     links.feed(page)
@@ -76,50 +83,38 @@ def test_it_fetches_nothing() -> None:
 
 
 def test_each_scenario_has_a_row_and_a_link() -> None:
-    """Its id is the link, its verdict stands in words."""
+    """Each scenario has a row, a link by its id, and its verdict as a word."""
     page = render([journal({}, {"id": "SID-02", "word": "not exercised"})])
     assert '<a href="#SID-02">SID-02</a>' in page
-    assert 'class="verdict not-exercised">not exercised<' in page
+    assert 'class="verdict not-exercised"><span>not exercised<' in page
     assert set(details(page)) == {"TOK-11", "SID-02"}
 
 
-def test_what_to_look_at_first_is_above_the_table() -> None:
-    """One of 126 that is broken has a link there; what fails no run has none."""
+def test_what_did_not_pass_comes_first() -> None:
+    """Failures come first, and known failures after new ones."""
     known = {"known": {"kind": "failing", "reason": "x"}}
-    mine = journal(
-        {"word": "not exercised"},
-        {"id": "SEA-01", "word": "fail"},
-        {"id": "KV-01", "word": "fail"},
-        {"id": "KV-02", "word": "fail", "forgiven": True},
-        {"id": "KV-03", "word": "fail", **known},
-        {"id": "KV-04", "word": "pass", **known},
-        {"id": "KV-05", "word": "skipped"},
-        {"id": "KV-06"},
+    page = render(
+        [
+            journal(
+                {"id": "KV-01"},
+                {"id": "KV-02", "word": "skipped"},
+                {"id": "KV-03", "word": "fail", **known},
+                {"id": "SEA-01", "word": "not exercised"},
+                {"id": "TOK-11", "word": "fail"},
+            )
+        ]
     )
-
-    def above(*runs: dict[str, Any]) -> list[str]:
-        head = render(list(runs)).partition("<details")[0]
-        return re.findall(r"<dd>(?:fail|not|pass).*</dd>", head)
-
-    assert above(mine) == [
-        '<dd>fail: <a href="#KV-01">KV-01</a>, <a href="#SEA-01">SEA-01</a></dd>',
-        '<dd>not exercised: <a href="#TOK-11">TOK-11</a></dd>',
-        '<dd>pass (fixed): <a href="#KV-04">KV-04</a></dd>',
-    ]
-    assert above(journal({}), journal({"word": "fail"})) == [
-        '<dd>fail: <a href="#TOK-11/B">TOK-11</a></dd>'
-    ]
-    (many,) = above(journal(*({"id": f"TOK-{n:03}", "word": "fail"} for n in range(126))))
-    assert many.endswith(">TOK-039</a> and 86 more</dd>")
+    listed = re.findall(r'scope="row"><a href="#([^"]*)"', page)
+    assert listed == ["TOK-11", "KV-03", "SEA-01", "KV-01", "KV-02"]
 
 
 def test_the_same_journal_gives_the_same_page() -> None:
-    """So that pages can be compared."""
+    """Equal journals give equal pages."""
     assert render([journal({})]) == render([journal({})])
 
 
 def test_what_a_client_says_is_no_markup() -> None:
-    """A subject's name, a promise or a message cannot become a part of the page."""
+    """A subject's name, a promise or a message never becomes markup."""
     nasty = "</script><img src=x onerror=alert(1)>"
     page = render([journal({"promise": nasty, "why": nasty, "source": nasty}, subject=nasty)])
     assert nasty not in page
@@ -129,7 +124,7 @@ def test_what_a_client_says_is_no_markup() -> None:
 
 
 def test_what_a_client_says_changes_nothing_else() -> None:
-    """Neither the colours of its log nor what turns a direction, so that harm is read backwards."""
+    """Neither colours of a client's log nor characters that turn the text get into the page."""
     odd = "\x1b[31m \u202ered\u2066"
     broken = {"promise": odd, "seen": odd, "at": 1.0, "harm": True}
     fields = {
@@ -146,7 +141,7 @@ def test_what_a_client_says_changes_nothing_else() -> None:
         "log": [{"at": 1.0, "text": odd}],
         "trace": f"Traceback\n  {odd}\n",
     }
-    client = {"version": odd, "declares": {}, "capabilities": ["read"]}
+    client = {"subject": odd, "version": odd, "declares": {}, "capabilities": ["read"]}
     page = render([{**journal({**fields, "word": "error"}, subject=odd), "client": client}])
     shown = [json.dumps(part, ensure_ascii=False) for part in (details(page), heads(page))]
     assert not set("".join([page, *shown])) & set("\x1b\u202e\u2066")
@@ -154,69 +149,143 @@ def test_what_a_client_says_changes_nothing_else() -> None:
 
 
 def test_a_time_beyond_all_times() -> None:
-    """Of a journal that was made by hand: it is shown somewhere, and the page is made."""
+    """A page can be made of a journal with an absurd time."""
     marks = [{"at": at, "text": "x"} for at in (1e308, -1e308)]
     assert details(render([journal({"marks": marks})]))["TOK-11"][0]["marks"][1][1] == "x"
 
 
 def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
-    """Of an older suite, which kept it as a client said it."""
-    write_page([journal({"why": "cut \ud83d"}, subject="\ud83d")], tmp_path / "index.html")
-    assert details((tmp_path / "index.html").read_text("utf-8"))["TOK-11"][0]["why"]
+    """A page can be made of an older journal with half of a character."""
+    cut = journal({"word": "error", "why": "cut \ud83d"}, subject="\ud83d")
+    write_page([cut], tmp_path / "index.html")
+    assert details((tmp_path / "index.html").read_text("utf-8"))["TOK-11"][0]["reason"]["seen"]
 
 
 def test_runs_stand_side_by_side() -> None:
-    """A scenario that one of them did not run says so in its column."""
+    """A scenario that only one run has is marked in the other run's column."""
     first = journal({}, subject="mine")
     second = journal({"word": "fail"}, {"id": "SEA-01"}, subject="yours")
     page = render([first, second])
     row = re.search(r'href="#SEA-01".*?</tr>', page, re.DOTALL)
     assert row is not None
-    assert re.findall(r'class="verdict [^"]*">([^<]*)<', row[0]) == ["not run", "pass"]
+    assert re.findall(r'class="verdict [^"]*"><span>([^<]*)<', row[0]) == ["not run", "pass"]
     assert details(page)["SEA-01"][0] is None
 
 
 def test_a_run_that_did_not_end_says_so() -> None:
-    """In its first lines, or its verdicts would look like a pass."""
+    """An unfinished run is called so in the first lines."""
     page = render([journal({}) | {"complete": False, "summary": "mine: incomplete: SEA-01"}])
     assert "did not come to its end, and is no pass" in page
     assert "mine: incomplete: SEA-01" in page
     assert "is no pass" not in render([journal({}) | {"complete": True}])
 
 
-def test_what_the_verdicts_are_worth() -> None:
-    """The grade with its reasons, which suite gave it, and what was spoken."""
+def test_the_grade_comes_first() -> None:
+    """The grade comes first, and details of the run are folded."""
     more = {"complete": True, "suite_version": "0.1.0", "wires": ["TLS"], "shard": "2/4"}
     page = render([journal({"word": "fail"}) | more])
-    assert "grade C (claims nothing); critical, and broken: TOK-11" in page
-    assert "process engine, TLS, suite 0.1.0, part 2/4" in page
+    head, about = page.split("About this run", 1)
+    assert "<h2>Grade C: 1 critical cause</h2>" in head
+    assert "process engine, TLS, suite 0.1.0, part 2/4" in about
+    assert "(explains 1, clearest TOK-11)" in about
 
 
-def test_what_many_found_broken_is_told_once() -> None:
-    """Twelve failures may have one cause; what one scenario alone found is not among them."""
-    late = {"promise": "a good read within 3 s", "seen": "after 4 s", "at": 1.0}
-    many = [
-        {
-            "id": f"NET-0{n}",
-            "word": "fail",
-            "findings": [late, late] if n else [{**late, "promise": "x"}],
-        }
-        for n in range(7)
+def test_a_run_without_a_grade_says_how_many_passed() -> None:
+    """A run without a grade tells how many passed, and the reason stands among the details."""
+    page = render([journal({"word": "fail"}) | {"left_out": {"SEA-01": "critical"}}])
+    head, about = page.split("About this run", 1)
+    assert re.search("<h2>0 of 1 scenarios? pass; 1 fail", head)
+    assert "no grade" in about
+
+
+def late(**more: Any) -> dict[str, Any]:
+    """Return a finding."""
+    return {
+        "promise": "a good read within 3 s after the fault",
+        "seen": "after 4 s",
+        "at": 1.0,
+        **more,
+    }
+
+
+def test_a_cause_is_shown_once() -> None:
+    """A cause is shown once, with its remedy and a link to its clearest scenario."""
+    many = [{"id": f"NET-0{n}", "word": "fail", "findings": [late(), late()]} for n in range(7)]
+    page = render([journal(*many)])
+    head = page.partition('id="scenarios"')[0]
+    assert "Critical: it does not recover after a fault</strong> (explains 7 scenarios)" in head
+    assert "After a 403, look the token up" in head
+    assert re.findall(r'<a href="#(NET-..)">', head) == ["NET-00"]
+    assert "1 cause explains 7 of 7 failures" in head
+
+
+def test_a_failure_has_one_reason() -> None:
+    """A failure shows its first own finding as the reason, and folds the rest."""
+    many = [{"id": f"NET-0{n}", "word": "fail", "findings": [late()]} for n in range(5)]
+    many[0]["findings"] = [late(), late(seen="twice"), late(closing=True, seen="alive")]
+    many[0] |= {"untouched": ["it was not told"], "evidence": ["the proxy counted it"]}
+    found = details(render([journal(*many)]))["NET-00"][0]
+    assert (found["reason"]["seen"], found["reason"]["at"]) == ("after 4 s", 1000)
+    assert found["reason"]["note"] == "5 scenarios of this run found it."
+    assert [(title, [one["seen"] for one in told]) for title, told in found["folds"]] == [
+        ("Also found", ["twice"]),
+        ("Found as the client was closed", ["alive"]),
+        ("Conditions that were not met", ["it was not told"]),
+        ("Conditions that were met", ["the proxy counted it"]),
     ]
-    told = "broken again and again, for one cause perhaps: 6 scenarios: a good read within 3 s</dd>"
-    assert told in render([journal(*many)])
-    assert "again and again" not in render([journal(*many[:4])])
+
+
+def test_harm_is_the_reason_wherever_it_was_found() -> None:
+    """Harm is the reason even if another finding came first."""
+    findings = [late(), late(seen="v1 of another", harm=True, closing=True)]
+    found = details(render([journal({"word": "fail", "findings": findings})]))["TOK-11"][0]
+    assert (found["reason"]["seen"], found["reason"]["harm"]) == ("v1 of another", True)
+
+
+def test_a_failure_at_the_clients_end_is_named_as_such() -> None:
+    """A failure at the client's end says that the scenario's own promise was kept."""
+    closing = {"word": "fail", "findings": [late(closing=True)]}
+    found = details(render([journal(closing)]))["TOK-11"][0]
+    assert found["reason"]["note"].startswith("The promise of this scenario was kept. This was")
+
+
+def test_what_proves_nothing_says_why() -> None:
+    """Without a proof, the condition that was not met is the reason."""
+    odd = {"word": "not exercised", "why": "x", "untouched": ["no login", "no read"]}
+    found = details(render([journal(odd)]))["TOK-11"][0]
+    assert found["reason"]["seen"] == "no login"
+    assert found["reason"]["note"] == "So this scenario proves nothing about the client."
+    assert found["folds"] == [["Conditions that were not met", [{"seen": "no read"}]]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"word": "pass", "why": ""}, None),
+        ({"word": "skipped", "why": "it does not claim: lease"}, "it does not claim: lease"),
+        ({"word": "error", "why": ""}, "The harness broke down."),
+        ({"word": "fail", "why": "a secret came out in KV-01"}, "a secret came out in KV-01"),
+    ],
+)
+def test_a_verdict_without_findings_has_its_reason(
+    entry: dict[str, Any], reason: str | None
+) -> None:
+    """A verdict without findings shows the reason that the run gave; a pass needs none."""
+    found = details(render([journal(entry)]))["TOK-11"][0]["reason"]
+    assert (found and found["seen"]) == reason
 
 
 def test_secrets_that_came_out_are_shown() -> None:
-    """Also where the scenario was about something else, and passes."""
+    """Leaks are shown in every scenario, even in a pass."""
     leak = {"promise": "no secret", "seen": "<token-1> in its log", "at": 1.5}
     found = details(render([journal({"leaks": [leak]})]))["TOK-11"][0]
-    assert found["leaks"] == [["no secret", "<token-1> in its log", 1500, None]]
+    reason = found["reason"]
+    assert (reason["seen"], reason["at"], reason["harm"]) == ("<token-1> in its log", 1500, True)
+    assert reason["note"].startswith("The promise of this scenario was kept.")
 
 
-def test_known_failures_are_told_with_their_reason() -> None:
-    """Where the scenario is shown."""
+def test_known_failures_are_shown_with_their_reason() -> None:
+    """A known failure is shown with its reason."""
     known = {"word": "fail", "known": {"kind": "failing", "reason": "issue 7"}}
     assert details(render([journal(known)]))["TOK-11"][0]["known"] == "issue 7"
 
@@ -224,52 +293,52 @@ def test_known_failures_are_told_with_their_reason() -> None:
 @pytest.mark.parametrize(
     ("more", "shown"),
     [
-        ({}, "fail</td>"),
-        ({"forgiven": True}, "fail <small>(SHOULD)</small></td>"),
-        ({"known": {"kind": "failing", "reason": "x"}}, "fail <small>(known)</small></td>"),
-        ({"known": {"kind": "failing", "reason": "x"}, "word": "flaky"}, "flaky</td>"),
+        ({}, "fail</span>"),
+        ({"forgiven": True}, "fail <small>(SHOULD)</small></span>"),
+        ({"known": {"kind": "failing", "reason": "x"}}, "fail <small>(known)</small></span>"),
+        ({"known": {"kind": "failing", "reason": "x"}, "word": "flaky"}, "flaky</span>"),
         (
             {"known": {"kind": "failing", "reason": "x"}, "word": "pass"},
-            "pass <small>(fixed)</small></td>",
+            "pass <small>(fixed)</small></span>",
         ),
-        ({"known": {"kind": "flaky", "reason": "x"}, "word": "pass"}, "pass</td>"),
+        ({"known": {"kind": "flaky", "reason": "x"}, "word": "pass"}, "pass</span>"),
         (
             {
                 "known": {"kind": "failing", "reason": "x"},
                 "findings": [{"promise": "no wrong value", "seen": "v1", "harm": True}],
             },
-            "fail</td>",
+            "fail</span>",
         ),
     ],
 )
 def test_what_counts_otherwise_is_marked(more: dict[str, Any], shown: str) -> None:
-    """A green job with a red row would want an explanation, and a red one with none but passes."""
+    """A row is marked if it counts otherwise than its word says."""
     assert f">{shown}" in render([journal({"word": "fail", **more})])
 
 
-def test_a_part_does_not_tell_that_no_secret_came_out() -> None:
-    """The row about them is known to fail and passes: in the rest it may fail."""
+def test_a_part_of_a_run_does_not_call_a_leak_fixed() -> None:
+    """A part of a run does not call the row about leaks fixed: other scenarios may leak."""
     leaks = {"about_leaks": True, "known": {"kind": "failing", "reason": "x"}}
     assert "(fixed)</small>" in render([journal(leaks)])
     for part in ({"left_out": {"SEA-01": "high"}}, {"complete": False}):
         assert "(fixed)</small>" not in render([journal(leaks) | part])
 
 
-def test_two_runs_of_one_subject_can_be_told_apart() -> None:
-    """Each bears the letter of its column; a run alone needs none."""
+def test_two_runs_of_one_subject_have_letters() -> None:
+    """With several runs, each has the letter of its column."""
     assert heads(render([journal({}), journal({})]))["runs"] == ["A reference", "B reference"]
     assert heads(render([journal({})]))["runs"] == ["reference"]
 
 
 def test_the_command_is_the_journals_own() -> None:
-    """Somebody else's scenarios are run by pytest, which only the run itself knew."""
+    """The page shows the command of the journal, such as a run of pytest."""
     command = "pytest resilience/test_till.py::test_seal --vault-seed 7"
     mine = {"again": command, "subject": "reference", "seed": 7}
     assert details(render([journal(mine)]))["TOK-11"][0]["again"] == command
 
 
 def test_the_log_of_what_did_not_pass() -> None:
-    """On the scenario's clock; that of a scenario that passed is left out."""
+    """The log of a failure is shown on the scenario's clock; the log of a pass is left out."""
     log = {"log": [{"at": 1.5, "text": "renewed"}, {"at": None, "text": "no clock"}]}
     failed = details(render([journal({"word": "fail", **log})]))["TOK-11"][0]
     assert failed["log"] == "+1.50 s  renewed\nno clock"
@@ -277,7 +346,7 @@ def test_the_log_of_what_did_not_pass() -> None:
 
 
 def test_the_log_of_a_flood() -> None:
-    """Its head and its end: many such would make a page that nobody opens."""
+    """Of a long log only the beginning and the end are shown."""
     lines = [{"at": n / 100, "text": f"line {n}"} for n in range(50_000)]
     page = render([journal({"word": "fail", "log": lines})])
     told = details(page)["TOK-11"][0]["log"].splitlines()
@@ -287,7 +356,7 @@ def test_the_log_of_a_flood() -> None:
 
 
 def test_a_line_of_a_log_that_has_no_end() -> None:
-    """Some clients log whole answers, or their dump: the page stays one that can be opened."""
+    """A very long line of a log is cut, so that the page stays small."""
     lines = [{"at": 1.0, "text": random.Random(n).randbytes(200_000).hex()} for n in range(8)]
     page = render([journal({"word": "fail", "log": lines})])
     assert len(page) < 100_000
@@ -310,12 +379,12 @@ def test_a_line_of_a_log_that_has_no_end() -> None:
     ],
 )
 def test_journals_of_other_versions_can_be_shown(odd: dict[str, Any]) -> None:
-    """A field that is missing or of another form costs that field and no more."""
+    """A missing or odd field costs that field alone."""
     assert details(render([journal({"word": "fail", **odd})]))["TOK-11"][0]["word"] == "fail"
 
 
 def test_times_are_whole_milliseconds() -> None:
-    """Events are lists, and a field that an older journal lacks is null."""
+    """Times are whole milliseconds, and a field that an older journal lacks is null."""
     operation = {"verb": "read", "path": "a", "began": 1.23656, "ended": None, "outcome": "ok"}
     found = details(render([journal({"operations": [operation]})]))
     row = ["read", "a", 1237, None, "ok", *[None] * 4]
@@ -323,19 +392,21 @@ def test_times_are_whole_milliseconds() -> None:
 
 
 def test_times_are_those_of_the_texts() -> None:
-    """To the hundredth, as findings have them in their words; none is rounded twice."""
+    """Times on the page round to the same hundredths as the times in texts."""
     times = [0.0, 0.005, 0.9648, 0.965, 0.9651, 1.23456, 2.675, *(n / 7919 for n in range(9000))]
     marks = [{"at": at, "text": "x"} for at in times]
     found = details(render([journal({"marks": marks, "connections": times[:900]})]))["TOK-11"][0]
     shown = [at for at, _ in found["marks"]]
-    # As page.js rounds: halves up.
+    # page.js rounds halves up.
     assert [(at + 5) // 10 / 100 for at in shown] == [float(f"{at:.2f}") for at in times]
     assert max(abs(at - 1000 * time) for at, time in zip(shown, times, strict=True)) < 2
     assert found["connections"] == shown[:900]
 
 
-def test_each_name_is_one_that_a_record_has(story: Story, record: Callable[..., Any]) -> None:
-    """A field that no event has would be shown nowhere, and nobody would miss it."""
+def test_each_field_of_the_page_exists_in_a_record(
+    story: Story, record: Callable[..., Any]
+) -> None:
+    """Each field that the page shows exists in a record."""
     story.call(1.0)
     story.sent("login", 1.0, credential="credential-1")
     story.put(0.5, "v1")
@@ -349,27 +420,29 @@ def test_each_name_is_one_that_a_record_has(story: Story, record: Callable[..., 
     finding = Finding("p", "late", 1.0)
     made = record("fail", verdict=Verdict("fail", [finding], set_aside=[SetAside(finding, "w")]))
     shown = {
-        "operations": _data.OPERATION,
-        "exchanges": _data.EXCHANGE,
-        "audit": _data.AUDIT,
-        "rotations": _data.ROTATION,
-        "touches": _data.TOUCH,
-        "faults": _data.FAULT,
-        "findings": _data.FINDING,
-        "marks": _data.MARK,
-        "uses": _data.USE,
-        "handshakes": _data.HANDSHAKE,
-        "stalls": _data.STALL,
+        "operations": data.OPERATION,
+        "exchanges": data.EXCHANGE,
+        "audit": data.AUDIT,
+        "rotations": data.ROTATION,
+        "touches": data.TOUCH,
+        "faults": data.FAULT,
+        "marks": data.MARK,
+        "uses": data.USE,
+        "handshakes": data.HANDSHAKE,
+        "stalls": data.STALL,
     }
     for events, names in shown.items():
         assert set(names) <= set(made[events][0]), events
     told = details(render([journal(made)]))["TOK-11"][0]
     assert {events for events in shown if not told[events]} == set()
-    assert told["aside"] == [["p", "late", 1000, False, "w"]]
+    assert [told["reason"]["seen"], told["reason"]["at"]] == ["late", 1000]
+    ((title, (aside,)),) = [fold for fold in told["folds"] if "count" in fold[0]]
+    assert (title, aside["seen"]) == ("Findings that do not count", "late")
+    assert aside["note"] == "It does not count: w."
 
 
 def test_what_a_request_carried_and_what_acted_on_it() -> None:
-    """A namespace, a credential, and the fault without the number that tells alike ones apart."""
+    """A request shows its namespace, its credential, and the fault without its number."""
     login = {"kind": "login", "method": "POST", "path": "x", "namespace": "team", "ttl": 9.0}
     login |= {"credential": "credential-1", "interference": "answer to login 3 s late #2"}
     found = details(render([journal({"exchanges": [login]})]))["TOK-11"][0]["exchanges"][0]
@@ -377,15 +450,26 @@ def test_what_a_request_carried_and_what_acted_on_it() -> None:
 
 
 def test_runs_of_one_scenario() -> None:
-    """How many passed, and what each came to."""
+    """A flaky scenario shows how many runs passed, and the verdict of each."""
     runs = [{"word": "pass", "why": "", "seconds": 2.0}, {"word": "fail", "why": "w", "seconds": 3}]
     flaky = {"word": "flaky", "rate": "1 of 2", "runs": runs}
     found = details(render([journal(flaky)]))["TOK-11"][0]
-    assert (found["rate"], found["runs"]) == ("1 of 2", [["pass", "", 2.0], ["fail", "w", 3]])
+    assert found["rate"] == "1 of 2"
+    told = [{"seen": "pass, 2.0 s"}, {"seen": "fail, 3 s: w"}]
+    assert found["folds"] == [["Each run", told]]
+
+
+def test_runs_that_confirmed_a_verdict() -> None:
+    """Each confirming run is shown; a run on a slow machine does not count."""
+    runs = [{"word": "fail", "why": "w", "too_slow": "it stood still"}, {"word": "pass", "why": ""}]
+    entry = {"word": "flaky", "why": "1 of 2", "confirmation": runs}
+    found = details(render([journal(entry)]))["TOK-11"][0]
+    told = [{"seen": "fail: w (does not count: it stood still)"}, {"seen": "pass"}]
+    assert found["folds"] == [["Each run", told]]
 
 
 def test_where_the_harness_broke_down() -> None:
-    """The end of its traceback, where that is the verdict."""
+    """A breakdown shows the end of its traceback."""
     broken = {"word": "error", "trace": "x" * 10_000 + "KeyError: 'a'"}
     found = details(render([journal(broken)]))["TOK-11"][0]["trace"]
     assert (len(found), found.endswith("KeyError: 'a'")) == (6000, True)
@@ -393,24 +477,25 @@ def test_where_the_harness_broke_down() -> None:
 
 
 def test_whose_verdicts_they_are() -> None:
-    """Its version, and the times that it declares, by which it was judged."""
+    """The page shows the client's version and the times that it declares."""
     client = {"subject": "mine", "version": "1.4.2", "declares": {"refresh": 5.0}}
-    assert "process engine, client 1.4.2, declares refresh 5 s</dd>" in render(
+    assert "process engine, client 1.4.2, declares refresh 5 s</li>" in render(
         [journal({}) | {"client": client}]
     )
 
 
 def test_words_are_explained() -> None:
-    """Each verdict, and what stands beside one, on the page itself: it travels without the docs."""
+    """The page itself explains each verdict and mark, so that it needs no documents."""
     page = render([journal({})])
     told = " ".join(re.findall(r"<dt>([^<]*)</dt>", page[page.index("What the words mean") :]))
     assert all(
-        word in told for word in (*WORDS, *SEVERITIES, "harm", "known", "fixed", "token-1", "T")
+        word in told
+        for word in (*WORDS, "critical", "medium", "harm", "known", "fixed", "token-1", "T")
     )
 
 
 def test_a_flood_of_requests_is_a_page_that_opens() -> None:
-    """Of a client that asks without a pause: the first, the last, and what a finding is about."""
+    """Of a flood of requests the page shows the first, the last, and those near a finding."""
     login = {"kind": "login", "method": "POST", "began": 0.001, "status": 200, "path": "l"}
     asked = [
         {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 5000, "ended": n / 5000,
@@ -431,7 +516,7 @@ def test_a_flood_of_requests_is_a_page_that_opens() -> None:
 
 
 def test_a_large_run_is_a_small_page() -> None:
-    """A hundred and twenty scenarios of five hundred events each stay under two megabytes."""
+    """A page of 120 scenarios with 500 events each stays under two megabytes."""
     operations = [
         {"verb": "read", "path": "backend/django", "began": n / 7,
          "ended": n / 7 + 0.0013 * (n % 9), "outcome": "ok", "value": f"v{n % 5}", "message": "",
@@ -443,7 +528,7 @@ def test_a_large_run_is_a_small_page() -> None:
 
 
 def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
-    """The more there is of all of them, the less is shown of each; their first and last stay."""
+    """A flood in every scenario leaves fewer events of each; the first and the last stay."""
     chance = random.Random(7)
     flood = [
         {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 300 + chance.random() / 9,
@@ -460,7 +545,7 @@ def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
 
 
 def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
-    """Of a client that never works, and logs whole answers."""
+    """Long logs in every scenario are cut, and keep their first and last lines."""
     chance = random.Random(7)
     log = [{"at": n / 9, "text": chance.randbytes(150).hex()} for n in range(400)]
     log[0]["text"], log[-1]["text"] = "first", "last"
@@ -473,20 +558,22 @@ def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
 
 
 def test_what_a_client_says_at_length() -> None:
-    """Some put a whole page, or a traceback, in each message: its begin, and where the rest is."""
+    """A long message is cut, and says where the rest is."""
     long = "x" * 9000
     read = {"verb": "read", "path": "a", "began": 1.0, "ended": 1.1, "message": long}
     finding = {"promise": "p", "seen": long, "at": 1.0}
-    entry = {"word": "fail", "why": long, "findings": [finding], "untouched": [long]}
+    entry = {"word": "fail", "findings": [finding, finding], "untouched": [long]}
     found = details(render([journal({**entry, "operations": [read]})]))["TOK-11"][0]
-    told = [found["operations"][0][6], found["findings"][0][1], found["why"], *found["untouched"]]
+    folded = [one["seen"] for _, told in found["folds"] for one in told]
+    assert len(folded) == 2
+    told = [found["operations"][0][6], found["reason"]["seen"], *folded]
     for text in told:
         assert len(text) < 2000
         assert text.endswith("x ... 7500 more letters, all of them in the journal ...")
 
 
 def test_when_a_scenario_began() -> None:
-    """For who has a log of their own, with times of the day."""
+    """A scenario tells the time of day at which it began."""
     assert details(render([journal({"started": 1795871638.5309})]))["TOK-11"][0]["started"] == (
         1795871638531
     )
@@ -494,13 +581,13 @@ def test_when_a_scenario_began() -> None:
 
 
 def test_the_file_is_made_with_its_folder(tmp_path: Path) -> None:
-    """`report/` need not be there yet."""
+    """The folder of the page is created."""
     target = write_page([journal({})], tmp_path / "report" / "index.html")
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_more_runs_than_letters() -> None:
-    """Each has one for its column."""
+    """A page has at most 26 runs, a letter each."""
     assert len(heads(render([journal({})] * 26))["runs"]) == 26
     with pytest.raises(SettingsError, match="at most 26 runs side by side"):
         render([journal({})] * 27)

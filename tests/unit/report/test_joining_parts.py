@@ -1,4 +1,4 @@
-"""One run of several parts: what is joined, and what is refused."""
+"""Joining the parts of a run: what is joined, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli import _judge
+from vault_harness.cli import judge
 from vault_harness.errors import SettingsError
-from vault_harness.report.join import join, journals_in, lines_of
-from vault_harness.report.outcome import Outcome, outcome
-from vault_harness.report.score import score_of
+from vault_harness.judge.report.join import join, journals_in, lines_of
+from vault_harness.judge.report.outcome import Outcome, outcome
+from vault_harness.judge.report.score import score_of
 
 
 def part(path: Path, word: str, name: str, without: str, **more: Any) -> Path:
-    """The journal of a part with one critical scenario, which leaves another one out."""
+    """Write the journal of a part that judges one critical scenario and leaves another out."""
     one = {"id": name, "promise": "p", "severity": "critical", "word": word, "seconds": 2.0}
     head = {"suite_version": "0.1.0", "subject": "mine", "engine": "process", "complete": True}
     head |= {"schema_version": 2, "summary": ""}
@@ -28,13 +28,13 @@ def part(path: Path, word: str, name: str, without: str, **more: Any) -> Path:
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Both parts of a run."""
+    """Return the journals of both parts."""
     first = part(tmp_path / "shards" / "1" / "journal.json", "pass", "TOK-11", "KV-01")
     return [first, part(tmp_path / "shards" / "2" / "journal.json", "fail", "KV-01", "TOK-11")]
 
 
 def test_parts_are_one_run(two: list[Path]) -> None:
-    """All scenarios, nothing left out, and so a grade that neither part had."""
+    """Joined parts have all scenarios and a grade that neither part had."""
     whole = join(two)
     assert [one["id"] for one in whole["scenarios"]] == ["KV-01", "TOK-11"]
     assert (whole["complete"], whole["left_out"]) == (True, {})
@@ -45,7 +45,7 @@ def test_parts_are_one_run(two: list[Path]) -> None:
 
 
 def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
-    """Wherever below it; a folder without any is told."""
+    """Journals are found at any depth; a folder without any is refused."""
     assert journals_in([tmp_path / "shards"]) == two
     (tmp_path / "empty").mkdir()
     with pytest.raises(SettingsError, match=r"no journal\.json in this folder"):
@@ -53,12 +53,12 @@ def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
 
 
 def test_a_part_that_lacks(two: list[Path]) -> None:
-    """What it would have judged stays left out, so there is no grade."""
+    """What a missing part would have judged stays left out."""
     assert join(two[:1])["left_out"] == {"KV-01": "critical"}
 
 
 def test_a_part_that_never_came(tmp_path: Path, two: list[Path]) -> None:
-    """A job that was lost left no journal: what the others kept is no pass of the whole."""
+    """A numbered part without a journal makes the whole incomplete."""
     for number, name in enumerate(("TOK-11", "KV-01"), 1):
         part(two[number - 1], "pass", name, "SEA-01", shard=f"{number}/3")
     whole = join(two)
@@ -73,7 +73,7 @@ def test_a_part_that_never_came(tmp_path: Path, two: list[Path]) -> None:
     [(("1/2", "1/2"), "part 1/2 is here twice"), (("1/2", "2/3"), "parts of 2, others of 3")],
 )
 def test_parts_that_are_no_whole(two: list[Path], shards: tuple[str, str], said: str) -> None:
-    """The same one twice, or parts of two runs."""
+    """Two copies of a part, or parts of two runs, are refused."""
     part(two[0], "pass", "TOK-11", "KV-01", shard=shards[0])
     part(two[1], "pass", "KV-01", "TOK-11", shard=shards[1])
     with pytest.raises(SettingsError, match=said):
@@ -81,7 +81,7 @@ def test_parts_that_are_no_whole(two: list[Path], shards: tuple[str, str], said:
 
 
 def test_a_part_that_was_killed(two: list[Path]) -> None:
-    """Its journal is the one that it began with, and what it had planned is named."""
+    """A killed part makes the whole incomplete, and its planned scenarios are named."""
     more = {"complete": False, "engine": "", "scenarios": [], "planned": {"KV-01": 3.0}}
     part(two[1], "pass", "KV-01", "TOK-11", **more)
     whole = join(two)
@@ -90,7 +90,7 @@ def test_a_part_that_was_killed(two: list[Path]) -> None:
 
 
 def test_a_part_that_did_not_end(two: list[Path]) -> None:
-    """The whole did not, either, and its line says so, whatever else it has to name."""
+    """A part that did not end makes the whole incomplete."""
     for more, said in (({}, "a run"), ({"shard": "2/2"}, "part 2/2")):
         part(two[1], "pass", "KV-01", "TOK-11", complete=False, **more)
         whole = join(two)
@@ -107,7 +107,7 @@ def test_a_part_that_did_not_end(two: list[Path]) -> None:
     ],
 )
 def test_what_does_not_belong_together(two: list[Path], more: dict[str, Any], said: str) -> None:
-    """It is named."""
+    """Parts that differ in subject, suite or engine are refused with the difference."""
     part(two[1], "pass", "KV-01", "TOK-11", **more)
     with pytest.raises(SettingsError, match=said) as caught:
         join(two)
@@ -135,7 +135,7 @@ CLIENT = {"version": "1.0", "capabilities": ["read"], "declares": {}}
 def test_parts_that_judged_by_different_measures(
     two: list[Path], more: dict[str, Any], said: str
 ) -> None:
-    """The whole would be told as of one server, one client, one set of claims and times."""
+    """Parts that differ in server, client, claims or times are refused."""
     alike = {"product": "openbao 2.7.2", "client": {"subject": "mine", **CLIENT}}
     part(two[0], "pass", "TOK-11", "KV-01", **alike)
     part(two[1], "pass", "KV-01", "TOK-11", **alike)
@@ -146,13 +146,13 @@ def test_parts_that_judged_by_different_measures(
     with pytest.raises(SettingsError, match=said) as caught:
         join(two)
     assert caught.value.looked_at == str(two[1])
-    # One in which nobody started knows none of that.
+    # A part in which no client started knows nothing of it.
     part(two[1], "not exercised", "KV-01", "TOK-11", client={"subject": "mine"})
     assert join(two)["complete"]
 
 
 def test_what_the_parts_spoke(two: list[Path]) -> None:
-    """All of it stands on the whole, whichever part had it; and HTTP and TLS make no whole."""
+    """The whole lists every wire that a part spoke; HTTP and TLS cannot be joined."""
     part(two[0], "pass", "TOK-11", "KV-01", wires=[])
     part(two[1], "pass", "KV-01", "TOK-11", wires=["TLS"])
     whole = join(two)
@@ -169,7 +169,7 @@ LEAK = [{"promise": "no secret", "seen": "its log has token-1", "at": 1.0, "harm
 
 
 def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
-    """As in the whole run: which part has which scenario says nothing of the client."""
+    """A leak in one part fails the row about leaks in another part."""
     part(two[1], "pass", "KV-01", "TOK-11")
     journals = [json.loads(path.read_text()) for path in two]
     journals[0]["scenarios"][0]["about_leaks"] = True
@@ -182,12 +182,12 @@ def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
     assert rows == {"TOK-11": ("fail", why), "KV-01": ("pass", "")}
     assert "; fail: TOK-11; secrets came out in KV-01" in whole["summary"]
     assert outcome(lines_of(whole["scenarios"])) is Outcome.BROKEN
-    # One that is known is known in the whole, too, wherever its row passed.
+    # A known leak is known in the whole too.
     known = {"known": {"kind": "failing", "reason": "issue 7"}}
     journals[0]["scenarios"][0] |= known
     two[0].write_text(json.dumps(journals[0]))
     assert outcome(lines_of(join(two)["scenarios"])) is Outcome.KEPT
-    part(two[1], "pass", "KV-01", "TOK-11")  # nothing came out: it is kept, and its line must go
+    part(two[1], "pass", "KV-01", "TOK-11")  # no leak: the row passes, and its line must go
     assert outcome(lines_of(join(two)["scenarios"])) is Outcome.BROKEN
 
 
@@ -198,7 +198,7 @@ def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
 def test_row_about_leaks_is_no_news_in_less_than_all(
     lacking: str, more: dict[str, Any], two: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is known to fail and passes: what is not there may have the leak."""
+    """While something is missing, the row about leaks is not called fixed."""
     known = {"about_leaks": True, "known": {"kind": "failing", "reason": "issue 7"}}
     part(two[0], "pass", "TOK-11", "KV-01", shard="1/2")
     part(two[1], "pass", "KV-01", "TOK-11", shard="2/2", **more)
@@ -208,29 +208,27 @@ def test_row_about_leaks_is_no_news_in_less_than_all(
     paths = two[:1] if lacking == "a part" else two
     assert "known to fail, and pass" not in join(paths)["summary"]
     monkeypatch.chdir(two[0].parent)
-    if lacking == "a scenario":  # as a run of these alone ends
-        _judge._join(paths, Path("all/index.html"))
+    if lacking == "a scenario":  # a run of only these scenarios ends so
+        judge._join(paths, Path("all/index.html"))
         return
-    with pytest.raises(SystemExit) as ended:
-        _judge._join(paths, Path("all/index.html"))
-    assert ended.value.code == Outcome.CRASHED
+    assert judge._join(paths, Path("all/index.html")) == Outcome.CRASHED
 
 
 def test_leaks_that_are_known_of_a_row_that_no_part_has(two: list[Path]) -> None:
-    """Each part said so."""
+    """Leaks are known in the whole if every part said so."""
     part(two[1], "pass", "KV-01", "TOK-11", leaks_known=True)
     assert join(two)["leaks_known"]
     assert not join(two[:1])["leaks_known"]
 
 
 def test_the_same_part_twice(two: list[Path]) -> None:
-    """Which of two verdicts counts nobody knows."""
+    """The same scenario in two parts is refused, since their verdicts may differ."""
     with pytest.raises(SettingsError, match="TOK-11 was judged by another part too"):
         join([two[0], two[0]])
 
 
 def test_what_was_known_is_known(two: list[Path]) -> None:
-    """A known failure does not fail the whole either, but for harm; nor does a SHOULD."""
+    """A known failure or a SHOULD does not fail the whole; unknown harm does."""
     journal = json.loads(two[1].read_text())
     journal["scenarios"][0]["known"] = {"kind": "failing", "reason": "issue 7"}
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
@@ -244,7 +242,7 @@ def test_what_was_known_is_known(two: list[Path]) -> None:
 
 
 def test_a_first_part_that_was_killed(tmp_path: Path, two: list[Path]) -> None:
-    """It does not know its engine: that of the others is the whole's, and they must agree."""
+    """If the first part was killed, the whole takes the engine of the others, which must agree."""
     more = {"complete": False, "engine": "", "scenarios": [], "planned": {"TOK-11": 3.0}}
     part(two[0], "pass", "TOK-11", "KV-01", **more)
     whole = join(two)

@@ -1,4 +1,4 @@
-"""What a client is known not to keep: the file, what it makes of lines, and of the run."""
+"""What a client is known to break: the file, and what it makes of lines and runs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.report import Line, Summary
-from vault_harness.report.known import (
-    Known,
-    load_known,
-    no_more_asked,
-    place_of,
-    write_known,
-)
-from vault_harness.report.outcome import Outcome, outcome
+from vault_harness.judge.report import Line, Summary
+from vault_harness.judge.report.known import Known, load_known, no_more_asked, place_of, write_known
+from vault_harness.judge.report.outcome import Outcome, outcome
 
 KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
 
 
 def line(
-    id: str,  # noqa: A002 - it is one
+    id: str,  # noqa: A002 - it is an id
     word: str,
     *broken: str,
     leaks: tuple[str, ...] = (),
     harm: bool = False,
 ) -> Line:
-    """A scenario's line, with what `KNOWN` says of it."""
+    """Return a scenario's line, marked with what `KNOWN` says of it."""
     made = Line(id, "A promise", "high", word, 1.0, "+1.23 s: late", "", leaks, False, broken)
     return KNOWN.mark(replace(made, harm=harm))
 
@@ -39,25 +33,25 @@ def line(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Whatever a reason holds."""
+    """A reason with quotes, backslashes and line ends is read as it was written."""
     known = Known({"TOK-12": 'a "quoted" \\ reason\nof two lines: ü'}, {"NET-11": "sometimes"})
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
 @pytest.mark.parametrize("odd", ["\U0001f525", "\x7f", "\u2028", "\x00\x1b", "\\ud83d", "C:\\u"])
 def test_any_letter_is_read_as_it_was_written(odd: str, tmp_path: Path) -> None:
-    """An emoji in a promise is no pair of escapes, which TOML has not."""
+    """An emoji is written as such, since TOML has no pairs of escapes."""
     known = Known({"TOK-12": f"a {odd} b"})
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
 def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
-    """Above a line that stays, and at the head; what stood above one that goes, goes with it."""
+    """Comments above a line stay with it and go with it."""
     file = tmp_path / "known.toml"
     head = "# Ours: ask Ann.\n\n[known-failing]\n"
     noted = '# until 2.0 is out\n  # and not before\ntok-12 = "issue 7"\n'
     file.write_text(f'{head}# long ago\nSEA-01 = "x"\n{noted}\n# ours\n[known-flaky]\nNET-11="y"\n')
-    for _ in range(2):  # what it has written itself stands there once
+    for _ in range(2):  # the second time must not double the head
         write_known(Known({"TOK-12": "issue 7"}, {"NET-11": "y"}), file)
     text = file.read_text()
     assert '\n# until 2.0 is out\n# and not before\nTOK-12 = "issue 7"\n' in text
@@ -66,8 +60,8 @@ def test_what_was_noted_in_the_file_stays(tmp_path: Path) -> None:
     assert load_known(file) == Known({"TOK-12": "issue 7"}, {"NET-11": "y"})
 
 
-def test_what_was_noted_elsewhere_in_the_file_stays(tmp_path: Path) -> None:
-    """Behind a reason, over a blank line, above a table and at the end: nobody reads it again."""
+def test_comments_of_the_file_stay(tmp_path: Path) -> None:
+    """Comments at the end of a line, above a table and at the end of the file stay."""
     file = tmp_path / "known.toml"
     text = (
         "[known-failing]\n# tokens\n\n# until 2.0 is out\nTOK-12 = 'issue #7'  # ask Ann\n"
@@ -84,7 +78,7 @@ def test_what_was_noted_elsewhere_in_the_file_stays(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
-    """Several projects of a repository share one: it is brought up to date for all of them."""
+    """A link to a shared file stays a link, and the shared file is written."""
     shared = tmp_path / "shared.toml"
     shared.write_text('[known-failing]\n# ask Ann\nTOK-12 = "issue 7"\n')
     (link := tmp_path / "known.toml").symlink_to(shared.name)
@@ -94,22 +88,22 @@ def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
     assert "# ask Ann\n" in shared.read_text()
 
 
-def test_both_ways_to_write_it(tmp_path: Path) -> None:
-    """A table in one line is one too, and ids are ids in any case."""
+def test_a_known_failure_can_be_an_inline_table(tmp_path: Path) -> None:
+    """Inline tables are read, and ids may have any case."""
     file = tmp_path / "known.toml"
     file.write_text('known-failing = {"tok-12" = "issue 7"}\n')
     assert load_known(file) == Known({"TOK-12": "issue 7"})
 
 
 def test_a_mark_at_the_begin_of_the_file(tmp_path: Path) -> None:
-    """Some editors write one, which nobody sees in it."""
+    """A byte order mark at the beginning is ignored."""
     file = tmp_path / "known.toml"
     file.write_text('[known-failing]\r\nTOK-12 = "issue 7"\r\n', encoding="utf-8-sig", newline="")
     assert load_known(file) == Known({"TOK-12": "issue 7"})
 
 
 def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless one was named."""
+    """Without a file nothing is known; a named file must exist."""
     monkeypatch.chdir(tmp_path)
     assert load_known() == Known()
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -118,7 +112,7 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("what", ["folder", "link"])
 def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something of its name is there: to know nothing would be wrong, and nobody would see it."""
+    """A folder or a broken link in place of the file is refused, not ignored."""
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "vault-harness.toml"
     if what == "folder":
@@ -128,7 +122,7 @@ def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(SettingsError, match="cannot be read: ") as caught:
         load_known()
     assert caught.value.looked_at == "vault-harness.toml"
-    assert caught.value.remedy.startswith("name one that is there and that you may read")
+    assert caught.value.remedy.startswith("name a file that exists and that you can read")
 
 
 @pytest.mark.parametrize(
@@ -140,12 +134,12 @@ def test_a_file_that_is_none(what: str, tmp_path: Path, monkeypatch: pytest.Monk
         ('known-failing = ["TOK-12"]', "is not a table", ":1"),
         ("[known-failing]\nTOK-12 = true", "TOK-12 has no reason", ":2"),
         ('[known-failing]\n# why\nTOK-12 = " "', "TOK-12 has no reason", ":3"),
-        ('[known-failing]\nTOK-12 = "x"\ntok-12 = "y"', "TOK-12 stands there twice", ":3"),
+        ('[known-failing]\nTOK-12 = "x"\ntok-12 = "y"', "TOK-12 is there twice", ":3"),
         ('[known-failing]\nTOK-12 = "x"\n[known-flaky]\ntok-12 = "x"', "fail always, and", ":4"),
     ],
 )
 def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str, line: str) -> None:
-    """The cause is told, the line, and how one is written."""
+    """A senseless file is refused with its line and an example."""
     file = tmp_path / "known.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=said) as caught:
@@ -154,15 +148,15 @@ def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str, line: st
 
 
 @pytest.mark.parametrize(("id", "place"), [("NOPE-01", "known.toml:4"), ("TOK-13", "known.toml")])
-def test_where_a_scenario_stands(id: str, place: str, tmp_path: Path) -> None:  # noqa: A002
-    """In whatever letters; what no scenario has is refused with its line."""
+def test_a_scenario_is_found_by_its_line(id: str, place: str, tmp_path: Path) -> None:  # noqa: A002
+    """The place of a scenario is its line, in any case of letters, or the file."""
     file = tmp_path / "known.toml"
     file.write_text('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nnope-01 = "y"\n')
     assert place_of(id, file) == str(tmp_path / place)
 
 
 def test_writing_after_a_run() -> None:
-    """What is broken comes in without a time, what is kept goes, what was not judged stays."""
+    """After a run, broken promises come in, kept ones go, and the rest stays."""
     old = Known(
         {"TOK-12": "issue 7", "SEA-01": "gone", "KV-01": "by hand"}, {"NET-11": "sometimes"}
     )
@@ -180,8 +174,8 @@ def test_writing_after_a_run() -> None:
     )
 
 
-def test_what_is_not_asked_any_more(tmp_path: Path) -> None:
-    """Told with its line: a promise that is not claimed any more would stay known for ever."""
+def test_a_scenario_that_is_no_longer_asked_is_reported(tmp_path: Path) -> None:
+    """A known failure that is no longer asked is told with its line."""
     file = tmp_path / "known.toml"
     file.write_text(
         '[known-failing]\nTOK-12 = "x"\nKV-01 = "x"\n[known-flaky]\nnet-11 = "x"\nNOPE-1 = "x"\n'
@@ -194,9 +188,9 @@ def test_what_is_not_asked_any_more(tmp_path: Path) -> None:
         {"id": "KV-02", "word": "skipped", "why": why},
     ]
     known = load_known(file)
-    told = [f"TOK-12 is known to fail, and is not asked any more: skipped: {why} ({file}:2)"]
+    told = [f"TOK-12 is known to fail, and is no longer asked: skipped: {why} ({file}:2)"]
     assert no_more_asked(known, records, path=file) == told
-    gone = f"NOPE-1 is known to fail, and is not asked any more: there is no such scenario ({file}"
+    gone = f"NOPE-1 is known to fail, and is no longer asked: there is no such scenario ({file}"
     there = {"TOK-12", "KV-01", "NET-11"}
     assert no_more_asked(known, records, there, file) == [f"{gone}:6)", *told]
 
@@ -223,13 +217,13 @@ def test_what_is_not_asked_any_more(tmp_path: Path) -> None:
         ("NET-11", "flaky", "kept"),
     ],
 )
-def test_what_counts(id: str, word: str, counts: str) -> None:  # noqa: A002 - it is one
-    """A known failure is no news, a pass of one is, and nothing excuses what proves nothing."""
+def test_what_counts(id: str, word: str, counts: str) -> None:  # noqa: A002 - it is an id
+    """A known failure counts as kept, its pass as broken, and no proof is never excused."""
     assert line(id, word).counts_as == counts
 
 
-def test_how_it_is_told() -> None:
-    """In the table and in the summary, apart from what is new."""
+def test_known_failures_are_shown_apart_from_new_ones() -> None:
+    """Table and summary tell known failures apart from new ones."""
     lines = [line("TOK-12", "fail"), line("TOK-01", "fail")]
     assert "fail (known)" in str(lines[0])
     assert "pass (fixed)" in str(line("TOK-12", "pass"))
@@ -237,20 +231,20 @@ def test_how_it_is_told() -> None:
     assert "; fail: TOK-01; fail as known: TOK-12 " in text
 
 
-def test_what_fails_always_and_passes_once_is_not_told_as_known() -> None:
-    """It fails the run: its line has to move."""
+def test_a_known_failure_that_turns_flaky_is_not_called_known() -> None:
+    """A promise known to fail that turns flaky is not called known."""
     flaky = line("TOK-12", "flaky")
     assert "(known)" not in str(flaky)
     text = str(Summary("mine", [flaky, line("NET-11", "flaky")]))
     assert "; flaky: TOK-12; fail as known: NET-11 " in text
 
 
-# Harm that nobody knew of
+# Unknown harm
 
 
 @pytest.mark.parametrize(("id", "word"), [("TOK-12", "fail"), ("NET-11", "flaky")])
 def test_harm_is_not_excused_by_another_broken_promise(id: str, word: str) -> None:  # noqa: A002
-    """Unless its reason says that it is known too, in whatever letters."""
+    """A known failure does not excuse harm unless its reason begins with "harm"."""
     harmful = line(id, word, harm=True)
     assert (harmful.counts_as, outcome([harmful])) == ("broken", Outcome.BROKEN)
     text = str(Summary("mine", [harmful]))
@@ -261,7 +255,7 @@ def test_harm_is_not_excused_by_another_broken_promise(id: str, word: str) -> No
 
 
 def test_harm_is_written_with_its_reason(tmp_path: Path) -> None:
-    """Once, and what was written by hand stays behind it."""
+    """Harm is added to the reason once, before what was written by hand."""
     lines = [
         line("TOK-12", "fail", "one login", harm=True),
         line("NET-11", "flaky", "reads work", harm=True),
@@ -301,12 +295,12 @@ SKIPPED = line("KV-02", "skipped")
     ],
 )
 def test_exit_codes(lines: list[Line], found: Outcome) -> None:
-    """The worst of what was found."""
+    """The exit code is that of the worst verdict."""
     assert outcome(lines) is found
 
 
 def test_runs_that_do_not_end_are_no_passes() -> None:
-    """Interrupted, broken down, or ended before its last scenario."""
+    """A run that was interrupted, crashed or ended early is no pass."""
     assert outcome([PASS], interrupted=True) is Outcome.INTERRUPTED
     assert outcome([PASS], interrupted=True, by=signal.SIGTERM) is Outcome.TERMINATED
     assert outcome([PASS], interrupted=True, by=signal.SIGHUP) is Outcome.HUNG_UP
@@ -316,24 +310,24 @@ def test_runs_that_do_not_end_are_no_passes() -> None:
 
 
 def test_not_exercised_may_be_allowed() -> None:
-    """That alone."""
+    """Only "not exercised" can be allowed."""
     assert outcome([PASS, UNSURE], allow_not_exercised=True) is Outcome.KEPT
 
 
-def test_a_part_of_which_all_is_skipped() -> None:
-    """Another part of the run may have asked something; `--allow-not-exercised` allows it too."""
+def test_a_part_may_skip_everything() -> None:
+    """A part may skip everything, and ``--allow-not-exercised`` allows it for a whole run."""
     assert outcome([SKIPPED], part=True) is Outcome.KEPT
     assert outcome([SKIPPED], allow_not_exercised=True) is Outcome.KEPT
 
 
 def test_leaks_that_are_known() -> None:
-    """They do not fail the run where the row that is about them is known to fail."""
+    """Leaks do not fail a run if the row about them is known to fail."""
     row = replace(line("TOK-12", "fail"), about_leaks=True)
     assert outcome([row, line("KV-01", "pass", leaks=("token-1",))]) is Outcome.KEPT
 
 
 def test_leaks_that_are_known_in_another_part() -> None:
-    """The row that is about them is not here, and cannot pass as news where it is."""
+    """A leak in a part without the row about leaks is excused if that row is known to fail."""
     leaking = line("KV-01", "pass", leaks=("token-1",))
     assert outcome([leaking]) is Outcome.BROKEN
     assert outcome([leaking], leaks_known=True) is Outcome.KEPT

@@ -1,4 +1,4 @@
-"""Files of a run that were cut off, merged by hand, or made by another suite: told in a line."""
+"""Files of a run that were cut off, merged by hand, or made by another suite."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.report import Line, Summary, collect_parts, load
-from vault_harness.report.join import lines_of
-from vault_harness.report.score import load_score
+from vault_harness.judge.report import Line, Summary, collect_parts, load
+from vault_harness.judge.report.join import lines_of
+from vault_harness.judge.report.score import load_score
 
 ONE = {"id": "TOK-11", "promise": "p", "severity": "critical", "word": "pass", "seconds": 1.0}
 JOURNAL = {
@@ -44,7 +44,7 @@ Read = Callable[[Path], Any]
 
 
 def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
-    """What is said of a file with this content."""
+    """Return the error for a file with this content."""
     file = folder / "x.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SettingsError) as caught:
@@ -86,7 +86,7 @@ def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
     ],
 )
 def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_path: Path) -> None:
-    """The first thing that is wrong, and the file; never a traceback."""
+    """An unreadable file is refused with its first fault, without a traceback."""
     assert said in refused(read, content, tmp_path).cause
 
 
@@ -94,8 +94,8 @@ def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_pa
     ("version", "said", "remedy"),
     [
         (3, "made by a newer suite, 0.1.0: it has schema_version 3", "update"),
-        (1, "made by an older suite", "run the scenarios anew"),
-        (True, "made by an older suite", "run the scenarios anew"),
+        (1, "made by an older suite", "run the scenarios again"),
+        (True, "made by an older suite", "run the scenarios again"),
         (None, "an older suite, 0.1.0: it has no schema_version", "run the scen"),
     ],
 )
@@ -103,7 +103,7 @@ def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_pa
 def test_formats_of_other_suites(
     made: dict[str, Any], version: int | None, said: str, remedy: str, tmp_path: Path
 ) -> None:
-    """A verdict must not be read by a meaning that it did not have."""
+    """A file of another format is refused, since its verdicts may mean something else."""
     other = {name: value for name, value in made.items() if name != "schema_version"}
     if version is not None:
         other["schema_version"] = version
@@ -113,20 +113,20 @@ def test_formats_of_other_suites(
 
 
 def test_a_score_with_a_wrong_field(tmp_path: Path) -> None:
-    """It is named by its place."""
+    """A wrong field is named by its place."""
     wrong = {**SCORE, "scenarios": {"TOK-11": {"verdict": "pass", "severity": "grave"}}}
     error = refused(load_score, json.dumps(wrong), tmp_path)
     assert "neither a score nor a journal: scenarios.TOK-11.severity: " in error.cause
 
 
 def test_a_score_that_says_yes_by_a_word(tmp_path: Path) -> None:
-    """Whoever reads on takes any text for true, and an unfinished run for a whole one."""
+    """The text "false" is refused where true or false is expected."""
     error = refused(load_score, json.dumps({**SCORE, "complete": "false"}), tmp_path)
     assert "neither a score nor a journal: complete: " in error.cause
 
 
 def test_new_fields_are_welcome(tmp_path: Path) -> None:
-    """They may come at any time."""
+    """Unknown fields are accepted."""
     file = tmp_path / "journal.json"
     file.write_text(json.dumps({**JOURNAL, "mood": "good", "scenarios": [{**ONE, "mood": 1}]}))
     assert load(file)["mood"] == "good"
@@ -134,15 +134,15 @@ def test_new_fields_are_welcome(tmp_path: Path) -> None:
 
 
 def test_a_link_to_itself(tmp_path: Path) -> None:
-    """As a file that is not there."""
+    """A link to itself counts as a missing file."""
     link = tmp_path / "journal.json"
     link.symlink_to(link)
     with pytest.raises(SettingsError, match="this is not a journal"):
         load(link)
 
 
-def test_a_scenario_of_which_a_line_is_left(tmp_path: Path) -> None:
-    """Its part could not be written: the journal keeps to its format all the same."""
+def test_a_scenario_with_one_line_keeps_the_format(tmp_path: Path) -> None:
+    """A scenario with only a line left keeps the journal's format."""
     line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
     written = load(collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine", [line])))
     (found,) = written["scenarios"]
@@ -151,7 +151,7 @@ def test_a_scenario_of_which_a_line_is_left(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_former_suite_left(tmp_path: Path) -> None:
-    """It wrote an empty text for what is not known, and leaks as texts."""
+    """Older journals with texts for leaks and for unknown values can be read."""
     file = tmp_path / "journal.json"
     line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
     journal = json.loads(collect_parts(tmp_path, tmp_path / "p", Summary("m", [line])).read_text())

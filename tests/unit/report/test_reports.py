@@ -1,4 +1,4 @@
-"""What a run leaves behind: lines, a summary, the text of a failure, a timeline, the journal."""
+"""What a run leaves behind: lines, summary, texts of failures, timeline, journal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from tests.unit.report.conftest import TOKEN, Record
 from tests.unit.scenario.conftest import Story
-from vault_harness import report as reports
 from vault_harness.errors import SettingsError
-from vault_harness.faults import Signature
-from vault_harness.report import (
+from vault_harness.judge import report as reports
+from vault_harness.judge.logs import LogLine
+from vault_harness.judge.report import (
     Line,
     Summary,
     again,
@@ -25,19 +25,18 @@ from vault_harness.report import (
     shown,
     wire_of,
 )
-from vault_harness.report.html import write_page
-from vault_harness.report.html._data import scenario
-from vault_harness.report.timeline import main, timeline
-from vault_harness.scenario import Finding, Verdict
-from vault_harness.scenario._logs import LogLine
-from vault_harness.scenario.observations import Stall
-from vault_harness.scenario.verdict import SetAside
+from vault_harness.judge.report.html import write_page
+from vault_harness.judge.report.html.data import scenario
+from vault_harness.judge.report.timeline import main, timeline
+from vault_harness.judge.verdict import Finding, SetAside, Verdict
+from vault_harness.recorder.fault import Signature
+from vault_harness.recorder.observations import Stall
 
 Make = Callable[..., Record]
 
 
 def line(
-    id: str,  # noqa: A002 - it is one
+    id: str,  # noqa: A002 - it is an id
     word: str = "pass",
     why: str = "",
     *,
@@ -45,7 +44,7 @@ def line(
     leaks: tuple[str, ...] = (),
     about_leaks: bool = False,
 ) -> Line:
-    """A scenario's line."""
+    """Return a scenario's line."""
     return Line(id, "A promise", "critical", word, 1.25, why, rate, leaks, about_leaks)
 
 
@@ -53,7 +52,7 @@ def line(
 
 
 def test_line() -> None:
-    """In columns under the header."""
+    """A line fits the columns of the header."""
     text = str(line("TOK-11", "not exercised"))
     assert text == "TOK-11   not exercised    1.2 s  A promise"
     assert text.index("not") == reports.HEADER.index("verdict")
@@ -61,34 +60,34 @@ def test_line() -> None:
 
 
 def test_line_of_runs_that_disagree() -> None:
-    """With the rate."""
+    """A flaky line shows the rate."""
     assert str(line("TOK-11", "flaky", rate="3 of 5")).startswith("TOK-11   flaky 3 of 5 ")
 
 
 def test_interruption_says_what_has_no_verdict() -> None:
-    """Those under way by their names, the rest by their number; and that it is no pass."""
+    """An interruption names what was under way, counts the rest, and says that it is no pass."""
     summary = Summary("it", [line("TOK-01")], unfinished=["KV-01", "NET-01", "TOK-02"])
     assert summary.interruption({"NET-01", "TOK-01", "KV-01"}) == (
         "interrupted: 1 of 4 scenarios have a verdict, 2 were under way (KV-01, NET-01), "
-        "1 had not begun; this is no pass, whatever stands above"
+        "1 had not begun; this is no pass, whatever is written above"
     )
 
 
 def test_interruption_before_the_first_scenario() -> None:
-    """There is nothing to count yet."""
+    """An interruption before the first scenario counts nothing."""
     assert Summary("it").interruption(()) == (
-        "interrupted before any scenario began: this is no pass, whatever stands above"
+        "interrupted before any scenario began: this is no pass, whatever is written above"
     )
 
 
 def test_summary_marks_what_fails_no_run() -> None:
-    """A SHOULD that is not kept stands among the failures, and is called what it is."""
+    """A broken SHOULD is among the failures, and marked."""
     lines = [line("TOK-01", "fail"), replace(line("NET-09", "fail"), forgiven=True)]
     assert "0 of 2 scenarios pass; fail: NET-09 (SHOULD), TOK-01 (" in str(Summary("it", lines))
 
 
 def test_summary_of_a_good_run() -> None:
-    """Skips are no verdicts, and are counted."""
+    """The summary counts skips apart from verdicts."""
     lines = [line("TOK-01"), line("TOK-02"), line("KV-02", "skipped")]
     summary = Summary("reference", lines, "openbao 2.7.2", "process", 59.6)
     assert str(summary) == (
@@ -97,7 +96,7 @@ def test_summary_of_a_good_run() -> None:
 
 
 def test_summary_of_a_bad_run() -> None:
-    """By verdict, the ids in order; what broke down is not left out."""
+    """The summary lists failures by verdict, with ids in order, and what broke down."""
     lines = [
         line("TOK-02", "fail"),
         line("TOK-01", "fail"),
@@ -118,7 +117,7 @@ def test_summary_of_a_bad_run() -> None:
 
 
 def test_leak_fails_the_row_that_is_about_it() -> None:
-    """Wherever it came out, and no other row."""
+    """A leak in any scenario fails the row about leaks, and no other row."""
     lines = [line("KV-01", leaks=("+1.00 s: said token-1",)), line("PRC-04", about_leaks=True)]
     summary = Summary("mine", lines)
     (changed,) = summary.settle_leaks()
@@ -129,20 +128,20 @@ def test_leak_fails_the_row_that_is_about_it() -> None:
 
 
 def test_no_leak_changes_nothing() -> None:
-    """All is well."""
+    """Without a leak nothing changes."""
     summary = Summary("mine", [line("PRC-04", about_leaks=True)])
     assert (summary.settle_leaks(), summary.leaks()) == ([], [])
 
 
 def test_skipped_row_about_leaks_stays_skipped() -> None:
-    """It was not run; the leak is told all the same."""
+    """A skipped row about leaks stays skipped, and the leak is told."""
     lines = [line("KV-01", leaks=("l",)), line("PRC-04", "skipped", about_leaks=True)]
     summary = Summary("mine", lines)
     assert (summary.settle_leaks(), len(summary.leaks())) == ([], 1)
 
 
 def test_line_says_that_harm_was_done(record: Make) -> None:
-    """The row about leaks, which finds nothing else, is not said to do any."""
+    """A line says that harm was done, except the row about leaks."""
     harmful = Finding("no wrong value", "it gave v1", 1.0, harm=True)
     made = record("fail", verdict=Verdict("fail", [Finding("p", "late", 1.0), harmful]))
     assert line_of(made).harm
@@ -151,24 +150,9 @@ def test_line_says_that_harm_was_done(record: Make) -> None:
 
 
 def test_leak_with_colours_is_one_line() -> None:
-    """What a client logs does not colour the terminal of who reads of it."""
+    """Control characters of a client's log are escaped."""
     summary = Summary("mine", [line("KV-01", leaks=("its log has \x1b[31mtoken-1\n::error::",))])
     assert summary.leaks() == [r"KV-01    its log has \x1b[31mtoken-1\n::error::"]
-
-
-# What every row would say
-
-
-def test_promise_that_is_broken_again_and_again() -> None:
-    """It is told once, with how many rows fail for nothing else."""
-    alive, late = "its tokens are dead once it is closed", "a good read within 3 s"
-    rows = [replace(line(f"SEA-{n:02}", "fail"), broken=(alive,)) for n in range(1, 6)]
-    rows.append(replace(line("NET-01", "fail"), broken=(late, alive)))
-    rows.append(replace(line("NET-02"), broken=(late,)))
-    assert Summary("mine", rows).broken_often() == [
-        f"6 scenarios, 5 of them for nothing else: {alive}"
-    ]
-    assert Summary("mine", rows[:4]).broken_often() == []
 
 
 # The command
@@ -178,7 +162,7 @@ def test_promise_that_is_broken_again_and_again() -> None:
     "subject", ["reference", "command:./my client --flag='a b' $HOME `id`; echo", "http://h:1"]
 )
 def test_command_can_be_pasted(subject: str) -> None:
-    """A shell reads every word as it was given."""
+    """The printed command can be pasted into a shell."""
     text = again(
         "TOK-11", subject=subject, declared={"max_stale": 6.5}, seed=42, ttl_scale=8.0, wire="h2"
     )
@@ -192,7 +176,7 @@ def test_command_can_be_pasted(subject: str) -> None:
 
 
 def test_text_of_a_failure(story: Story, record: Make) -> None:
-    """Promise, what was seen and when, fault, evidence, what was around, how to run it again."""
+    """The text tells promise, finding, fault, evidence, events around it, and the command."""
     story.fault(Signature())
     story.sent("login", 12.0, 403, secret_id="secret-id-1")
     verdict = Verdict(
@@ -209,8 +193,6 @@ def test_text_of_a_failure(story: Story, record: Make) -> None:
         "  guards against: vault#26172",
         "  seen:",
         "    +12.00 s: 2 logins (+12.00) (promised: at most 1 login)",
-        "  does not count:",
-        "    +15.00 s: late (promised: p) [the machine stood still]",
         "  faults:",
         "    the fault: +10.00 s to +20.00 s",
         "  what is known to have happened:",
@@ -221,6 +203,8 @@ def test_text_of_a_failure(story: Story, record: Make) -> None:
         "    +12.00 s  FINDING 2 logins (+12.00)",
         "  from +19.00 s to +21.00 s (T = 20 s, max TTL 600 s, deadline 2 s):",
         "    +20.00 s  undone: the fault",
+        "  does not count:",
+        "    +15.00 s: late (promised: p) [the machine stood still]",
         "  the subject logged last:",
         "    +12.01 s  one",
         "    +12.50 s  two\\ttabs",
@@ -228,16 +212,44 @@ def test_text_of_a_failure(story: Story, record: Make) -> None:
     ]
 
 
-def test_text_of_what_was_tried_again(record: Make) -> None:
-    """What a try on a slow machine failed for is told beside what the last one came to."""
+def test_the_text_separates_findings_at_the_clients_end(record: Make) -> None:
+    """The text tells findings at the client's end apart from the scenario's own."""
+    own = Finding("one login", "two logins", 1.0)
+    at_the_end = Finding("its tokens are dead once it is closed", "one lives", 9.0, closing=True)
+    both = explain(record("fail", verdict=Verdict("fail", [own, at_the_end])))
+    asked = "  seen at the client's end, as every scenario asks"
+    assert "  seen:\n    +1.00 s: two logins" in both
+    assert f"{asked}:\n    +9.00 s: one lives" in both
+    alone = explain(record("fail", verdict=Verdict("fail", [at_the_end])))
+    assert f"{asked}; its own promise was kept:\n    +9.00 s: one lives" in alone
+
+
+def test_line_knows_that_its_own_promise_was_kept(record: Make) -> None:
+    """A line tells whether all findings came at the client's end."""
+    at_the_end = Finding("its tokens are dead once it is closed", "one lives", 9.0, closing=True)
+    made = record("fail", verdict=Verdict("fail", [at_the_end]))
+    assert line_of(made).at_the_end
+    made = record("fail", verdict=Verdict("fail", [at_the_end, Finding("p", "late", 1.0)]))
+    assert not line_of(made).at_the_end
+    assert not line_of(record("pass", verdict=Verdict("pass"))).at_the_end
+
+
+def test_text_of_a_confirmation(record: Make) -> None:
+    """The text tells each run that the verdict rests on."""
     made = record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)]))
-    made["slow_machine"] = ["two logins (promised: one login)"]
-    told = "  tried before, on a machine that was too slow:\n    two logins (promised: one login)"
-    assert told in explain(made)
+    run = {"word": "fail", "why": "two logins (promised: one login)", "too_slow": "", "seconds": 1}
+    slow = {"word": "pass", "why": "", "too_slow": "this machine is too slow", "seconds": 1}
+    made["confirmation"] = [run, slow, run]
+    assert (
+        "  its runs:\n"
+        "    first run: fail: two logins (promised: one login)\n"
+        "    quiet run 1: pass [does not count, this machine is too slow]\n"
+        "    quiet run 2: fail: two logins (promised: one login)"
+    ) in explain(made)
 
 
 def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
-    """Why, and that a fault was never undone."""
+    """The text says why nothing was proved, and that a fault was never undone."""
     story.fault(Signature(), ended=None)
     verdict = Verdict("not exercised", untouched=["no steady state"])
     text = explain(record("not exercised", verdict=verdict))
@@ -249,7 +261,7 @@ def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
 
 
 def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
-    """However much happened before and after it."""
+    """Events near a finding are shown, however many others there are."""
     story.several("login", *[float(at) for at in range(1, 200)])
     story.sent("renew", 100.5, 500, token="token-9")
     verdict = Verdict("fail", [Finding("p", "a renewal failed", 100.5)])
@@ -260,7 +272,7 @@ def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
 
 
 def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -> None:
-    """With the request that it is about, a good read among many that are told by their number."""
+    """A finding and its request are shown even if many lines are left out."""
     for number in range(60):
         story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
         story.sent("read", 100.0 + number / 100, token="token-1")
@@ -275,7 +287,7 @@ def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -
 
 
 def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
-    """With what came before it: the client itself may have given its token back."""
+    """A finding before any fault is shown with what came before it."""
     story.fault(Signature())
     path = "auth/token/revoke-self"
     story.sent("revoke", 5.0, 204, token="token-1", path=path)
@@ -284,9 +296,10 @@ def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
     verdict = Verdict("not exercised", [], ["before any fault: +5.40 s: a dead token"], [], aside)
     made = record("not exercised", verdict=verdict)
     text = explain(made)
-    means = "it broke that promise while nothing was broken yet: mend that first, then this"
+    means = "it broke that promise before any fault: fix that first, and this"
     assert f"    before any fault: +5.40 s: a dead token\n    {means}" in text
-    assert scenario(made)["untouched"][1].startswith(means)
+    assert scenario(made)["reason"]["seen"] == "before any fault: +5.40 s: a dead token"
+    assert scenario(made)["reason"]["note"].startswith(means)
     assert (
         "    +5.00 s  Vault saw revoke with token-1: 204\n"
         "    +5.40 s  Vault saw read of p with token-1: 403\n"
@@ -295,7 +308,7 @@ def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
 
 
 def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
-    """To say so takes as much room."""
+    """A single line is not left out, since the note would be as long."""
     for number in range(25):
         story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
     text = explain(record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)])))
@@ -303,8 +316,8 @@ def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
     assert "more line" not in text
 
 
-def test_machine_that_stood_still_again_and_again(story: Story, record: Make) -> None:
-    """It is called in a line for many as in a line for one."""
+def test_repeated_stalls_share_a_line(story: Story, record: Make) -> None:
+    """Repeated stalls share a line."""
     story.history.stalls += [Stall(float(at), 0.3) for at in range(1, 6)]
     assert shown(record()) == [
         "+1.00 s  5 times to +5.00 s: the machine stood still (+1.00, +2.00, +3.00, +4.00 ...)"
@@ -312,13 +325,13 @@ def test_machine_that_stood_still_again_and_again(story: Story, record: Make) ->
 
 
 def test_request_that_lay_unread(story: Story, record: Make) -> None:
-    """When it came is another time than when it was read."""
+    """A request that lay unread tells how long it waited."""
     story.sent("revoke", 5.0, 204, token="token-1", waited=3.4)
     assert shown(record()) == ["+5.00 s  Vault saw revoke with token-1: 204, 3.40 s after it came"]
 
 
 def test_message_of_several_lines(story: Story, record: Make) -> None:
-    """It stays in its own line."""
+    """A message of several lines stays on one line."""
     story.call(4.0, 6.0, "error", message="first\nsecond\x1b[31m")
     (told,) = shown(record())
     assert told.endswith(
@@ -330,7 +343,7 @@ def test_message_of_several_lines(story: Story, record: Make) -> None:
 
 
 def test_moments_that_matter(story: Story, record: Make) -> None:
-    """Good reads are left out; what failed, what is no read, and remarks are told, in order."""
+    """The timeline leaves out good reads and tells everything else in order."""
     story.history.mark("secret-id-1 delivered").at = 0.5
     story.call(1.0, verb="start", path="")
     story.sent("login", 1.1, ttl=20.0, token="token-1")
@@ -350,27 +363,27 @@ def test_moments_that_matter(story: Story, record: Make) -> None:
 
 
 def test_namespace_of_a_request(story: Story, record: Make) -> None:
-    """Its path is below that: without the name two requests would look alike."""
+    """A request shows its namespace."""
     story.sent("read", 4.0, 403, token="token-1", path="kv/data/x").namespace = "team"
     told = "+4.00 s  Vault saw read of kv/data/x in namespace team with token-1: 403"
     assert shown(record()) == [told]
 
 
-def test_refused_logins_at_the_database_are_told(story: Story, record: Make) -> None:
-    """Those that were accepted are left out, ten a second as they are."""
+def test_refused_logins_at_the_database_are_shown(story: Story, record: Make) -> None:
+    """The timeline tells refused logins at the database, not accepted ones."""
     story.used(1.0)
     story.used(2.0, accepted=False)
     assert shown(record()) == ["+2.00 s  the database refused credential-1"]
 
 
 def test_call_that_still_runs(story: Story, record: Make) -> None:
-    """It has no end to tell."""
+    """A call that still runs has no end."""
     story.call(4.0, outcome=None)
     assert shown(record(), all_of_it=True) == ["+4.00 s  read backend/django has not ended"]
 
 
 def test_many_alike_share_a_line(story: Story, record: Make) -> None:
-    """With how many there were, and when; what happened between them stands alone."""
+    """Many equal events share a line with their number and times."""
     story.several("login", *[1.0 + at / 100 for at in range(30)], status=400)
     story.history.mark("a new secret-id").at = 2.0
     story.several("login", 3.0)
@@ -382,7 +395,7 @@ def test_many_alike_share_a_line(story: Story, record: Make) -> None:
 
 
 def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) -> None:
-    """Requests, answers and the subject's log on one clock, for a while of it too."""
+    """The timeline can show everything, or a part of the time."""
     story.calls(2.0)
     story.several("read", 2.0)
     log = (LogLine(2.5, "hello"), LogLine(9.0, "bye"))
@@ -403,7 +416,7 @@ def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) 
 def test_timeline_of_what_is_not_there(
     record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The ids that are there are named, and the exit code is that of a wrong setting."""
+    """An unknown scenario is refused with the known ids and the code of a wrong setting."""
     reports.write_part(tmp_path / "parts-1", record())
     journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     assert main([str(journal), "TOK-99"]) == SettingsError.exit_code
@@ -419,7 +432,7 @@ def test_timeline_of_what_is_not_there(
 def test_timeline_of_a_journal_that_was_merged_by_hand(
     events: Record, record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its events are of no form: told as of any other file that no run has left."""
+    """Events of a wrong form are refused like any other foreign file."""
     reports.write_part(tmp_path / "parts-1", {**record(), **events})
     journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     assert main([str(journal), "TOK-11"]) == SettingsError.exit_code
@@ -429,7 +442,7 @@ def test_timeline_of_a_journal_that_was_merged_by_hand(
 
 
 def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
-    """Its beginning, and how much more there is, in a failure's text and in the timeline."""
+    """A very long line of a log is cut in every text."""
     verdict = Verdict("fail", [Finding("p", "late", 1.0)])
     made = record("fail", verdict=verdict, log=(LogLine(1.0, "answer: " + "x" * 5_000_000),))
     for text in (explain(made), "\n".join(shown(made, all_of_it=True))):
@@ -439,7 +452,7 @@ def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
 
 
 def test_what_a_client_says_at_length(record: Make) -> None:
-    """A finding may have a whole page of it: its begin, wherever it is told."""
+    """A very long finding is cut in every text."""
     verdict = Verdict("fail", [Finding("p", "x" * 90_000, 1.0)], ["y" * 90_000])
     made = record("fail", verdict=verdict)
     for text in (explain(made), "\n".join(shown(made))):
@@ -451,7 +464,7 @@ def test_what_a_client_says_at_length(record: Make) -> None:
 
 
 def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
-    """Every event on one clock, by scenario, and no part is left."""
+    """The journal holds all events of each scenario, and the parts are removed."""
     story.fault(Signature(), ended=20.0)
     story.put(0.0, "v1")
     story.call(1.0)
@@ -478,7 +491,7 @@ def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
 
 
 def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> None:
-    """A field of the run a line, and a scenario a line: each can be read by itself."""
+    """In the file of the journal each scenario is a line of valid JSON."""
     parts = tmp_path / "parts-1"
     reports.write_part(parts, record(log=(LogLine(1.0, 'one\ntwo "three"'),)))
     reports.write_part(parts, record(id="KV-02"))
@@ -490,14 +503,14 @@ def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> N
 
 
 def test_journal_without_scenarios(tmp_path: Path) -> None:
-    """Of a run that has only begun."""
+    """A run that has only begun has a journal without scenarios."""
     reports.begin(tmp_path, subject="reference", run="1", planned={}, left_out={})
     journal = reports.load(tmp_path / "journal.json")
     assert (journal["complete"], journal["scenarios"]) == (False, [])
 
 
 def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -> None:
-    """The journal has the row as it was printed last."""
+    """The journal has the verdict that was printed last."""
     parts = tmp_path / "parts-1"
     reports.write_part(parts, record())
     target = collect_parts(tmp_path, parts, Summary("r", [line("TOK-11", "fail", "a leak")]))
@@ -506,7 +519,7 @@ def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -
 
 
 def test_journal_has_no_secrets(story: Story, record: Make, tmp_path: Path) -> None:
-    """Wherever one got in: a path, a message, a reason, a log line."""
+    """The journal hides secrets in paths, messages, reasons and logs."""
     story.sent("lookup", 1.0, path=f"auth/token/lookup/{TOKEN}")
     story.call(1.0, outcome="error", message=f"got {TOKEN}")
     log = (LogLine(1.0, f"token {TOKEN}"),)
@@ -529,7 +542,7 @@ PEM = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\n-----END PRIVATE KEY-----
 def test_secret_that_json_escapes_is_none_of_the_journal(
     story: Story, record: Make, tmp_path: Path, secret: str
 ) -> None:
-    """Neither as it is nor escaped, in what is written and in what is read of it."""
+    """A secret is hidden in its plain and its escaped form."""
     story.call(1.0, outcome="error", message=f"got {secret}, twice {secret}")
     story.history.mark(json.dumps({"kept": secret}))
     story.fault(Signature()).detail = {secret: secret}  # a key too
@@ -547,7 +560,7 @@ def test_secret_that_json_escapes_is_none_of_the_journal(
 
 @pytest.mark.parametrize("secret", [TOKEN, "cut"])
 def test_half_of_a_character(story: Story, record: Make, tmp_path: Path, secret: str) -> None:
-    """As in the excerpt of a client that cut an emoji: the report can be written all the same."""
+    """A report can be written even if a client cut a character in half."""
     story.call(1.0, outcome="error", message=f"cut \ud83d, {TOKEN}")
     log = (LogLine(1.0, f"cut \ud83d \u00fc {TOKEN}"),)
     parts = tmp_path / "parts-1"
@@ -563,7 +576,7 @@ def test_half_of_a_character(story: Story, record: Make, tmp_path: Path, secret:
 
 
 def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None:
-    """It takes no half of an escape with it: the record is data still."""
+    """Hiding half of a secret does not break the escape after it."""
     secret = "a" * 20 + "\\" + "b" * 9
     story.call(1.0, outcome="error", message=f"{secret[:20]}\\ and so on")
     (call,) = record("error", secret=secret)["operations"]
@@ -571,7 +584,7 @@ def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None
 
 
 def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> None:
-    """They would stand in the next run's journal; so would its logs."""
+    """Parts and logs of a killed run do not get into the next journal."""
     reports.write_part(tmp_path / "parts-1", record(id="SEA-01", log=(LogLine(1.0, "x"),)))
     (tmp_path / "SEA-02.log").write_text("old")
     target = collect_parts(tmp_path, tmp_path / "parts-2", Summary("reference"))
@@ -580,13 +593,13 @@ def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> No
 
 
 def start(folder: Path, run: str = "1") -> None:
-    """A run begins, one of so many scenarios that a journal does not soon come to them."""
+    """Begin a run of many planned scenarios."""
     planned = {f"TOK-{n}": 1.0 for n in range(11, 99)}
     reports.begin(folder, subject="mine", run=run, planned=planned, left_out={})
 
 
 def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
-    """Somebody's own logs, a file called as our folders begin, a folder called so as well."""
+    """A run removes no files of its user, even if their names look alike."""
     own = ["parts.txt", "shop.log", "parts-list/a", "parts/b", "parts-7", "TOK-11.log.old"]
     for name in own:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -609,7 +622,7 @@ def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
     ],
 )
 def test_folder_of_somebody_elses_is_refused(name: str, text: str, tmp_path: Path) -> None:
-    """A score that was committed, the page of a coverage: nothing is touched."""
+    """A folder with files of another program is refused and left as it is."""
     (tmp_path / name).write_text(text)
     with pytest.raises(SettingsError, match=f"the report would replace {name}") as caught:
         start(tmp_path)
@@ -618,14 +631,14 @@ def test_folder_of_somebody_elses_is_refused(name: str, text: str, tmp_path: Pat
 
 
 def test_report_of_other_tests_is_replaced(tmp_path: Path) -> None:
-    """Somebody's unit tests were told to write it where the suite does: each run replaces it."""
+    """A ``junit.xml`` of other tests is replaced."""
     (tmp_path / "junit.xml").write_text("<testsuites/>")
     start(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
 
 
 def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
-    """What that run left goes, and what a run left that was killed."""
+    """What an earlier run left is removed, even if the run was killed."""
     start(tmp_path)
     (tmp_path / "score.json").write_text("{}")
     start(tmp_path)
@@ -633,14 +646,14 @@ def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
     (tmp_path / "score.json").write_text("{}")
     start(tmp_path, "2")
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
-    (tmp_path / "journal.json").unlink()  # `report elsewhere/journal.json` leaves a page alone
+    (tmp_path / "journal.json").unlink()  # as `report` leaves a page without a journal
     write_page([], tmp_path / "index.html")
     start(tmp_path, "3")
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
 
 
 def test_parts_of_a_run_with_the_same_name_are_forgotten(record: Make, tmp_path: Path) -> None:
-    """In a container each run has process id 1: a killed one's verdicts are not the next one's."""
+    """Parts of a killed run with the same process id are removed."""
     start(tmp_path)
     reports.write_part(tmp_path / "parts-1", record(id="SEA-01"))
     start(tmp_path)
@@ -649,7 +662,7 @@ def test_parts_of_a_run_with_the_same_name_are_forgotten(record: Make, tmp_path:
 
 
 def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
-    """Whole: a reader never sees half of one."""
+    """A journal replaces the last one as a whole."""
     parts = tmp_path / "parts-1"
     collect_parts(tmp_path, parts, Summary("one", [line("TOK-01")]))
     collect_parts(tmp_path, parts, Summary("two"))
@@ -671,7 +684,7 @@ def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_spoken(wire: str, spoken: list[str | None], said: str) -> None:
-    """A verdict about HTTP/1.1 is not told as one about HTTP/2."""
+    """The report says HTTP/2 only if the client spoke it."""
     record = {"wire": wire, "handshakes": [{"protocol": protocol} for protocol in spoken]}
     assert wire_of(record) == said
     summary = Summary("mine", [], wires={said} - {""})

@@ -1,4 +1,4 @@
-"""Scores: grades by caps, what changed, badges, and the formats of the files."""
+"""Scores: grades by causes, what changed, badges, and the formats of the files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vault_harness.errors import SettingsError
-from vault_harness.report import Summary, collect_parts, formats, write_part
-from vault_harness.report.formats import suite_version
-from vault_harness.report.schemas import schemas
-from vault_harness.report.score import (
+from vault_harness.judge.report import Summary, collect_parts, formats, write_part
+from vault_harness.judge.report.formats import suite_version
+from vault_harness.judge.report.schemas import schemas
+from vault_harness.judge.report.score import (
     Change,
     also_broken,
     as_text,
     badge,
+    causes_of,
     changes,
+    in_numbers,
     in_rows,
     load_score,
     markdown,
@@ -37,7 +41,7 @@ Program = Callable[..., Any]  # of tests/unit/cli
 
 
 def one(id: str, word: str, severity: str = "medium", **more: Any) -> dict[str, Any]:  # noqa: A002
-    """A scenario of a journal."""
+    """Return a scenario of a journal."""
     findings = [{"promise": f"{id} is kept", "seen": "+1.23 s: no", "harm": False}]
     return {
         "id": id,
@@ -52,7 +56,7 @@ def one(id: str, word: str, severity: str = "medium", **more: Any) -> dict[str, 
 
 
 def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A journal with these scenarios."""
+    """Return a journal with these scenarios."""
     return {
         "schema_version": 2,
         "suite_version": "0.1.0",
@@ -74,11 +78,20 @@ def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def verdicts_of(score: formats.Score) -> dict[str, str]:
-    """By scenario."""
+    """Return the verdicts by scenario."""
     return {name: judged.verdict for name, judged in score.scenarios.items()}
 
 
 CRITICAL = one("TOK-01", "pass", "critical")
+
+
+def broken(id: str, severity: str, *promises: str, **more: Any) -> dict[str, Any]:  # noqa: A002
+    """Return a scenario that breaks these promises."""
+    findings = [{"promise": text, "seen": "x", "harm": False} for text in promises]
+    return one(id, "fail", severity, findings=findings, **more)
+
+
+STORM, SLOW, LATE = "no request storm", "every call ends within 2 s", "the steady state holds"
 
 
 # Grades
@@ -92,52 +105,109 @@ CRITICAL = one("TOK-01", "pass", "critical")
         ([CRITICAL, one("SEA-08", "fail", "low")], "A"),
         ([CRITICAL, one("SEA-08", "flaky", "medium")], "A"),
         ([CRITICAL, one("NET-04", "fail", "high"), one("SEA-08", "fail", "low")], "B"),
-        ([CRITICAL, one("TOK-11", "fail", "critical")], "C"),
-        ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2)], "C"),
-        ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2, 3)], "D"),
-        ([CRITICAL, one("SEA-01", "not exercised", "high")], "B"),
-        ([CRITICAL, one("SEA-01", "error", "high"), one("KV-01", "not exercised", "low")], "B"),
-        ([CRITICAL, one("SEA-01", "not exercised", "medium")], "A"),
-        ([one("TOK-11", "fail", "critical"), one("SEA-01", "not exercised", "high")], "C"),
-        ([CRITICAL, one("SEA-01", "not exercised", "critical")], None),
-        ([CRITICAL, one("SEA-01", "error", "critical")], None),
+        ([broken("TOK-11", "critical", STORM)], "C"),
         ([one("TOK-11", "flaky", "critical")], "C"),
+        ([broken(f"TOK-{n}", "critical", STORM) for n in range(10, 40)], "C"),
+        ([broken("A-1", "critical", STORM), broken("A-2", "critical", SLOW)], "C"),
+        ([broken(f"A-{n}", "critical", text) for n, text in enumerate((STORM, SLOW, LATE))], "D"),
+        # One scenario that shows three themes counts for one of them.
+        ([broken("A-1", "critical", STORM, SLOW, LATE)], "C"),
         ([one("TOK-11", "skipped", "critical"), one("SEA-08", "pass", "high")], None),
         ([one("SEA-08", "pass", "high")], None),
         ([], None),
     ],
 )
 def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
-    """The best that nothing forbids, and what was not asked may be broken."""
+    """A grade counts causes, not scenarios."""
     assert score_of(journal(*records)).grade == grade
 
 
+def test_why_names_the_causes() -> None:
+    """Each cause is named with its severity, its number of scenarios and the clearest one."""
+    score = score_of(
+        journal(
+            broken("NET-01", "high", STORM),
+            broken("NET-02", "critical", STORM, SLOW),
+            broken("NET-03", "low", STORM),
+            broken("A-1", "high", SLOW),
+        )
+    )
+    assert score.why == [
+        "critical: it asks too much of Vault (explains 3, clearest NET-02)",
+        "high: calls outlast their deadline (explains 1, clearest A-1)",
+    ]
+    assert in_numbers(causes_of(score.scenarios)) == "1 critical cause, 1 high cause"
+
+
+GRADED = st.lists(
+    st.tuples(
+        st.sampled_from(["critical", "high", "medium", "low"]),
+        st.sets(st.sampled_from([STORM, SLOW, LATE, "no read fails"]), min_size=1),
+    ),
+    max_size=20,
+)
+
+
+@given(GRADED, st.integers(2, 5))
+def test_scenarios_do_not_count(failing: list[tuple[str, set[str]]], times: int) -> None:
+    """Asking everything several times gives the same grade and causes."""
+
+    def of(copies: int) -> tuple[str | None, list[str]]:
+        score = score_of(
+            journal(
+                CRITICAL,
+                *(
+                    broken(f"A-{number:02}-{copy}", severity, *sorted(texts))
+                    for number, (severity, texts) in enumerate(failing)
+                    for copy in range(copies)
+                ),
+            )
+        )
+        return score.grade, [cause.theme.broken for cause in causes_of(score.scenarios)]
+
+    assert of(times) == of(1)
+
+
 def test_nothing_critical_was_judged() -> None:
-    """Whatever the reason: a client that slips away from all that counts has no grade."""
+    """A client without any critical verdict has no grade, except F for harm."""
     skipped = [one(f"TOK-1{n}", "skipped", "critical") for n in (1, 2)]
     score = score_of(journal(*skipped, one("SEA-08", "pass")))
     assert (score.grade, score.why) == (None, ["nothing critical was judged"])
-    assert score_of(journal()).why == ["nothing was judged"]
     harmful = one("SEA-08", "pass", leaks=[{"seen": "its log has token-1"}])
     assert score_of(journal(*skipped, harmful)).grade == "F"
 
 
 @pytest.mark.parametrize(
-    ("severity", "grade"), [("critical", None), ("high", "B"), ("medium", "A"), ("low", "A")]
+    ("severity", "word", "grade"),
+    [
+        ("critical", "not exercised", None),
+        ("critical", "error", None),
+        ("high", "error", None),
+        ("high", "not exercised", "A+"),
+    ],
 )
-def test_a_scenario_in_which_the_harness_broke_down(severity: str, grade: str | None) -> None:
-    """It is not judged, and may be broken: the grade says so, with its reason."""
-    failed = one("TOK-11", "error", severity)
-    score = score_of(journal(CRITICAL, failed, one("SEA-01", "not exercised", severity)))
-    assert score.grade == grade
-    assert score.why == [
-        f"{severity}, and not asked: SEA-01",
-        f"{severity}, and not judged, as the harness broke down: TOK-11",
-    ]
+def test_a_scenario_without_a_verdict(severity: str, word: str, grade: str | None) -> None:
+    """A missing critical verdict or a breakdown leaves no grade."""
+    score = score_of(journal(CRITICAL, one("TOK-11", word, severity)))
+    why = {"error": "the harness broke down"}.get(word, word)
+    assert (score.grade, score.why) == (grade, [f"no verdict on TOK-11: {why}"])
 
 
-def test_some_verdicts_anew() -> None:
-    """They take the place of the old ones, and the grade follows; the others stay."""
+@pytest.mark.parametrize("harm", [True, False])
+def test_what_was_not_asked_makes_nothing_better(harm: bool) -> None:
+    """F and D are given for half a run too."""
+    texts = (STORM, SLOW, LATE)
+    records = [broken(f"A-{n}", "critical", text) for n, text in enumerate(texts)]
+    if harm:
+        records[0]["findings"][0]["harm"] = True
+    unsure = one("SEA-01", "not exercised", "critical")
+    score = score_of(journal(*records, unsure, complete=False, left_out={"A-9": "critical"}))
+    assert score.grade == ("F" if harm else "D")
+    assert score.why[0].startswith("harm: a wrong value" if harm else "critical: ")
+
+
+def test_new_verdicts_replace_old_ones() -> None:
+    """New verdicts replace the old ones, the others stay, and the grade follows."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail"), one("NET-04", "fail", "high")))
     new = score_of(journal(one("KV-07", "pass"), one("NET-04", "pass", "high")))
     both = updated(old, new)
@@ -146,8 +216,8 @@ def test_some_verdicts_anew() -> None:
     assert (old.grade, both.grade) == ("B", "A")
 
 
-def test_what_was_not_exercised_anew_stays() -> None:
-    """A run that proved nothing takes no verdict away."""
+def test_a_run_that_proved_nothing_replaces_no_verdict() -> None:
+    """A run that proved nothing replaces no verdict."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail")))
     new = score_of(journal(one("TOK-01", "not exercised", "critical"), one("KV-01", "skipped")))
     assert verdicts_of(updated(old, new)) == {"KV-01": "skipped", "TOK-01": "pass"}
@@ -155,99 +225,53 @@ def test_what_was_not_exercised_anew_stays() -> None:
 
 @pytest.mark.parametrize("other", [{"product": "vault 1.21.4"}, {"suite_version": "0.2.0"}])
 def test_verdicts_of_another_run_are_no_part_of_a_score(other: dict[str, Any]) -> None:
-    """What was judged elsewhere, or by another suite, cannot stand beside the rest."""
+    """Verdicts of another server or suite are refused."""
     old = score_of(journal(CRITICAL))
     with pytest.raises(SettingsError, match="make no score"):
         updated(old, score_of(journal(CRITICAL, **other)))
 
 
-def test_leaks_and_wrong_values() -> None:
-    """Whatever else is so, in whichever scenario they were."""
-    wrong = {"promise": "no wrong value is ever handed out", "seen": "x", "harm": True}
-    leaking = one("KV-01", "pass", leaks=[{"seen": "its log has token-1"}])
-    lying = one("KV-01", "fail", findings=[wrong])
-    unsure = one("SEA-01", "not exercised", "critical")
-    for harmful in (leaking, lying):
-        score = score_of(journal(CRITICAL, harmful, unsure, complete=False))
-        assert (score.grade, len(score.why)) == ("F", 1)
-
-
 def test_part_of_the_suite_has_no_grade() -> None:
-    """Nor has a run that did not end: the rest could be worse."""
+    """A part of the suite has no grade, nor has an unfinished run."""
     part = score_of(journal(CRITICAL, left_out={"TOK-11": "critical", "SEA-08": "low"}))
-    why = ["critical, and left out of this run, claimed or not: 1"]
-    assert (part.grade, part.why) == (None, why)
-    unsure = one("SEA-01", "not exercised", "critical")
-    part = score_of(journal(CRITICAL, unsure, left_out={"TOK-11": "critical"}))
-    assert part.why == ["critical, and not asked: SEA-01", *why]
-    assert score_of(journal(CRITICAL, complete=False)).grade is None
+    assert (part.grade, part.why) == (None, ["2 scenarios left out of this run"])
+    half = score_of(journal(CRITICAL, broken("A-1", "high", STORM), complete=False))
+    assert half.grade is None
+    assert half.why == [
+        "the run did not come to its end",
+        "high: it asks too much of Vault (explains 1, clearest A-1)",
+    ]
 
 
-@pytest.mark.parametrize(
-    ("left_out", "grade"),
-    [
-        ({"SEA-08": "low"}, "A"),
-        ({"SEA-08": "low", "NET-04": "high"}, "B"),
-        ({"KV-01": "critical", "NET-04": "high"}, None),
-    ],
-)
-def test_what_is_left_out_is_not_kept(left_out: dict[str, str], grade: str | None) -> None:
-    """Nobody gets a better grade for asking less: it may be broken."""
-    assert score_of(journal(CRITICAL, left_out=left_out)).grade == grade
-    broken = one("TOK-11", "fail", "critical")
-    assert score_of(journal(CRITICAL, broken, left_out=left_out)).grade == (grade and "C")
-    if grade == "A":
-        why = score_of(journal(CRITICAL, left_out=left_out)).why
-        assert why == ["low, and left out of this run: 1"]
-
-
-def test_what_the_machine_cannot_ask() -> None:
-    """A critical promise that the client claims to keep, and nobody asked, could be any grade."""
+@pytest.mark.parametrize(("severity", "grade"), [("critical", None), ("high", "A+")])
+def test_what_the_machine_cannot_ask(severity: str, grade: str | None) -> None:
+    """What this machine cannot ask is named. A critical gap costs the grade."""
     lacks = {"why": "no PostgreSQL is here", "needs": ["lease", "read"]}
-    lease = one("LEASE-01", "skipped", "critical", cannot=lacks)
+    lease = one("LEASE-01", "skipped", severity, cannot=lacks)
     claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
     score = score_of(journal(CRITICAL, lease, **claims))
-    assert score.grade is None
-    assert score.why == [
-        "critical, and not asked: LEASE-01",
-        "LEASE-01: no PostgreSQL is here",
-    ]
+    assert (score.grade, score.why) == (grade, ["no verdict on LEASE-01: no PostgreSQL is here"])
     assert load_text(as_text(score))["LEASE-01"]["cannot"] == "no PostgreSQL is here"
-    # Who does not claim it is not asked anywhere.
-    assert score_of(journal(CRITICAL, lease)).grade == "A+"
+    # A client that does not claim it is asked nowhere.
+    assert score_of(journal(CRITICAL, lease)).why == []
     assert "cannot" not in as_text(score_of(journal(CRITICAL, lease)))
 
 
 def load_text(text: str) -> dict[str, Any]:
-    """The scenarios of a score's text."""
+    """Return the scenarios of a score's text."""
     found: dict[str, Any] = json.loads(text)["scenarios"]
     return found
 
 
-def test_what_was_not_asked_is_named() -> None:
-    """With the reason, where a client claims what this machine cannot ask of anybody."""
-    lacks = {"why": "no PostgreSQL is here", "needs": ["lease", "read"]}
-    lease = one("LEASE-05", "skipped", "high", cannot=lacks)
-    unsure = one("SEA-01", "not exercised", "high")
-    claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
-    score = score_of(journal(CRITICAL, lease, unsure, **claims))
-    assert (score.grade, score.why) == (
-        "B",
-        ["high, and not asked: LEASE-05, SEA-01", "LEASE-05: no PostgreSQL is here"],
-    )
-    # Who does not claim it loses nothing by it.
-    assert score_of(journal(CRITICAL, lease)).grade == "A+"
-
-
-@pytest.mark.parametrize(("needs", "grade"), [(5, "B"), ("lease", "B"), ([[1]], "A+")])
-def test_needs_that_make_no_sense(needs: object, grade: str) -> None:
-    """Of a journal that was merged by hand: told without a traceback."""
-    broken = one("SEA-01", "skipped", "high", cannot={"why": "x", "needs": needs})
-    assert score_of(journal(CRITICAL, broken)).grade == grade
+@pytest.mark.parametrize(("needs", "grade"), [(5, None), ("lease", None), ([[1]], "A+")])
+def test_needs_that_make_no_sense(needs: object, grade: str | None) -> None:
+    """Senseless needs of a journal that was merged by hand cause no traceback."""
+    odd = one("SEA-01", "skipped", "critical", cannot={"why": "x", "needs": needs})
+    assert score_of(journal(CRITICAL, odd)).grade == grade
 
 
 def test_profile_is_part_of_the_grade() -> None:
-    """A client that claims less is asked less, and the line says so."""
+    """The line of a grade tells what the client claims."""
     assert told(score_of(journal(CRITICAL))).splitlines()[0] == (
         "grade A+ (claims health, read; suite 0.1.0)"
     )
@@ -257,7 +281,7 @@ def test_profile_is_part_of_the_grade() -> None:
 
 
 def test_the_same_verdicts_are_the_same_file() -> None:
-    """However long they took, and in whatever order they came."""
+    """Equal verdicts make the same file, whatever their order and duration."""
     records = [CRITICAL, one("KV-01", "fail", "high")]
     text = as_text(score_of(journal(*records)))
     again = [{**made, "seconds": 99.0} for made in reversed(records)]
@@ -282,12 +306,12 @@ def test_the_same_verdicts_are_the_same_file() -> None:
     ],
 )
 def test_regressions(old: str | None, new: str | None, worse: bool) -> None:
-    """Both verdicts must say something of the client."""
+    """A regression needs two verdicts on the client."""
     assert Change("TOK-01", old, new).regression is worse
 
 
 def test_what_changed() -> None:
-    """As Markdown too, with both grades."""
+    """Changes are shown as Markdown, with both grades."""
     old = score_of(journal(CRITICAL, one("KV-01", "fail", "high")))
     new = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass", "high")))
     assert changes(old, new) == [
@@ -304,7 +328,7 @@ def test_what_changed() -> None:
 
 
 def test_a_part_of_what_was_judged_before() -> None:
-    """What it was not to ask is told in a line, and does not hide what changed."""
+    """Scenarios that one run lacks share a line and do not hide what changed."""
     whole = score_of(journal(CRITICAL, *(one(f"KV-{n:02}", "pass") for n in range(1, 31))))
     part = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass")))
     rows, lines = in_rows(changes(whole, part))
@@ -328,7 +352,7 @@ def test_a_part_of_what_was_judged_before() -> None:
     ],
 )  # fmt: skip
 def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
-    """Where client, claims, suite or server differ, verdicts that agree say less."""
+    """A different client, claim, suite or server is told."""
     old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, **more))
     assert said in "\n".join(unlike(old, new))
     assert said in markdown(old, new)
@@ -336,14 +360,14 @@ def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
 
 
 def test_a_score_of_half_a_run_compares_less() -> None:
-    """What it lacks cannot get worse, and nobody sees that where no verdict changed."""
+    """An unfinished run before is told, since what it lacks cannot get worse."""
     half, whole = score_of(journal(CRITICAL, complete=False)), score_of(journal(CRITICAL))
     said = "the run before did not come to its end: what it has not judged is not worse"
     assert unlike(half, whole) == [said]
 
 
 def test_a_new_leak_is_a_regression() -> None:
-    """Although the verdict of its scenario is the same."""
+    """A new leak is a regression, even with the same verdict."""
     old = score_of(journal(CRITICAL))
     new = score_of(journal({**CRITICAL, "leaks": [{"seen": "its log has token-1"}]}))
     assert changes(old, new) == []
@@ -354,19 +378,19 @@ def test_a_new_leak_is_a_regression() -> None:
     ("words", "nothing"),
     [
         (("not exercised", "not exercised", "not exercised"), True),
-        (("not exercised", "skipped", "fail"), True),  # what is asked of a start
+        (("not exercised", "skipped", "fail"), True),  # a client that fails at its start
         (("not exercised", "pass", "fail"), False),
-        (("skipped", "skipped", "not exercised"), False),  # of a part of a run, say
+        (("skipped", "skipped", "not exercised"), False),  # such as a part of a run
         ((None, None, "not exercised"), False),
         (("error", "error", "fail"), True),
         (("error", "pass", "fail"), False),
         (("pass", None, "fail"), False),
     ],
 )
-def test_a_client_that_does_not_start_any_more(
+def test_a_client_that_no_longer_starts_is_not_a_pass(
     words: tuple[str | None, ...], nothing: bool
 ) -> None:
-    """Nothing got worse of which both runs say something, and it is no pass."""
+    """A client that no longer starts is no pass, although nothing got worse."""
     start = one("SEA-03", "fail", "high")
     old = score_of(journal(CRITICAL, one("TOK-11", "pass", "critical"), start))
     found = zip(("TOK-01", "TOK-11", "SEA-03"), words, strict=True)
@@ -378,7 +402,7 @@ def test_a_client_that_does_not_start_any_more(
 
 
 def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
-    """Told, as its verdict is the same; harm is told as that, and once."""
+    """Another broken promise of a failing scenario is told; new harm is a regression."""
 
     def broken(*promises: str, harm: str = "") -> formats.Score:
         findings = [{"promise": text, "seen": "x", "harm": text == harm} for text in promises]
@@ -403,14 +427,14 @@ def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
     ],
 )
 def test_score_has_no_time_that_a_run_took(promise: str, scored: str | None) -> None:
-    """A bound comes from how long a fault took, and is another in each run."""
+    """A score holds no bound that depends on a run."""
     findings = [{"promise": promise, "seen": "+1.23 s: no", "harm": True}]
     judged = score_of(journal(one("KV-01", "fail", findings=findings))).scenarios["KV-01"]
     assert (judged.broken, judged.harm) == ([scored or promise], [scored or promise])
 
 
 def test_another_bound_is_no_other_promise() -> None:
-    """Neither seconds nor how many were allowed make one that was not broken before."""
+    """A promise with another bound is the same promise."""
 
     def broken(promise: str) -> formats.Score:
         return score_of(journal(one("KV-01", "fail", broken=[promise])))
@@ -423,7 +447,7 @@ def test_another_bound_is_no_other_promise() -> None:
 
 
 def test_what_a_client_says_is_no_markup_of_the_page() -> None:
-    """A comment that nobody closes would hide the rest of it, and a bar break the table."""
+    """What a client says never becomes Markdown or a comment."""
     nasty = "command:./x <!-- | `a`\n## [b](c)"
     client = {"subject": nasty, "capabilities": ["health", "read"]}
     old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, client=client))
@@ -437,7 +461,7 @@ def test_what_a_client_says_is_no_markup_of_the_page() -> None:
 
 
 def test_badge() -> None:
-    """With what the client claims; one of another suite says nothing any more."""
+    """A badge tells the claims, and expires with its suite."""
     score = score_of(journal(CRITICAL))
     drawn = badge(score, version="0.1.9")
     assert drawn["schemaVersion"] == 1
@@ -450,7 +474,7 @@ def test_badge() -> None:
 
 
 def test_scores_are_read_again(tmp_path: Path) -> None:
-    """As they were written, and made of a journal where that is given."""
+    """A score is read as it was written, or made of a journal."""
     made = journal(CRITICAL)
     score = score_of(made)
     assert load_score(write_score(score, tmp_path)) == score
@@ -465,7 +489,7 @@ def test_scores_are_read_again(tmp_path: Path) -> None:
 def test_grade_that_the_verdicts_do_not_allow(
     grade: str, suite: str, *, allowed: bool, tmp_path: Path
 ) -> None:
-    """Of a merge by hand, say: another suite may have had other rules."""
+    """A grade better than its verdicts allow is refused, unless another suite gave it."""
     score = score_of(journal(one("TOK-11", "fail", "critical")))
     data = {**score.model_dump(), "grade": grade, "suite_version": suite or suite_version()}
     file = tmp_path / "score.json"
@@ -473,13 +497,13 @@ def test_grade_that_the_verdicts_do_not_allow(
     if allowed:
         assert load_score(file).grade == grade
         return
-    with pytest.raises(SettingsError, match="critical, and broken: TOK-11") as caught:
+    with pytest.raises(SettingsError, match="critical: TOK-11 is kept") as caught:
         load_score(file)
     assert f"its grade is {grade}, and its verdicts allow C" in caught.value.cause
 
 
-def test_grade_of_which_nothing_is_allowed(tmp_path: Path) -> None:
-    """No critical promise was kept."""
+def test_without_a_critical_verdict_no_grade_is_allowed(tmp_path: Path) -> None:
+    """Without a critical verdict no grade is allowed."""
     score = score_of(journal(one("TOK-11", "not exercised", "critical")))
     data = {**score.model_dump(), "grade": "A", "suite_version": suite_version()}
     (tmp_path / "score.json").write_text(json.dumps(data))
@@ -489,7 +513,7 @@ def test_grade_of_which_nothing_is_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": {}}', '{"scenarios": [{}]}'])
 def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
-    """Named with the remedy."""
+    """A file that is no score is refused with a remedy."""
     file = tmp_path / "x.json"
     if text is not None:
         file.write_text(text)
@@ -499,14 +523,14 @@ def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
 
 
 def test_schemas_in_the_repository_are_the_models() -> None:
-    """`python -m vault_harness.report.schemas docs/formats` writes them."""
+    """`python -m vault_harness.judge.report.schemas docs/formats` writes them."""
     folder = ROOT / "docs" / "formats"
     found = {file.name: file.read_text() for file in folder.glob("*.json")}
     assert found == schemas()
 
 
 def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any]) -> None:
-    """One that was made from records, and so does its score."""
+    """A journal and its score fit the published formats."""
     write_part(tmp_path / "parts-1", record("pass"))
     target = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
     written = json.loads(target.read_text())
@@ -522,15 +546,15 @@ def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any])
     [("external", "; HARNESS_ENGINE=process can"), ("process", "")],
 )
 def test_what_an_engine_can_never_ask(engine: str, remedy: str) -> None:
-    """The reason is told, and with which engine it can be asked."""
+    """A gap of an engine is told with an engine that can ask it."""
     why = f"the {engine} engine cannot do this: seal"
     seals = one("SEA-01", "skipped", "critical", cannot={"why": why, "needs": ["read"]})
     score = score_of(journal(CRITICAL, seals, engine=engine))
-    assert score.why == ["critical, and not asked: SEA-01", f"SEA-01: {why}{remedy}"]
+    assert score.why == [f"no verdict on SEA-01: {why}{remedy}"]
 
 
 def test_a_skip_for_want_of_an_engine_takes_no_verdict_away() -> None:
-    """It says nothing of the client, which was judged before."""
+    """A skip for a missing program replaces no verdict."""
     old = score_of(journal(CRITICAL))
     cannot = {"why": "no PostgreSQL is here", "needs": ["read"]}
     new = score_of(journal(one("TOK-01", "skipped", "critical", cannot=cannot)))

@@ -1,4 +1,4 @@
-"""Several runs of one suite, told apart by their verdicts."""
+"""Several runs of one suite, compared by their verdicts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.report.steady import Judged, alike, differences, judged, load, save, told
-from vault_harness.scenario.verdict import TOO_SLOW
+from vault_harness.judge.report.steady import Judged, alike, differences, judged, load, save, told
+from vault_harness.judge.verdict import TOO_SLOW
 
 ORDER = {"subject": "reference", "only": [], "runs": 3, "busy": 1}
 
 
-def scenario(id: str, word: str, *reasons: str) -> dict[str, Any]:  # noqa: A002 - it is one
-    """As a journal has it."""
+def scenario(id: str, word: str, *reasons: str) -> dict[str, Any]:  # noqa: A002 - it is an id
+    """Return a scenario of a journal."""
     why = reasons[0] if reasons else ""
     return {"id": id, "word": word, "why": why, "untouched": list(reasons)}
 
 
 def run(number: int, *scenarios: dict[str, Any], busy: bool = False) -> Judged:
-    """What a run came to."""
+    """Return the verdicts of a run."""
     return judged(number, {"seconds": 40.0, "scenarios": scenarios}, busy=busy)
 
 
@@ -31,7 +31,7 @@ FAIL = scenario("A-1", "fail", "| it\nbroke")
 
 
 def test_runs_that_are_alike() -> None:
-    """The same verdicts each time, whatever they are."""
+    """Runs with the same verdicts are alike, even if all fail."""
     runs = [run(1, FAIL), run(2, FAIL), run(3, FAIL, busy=True)]
     assert differences(runs) == []
     assert alike(runs) == 3
@@ -39,7 +39,7 @@ def test_runs_that_are_alike() -> None:
 
 
 def test_a_verdict_that_differs() -> None:
-    """Told with both verdicts and the reason, in a row of its own, busy or not."""
+    """A different verdict is shown with the first one and its reason, on a busy machine too."""
     runs = [run(1, PASS), run(2, FAIL), run(3, FAIL, busy=True)]
     assert [(one.first, one.word, one.run) for one in differences(runs)] == [
         ("pass", "fail", 2),
@@ -52,7 +52,7 @@ def test_a_verdict_that_differs() -> None:
 
 
 def test_what_a_client_said_of_it(tmp_path: Path) -> None:
-    """Half of a character can be written, and markup hides no row; nor does a whole page."""
+    """Half characters, markup and long texts of a client do not break the table."""
     odd = scenario("A-1", "fail", "cut \ud83d <!-- `x`")
     long = scenario("A-1", "fail", "x" * 9000)
     save(tmp_path, [run(1, PASS), run(2, odd), run(3, long)], ORDER)
@@ -65,26 +65,26 @@ def test_what_a_client_said_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("busy", "found"), [(False, 1), (True, 0)])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_machine_that_was_too_slow(busy: bool, found: int, first: bool) -> None:
-    """A difference on an idle machine, in the first run too; none where it was kept busy."""
+    """A run on a slow machine differs if the machine was idle, and not if it was kept busy."""
     slow, good = (1, 2) if first else (2, 1)
     runs = sorted([run(slow, SLOW, busy=busy), run(good, PASS)], key=lambda one: one.number)
     assert [one.run for one in differences(runs)] == [slow] * found
 
 
 def test_not_exercised_for_another_reason() -> None:
-    """It is a difference on a busy machine too, even if the machine was slow besides."""
+    """A scenario not exercised for another reason differs on a busy machine too."""
     other = scenario("A-1", "not exercised", "nothing was refused", f"{TOO_SLOW}: it stood still")
     assert [one.run for one in differences([run(1, PASS), run(2, other, busy=True)])] == [2]
 
 
 def test_a_scenario_that_is_missing() -> None:
-    """Its process died: that is no verdict like the first one."""
+    """A missing scenario is a difference."""
     (found,) = differences([run(1, PASS, scenario("B-1", "pass")), run(2, PASS)])
     assert (found.id, found.word) == ("B-1", "missing")
 
 
 def test_going_on(tmp_path: Path) -> None:
-    """What is kept after a run is where the next call goes on."""
+    """Runs that were saved are continued."""
     assert load(tmp_path, ORDER) == []
     runs = [run(1, PASS), run(2, SLOW, busy=True)]
     save(tmp_path, runs, ORDER)
@@ -94,7 +94,7 @@ def test_going_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [None, "", "{}", '{"format": 1, "order": 5}'])
 def test_not_going_on_with_something_else(tmp_path: Path, broken: str | None) -> None:
-    """Runs of another client, or a file that is none of ours."""
+    """Runs of another client, or a foreign file, are not continued."""
     save(tmp_path, [run(1, PASS)], {**ORDER, "subject": "other"})
     if broken is not None:
         (tmp_path / "steady.json").write_text(broken)

@@ -1,4 +1,4 @@
-"""Which faults met which requests, as the journals of runs show it."""
+"""Which faults touched which requests, according to the journals of runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 from tests.unit.report.conftest import Record
 from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
-from vault_harness.faults import Fault, Interference, NetworkFaults, Signature
-from vault_harness.faults.http import HttpFaults
-from vault_harness.report._events import WAYS
-from vault_harness.report._kinds import (
+from vault_harness.judge.faults import NetworkFaults
+from vault_harness.judge.faults.http import HttpFaults
+from vault_harness.judge.report.events import WAYS
+from vault_harness.judge.report.kinds import (
     AWAY,
     CHANGED,
     CONNECTION,
@@ -59,41 +59,51 @@ from vault_harness.report._kinds import (
     WRITE,
     WRONG,
 )
-from vault_harness.report._touches import asked_in, touches_of
-from vault_harness.report.touched import Run, Table, load_table, main, measured, run_of, written
-from vault_harness.scenario.observations import Handshake, Touch
+from vault_harness.judge.report.touched import (
+    RunTouches,
+    Table,
+    asked_in,
+    load_table,
+    main,
+    measured,
+    run_of,
+    touches_of,
+    written,
+)
+from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.interference import Interference
+from vault_harness.recorder.observations import Handshake, Touch
 
 Maker = Callable[..., Record]
 
 
 class Way:
-    """Where requests pass, which keeps what is to be done to them."""
+    """A recorder that only keeps its interferences."""
 
     def __init__(self) -> None:
         self.acting: list[Interference] = []
 
     @contextmanager
     def interfere(self, one: Interference) -> Iterator[None]:
-        """Keep it."""
         self.acting.append(one)
         yield
 
 
 @pytest.fixture
 def http(story: Story) -> HttpFaults:
-    """The verbs for single requests, noted in the story."""
+    """Return the faults of single requests, noted in the story."""
     return HttpFaults(Way(), story.history)
 
 
 def fault(story: Story, name: str, began: float, ended: float, **detail: object) -> Fault:
-    """A fault by its name, which is all that a journal has of its marks."""
+    """Note a fault by its name; a journal has no more than that."""
     made = story.history.begin_fault(name, Signature(), detail)
     made.began, made.ended = began, ended
     return made
 
 
 def signed_in(story: Story, at: float = 1.0, ttl: float = 20.0) -> None:
-    """A start and its login."""
+    """Add a start and its login."""
     story.call(at - 0.1, verb="start").ended = at - 0.05
     story.sent("login", at, token="token-1", ttl=ttl)
 
@@ -120,13 +130,13 @@ def signed_in(story: Story, at: float = 1.0, ttl: float = 20.0) -> None:
 def test_statuses(
     story: Story, record: Maker, status: int, said: dict[str, Any], what: str
 ) -> None:
-    """Each says what Vault, or somebody in its place, has answered."""
+    """Each status tells what Vault, or a stub in its place, answered."""
     story.sent("write", 5.0, status, **said)
     assert touches_of(record()) == {(WRITE, what)}
 
 
 def test_good_answers_meet_nothing(story: Story, record: Maker) -> None:
-    """Nor does one in Vault's place that is no fault."""
+    """A good answer is no fault, nor is a stub's good answer."""
     signed_in(story)
     story.sent("read", 2.0)
     story.sent("credential", 3.0, by="stub").interference = "stub"
@@ -142,20 +152,20 @@ def test_good_answers_meet_nothing(story: Story, record: Maker) -> None:
     ],
 )
 def test_two_kinds_of_403(story: Story, record: Maker, errors: tuple[str, ...], what: str) -> None:
-    """One is of a dead token, one of a policy."""
+    """The errors of a 403 tell a dead token from a policy."""
     story.sent("read", 5.0, 403).errors = errors
     assert touches_of(record()) == {(READ, what)}
 
 
 def test_login_that_is_denied(story: Story, record: Maker) -> None:
-    """It bears no token that could be dead: its role is locked, or its mount gone."""
+    """A login carries no token, so a denied login is never called a dead token."""
     signed_in(story)
     story.sent("login", 5.0, 403).errors = ("permission denied",)
     assert touches_of(record()) == {(LOGIN, DENIED)}
 
 
 def test_logins(story: Story, record: Maker) -> None:
-    """First are those before which nobody was let in, and heard of it, since the last start."""
+    """After a start, a login is a first login until the client has heard of a good one."""
     story.call(0.9, 0.95, verb="start")
     story.sent("login", 1.0, 500)
     story.sent("login", 1.5, token="token-1", ttl=20.0, closed="server")
@@ -172,7 +182,7 @@ def test_logins(story: Story, record: Maker) -> None:
 
 
 def test_leases(story: Story, record: Maker) -> None:
-    """They are renewed and revoked by requests of one kind."""
+    """Renewals and revocations of leases are told apart by their paths."""
     story.sent("lease", 2.0, 503, path="sys/leases/renew")
     story.sent("lease", 3.0, 500, path="sys/leases/revoke")
     story.sent("lease", 4.0, 500, path="sys/leases/lookup")
@@ -180,7 +190,7 @@ def test_leases(story: Story, record: Maker) -> None:
 
 
 def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
-    """That is a part of opening it."""
+    """Looking at a wrapping token is a part of unwrapping."""
     story.sent("other", 2.0, 400, path="sys/wrapping/lookup")
     story.sent("other", 3.0, 500, path="sys/tools/random")
     assert touches_of(record()) == {(UNWRAP, WRONG)}
@@ -189,7 +199,7 @@ def test_wrapping_token_that_is_looked_at(story: Story, record: Maker) -> None:
 def test_faults_of_requests_are_known_by_their_names(
     story: Story, record: Maker, http: HttpFaults
 ) -> None:
-    """A journal has no more of them, so that these names are an interface."""
+    """Faults of requests are known by their names, the only trace in a journal."""
     ways: Any = http._relay
     times = count(2)
     verbs: list[tuple[Any, dict[str, Any]]] = [
@@ -220,8 +230,10 @@ def test_faults_of_requests_are_known_by_their_names(
     }
 
 
-def test_answer_that_nobody_waited_for(story: Story, record: Maker, http: HttpFaults) -> None:
-    """It was to come late: who had gone by then has met silence."""
+def test_a_late_answer_is_silence_to_a_client_that_left(
+    story: Story, record: Maker, http: HttpFaults
+) -> None:
+    """A client that left before a late answer met silence."""
     with http.delay("renew", by=40.0):
         pass
     ways: Any = http._relay
@@ -231,7 +243,7 @@ def test_answer_that_nobody_waited_for(story: Story, record: Maker, http: HttpFa
 
 
 def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFaults) -> None:
-    """It makes room for a race, and is no fault to speak of."""
+    """An answer that is a little late is no fault."""
     with http.delay("login", by=0.15):
         pass
     ways: Any = http._relay
@@ -247,7 +259,7 @@ def test_answer_that_is_a_little_late(story: Story, record: Maker, http: HttpFau
 def test_request_without_an_answer(
     story: Story, record: Maker, name: str, what: str | None
 ) -> None:
-    """What that was is told by the fault that was there; without one the client went away."""
+    """The fault of that time tells what happened to a request without an answer."""
     fault(story, name, 10.0, 20.0)
     story.sent("renew", 11.0, None, ended=13.0, closed="client")
     story.sent("revoke", 30.0, None, ended=31.0, closed="client")
@@ -255,7 +267,7 @@ def test_request_without_an_answer(
 
 
 def test_network_faults_are_known_by_their_names(story: Story) -> None:
-    """All that Toxiproxy is made to do."""
+    """Each fault of the network has a known name."""
 
     @contextmanager
     def toxic(*_: object, **__: object) -> Iterator[SimpleNamespace]:
@@ -278,15 +290,15 @@ def test_network_faults_are_known_by_their_names(story: Story) -> None:
 
 
 def connected(story: Story, *opened: float, toxic: str = "toxic") -> None:
-    """Connections, on the first of which a toxic acted."""
+    """Add connections, and a toxic on the first of them."""
     for at in opened:
         story.history.note_connection()
         story.history.connections[-1] = at
     story.history.touches.append(Touch(toxic, opened[0] - 0.01, None))
 
 
-def test_toxic_on_the_way_back(story: Story, record: Maker) -> None:
-    """The recorder has seen the answer that it held up, on a connection that it touched."""
+def test_a_toxic_on_the_answer_touches_the_request(story: Story, record: Maker) -> None:
+    """A toxic on the way back touches an answer that the recorder saw."""
     connected(story, 1.0, 2.0)
     fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 11.0, connection=1)
@@ -296,15 +308,15 @@ def test_toxic_on_the_way_back(story: Story, record: Maker) -> None:
 
 
 def test_toxic_of_another_time(story: Story, record: Maker) -> None:
-    """What acted on that connection was another one."""
+    """A toxic of another fault touches nothing."""
     connected(story, 1.0, toxic="other")
     fault(story, "black hole", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 11.0, connection=1)
     assert touches_of(record()) == set()
 
 
-def test_toxic_on_the_way_there(story: Story, record: Maker) -> None:
-    """What comes through one that makes it late was late; what vanishes does not come."""
+def test_a_toxic_on_the_request_delays_or_hides_it(story: Story, record: Maker) -> None:
+    """A slow toxic on the way there delays a request; a black hole hides it from the recorder."""
     connected(story, 1.0)
     story.history.touches.append(Touch("slow", 1.0, None))
     fault(story, "network slow", 10.0, 20.0, toxic="slow", stream="upstream")
@@ -315,7 +327,7 @@ def test_toxic_on_the_way_there(story: Story, record: Maker) -> None:
 
 
 def test_toxic_that_cuts(story: Story, record: Maker) -> None:
-    """Of the answers over a connection it cut the last: the others came before it."""
+    """A cut touches only the last answer of its connection."""
     connected(story, 11.0)
     fault(story, "answers truncated", 10.0, 20.0, toxic="toxic", stream="downstream")
     story.sent("renew", 12.0, connection=1)
@@ -323,8 +335,8 @@ def test_toxic_that_cuts(story: Story, record: Maker) -> None:
     assert touches_of(record()) == {(WRITE, CUT), (CONNECTION, CUT)}
 
 
-def test_refused_connection_tells_by_a_call(story: Story, record: Maker) -> None:
-    """Nobody saw what it was for, but what failed meanwhile."""
+def test_a_refused_connection_is_known_by_failed_calls(story: Story, record: Maker) -> None:
+    """A refused connection is known by the calls that failed meanwhile."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(1.5)
@@ -346,7 +358,7 @@ def test_refused_connection_tells_by_a_call(story: Story, record: Maker) -> None
     ("mark", "what"), [("secret-id-1 delivered", FIRST_LOGIN), ("wrapping-1 delivered", UNWRAP)]
 )
 def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, what: str) -> None:
-    """So a read that fails before any login is one that could not be made."""
+    """A read that fails before any login counts as a failed login or unwrapping."""
     story.history.mark(mark).at = 0.5
     start = story.call(1.0, verb="start")
     fault(story, "network down", 0.8, 4.0)
@@ -355,8 +367,8 @@ def test_first_call_needs_a_token_first(story: Story, record: Maker, mark: str, 
 
 
 @pytest.mark.parametrize("outcome", ["unavailable", "error", "hung", "stale"])
-def test_ways_in_which_a_call_fails(story: Story, record: Maker, outcome: Any) -> None:
-    """An old value too says that Vault could not be asked; a denial says that it could."""
+def test_a_stale_value_counts_as_unavailable(story: Story, record: Maker, outcome: Any) -> None:
+    """A stale value counts as unavailable. A denial does not."""
     signed_in(story)
     fault(story, "127.0.0.2 gone", 2.0, 4.0)
     story.call(1.0, outcome=outcome)
@@ -368,7 +380,7 @@ def test_ways_in_which_a_call_fails(story: Story, record: Maker, outcome: Any) -
 
 
 def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
-    """Whoever hands it out could not ask."""
+    """A fallback value counts as unavailable."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(3.0, value="fallback")
@@ -376,7 +388,7 @@ def test_fallback_is_no_value_of_vaults(story: Story, record: Maker) -> None:
 
 
 def test_call_that_goes_on_beside_cuts(story: Story, record: Maker) -> None:
-    """It need not have been cut: it may have waited for something else."""
+    """A call that succeeds during resets was not necessarily cut."""
     signed_in(story)
     fault(story, "connections reset", 2.0, 4.0)
     story.call(2.5, 3.5)
@@ -392,7 +404,7 @@ def test_call_that_goes_on_beside_cuts(story: Story, record: Maker) -> None:
     ],
 )
 def test_connections(story: Story, record: Maker, name: str, way: str, carrier: str) -> None:
-    """What happens to them by themselves, as far as somebody was in need of one."""
+    """A connection is touched only if a call needed it."""
     signed_in(story)
     fault(story, name, 2.0, 4.0)
     story.call(3.0, outcome="unavailable")
@@ -400,7 +412,7 @@ def test_connections(story: Story, record: Maker, name: str, way: str, carrier: 
 
 
 def test_handshake_that_is_silent(story: Story, record: Maker) -> None:
-    """A new connection in a black hole has one to make, if it speaks TLS."""
+    """In a black hole a new connection over TLS meets silence at its handshake."""
     story.history.touches.append(Touch("toxic", 3.0, None))
     fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
     assert touches_of(record()) == set()
@@ -408,7 +420,7 @@ def test_handshake_that_is_silent(story: Story, record: Maker) -> None:
 
 
 def test_call_that_is_held_up(story: Story, record: Maker) -> None:
-    """Silence need not fail it; for a moment it holds up everybody."""
+    """A call that silence only delays is touched, unless the delay is tiny."""
     signed_in(story)
     connected(story, 0.9)
     fault(story, "black hole", 2.0, 4.0, toxic="toxic", stream="upstream")
@@ -423,7 +435,7 @@ def test_call_that_is_held_up(story: Story, record: Maker) -> None:
 def test_renewal_that_was_due(
     story: Story, record: Maker, began: float, ended: float, due: bool
 ) -> None:
-    """In the life before it came after 6 s, so that it is due at 13 s."""
+    """A renewal counts as due at the time that earlier lives suggest."""
     signed_in(story, ttl=9.0)
     story.sent("renew", 7.0, token="token-1", ttl=9.0)
     fault(story, "network down", began, ended)
@@ -433,7 +445,7 @@ def test_renewal_that_was_due(
 
 
 def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
-    """Where requests vanish on their way nobody sees it either."""
+    """The renewal of a lease counts as due even if nobody saw it vanish."""
     story.sent("credential", 1.0, credential="credential-1", ttl=9.0)
     story.sent("lease", 7.0, credential="credential-1", ttl=9.0, path="sys/leases/renew")
     fault(story, "black hole", 11.0, 14.5, toxic="toxic", stream="upstream")
@@ -443,7 +455,7 @@ def test_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
 
 
 def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> None:
-    """Nobody has seen how long it waits with one: with the token's it waits for 0.6 of a life."""
+    """The first renewal of a lease counts as due at the share of life that the token shows."""
     signed_in(story, ttl=10.0)
     story.sent("renew", 7.0, token="token-1", ttl=10.0)
     story.sent("credential", 7.5, credential="credential-1", ttl=5.0)
@@ -453,7 +465,7 @@ def test_first_renewal_of_a_lease_that_was_due(story: Story, record: Maker) -> N
 
 
 def test_login_after_the_last_life(story: Story, record: Maker) -> None:
-    """Who calls when a token has ended in an outage cannot log in either."""
+    """A call after the end of the last token counts as a failed login."""
     signed_in(story, ttl=9.0)
     fault(story, "network down", 2.0, 12.0)
     story.call(9.0, outcome="unavailable")
@@ -463,7 +475,7 @@ def test_login_after_the_last_life(story: Story, record: Maker) -> None:
 
 
 def test_close_in_an_outage(story: Story, record: Maker) -> None:
-    """It has a token to give back, and cannot."""
+    """A close in an outage counts as a failed revocation."""
     signed_in(story)
     fault(story, "network down", 2.0, 4.0)
     story.call(3.9, 4.1, verb="close")
@@ -473,7 +485,7 @@ def test_close_in_an_outage(story: Story, record: Maker) -> None:
 
 
 def test_shorter_life(story: Story, record: Maker) -> None:
-    """A renewal that grants less than the login did, by more than the second that is not told."""
+    """A renewal for less than the login's TTL is a shorter life; one second less is rounding."""
     signed_in(story, ttl=20.0)
     story.sent("renew", 5.0, token="token-1", ttl=19.0)
     assert touches_of(record()) == set()
@@ -486,7 +498,7 @@ def test_shorter_life(story: Story, record: Maker) -> None:
 
 
 def test_closing_act_is_no_part_of_it(story: Story, record: Maker) -> None:
-    """All scenarios have it, and what happens there stands for none."""
+    """The closing act does not count, since all scenarios have it."""
     signed_in(story)
     story.history.mark("closing act").at = 5.0
     story.sent("read", 6.0, 404)
@@ -495,7 +507,7 @@ def test_closing_act_is_no_part_of_it(story: Story, record: Maker) -> None:
 
 
 def test_handshakes(story: Story, record: Maker) -> None:
-    """One that is refused has a reason of TLS; one that broke off has not."""
+    """A refused handshake counts; a connection that broke off does not."""
     story.history.handshakes.append(Handshake(2.0, 1, None, "ConnectionResetError"))
     assert touches_of(record()) == set()
     story.history.handshakes.append(Handshake(3.0, 2, None, "certificate verify failed"))
@@ -503,7 +515,7 @@ def test_handshakes(story: Story, record: Maker) -> None:
 
 
 def test_what_meets_no_request(story: Story, record: Maker) -> None:
-    """A client that stands still, and a world that changes beside it."""
+    """Faults without a request are counted as well: a paused client, a changed secret."""
     for path in ("a", "b"):
         story.put(0.1, f"{path}:seeded", path=path)
         story.put(0.2, f"{path}:v0", path=path)
@@ -522,44 +534,44 @@ def test_what_meets_no_request(story: Story, record: Maker) -> None:
 # Several runs
 
 
-def run(subject: str, **scenarios: object) -> Run:
-    """A run in which the scenarios show these letters; None is one that did not pass."""
+def run(subject: str, **scenarios: object) -> RunTouches:
+    """Return a run whose scenarios show these letters; None means that it did not pass."""
     shown = {
         name.replace("_", "-"): None
         if what is None
         else frozenset((READ, one) for one in str(what))
         for name, what in scenarios.items()
     }
-    return Run(subject, frozenset({READ}), shown)
+    return RunTouches(subject, frozenset({READ}), shown)
 
 
 def letters(table: Table) -> dict[str, str]:
-    """What each scenario of a table shows."""
+    """Return what each scenario of a table shows."""
     return {
         name: "".join(sorted(what for _, what in pairs)) for name, pairs in table.scenarios.items()
     }
 
 
 def test_runs_of_one_client() -> None:
-    """What differs from run to run does not count."""
+    """For one client, only what all of its runs show counts."""
     table = measured([run("mine", TOK_01="ab"), run("mine", TOK_01="bc")], Table())
     assert letters(table) == {"TOK-01": "b"}
 
 
 def test_several_clients() -> None:
-    """What one of them shows in all of its runs counts."""
+    """For several clients, what one of them shows in all runs counts."""
     runs = [run("mine", TOK_01="a"), run("yours", TOK_01="b"), run("yours", TOK_01="bc")]
     assert letters(measured(runs, Table())) == {"TOK-01": "ab"}
 
 
 def test_client_that_did_not_pass_each_time() -> None:
-    """It tells nothing of that scenario: what it met may be its own doing."""
+    """A client that did not always pass a scenario does not count for it."""
     runs = [run("mine", TOK_01="a"), run("mine", TOK_01=None), run("yours", TOK_01="b")]
     assert letters(measured(runs, Table())) == {"TOK-01": "b"}
 
 
-def test_scenario_of_which_no_run_tells() -> None:
-    """It stays as it was, with the requests that were known."""
+def test_a_scenario_without_news_stays() -> None:
+    """A scenario without news stays as it was."""
     before = Table(frozenset({WRITE}), {"TOK-02": frozenset({(WRITE, "x")}), "TOK-01": frozenset()})
     runs = [run("mine", TOK_01="a", TOK_02=None)]
     table = measured(runs, before)
@@ -567,8 +579,8 @@ def test_scenario_of_which_no_run_tells() -> None:
     assert table.asked == {READ, WRITE}
 
 
-def test_requests_that_nobody_makes_any_more() -> None:
-    """Once all scenarios are told of anew, they are forgotten."""
+def test_requests_of_no_run_are_forgotten() -> None:
+    """Requests that no run has any more are forgotten once all scenarios are measured."""
     before = Table(frozenset({WRITE}), {"TOK-01": frozenset({(WRITE, "x")})})
     assert measured([run("mine", TOK_01="a")], before).asked == {READ}
 
@@ -576,15 +588,17 @@ def test_requests_that_nobody_makes_any_more() -> None:
 @pytest.mark.parametrize(
     "more", [{"word": "fail"}, {"word": "skipped"}, {"word": "pass", "runs": [{}, {}]}]
 )
-def test_run_that_tells_nothing(story: Story, record: Maker, more: dict[str, Any]) -> None:
-    """It was not passed, not judged, or only now and then."""
+def test_a_run_that_did_not_simply_pass_shows_nothing(
+    story: Story, record: Maker, more: dict[str, Any]
+) -> None:
+    """A run that failed, was skipped or had several tries tells nothing."""
     story.sent("read", 5.0, 503)
     found = run_of({"subject": "mine", "scenarios": [{**record(), **more}]})
     assert found.scenarios == ({} if more["word"] == "skipped" else {"TOK-11": None})
 
 
 def written_journal(folder: Path, *records: Record) -> Path:
-    """A journal as a run leaves it."""
+    """Write a journal as a run does."""
     head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
     journal = {**head, "subject": "mine", "engine": "process", "scenarios": records}
     path = folder / "journal.json"
@@ -593,7 +607,7 @@ def written_journal(folder: Path, *records: Record) -> Path:
 
 
 def test_command(story: Story, record: Maker, tmp_path: Path) -> None:
-    """It brings a file up to date, and the same journals make the same file."""
+    """The command updates a file, and equal journals make equal files."""
     story.sent("read", 5.0, 503)
     journal, file = str(written_journal(tmp_path, record())), tmp_path / "touched.json"
     before = Table(frozenset({WRITE}), {"KV-01": frozenset({(WRITE, AWAY)})})
@@ -609,7 +623,7 @@ def test_command(story: Story, record: Maker, tmp_path: Path) -> None:
 
 
 def test_table_that_cannot_be_read(story: Story, record: Maker, tmp_path: Path) -> None:
-    """It is refused with how to make one, and made anew by that."""
+    """An unreadable table is refused, and the command replaces it."""
     story.sent("read", 5.0, 503)
     journal, file = written_journal(tmp_path, record()), tmp_path / "touched.json"
     for broken in ("[]", "{}", '{"asked": [], "scenarios": {"TOK-01": ["read"]}}'):
@@ -624,7 +638,7 @@ def test_table_that_cannot_be_read(story: Story, record: Maker, tmp_path: Path) 
 def test_journal_whose_events_are_none(
     record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoilt: dict[str, Any]
 ) -> None:
-    """It is told in a line, and the table stays."""
+    """Events of a wrong form are refused, and the table stays."""
     journal, file = written_journal(tmp_path, {**record(), **spoilt}), tmp_path / "touched.json"
     file.write_text(written(Table()))
     assert main([str(journal), str(file)]) != 0

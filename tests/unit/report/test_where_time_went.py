@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from vault_harness.report import Effort, where_time_went
+from vault_harness.judge.report import Effort, where_time_went
 
 EFFORT = Effort(wall=10.0, user=6.0, system=2.0, side_by_side=2, cores=4)
 
 
-def record(id: str, wall: dict[str, float], **cpu: float) -> dict[str, Any]:  # noqa: A002 - it is one
-    """As much of a scenario's record as counts here."""
+def record(id: str, wall: dict[str, float], **cpu: float) -> dict[str, Any]:  # noqa: A002 - it is an id
+    """Return the part of a scenario's record that counts here."""
     return {"id": id, "spent": {"wall": wall, "cpu": cpu}}
 
 
@@ -25,7 +25,7 @@ LONG = record(
 
 
 def test_rows() -> None:
-    """The longest first; waits by their names, the longest first, and the sum of all."""
+    """The longest scenarios and waits come first, and the sum of all last."""
     _, _, first, second, total, *_ = where_time_went([SHORT, LONG], EFFORT)
     told = [" ".join(line.split()) for line in (first, second, total)]
     assert told == [
@@ -36,21 +36,21 @@ def test_rows() -> None:
 
 
 def test_summary_of_the_run() -> None:
-    """Ten of twenty places' seconds were used, and eight of forty cores'."""
+    """The summary tells the used share of slots and cores."""
     *_, run, cpu = where_time_went([SHORT, LONG], EFFORT)
     assert run.startswith("the run: 10.0 s for 10 s of scenarios, up to 2 side by side; 50% of ")
     assert cpu.startswith("CPU: 8.0 s (6.0 user, 2.0 system), 2.0 of them in scenarios; 80% of 4 ")
 
 
 def test_containers_are_not_counted() -> None:
-    """Servers in containers are no processes of the run: nothing is said of idle cores."""
+    """With containers, idle cores are not told, since the servers' time is unknown."""
     *_, cpu = where_time_went([SHORT | {"engine": "docker"}], EFFORT)
     assert "idle" not in cpu
     assert cpu.endswith("; what the servers took in their containers is not counted")
 
 
 def test_scenarios_that_never_began() -> None:
-    """They have no row."""
+    """A scenario that never began has no row."""
     assert where_time_went([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
     assert len(where_time_went([SHORT, {"id": "C-1"}], EFFORT)) == len(
         where_time_went([SHORT], EFFORT)

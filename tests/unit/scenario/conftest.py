@@ -1,4 +1,4 @@
-"""Histories written by hand, and a recorder before a server made for one test."""
+"""Histories written by hand, and a recorder before a test's own server."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Literal, TypedDict, Unpack
 
 import pytest
 
-from vault_harness.faults import Fault, RequestKind, Signature
-from vault_harness.scenario import Exchange, History, Operation, Recorder
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.observations import Outcome
-from vault_harness.scenario.oracles import Oracle
+from vault_harness.judge.oracles import Oracle
+from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.history import History
+from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.observations import Exchange, Operation, Outcome
+from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.secrets import Secrets
 
 TIMEOUT = 10.0
 
 
 class Wire:
-    """A socket that is read by condition, not by luck."""
+    """A socket that is read up to a condition."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -30,32 +32,30 @@ class Wire:
         self.kept = b""
 
     def send(self, data: bytes) -> None:
-        """All of it."""
         self.sock.sendall(data)
 
     def exactly(self, count: int) -> bytes:
-        """The next bytes; fewer only if the other side ends."""
+        """Return the next bytes; fewer only if the other side ends."""
         while len(self.kept) < count and (data := self.sock.recv(65536)):
             self.kept += data
         taken, self.kept = self.kept[:count], self.kept[count:]
         return taken
 
     def until(self, mark: bytes) -> bytes:
-        """Up to and with these bytes; less only if the other side ends."""
+        """Return all bytes up to this mark; less only if the other side ends."""
         while mark not in self.kept and (data := self.sock.recv(65536)):
             self.kept += data
         end = self.kept.find(mark) + len(mark) if mark in self.kept else len(self.kept)
         return self.exactly(end)
 
     def rest(self) -> bytes:
-        """Everything up to the other side's end."""
+        """Return everything up to the other side's end."""
         while data := self.sock.recv(65536):
             self.kept += data
         taken, self.kept = self.kept, b""
         return taken
 
     def close(self) -> None:
-        """A polite end."""
         self.sock.close()
 
 
@@ -63,7 +63,7 @@ Talk = Callable[[Wire], None]
 
 
 class Server:
-    """Listens, and lets `talk` speak on each connection; what it reads is kept."""
+    """A server that lets `talk` speak on each connection."""
 
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
@@ -87,7 +87,7 @@ class Server:
             self._talk(wire)
 
     def close(self) -> None:
-        """End it and all connections."""
+        """End the server and its connections."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -100,7 +100,7 @@ class Server:
 
 
 class Bench:
-    """A recorder, its history, and what talks to it."""
+    """A recorder, its history, and both sides of it."""
 
     def __init__(self) -> None:
         self.history = History()
@@ -120,7 +120,6 @@ class Bench:
         tls: ssl.SSLContext | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> Recorder:
-        """Put a recorder before an address."""
         self.recorder = Recorder(
             self.history, self.secrets, upstream=upstream, tls=tls, upstream_tls=upstream_tls
         )
@@ -128,13 +127,13 @@ class Bench:
         return self.recorder
 
     def connect(self) -> Wire:
-        """A client's connection."""
+        """Open a connection of a client."""
         wire = Wire(socket.create_connection(("127.0.0.1", self.recorder.port), TIMEOUT))
         self._closing.append(wire.close)
         return wire
 
     def ended(self, count: int) -> list[Exchange]:
-        """All exchanges, once that many have ended."""
+        """Return all exchanges, once that many have ended."""
         exchanges = self.history.exchanges
         came = self.history.wait_for(
             lambda: sum(e.ended is not None for e in exchanges) >= count, TIMEOUT
@@ -144,23 +143,23 @@ class Bench:
         return exchanges
 
     def close(self) -> None:
-        """End everything, the client first."""
+        """Close everything, the client first."""
         for close in reversed(self._closing):
             close()
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """A recorder to be put before a server of the test's own."""
+    """Return a bench for a recorder and a server of the test's own."""
     with closing(Bench()) as made:
         yield made
 
 
 class Story:
-    """A history written by hand: what happened when, and nothing else."""
+    """A history written by hand."""
 
     def __init__(self) -> None:
-        # Began long ago, so that no time in a test lies in its future.
+        # The history began long ago, so that no time in a test lies in the future.
         self.history = History(started=time.monotonic() - 1000.0)
 
     def call(
@@ -174,7 +173,7 @@ class Story:
         path: str = "backend/django",
         message: str = "",
     ) -> Operation:
-        """A call of the subject; a good one returns `v1` unless told otherwise."""
+        """Add a call of the subject; a good one returns `v1` by default."""
         operation = self.history.begin_operation(verb, path)
         operation.began = began
         operation.ended = began + 0.01 if ended is None and outcome is not None else ended
@@ -183,14 +182,14 @@ class Story:
         return operation
 
     def calls(self, *began: float, outcome: Outcome = "ok") -> None:
-        """Several alike."""
+        """Add several equal calls."""
         for at in began:
             self.call(at, outcome=outcome)
 
     def sent(
         self, kind: RequestKind, began: float, status: int | None = 200, **said: Unpack[Said]
     ) -> Exchange:
-        """A request that reached the recorder, and its answer."""
+        """Add a request that reached the recorder, and its answer."""
         exchange = self.history.begin_exchange(1, "GET", said.pop("path", "p"), kind)
         exchange.began, exchange.status = began, status
         exchange.ended = said.pop("ended", began + 0.01)
@@ -199,34 +198,34 @@ class Story:
         return exchange
 
     def several(self, kind: RequestKind, *began: float, status: int | None = 200) -> None:
-        """Several alike."""
+        """Add several equal requests."""
         for at in began:
             self.sent(kind, at, status)
 
     def put(self, at: float, value: str, *, path: str = "backend/django") -> None:
-        """A new value, written in ten milliseconds."""
+        """Add a new value, written in ten milliseconds."""
         rotation = self.history.note_rotation(path, value)
         rotation.at, rotation.done = at, at + 0.01
 
     def used(self, *began: float, accepted: bool = True, credential: str = "credential-1") -> None:
-        """Logins at the database with a credential that was handed out."""
+        """Add logins at the database with a credential."""
         for at in began:
             use = self.history.note_use(at, credential, accepted=accepted)
             use.ended = at + 0.01
 
     def fault(self, signature: Signature, began: float = 10.0, ended: float | None = 20.0) -> Fault:
-        """A fault from 10 s to 20 s."""
+        """Add a fault, by default from 10 s to 20 s."""
         fault = self.history.begin_fault("the fault", signature)
         fault.began, fault.ended = began, ended
         return fault
 
     def finds(self, oracle: Oracle) -> list[str]:
-        """What an oracle sees, in words."""
+        """Return what an oracle sees, in words."""
         return [finding.seen for finding in oracle(self.history)]
 
 
 class Said(TypedDict, total=False):
-    """What an answer may say, beyond its status."""
+    """What an answer may say beyond its status."""
 
     path: str
     ended: float | None
@@ -244,5 +243,5 @@ class Said(TypedDict, total=False):
 
 @pytest.fixture
 def story() -> Story:
-    """A history to be written by hand."""
+    """Return an empty history."""
     return Story()

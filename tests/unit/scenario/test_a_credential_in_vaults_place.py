@@ -1,4 +1,4 @@
-"""A credential that a scenario makes up in Vault's place is looked for where secrets come out."""
+"""A credential that a scenario invents in Vault's place counts as a secret."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from scenarios.test_nsp import _a_credential
-from vault_harness.scenario import History
-from vault_harness.scenario._leaks import leaks
-from vault_harness.scenario._logs import LogLine
-from vault_harness.scenario._secrets import Secrets
+from vault_harness.judge.leaks import leaks
+from vault_harness.judge.logs import LogLine
+from vault_harness.recorder.history import History
+from vault_harness.recorder.secrets import Secrets
 
 
 def test_its_password_in_a_log_is_a_leak() -> None:
-    """Whoever has asked for it cannot tell it from one that Vault has made."""
+    """An invented password in a log is a leak."""
     secrets = Secrets()
     lab: Any = SimpleNamespace(secrets=secrets, ttl=12.0)
     made, _ = _a_credential(lab)

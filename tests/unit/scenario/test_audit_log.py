@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.scenario import History
-from vault_harness.scenario._audit_records import read_audit
+from vault_harness.judge.lab import read_audit
+from vault_harness.recorder.history import History
 
 
 def line(when: str, kind: str = "response", **more: object) -> str:
-    """A line of a file audit device."""
+    """Return a line of a file audit device."""
     request = {"path": "ecommerce/data/x", "operation": "read"}
     return json.dumps(
         {"time": when, "type": kind, "request": request, "auth": {"accessor": "a"}, **more}
@@ -22,12 +22,12 @@ def line(when: str, kind: str = "response", **more: object) -> str:
 
 
 def stamp(seconds: float, form: str = "%Y-%m-%dT%H:%M:%S.%fZ") -> str:
-    """A Unix time as the server writes it."""
+    """Format a Unix time as the server does."""
     return datetime.fromtimestamp(seconds, UTC).strftime(form)
 
 
 def test_answered_requests(tmp_path: Path) -> None:
-    """Path, operation, accessor and error of each; requests without an answer are left out."""
+    """Each answered request has a path, an operation, an accessor and an error."""
     log, now = tmp_path / "audit.log", time.time()
     log.write_text(
         "\n".join(
@@ -60,7 +60,7 @@ def test_answered_requests(tmp_path: Path) -> None:
     ],
 )
 def test_times(tmp_path: Path, form: str) -> None:
-    """With any number of digits, in UTC however that is written."""
+    """Times may have any number of digits, and UTC may be written in two ways."""
     log, now = tmp_path / "audit.log", float(int(time.time()))
     log.write_text(line(stamp(now + 3, form)))
     (record,) = read_audit(log, History(started_wall=now))
@@ -69,7 +69,7 @@ def test_times(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"type": "resp', "[]", "3", line("yesterday"), line(""), "\x00"])
 def test_lines_that_make_no_sense(tmp_path: Path, text: str) -> None:
-    """A last line that is not finished, or what a full disk left: the others are read."""
+    """A line that cannot be read is skipped."""
     log = tmp_path / "audit.log"
     log.write_text(f"{line(stamp(time.time()))}\n{text}")
     assert len(read_audit(log, History())) == 1

@@ -1,4 +1,4 @@
-"""A catalogue is read as it is meant, or refused with file, scenario and field."""
+"""A catalogue is read, or refused with file, scenario and field."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.scenario.catalogue import Entry, find_catalogue, load
-from vault_harness.scenario.environment import Environment
-from vault_harness.scenario.run import _scaled
+from vault_harness.judge.catalogue import Entry, find_catalogue, load
+from vault_harness.judge.environment import Environment
+from vault_harness.judge.run import _scaled
 
 GOOD = """
 [TOK-11]
@@ -23,12 +23,12 @@ source = "hashicorp/vault#26172"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a catalogue is put."""
+    """Return the path of the catalogue."""
     return tmp_path / "catalogue.toml"
 
 
 def test_defaults(file: Path) -> None:
-    """What is left out is what most scenarios want."""
+    """Fields that are left out have the usual values."""
     file.write_text(GOOD)
     assert load(file) == {
         "TOK-11": Entry(
@@ -41,7 +41,7 @@ def test_defaults(file: Path) -> None:
 
 
 def test_every_field(file: Path) -> None:
-    """Lists become sets, whole numbers are seconds too."""
+    """Lists become sets, and whole numbers count as seconds."""
     file.write_text(
         GOOD
         + """
@@ -95,7 +95,7 @@ environ = { SECRET_KEY = "canary-fallback" }
     ],
 )
 def test_wrong_field(file: Path, more: str, field: str) -> None:
-    """The cause names the scenario and the field, and where to look."""
+    """A wrong field is refused with its scenario, its name and the file."""
     file.write_text(GOOD + more)
     with pytest.raises(SettingsError) as caught:
         load(file)
@@ -113,7 +113,7 @@ def test_wrong_field(file: Path, more: str, field: str) -> None:
     ],
 )
 def test_what_a_client_must_claim(file: Path, more: str, asked: set[str]) -> None:
-    """A way in and a namespace are claimed, though no entry names them among its needs."""
+    """A scenario asks for its way to log in and its namespace without naming them in `needs`."""
     file.write_text(GOOD + more)
     assert load(file)["TOK-11"].asks_for == asked
 
@@ -128,7 +128,7 @@ def test_missing_field(file: Path, field: str) -> None:
 
 
 def test_wrong_severity(file: Path) -> None:
-    """The right ones are named."""
+    """A wrong severity is refused with the valid ones."""
     file.write_text(GOOD.replace("critical", "urgent"))
     with pytest.raises(SettingsError, match=r"TOK-11: field severity: .*'critical', 'high'"):
         load(file)
@@ -138,7 +138,7 @@ def test_wrong_severity(file: Path) -> None:
     "text", ["[tok-11]", "[TOK11]", "[TOK-1]", 'title = "scenarios"', "TOK-11 = 3"]
 )
 def test_what_is_no_scenario(file: Path, text: str) -> None:
-    """A table with an id that can be asked for, nothing else."""
+    """Anything but a table with a valid id is refused."""
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load(file)
@@ -146,14 +146,14 @@ def test_what_is_no_scenario(file: Path, text: str) -> None:
 
 
 def test_not_toml(file: Path) -> None:
-    """The line is named."""
+    """Invalid TOML is refused with its line."""
     file.write_text("[TOK-11\n")
     with pytest.raises(SettingsError, match=r"cannot be read.*line 1"):
         load(file)
 
 
 def test_no_file(file: Path) -> None:
-    """It is named."""
+    """A missing file is named."""
     with pytest.raises(SettingsError, match=r"catalogue\.toml"):
         load(file)
 
@@ -162,7 +162,7 @@ def test_no_file(file: Path) -> None:
 
 
 def test_defaults_of_a_catalogue(file: Path) -> None:
-    """They hold for every entry that does not say otherwise; a blueprint stands beside the file."""
+    """Defaults hold for each entry that does not override them."""
     shared = '[defaults]\nmount = "kv"\nblueprint = "shop.toml"\nttl = 30.0\n'
     file.write_text(shared + GOOD + "ttl = 8.0\n")
     (entry,) = load(file).values()
@@ -171,14 +171,14 @@ def test_defaults_of_a_catalogue(file: Path) -> None:
 
 
 def test_defaults_that_are_wrong(file: Path) -> None:
-    """As a field of an entry."""
+    """A wrong default is refused like a field of an entry."""
     file.write_text("[defaults]\nmoutn = 'kv'\n" + GOOD)
     with pytest.raises(SettingsError, match="TOK-11: unknown field moutn"):
         load(file)
 
 
 def test_catalogue_is_found_above(tmp_path: Path) -> None:
-    """The nearest one counts."""
+    """The nearest catalogue above a file is used."""
     deep = tmp_path / "a" / "b" / "test_x.py"
     deep.parent.mkdir(parents=True)
     with pytest.raises(SettingsError, match=r"there is no catalogue\.toml"):
@@ -193,7 +193,7 @@ def test_catalogue_is_found_above(tmp_path: Path) -> None:
 
 
 def test_scaled_lives(file: Path) -> None:
-    """All lives together, in whole seconds; the client's own times stay."""
+    """All lives are scaled to whole seconds, and the client's own times stay."""
     role = 'role = { token_period = "3s", token_num_uses = 6, secret_id_ttl = "9s" }'
     file.write_text(GOOD + f"ttl = 3\nmax_ttl = 5\ndeadline = 2\nseconds = 10\n{role}\n")
     entry = load(file)["TOK-11"].scaled(1.5)
@@ -202,10 +202,10 @@ def test_scaled_lives(file: Path) -> None:
 
 
 def test_leases_are_scaled_with_tokens(file: Path) -> None:
-    """A scenario without leases gets none by that."""
-    file.write_text(GOOD + "lease_ttl = 8\nlease_max_ttl = 21\n")
+    """Leases are scaled with tokens; a scenario without leases gets none."""
+    file.write_text(GOOD + "lease_ttl = 8\nlease_max_ttl = 21\nrotation_period = 7\n")
     entry = load(file)["TOK-11"].scaled(1.5)
-    assert (entry.lease_ttl, entry.lease_max_ttl) == (12.0, 32.0)
+    assert (entry.lease_ttl, entry.lease_max_ttl, entry.rotation_period) == (12.0, 32.0, 11.0)
     file.write_text(GOOD)
     assert load(file)["TOK-11"].scaled(1.5).lease_ttl is None
 
@@ -215,18 +215,19 @@ def test_leases_are_scaled_with_tokens(file: Path) -> None:
     [
         ("ttl = 120\nlease_ttl = 8\n", 8.0),
         ("ttl = 10\nlease_ttl = 60\n", 10.0),
+        ("ttl = 60\nrotation_period = 7\n", 7.0),
         ("ttl = 60\n", 60.0),
     ],
 )
 def test_shortest_life(file: Path, lives: str, shortest: float) -> None:
-    """Of a token and a lease, for which timers are made alike."""
+    """The shortest life is that of a token, a lease or a password."""
     file.write_text(GOOD + lives)
     assert load(file)["TOK-11"].shortest_life == shortest
 
 
 @pytest.mark.parametrize(("least", "lives"), [(30.0, (450.0, 30.0)), (8.0, (120.0, 8.0))])
 def test_timers_made_for_longer_lives(file: Path, least: float, lives: tuple[float, float]) -> None:
-    """Who declares them is given leases of that length too."""
+    """A client that declares a shortest TTL gets leases of that length too."""
     file.write_text(GOOD + "ttl = 120\nlease_ttl = 8\n")
     environment = cast("Environment", SimpleNamespace(ttl_scale=1.0, declared={"min_ttl": least}))
     entry = _scaled(environment, load(file)["TOK-11"])
@@ -234,14 +235,14 @@ def test_timers_made_for_longer_lives(file: Path, least: float, lives: tuple[flo
 
 
 def test_lives_that_are_long_enough(file: Path) -> None:
-    """Nothing changes."""
+    """A scale of one changes nothing."""
     file.write_text(GOOD)
     entry = load(file)["TOK-11"]
     assert entry.scaled(1.0) is entry
 
 
 def test_incidents_of_a_scenario() -> None:
-    """Those that the source names come first, and none comes twice."""
+    """Incidents of the source come first, each once."""
     entry = Entry(
         id="TOK-11",
         promise="One login",
@@ -254,7 +255,7 @@ def test_incidents_of_a_scenario() -> None:
 
 @pytest.mark.parametrize("text", ["vault#26172", "hashicorp/vault", "hashicorp/vault#"])
 def test_incident_that_cannot_be_looked_up(file: Path, text: str) -> None:
-    """A number without its repository says nothing to others."""
+    """An incident needs the name of its repository."""
     file.write_text(GOOD + f'\nincidents = ["{text}"]\n')
     with pytest.raises(SettingsError, match=f"field incidents: {text} names no incident"):
         load(file)

@@ -1,4 +1,4 @@
-"""The catalogue and the tests in scenarios/ say the same."""
+"""The catalogue and the tests in scenarios/ agree."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import CAPABILITIES
-from vault_harness.scenario.catalogue import Entry, load
+from vault_harness.judge.catalogue import Entry, load
+from vault_harness.local.engine.shape import CAPABILITIES
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test in scenarios/, as it is written."""
+    """A test in scenarios/, from its source."""
 
     __test__ = False
 
@@ -39,7 +39,7 @@ def _id_of(function: ast.FunctionDef) -> str | None:
 
 
 def written() -> list[Test]:
-    """All tests that stand in scenarios/."""
+    """Return all tests in scenarios/."""
     return [
         Test(
             _id_of(node),
@@ -56,24 +56,24 @@ def written() -> list[Test]:
 
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, Entry]:
-    """The entries."""
+    """Return the entries of the catalogue."""
     return load(SCENARIOS / "catalogue.toml")
 
 
 def test_every_entry_has_one_test(catalogue: dict[str, Entry]) -> None:
-    """Neither none nor two: an entry alone promises what nobody checks."""
+    """Each entry of the catalogue has exactly one test."""
     counts = Counter(test.id for test in written())
-    assert {id: counts[id] for id in catalogue} == dict.fromkeys(catalogue, 1)  # noqa: A001 - they are
+    assert {id: counts[id] for id in catalogue} == dict.fromkeys(catalogue, 1)  # noqa: A001 - they are ids
 
 
 def test_every_test_has_an_entry(catalogue: dict[str, Entry]) -> None:
-    """A test without one has no promise, no severity and no source."""
+    """Each test has an entry."""
     strays = [test.where for test in written() if test.id not in catalogue]
     assert strays == []
 
 
-def test_every_test_is_told(catalogue: dict[str, Entry]) -> None:
-    """A name of its own that says what is promised, a docstring in one line, and a lab."""
+def test_every_test_has_a_name_and_a_docstring(catalogue: dict[str, Entry]) -> None:
+    """Each test has a telling name, a docstring of one line, and asks for the lab."""
     found = written()
     assert len({test.name for test in found}) == len(found)
     for test in found:
@@ -84,7 +84,7 @@ def test_every_test_is_told(catalogue: dict[str, Entry]) -> None:
 
 
 def test_each_group_has_one_file() -> None:
-    """TOK-11 stands in test_tok.py: a reader finds it by its id alone."""
+    """TOK-11 is in test_tok.py, so that a reader finds it by its id."""
     strays = {
         test.where
         for test in written()
@@ -93,8 +93,8 @@ def test_each_group_has_one_file() -> None:
     assert strays == set()
 
 
-def test_every_entry_is_told(catalogue: dict[str, Entry]) -> None:
-    """A promise in one line, unlike any other, and a source that can be looked up."""
+def test_every_entry_has_a_promise_and_a_source(catalogue: dict[str, Entry]) -> None:
+    """Each promise is one line and unique, and each entry has a source."""
     promises = Counter(entry.promise for entry in catalogue.values())
     assert promises.most_common(1)[0][1] == 1
     for entry in catalogue.values():
@@ -105,7 +105,7 @@ def test_every_entry_is_told(catalogue: dict[str, Entry]) -> None:
 
 
 def test_the_first_release_is_whole(catalogue: dict[str, Entry]) -> None:
-    """The scenarios that a client is judged by in any case."""
+    """The scenarios of the first release are all there."""
     promised = """
     TOK-01 TOK-03 TOK-06 TOK-11 TOK-12 TOK-15 TOK-16 TOK-19 POL-01 SID-01 SID-02 SID-03 SEA-01
     SEA-02 SEA-03 SRV-04 SRV-05 NET-01 NET-02 NET-03 NET-08 NET-10 NET-12 KV-01 KV-02 KV-03 PRC-04
@@ -115,14 +115,14 @@ def test_the_first_release_is_whole(catalogue: dict[str, Entry]) -> None:
 
 
 def test_times_fit_together(catalogue: dict[str, Entry]) -> None:
-    """A token lives no longer than its max TTL, and no scenario takes more than a minute."""
+    """No TTL is above its max TTL, and no scenario takes more than a minute."""
     for entry in catalogue.values():
         assert entry.ttl <= entry.max_ttl, entry.id
         assert entry.seconds <= 60.0, entry.id
 
 
 def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
-    """Vault counts whole seconds, and timers of real clients are made for longer lives."""
+    """No life is below 8 s, since Vault counts whole seconds and real timers expect long lives."""
     for entry in catalogue.values():
         assert min(entry.ttl, entry.max_ttl) >= 8.0, entry.id
         assert entry.ttl == int(entry.ttl), entry.id
@@ -132,7 +132,7 @@ def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
 
 
 def test_periods_are_as_long_as_the_ttl(catalogue: dict[str, Entry]) -> None:
-    """A renewal grants the period: a life is what the scenario waits for, scaled or not."""
+    """A token's period is its TTL, scaled or not."""
     periodic = [entry for entry in catalogue.values() if "token_period" in entry.role]
     assert {"TOK-15", "SEA-02", "NET-02", "PRC-03"} <= {entry.id for entry in periodic}
     for entry in periodic:
@@ -141,10 +141,10 @@ def test_periods_are_as_long_as_the_ttl(catalogue: dict[str, Entry]) -> None:
 
 
 def test_every_scenario_shows_that_it_took_place() -> None:
-    """Each names what must have happened: a fault, a condition, or a refusal to judge."""
+    """Each scenario names what must have happened: a fault or a condition."""
     shown = re.compile(
         r"lab\.(vault|network|http|process)\.|require\(|must_have\(|condition\(|instead_of_vault\("
-        r"|dead_connections\(|vault_gone\(|uninitialised\(|sleeps\("
+        r"|no_forwarding_to\(|dead_connections\(|vault_gone\(|uninitialised\(|sleeps\("
     )
     for file in sorted(SCENARIOS.glob("test_*.py")):
         functions = {
@@ -155,7 +155,7 @@ def test_every_scenario_shows_that_it_took_place() -> None:
         for name, text in functions.items():
             if name.startswith("test_"):
                 called = [helper for helper in functions if f"{helper}(lab" in text]
-                # A helper may call another one.
+                # A helper may call another helper.
                 deeper = [h for c in called for h in functions if f"{h}(lab" in functions[c]]
                 whole = "".join([text, *(functions[helper] for helper in (*called, *deeper))])
                 assert shown.search(whole), f"{file.name}: {name}"
@@ -167,7 +167,7 @@ def test_every_scenario_shows_that_it_took_place() -> None:
 def test_what_cannot_be_undone_is_not_done_to_others(
     fault: str, needed: str, catalogue: dict[str, Entry]
 ) -> None:
-    """A Vault of somebody else cannot be unsealed here, and its data are not ours to put back."""
+    """Scenarios that seal or restore need an engine of ours."""
     doing = {
         _id_of(node)
         for file in SCENARIOS.glob("test_*.py")
@@ -180,7 +180,7 @@ def test_what_cannot_be_undone_is_not_done_to_others(
 
 
 def test_fallbacks_are_canaries(catalogue: dict[str, Entry]) -> None:
-    """A value in a variable of a secret's name is looked for in logs only if it is one."""
+    """The value of a fallback variable is a canary, so that it can be found in logs."""
     for entry in catalogue.values():
         for name, value in entry.environ.items():
             of_its_own = name.startswith("VAULT_") or name in {"TZ", "LC_ALL"}

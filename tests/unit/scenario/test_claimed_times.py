@@ -1,4 +1,4 @@
-"""What a client declares, or was configured without: it narrows no promise, however odd it is."""
+"""A client's claims, however odd, never narrow what a scenario asks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from vault_harness.scenario import Entry, NotClaimed, NotExercised
-from vault_harness.scenario import lab as labs
-from vault_harness.scenario._running import LONGEST, Running
+from vault_harness.judge import lab as labs
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.running import LONGEST, Running
+from vault_harness.judge.verdict import NotClaimed, NotExercised
 
 
 def check(needs: tuple[str, ...] = ("read",), **declares: float) -> None:
-    """Look at the claims of a client that reads and declares these times."""
+    """Check the claims of a client that reads and declares these times."""
     entry = Entry(
         id="TOK-11", promise="One login", severity="critical", source="x", needs=frozenset(needs)
     )
@@ -26,26 +27,26 @@ def check(needs: tuple[str, ...] = ("read",), **declares: float) -> None:
     Running._check_claims(cast("Any", lab), cast("Any", subject))
 
 
-def test_deadline_that_nobody_waits_for() -> None:
-    """The promise was not asked, which is told: no claim has narrowed what is asked."""
+def test_a_deadline_above_60_s_is_not_exercised() -> None:
+    """A deadline above 60 s makes the scenario "not exercised"."""
     check(deadline=LONGEST)
     with pytest.raises(NotExercised, match="may take 61 s; configure it with at most 60 s"):
         check(deadline=LONGEST + 1.0)
 
 
 def test_what_is_not_claimed_is_not_asked() -> None:
-    """Whatever else the client declares."""
+    """A client is not asked what it does not claim."""
     with pytest.raises(NotClaimed, match="does not claim: health"):
         check(("read", "health"), deadline=LONGEST + 1.0)
 
 
 def test_closing_act_of_a_secret_that_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent without the file that every scenario reads at its end does not slip away."""
+    """An agent without the secret of the closing act is "not exercised"."""
 
     def reads(*_: object, **__: object) -> None:
         raise NotClaimed("there is no file for shared/email")
 
     monkeypatch.setattr(labs, "closing_act", reads)
-    lab = SimpleNamespace(_cannot_close=lambda **_: "")
+    lab = SimpleNamespace(_cannot_close=lambda **_: "", _findings=[])
     with pytest.raises(NotExercised, match="no closing act: there is no file for shared/email"):
         labs.Lab._close_or_say_why(cast("Any", lab), "", "", steady=True)

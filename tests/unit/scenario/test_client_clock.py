@@ -1,4 +1,4 @@
-"""The clock of a client's process is set from outside, and its monotonic one left alone."""
+"""The wall clock of a client's process can be set; its monotonic clock stays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_faketime
-from vault_harness.scenario import History, NotClaimed
-from vault_harness.scenario import _clock as module
-from vault_harness.scenario._clock import ClientClock
+from vault_harness.judge import clock as module
+from vault_harness.judge.clock import ClientClock
+from vault_harness.judge.verdict import NotClaimed
+from vault_harness.local.programs import find_faketime
+from vault_harness.recorder.history import History
 
 ASKED = """
 import sys, time
@@ -25,7 +26,7 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> ClientClock:
-    """One that nobody has set yet."""
+    """Return a clock that is not set yet."""
     try:
         find_faketime()
     except ProgramMissing as missing:
@@ -47,11 +48,11 @@ end = began + 0.2
 c.pthread_cond_timedwait(condition, mutex, (ctypes.c_long * 2)(int(end), int(end % 1 * 1e9)))
 print(time.monotonic() - began)
 """
-"""A wait for nothing, as threads of a virtual machine of Java have it."""
+"""A program that waits in vain by the monotonic clock, as threads of Java do."""
 
 
 def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
-    """Forward, back, and right again, within one process; its other clock goes on."""
+    """The wall clock of a running process is set forward, back and right again."""
     with subprocess.Popen(
         [sys.executable, "-c", ASKED],
         env={**os.environ, **clock.environ()},
@@ -63,7 +64,7 @@ def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
         assert process.stdout is not None
 
         def ahead() -> tuple[float, float]:
-            """Seconds by which its clocks are ahead of this process's."""
+            """Return the seconds by which its clocks are ahead of this process's."""
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write("\n")
@@ -86,7 +87,7 @@ def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
 @pytest.mark.parametrize("by", [0, 1800, -1800])
 @pytest.mark.skipif(sys.platform != "linux", reason="the library is one of Linux here")
 def test_waits_by_the_monotonic_clock_last(clock: ClientClock, by: int) -> None:
-    """A thread that waits for a while does not spin, whatever time of day it is."""
+    """A wait by the monotonic clock takes its time, whatever the wall clock says."""
     with clock.set(by):
         waited = subprocess.check_output(
             [sys.executable, "-c", WAITS], env={**os.environ, **clock.environ()}, timeout=30
@@ -95,13 +96,13 @@ def test_waits_by_the_monotonic_clock_last(clock: ClientClock, by: int) -> None:
 
 
 def test_a_process_without_the_library(clock: ClientClock) -> None:
-    """What is not loaded sets no clock, and a scenario that rests on it would prove nothing."""
+    """A process without the library is not judged."""
     with pytest.raises(NotClaimed, match="loads no libfaketime"):
         clock.look(os.getpid())
 
 
 def test_a_program_that_python_runs(clock: ClientClock) -> None:
-    """Its sleeps break; only an object can be run by what mends them."""
+    """A client that Python runs is not judged, unless it is a Python object."""
     with subprocess.Popen(
         [sys.executable, "-c", ASKED], env={**os.environ, **clock.environ()}, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -111,15 +112,15 @@ def test_a_program_that_python_runs(clock: ClientClock) -> None:
         process.stdin.write(b"\n")
         process.stdin.flush()
         process.stdout.readline()
-        with pytest.raises(NotClaimed, match="cannot be asked; a client that is a Python object"):
+        with pytest.raises(NotClaimed, match="A client that is a Python object can be asked"):
             clock.look(process.pid)
         process.stdin.close()
 
 
 def test_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason names what is missing, and where it was looked for."""
-    monkeypatch.setattr("vault_harness.programs.FAKETIME", ("no/such/folder",))
-    with pytest.raises(NotClaimed, match=r"no libfaketime here.*/no/such/folder"):
+    """A missing library is told with the places searched."""
+    monkeypatch.setattr("vault_harness.local.programs.FAKETIME", ("no/such/folder",))
+    with pytest.raises(NotClaimed, match=r"libfaketime was not found.*/no/such/folder"):
         ClientClock(tmp_path, History())
 
 
@@ -127,7 +128,7 @@ def test_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_program_of_go(
     content: bytes, of_go: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Go asks the kernel itself for the time; its build information gives it away."""
+    """A program of Go is known by its build information. Go reads the time from the kernel."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "exe").write_bytes(content)
     monkeypatch.setattr(module, "PROC", tmp_path)

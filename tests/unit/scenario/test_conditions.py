@@ -1,21 +1,21 @@
-"""What must have happened: each condition on both sides of its bound."""
+"""Conditions of a scenario, on both sides of each bound."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario import conditions
-from vault_harness.scenario.conditions import Condition, Sighting, look
+from vault_harness.judge import conditions
+from vault_harness.judge.conditions import Condition, Sighting, look
 
 
 def met(story: Story, condition: Condition) -> bool:
-    """Whether it holds."""
+    """Tell whether the history meets the condition."""
     return look("c", condition, story.history).met
 
 
 def test_renewals(story: Story) -> None:
-    """Granted ones count, in their window."""
+    """Granted renewals within the time count."""
     story.several("renew", 1.0, 2.0)
     story.several("renew", 3.0, status=500)
     assert met(story, conditions.renewals(2))
@@ -25,7 +25,7 @@ def test_renewals(story: Story) -> None:
 
 
 def test_logins(story: Story) -> None:
-    """Accepted ones count."""
+    """Accepted logins count."""
     story.several("login", 1.0)
     story.several("login", 2.0, status=400)
     assert met(story, conditions.logins(1))
@@ -33,7 +33,7 @@ def test_logins(story: Story) -> None:
 
 
 def test_refused(story: Story) -> None:
-    """By kind and status."""
+    """Refusals count by kind and status."""
     story.several("read", 1.0, 2.0, status=403)
     story.several("read", 3.0, status=503)
     story.several("login", 4.0, status=400)
@@ -43,13 +43,13 @@ def test_refused(story: Story) -> None:
 
 
 def readers(story: Story, *callers: int) -> None:
-    """One read each, from 1.0 s to 2.0 s."""
+    """Add a read by each caller, from 1.0 s to 2.0 s."""
     for caller in callers:
         story.call(1.0, 2.0).caller = caller
 
 
 def test_each_refusal_is_for_one_reader(story: Story) -> None:
-    """Three readers were under way, and two of their requests were refused."""
+    """Each refusal counts for one reader."""
     readers(story, 1, 2, 3)
     story.several("read", 1.1, 1.2, status=403)
     assert met(story, conditions.readers_refused(2))
@@ -57,22 +57,22 @@ def test_each_refusal_is_for_one_reader(story: Story) -> None:
 
 
 def test_one_reader_that_is_refused_often(story: Story) -> None:
-    """Ten refusals of one caller are one reader."""
+    """Ten refusals of one caller count as one reader."""
     readers(story, *[1] * 10)
     story.several("read", *[1.1] * 10, status=403)
     assert met(story, conditions.readers_refused(1))
     assert not met(story, conditions.readers_refused(2))
 
 
-def test_refusal_that_is_for_nobody(story: Story) -> None:
-    """The client asked in the background."""
+def test_a_refusal_outside_of_a_call_counts_for_no_caller(story: Story) -> None:
+    """A refusal outside of any call counts for nobody."""
     readers(story, 1)
     story.several("read", 0.5, 2.5, status=403)
     assert not met(story, conditions.readers_refused(1))
 
 
 def test_versions_served(story: Story) -> None:
-    """Different values of one secret, not of two; a stale one does not count."""
+    """Different fresh values of one secret count as versions."""
     story.call(1.0, value="v1")
     story.call(2.0, value="other", path="backend/redis")
     story.call(2.5, value="v0", outcome="stale")
@@ -83,7 +83,7 @@ def test_versions_served(story: Story) -> None:
 
 
 def test_calls_by_each_caller(story: Story) -> None:
-    """The one who called least decides."""
+    """The caller with the fewest calls decides."""
     readers(story, 1, 1, 2)
     assert met(story, conditions.calls_by_each_caller(1, callers=2))
     assert not met(story, conditions.calls_by_each_caller(2))
@@ -91,8 +91,8 @@ def test_calls_by_each_caller(story: Story) -> None:
     assert not met(story, conditions.calls_by_each_caller(1, since=1.5))
 
 
-def test_nobody_called(story: Story) -> None:
-    """An empty history holds nothing, however little is asked."""
+def test_an_empty_history_meets_no_condition(story: Story) -> None:
+    """An empty history meets no condition."""
     for condition in (
         conditions.renewals(1),
         conditions.refused(1),
@@ -117,13 +117,13 @@ def test_nobody_called(story: Story) -> None:
         (
             Sighting(False, "1 of 2", too_slow=True),
             False,
-            "the machine was too slow: c: not seen, 1 of 2",
+            "this machine is too slow: c: not seen, 1 of 2",
         ),
     ],
 )
 def test_what_a_condition_may_say(
     story: Story, found: Sighting | str | bool | None, is_met: bool, text: str
 ) -> None:
-    """A bool, the evidence, or both."""
+    """A condition may return a bool, the evidence, or both."""
     seen = look("c", lambda _: found, story.history)
     assert (seen.met, seen.text) == (is_met, text)

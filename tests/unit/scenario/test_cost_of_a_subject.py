@@ -1,4 +1,4 @@
-"""What follows from the cost of one start: workers, deadlines, and what is said of the machine."""
+"""What the cost of a start decides: workers, deadlines, and remarks on the machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from vault_harness.plugin import _suite
-from vault_harness.report.outcome import Outcome
-from vault_harness.scenario.catalogue import CATALOGUE
-from vault_harness.scenario.cost import Cost
-from vault_harness.scenario.environment import START
+from vault_harness.judge.catalogue import CATALOGUE
+from vault_harness.judge.cost import Cost
+from vault_harness.judge.environment import START
+from vault_harness.judge.plugin import suite as suite_module
+from vault_harness.judge.report.outcome import Outcome
 from vault_harness.settings import scenarios_folder
 
 CHEAP = Cost(cpu=0.1, hello=0.2, read=0.1, load=0.2)
@@ -21,23 +21,23 @@ JVM = Cost(cpu=6.0, hello=5.0, read=1.0, load=0.2)
 
 
 def test_a_cheap_subject_gets_all_workers() -> None:
-    """Scenarios wait more than they compute."""
+    """A cheap subject gets all workers, since scenarios mostly wait."""
     assert CHEAP.workers(12, cores=2) == 12
 
 
 def test_a_subject_that_burns_gets_few() -> None:
-    """Twelve virtual machines that start at once starve two cores, and prove nothing."""
+    """A subject that needs much CPU gets few workers."""
     assert JVM.workers(12, cores=2) == 2
     assert JVM.workers(12, cores=16) == 12
 
 
 def test_there_is_always_one() -> None:
-    """However dear it is."""
+    """Even the most expensive subject gets one worker."""
     assert Cost(cpu=500.0, hello=60.0, read=None, load=0.2).workers(12, cores=1) == 1
 
 
 def test_a_server_that_holds_one_client_gets_one() -> None:
-    """Others would wait for it, ten minutes at most, and then be not exercised."""
+    """A server that holds one client at a time gets one worker."""
     alone = replace(CHEAP, alone=True)
     assert alone.workers(24, cores=16) == 1
     assert "it holds one client at a time" in str(alone)
@@ -47,46 +47,46 @@ def test_a_server_that_holds_one_client_gets_one() -> None:
 def test_servers_are_asked_how_many_clients_they_hold(
     alone: bool, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that holds several is asked by as many as any other client."""
-    nowhere = lambda *_, **__: nullcontext()  # noqa: E731 - it opens nothing
-    monkeypatch.setattr("vault_harness.scenario.open_environment", nowhere)
+    """A server that holds several clients gets as many workers as any other client."""
+    nowhere = lambda *_, **__: nullcontext()  # noqa: E731 - opens nothing
+    monkeypatch.setattr("vault_harness.judge.environment.open_environment", nowhere)
     monkeypatch.setattr(
-        "vault_harness.scenario.cost.measure", lambda _: replace(CHEAP, cpu=0.0, alone=alone)
+        "vault_harness.judge.cost.measure", lambda _: replace(CHEAP, cpu=0.0, alone=alone)
     )
     for name in ("_refuse", "_begin", "set_start"):
-        monkeypatch.setattr(_suite, name, lambda *_: None)
+        monkeypatch.setattr(suite_module, name, lambda *_: None)
     chosen: Any = SimpleNamespace(subject="http://h:1", only=(), workers=0, seed=7)
     config: Any = SimpleNamespace(stash=pytest.Stash())
-    monkeypatch.setattr(_suite, "side_by_side", lambda _: 24)
-    found = _suite._workers(config, chosen, scenarios_folder() / CATALOGUE)
-    assert (found, f"{workers} side by side" in config.stash[_suite.COST]) == (workers, True)
+    monkeypatch.setattr(suite_module, "side_by_side", lambda _: 24)
+    found = suite_module._workers(config, chosen, scenarios_folder() / CATALOGUE)
+    assert (found, f"{workers} side by side" in config.stash[suite_module.COST]) == (workers, True)
 
 
 def test_what_breaks_down_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No promise is broken by it: that is what 1 says."""
+    """A breakdown before the run ends with the code of a crash, not of a broken promise."""
 
     def breaks_down(*_: object) -> None:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(_suite, "_end_by_signals", lambda _: None)
-    monkeypatch.setattr(_suite, "options", breaks_down)
+    monkeypatch.setattr(suite_module, "_end_by_signals", lambda _: None)
+    monkeypatch.setattr(suite_module, "options", breaks_down)
     config: Any = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace())
     with pytest.raises(SystemExit) as ended:
-        _suite.begin_suite(config, scenarios_folder() / CATALOGUE)
+        suite_module.begin_suite(config, scenarios_folder() / CATALOGUE)
     assert ended.value.code == Outcome.CRASHED
     assert "LookupError: no such thing" in capsys.readouterr().err
 
 
 def test_starts_have_their_time() -> None:
-    """Never less than the suite's own bound, more for one that is slow by itself, with an end."""
+    """A start gets at least the suite's bound, more for a slow subject, and 180 s at most."""
     assert CHEAP.start(12, cores=2) == START
     assert JVM.start(8, cores=2) == 60.0
     assert Cost(cpu=9.0, hello=100.0, read=None, load=0.2).start(1, cores=1) == 180.0
 
 
 def test_a_starved_machine_is_said_to_be_one() -> None:
-    """What is measured there says more of the machine than of the client."""
+    """A starved machine is mentioned beside the cost."""
     assert "this machine is starved: 5.5 " in str(Cost(cpu=1.0, hello=1.0, read=1.0, load=5.5))
     assert "starved" not in str(CHEAP)

@@ -1,4 +1,4 @@
-"""Who delivers secret-ids beside a scenario says so when there are none."""
+"""Delivering secret-ids during a scenario."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scenarios.test_sid import _one_for_each_turn
 from vault_harness.errors import OperatorError
 
 
-def test_a_postman_who_can_make_none_is_heard() -> None:
-    """Its client would have to log in with a spent one, and fail for that."""
+def test_a_failure_to_make_a_secret_id_ends_the_scenario() -> None:
+    """A failure to make a secret-id ends the scenario, and not the client's next login."""
 
     def new_secret_id() -> None:
         raise OperatorError("Vault does not answer")

@@ -1,4 +1,4 @@
-"""Calling a subject: every answer becomes an outcome, every value a label, no secret a message."""
+"""Calling a subject: answers become outcomes, values become labels, and no message has a secret."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.scenario import History
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.driver import PATIENCE, Driver, Way, reading
-from vault_harness.subjects import OperationFailed, Reading, SubjectHung, Whole
+from vault_harness.judge.driver import PATIENCE, Driver, ReadVerb, reading
+from vault_harness.judge.subjects import OperationFailed, Reading, SubjectHung, Whole
+from vault_harness.recorder.history import History
+from vault_harness.recorder.secrets import Secrets
 
 SECRET = "canary-v1-0123456789"
 
 
 class Puppet:
-    """A subject that does as it is told."""
+    """A subject that answers as it is told."""
 
     def __init__(self, answer: object = SECRET) -> None:
         self.answer = answer
@@ -65,7 +65,7 @@ class Puppet:
 
 
 class Set:
-    """A puppet, its driver, and what they write."""
+    """A puppet, its driver, and their history."""
 
     def __init__(self) -> None:
         self.puppet, self.history, self.secrets = Puppet(), History(), Secrets()
@@ -76,12 +76,12 @@ class Set:
 
 @pytest.fixture
 def stage() -> Set:
-    """A puppet and its driver."""
+    """Return a puppet and its driver."""
     return Set()
 
 
 def test_good_read(stage: Set) -> None:
-    """A label, never the value; the harness's patience is longer than the client's deadline."""
+    """A value becomes its label, and the harness waits longer than the client's deadline."""
     operation = stage.driver.read("p", "K", caller=7)
     assert (operation.outcome, operation.value, operation.caller) == ("ok", "v1", 7)
     assert stage.puppet.asked == [("read", "p", "K", 2.0 + PATIENCE)]
@@ -89,13 +89,13 @@ def test_good_read(stage: Set) -> None:
 
 
 def test_cached_read(stage: Set) -> None:
-    """By its own verb."""
+    """A cached read is asked by its own verb."""
     assert stage.driver.read("p", "K", verb="read_cached").verb == "read_cached"
     assert stage.puppet.asked[0][0] == "read_cached"
 
 
 def test_stale_read(stage: Set) -> None:
-    """Marked by the client."""
+    """A value that the client marks as stale is stale."""
     stage.puppet.answer = Reading(SECRET, stale=True)
     operation = stage.driver.read()
     assert (operation.outcome, operation.value) == ("stale", "v1")
@@ -113,7 +113,7 @@ def test_stale_read(stage: Set) -> None:
     ],
 )
 def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
-    """One label where all keys are of one version, whatever else the secret has."""
+    """A whole secret has one label if its keys are of one version. Other keys do not count."""
     for version in (1, 2):
         for key in ("a", "b"):
             stage.secrets.add_value("p", key, f"canary-{key}-{version}", f"p:v{version}")
@@ -133,7 +133,7 @@ def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
     ],
 )
 def test_key_that_was_taken_out(stage: Set, values: dict[str, str], label: str) -> None:
-    """It is looked for where it has to be missing, and has a label only where it is not."""
+    """A key that was taken out shows in the label if it is still there."""
     stage.secrets.add_value("p", "a", "canary-a-2", "p:v2")
     stage.secrets.add_value("p", "b", "canary-b-1", "p:v1")
     stage.puppet.answer = values
@@ -141,7 +141,7 @@ def test_key_that_was_taken_out(stage: Set, values: dict[str, str], label: str) 
 
 
 def test_value_of_another_key(stage: Set) -> None:
-    """It has a label that no version has, when it comes and when it is looked at again."""
+    """The value of another key has a label of its own, even if it is looked up later."""
     stage.secrets.add_value("p", "a", "canary-a-1", "p:v1")
     stage.puppet.answer = "canary-a-1"
     assert [stage.driver.read("p", key).value for key in ("a", "b")] == ["p:v1", "p:v1 of a"]
@@ -152,24 +152,24 @@ def test_value_of_another_key(stage: Set) -> None:
     assert [operation.value for operation in operations] == ["p:v2 of b", "p:v2"]
 
 
-@pytest.mark.parametrize("way", ["read", "read_cached", "read_all"])
-def test_each_way_of_reading(stage: Set, way: Way) -> None:
-    """By the verb of that name; of the scenario's own secret, if none is named."""
-    stage.puppet.answer = {"K": SECRET, "SECRET_KEY": SECRET} if way == "read_all" else SECRET
+@pytest.mark.parametrize("verb", ["read", "read_cached", "read_all"])
+def test_each_way_of_reading(stage: Set, verb: ReadVerb) -> None:
+    """Each way of reading has its verb; without a path it reads the scenario's secret."""
+    stage.puppet.answer = {"K": SECRET, "SECRET_KEY": SECRET} if verb == "read_all" else SECRET
     for where in (("p", "K"), ()):
-        operation = stage.driver.ask(way, *where, caller=3)
-        assert (operation.verb, operation.value, operation.caller) == (way, "v1", 3)
-    assert [asked[:2] for asked in stage.puppet.asked] == [(way, "p"), (way, "backend/django")]
+        operation = stage.driver.ask(verb, *where, caller=3)
+        assert (operation.verb, operation.value, operation.caller) == (verb, "v1", 3)
+    assert [asked[:2] for asked in stage.puppet.asked] == [(verb, "p"), (verb, "backend/django")]
 
 
 def test_stale_whole(stage: Set) -> None:
-    """Marked by the client."""
+    """A whole secret that the client marks as stale is stale."""
     stage.puppet.answer = Whole({"a": SECRET}, stale=True)
     assert stage.driver.read_all("p", ("a",)).outcome == "stale"
 
 
 def test_child(stage: Set) -> None:
-    """Labels of what it was given, and words for what it was not, without secrets."""
+    """A fork reports the labels of its values, and its failures without secrets."""
     failure = OperationFailed("unavailable", f"no {SECRET}")
     stage.puppet.answer = [Reading(SECRET), failure, Reading("else"), Reading(SECRET, stale=True)]
     child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
@@ -180,15 +180,15 @@ def test_child(stage: Set) -> None:
 
 
 def test_child_that_broke_down(stage: Set) -> None:
-    """It has read nothing, and the operation says why."""
+    """A fork that broke down has read nothing, and its operation says why."""
     stage.puppet.answer = OperationFailed(None, "the child died")
     child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
     assert (child.values, child.failures) == ((), ())
     assert (child.operation.outcome, child.operation.message) == ("error", "the child died")
 
 
-def test_value_that_nobody_wrote(stage: Set) -> None:
-    """Half a secret is not that secret."""
+def test_a_value_that_was_never_written_is_detected(stage: Set) -> None:
+    """A value that nobody wrote is unknown, even if it is most of a secret."""
     stage.puppet.answer = SECRET[:-1]
     operation = stage.driver.read()
     assert (operation.outcome, operation.value) == ("ok", "unknown")
@@ -210,7 +210,7 @@ def test_value_that_nobody_wrote(stage: Set) -> None:
     ],
 )
 def test_failures(stage: Set, error: Exception, outcome: str) -> None:
-    """Each has its outcome, and none is raised."""
+    """Each error becomes an outcome, and none is raised."""
     stage.puppet.answer = error
     for operation in (stage.driver.read(), stage.driver.write("p", {"K": "v"})):
         assert (operation.outcome, operation.message, operation.value) == (outcome, "m", None)
@@ -218,7 +218,7 @@ def test_failures(stage: Set, error: Exception, outcome: str) -> None:
 
 
 def test_secret_in_a_message(stage: Set) -> None:
-    """Taken out, and pointed at, even where the message is cut."""
+    """A secret in a message is replaced and named, even if the message is cut."""
     stage.puppet.answer = OperationFailed(None, f"{'x' * 400} {SECRET}")
     message = stage.driver.read().message
     assert SECRET not in message
@@ -227,7 +227,7 @@ def test_secret_in_a_message(stage: Set) -> None:
 
 
 def test_breach_in_the_middle(stage: Set) -> None:
-    """What was seen and what to do are told, as of a start; no secret in it is held for a leak."""
+    """A breach tells what was seen and what to do. A secret in it is no leak."""
     seen = f'{{"id": 7, "ok": true, "data": "{SECRET}"}}'
     stage.puppet.answer = SubjectError("no value", looked_at=seen, remedy="answer with one")
     message = stage.driver.read().message
@@ -236,14 +236,14 @@ def test_breach_in_the_middle(stage: Set) -> None:
 
 
 def test_half_of_a_character_in_a_message(stage: Set) -> None:
-    """JSON may have it, and no file can: it is written out."""
+    """Half of a character in a message is written as an escape."""
     stage.puppet.answer = OperationFailed(None, f"cut \ud83d, {SECRET}")
     message = stage.driver.read().message
     assert message == "cut \\ud83d, <v1> [contains v1]"
 
 
 def test_health(stage: Set) -> None:
-    """Well, not well, and no answer, which is not well."""
+    """A client without an answer is not healthy."""
     stage.puppet.answer = True
     assert stage.driver.healthy()
     stage.puppet.answer = False
@@ -255,7 +255,7 @@ def test_health(stage: Set) -> None:
 
 
 def test_close(stage: Set) -> None:
-    """Noted, with how it ended."""
+    """A close is noted with its outcome."""
     assert stage.driver.close(timeout=3.0, beyond=2.0).outcome == "ok"
     stage.puppet.answer = OperationFailed(None, "cannot")
     assert stage.driver.close().outcome == "error"
@@ -266,7 +266,7 @@ def test_close(stage: Set) -> None:
 
 
 def test_callers_read_while_the_block_runs(stage: Set) -> None:
-    """Each by itself, and no longer than that."""
+    """Callers read while the block runs, and stop with it."""
     with reading(stage.driver, every=0.01, callers=3):
         assert stage.history.wait_for(
             lambda: {o.caller for o in stage.history.operations} == {1, 2, 3}, 10
@@ -277,7 +277,7 @@ def test_callers_read_while_the_block_runs(stage: Set) -> None:
 
 
 def test_callers_of_a_whole_secret(stage: Set) -> None:
-    """They ask for all of it at once."""
+    """Callers of a whole secret ask for all of it at once."""
     stage.puppet.answer = {"SECRET_KEY": SECRET}
     with reading(stage.driver, every=0.01, verb="read_all"):
         assert stage.history.wait_for(lambda: len(stage.history.operations) > 1, 10)
@@ -285,7 +285,7 @@ def test_callers_of_a_whole_secret(stage: Set) -> None:
 
 
 def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:
-    """And makes up for nothing afterwards."""
+    """A caller waits for its answer and does not catch up afterwards."""
     go_on = threading.Event()
     stage.puppet.read = lambda *_, **__: Reading(SECRET) if go_on.wait(10) else Reading("")  # type: ignore[method-assign] # slow
     with reading(stage.driver, every=0.2):
@@ -299,21 +299,21 @@ def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:
 
 
 def test_callers_of_a_dead_subject_stop(stage: Set) -> None:
-    """It does not come back."""
+    """Callers of a dead subject stop."""
     stage.puppet.answer = SubjectDied("gone")
     with reading(stage.driver, every=0.01):
         assert not stage.history.wait_for(lambda: len(stage.history.operations) > 1, 0.2)
 
 
 def test_failure_of_the_harness_is_passed_on(stage: Set) -> None:
-    """A caller that fell silent would make a scenario pass."""
+    """An error of the harness in a caller is raised."""
     stage.puppet.answer = ZeroDivisionError("in the harness")
     with pytest.raises(ZeroDivisionError), reading(stage.driver, every=0.01):
         assert stage.history.wait_for(lambda: bool(stage.history.operations), 10)
 
 
 def test_herd(stage: Set) -> None:
-    """The first of a herd is the client that there is; the others are called by their numbers."""
+    """The first of a herd is the client itself; the others are called by number."""
     first, second, third = stage.driver.herd(3, timeout=9.0)
     assert first is stage.driver
     first.read("p", "K")
@@ -329,14 +329,14 @@ def test_herd(stage: Set) -> None:
 
 
 def test_herd_that_stops_at_once(stage: Set) -> None:
-    """One event ends the callers of several blocks, before the blocks end one after the other."""
+    """One event stops the callers of several blocks at once."""
     stop = threading.Event()
     with reading(stage.driver, every=0.01, stop=stop), reading(stage.driver, every=0.01, stop=stop):
         assert stage.history.wait_for(
             lambda: {o.caller for o in stage.history.calls("read")} == {1, 2}, 10.0
         )
         stop.set()
-        # Neither block has ended, and none of their callers calls any more.
+        # Neither block has ended, but all callers have stopped.
         assert stage.history.wait_for(
             lambda: not any(t.name in ("caller-1", "caller-2") for t in threading.enumerate()), 10.0
         )

@@ -1,4 +1,4 @@
-"""Forks of a run that is broken off: none is left that nobody ends."""
+"""Forks of an interrupted run: all of them are ended."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.plugin import _slots
-from vault_harness.subjects import parse_subject
+from vault_harness.judge.plugin import slots
+from vault_harness.judge.plugin.item import Tries
+from vault_harness.judge.subjects import parse_subject
 
 FORK = multiprocessing.get_context("fork")
 
 
 class _Hooks:
-    """Of a session whose scenarios take an interrupt for something else, as a client may.
+    """Hooks of a session whose scenarios ignore an interrupt.
 
-    Args:
-        under_way: Released by each that begins.
+    `under_way` is released by each scenario that begins.
     """
 
     def __init__(self, under_way: Any) -> None:
         self._under_way = under_way
 
     def pytest_runtest_logstart(self, **_: object) -> None:
-        """Nobody is told."""
+        """Ignore the start of a test."""
 
     def pytest_runtest_protocol(self, **_: object) -> None:
-        """Wait to be told to end, and say nothing of it."""
+        """Wait, and ignore the interrupt."""
         with contextlib.suppress(KeyboardInterrupt):
             self._under_way.release()
             time.sleep(60)
 
 
 def session_of(hooks: _Hooks, count: int) -> Any:
-    """A session with so many items, and with no plugin that prints."""
+    """Return a session with so many items, without printing plugins."""
     plugins = SimpleNamespace(
         register=lambda *_, **__: None,
         unregister=lambda *_, **__: None,
@@ -58,15 +58,28 @@ def session_of(hooks: _Hooks, count: int) -> Any:
     return SimpleNamespace(config=config, items=items)
 
 
+def work_of(count: int) -> slots._Work:
+    """Return so many items before their first run."""
+    return slots._Work(deque(map(slots._Order, range(count))), quiet=2)
+
+
+def test_confirmations_come_last_and_few_at_a_time() -> None:
+    """First runs are crowded; confirmations come last, few at a time."""
+    work = work_of(2)
+    work.unsettled.append(slots._Order(7, Tries([{"word": "fail"}])))
+    taken = [work.take(beside) for beside in (5, 6, 2, 1, 0)]
+    assert [order and order.index for order in taken] == [0, 1, None, 7, None]
+
+
 def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told to end, each goes on to what comes next: there is nothing, and it ends by itself."""
+    """After Ctrl-C twice, a fork without a next scenario ends by itself."""
     under_way = FORK.Semaphore(0)
     session = session_of(_Hooks(under_way), 2)
     begun: list[ForkProcess] = []
 
-    class Forks(_slots._Forks):
-        def begin(self, others: list[_slots._Slot]) -> _slots._Slot:
-            made = super().begin(others)
+    class Forks(slots._Forks):
+        def begin(self, others: list[slots._Slot], order: slots._Order) -> slots._Slot:
+            made = super().begin(others, order)
             begun.append(made.process)
             return made
 
@@ -79,14 +92,14 @@ def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatc
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(process.pid or 0, signal.SIGTERM)
 
-    monkeypatch.setattr(_slots, "wait", interrupted)
+    monkeypatch.setattr(slots, "wait", interrupted)
     monkeypatch.setattr(ForkProcess, "terminate", terminate)
-    monkeypatch.setattr(_slots, "PATIENCE", 5.0)
+    monkeypatch.setattr(slots, "PATIENCE", 5.0)
     forks = Forks(session, 2, lambda: None, [], None)
     try:
         with pytest.raises(KeyboardInterrupt):
-            _slots._run(session, deque(enumerate(session.items)), forks)
-        # Whoever is waited for in vain is killed, and so ends by a signal.
+            slots._run(session, work_of(2), forks)
+        # A fork that does not end in time would be killed, and its exit code negative.
         assert [process.exitcode for process in begun] == [0, 0]
     finally:
         for process in begun:
@@ -94,15 +107,15 @@ def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatc
 
 
 def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second comes while the first fork is told to end: the others are told so too."""
+    """A second Ctrl-C while the first fork is ended does not spare the others."""
     begun: list[Any] = []
 
-    def begin(_others: list[Any]) -> Any:
+    def begin(_others: list[Any], order: slots._Order) -> Any:
         ours, _ = multiprocessing.Pipe()
         process = FORK.Process(target=time.sleep, args=(60,))
         process.start()
         begun.append(process)
-        return _slots._Slot(process, ours)
+        return slots._Slot(process, ours, item, order)
 
     def interrupted(_pipes: object) -> None:
         raise KeyboardInterrupt
@@ -111,14 +124,14 @@ def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(process.pid or 0, signal.SIGTERM)
 
-    monkeypatch.setattr(_slots, "wait", interrupted)
+    monkeypatch.setattr(slots, "wait", interrupted)
     monkeypatch.setattr(ForkProcess, "terminate", terminate)
+    item: Any = None
     session: Any = None
     forks: Any = SimpleNamespace(begin=begin, count=2, postgresql=None)
-    items: Any = deque([(0, None), (1, None), (2, None)])
     try:
         with pytest.raises(KeyboardInterrupt):
-            _slots._run(session, items, forks)
+            slots._run(session, work_of(3), forks)
         assert [process.is_alive() for process in begun] == [False, False]
     finally:
         for process in begun:
@@ -126,7 +139,7 @@ def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
-    """Its scenario has no verdict, which is told; the others go on."""
+    """A fork that dies in the middle of a message leaves its scenario without a verdict."""
     ours, theirs = multiprocessing.Pipe()
     os.write(theirs.fileno(), struct.pack("!i", 1000) + b"half of it")  # as a Connection sends it
     theirs.close()
@@ -136,19 +149,20 @@ def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
     hook = SimpleNamespace(pytest_runtest_logreport=lambda report: told.append(report))
     session: Any = SimpleNamespace(config=SimpleNamespace(hook=hook))
     item: Any = SimpleNamespace(nodeid="test_x.py::test_y", location=("test_x.py", 1, "KV-01 y"))
-    assert not _slots._hear(session, _slots._Slot(process, ours, item))
+    slot = slots._Slot(process, ours, item, slots._Order(0))
+    assert not slots._hear(session, slot, work_of(0))
     (said,) = [str(report.longrepr) for report in told]
     assert said.startswith("the process that ran it ended with exit code 9\n  what to do: ")
-    assert "command:python -m vault_harness.subjects python:" in said
+    assert "command:python -m vault_harness.judge.subjects python:" in said
 
 
 def test_an_import_that_never_ends_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits for something that is not there, and a run would wait for it, and say nothing."""
+    """An import that never ends is refused after its time."""
     (tmp_path / "never_ends.py").write_text("import threading\nthreading.Event().wait(60)\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_slots, "IMPORT", 0.2)
+    monkeypatch.setattr(slots, "IMPORT", 0.2)
     with pytest.raises(SettingsError, match=r"has not ended within 0\.2 s"):
-        _slots.check_apart(parse_subject("python:never_ends:Client"))
+        slots.check_apart(parse_subject("python:never_ends:Client"))
     assert multiprocessing.active_children() == []

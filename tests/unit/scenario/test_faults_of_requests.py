@@ -1,4 +1,4 @@
-"""Faults by operation and count, before a server of the test's own."""
+"""Faults by operation and count, before a test's own server."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.unit.scenario.test_recorder_notes import (
     request,
 )
 from vault_harness.errors import SettingsError
-from vault_harness.faults import HttpFaults
-from vault_harness.faults.http import Affected, Choice
-from vault_harness.scenario.vacuity import evidence_of
+from vault_harness.judge.faults import HttpFaults
+from vault_harness.judge.vacuity import evidence_of
+from vault_harness.recorder.interference import Affected, Choice
 
 RENEW = request("POST", "auth/token/renew-self", b"{}")
 WRITE = request("POST", "ecommerce/data/backend/ledger", b"{}")
 
 
 def faults(bench: Bench, *replies: bytes) -> HttpFaults:
-    """Verbs for a recorder before a server that gives these answers."""
+    """Return the faults of a recorder before a server that gives these answers."""
     return HttpFaults(bench.serve(replying(*replies)), bench.history)
 
 
 def again_and_again(reply: bytes) -> Talk:
-    """A server that knows one answer, on every connection."""
+    """Return a server that gives one answer on every connection."""
 
     def talk(wire: Wire) -> None:
         while wire.until(b"\r\n\r\n"):
@@ -54,12 +54,12 @@ def again_and_again(reply: bytes) -> Talk:
     ],
 )
 def test_whose_turn_it_is(choice: Choice, taken: list[int]) -> None:
-    """By count, from 1 on."""
+    """Requests are counted from 1."""
     assert [number for number in range(1, 7) if choice.turn(number)] == taken
 
 
 def test_first_logins_fail(bench: Bench) -> None:
-    """Two logins never get to Vault, the third does, and reads were never meant."""
+    """The first two logins fail, the third reaches Vault, and reads are left alone."""
     http = faults(bench, answer({}), answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("login", first=2, status=503) as fault:
@@ -74,7 +74,7 @@ def test_first_logins_fail(bench: Bench) -> None:
 
 
 def test_failure_reads_as_from_vault(bench: Bench) -> None:
-    """JSON with a list of errors, unless the scenario has another body."""
+    """A failure has a JSON body with errors, as from Vault."""
     http = faults(bench)
     wire = bench.connect()
     with http.fail("any", status=500):
@@ -84,7 +84,7 @@ def test_failure_reads_as_from_vault(bench: Bench) -> None:
 
 
 def test_path_of_the_choice(bench: Bench) -> None:
-    """One secret's reads fail, another's do not."""
+    """A path limits the fault to one secret."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     other = request("GET", "ecommerce/data/shared/email")
@@ -94,7 +94,7 @@ def test_path_of_the_choice(bench: Bench) -> None:
 
 
 def test_health_alone(bench: Bench) -> None:
-    """The seal status, which is asked for the same end, is answered by Vault."""
+    """A fault of health requests leaves the seal status alone."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with http.fail("health", status=473) as fault:
@@ -104,12 +104,12 @@ def test_health_alone(bench: Bench) -> None:
 
 
 def test_second_renewal_is_late(bench: Bench) -> None:
-    """Vault has done it long before its answer comes; nothing was done to the first."""
+    """Only the second renewal is late, and Vault has done it at once."""
     http = faults(bench, answer({"auth": AUTH}), answer({"auth": AUTH}))
     wire = bench.connect()
     with http.delay("renew", nth=2, by=0.3) as fault:
         assert ask(wire, RENEW)[0] == 200
-        assert fault.touched == 0  # how soon that was is the machine's
+        assert fault.touched == 0  # how fast that was depends on the machine
         began = time.monotonic()
         assert ask(wire, RENEW)[0] == 200
         late = time.monotonic() - began
@@ -121,7 +121,7 @@ def test_second_renewal_is_late(bench: Bench) -> None:
 
 
 def test_client_that_does_not_wait(bench: Bench) -> None:
-    """An answer that is held back for somebody who has gone is noted as not delivered."""
+    """A late answer for a client that left is noted as not delivered."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.delay("login", by=30.0) as fault:
@@ -133,7 +133,7 @@ def test_client_that_does_not_wait(bench: Bench) -> None:
 
 
 def test_request_behind_a_late_answer_is_not_lost(bench: Bench) -> None:
-    """What a client sends before it has its answer is kept, also while that is held back."""
+    """A request behind a late answer is kept."""
     http = faults(bench, answer({"auth": AUTH}), answer({"data": 1}))
     wire = bench.connect()
     with http.delay("login", by=0.2):
@@ -145,13 +145,13 @@ def test_request_behind_a_late_answer_is_not_lost(bench: Bench) -> None:
 
 
 def test_lost_answer_to_a_write(bench: Bench) -> None:
-    """Vault has done it, the connection ends without a byte, and the next write is answered."""
+    """Vault has done the write, the connection ends without a byte, and the next write works."""
     recorder = bench.serve(again_and_again(answer({})))
     http = HttpFaults(recorder, bench.history)
     with http.lose_answer("write", first=1) as fault:
         wire = bench.connect()
         wire.send(WRITE)
-        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+        with contextlib.suppress(ConnectionResetError):  # also a valid end
             assert wire.rest() == b""
         assert ask(bench.connect(), WRITE)[0] == 200
     lost, answered = bench.ended(2)
@@ -175,7 +175,7 @@ def test_answer_that_is_lost_late(bench: Bench) -> None:
 
 
 def test_answer_to_a_write_of_a_gateway(bench: Bench) -> None:
-    """Vault has done it, the client gets a page with 504, and the connection is good for more."""
+    """Vault has done the write, the client gets a 504, and the connection stays usable."""
     http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)
     wire = bench.connect()
     with http.lose_answer("write", first=1, status=504) as fault:
@@ -187,7 +187,7 @@ def test_answer_to_a_write_of_a_gateway(bench: Bench) -> None:
 
 
 def test_answer_that_says_goodbye(bench: Bench) -> None:
-    """It comes whole, nothing is heard over its connection any more, and another one works."""
+    """The answer is whole, its connection is then deaf, and a new one works."""
     http = HttpFaults(bench.serve(again_and_again(answer({"data": 1}))), bench.history)
     wire = bench.connect()
     with http.say_goodbye("read", first=1) as fault:
@@ -203,7 +203,7 @@ def test_answer_that_says_goodbye(bench: Bench) -> None:
 
 
 def test_goodbye_is_heard_out(bench: Bench) -> None:
-    """A client that ends the connection itself, as it should, waits for nobody."""
+    """A client that closes after the goodbye waits for nothing."""
     http = HttpFaults(bench.serve(again_and_again(answer({"data": 1}))), bench.history)
     wire = bench.connect()
     with http.say_goodbye("read", by=0.2) as fault:
@@ -218,7 +218,7 @@ def test_goodbye_is_heard_out(bench: Bench) -> None:
 
 
 def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
-    """It lives in Vault, so it is looked for in logs and among the living like any other."""
+    """The token of a lost login is registered, since it lives in Vault."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.lose_answer("login"):
@@ -231,7 +231,7 @@ def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
 
 
 def until_the_end(reply: bytes) -> Talk:
-    """A server whose answers have no length: they end with the connection."""
+    """Return a server whose answers end with the connection."""
 
     def talk(wire: Wire) -> None:
         head = wire.until(b"\r\n\r\n")
@@ -246,7 +246,7 @@ ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps({"auth": AUTH}).encode()
 
 
 def test_late_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """It is as whole as one with a length, and comes late like one."""
+    """An answer without a length can be delayed."""
     http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
     wire = bench.connect()
     with http.delay("login", by=0.2):
@@ -258,12 +258,12 @@ def test_late_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_lost_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """Nothing of it reaches the client, and that is known; a gateway's page does."""
+    """An answer without a length can be lost or replaced."""
     http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
     wire = bench.connect()
     with http.lose_answer("login"):
         wire.send(LOGIN)
-        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+        with contextlib.suppress(ConnectionResetError):  # also a valid end
             assert wire.rest() == b""
     with http.lose_answer("login", status=504):
         assert ask(bench.connect(), LOGIN)[0] == 504
@@ -273,7 +273,7 @@ def test_lost_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_exchanged_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """The client sees what the scenario made of it."""
+    """An answer without a length can be rewritten."""
     recorder = bench.serve(until_the_end(ENDLESS))
     recorder.rewrite_login = lambda _: {"auth": {**AUTH, "accessor": "acc-2"}}
     assert b"acc-2" in ask(bench.connect(), LOGIN)[2]
@@ -282,7 +282,7 @@ def test_exchanged_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_failure_without_a_body(bench: Bench, status: int) -> None:
-    """Such an answer ends with its head: a body would be read as the next one."""
+    """A failure with 204 or 304 has no body."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with http.fail("read", first=1, status=status):
@@ -292,7 +292,7 @@ def test_failure_without_a_body(bench: Bench, status: int) -> None:
 
 
 def test_page_in_place_of_an_answer_to_head(bench: Bench) -> None:
-    """It has no body either, so that the next answer is read as that."""
+    """A page in place of an answer to HEAD has no body."""
     http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)
     wire = bench.connect()
     with http.lose_answer("write", first=1, status=504), http.lose_answer("read", status=502):
@@ -305,7 +305,7 @@ EXPECTING = request("POST", "ecommerce/data/x", b"{}", "Expect: 100-continue")
 
 
 def test_to_go_on_is_said_at_once(bench: Bench) -> None:
-    """A client that waits for it before it sends its body waits for no fault."""
+    """A fault does not delay "100 Continue"."""
     head, _, body = EXPECTING.partition(b"\r\n\r\n")
 
     def talk(wire: Wire) -> None:
@@ -325,7 +325,7 @@ def test_to_go_on_is_said_at_once(bench: Bench) -> None:
 
 
 def test_to_go_on_is_said_in_the_place_of_vault(bench: Bench) -> None:
-    """Nobody else can say so, where Vault is not asked."""
+    """If Vault is not asked, the recorder says "100 Continue" itself."""
     head, _, body = EXPECTING.partition(b"\r\n\r\n")
     http = faults(bench)
     wire = bench.connect()
@@ -336,7 +336,7 @@ def test_to_go_on_is_said_in_the_place_of_vault(bench: Bench) -> None:
 
 
 def test_two_at_once_both_count(bench: Bench) -> None:
-    """The second renewal fails and every login is lost: neither disturbs the other's count."""
+    """Two faults at once count independently."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("renew", nth=2, status=500) as second, http.fail("any", first=1) as first:
@@ -345,7 +345,7 @@ def test_two_at_once_both_count(bench: Bench) -> None:
 
 
 def test_evidence_names_the_request(bench: Bench) -> None:
-    """The vacuity guard knows it by the fault's own mark."""
+    """The evidence names the fault that touched the request."""
     http = faults(bench, answer({"auth": AUTH}))
     wire = bench.connect()
     with http.fail("login", status=500) as met, http.delay("read", by=1.0) as unmet:
@@ -358,7 +358,7 @@ def test_evidence_names_the_request(bench: Bench) -> None:
 
 
 def test_undone_afterwards(bench: Bench) -> None:
-    """Vault answers again, also where the block ends with an error."""
+    """A fault is undone even if the block raises."""
     http = faults(bench, answer({}))
     wire = bench.connect()
     with contextlib.suppress(KeyError), http.fail("any") as fault:
@@ -380,7 +380,7 @@ def test_undone_afterwards(bench: Bench) -> None:
 def test_senseless_choices(
     bench: Bench, targets: tuple[Affected, ...], counts: dict[str, Any]
 ) -> None:
-    """Refused before anything is broken, with what would make sense."""
+    """A senseless choice is refused before anything is broken."""
     http = faults(bench)
     with (
         pytest.raises(SettingsError, match="makes no sense") as caught,
@@ -393,6 +393,6 @@ def test_senseless_choices(
 
 @pytest.mark.parametrize("by", [0.0, -1.0, float("inf")])
 def test_senseless_delays(bench: Bench, by: float) -> None:
-    """An answer that never comes is no late one."""
+    """A delay must be a finite number above 0."""
     with pytest.raises(SettingsError, match="seconds above 0"), faults(bench).delay("any", by=by):
         pass

@@ -1,4 +1,4 @@
-"""What may be late as a client begins: what it loads once, and who waits for that."""
+"""What may be late at the start of a client: what it loads once, and who waits for it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Fault
-from vault_harness.scenario import Lab, Operation
-from vault_harness.scenario._running import Running
-from vault_harness.scenario.helpers import (
+from vault_harness.judge.helpers import (
     await_start,
     callers_if_started,
-    start_meanwhile,
+    start_in_background,
     started_again,
     tries_meanwhile,
     works_after_all,
 )
-from vault_harness.scenario.herd import open_reading
-from vault_harness.scenario.observations import Outcome
-from vault_harness.scenario.oracles import LOADS, every_call_ends_within, slow_at_first
+from vault_harness.judge.herd import open_reading
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import LOADS, every_call_ends_within, slow_at_first
+from vault_harness.judge.running import Running
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.observations import Operation, Outcome
 
 DEADLINE = 2.0
 
 
 @pytest.mark.parametrize(
-    ("ended", "let_off"),
+    ("ended", "warm_ups"),
     [
         pytest.param((2.5, 0.3, 0.3), [0], id="the first, beside others"),
         pytest.param((0.3, 2.5, 0.3), [1], id="any of those that began together"),
@@ -41,24 +41,24 @@ DEADLINE = 2.0
     ],
 )
 def test_calls_that_begin_together(
-    story: Story, ended: tuple[float, ...], let_off: list[int]
+    story: Story, ended: tuple[float, ...], warm_ups: list[int]
 ) -> None:
-    """Three at the start, with 2 s each."""
+    """Calls that begin together may all wait for what the first of them loads."""
     calls = [story.call(0.0, at) for at in ended]
     ready = min(calls, key=lambda call: call.ended or 0.0)
     slow = slow_at_first(calls, DEADLINE, ready=ready)
-    assert [calls.index(one) for one in slow] == let_off
+    assert [calls.index(one) for one in slow] == warm_ups
 
 
 def test_call_that_begins_when_all_is_loaded(story: Story) -> None:
-    """It is late for another reason."""
+    """A call that begins after the loading may not be late."""
     calls = [story.call(0.0, 2.5), story.call(2.6, 5.0)]
     assert slow_at_first(calls, DEADLINE, ready=calls[0]) == calls[:1]
 
 
 @pytest.mark.parametrize("verb", ["read", "read_cached", "lease"])
 def test_first_call_of_an_instance_may_load(story: Story, verb: str) -> None:
-    """Of each that was started, in an outage too; not longer than that, and not the next one."""
+    """The first call of each instance may take the time of loading, in an outage too."""
     for instance in (1, 2):
         _call(story, 10.0 * instance, DEADLINE + LOADS, instance, verb=verb)
     assert story.finds(every_call_ends_within(DEADLINE)) == []
@@ -69,7 +69,7 @@ def test_first_call_of_an_instance_may_load(story: Story, verb: str) -> None:
 
 
 def test_next_call_of_an_instance_has_its_deadline(story: Story) -> None:
-    """Whether the first one was late, good or let off before."""
+    """The second call of an instance has its deadline, whatever the first one did."""
     _call(story, 10.0, 3.0, 1)
     _call(story, 13.1, 3.0, 1)
     _call(story, 20.0, 0.1, 2)
@@ -80,7 +80,7 @@ def test_next_call_of_an_instance_has_its_deadline(story: Story) -> None:
 
 
 def test_calls_beside_the_first_of_an_outage(story: Story) -> None:
-    """All wait for what is loaded, and then for Vault; who waits in turn has not that reason."""
+    """Calls beside the first may wait for the loading too, but not for each other."""
     for ended in (3.6, 3.62, 3.7):
         _call(story, 10.0, ended, 1)
     assert story.finds(every_call_ends_within(DEADLINE)) == []
@@ -91,8 +91,8 @@ def test_calls_beside_the_first_of_an_outage(story: Story) -> None:
     ]
 
 
-def test_call_that_nobody_waited_for_is_no_warm_up(story: Story) -> None:
-    """What hangs has not loaded."""
+def test_a_call_that_hangs_is_no_warm_up(story: Story) -> None:
+    """A call that hangs has not loaded anything."""
     call = _call(story, 10.0, 3.0, 1)
     call.outcome = "hung"
     assert len(story.finds(every_call_ends_within(DEADLINE))) == 1
@@ -113,7 +113,7 @@ def test_call_that_nobody_waited_for_is_no_warm_up(story: Story) -> None:
 def test_one_of_a_herd_may_load(
     story: Story, reads: list[tuple[float, Outcome]], verbs: list[str]
 ) -> None:
-    """As the only one may: its first good read may be late, and those before it fail."""
+    """The first good read may be late, and reads before it may fail."""
     coming, made = iter(reads), list[Operation]()
 
     def read() -> Operation:
@@ -128,15 +128,15 @@ def test_one_of_a_herd_may_load(
         open=lambda: one, environment=SimpleNamespace(start=30.0), history=history
     )
     lab.deadline = DEADLINE
-    lab.let_off_at_first = lambda calls: Running.let_off_at_first(cast("Lab", lab), calls)
+    lab.mark_warm_up = lambda calls: Running.mark_warm_up(cast("Lab", lab), calls)
     found = open_reading(cast("Lab", lab))
     assert (found is not None) == (reads[-1][1] == "ok")
     assert [call.verb for call in made] == verbs
 
 
 @pytest.mark.parametrize(("runs", "granted"), [(True, 0.0), (False, 7.0 + LOADS)])
-def test_who_is_started_again_may_load_again(*, runs: bool, granted: float) -> None:
-    """Its start and what its first call loads come to the bound on recovery; nothing if it runs."""
+def test_a_restarted_client_may_load_again(*, runs: bool, granted: float) -> None:
+    """The time of a new start, and of loading, is added to the bound on recovery."""
     clock = [0.0]
 
     def start() -> None:
@@ -152,7 +152,7 @@ def test_who_is_started_again_may_load_again(*, runs: bool, granted: float) -> N
 
 
 def test_another_start_lets_off_nothing_of_the_first(story: Story) -> None:
-    """What failed between the two, or beside, was asked of who was ready; the second warms up."""
+    """Only failed reads of the new client become warm-ups, not those of the first client."""
     story.history.started -= 20.0
     story.sent("login", 1.0, token="token-1")
     of_the_first = [story.call(10.0, outcome="unavailable")]
@@ -171,17 +171,16 @@ def test_another_start_lets_off_nothing_of_the_first(story: Story) -> None:
         look_at_command_lines=lambda: "",
         deadline=DEADLINE,
     )
-    lab.let_off_at_first = lambda calls: Running.let_off_at_first(lab, calls)
+    lab.mark_warm_up = lambda calls: Running.mark_warm_up(lab, calls)
     Running.start(lab, within=10.0)
     assert {call.verb for call in of_the_first} == {"read"}
     assert [call.verb for call in made] == ["warm-up", "read", "read", "read"]
 
 
 class SlowStarter:
-    """As much of a lab as a start in its midst looks at; a start may take 80 s, reads good 10 s.
+    """The part of a lab that a start under a fault needs.
 
-    Args:
-        takes: Seconds until it has said hello, and tried what it is waited for.
+    `takes` is the time in seconds until the client has started and tried its request.
     """
 
     environment = SimpleNamespace(start=80.0)
@@ -225,15 +224,15 @@ class SlowStarter:
 
 @pytest.mark.parametrize(("start", "granted"), [(30.0, 20.0), (90.0, 60.0)])
 def test_a_slow_start_in_the_midst_has_its_time(start: float, granted: float) -> None:
-    """Who was slow before the scenarios is no faster under a fault."""
+    """A client that starts slowly gets more time under a fault as well."""
     lab = SlowStarter()
     lab.environment = SimpleNamespace(start=start)
-    assert start_meanwhile(cast("Lab", lab)).wait(timeout=10.0)
+    assert start_in_background(cast("Lab", lab)).wait(timeout=10.0)
     assert lab.granted == [{"timeout": granted}]
 
 
-def test_who_starts_slowly_is_waited_for() -> None:
-    """For as long as its start is granted, with its first reads."""
+def test_a_slow_start_is_waited_for() -> None:
+    """A slow start and its first reads are waited for."""
     lab = SlowStarter(takes=80.0)
     assert await_start(cast("Lab", lab), lab.opened)
     assert works_after_all(cast("Lab", lab), cast("Fault", None), lab.opened) == 5.0
@@ -241,16 +240,16 @@ def test_who_starts_slowly_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("takes", "tries"), [(1.0, True), (80.0, True), (99.0, False)])
-def test_who_starts_slowly_tries_late(*, takes: float, tries: bool) -> None:
-    """Once it has started it has as long for that as anybody."""
+def test_a_slow_start_delays_the_first_request(*, takes: float, tries: bool) -> None:
+    """After a slow start, the client has the usual time for its first request."""
     lab = SlowStarter(takes)
     assert tries_meanwhile(cast("Lab", lab), lab.opened, lab.opened.is_set, within=10.0) is tries
 
 
 def test_a_fault_waits_for_the_first_request_of_a_slow_starter() -> None:
-    """It has not asked for anything by then, and would not be exercised."""
+    """A fault lasts until the first request of a slow client."""
     lab = SlowStarter(takes=30.0)
-    lab.started = False  # it waits for Vault with its start
+    lab.started = False  # it waits for Vault in its start
     with callers_if_started(cast("Lab", lab), cast("Fault", None), every=0.5, callers=1) as any_of:
         assert lab.granted == [40.0, 4.0]
     assert not any_of
@@ -259,7 +258,7 @@ def test_a_fault_waits_for_the_first_request_of_a_slow_starter() -> None:
 def _call(
     story: Story, began: float, took: float, instance: int, *, verb: str = "read"
 ) -> Operation:
-    """A call in vain of one instance."""
+    """Add a failed call of an instance."""
     call = story.call(began, began + took, "unavailable", verb=verb)
     call.instance = instance
     return call

@@ -1,4 +1,4 @@
-"""What scenarios need beyond the lab: connections that go deaf, another host, a footprint."""
+"""Helpers of scenarios: deaf connections, another host, a footprint."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ import psutil
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
-from vault_harness.faults import Fault, RequestKind, Signature
-from vault_harness.scenario import Lab
-from vault_harness.scenario.helpers import (
+from vault_harness.judge.conditions import Condition, look
+from vault_harness.judge.helpers import (
     Footprint,
     OtherHost,
-    _footprint,
+    Processor,
     ask_for_a_whole,
     callers_if_started,
+    connections_not_accepted,
     footprint,
     held_by,
     left_behind,
-    nobody_takes_connections,
+    processor_at_most,
     served_again,
-    served_while_its_token_lives,
+    served_until_its_token_ends,
     sleeps,
     threads_beside,
+    traces,
     wholes_come_back,
 )
-from vault_harness.scenario.history import History
-from vault_harness.scenario.observations import Operation, Outcome
-from vault_harness.scenario.oracles import Oracle
-from vault_harness.scenario.verdict import Finding
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import Oracle
+from vault_harness.judge.verdict import TOO_SLOW, Finding, decide
+from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.history import History
+from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.observations import Operation, Outcome
 from vault_harness.waiting import wait_until
 
 PATHS: dict[RequestKind, str] = {
@@ -51,13 +55,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def reply(wire: Wire) -> None:
-    """A server that answers every request head."""
+    """Answer every request head."""
     while wire.until(b"\r\n\r\n"):
         wire.send(ANSWER)
 
 
-def test_connections_are_taken_where_nobody_can_listen_instead() -> None:
-    """Where that address is not to be had, the proxy is back before anything is asked."""
+def test_a_proxy_is_back_before_any_call_if_the_address_is_taken() -> None:
+    """If the address is taken, the proxy is back before any call."""
     done: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         proxy = SimpleNamespace(
@@ -66,14 +70,14 @@ def test_connections_are_taken_where_nobody_can_listen_instead() -> None:
             enable=lambda: done.append("on"),
         )
         lab = cast("Lab", SimpleNamespace(history=History(), proxy=proxy))
-        with nobody_takes_connections(lab) as fault:
+        with connections_not_accepted(lab) as fault:
             assert (fault, done) == (None, ["off", "on"])
     assert done == ["off", "on"]
     assert lab.history.faults == []
 
 
 def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
-    """What was open never answers again and does not end; what is opened later works."""
+    """An open connection stays open and silent, and a new one works."""
     recorder = bench.serve(reply)
     old = bench.connect()
     old.send(GET)
@@ -101,7 +105,7 @@ def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:
 
 
 def test_other_host_redirects_each_kind_to_its_own_path() -> None:
-    """A login goes to the login, a read to the secret."""
+    """Each kind of request is redirected to its own path."""
     stubs = OtherHost("http://localhost:1", History(), PATHS).redirects()
     places = {kind: stub.headers["Location"] for stub in stubs for kind in stub.kinds}
     assert {stub.status for stub in stubs} == {307}
@@ -109,53 +113,42 @@ def test_other_host_redirects_each_kind_to_its_own_path() -> None:
     assert places["login"] == "http://localhost:1/v1/auth/approle/login"
 
 
-def test_credentials_at_another_host_are_harm(story: Story) -> None:
-    """A token and a secret-id are findings, a request with neither is none."""
-    other = OtherHost("http://localhost:1", story.history, PATHS)
-    story.sent("read", 1.0)
-    assert other.findings() == []
-    story.sent("read", 2.0).token = "token-2"
-    story.sent("login", 3.0).secret_id = "secret-id-1"
-    seen = [(finding.at, finding.harm) for finding in other.findings()]
-    assert seen == [(2.0, True), (3.0, True)]
-
-
 def test_growth_beyond_what_is_spare() -> None:
-    """Six more are no leak, seven are."""
+    """Growth up to the spare number is no leak."""
     before = Footprint(threads=5, files=20, connections=2)
     after = Footprint(threads=11, files=27, connections=0)
     assert before.growth(after, spare=6) == {"open files: 20 before, 27 after"}
 
 
 def test_the_least_of_two_looks() -> None:
-    """What was on its way out at one of them is in neither number."""
+    """The least of two looks counts for each number."""
     one, other = Footprint(threads=5, files=20, connections=2), Footprint(5, 19, 3)
     assert one.least(other) == Footprint(threads=5, files=19, connections=2)
 
 
-def test_what_cannot_be_told_is_no_growth() -> None:
-    """Neither nothing before nor nothing after: the verdict says what was not counted."""
+def test_an_unknown_number_is_no_growth() -> None:
+    """An unknown number is no growth, and the verdict names it."""
     before, after = Footprint(5, None, 2), Footprint(5, 99, 2)
     assert before.growth(after, spare=6) == set()
     assert after.growth(before, spare=6) == set()
     assert before.compared(after) == "threads, connections; cannot tell: open files"
 
 
-def test_one_look_of_two_that_tells_is_enough() -> None:
-    """What neither of them tells stays untold."""
+def test_one_known_number_of_two_is_enough() -> None:
+    """A number that only one of two looks knows counts."""
     assert Footprint(None, 9, None).least(Footprint(4, None, None)) == Footprint(4, 9, None)
 
 
 def lab_of(bench: Bench, *, pid: int | None, kind: str) -> Lab:
-    """As much of a lab as a footprint looks at: a subject and the bench's recorder."""
+    """Return the part of a lab that a footprint needs."""
     subject = SimpleNamespace(pid=pid, kind=kind)
     client = SimpleNamespace(subject=subject)
     return cast("Lab", SimpleNamespace(client=client, recorder=bench.recorder, threads_before=()))
 
 
 @pytest.mark.parametrize(("started", "marks"), [(True, 0), (False, 1)])
-def test_callers_of_who_has_started_under_a_fault(*, started: bool, marks: int) -> None:
-    """Who waits for Vault at its start has none, and a remark says so."""
+def test_a_client_that_waits_for_vault_has_no_callers(*, started: bool, marks: int) -> None:
+    """A client that waits for Vault at its start has no callers, and a remark says so."""
     history = History()
     reading: list[dict[str, float]] = []
 
@@ -195,19 +188,24 @@ def test_callers_of_who_has_started_under_a_fault(*, started: bool, marks: int) 
 def test_whole_secrets_come_back(
     since: float, outcomes: list[Outcome], asked: int, found: int
 ) -> None:
-    """One is asked for however late it is, and further ones until the bound is over."""
+    """Whole secrets are asked for at least once, and again until the bound."""
     times = iter(range(10, 99))
     given, findings = iter(outcomes), list[Finding]()
 
     def read_all(path: str, keys: tuple[str, ...]) -> Operation:
-        assert (path, keys) == ("backend/django", ("SECRET_KEY",))
+        assert (path, keys) == ("shared/email", ("EMAIL_HOST_PASSWORD",))
         return Operation(1, "read_all", path, began=float(next(times)), outcome=next(given))
 
     lab = SimpleNamespace(
         can=lambda word: word == "read_all",
         client=SimpleNamespace(read_all=read_all),
-        entry=SimpleNamespace(path="backend/django", key="SECRET_KEY"),
-        history=SimpleNamespace(slack=lambda *_: 0.5),
+        entry=SimpleNamespace(
+            path="backend/django",
+            key="SECRET_KEY",
+            spare_path="shared/email",
+            spare_key="EMAIL_HOST_PASSWORD",
+        ),
+        environment=SimpleNamespace(subject=SimpleNamespace(kind="in-process")),
         watch=lambda _: None,
         note=findings.append,
     )
@@ -225,10 +223,10 @@ def test_whole_secrets_come_back(
         pytest.param(lambda _: 8, False, id="as much as is spare"),
     ],
 )
-def test_what_is_left_behind_is_held_for_a_while(
+def test_only_what_is_held_for_long_is_left_behind(
     held: Callable[[float], int], left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single look at who is just exchanging what it holds finds less."""
+    """Only what is held for a while is left behind, not what is being replaced."""
     clock = [0.0]
 
     def let_pass(seconds: float, *, what: str) -> None:
@@ -239,20 +237,20 @@ def test_what_is_left_behind_is_held_for_a_while(
     history = SimpleNamespace(now=now, let_pass=let_pass)
     lab = SimpleNamespace(history=history, require=lambda *_: None)
     seen = lambda _: Footprint(None, None, held(clock[0]))  # noqa: E731 -- of this client
-    monkeypatch.setattr(_footprint, "footprint", seen)
+    monkeypatch.setattr(traces, "footprint", seen)
     more = left_behind(cast("Lab", lab), Footprint(None, None, 2), spare=6)
     assert more == ({"connections: 2 before, 9 after"} if left else set())
 
 
-def test_no_whole_secret_is_asked_of_who_claims_none() -> None:
-    """There is nothing to come back."""
+def test_without_read_all_no_whole_secret_is_asked_for() -> None:
+    """A client without `read_all` is not asked for whole secrets."""
     lab = SimpleNamespace(can=lambda _: False)
     wholes_come_back(cast("Lab", lab), since=0.0, within=1.0)
-    assert ask_for_a_whole(cast("Lab", lab), spare=True) is None
+    assert ask_for_a_whole(cast("Lab", lab)) is None
 
 
 def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
-    """No Toxiproxy is asked, since not each of them can tell."""
+    """Connections are counted by the recorder, since not every Toxiproxy can tell."""
     bench.serve(reply)
     lab = lab_of(bench, pid=os.getpid(), kind="command")
     first, second = bench.connect(), bench.connect()
@@ -262,14 +260,14 @@ def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
     second.close()
 
 
-def test_of_a_client_behind_a_server_only_connections_are_told(bench: Bench) -> None:
-    """What this process holds is nothing of a client that is somewhere else."""
+def test_for_a_client_on_a_server_only_connections_count(bench: Bench) -> None:
+    """Of a client on a server only connections are counted."""
     bench.serve(reply)
     assert footprint(lab_of(bench, pid=None, kind="http")) == Footprint(None, None, 0)
 
 
 def test_files_of_the_recorder_are_none_of_a_client_within_its_process(bench: Bench) -> None:
-    """Both ends of a connection in the recorder are open files of this process too."""
+    """The recorder's own files are not counted for a client in the same process."""
     bench.serve(reply)
     wire = bench.connect()
     wire.send(GET)
@@ -279,7 +277,7 @@ def test_files_of_the_recorder_are_none_of_a_client_within_its_process(bench: Be
 
 
 def test_files_that_are_not_shown_are_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of another user's process: how many there are cannot be told."""
+    """Open files of another user's process are unknown."""
 
     def denied(process: psutil.Process) -> int:
         raise psutil.AccessDenied(process.pid)
@@ -291,7 +289,7 @@ def test_files_that_are_not_shown_are_not_none(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_threads_of_an_earlier_subject_hide_none() -> None:
-    """One that ends meanwhile makes no room for one that is left behind."""
+    """A thread of an earlier subject that ends hides no thread of this one."""
     over = [threading.Event(), threading.Event()]
     earlier, later = (threading.Thread(target=event.wait) for event in over)
     earlier.start()
@@ -306,7 +304,7 @@ def test_threads_of_an_earlier_subject_hide_none() -> None:
 
 
 def test_a_process_that_has_died_holds_nothing() -> None:
-    """A client that dies is failed for that; what it holds is nothing, and no error."""
+    """A dead process holds nothing."""
     program = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(program, stdin=subprocess.PIPE) as one:
         alive = held_by(one.pid)
@@ -317,7 +315,7 @@ def test_a_process_that_has_died_holds_nothing() -> None:
 
 
 def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: Story) -> None:
-    """One that was good between two bad ones is not it, and neither is one on its way."""
+    """Service is back with the first good answer after the last bad one."""
     for at, status in {10.1: 500, 10.2: 200, 10.4: 500, 10.5: 200, 10.6: 200, 10.7: None}.items():
         story.sent("read", at, status)
     assert served_again(story.history, since=10.0, known=12.0) == 10.5
@@ -325,7 +323,7 @@ def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: S
 
 @pytest.mark.parametrize("status", [200, 500], ids=["all good", "all bad"])
 def test_served_again_when_it_is_known(story: Story, status: int) -> None:
-    """Where no answer tells the outage from what came after it."""
+    """If answers cannot tell the end of the outage, the known end counts."""
     story.several("read", 10.1, 10.2, status=status)
     assert served_again(story.history, since=10.0, known=12.0) == 12.0
 
@@ -341,7 +339,7 @@ def test_served_again_when_it_is_known(story: Story, status: int) -> None:
 def test_reads_with_a_token_that_has_no_successor(
     story: Story, at: float, login: float, found: int
 ) -> None:
-    """They are served for most of its life, which ends at 10 s."""
+    """Reads fail only in the last fifth of a token's life, or in the call of a refused login."""
     story.sent("login", login, status=400, ended=login + 0.2)
     story.call(at, at + 0.5, outcome="denied")
     notes: list[Finding] = []
@@ -354,9 +352,9 @@ def test_reads_with_a_token_that_has_no_successor(
         note=notes.append,
         judge_later=later.append,
     )
-    served_while_its_token_lives(cast("Lab", lab), since=0.0, ends=10.0)
+    served_until_its_token_ends(cast("Lab", lab), since=0.0, ends=10.0)
     assert len(notes) == found
-    assert len(later) == 1  # that one of them is good now and then, however each fails
+    assert len(later) == 1  # the second oracle asks for good reads now and then
 
 
 @pytest.mark.parametrize(
@@ -368,7 +366,7 @@ def test_reads_with_a_token_that_has_no_successor(
     ],
 )
 def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list[bool]) -> None:
-    """Nothing is judged of a process that was awake, nor where no token has ended."""
+    """A paused client is not judged if it was woken or its token survived."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         paused = psutil.Process(process.pid)
 
@@ -389,8 +387,7 @@ def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list
         asked: list[Callable[[History], object]] = []
         lab = SimpleNamespace(
             client=SimpleNamespace(subject=SimpleNamespace(pid=process.pid)),
-            accessor=lambda: "accessor",
-            token_lives=lambda _: lives,
+            tokens=SimpleNamespace(accessor=lambda: "accessor", lives=lambda _: lives),
             watch=watch,
             process=SimpleNamespace(client_paused=client_paused),
             require=lambda _, condition: asked.append(condition),
@@ -398,3 +395,30 @@ def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list
         sleeps(cast("Lab", lab), 0.0)
         process.kill()
     assert [bool(condition(story.history)) for condition in asked] == met
+
+
+@pytest.mark.parametrize(
+    ("used", "waited", "word", "found"),
+    [
+        (1.0, 0.5, "pass", 0),
+        (8.0, 0.0, "fail", 1),
+        (8.0, 9.0, "fail", 1),
+        (1.0, 9.0, "not exercised", 0),
+    ],
+    ids=["calm", "it spins", "it spins beside others", "no core was free"],
+)
+def test_a_loop_that_waits_for_a_core_proves_nothing(
+    used: float, waited: float, word: str, found: int
+) -> None:
+    """A loop that waits for a core proves nothing, and never passes."""
+    conditions: dict[str, Condition] = {}
+    lab = SimpleNamespace(require=conditions.__setitem__)
+    spent = Processor(used + 3.0, waited + 2.0).since(Processor(3.0, 2.0))
+    oracle = processor_at_most(cast("Lab", lab), 7.5, spent, "while Vault is sealed")
+    history = History()
+    findings = oracle(history)
+    assert len(findings) == found
+    seen = [look(name, condition, history) for name, condition in conditions.items()]
+    verdict = decide(findings, seen)
+    assert verdict.word == word
+    assert all(reason.startswith(TOO_SLOW) for reason in verdict.untouched)

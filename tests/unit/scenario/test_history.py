@@ -1,4 +1,4 @@
-"""The history: one clock, many writers, and waiting for what they write."""
+"""The history: one clock, many writers, and waiting."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import time
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
-from vault_harness.scenario import History
-from vault_harness.scenario.history import between
+from vault_harness.recorder.fault import Signature
+from vault_harness.recorder.history import History, between
 
 
 def test_one_clock() -> None:
-    """Everything is noted in seconds since the history began, in the order in which it came."""
+    """Everything is noted in order, in seconds since the history began."""
     history = History()
     marks = [
         history.mark("first").at,
@@ -29,13 +28,13 @@ def test_one_clock() -> None:
 
 
 def test_wall_clock() -> None:
-    """The audit log's times come onto the same clock."""
+    """Times of the wall clock map to the same clock."""
     history = History()
     assert history.wall(time.time()) == pytest.approx(history.now(), abs=0.2)
 
 
 def test_ends_are_noted() -> None:
-    """Calls, requests, faults and rotations end; until then they last."""
+    """Calls, requests, faults and rotations have no end until it is noted."""
     history = History()
     operation = history.begin_operation("read", "p", caller=3)
     exchange = history.begin_exchange(1, "GET", "p", "read")
@@ -54,7 +53,7 @@ def test_ends_are_noted() -> None:
 
 
 def test_concurrent_writers() -> None:
-    """Twenty at once lose nothing, and every number is given once."""
+    """Twenty writers lose nothing, and every number is unique."""
     history = History()
 
     def write(caller: int) -> None:
@@ -81,14 +80,14 @@ def test_concurrent_writers() -> None:
 
 
 def test_waiting_for_what_is_so() -> None:
-    """Asked once, even without any time."""
+    """A condition that holds needs no time."""
     assert History().wait_for(lambda: True, 0.0)
     assert History().wait_for(lambda: True, -5.0)
     assert not History().wait_for(lambda: False, -5.0)
 
 
-def test_waiting_in_vain() -> None:
-    """It ends at its deadline, and says so."""
+def test_a_wait_ends_at_its_deadline() -> None:
+    """A wait ends at its deadline and returns False."""
     history = History()
     began = time.monotonic()
     assert not history.wait_for(lambda: False, 0.2)
@@ -96,7 +95,7 @@ def test_waiting_in_vain() -> None:
 
 
 def test_waiting_for_a_change() -> None:
-    """Whoever waits is woken by the change itself."""
+    """A change wakes the waiter."""
     history = History()
     operation = history.begin_operation("read")
     timer = threading.Timer(0.1, history.end_operation, (operation, "ok"))
@@ -106,8 +105,8 @@ def test_waiting_for_a_change() -> None:
     timer.join()
 
 
-def test_waiting_for_what_nobody_notes() -> None:
-    """The condition is looked at again without any change."""
+def test_a_condition_is_checked_again_without_a_change() -> None:
+    """A condition is checked again even without a change."""
     history = History()
     asked: list[float] = []
 
@@ -119,7 +118,7 @@ def test_waiting_for_what_nobody_notes() -> None:
 
 
 def test_letting_time_pass() -> None:
-    """Whatever happens meanwhile, and it is known as that which it was for."""
+    """A wait for time to pass ignores what is noted, and is booked under its name."""
     history = History()
     history.mark("something")
     history.let_pass(0.1, what="time to pass")
@@ -128,14 +127,14 @@ def test_letting_time_pass() -> None:
 
 
 def test_letting_time_pass_until_it_makes_no_sense() -> None:
-    """A minute with a client that is dead by then is no minute."""
+    """Time stops passing once it makes no sense."""
     history = History()
     history.let_pass(60.0, unless=lambda: history.now() > 0.1, what="time to pass")
     assert 0.1 < history.now() < 30.0
 
 
 def test_condition_may_need_other_writers() -> None:
-    """A condition that waits for another thread to write does not lock that thread out."""
+    """A condition may wait for another writer."""
     history = History()
 
     def another_writes() -> bool:
@@ -148,7 +147,7 @@ def test_condition_may_need_other_writers() -> None:
 
 
 def test_condition_that_raises() -> None:
-    """Its error is passed on, and the history goes on."""
+    """An error of a condition is raised, and the history stays usable."""
     history = History()
 
     def fails() -> bool:
@@ -163,7 +162,7 @@ def test_condition_that_raises() -> None:
 
 
 def test_finding_exchanges(story: Story) -> None:
-    """By kind, by time with both bounds, and by a condition."""
+    """Requests are found by kind, by time with both bounds, and by a condition."""
     story.several("read", 1.0, 2.0, 3.0)
     story.several("login", 2.0, status=400)
     find = story.history.find
@@ -174,7 +173,7 @@ def test_finding_exchanges(story: Story) -> None:
 
 
 def test_finding_calls(story: Story) -> None:
-    """The same for what the subject was asked."""
+    """Calls are found by verb and time."""
     story.calls(1.0, 2.0)
     story.call(3.0, verb="health")
     calls = story.history.calls
@@ -184,7 +183,7 @@ def test_finding_calls(story: Story) -> None:
 
 
 def test_accepted_logins(story: Story) -> None:
-    """Refused ones made no token."""
+    """Only accepted logins made a token."""
     assert story.history.last_token() is None
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 2.0, 400)
@@ -196,7 +195,7 @@ def test_accepted_logins(story: Story) -> None:
 
 
 def test_good_and_failed(story: Story) -> None:
-    """Stale is neither; unfinished is neither."""
+    """A stale or unfinished call is neither good nor failed."""
     words = ["ok", "stale", "unavailable", "hung", None]
     calls = [story.call(1.0, outcome=word) for word in words]  # type: ignore[arg-type] # outcomes
     assert [call.good for call in calls] == [True, False, False, False, False]
@@ -204,5 +203,5 @@ def test_good_and_failed(story: Story) -> None:
 
 
 def test_between() -> None:
-    """Both bounds belong to it."""
+    """Both bounds are included."""
     assert between([1.0, 2.0, 3.0, 4.0], 2.0, 3.0) == 2

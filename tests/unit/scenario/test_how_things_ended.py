@@ -1,4 +1,4 @@
-"""How a call ended, in words for a verdict: one line, with all that is known and nothing empty."""
+"""How a call ended, in one line for a verdict."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SubjectDied
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.driver import LETTERS_OF_A_START, in_a_line, redacted
-from vault_harness.scenario.observations import Outcome
-from vault_harness.subjects import OperationFailed
+from vault_harness.judge.driver import LETTERS_OF_A_START, in_a_line, redacted
+from vault_harness.judge.subjects import OperationFailed
+from vault_harness.recorder.observations import Outcome
+from vault_harness.recorder.secrets import Secrets
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ from vault_harness.subjects import OperationFailed
     [("unavailable", "sealed", "unavailable: sealed"), ("stale", "", "stale")],
 )
 def test_call_that_ended(story: Story, outcome: Outcome, message: str, told: str) -> None:
-    """Who says nothing of it leaves no colon behind."""
+    """A call without a message has no colon."""
     assert story.call(1.0, outcome=outcome, message=message).told == told
 
 
 def test_a_start_that_ends_with_a_long_trace() -> None:
-    """What to do is told all the same, and that the rest was cut off."""
+    """A long trace is cut, and the remedy is kept."""
     trace = "\n".join(f"    at com.example.Client.read(Client.java:{n})" for n in range(40))
     error = SubjectDied("it ended", looked_at=f"its log:\n{trace}", remedy="end its lines by LF")
     told = redacted(Secrets(), in_a_line(error), LETTERS_OF_A_START)
@@ -31,7 +31,7 @@ def test_a_start_that_ends_with_a_long_trace() -> None:
 
 
 def test_error_in_a_line() -> None:
-    """Three sentences, told apart; what a process logged last is put into the line."""
+    """An error becomes one line of cause, remedy and place."""
     error = SubjectDied("it ended", looked_at="its output, which ends:\na\nb", remedy="look there")
     assert in_a_line(error) == (
         "it ended (what to do: look there; looked at: its output, which ends: a b)"

@@ -1,4 +1,4 @@
-"""Secrets that came out: where, when, and in which line, without being told again."""
+"""Leaked secrets: where, when, and in which line, without showing them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario._leaks import CommandLines, leaks, told_by_files
-from vault_harness.scenario._logs import LogLine, LogWatch
-from vault_harness.scenario._secrets import Secrets
+from vault_harness.judge.leaks import CommandLines, files_with_secrets, leaks
+from vault_harness.judge.logs import LogLine, LogWatch
+from vault_harness.recorder.secrets import Secrets
 from vault_harness.waiting import wait_until
 
 TOKEN, KEY = "s.abcdefghijkl", "-----BEGIN\nKEY-----"
@@ -23,7 +23,7 @@ TOKEN, KEY = "s.abcdefghijkl", "-----BEGIN\nKEY-----"
 
 @pytest.fixture
 def secrets() -> Secrets:
-    """Two of them."""
+    """Return two known secrets."""
     known = Secrets()
     known.add("token", TOKEN)
     known.add("secret", KEY, "v1")
@@ -31,12 +31,12 @@ def secrets() -> Secrets:
 
 
 def test_no_leak(story: Story, secrets: Secrets) -> None:
-    """Words are no secrets."""
+    """Ordinary words are no leak."""
     assert leaks(secrets, story.history, log=[LogLine(1.0, "logged in")], commands="") == []
 
 
 def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
-    """With its time, and the secret replaced by its label."""
+    """A leak in a log has its time, and the secret's label in its place."""
     log = [LogLine(1.0, "logging in"), LogLine(2.5, f"  got {TOKEN}!")]
     (found,) = leaks(secrets, story.history, log=log, commands="")
     assert str(found).startswith("+2.50 s: its log has token-1: got <token-1>! (promised: ")
@@ -44,14 +44,14 @@ def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
 
 
 def test_secret_of_several_lines(story: Story, secrets: Secrets) -> None:
-    """No line holds it, the log does."""
+    """A secret of several lines is found across lines of the log."""
     log = [LogLine(1.0, line) for line in f"key: {KEY}".splitlines()]
     (found,) = leaks(secrets, story.history, log=log, commands="")
     assert found.seen == "its log has v1: over several lines"
 
 
 def test_message(story: Story, secrets: Secrets) -> None:
-    """The driver has marked it, and replaced the secret."""
+    """A message that the driver marked is a leak."""
     story.call(3.0, outcome="error", message="cannot use <token-1> [contains token-1]")
     (found,) = leaks(secrets, story.history, log=[], commands="")
     assert (found.at, found.seen) == (
@@ -62,7 +62,7 @@ def test_message(story: Story, secrets: Secrets) -> None:
 
 @pytest.fixture
 def talkative() -> Iterator[subprocess.Popen[bytes]]:
-    """A process with a child, whose command line holds a token."""
+    """Start a process with a child whose command line holds a token."""
     child = f"[sys.executable, '-c', 'input()', '--token={TOKEN}']"
     code = f"import subprocess, sys; subprocess.Popen({child}); print(flush=True); input()"
     with subprocess.Popen(
@@ -71,11 +71,11 @@ def talkative() -> Iterator[subprocess.Popen[bytes]]:
         assert parent.stdout is not None
         parent.stdout.readline()
         yield parent
-        parent.communicate(b"", timeout=10)  # both read to the end of it
+        parent.communicate(b"", timeout=10)  # both processes end with their input
 
 
 def test_command_line(story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]) -> None:
-    """Everybody on the machine can read it, of a child too."""
+    """A command line counts, of a child too, since every user can read it."""
     commands = CommandLines()
     commands.look([talkative.pid])
     (found,) = leaks(secrets, story.history, log=[], commands=str(commands))
@@ -85,7 +85,7 @@ def test_command_line(story: Story, secrets: Secrets, talkative: subprocess.Pope
 def test_command_line_of_a_process_that_has_ended(
     story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]
 ) -> None:
-    """It was seen while the process lived: each subject is closed before it is judged."""
+    """A command line counts even after the process has ended."""
     commands = CommandLines()
     commands.look([talkative.pid])
     talkative.communicate(b"", timeout=10)
@@ -98,7 +98,7 @@ def test_command_line_of_a_process_that_has_ended(
 
 
 def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
-    """Of several files, in the order of time."""
+    """Each line has the time at which it came, over several files."""
     first, second = tmp_path / "1.log", tmp_path / "2.log"
     clock = iter([1.0, 2.0, 3.0, 4.0])
     watch = LogWatch(lambda: [first, second], lambda: next(clock))
@@ -118,7 +118,7 @@ def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
 
 
 def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for again, its lines are those of before, until there is another one."""
+    """The log is read again only after it has grown."""
     file, read_bytes = tmp_path / "1.log", Path.read_bytes
     reads: list[Path] = []
 
@@ -129,7 +129,7 @@ def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "read_bytes", noted)
     watch = LogWatch(lambda: [file], lambda: 1.0)
     file.write_text("one\n")
-    watch.lines().clear()  # the caller's own list
+    watch.lines().clear()  # must not change the watch's own list
     assert [line.text for line in watch.lines()] == ["one"]
     assert reads == [file]
     with file.open("a") as log:
@@ -139,7 +139,7 @@ def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
-    """By a thread that ends with it."""
+    """The thread of the watch ends with the block."""
     file = tmp_path / "1.log"
     seen: list[float] = []
 
@@ -155,13 +155,34 @@ def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
 
 
 def test_empty_log(tmp_path: Path) -> None:
-    """It has no lines."""
+    """An empty log has no lines."""
     (tmp_path / "1.log").touch()
     assert LogWatch(lambda: [tmp_path / "1.log"], lambda: 0.0).lines() == []
 
 
+@pytest.mark.parametrize("carried", [True, False])
+def test_what_an_error_carries(story: Story, secrets: Secrets, *, carried: bool) -> None:
+    """A secret in an error's attribute counts only in its own scenario, and is no harm."""
+    story.call(3.0, outcome="error", message="no [carries token-1 in __cause__.request.headers]")
+    found = leaks(secrets, story.history, log=[], commands="", carried=carried)
+    assert [(one.at, one.harm) for one in found] == ([(3.0, False)] if carried else [])
+
+
+def test_new_file_in_an_old_folder(secrets: Secrets, tmp_path: Path) -> None:
+    """A new file in an old folder is found."""
+    folder = tmp_path / ".cache" / "client"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text(TOKEN)
+    for one, mode in ((folder / "token", 0o644), (folder, 0o755), (tmp_path / ".cache", 0o755)):
+        one.chmod(mode)
+    os.utime(folder, (1.0, 1.0))
+    os.utime(tmp_path / ".cache", (1.0, 1.0))
+    told = files_with_secrets(secrets, [tmp_path], since=2.0)
+    assert told == {f"{folder / 'token'} has token-1"}
+
+
 def test_a_flood_of_lines(tmp_path: Path) -> None:
-    """Each has its time, and they are not looked for one by one among thousands of looks."""
+    """A flood of lines is matched to its times quickly."""
     file, times = tmp_path / "1.log", iter(range(1, 10_000))
     watch = LogWatch(lambda: [file], lambda: float(next(times)))
     with file.open("a") as log:
@@ -171,12 +192,12 @@ def test_a_flood_of_lines(tmp_path: Path) -> None:
             watch.look()
     before = time.process_time()
     lines = watch.lines()
-    assert time.process_time() - before < 2.0  # one by one it takes several
+    assert time.process_time() - before < 2.0  # a linear search would take several seconds
     assert [line.at for line in lines] == [float(n // 10 + 1) for n in range(50_000)]
 
 
 def test_a_new_file_that_all_may_read(secrets: Secrets, tmp_path: Path) -> None:
-    """It is named with what it has; one that is old, private, or in a private folder is not."""
+    """A new file that all may read is named; an old or private one is not."""
     for name, mode in (("all", 0o644), ("mine", 0o600), ("old", 0o644)):
         (tmp_path / name).write_text(TOKEN)
         (tmp_path / name).chmod(mode)
@@ -187,7 +208,7 @@ def test_a_new_file_that_all_may_read(secrets: Secrets, tmp_path: Path) -> None:
         (tmp_path / name / "token").chmod(0o644)
         (tmp_path / name).chmod(mode)
     (tmp_path / "link").symlink_to(tmp_path / "closed" / "token")
-    assert told_by_files(secrets, [tmp_path, tmp_path / "none"], since=2.0) == {
+    assert files_with_secrets(secrets, [tmp_path, tmp_path / "none"], since=2.0) == {
         f"{tmp_path / 'all'} has token-1",
         f"{tmp_path / 'open' / 'token'} has token-1",
     }

@@ -1,4 +1,4 @@
-"""Tokens are lost until a client meets a loss: who replaces one unmet loses the next one too."""
+"""Tokens are lost until a client meets a loss."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from types import SimpleNamespace
 from typing import cast
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Fault, RequestKind, Signature
-from vault_harness.scenario import History, Lab
-from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.helpers import lost_until_met
+from vault_harness.judge.conditions import Condition
+from vault_harness.judge.helpers import lost_until_met
+from vault_harness.judge.lab import Lab
+from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.history import History
+from vault_harness.recorder.interference import RequestKind
 
 
 class Losing:
-    """A lab with a client that has logged in, and does one thing each time that it is waited for.
+    """A lab whose client has logged in, and takes one step each time that it is waited for.
 
-    Attributes:
-        revoked: The tokens that were lost, in their order, and what was done before another was.
-        evidence: What the required condition says.
-        faults: What they were lost by.
+    `revoked` lists the lost tokens, with "another" before each further loss. `evidence` is what the
+    required condition says. `faults` are the losses.
     """
 
     ttl = reach = 20.0
@@ -39,15 +39,14 @@ class Losing:
     def sends(
         self, kind: RequestKind, token: str, status: int = 403, *, at_once: bool = False
     ) -> None:
-        """Let it send this next, or before anybody looks at what it did last."""
+        """Add a request as the next step, or to the last step."""
         self._does(lambda: self._sent(kind, token, status), at_once=at_once)
 
     def logs_in(self, token: str, *, at_once: bool = False) -> None:
-        """Let it log in so."""
+        """Add a login as the next step, or to the last step."""
         self._does(lambda: self._log_in(token), at_once=at_once)
 
     def until(self, condition: Callable[[], bool], *, within: float) -> bool:
-        """As a lab's."""
         assert within > 0
         for step in self._steps.pop(0) if self._steps else ():
             step()
@@ -55,19 +54,17 @@ class Losing:
 
     @contextmanager
     def token_revoked(self, accessor: str) -> Iterator[Fault]:
-        """As the verb of a lab's Vault."""
         self.revoked.append(accessor)
         fault = Fault("token revoked", Signature(token=accessor), began=self.history.now())
         self.faults.append(fault)
         yield fault
 
     def require(self, name: str, condition: Condition) -> None:
-        """As a lab's."""
         assert "refused" in name
         self.evidence = condition(self.history)
 
     def loses(self) -> float:
-        """Lose its token, and go on with that; what is done before another is lost counts too."""
+        """Lose the first token, and further tokens until the client meets a loss."""
 
         def before_another() -> None:
             self.revoked.append("another")
@@ -87,8 +84,8 @@ class Losing:
         self._sent("login", token)
 
 
-def test_loss_that_is_met(story: Story) -> None:
-    """Nothing else is lost; a login that follows is what a loss leads to."""
+def test_after_the_client_met_a_loss_no_token_is_lost(story: Story) -> None:
+    """Once the client has met a loss, no further token is lost."""
     lab = Losing(story)
     lab.sends("read", "token-1")
     met = lab.loses()
@@ -97,8 +94,8 @@ def test_loss_that_is_met(story: Story) -> None:
     assert str(lab.evidence).startswith("a read at ")
 
 
-def test_loss_that_meets_what_is_on_its_way(story: Story) -> None:
-    """What Vault refused since counts, be it sent a moment before: nothing else may follow."""
+def test_a_request_sent_before_the_loss_meets_it(story: Story) -> None:
+    """A request that was sent before the loss and refused after it meets the loss."""
     lab = Losing(story)
     (sent := story.sent("read", story.history.now(), 403, token="token-1")).ended = None
     with ExitStack() as losses, lab.token_revoked("token-1") as lost:
@@ -108,8 +105,8 @@ def test_loss_that_meets_what_is_on_its_way(story: Story) -> None:
     assert sent.began < lost.began == met
 
 
-def test_loss_that_is_met_and_made_up_for_at_once(story: Story) -> None:
-    """Both may be there when anybody looks."""
+def test_a_refusal_counts_after_the_next_login(story: Story) -> None:
+    """A refusal counts even if the next login is already there."""
     lab = Losing(story)
     lab.sends("read", "token-1")
     lab.logs_in("token-2", at_once=True)
@@ -119,7 +116,7 @@ def test_loss_that_is_met_and_made_up_for_at_once(story: Story) -> None:
 
 
 def test_losses_that_are_replaced_unmet(story: Story) -> None:
-    """Each token that comes in its turn is lost as well, until one is refused."""
+    """Each unmet loss is followed by the loss of the new token."""
     lab = Losing(story)
     lab.logs_in("token-2")
     lab.logs_in("token-3")
@@ -131,7 +128,7 @@ def test_losses_that_are_replaced_unmet(story: Story) -> None:
 
 
 def test_lost_token_that_is_given_back(story: Story) -> None:
-    """Whose lost token is refused when it is given back has another one, and has met nothing."""
+    """A refused revocation of the lost token does not meet the loss."""
     lab = Losing(story)
     lab.logs_in("token-2")
     lab.sends("revoke", "token-1", at_once=True)
@@ -142,7 +139,7 @@ def test_lost_token_that_is_given_back(story: Story) -> None:
 
 
 def test_loss_that_is_never_met(story: Story) -> None:
-    """It is no pass: neither the condition nor the fault is met."""
+    """A loss that is never met leaves the condition and the fault unmet."""
     lab = Losing(story)
     lab.sends("read", "token-1", 200)
     lab.loses()

@@ -1,22 +1,22 @@
-"""Files as a platform mounts them: whoever opens them by their name has the new content."""
+"""Files as a platform mounts them: a new content gets a new folder, and links lead to it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from vault_harness.scenario._volume import project
+from vault_harness.judge.credentials import project
 
 
 def test_what_is_projected_last_is_read(tmp_path: Path) -> None:
-    """By its own name there is always one whole content."""
+    """The name of the file always leads to the last content, as a whole."""
     file = tmp_path / "jwt"
     for content in ("first", "second", "third"):
         project(file, content)
         assert file.read_text(encoding="ascii") == content
 
 
-def test_who_asked_where_it_leads_keeps_the_old_one(tmp_path: Path) -> None:
-    """As in a pod, where each content has a folder of its own."""
+def test_a_resolved_path_keeps_the_old_content(tmp_path: Path) -> None:
+    """A resolved path keeps the old content, as in a pod."""
     file = tmp_path / "jwt"
     project(file, "first")
     asked_once = file.resolve()
@@ -27,7 +27,7 @@ def test_who_asked_where_it_leads_keeps_the_old_one(tmp_path: Path) -> None:
 
 
 def test_what_is_written_in_place_is_read(tmp_path: Path) -> None:
-    """A scenario empties what the links lead to, and the next content comes all the same."""
+    """A file that was emptied in place gets the next content."""
     file = tmp_path / "jwt"
     project(file, "first")
     file.write_text("", encoding="ascii")
@@ -37,7 +37,7 @@ def test_what_is_written_in_place_is_read(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """What is in it is as secret as the file of an AppRole."""
+    """Only the owner can read the file."""
     file = tmp_path / "jwt"
     project(file, "first")
     assert file.stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""A name leads elsewhere for one process, and the machine's own file is left alone."""
+"""A name that leads elsewhere for a single process, without a change of the machine's own file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.scenario import NotClaimed
-from vault_harness.scenario import _name as module
-from vault_harness.scenario._name import HOSTS, NAME, MovingName
+from vault_harness.judge import name as module
+from vault_harness.judge.name import HOSTS, NAME, MovingName
+from vault_harness.judge.verdict import NotClaimed
 
 ASKED = """
 import socket, sys
@@ -26,7 +26,7 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def name(tmp_path: Path) -> MovingName:
-    """One that leads to 127.0.0.1."""
+    """Return a name that leads to 127.0.0.1."""
     one = MovingName(tmp_path, "command")
     try:
         one.begin("http://127.0.0.1:8200")
@@ -37,7 +37,7 @@ def name(tmp_path: Path) -> MovingName:
 
 @contextmanager
 def asking(name: MovingName) -> Iterator[Callable[[], str]]:
-    """A process that resolves the name each time it is asked: to an address, or to nobody."""
+    """Start a process that resolves the name each time it is asked."""
     with subprocess.Popen(
         [*name.command, sys.executable, "-c", ASKED, NAME],
         stdin=subprocess.PIPE,
@@ -58,7 +58,7 @@ def asking(name: MovingName) -> Iterator[Callable[[], str]]:
 
 
 def test_a_process_whose_name_moves(name: MovingName) -> None:
-    """It resolves to one address after the other, and to none beside it."""
+    """A running process resolves the name to each new address."""
     before = HOSTS.read_bytes()
     with asking(name) as ask:
         found = []
@@ -70,8 +70,8 @@ def test_a_process_whose_name_moves(name: MovingName) -> None:
     assert NAME.encode() not in before
 
 
-def test_a_name_that_nobody_knows_for_a_while(name: MovingName) -> None:
-    """It is not found, and found again when it leads somewhere."""
+def test_a_name_can_be_unknown_for_a_time(name: MovingName) -> None:
+    """The name can lead nowhere for a while."""
     with asking(name) as ask:
         name.lead_nowhere()
         assert ask() == "nobody"
@@ -80,7 +80,7 @@ def test_a_name_that_nobody_knows_for_a_while(name: MovingName) -> None:
 
 
 def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingName) -> None:
-    """It becomes the program that was asked for, and knows the machine by its own name still."""
+    """The command keeps its process id and the machine's other names."""
     asks = "import os, socket; print(os.getpid(), socket.gethostbyname('localhost'))"
     with subprocess.Popen(
         [*name.command, sys.executable, "-c", asks], stdout=subprocess.PIPE, text=True
@@ -93,28 +93,28 @@ def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingNa
 def test_the_url_that_a_client_is_given(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name in place of the address; scheme and port stay."""
+    """The URL has the name in place of the address."""
     monkeypatch.setattr(MovingName, "_resolved", lambda *_: "127.0.0.1")
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/unshare")
     assert MovingName(tmp_path, "command").begin(url) == url.replace("127.0.0.1", NAME)
 
 
 def test_a_subject_in_this_process_has_no_names_of_its_own(tmp_path: Path) -> None:
-    """It is skipped, and told how it would not be."""
-    with pytest.raises(NotClaimed, match=r"python -m vault_harness\.subjects"):
+    """A subject in this process is skipped, with a remedy."""
+    with pytest.raises(NotClaimed, match=r"python -m vault_harness\.judge\.subjects"):
         MovingName(tmp_path, "in-process")
 
 
 def test_a_machine_without_namespaces_is_no_fault_of_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the attempt said is in the reason, as it would be where users may have none."""
+    """Without namespaces for users, the scenario is skipped with the reason."""
     monkeypatch.setattr(module, "_FURNISH", "echo 'unshare failed: not permitted' >&2; exit 1")
     with pytest.raises(NotClaimed, match="not permitted"):
         MovingName(tmp_path, "command").begin("http://127.0.0.1:8200")
 
 
-def test_files_are_asked_and_nobody_else() -> None:
-    """Of the resolver's configuration one line is another."""
+def test_the_resolver_asks_only_files() -> None:
+    """The resolver of the process asks only files for hosts."""
     text = "passwd: files\nhosts: mymachines resolve [!UNAVAIL=return] files dns\nservices: db\n"
     assert module._files_only(text) == "hosts: files\npasswd: files\nservices: db\n"

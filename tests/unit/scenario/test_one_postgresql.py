@@ -1,4 +1,4 @@
-"""The PostgreSQL that scenarios share: begun once, tried anew, and ended by its owner."""
+"""The PostgreSQL that scenarios share: started once, tried again, and stopped by its owner."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, cast
 import pytest
 
 from vault_harness.errors import EngineError
-from vault_harness.plugin import _suite
-from vault_harness.plugin._options import POSTGRESQL
-from vault_harness.scenario.catalogue import CATALOGUE
-from vault_harness.scenario.postgresql import SharedPostgresql
+from vault_harness.judge.catalogue import CATALOGUE
+from vault_harness.judge.plugin import suite
+from vault_harness.judge.plugin.options import POSTGRESQL
+from vault_harness.judge.postgresql import SharedPostgresql
 from vault_harness.settings import scenarios_folder
 
-MODULE = "vault_harness.scenario.postgresql"
+MODULE = "vault_harness.judge.postgresql"
 
 
 class Server:
-    """Notes what is asked of it."""
+    """A server that records its calls."""
 
     made: list[Server]
     broken = False
@@ -31,23 +31,20 @@ class Server:
         self.made.append(self)
 
     def start(self) -> None:
-        """Start, unless it is broken."""
         self.asked.append("start")
         if self.broken:
             raise EngineError("initdb ended with exit code 1")
 
     def await_ready(self) -> None:
-        """Wait for another process to start it."""
         self.asked.append("await_ready")
 
     def close(self) -> None:
-        """End it."""
         self.asked.append("close")
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
-    """What is run instead of a PostgreSQL."""
+    """Replace the PostgreSQL by a recording server."""
     kind = type("OneServer", (Server,), {"made": []})
     monkeypatch.setattr(f"{MODULE}.Postgresql", kind)
     monkeypatch.setattr(f"{MODULE}.find_postgresql", lambda: None)
@@ -55,7 +52,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
 
 
 def test_it_is_begun_once(server: type[Server]) -> None:
-    """Who begins it early has what later scenarios use."""
+    """Scenarios use a server that was begun early, and start it once."""
     shared: Any = SharedPostgresql()
     begun = shared.begin()
     assert shared.server() is shared.server() is begun
@@ -64,8 +61,8 @@ def test_it_is_begun_once(server: type[Server]) -> None:
     assert [one.asked for one in server.made] == [["start", "start", "close"]]
 
 
-def test_one_that_failed_is_tried_anew(server: type[Server]) -> None:
-    """The next scenario is told the same cause, and not that there are no data."""
+def test_a_failed_start_is_tried_again(server: type[Server]) -> None:
+    """After a failed start the next scenario tries again and gets the same error."""
     server.broken = True
     shared = SharedPostgresql()
     for _ in range(2):
@@ -81,7 +78,7 @@ def test_one_that_failed_is_tried_anew(server: type[Server]) -> None:
         ({"LEASE-07"}, "", True),
         ({"CRITICAL"}, "", True),
         ({"TOK"}, "", False),
-        ({"SRV-03"}, "", False),  # Vault's storage is one of its own
+        ({"SRV-03"}, "", False),  # this scenario has a PostgreSQL of its own
         (frozenset(), "no initdb", False),
     ],
 )
@@ -92,12 +89,12 @@ def test_a_run_begins_it_for_leases(
     server: type[Server],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the first fork, and ends it with the run; not where nobody will ask for it."""
+    """A run with leases begins the server before the first fork, and ends it."""
     monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: lacking)
     ended: list[Callable[[], None]] = []
     config: Any = SimpleNamespace(stash={}, add_cleanup=ended.append)
     chosen: Any = SimpleNamespace(only=only)
-    _suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
     assert (POSTGRESQL in config.stash) is begun
     for end in ended:
         end()
@@ -105,8 +102,8 @@ def test_a_run_begins_it_for_leases(
 
 
 @pytest.mark.usefixtures("server")
-def test_one_that_cannot_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk, say: the run goes on, and whoever needs it finds out."""
+def test_a_run_continues_if_the_server_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on if the server cannot be begun."""
 
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -115,12 +112,12 @@ def test_one_that_cannot_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedPostgresql, "begin", full)
     config: Any = SimpleNamespace(stash={}, add_cleanup=None)
     chosen: Any = SimpleNamespace(only=frozenset())
-    _suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
     assert config.stash == {}
 
 
 def test_a_fork_ends_nothing_of_its_parents(server: type[Server]) -> None:
-    """It waits for the parent to start it, and leaves it to the parent."""
+    """A fork waits for its parent's server and does not stop it."""
     given = server(None, host="127.0.0.1", started=False)
     shared: Any = SharedPostgresql(server=cast("Any", given))
     assert shared.server() is given

@@ -1,4 +1,4 @@
-"""The options of the plugin: on the command line, and in the configuration file."""
+"""The plugin's options, on the command line and in the configuration file."""
 
 from __future__ import annotations
 
@@ -9,37 +9,34 @@ from typing import Any, cast
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.plugin import pytest_addoption
-from vault_harness.plugin._options import Options, options, refuse_foreign, refuse_unknown
-from vault_harness.report.known import load_known
-from vault_harness.scenario import Entry
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.plugin import pytest_addoption
+from vault_harness.judge.plugin.options import Options, options, refuse_foreign, refuse_unknown
+from vault_harness.judge.report.known import load_known
 
 GIVE = "Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)"
 
 
 class Parser:
-    """What pytest asks a plugin for."""
+    """A parser of pytest that records options."""
 
     def __init__(self) -> None:
         self.flags: dict[str, dict[str, Any]] = {}
         self.inis: dict[str, Any] = {}
 
     def getgroup(self, *_: str) -> Parser:
-        """Itself."""
         return self
 
     def addoption(self, flag: str, **how: Any) -> None:
-        """A flag."""
         self.flags[flag] = how
 
     def addini(self, name: str, text: str, **how: Any) -> None:
-        """A twin."""
         assert text
         self.inis[name] = how["default"]
 
 
 def made(given: dict[str, Any] | None = None, ini: dict[str, Any] | None = None) -> Options:
-    """The options of a run."""
+    """Return the options of a run."""
     parser = Parser()
     pytest_addoption(cast("pytest.Parser", parser))
     config = SimpleNamespace(
@@ -51,7 +48,7 @@ def made(given: dict[str, Any] | None = None, ini: dict[str, Any] | None = None)
 
 
 def test_every_flag_has_a_prefix_and_a_twin() -> None:
-    """So that it meets nobody else's, and need not be typed."""
+    """Each flag begins with ``--vault-`` and has an entry for the configuration file."""
     parser = Parser()
     pytest_addoption(cast("pytest.Parser", parser))
     assert all(flag.startswith("--vault-") for flag in parser.flags)
@@ -60,7 +57,7 @@ def test_every_flag_has_a_prefix_and_a_twin() -> None:
 
 
 def test_defaults() -> None:
-    """The reference client, everything, once, as it is."""
+    """By default, the reference client runs all scenarios once."""
     found = made()
     assert (found.subject, found.declared, found.only) == ("reference", {}, frozenset())
     assert (found.repeat, found.ttl_scale, found.allow_not_exercised) == (1, 1.0, False)
@@ -71,7 +68,7 @@ def test_defaults() -> None:
 
 
 def test_configuration_file() -> None:
-    """It gives what the command line does not."""
+    """The configuration file gives what the command line does not."""
     ini = {
         "vault_subject": "python:a:b",
         "vault_declare": ["refresh=3"],
@@ -92,7 +89,7 @@ def test_configuration_file() -> None:
 
 
 def test_a_subject_that_is_empty() -> None:
-    """A variable of a job that is not set: the reference client in its place would pass."""
+    """An empty ``--vault-subject`` is refused: in CI it is an unset variable."""
     with pytest.raises(SettingsError, match=r"^--\S*subject is empty, and names no client"):
         made({"vault_subject": ""})
     assert made(ini={"vault_subject": ""}).subject == "reference"
@@ -101,7 +98,7 @@ def test_a_subject_that_is_empty() -> None:
 @pytest.mark.parametrize("text", ["", " ", ","])
 @pytest.mark.parametrize("name", ["declare", "known", "report", "seed", "shard", "wire"])
 def test_an_option_that_is_empty(name: str, text: str) -> None:
-    """Of a job's variable that is not set: more would be run, or less, than was meant."""
+    """An empty option is refused."""
     given = [text] if name == "declare" else text
     with pytest.raises(SettingsError, match=rf"^--\S*{name} is empty, and names nothing\n"):
         made({f"vault_{name}": given})
@@ -109,7 +106,7 @@ def test_an_option_that_is_empty(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("given", [[""], ["TOK-11", " "], [","]])
 def test_a_choice_of_nothing(given: list[str]) -> None:
-    """It would choose everything."""
+    """An empty choice of scenarios is refused, since it would choose all."""
     with pytest.raises(SettingsError, match=r"^--\S*only is empty, and names nothing\n"):
         made({"vault_only": given})
     assert made({"vault_only": ["TOK-11,"]}).only == {"TOK-11"}
@@ -127,7 +124,7 @@ def test_a_choice_of_nothing(given: list[str]) -> None:
     ],
 )
 def test_numbers_that_make_no_sense(name: str, text: str) -> None:
-    """The option and the text are named."""
+    """A senseless number is refused with its option."""
     with pytest.raises(SettingsError) as caught:
         made({f"vault_{name}": text})
     assert caught.value.cause.startswith(f"--{name.replace('_', '-')} {text} ")
@@ -137,7 +134,7 @@ def test_numbers_that_make_no_sense(name: str, text: str) -> None:
 def test_option_is_called_as_it_was_given(
     monkeypatch: pytest.MonkeyPatch, runner: str, named: str
 ) -> None:
-    """A task has no prefix for it, and pytest knows no other."""
+    """An error names the option as the user typed it: with the prefix under pytest only."""
     monkeypatch.setenv("HARNESS_RUNNER", runner)
     with pytest.raises(SettingsError, match=f"^{named} TOK-99 names no scenario"):
         refuse_unknown({"TOK-99"}, [], "catalogue.toml")
@@ -148,7 +145,7 @@ def test_option_is_called_as_it_was_given(
     [("TOK11", "; is TOK-11 meant?"), ("CRITCAL", "; is CRITICAL meant?"), ("SEA-99", "")],
 )
 def test_what_may_be_meant(word: str, meant: str, tmp_path: Path) -> None:
-    """By a word that is nearly another one, in a choice and in the file of known failures."""
+    """A misspelt id is refused with the id that may be meant."""
     entries = [Entry(id="TOK-11", promise="p", severity="critical", source="s")]
     with pytest.raises(SettingsError, match="names no scenario") as caught:
         refuse_unknown({word}, entries, "catalogue.toml")

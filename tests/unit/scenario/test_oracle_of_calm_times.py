@@ -1,12 +1,12 @@
-"""The oracle on what outages leave behind: two calm times that are alike, and two that are not."""
+"""The oracle on what outages leave behind: it compares two calm times."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.oracles import asks_no_more_than_before
-from vault_harness.scenario.oracles._calm import MORE_IN_ALL, MORE_OF_A_KIND
+from vault_harness.judge.oracles import asks_no_more_than_before
+from vault_harness.judge.oracles.pace import MORE_IN_ALL, MORE_OF_A_KIND
 
 BEFORE, AFTER = (10.0, 18.0), (40.0, 48.0)
 ORACLE = asks_no_more_than_before(BEFORE, AFTER)
@@ -14,7 +14,7 @@ ORACLE = asks_no_more_than_before(BEFORE, AFTER)
 
 @pytest.fixture
 def calm(story: Story) -> Story:
-    """Four calls in each of the two, each of which sends a read; a renewal, and a stormy time."""
+    """Return a history with equal calls and requests in both calm times, and a storm between."""
     for began in (BEFORE[0], AFTER[0]):
         times = [began + 0.5 + n for n in range(4)]
         story.calls(*times)
@@ -25,18 +25,18 @@ def calm(story: Story) -> Story:
 
 
 def test_as_much_as_before(calm: Story) -> None:
-    """What was sent between the two times, and beside them, is nobody's business here."""
+    """Requests between the calm times do not count."""
     assert calm.finds(ORACLE) == []
 
 
 def test_less_than_before(calm: Story) -> None:
-    """Who has begun to keep what it reads asks for less."""
+    """A client may ask for less than before."""
     calm.several("read", *(BEFORE[0] + 0.1 * n for n in range(20)))
     assert calm.finds(ORACLE) == []
 
 
 def test_one_kind_has_grown(calm: Story) -> None:
-    """So many more are granted, and the next is one too many; it says when they came."""
+    """A few more requests of a kind are granted; the next is a finding."""
     calm.several("renew", *(AFTER[0] + 6.0 + 0.1 * n for n in range(MORE_OF_A_KIND)))
     assert calm.finds(ORACLE) == []
     calm.sent("renew", AFTER[0] + 7.0, 403)
@@ -46,14 +46,14 @@ def test_one_kind_has_grown(calm: Story) -> None:
 
 
 def test_kinds_that_were_not_there(calm: Story) -> None:
-    """Looks at the token that nobody made before are granted as many, and no more."""
+    """A kind of request that did not occur before has the same margin."""
     calm.several("lookup", 41.0, 42.0, 43.0)
     (seen,) = calm.finds(ORACLE)
     assert seen.startswith("3 lookup requests in 8.0 s, 0 before")
 
 
 def test_all_kinds_have_grown_a_little(calm: Story) -> None:
-    """None of them by too many, and all together by more than chance explains."""
+    """Small growth of several kinds is a finding if the sum is too large."""
     calm.several("lookup", 41.0, 42.0)
     calm.several("renew", 43.0, 44.0)
     assert calm.finds(ORACLE) == []
@@ -63,7 +63,7 @@ def test_all_kinds_have_grown_a_little(calm: Story) -> None:
 
 
 def test_each_further_call_may_cost_what_one_cost(calm: Story) -> None:
-    """A caller that was quicker in the second time has sent more by that."""
+    """Each additional call may cost as much as an earlier call did."""
     calm.calls(*(AFTER[0] + 4.0 + 0.1 * n for n in range(5)))
     calm.several("read", *(AFTER[0] + 4.0 + 0.1 * n for n in range(5 + MORE_OF_A_KIND)))
     assert calm.finds(ORACLE) == []
@@ -73,7 +73,7 @@ def test_each_further_call_may_cost_what_one_cost(calm: Story) -> None:
 
 
 def test_connections_without_a_request(calm: Story) -> None:
-    """What reconnects again and again asks for something too."""
+    """Connections without a request are compared too."""
     calm.history.connections += [*(AFTER[0] + 0.5 * n for n in range(MORE_IN_ALL))]
     assert calm.finds(ORACLE) == []
     calm.history.connections.append(AFTER[0] + 7.0)
@@ -81,7 +81,7 @@ def test_connections_without_a_request(calm: Story) -> None:
 
 
 def test_an_excess_rests_on_nothing(calm: Story) -> None:
-    """It is one, whichever of the outages touched the client."""
+    """The finding depends on no fault."""
     calm.several("login", 41.0, 42.0, 43.0)
     (found,) = ORACLE(calm.history)
     assert found.rests_on == ()

@@ -1,4 +1,4 @@
-"""No request with a token that is known to be dead: who may know it, and from when on."""
+"""The oracle on requests with a dead token: from when on a client knows that it is dead."""
 
 from __future__ import annotations
 
@@ -8,51 +8,49 @@ from typing import Any
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
-from vault_harness.scenario.history import GRAIN
-from vault_harness.scenario.observations import Handshake
-from vault_harness.scenario.oracles._dead_tokens import PATIENCE
-from vault_harness.scenario.oracles.standing import NEWS, no_request_with_a_dead_token
+from vault_harness.judge.oracles.dead_tokens import PATIENCE
+from vault_harness.judge.oracles.standing import NEWS, no_request_with_a_dead_token
+from vault_harness.recorder.fault import Signature
+from vault_harness.recorder.history import SLACK
+from vault_harness.recorder.observations import Handshake
 
 DEADLINE = 2.0
 
 POLICY = ("1 error occurred:\n\t* permission denied\n\n",)
-"""What Vault says where a policy denies something to a living token."""
+"""Vault's answer if a policy denies something to a living token."""
 
 UPSTREAM = Signature(unanswered=True, late=1.0, statuses=frozenset({500, 503}))
-"""A fault behind the recorder: what Vault has answered gets through."""
+"""A fault behind the recorder, which Vault's answers pass."""
 
 CUT, SLOW = Signature(answers_late=inf), Signature(answers_late=0.3)
-"""Faults in front of it."""
+"""Faults in front of the recorder."""
 
 
 def found(story: Story) -> int:
-    """Whether there is such a request."""
+    """Return how many findings there are."""
     return len(story.finds(no_request_with_a_dead_token(DEADLINE)))
 
 
 def replaced(story: Story, *, kind: str = "lookup", status: int = 403) -> float:
-    """Token 1 is called dead at 2.0 s, token 2 is there at 2.2 s; from when on 1 must not be seen.
+    """Let Vault call token 1 dead at 2.0 s, and give token 2 at 2.2 s.
 
-    Args:
-        story: The history.
-        kind: How it was found out.
-        status: What Vault answered.
+    `kind` and `status` are the request and the answer that tell of the death. Return the time from
+    which on token 1 must not be sent.
     """
     story.sent("login", 1.0, token="token-1")
     path = f"auth/token/{kind}-self"
-    story.sent(kind, 2.0, status, token="token-1", path=path)  # type: ignore[arg-type] # one of the kinds
+    story.sent(kind, 2.0, status, token="token-1", path=path)  # type: ignore[arg-type] # a kind
     story.sent("login", 2.1, ended=2.2, token="token-2")
-    return 2.2 + NEWS + GRAIN
+    return 2.2 + NEWS + SLACK
 
 
 def used(story: Story, at: float, *, found_then: int) -> None:
-    """Token 1 is sent then, which is found or not."""
+    """Send token 1 at this time, and check the number of findings."""
     story.sent("read", at, 403, token="token-1")
     assert found(story) == found_then
 
 
-# Who is told
+# How the client learns of it
 
 
 @pytest.mark.parametrize(
@@ -68,53 +66,32 @@ def used(story: Story, at: float, *, found_then: int) -> None:
     ],
 )
 def test_token_that_was_called_dead(story: Story, kind: str, status: int, dead: int) -> None:
-    """A refused read alone may be a matter of policy."""
+    """A refused lookup or renewal calls a token dead. A refused read may be a matter of policy."""
     used(story, replaced(story, kind=kind, status=status) + 0.01, found_then=dead)
 
 
 def test_call_that_was_about_to_be_sent(story: Story) -> None:
-    """News takes a moment."""
+    """A call may send the token within a moment after the news."""
     used(story, replaced(story) - 0.01, found_then=0)
 
 
-@pytest.mark.parametrize(("late", "again"), [(NEWS - 0.01, True), (NEWS + 0.01, False)])
-def test_call_that_got_no_core(story: Story, late: float, *, again: bool) -> None:
-    """For as long again it counts if it is found once more."""
-    known = replaced(story)
-    for at in (known + 0.01, known + late):
-        story.sent("read", at, 403, token="token-1")
-    (finding,) = no_request_with_a_dead_token(DEADLINE)(story.history)
-    assert finding.repeated is again
-
-
-def test_call_that_got_no_core_hides_no_other(story: Story) -> None:
-    """The next token is sent long after it was replaced: that counts as it is."""
-    story.sent("read", replaced(story) + 0.01, 403, token="token-1")
-    story.sent("lookup", 4.0, 403, token="token-2", path="auth/token/lookup-self")
-    story.sent("login", 4.1, ended=4.2, token="token-3")
-    story.sent("read", 8.0, 403, token="token-2")
-    (finding,) = no_request_with_a_dead_token(DEADLINE)(story.history)
-    assert "token-2" in finding.seen
-    assert not finding.repeated
-
-
 def test_dead_token_without_a_successor(story: Story) -> None:
-    """It has nothing else to send."""
+    """A dead token without a successor may be sent again."""
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 2.0, 403, token="token-1")
     used(story, 9.0, found_then=0)
 
 
 def test_token_that_it_gave_back(story: Story) -> None:
-    """Who ended it itself needs no other to know."""
+    """A client must not send a token that it has revoked, even without a successor."""
     story.sent("login", 1.0, token="token-1")
     story.sent("revoke", 2.0, 204, token="token-1", path="auth/token/revoke-self")
     used(story, 2.01 + NEWS, found_then=0)
-    used(story, 2.01 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, 2.01 + NEWS + SLACK + 0.01, found_then=1)
 
 
 def test_look_or_renewal_that_the_policy_denies(story: Story) -> None:
-    """The token lives: it may not renew itself, as Vault's words tell."""
+    """A denial by policy does not call the token dead."""
     story.sent("login", 1.0, token="token-1")
     story.sent("renew", 2.0, 403, token="token-1").errors = POLICY
     story.sent("login", 2.1, token="token-2")
@@ -122,14 +99,14 @@ def test_look_or_renewal_that_the_policy_denies(story: Story) -> None:
 
 
 def test_token_that_is_served_afterwards(story: Story) -> None:
-    """It was not dead, whatever was said."""
+    """A token that works later was not dead."""
     replaced(story)
     story.sent("read", 8.0, 200, token="token-1")
     used(story, 9.0, found_then=0)
 
 
 def test_denial_in_the_place_of_vault(story: Story) -> None:
-    """What the harness answers itself says nothing of a token."""
+    """A denial by a stub does not call the token dead."""
     story.sent("login", 1.0, token="token-1")
     story.sent("renew", 2.0, 403, token="token-1", by="stub")
     story.sent("login", 2.1, token="token-2")
@@ -137,7 +114,7 @@ def test_denial_in_the_place_of_vault(story: Story) -> None:
 
 
 def test_dead_token_that_a_cache_hands_out_again(story: Story) -> None:
-    """What a login gives is used, until that is called dead in its turn."""
+    """A token that a login gives again is alive until it is called dead again."""
     replaced(story)
     story.sent("login", 5.0, token="token-1")
     used(story, 5.1, found_then=0)
@@ -146,11 +123,11 @@ def test_dead_token_that_a_cache_hands_out_again(story: Story) -> None:
     used(story, 9.0, found_then=1)
 
 
-# Who was there to hear it
+# Whether the client heard the answer
 
 
 def given_back_slowly(story: Story, took: float) -> float:
-    """Token 1 is given back at 2.0 s, over connection 1; when the answer comes, after so long."""
+    """Revoke token 1 at 2.0 s over connection 1, and return when the answer comes."""
     story.sent("login", 1.0, token="token-1")
     ended = 2.0 + took
     path = "auth/token/revoke-self"
@@ -159,50 +136,50 @@ def given_back_slowly(story: Story, took: float) -> float:
 
 
 def sent_once_more(story: Story, at: float, *, connection: int = 2, waited: float = 0.0) -> int:
-    """The client sends it once more; whether that is found."""
+    """Send token 1 again, and return how many findings there are."""
     story.sent("revoke", at, 403, token="token-1", connection=connection, waited=waited)
     return found(story)
 
 
 def test_request_that_came_before_the_answer(story: Story) -> None:
-    """It lay in a queue until long after it, behind two hundred others."""
+    """A request that waited in a queue counts at the time when it came."""
     ended = given_back_slowly(story, 0.4)
     assert sent_once_more(story, ended + 3.0, waited=3.1) == 0
 
 
 def test_request_that_came_after_the_answer_and_lay_in_a_queue(story: Story) -> None:
-    """The queue excuses what it held up, and no more."""
+    """The queue excuses no more than its own delay."""
     ended = given_back_slowly(story, 0.4)
     assert sent_once_more(story, ended + 3.0, waited=2.0) == 1
 
 
-def test_answer_that_nobody_may_have_waited_for(story: Story) -> None:
-    """A client may have given it up a moment before; it says so by nothing."""
+def test_a_client_may_have_given_up_on_a_late_answer(story: Story) -> None:
+    """A client may have given up on an answer that came late."""
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4) == 0
 
 
 def test_answer_that_comes_soon_enough_for_anybody(story: Story) -> None:
-    """No client gives up so early."""
+    """No client gives up so early, so the answer counts as heard."""
     ended = given_back_slowly(story, PATIENCE - 0.01)
     assert sent_once_more(story, ended + 0.4) == 1
 
 
 def test_slow_answer_after_which_its_connection_is_used(story: Story) -> None:
-    """Over one that brought no answer nothing is asked any more."""
+    """A connection that is used again shows that the answer was heard."""
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4, connection=1) == 1
 
 
 def test_slow_answer_over_a_connection_with_streams(story: Story) -> None:
-    """Of HTTP/2 one of them is given up, and the next takes another."""
+    """Over HTTP/2 a connection is used again even if the client gave up a stream."""
     story.history.handshakes.append(Handshake(0.5, 1, "h2"))
     ended = given_back_slowly(story, PATIENCE + 0.01)
     assert sent_once_more(story, ended + 0.4, connection=1) == 0
 
 
-def test_login_that_nobody_may_have_waited_for(story: Story) -> None:
-    """Its token is there when it is used."""
+def test_a_late_logins_token_is_known_once_it_is_used(story: Story) -> None:
+    """The token of a late login counts as known once it is used."""
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 2.0, 403, token="token-1")
     story.sent("login", 2.1, ended=2.2 + PATIENCE, token="token-2", connection=2)
@@ -211,21 +188,21 @@ def test_login_that_nobody_may_have_waited_for(story: Story) -> None:
     assert found(story) == 1
 
 
-# When the new token was there
+# When the client has the new token
 
 
 def test_token_that_is_called_dead_when_another_is_there(story: Story) -> None:
-    """Who has replaced it before needs no further login to know."""
+    """With a successor at hand, the client needs no further login."""
     story.sent("login", 1.0, token="token-1")
     story.sent("login", 2.0, token="token-2")
     story.sent("lookup", 3.0, 403, token="token-1")
     used(story, 3.01 + NEWS, found_then=0)
-    used(story, 3.01 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, 3.01 + NEWS + SLACK + 0.01, found_then=1)
 
 
 @pytest.mark.parametrize("verb", ["start", "fork"])
 def test_token_of_another_instance(story: Story, verb: str) -> None:
-    """Where there are several, an earlier login may be another one's."""
+    """With several instances, an earlier login may belong to another one."""
     for _ in range(2):
         story.call(0.5, verb=verb)
     story.sent("login", 1.0, token="token-1")
@@ -235,16 +212,16 @@ def test_token_of_another_instance(story: Story, verb: str) -> None:
 
 
 def test_token_of_a_herd(story: Story) -> None:
-    """The first login of two may be somebody else's; the second is not."""
+    """In a herd of two, the second login shows that each client has a new token."""
     story.history.clients = 2
     known = replaced(story)
     used(story, known + 0.01, found_then=0)
     story.sent("login", known + 0.1, ended=known + 0.2, token="token-3")
-    used(story, known + 0.2 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, known + 0.2 + NEWS + SLACK + 0.01, found_then=1)
 
 
 def test_older_token_is_no_successor(story: Story) -> None:
-    """It was there before the one that died."""
+    """An older token is no successor."""
     story.sent("login", 0.5, token="token-0")
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 3.0, 403, token="token-1")
@@ -255,7 +232,7 @@ def test_older_token_is_no_successor(story: Story) -> None:
 
 
 def test_fault_behind_the_recorder_excuses_nothing(story: Story) -> None:
-    """A seal, a dead server, a revoked token: what Vault said has reached the client."""
+    """A fault behind the recorder does not hide Vault's answer."""
     story.fault(UPSTREAM, began=0.5, ended=None)
     used(story, replaced(story) + 0.01, found_then=1)
 
@@ -263,24 +240,24 @@ def test_fault_behind_the_recorder_excuses_nothing(story: Story) -> None:
 @pytest.mark.parametrize("closed", ["client", "server"])
 @pytest.mark.parametrize("which", [1, 2])
 def test_answer_that_was_lost(story: Story, closed: str, which: int) -> None:
-    """Of a denial, or of a login, that nobody has heard, nobody can know."""
+    """A denial or login without an answer is unknown to the client."""
     replaced(story)
-    story.history.exchanges[which].closed = closed  # type: ignore[assignment] # one of both
+    story.history.exchanges[which].closed = closed  # type: ignore[assignment] # a side
     used(story, 9.0, found_then=0)
 
 
 def test_cut_link_may_lose_what_was_said(story: Story) -> None:
-    """It was cut while the denial was on its way; the next one counts, once the link is up."""
+    """News on a cut link does not count. The next one counts once the link is up."""
     story.fault(CUT, began=2.05, ended=5.0)
     replaced(story)
     story.sent("read", 5.5, 200, token="token-2")
     used(story, 6.0, found_then=0)
     story.sent("lookup", 7.0, 403, token="token-1")
-    used(story, 7.01 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, 7.01 + NEWS + SLACK + 0.01, found_then=1)
 
 
 def test_login_over_a_bad_link_has_come_if_its_token_is_used(story: Story) -> None:
-    """Then it is known, although requests of before may come until the link is well."""
+    """A login over a bad link counts as heard once its token is used."""
     story.fault(CUT, began=2.05, ended=5.0)
     story.sent("login", 1.0, token="token-1")
     story.sent("lookup", 1.5, 403, token="token-1")
@@ -291,33 +268,33 @@ def test_login_over_a_bad_link_has_come_if_its_token_is_used(story: Story) -> No
 
 
 def test_request_that_a_bad_link_holds_up(story: Story) -> None:
-    """What was sent before the news may come at the end of it."""
+    """A request may be delayed until the end of a bad link."""
     story.fault(CUT, began=2.3, ended=5.0)
     replaced(story)
     story.sent("read", 2.25, 200, token="token-2")
     used(story, 5.0 + NEWS, found_then=0)
-    used(story, 5.0 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, 5.0 + NEWS + SLACK + 0.01, found_then=1)
 
 
 def test_slow_link(story: Story) -> None:
-    """The news is late by what the link takes, and a call may wait for a connection meanwhile."""
+    """On a slow link the news is late, and a call may wait for a connection."""
     story.fault(SLOW, began=0.5, ended=20.0)
     replaced(story)
-    known = 2.2 + 0.3 + DEADLINE + NEWS + GRAIN
+    known = 2.2 + 0.3 + DEADLINE + NEWS + SLACK
     used(story, known - 0.01, found_then=0)
     used(story, known + 0.01, found_then=1)
 
 
-def test_slow_link_that_is_mended(story: Story) -> None:
-    """No longer than it lasts."""
+def test_a_slow_link_delays_the_news(story: Story) -> None:
+    """A slow link delays the news until its end at most."""
     story.fault(SLOW, began=0.5, ended=3.0)
     replaced(story)
     used(story, 3.0 + NEWS, found_then=0)
-    used(story, 3.0 + NEWS + GRAIN + 0.01, found_then=1)
+    used(story, 3.0 + NEWS + SLACK + 0.01, found_then=1)
 
 
 def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
-    """Both answers come when their calls have ended."""
+    """A link slower than the deadline hides both answers."""
     story.fault(Signature(answers_late=2 * DEADLINE), began=0.5, ended=3.0)
     replaced(story)
     used(story, 9.0, found_then=0)
@@ -326,7 +303,7 @@ def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
 def test_of_many_dead_tokens_the_history_is_searched_once(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two hundred clients that end give theirs back, after tens of thousands of requests."""
+    """The history is searched only a few times, even for many dead tokens."""
     searched, find = [], story.history.find
 
     def counted(*kinds: Any, **said: Any) -> list[Any]:

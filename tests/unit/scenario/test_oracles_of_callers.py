@@ -1,14 +1,13 @@
-"""Oracles on what the callers of a client see: histories that keep a promise, and that do not."""
+"""Oracles on what a client's callers see."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.observations import Outcome
-from vault_harness.scenario.oracles import (
-    EVERY_WAY,
+from vault_harness.judge.oracles import (
     HANDOVER,
+    READ_VERBS,
     every_call_ends_within,
     failed_reads_at_most,
     fails_as,
@@ -23,20 +22,21 @@ from vault_harness.scenario.oracles import (
     stays_alive,
     writes_again,
 )
+from vault_harness.recorder.observations import Outcome
 
 # no_wrong_value
 
 
 @pytest.fixture
 def rotated(story: Story) -> Story:
-    """v1 from the start, v2 from 50 s on."""
+    """Return a history with v1 from the start and v2 from 50 s on."""
     story.put(0.0, "v1")
     story.put(50.0, "v2")
     return story
 
 
 def test_right_values(rotated: Story) -> None:
-    """The old one before the change, the new one after it."""
+    """The old value is right before the change, the new one after it."""
     rotated.call(49.0, value="v1")
     rotated.call(51.0, value="v2")
     assert rotated.finds(no_wrong_value()) == []
@@ -44,29 +44,29 @@ def test_right_values(rotated: Story) -> None:
 
 @pytest.mark.parametrize("value", ["v1", "v2"])
 def test_either_value_during_the_change(rotated: Story, value: str) -> None:
-    """A read that began before the change may end with either; so may one while it is written."""
+    """During the change both values are right."""
     rotated.call(49.9, 50.2, value=value)
     rotated.call(50.005, 50.2, value=value)
     assert rotated.finds(no_wrong_value()) == []
 
 
 def test_outdated_value(rotated: Story) -> None:
-    """The old value, by a read that began after the new one was written."""
+    """The old value is wrong once the new one was written, without harm."""
     rotated.call(50.02, value="v1")
     seen = rotated.finds(no_wrong_value())
     assert seen == ["read of backend/django gave the value v1, right was v2"]
     assert not no_wrong_value()(rotated.history)[0].harm, "it was right a moment ago"
 
 
-def test_wrong_value_of_a_first_read_that_is_let_off(rotated: Story) -> None:
-    """It may be late; what it gives has to be right all the same."""
+def test_a_warm_up_may_be_late_but_not_wrong(rotated: Story) -> None:
+    """A warm-up may be late, but not wrong."""
     rotated.call(1.0, 4.0, verb="warm-up", value="unknown")
     (finding,) = no_wrong_value()(rotated.history)
     assert finding.harm
 
 
 def test_value_before_its_time(rotated: Story) -> None:
-    """Nobody can know a value that is not written yet."""
+    """A value is wrong before it was written."""
     rotated.call(48.0, 49.0, value="v2")
     assert rotated.finds(no_wrong_value()) == [
         "read of backend/django gave the value v2, right was v1"
@@ -74,7 +74,7 @@ def test_value_before_its_time(rotated: Story) -> None:
 
 
 def test_halves_of_two_versions(rotated: Story) -> None:
-    """Each was right within the refresh time, but both at once never were."""
+    """Keys of two versions in one answer are harm, even within the refresh time."""
     rotated.call(49.0, verb="read_all", value="v1")
     assert rotated.finds(of_one_version("backend/django")) == []
     rotated.call(51.0, verb="read_all", value="v1 beside v2")
@@ -86,7 +86,7 @@ def test_halves_of_two_versions(rotated: Story) -> None:
 
 
 def test_half_a_secret(rotated: Story) -> None:
-    """A key that is not handed out is of no version."""
+    """A whole secret without its key is harm."""
     rotated.call(49.0, verb="read_all", value="nothing")
     assert rotated.finds(of_one_version("backend/django")) == ["1 times not; first nothing"]
     (finding,) = no_wrong_value(refresh=5.0)(rotated.history)
@@ -95,7 +95,7 @@ def test_half_a_secret(rotated: Story) -> None:
 
 
 def test_outdated_half(rotated: Story) -> None:
-    """A value of a whole secret is as old as one of a key may be."""
+    """An outdated key in a whole secret is wrong."""
     rotated.call(56.0, verb="read_all", value="v1 beside v2")
     assert rotated.finds(no_wrong_value(refresh=5.0)) == [
         "read_all of backend/django gave the value v1 beside v2, right was v2"
@@ -103,7 +103,7 @@ def test_outdated_half(rotated: Story) -> None:
 
 
 def test_refresh_grants_age(rotated: Story) -> None:
-    """Up to the refresh time, to the hundredth of a second, and no longer."""
+    """A value may be as old as the refresh time, to the hundredth of a second."""
     rotated.call(50.0 + 5.0, value="v1", verb="read_cached")
     assert rotated.finds(no_wrong_value(refresh=5.0)) == []
     rotated.call(50.1 + 5.0, value="v1", verb="read_cached")
@@ -113,7 +113,7 @@ def test_refresh_grants_age(rotated: Story) -> None:
 
 
 def test_stale_grants_age_to_what_is_marked(rotated: Story) -> None:
-    """A value that is marked stale may be of any age, or of a given one; others may not."""
+    """A value marked stale may be of any age, or up to a limit."""
     rotated.call(90.0, outcome="stale", value="v1")
     assert rotated.finds(no_wrong_value()) == []
     assert rotated.finds(no_wrong_value(stale_for=60.0)) == []
@@ -124,8 +124,8 @@ def test_stale_grants_age_to_what_is_marked(rotated: Story) -> None:
     assert len(rotated.finds(no_wrong_value())) == 1
 
 
-def test_value_that_nobody_wrote(rotated: Story) -> None:
-    """Half a secret, or somebody else's: harm, even if it is marked stale."""
+def test_a_value_that_was_never_written_is_harm(rotated: Story) -> None:
+    """A value that nobody wrote is harm, even if it is marked stale."""
     rotated.call(51.0, value="unknown")
     rotated.call(51.0, outcome="stale", value="unknown")
     findings = no_wrong_value(refresh=9.0)(rotated.history)
@@ -136,7 +136,7 @@ def test_value_that_nobody_wrote(rotated: Story) -> None:
 
 
 def test_wrong_value_of_a_key(rotated: Story) -> None:
-    """A secret may have several: the finding names the one that was asked for."""
+    """A finding names the key."""
     rotated.call(60.0, value="v1").key = "SECRET_KEY"
     assert rotated.finds(no_wrong_value()) == [
         "read of backend/django (SECRET_KEY) gave the value v1, right was v2"
@@ -144,7 +144,7 @@ def test_wrong_value_of_a_key(rotated: Story) -> None:
 
 
 def test_value_of_another_path(rotated: Story) -> None:
-    """Crossed answers: right elsewhere is wrong here."""
+    """The value of another secret is harm."""
     rotated.put(0.0, "backend/celery:v1", path="backend/celery")
     rotated.call(10.0, value="backend/celery:v1", path="backend/celery")
     assert rotated.finds(no_wrong_value()) == []
@@ -155,14 +155,14 @@ def test_value_of_another_path(rotated: Story) -> None:
 
 
 def test_half_of_another_secret(rotated: Story) -> None:
-    """One key of a whole secret is another one's: harm, though the other key is right."""
+    """The value of another secret in one key is harm."""
     rotated.put(0.0, "backend/celery:v1", path="backend/celery")
     rotated.call(10.0, verb="read_all", value="backend/celery:v1 beside v1")
     assert no_wrong_value()(rotated.history)[0].harm
 
 
 def test_value_of_a_path_that_has_none(rotated: Story) -> None:
-    """Whatever it is, it is wrong."""
+    """Any value of a path without a secret is wrong."""
     rotated.call(10.0, value="v1", path="ai/openai")
     assert rotated.finds(no_wrong_value()) == [
         "read of ai/openai gave the value v1, right was none"
@@ -170,7 +170,7 @@ def test_value_of_a_path_that_has_none(rotated: Story) -> None:
 
 
 def test_fallback_only_where_it_is_right(rotated: Story) -> None:
-    """The environment variable's value is harm, but for the key that it is named after."""
+    """A fallback is harm, except for the key of its variable."""
     rotated.call(10.0, value="fallback").key = "SECRET_KEY"
     assert no_wrong_value()(rotated.history)[0].harm
     assert rotated.finds(no_wrong_value(fallback={("backend/django", "SECRET_KEY")})) == []
@@ -179,7 +179,7 @@ def test_fallback_only_where_it_is_right(rotated: Story) -> None:
 
 
 def test_value_of_another_key(rotated: Story) -> None:
-    """Right for another key of that secret is wrong for this one."""
+    """The value of another key is harm."""
     rotated.call(10.0, value="v1 of DEBUG").key = "SECRET_KEY"
     (finding,) = no_wrong_value()(rotated.history)
     assert finding.seen == (
@@ -189,7 +189,7 @@ def test_value_of_another_key(rotated: Story) -> None:
 
 
 def test_failures_are_no_values(rotated: Story) -> None:
-    """A read that failed, and one that still runs, gave none."""
+    """A failed or unfinished read has no value to judge."""
     rotated.call(60.0, outcome="unavailable")
     rotated.call(60.0, outcome=None)
     assert rotated.finds(no_wrong_value()) == []
@@ -199,7 +199,7 @@ def test_failures_are_no_values(rotated: Story) -> None:
 
 
 def test_calls_in_time(story: Story) -> None:
-    """Up to the deadline and what a call and its answer take to be handed over."""
+    """A call may last for the deadline plus the time of the handover."""
     story.call(1.0, 1.0 + 2.0 + HANDOVER)
     story.call(1.0, 3.0, "unavailable")
     story.call(1.0, 99.0, verb="start")
@@ -208,7 +208,7 @@ def test_calls_in_time(story: Story) -> None:
 
 @pytest.mark.parametrize("verb", ["read", "read_cached", "write"])
 def test_late_call(story: Story, verb: str) -> None:
-    """Late is late, whatever came in the end."""
+    """A late call is a finding, whatever it returned."""
     story.call(1.0, 3.2, verb=verb)
     assert story.finds(every_call_ends_within(2.0)) == [
         f"{verb} of backend/django ended only after 2.20 s"
@@ -216,7 +216,7 @@ def test_late_call(story: Story, verb: str) -> None:
 
 
 def test_call_that_was_given_up(story: Story) -> None:
-    """The harness stopped waiting for it; even if that was early."""
+    """A call that hangs is a finding, even if the harness gave up early."""
     story.call(1.0, 2.0, "hung")
     assert story.finds(every_call_ends_within(2.0)) == [
         "read of backend/django had not ended after 1.00 s"
@@ -224,7 +224,7 @@ def test_call_that_was_given_up(story: Story) -> None:
 
 
 def test_call_that_still_runs(story: Story) -> None:
-    """It is judged by the time it has taken so far."""
+    """A call that still runs is judged by its time so far."""
     story.call(story.history.now() - 1.0, outcome=None)
     assert story.finds(every_call_ends_within(2.0)) == []
     story.call(900.0, outcome=None)
@@ -235,7 +235,7 @@ def test_call_that_still_runs(story: Story) -> None:
 
 
 def test_no_failure(story: Story) -> None:
-    """Fresh, stale and unfinished reads have not failed; writes are not asked."""
+    """Fresh, stale and unfinished reads have not failed; writes are not judged."""
     story.calls(1.0, 2.0)
     story.call(3.0, outcome="stale")
     story.call(4.0, outcome=None)
@@ -245,7 +245,7 @@ def test_no_failure(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["unavailable", "denied", "missing", "error", "hung", "died"])
 def test_failure(story: Story, outcome: Outcome) -> None:
-    """Any end without a value is one."""
+    """Any end of a read without a value is a failure."""
     story.call(1.0, outcome=outcome, message="no luck")
     story.call(2.0, outcome="error", verb="read_cached")
     assert story.finds(no_failed_read()) == [
@@ -254,7 +254,7 @@ def test_failure(story: Story, outcome: Outcome) -> None:
 
 
 def test_failure_that_a_stall_may_explain(story: Story) -> None:
-    """A read that waited for half a second or more; a quick refusal is nobody's delay."""
+    """Only a failed read that took half a second may be due to a stall."""
     story.call(1.0, 1.5, "unavailable")
     (late,) = no_failed_read()(story.history)
     assert (late.missed, late.until) == (0.5, 1.5)
@@ -263,8 +263,8 @@ def test_failure_that_a_stall_may_explain(story: Story) -> None:
     assert quick.missed is None
 
 
-def test_no_failure_of_nobody(story: Story) -> None:
-    """Where nobody reads, nothing shows that reads work, unless that is said to be enough."""
+def test_without_a_read_no_failure_is_shown(story: Story) -> None:
+    """Without a read nothing is shown, unless that is allowed."""
     story.call(1.0)
     assert story.finds(no_failed_read(since=2.0, until=8.0)) == [
         "nothing shows it: there was no read between +2.00 and +8.00 s"
@@ -275,8 +275,8 @@ def test_no_failure_of_nobody(story: Story) -> None:
     assert story.finds(no_failed_read(since=2.0, may_be_empty=True)) == []
 
 
-def test_failures_elsewhere(story: Story) -> None:
-    """Another time, another path."""
+def test_failures_at_another_time_or_path_do_not_count(story: Story) -> None:
+    """Failures at another time or path do not count; the bounds do."""
     story.call(1.0, outcome="error")
     story.call(9.0, outcome="error")
     story.call(5.0, outcome="error", path="ai/openai")
@@ -287,7 +287,7 @@ def test_failures_elsewhere(story: Story) -> None:
 
 
 def test_some_failures_are_allowed(story: Story) -> None:
-    """As many as are granted, and not one more."""
+    """Failures up to the limit are granted."""
     story.calls(1.0, 2.0, 3.0)
     story.calls(4.0, 5.0, outcome="unavailable")
     assert story.finds(failed_reads_at_most(2)) == []
@@ -301,7 +301,7 @@ def test_some_failures_are_allowed(story: Story) -> None:
 
 
 def test_some_failures_of_each_caller(story: Story) -> None:
-    """One failure of each of three is granted, two of one are not."""
+    """The limit can hold for each caller."""
     for caller in range(3):
         story.call(1.0, outcome="unavailable").caller = caller
         story.call(2.0).caller = caller
@@ -313,7 +313,7 @@ def test_some_failures_of_each_caller(story: Story) -> None:
 
 
 def test_a_failure_at_rest(story: Story) -> None:
-    """One that comes at once and sends nothing is let off; one that waited or asked is not."""
+    """A failure at once and without a request is granted if `at_rest` is set."""
     story.calls(1.0, 2.0, 3.0, outcome="unavailable")
     assert story.finds(failed_reads_at_most(0, at_rest=True)) == []
     story.call(4.0, 4.5, outcome="unavailable")
@@ -326,7 +326,7 @@ def test_a_failure_at_rest(story: Story) -> None:
 
 
 def test_a_failure_beside_a_probe(story: Story) -> None:
-    """When the rest is over one caller asks, and another who comes meanwhile is turned away."""
+    """At the end of a rest, one caller probes, and the others may fail at once."""
     story.call(1.0, outcome="unavailable")
     story.call(0.999, 1.005).caller = 1
     story.sent("read", 1.0)
@@ -339,20 +339,20 @@ def test_a_failure_beside_a_probe(story: Story) -> None:
 
 
 def test_recovery_in_time(story: Story) -> None:
-    """The first good read ends within the bound; failures before it are none."""
+    """The first good read must end within the bound; failures before it do not count."""
     story.call(20.5, outcome="unavailable")
     story.call(21.0, 20.0 + 4.0)
     assert story.finds(recovers_within(4.0, since=20.0)) == []
 
 
 def test_late_recovery(story: Story) -> None:
-    """It works again, but a fifth of a second too late."""
+    """A first good read after the bound is late."""
     story.call(24.0, 24.2)
     assert story.finds(recovers_within(4.0, since=20.0)) == ["the first came after 4.20 s"]
 
 
 def test_no_recovery(story: Story) -> None:
-    """Good reads before the end, stale ones and other paths do not count."""
+    """Earlier reads, stale reads and other paths show no recovery."""
     story.call(19.0)
     story.call(21.0, outcome="stale")
     story.call(21.0, path="backend/celery")
@@ -360,20 +360,20 @@ def test_no_recovery(story: Story) -> None:
 
 
 def test_write_that_works_again(story: Story) -> None:
-    """The first one may be lost to a dead connection; the second one comes in time."""
+    """The first write may fail if a later one is in time."""
     story.call(20.5, outcome="unavailable", verb="write")
     story.call(23.0, 24.0, verb="write")
     assert story.finds(writes_again(4.0, since=20.0)) == []
 
 
 def test_write_that_works_too_late(story: Story) -> None:
-    """A fifth of a second after its bound."""
+    """A first good write after the bound is late."""
     story.call(24.0, 24.2, verb="write")
     assert story.finds(writes_again(4.0, since=20.0)) == ["the first came after 4.20 s"]
 
 
 def test_write_that_never_works_again(story: Story) -> None:
-    """One of before, and reads, show nothing; what the client said is told."""
+    """Earlier writes and reads show no recovery, and the last error is told."""
     story.call(19.0, verb="write")
     story.call(21.0, outcome="unavailable", verb="write", message="no more")
     story.call(22.0)
@@ -381,19 +381,19 @@ def test_write_that_never_works_again(story: Story) -> None:
     assert seen == "none of 1 was: unavailable: no more"
 
 
-def test_nobody_writes(story: Story) -> None:
-    """Nothing shows that it would have worked."""
+def test_without_a_write_nothing_is_shown(story: Story) -> None:
+    """Without a write nothing is shown."""
     assert story.finds(writes_again(4.0, since=20.0)) == ["none of 0 was"]
 
 
 def test_read_that_waited_the_fault_out(story: Story) -> None:
-    """One that began in the fault and was answered after it shows that it works again."""
+    """A read that began in the fault and ended after it shows recovery."""
     story.call(19.0, 20.3)
     assert story.finds(recovers_within(4.0, since=20.0)) == []
 
 
-def test_read_on_its_way_when_a_fault_began_that_goes_on(story: Story) -> None:
-    """It was answered before the fault: it shows nothing, and the late one after it counts."""
+def test_only_a_read_after_the_fault_began_shows_recovery(story: Story) -> None:
+    """With `begun`, only a read that began after `since` shows recovery."""
     story.call(19.99, 20.01)
     story.call(26.0)
     assert story.finds(recovers_within(4.0, since=20.0, begun=True)) == [
@@ -406,7 +406,7 @@ def test_read_on_its_way_when_a_fault_began_that_goes_on(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["denied", "missing", "error", None])
 def test_failing_as_promised(story: Story, outcome: Outcome | None) -> None:
-    """One of the outcomes, or a failure that the subject does not classify, or no end yet."""
+    """A read may fail as promised, without a class, or not have ended."""
     story.call(1.0, outcome=outcome, path="p")
     story.call(2.0, outcome="denied", path="p")
     story.call(1.0, path="elsewhere")
@@ -414,7 +414,7 @@ def test_failing_as_promised(story: Story, outcome: Outcome | None) -> None:
 
 
 def test_failing_otherwise(story: Story) -> None:
-    """Wrong, but no harm."""
+    """Another failure than promised is a finding without harm."""
     story.call(1.0, outcome="unavailable", path="p")
     (finding,) = fails_as("denied", path="p")(story.history)
     assert (finding.seen, finding.harm) == ("a read failed as unavailable", False)
@@ -423,23 +423,23 @@ def test_failing_otherwise(story: Story) -> None:
 
 @pytest.mark.parametrize("outcome", ["ok", "stale"])
 def test_not_failing(story: Story, outcome: Outcome) -> None:
-    """A value where there must be none is harm."""
+    """A value where none may be is harm."""
     story.call(1.0, outcome=outcome, path="p", value="fallback")
     (finding,) = fails_as("denied", path="p")(story.history)
     assert (finding.seen, finding.harm) == ("a read gave the value fallback", True)
 
 
 def test_whole_secrets_fail_too(story: Story) -> None:
-    """Where that way of reading is named."""
+    """Other ways of reading are judged if they are named."""
     story.call(1.0, outcome="denied", path="p")
     story.call(2.0, verb="read_all", path="p", value="nothing")
     assert story.finds(fails_as("denied", path="p")) == []
-    (finding,) = fails_as("denied", path="p", verbs=EVERY_WAY)(story.history)
+    (finding,) = fails_as("denied", path="p", verbs=READ_VERBS)(story.history)
     assert (finding.seen, finding.harm) == ("a read gave none of its keys", True)
 
 
 def test_nothing_that_fails(story: Story) -> None:
-    """Where nobody reads, or no read has ended, nothing shows how reads fail."""
+    """Without a finished read nothing is shown."""
     story.call(1.0, outcome=None, path="p")
     assert story.finds(fails_as("denied", path="p")) == [
         "nothing shows it: there was no read that ended after +0.00 s"
@@ -448,7 +448,7 @@ def test_nothing_that_fails(story: Story) -> None:
 
 
 def test_failures_of_the_right_kind(story: Story) -> None:
-    """What fails may be unclassified; something must fail, unless a cache may hide it."""
+    """An unclassified failure is accepted by default; without a failure nothing is shown."""
     story.call(1.0)
     assert story.finds(failures_are("unavailable")) == [
         "nothing shows it: there was no failure after +0.00 s"
@@ -463,7 +463,7 @@ def test_failures_of_the_right_kind(story: Story) -> None:
 
 
 def test_failures_of_the_wrong_kind(story: Story) -> None:
-    """An outage that is taken for a missing secret."""
+    """Failures of another kind are counted, within time and path."""
     story.call(1.0, outcome="missing", message="no such secret")
     story.call(2.0, outcome="missing", path="elsewhere")
     assert story.finds(failures_are("unavailable")) == [
@@ -474,7 +474,7 @@ def test_failures_of_the_wrong_kind(story: Story) -> None:
 
 
 def test_failures_that_are_called_as_they_like(story: Story) -> None:
-    """Only those that are left open, and none of the others."""
+    """Failures that `but` excludes do not count."""
     story.call(1.0, outcome="denied")
     story.call(2.0, outcome="unavailable")
     assert story.finds(failures_are("unavailable", but=lambda call: call.began < 1.5)) == []
@@ -484,7 +484,7 @@ def test_failures_that_are_called_as_they_like(story: Story) -> None:
 
 
 def test_failures_of_writes(story: Story) -> None:
-    """A write that is lost is no denial either."""
+    """Writes are judged if they are named."""
     story.call(1.0, outcome="denied", verb="write")
     story.call(2.0, outcome="unavailable")
     assert story.finds(failures_are("unavailable")) == []
@@ -495,7 +495,7 @@ def test_failures_of_writes(story: Story) -> None:
 
 
 def test_health_is_judged_by_its_last_word(story: Story) -> None:
-    """It may take its time, within the time that the scenario grants."""
+    """The last answer about health within the time counts."""
     story.call(1.0, verb="health", message="well")
     story.call(2.0, verb="health", message="not well")
     assert story.finds(says_of_its_health(well=False, since=0.0)) == []
@@ -510,7 +510,7 @@ def test_health_is_judged_by_its_last_word(story: Story) -> None:
 @pytest.mark.parametrize("outcome", ["error", "hung", "unavailable"])
 @pytest.mark.parametrize("well", [True, False])
 def test_health_without_an_answer(story: Story, outcome: Outcome, well: bool) -> None:
-    """A question that hangs or fails says neither yes nor no."""
+    """A question about health without an answer is a finding."""
     story.call(1.0, outcome=outcome, verb="health", message="well")
     assert story.finds(says_of_its_health(well=well, since=0.0)) == [f"it ended {outcome}: well"]
     assert story.finds(health_is_answered()) == [
@@ -519,27 +519,27 @@ def test_health_without_an_answer(story: Story, outcome: Outcome, well: bool) ->
 
 
 def test_health_that_is_answered(story: Story) -> None:
-    """Yes and no are answers; reads may fail, and nobody needs to ask."""
+    """Both "well" and "not well" are answers."""
     story.call(1.0, verb="health", message="not well")
     story.call(2.0, outcome="error")
     assert story.finds(health_is_answered()) == []
 
 
 def test_alive(story: Story) -> None:
-    """Failing is not dying."""
+    """A failing client is alive."""
     story.calls(1.0, outcome="hung")
     assert story.finds(stays_alive()) == []
 
 
 def test_dead(story: Story) -> None:
-    """Dying is harm, in whatever call."""
+    """A client that ended is a finding without harm."""
     story.call(1.0, outcome="died", verb="health", message="exit code 1")
     (finding,) = stays_alive()(story.history)
-    assert (finding.seen, finding.harm, finding.at) == ("it ended: exit code 1", True, 1.0)
+    assert (finding.seen, finding.harm, finding.at) == ("it ended: exit code 1", False, 1.0)
 
 
 def test_new_value_in_each_way_of_reading(story: Story) -> None:
-    """A plain read that gives it says nothing of the cache."""
+    """Each way of reading has to see the new value."""
     story.call(11.0, value="v2")
     story.call(11.0, value="v1", verb="read_cached")
     path = "backend/django"
@@ -552,7 +552,7 @@ def test_new_value_in_each_way_of_reading(story: Story) -> None:
 
 
 def test_new_value_that_is_seen_late(story: Story) -> None:
-    """The finding says when it was, and not only which values came."""
+    """A late new value tells by how much."""
     story.call(11.0, value="v1")
     story.call(14.5, value="v2")
     assert story.finds(sees("v2", "backend/django", since=10.0, within=3.0)) == [

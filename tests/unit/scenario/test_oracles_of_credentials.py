@@ -1,11 +1,13 @@
-"""Oracles on leases: histories that keep a promise, and that do not."""
+"""Oracles on leases and credentials."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.oracles import (
+from vault_harness.judge.oracles import (
     accepted_again,
     credential_at_hand,
     credentials_apart,
@@ -14,6 +16,8 @@ from vault_harness.scenario.oracles import (
     lease_renewed_or_replaced,
     leases_renewed_within,
     no_refused_use,
+    not_handed_out,
+    refused_uses_at_most,
     renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
     uses_go_on,
@@ -21,17 +25,17 @@ from vault_harness.scenario.oracles import (
 
 
 def leased(story: Story, at: float, label: str = "credential-1", ttl: float = 10.0) -> None:
-    """Vault made a credential, in no time."""
+    """Add a credential that Vault made at this time."""
     story.sent("credential", at, credential=label, ttl=ttl, ended=at)
 
 
 def renewed(story: Story, at: float, status: int = 200, ttl: float = 10.0) -> None:
-    """Its lease was renewed, or was not."""
+    """Add a renewal of its lease, good or refused."""
     story.sent("lease", at, status, credential="credential-1", ttl=ttl, ended=at)
 
 
 def test_count_of_credentials(story: Story) -> None:
-    """What Vault made counts, in the window; what it refused does not."""
+    """Credentials that Vault made within the time count."""
     leased(story, 1.0)
     leased(story, 5.0)
     story.sent("credential", 6.0, 500)
@@ -41,7 +45,7 @@ def test_count_of_credentials(story: Story) -> None:
 
 
 def test_credentials_follow_each_other_slowly(story: Story) -> None:
-    """At the bound is far enough, if only just below is not."""
+    """Credentials may follow each other at the bound, not below it."""
     leased(story, 1.0)
     leased(story, 5.0)
     assert story.finds(credentials_apart(4.0)) == []
@@ -50,7 +54,7 @@ def test_credentials_follow_each_other_slowly(story: Story) -> None:
 
 
 def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
-    """Those of the other path are nothing to it."""
+    """Credentials of another path do not count."""
     leased(story, 1.0)
     other = "database/creds/readonly"
     story.sent("credential", 2.0, path=other, credential="other-1", ttl=8.0, ended=2.1)
@@ -59,7 +63,7 @@ def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
 
 
 def test_credentials_come_with_a_login(story: Story) -> None:
-    """What is made around a login does not count, if that came after the beginning."""
+    """A credential close to a login does not count, if the login came within the time."""
     leased(story, 1.0)
     leased(story, 3.0)
     story.sent("login", 3.5, token="token-2", ended=3.6)
@@ -77,7 +81,7 @@ def test_credentials_come_with_a_login(story: Story) -> None:
 
 
 def test_no_use_at_all(story: Story) -> None:
-    """It shows nothing, unless nobody need have been given anything."""
+    """Without a login at the database nothing is shown, unless that is allowed."""
     (seen,) = story.finds(no_refused_use())
     assert seen.startswith("nothing shows it: there was no login at the database")
     assert story.finds(no_refused_use(may_be_empty=True)) == []
@@ -86,7 +90,7 @@ def test_no_use_at_all(story: Story) -> None:
 
 
 def test_every_use_is_accepted(story: Story) -> None:
-    """One that is refused is a finding, within the window."""
+    """A refused use within the time is a finding."""
     story.used(1.0, 2.0)
     story.used(3.0, accepted=False)
     assert story.finds(no_refused_use(until=2.5)) == []
@@ -96,7 +100,7 @@ def test_every_use_is_accepted(story: Story) -> None:
 
 
 def test_a_use_under_way_at_the_end_may_be_refused(story: Story) -> None:
-    """It began before and ended after: what ended the window refused it."""
+    """A use that was under way at the end of the time may be refused."""
     story.used(1.0)
     story.used(2.495, accepted=False)
     assert story.finds(no_refused_use(until=2.5)) == []
@@ -104,7 +108,7 @@ def test_a_use_under_way_at_the_end_may_be_refused(story: Story) -> None:
 
 
 def test_no_use_shows_nothing(story: Story) -> None:
-    """Whoever never came to the database proved nothing."""
+    """Without a login at the database nothing is shown."""
     assert story.finds(no_refused_use()) == [
         "nothing shows it: there was no login at the database after +0.00 s"
     ]
@@ -112,14 +116,14 @@ def test_no_use_shows_nothing(story: Story) -> None:
 
 @pytest.mark.parametrize(("at", "found"), [(9.1, 0), (10.9, 0), (11.2, 1), (8.8, 1)])
 def test_a_use_may_be_refused_around_a_login(story: Story, at: float, found: int) -> None:
-    """A second before the login at Vault, and a second after it."""
+    """A use may be refused within a second around a login at Vault."""
     story.sent("login", 10.0, ttl=20.0, ended=10.0)
     story.used(at, accepted=False)
     assert len(story.finds(no_refused_use(around_logins=1.0))) == found
 
 
 def test_accepted_in_time(story: Story) -> None:
-    """The first that works counts, by when it was tried."""
+    """The first accepted use counts, by the time when it began."""
     story.used(1.0, 2.0, accepted=False)
     story.used(5.9)
     assert story.finds(accepted_again(since=1.0, within=5.0)) == []
@@ -127,13 +131,13 @@ def test_accepted_in_time(story: Story) -> None:
 
 
 def test_never_accepted(story: Story) -> None:
-    """None that works is a finding too."""
+    """A use that is never accepted is a finding."""
     story.used(1.0, accepted=False)
     assert story.finds(accepted_again(since=1.0, within=5.0)) == ["there was none"]
 
 
 def test_uses_that_go_on(story: Story) -> None:
-    """What is refused fills no gap, nor does what comes after the end."""
+    """Refused and later uses fill no gap."""
     story.used(1.0, 4.0, 7.0)
     assert story.finds(uses_go_on(3.0, since=0.0, until=10.0)) == []
     story.used(8.0, accepted=False)
@@ -144,7 +148,7 @@ def test_uses_that_go_on(story: Story) -> None:
 
 
 def test_no_use_is_a_gap(story: Story) -> None:
-    """Whoever hands out nothing has nothing refused, and goes without all the same."""
+    """A time without any use is a gap."""
     assert story.finds(uses_go_on(3.0, since=1.0, until=4.0)) == []
     assert story.finds(uses_go_on(3.0, since=1.0, until=4.1)) == [
         "it goes without one for 3.10 s, from +1.00 s on"
@@ -152,7 +156,7 @@ def test_no_use_is_a_gap(story: Story) -> None:
 
 
 def test_lease_renewed_in_time(story: Story) -> None:
-    """Each life that came to its end is judged, and no other."""
+    """Only lives that came to an end are judged."""
     leased(story, 0.0)
     renewed(story, 6.0)
     renewed(story, 14.0)
@@ -160,7 +164,7 @@ def test_lease_renewed_in_time(story: Story) -> None:
 
 
 def test_a_look_at_a_lease_is_no_renewal(story: Story) -> None:
-    """Nor is giving it back: neither begins a life, nor comes too soon in one."""
+    """A lookup or a revocation of a lease is no renewal."""
     leased(story, 0.0)
     for at, path in ((0.1, "sys/leases/lookup"), (6.1, "sys/leases/lookup")):
         story.sent("lease", at, credential="credential-1", path=path, ended=at)
@@ -181,7 +185,7 @@ def test_a_look_at_a_lease_is_no_renewal(story: Story) -> None:
     ],
 )
 def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: str) -> None:
-    """Too late, never, or too soon, if only just."""
+    """A renewal that is too late, missing or too soon is a finding."""
     leased(story, 0.0)
     for one in at:
         renewed(story, one)
@@ -190,7 +194,7 @@ def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: st
 
 @pytest.mark.parametrize("status", [502, 200])
 def test_a_page_for_a_renewal_is_its_turn_and_no_life(story: Story, status: int) -> None:
-    """It was tried when it was due; what comes of that late is asked of it elsewhere."""
+    """A renewal that got a page was tried in time, but begins no new life."""
     leased(story, 0.0)
     page = story.sent("lease", 6.0, status, credential="credential-1", ended=6.0)
     page.interference = "lease answered"
@@ -203,7 +207,7 @@ def test_a_page_for_a_renewal_is_its_turn_and_no_life(story: Story, status: int)
 
 
 def test_lease_renewed_for_too_little(story: Story) -> None:
-    """A renewal gives as much as the lease had at first; whole seconds are Vault's."""
+    """A renewal must give the lease its full TTL, up to a second less."""
     leased(story, 0.0)
     renewed(story, 6.0, ttl=9.0)
     assert story.finds(leases_renewed_within(0.3, 0.9, until=9.5)) == []
@@ -214,12 +218,12 @@ def test_lease_renewed_for_too_little(story: Story) -> None:
 
 
 def test_no_lease_shows_nothing(story: Story) -> None:
-    """Whoever never leased kept no promise."""
+    """Without a lease nothing is shown."""
     assert len(story.finds(leases_renewed_within(0.3, 0.9, until=20.0))) == 1
 
 
 def test_lost_lease_is_left_alone(story: Story) -> None:
-    """A renewal that finds it gone, one more, and no third."""
+    """A lost lease may be renewed twice more, not three times."""
     leased(story, 0.0)
     renewed(story, 5.0, 400)
     renewed(story, 5.5, 400)
@@ -231,7 +235,7 @@ def test_lost_lease_is_left_alone(story: Story) -> None:
 
 
 def test_count_of_renewals_of_leases(story: Story) -> None:
-    """Whatever comes of them, in the window; a look at one is none."""
+    """All renewals of leases within the time count; lookups do not."""
     leased(story, 0.0)
     for at, status in ((5.0, 400), (5.1, 500), (6.0, 200)):
         renewed(story, at, status)
@@ -242,7 +246,7 @@ def test_count_of_renewals_of_leases(story: Story) -> None:
 
 
 def test_capped_lease_is_not_renewed_on_and_on(story: Story) -> None:
-    """The first that falls short by more than a second counts, and so does each after it."""
+    """Renewals of a capped lease count from the first that falls short by more than a second."""
     leased(story, 0.0)
     renewed(story, 5.0)
     renewed(story, 10.0, ttl=9.0)
@@ -256,7 +260,7 @@ def test_capped_lease_is_not_renewed_on_and_on(story: Story) -> None:
 
 
 def test_each_capped_lease_has_its_own_count(story: Story) -> None:
-    """What replaced it begins anew, and what was never capped is not counted."""
+    """Each capped lease has a count of its own."""
     for label, at in (("credential-1", 0.0), ("credential-2", 20.0)):
         leased(story, at, label)
         for later, ttl in ((5.0, 10.0), (12.0, 5.0), (15.0, 2.0)):
@@ -265,7 +269,7 @@ def test_each_capped_lease_has_its_own_count(story: Story) -> None:
 
 
 def test_each_path_has_its_own(story: Story) -> None:
-    """What was made, and what works, of one path says nothing of another one."""
+    """Each path is judged on its own."""
     for at, path, label in ((1.0, "app", "credential-1"), (2.0, "readonly", "credential-2")):
         story.sent(
             "credential", at, path=f"database/creds/{path}", credential=label, ttl=10.0, ended=at
@@ -291,7 +295,7 @@ def test_each_path_has_its_own(story: Story) -> None:
 
 
 def test_renewed_or_replaced_in_time(story: Story) -> None:
-    """Either will do, if it was sent by then and its answer came; a lost one is none."""
+    """A renewal or a new credential counts if it was sent in time and answered."""
     path = "database/creds/app"
     story.sent("credential", 0.0, path=path, credential="credential-1", ttl=10.0, ended=0.0)
     story.sent("lease", 5.0, credential="credential-1", ttl=10.0).closed = "client"
@@ -305,8 +309,8 @@ def test_renewed_or_replaced_in_time(story: Story) -> None:
     assert story.finds(asked) == []
 
 
-def test_what_is_at_hand_is_handed_out(story: Story) -> None:
-    """One call for each renewal may fail, and no other; nobody who asks shows nothing."""
+def test_calls_for_a_credential_may_fail_once_each_renewal(story: Story) -> None:
+    """Calls for a credential may fail once for each renewal."""
     path = "database/creds/app"
     asked = credential_at_hand(path=path, since=1.0, until=9.0)
     assert len(story.finds(asked)) == 1
@@ -318,3 +322,36 @@ def test_what_is_at_hand_is_handed_out(story: Story) -> None:
     found = story.finds(asked)
     assert len(found) == 1
     assert found[0].startswith("2 of 3 calls failed (+3.00, +4.00) beside 1 renewal")
+
+
+STATIC = "database/static-creds/app"
+
+
+def test_an_old_password_may_be_given_up_to_the_bound(story: Story) -> None:
+    """An old password may be given up to the bound."""
+    for at, label in ((1.0, "credential-1"), (5.9, "credential-1"), (6.5, "credential-2")):
+        story.call(at, verb="static", path=STATIC, value=label)
+    assert story.finds(not_handed_out("credential-1", path=STATIC, since=6.0)) == []
+    assert story.finds(not_handed_out("credential-1", path=STATIC, since=5.0)) == [
+        "credential-1 was given 1 time, the last 0.90 s later than it may be"
+    ]
+    assert story.finds(not_handed_out("credential-1", path="other", since=5.0)) == []
+
+
+def test_an_old_password_may_be_marked(story: Story) -> None:
+    """An old password may be given later if it is marked stale."""
+    story.call(6.0, verb="static", path=STATIC, value="credential-1", outcome="stale")
+    asked = partial(not_handed_out, "credential-1", path=STATIC, since=5.0)
+    assert story.finds(asked(marked=False)) == []
+    assert len(story.finds(asked())) == 1
+
+
+def test_count_of_refused_logins(story: Story) -> None:
+    """Refused logins at the database are counted for each password."""
+    story.used(1.0, 2.0, accepted=False)
+    story.used(3.0)
+    story.used(4.0, accepted=False, credential="credential-9")
+    assert story.finds(refused_uses_at_most(2, of="credential-1")) == []
+    assert story.finds(refused_uses_at_most(1, of="credential-1")) == [
+        "2 were, from +1.00 s to +2.00 s"
+    ]

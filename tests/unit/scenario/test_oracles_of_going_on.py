@@ -1,27 +1,22 @@
-"""Oracles on callers that are served again and again."""
+"""Oracles on callers that must be served again and again."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.oracles import (
-    Oracle,
-    nobody_waits,
-    reads_go_on,
-    renewals_hold_up_nobody,
-)
+from vault_harness.judge.oracles import Oracle, nobody_waits, reads_go_on, renewals_hold_up_nobody
 
 PATH = "backend/django"
 
 
 def asked() -> Oracle:
-    """Four seconds, from 10 s to 20 s."""
+    """Return the oracle that asks for a good read every 4 s from 10 s to 20 s."""
     return reads_go_on(4.0, since=10.0, until=20.0, path=PATH)
 
 
 def test_reads_that_go_on(story: Story) -> None:
-    """Four seconds from one to the next, and not a moment more."""
+    """A good read every four seconds is enough."""
     story.calls(13.9, 17.8)
     assert story.finds(asked()) == []
 
@@ -36,29 +31,29 @@ def test_reads_that_go_on(story: Story) -> None:
     ],
 )
 def test_waits_that_are_too_long(story: Story, began: list[float], said: str) -> None:
-    """At the begin, in between, at the end, and all the time."""
+    """A gap is found at the beginning, in between, at the end, and if no read is good."""
     story.calls(*began)
     assert story.finds(asked()) == [said]
 
 
 def test_what_is_no_good_read_of_that_secret(story: Story) -> None:
-    """Failures and another secret's reads keep nobody going."""
+    """Failures and reads of other secrets fill no gap."""
     story.calls(12.0, 15.0, 18.0, outcome="unavailable")
     for at in (12.0, 15.0, 18.0):
         story.call(at, path="backend/celery")
     assert story.finds(asked()) == ["none came for 10.00 s, from +10.00 s on"]
 
 
-# A renewal hangs from 10 s to 13 s, and the token is near its end at 19 s
+# A renewal hangs from 10 s to 13 s, and the token is near its end at 19 s.
 
 
 def beside(story: Story) -> list[str]:
-    """What is found by a bound of one second."""
+    """Return what is found with a bound of one second."""
     return story.finds(renewals_hold_up_nobody(1.0, since=5.0, until=19.0))
 
 
 def test_reads_that_a_renewal_holds_up_for_a_moment(story: Story) -> None:
-    """For as long as is granted, and whether they began before it or meanwhile."""
+    """Reads may wait up to the bound beside a renewal."""
     story.sent("renew", 10.0, ended=13.0)
     story.call(9.0, 11.0)
     story.call(11.5, 12.5)
@@ -67,7 +62,7 @@ def test_reads_that_a_renewal_holds_up_for_a_moment(story: Story) -> None:
 
 
 def test_one_read_may_carry_the_renewal(story: Story) -> None:
-    """It waits for the answer; a second one has no reason to."""
+    """One read may wait for the answer to the renewal, a second one may not."""
     story.sent("renew", 10.0, ended=13.0)
     story.call(9.99, 13.01)
     story.call(10.2)
@@ -79,7 +74,7 @@ def test_one_read_may_carry_the_renewal(story: Story) -> None:
 
 
 def test_each_renewal_may_have_its_carrier(story: Story) -> None:
-    """A second one that hangs may hold up another."""
+    """Each renewal that hangs may hold up one read."""
     story.sent("renew", 10.0, status=None, ended=12.0, closed="client")
     story.sent("renew", 14.0, ended=17.0)
     story.call(9.99, 12.0, outcome="unavailable")
@@ -88,7 +83,7 @@ def test_each_renewal_may_have_its_carrier(story: Story) -> None:
 
 
 def test_what_is_waited_for_two_renewals_is_one_wait(story: Story) -> None:
-    """However it is cut into pieces."""
+    """A wait across several renewals counts as one wait."""
     for at in (10.0, 10.9, 11.8):
         story.sent("renew", at, status=None, ended=at + 0.8, closed="client")
     for at in (10.0, 10.1, 10.2, 10.3):
@@ -102,7 +97,7 @@ def test_what_is_waited_for_two_renewals_is_one_wait(story: Story) -> None:
 
 
 def test_reads_that_fail_beside_a_renewal(story: Story) -> None:
-    """However soon they do."""
+    """Reads that fail beside a renewal count, however quickly they fail."""
     story.sent("renew", 10.0, ended=13.0)
     story.calls(11.0, 12.0, outcome="unavailable")
     assert beside(story) == [
@@ -111,7 +106,7 @@ def test_reads_that_fail_beside_a_renewal(story: Story) -> None:
 
 
 def test_reads_at_the_end_of_a_token(story: Story) -> None:
-    """Who needs another token may wait for it, whoever else waits."""
+    """Reads may wait for a new token near the end of the old one."""
     story.sent("renew", 18.0, ended=21.0)
     story.call(18.5)
     story.call(19.1, 21.0)
@@ -119,8 +114,8 @@ def test_reads_at_the_end_of_a_token(story: Story) -> None:
     assert beside(story) == []
 
 
-def test_a_renewal_beside_which_nobody_reads(story: Story) -> None:
-    """It shows nothing."""
+def test_a_renewal_without_a_read_shows_nothing(story: Story) -> None:
+    """Without a read beside a renewal nothing is shown."""
     story.sent("renew", 10.0, ended=13.0)
     story.calls(9.0, 13.5)
     assert beside(story) == [
@@ -128,8 +123,8 @@ def test_a_renewal_beside_which_nobody_reads(story: Story) -> None:
     ]
 
 
-def test_who_asks_for_a_credential_beside_the_renewal_of_its_lease(story: Story) -> None:
-    """Renewals of a token and reads are none of it, nor is a look at the lease."""
+def test_only_calls_beside_a_leases_renewal_count(story: Story) -> None:
+    """For leases, only calls for a credential beside a lease's renewal count."""
 
     def found() -> list[str]:
         return story.finds(renewals_hold_up_nobody(1.0, since=5.0, until=19.0, of="lease"))
@@ -150,16 +145,16 @@ def test_who_asks_for_a_credential_beside_the_renewal_of_its_lease(story: Story)
     assert found() == ["2 of 2 calls waited or failed (+10.00, +10.50) beside 1 renewal (+10.00)"]
 
 
-# One secret is slow from 10 s to 13 s
+# One secret is slow from 10 s to 13 s.
 
 
 def of_others(story: Story) -> list[str]:
-    """What is found of readers of another secret by a bound of half a second."""
+    """Return what is found for readers of another secret with a bound of 0.5 s."""
     return story.finds(nobody_waits(0.5, since=10.0, until=13.0, of=[PATH]))
 
 
 def test_reads_beside_a_slow_secret(story: Story) -> None:
-    """For as long as is granted, and what began before it or is the slow one's is not meant."""
+    """Reads may wait up to the bound. Earlier reads and the slow secret do not count."""
     story.call(9.9, 11.9)
     story.call(10.0, 13.0, path="backend/celery")
     story.call(11.0, 11.5)
@@ -168,7 +163,7 @@ def test_reads_beside_a_slow_secret(story: Story) -> None:
 
 
 def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
-    """The worst is told; one that is not served is worse than any that waits."""
+    """The worst read is told; a failed read is worse than a slow one."""
     story.call(10.0, 10.7)
     story.call(11.0, 12.4, verb="read_cached")
     story.call(12.0, 12.1)
@@ -180,14 +175,14 @@ def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
     assert (found.at, found.missed) == (12.9, None)
 
 
-def test_nobody_reads_beside_a_slow_secret(story: Story) -> None:
-    """What holds for nobody shows nothing."""
+def test_a_slow_secret_without_a_read_shows_nothing(story: Story) -> None:
+    """Without a read nothing is shown."""
     story.call(5.0)
     assert "there was no read" in of_others(story)[0]
 
 
-def test_a_slow_credential_and_those_who_have_another(story: Story) -> None:
-    """Who asks for one of that path is meant; reads, and who waits for the slow one, are not."""
+def test_only_calls_for_the_other_paths_credential_count(story: Story) -> None:
+    """Only calls for a credential of the other path count."""
 
     def found() -> list[str]:
         return story.finds(

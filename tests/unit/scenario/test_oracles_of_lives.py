@@ -1,12 +1,11 @@
-"""Oracles on the lives of tokens: histories that keep a promise, and that do not."""
+"""Oracles on the lives of tokens."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import RequestKind
-from vault_harness.scenario.oracles import (
+from vault_harness.judge.oracles import (
     never_renews,
     no_refused_read,
     renewals_at_most,
@@ -16,32 +15,33 @@ from vault_harness.scenario.oracles import (
     replaced_before_the_end,
     replaced_in_turn,
 )
+from vault_harness.recorder.interference import RequestKind
 
-# Renewals: T = 10 s unless said otherwise, the login's answer came at 0 s
+# Renewals: T = 10 s by default, and the login is answered at 0 s.
 
 
 def life(story: Story, *renewals: float, ttl: float = 10.0) -> None:
-    """A login at 0 s, and renewals."""
+    """Add a login at 0 s and its renewals."""
     story.sent("login", 0.0, ttl=ttl, ended=0.0)
     for at in renewals:
         story.sent("renew", at, ttl=ttl, ended=at)
 
 
 def test_renewed_in_time(story: Story) -> None:
-    """Between 0.3 and 0.9 of each life; the last life is too young to be judged."""
+    """Renewals between 0.3 and 0.9 of each life are in time. The last life is not judged."""
     life(story, 6.0, 12.0, 18.0)
     assert story.finds(renews_within(0.3, 0.9, until=20.0)) == []
 
 
 @pytest.mark.parametrize("at", [3.0, 9.0])
 def test_renewed_just_in_time(story: Story, at: float) -> None:
-    """At the bounds."""
+    """A renewal at either bound is in time."""
     life(story, 6.0, 6.0 + at)
     assert story.finds(renews_within(0.3, 0.9, until=17.0)) == []
 
 
 def test_renewed_too_late(story: Story) -> None:
-    """In the last tenth of its life, if only just."""
+    """A renewal in the last tenth of a life is too late."""
     life(story, 9.1)
     assert story.finds(renews_within(0.3, 0.9, until=12.0)) == [
         "the next came after 9.10 s, the token's TTL was 10 s"
@@ -49,7 +49,7 @@ def test_renewed_too_late(story: Story) -> None:
 
 
 def test_renewed_too_soon(story: Story) -> None:
-    """In the first three tenths of a renewed life, if only just."""
+    """A renewal in the first three tenths of a renewed life is too soon."""
     life(story, 6.0, 8.95)
     assert story.finds(renews_within(0.3, 0.9, until=16.0)) == [
         "renewed 2.95 s into a life of 10 s"
@@ -57,7 +57,7 @@ def test_renewed_too_soon(story: Story) -> None:
 
 
 def test_never_renewed(story: Story) -> None:
-    """The life ended with the token."""
+    """A life that ended without a renewal is a finding."""
     life(story)
     assert story.finds(renews_within(0.3, 0.9, until=12.0)) == [
         "the next came never, the token's TTL was 10 s"
@@ -72,14 +72,14 @@ def test_never_renewed(story: Story) -> None:
 
 
 def test_renewed_all_the_time(story: Story) -> None:
-    """A renewal a second is none too many for the token, but too many for Vault."""
+    """A renewal each second is too often."""
     life(story, *map(float, range(1, 12)))
     seen = story.finds(renews_within(0.3, 0.9, until=20.0))
     assert seen[:3] == ["renewed 1.00 s into a life of 10 s"] * 3
 
 
 def test_renewed_too_soon_near_the_end(story: Story) -> None:
-    """That it came too early is seen where the life has not come to its end, but not later on."""
+    """An early renewal is found only in a life that can be judged."""
     life(story, 6.0, 8.95)
     assert story.finds(renews_within(0.3, 0.9, until=10.0)) == [
         "renewed 2.95 s into a life of 10 s"
@@ -88,14 +88,14 @@ def test_renewed_too_soon_near_the_end(story: Story) -> None:
 
 
 def test_renewed_all_the_time_in_one_life(story: Story) -> None:
-    """Each but the first after the login, though no life had come to nine tenths by then."""
+    """Early renewals are found even if no life came to nine tenths."""
     life(story, *map(float, range(5, 56, 5)), ttl=60.0)
     seen = story.finds(renews_within(0.3, 0.9, until=57.0))
     assert seen == ["renewed 5.00 s into a life of 60 s"] * 10
 
 
 def test_renewed_at_once_in_a_life_that_is_not_over(story: Story) -> None:
-    """To learn the TTL, after the last login too: that is no renewal too early."""
+    """A first renewal right after each login is not too early."""
     life(story, 0.02, 7.0)
     story.sent("login", 12.0, ttl=10.0, ended=12.0)
     story.sent("renew", 12.02, ttl=10.0, ended=12.02)
@@ -103,13 +103,13 @@ def test_renewed_at_once_in_a_life_that_is_not_over(story: Story) -> None:
 
 
 def test_renewed_at_once_after_the_login(story: Story) -> None:
-    """As Vault's own LifetimeWatcher does, to learn the TTL; the next one is in time."""
+    """A renewal right after the login is allowed: LifetimeWatcher learns the TTL so."""
     life(story, 0.02, 7.0, 14.0)
     assert story.finds(renews_within(0.3, 0.9, until=20.0)) == []
 
 
 def test_replaced_instead_of_renewed(story: Story) -> None:
-    """A login serves as well, early or not."""
+    """A login may replace a renewal."""
     life(story)
     story.sent("login", 2.0, ttl=10.0, ended=2.0)
     story.sent("login", 8.0, ttl=10.0, ended=8.0)
@@ -117,30 +117,30 @@ def test_replaced_instead_of_renewed(story: Story) -> None:
 
 
 def test_refused_renewal_is_none(story: Story) -> None:
-    """What counts is what Vault did."""
+    """A refused renewal does not count."""
     life(story)
     story.sent("renew", 6.0, 500)
     assert len(story.finds(renews_within(0.3, 0.9, until=12.0))) == 1
 
 
 def test_life_without_a_ttl_has_no_end(story: Story) -> None:
-    """A root token, or an answer that tells none."""
+    """A life without a TTL is not judged."""
     life(story, ttl=0.0)
     assert story.finds(renews_within(0.3, 0.9, until=99.0, may_be_empty=True)) == []
 
 
-# Replacement: T = 10 s, the first login's answer came at 0 s
+# Replacement: T = 10 s, and the first login is answered at 0 s.
 
 
 def token(story: Story, at: float, accessor: str, *renewals: float, ttl: float = 10.0) -> None:
-    """A login and its token's renewals; each is answered at once."""
+    """Add a login and its token's renewals."""
     story.sent("login", at, ttl=ttl, ended=at, accessor=accessor)
     for renewal in renewals:
         story.sent("renew", renewal, ttl=ttl, ended=renewal, accessor=accessor)
 
 
 def test_replaced_in_time(story: Story) -> None:
-    """Each login begins while the token before it lives; the last token has not ended yet."""
+    """Each login must begin while the token before it lives."""
     token(story, 0.0, "a", 6.0)
     token(story, 16.0, "b")
     token(story, 25.9, "c")
@@ -148,7 +148,7 @@ def test_replaced_in_time(story: Story) -> None:
 
 
 def test_replaced_a_moment_too_late(story: Story) -> None:
-    """A thousandth of a second after the end is after the end: no read needs to have noticed."""
+    """A login a thousandth of a second after the end is too late."""
     token(story, 0.0, "a")
     token(story, 10.001, "b")
     (finding,) = replaced_before_the_end(until=15.0)(story.history)
@@ -158,7 +158,7 @@ def test_replaced_a_moment_too_late(story: Story) -> None:
 
 
 def test_never_replaced(story: Story) -> None:
-    """Its renewals went on to the end, and then nothing came."""
+    """A token that is renewed to its end and not replaced is a finding."""
     token(story, 0.0, "a", 6.0)
     assert story.finds(replaced_before_the_end(until=16.1)) == [
         "the token of the login at +0.00 s ended at +16.00 s, the next login came never"
@@ -166,7 +166,7 @@ def test_never_replaced(story: Story) -> None:
 
 
 def test_no_token_to_be_replaced(story: Story) -> None:
-    """A life that goes on shows nothing."""
+    """A token that still lives shows nothing."""
     token(story, 0.0, "a", 6.0)
     assert story.finds(replaced_before_the_end(until=15.9)) == [
         "only 0 tokens came to an end or a replacement by +15.90 s"
@@ -175,7 +175,7 @@ def test_no_token_to_be_replaced(story: Story) -> None:
 
 
 def test_renewal_of_another_token(story: Story) -> None:
-    """What a batch token has no accessor for cannot have renewed it."""
+    """A renewal of another token does not prolong a batch token, which has no accessor."""
     token(story, 0.0, "", 6.0)
     token(story, 12.0, "b")
     assert len(story.finds(replaced_before_the_end(until=15.0))) == 1
@@ -185,7 +185,7 @@ def test_renewal_of_another_token(story: Story) -> None:
 
 
 def test_renewals_in_a_loop(story: Story) -> None:
-    """As many as granted, and one more."""
+    """Renewals up to the limit are granted."""
     story.several("renew", 1.0, 2.0, 3.0, status=403)
     assert story.finds(renewals_at_most(3, since=0.0)) == []
     assert story.finds(renewals_at_most(1, since=1.5)) == ["2 (+2.00, +3.00)"]
@@ -193,7 +193,7 @@ def test_renewals_in_a_loop(story: Story) -> None:
 
 
 def test_renewed_again(story: Story) -> None:
-    """One success before the end is enough; one after it is too late."""
+    """A successful renewal before the end is enough."""
     story.several("renew", 5.0, status=500)
     story.several("renew", 6.0)
     assert story.finds(renews_again(since=5.5, before=8.0)) == []
@@ -203,7 +203,7 @@ def test_renewed_again(story: Story) -> None:
 
 @pytest.mark.parametrize("kind", ["renew", "login"])
 def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
-    """By the one or the other, sent before the end; its answer may come after it."""
+    """A renewal or a login counts if it was sent before the end."""
     story.sent("renew", 5.0, status=None, closed="client")
     story.sent(kind, 8.0, ended=11.0)
     assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == []
@@ -216,7 +216,7 @@ def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
 
 
 def test_answers_that_never_came(story: Story) -> None:
-    """What Vault granted is of no use to a client that had gone by then."""
+    """A renewal counts only if its answer reached the client."""
     story.sent("renew", 5.0, closed="client")
     story.sent("renew", 6.0, status=500)
     story.sent("renew", 6.5, by="stub")  # a gateway's page, which gives no life
@@ -230,7 +230,7 @@ def test_answers_that_never_came(story: Story) -> None:
 
 
 def test_no_read_with_an_ended_token(story: Story) -> None:
-    """A denial of another kind of request, or at another time, is not asked for; a read is."""
+    """Only refused reads within the time count."""
     story.several("read", 1.0)
     story.several("renew", 2.0, status=403)
     story.several("read", 9.0, status=403)
@@ -242,7 +242,7 @@ def test_no_read_with_an_ended_token(story: Story) -> None:
 
 
 def test_read_with_an_ended_token(story: Story) -> None:
-    """Even if the caller never knew, since the client logged in and asked again."""
+    """A refused read counts even if the client logged in and asked again."""
     story.sent("read", 3.0, 403, token="token-1")
     story.sent("read", 3.1, 403, token="token-1")
     assert story.finds(no_refused_read()) == [
@@ -251,7 +251,7 @@ def test_read_with_an_ended_token(story: Story) -> None:
 
 
 def replaced_and_given_back(story: Story, *, first: bool = False) -> None:
-    """A token is replaced, and given back from 5.0 to 5.1 s; before the other came, if `first`."""
+    """Replace a token and revoke it from 5.0 s to 5.1 s; revoke it before the login if `first`."""
     story.sent("login", 0.0, token="token-1", ended=0.1)
     story.sent("login", 5.2 if first else 4.8, token="token-2", ended=5.3 if first else 4.9)
     path = "auth/token/revoke-self"
@@ -259,8 +259,8 @@ def replaced_and_given_back(story: Story, *, first: bool = False) -> None:
 
 
 @pytest.mark.parametrize("at", [4.95, 5.34], ids=["on its way", "about to be sent"])
-def test_read_with_a_token_that_was_given_back_meanwhile(story: Story, at: float) -> None:
-    """A call had taken it; the token did not end before its time."""
+def test_a_read_that_took_a_token_before_its_revocation_may_fail(story: Story, at: float) -> None:
+    """A read that took the token before its revocation may be refused."""
     replaced_and_given_back(story)
     story.sent("read", at, 403, token="token-1", ended=at + 0.1)
     assert story.finds(no_refused_read()) == []
@@ -268,14 +268,14 @@ def test_read_with_a_token_that_was_given_back_meanwhile(story: Story, at: float
 
 @pytest.mark.parametrize("at", [4.0, 5.4], ids=["before that", "later"])
 def test_read_with_a_token_that_was_given_back_at_another_time(story: Story, at: float) -> None:
-    """What was refused before that was refused for another reason; what is sent late, for that."""
+    """A read that is refused before the revocation, or long after it, is a finding."""
     replaced_and_given_back(story)
     story.sent("read", at, 403, token="token-1", ended=at + 0.1)
     assert len(story.finds(no_refused_read())) == 1
 
 
 def test_read_with_a_token_that_was_given_back_too_soon(story: Story) -> None:
-    """There was no other yet."""
+    """A token that is revoked before the next login is given back too soon."""
     replaced_and_given_back(story, first=True)
     story.sent("read", 5.15, 403, token="token-1", ended=5.18)
     assert len(story.finds(no_refused_read())) == 1
@@ -285,7 +285,7 @@ def test_read_with_a_token_that_was_given_back_too_soon(story: Story) -> None:
 
 
 def test_client_that_never_renews(story: Story) -> None:
-    """It logs in anew where others renew."""
+    """A client that logs in when a renewal is due counts as never renewing."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("login", 7.0, ttl=10.0)
     assert never_renews(story.history)
@@ -293,14 +293,14 @@ def test_client_that_never_renews(story: Story) -> None:
 
 @pytest.mark.parametrize("at", [1.1, 12.0], ids=["at once", "when the token has ended"])
 def test_client_whose_login_is_none_instead(story: Story, at: float) -> None:
-    """Too early, or too late."""
+    """A login right after the first, or after the end, is no replacement."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("login", at, ttl=10.0)
     assert not never_renews(story.history)
 
 
 def test_client_that_renews_as_well(story: Story) -> None:
-    """One renewal, and be it refused, shows that it does."""
+    """A single renewal, even refused, shows that a client renews."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("renew", 6.0, status=403)
     story.sent("login", 7.0, ttl=10.0)
@@ -308,14 +308,14 @@ def test_client_that_renews_as_well(story: Story) -> None:
 
 
 def test_tokens_that_were_replaced_in_turn(story: Story) -> None:
-    """Each may live on beside its successor; one that comes too early is nobody's turn."""
+    """Only logins in due time count as replacements."""
     for at in (1.0, 2.0, 5.0, 9.0):
         story.sent("login", at, ttl=10.0)
     assert replaced_in_turn(story.history) == 2
 
 
 def test_tokens_of_a_client_that_renews(story: Story) -> None:
-    """It replaces none in its turn."""
+    """A client that renews replaces no token in turn."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("renew", 5.0, ttl=10.0)
     story.sent("login", 9.0, ttl=10.0)

@@ -1,4 +1,4 @@
-"""What is shown while scenarios run, and which of them come first."""
+"""Progress of a run, and the order of its scenarios."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any, TextIO, cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
-from vault_harness.plugin import _progress, _seconds
-from vault_harness.plugin._item import ScenarioItem, in_order
-from vault_harness.plugin._progress import Progress, telling
-from vault_harness.scenario import Entry
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.plugin import progress as progress_module
+from vault_harness.judge.plugin.hooks import _seconds
+from vault_harness.judge.plugin.item import ScenarioItem, in_order
+from vault_harness.judge.plugin.progress import Progress, telling
+from vault_harness.recorder.fault import Signature
 from vault_harness.waiting import wait_until
 
 
 def progress(parts: Path, to: TextIO | None = None, /, **planned: float) -> Progress:
-    """Of a run on two workers, where the output is no terminal."""
+    """Return the progress of a run on two workers, without a terminal."""
     to = to or StringIO()
     terminal = SimpleNamespace(
         isatty=False, write_line=lambda text, **_: to.write(f"{text}\n"), flush=to.flush
@@ -33,7 +34,7 @@ def progress(parts: Path, to: TextIO | None = None, /, **planned: float) -> Prog
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, TextIO]]:
-    """As a program's output goes to CI; what was not flushed is not there to be read."""
+    """Return both ends of a pipe, as CI has it: only flushed output can be read."""
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
     with os.fdopen(theirs, "w") as file:
@@ -42,7 +43,7 @@ def pipe() -> Iterator[tuple[int, TextIO]]:
 
 
 def test_a_verdict_is_seen_at_once(tmp_path: Path, pipe: tuple[int, TextIO]) -> None:
-    """Who reads CI's log sees it when it is there, and not when the next 8 KiB are."""
+    """A verdict is flushed at once."""
     shown = progress(tmp_path, pipe[1])
     shown.write("KV-01    pass", "green")
     assert os.read(pipe[0], 1000) == b"KV-01    pass\n"
@@ -52,8 +53,8 @@ def test_a_verdict_is_seen_at_once(tmp_path: Path, pipe: tuple[int, TextIO]) -> 
 def test_how_far_it_is_is_seen_at_once(
     tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing can be shown in place, a line now and then goes to the log."""
-    monkeypatch.setattr(_progress, "PLAIN_EVERY", 0.01)
+    """Without a terminal, a line of progress is printed now and then."""
+    monkeypatch.setattr(progress_module, "PLAIN_EVERY", 0.01)
     shown = progress(tmp_path, pipe[1], A=10.0)
     shown.began("A")
 
@@ -69,8 +70,8 @@ def test_how_far_it_is_is_seen_at_once(
 def test_how_far_a_scenario_in_this_process_is(
     tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it runs pytest leads the descriptor of standard output to a file of its own."""
-    monkeypatch.setattr(_progress, "PLAIN_EVERY", 0.01)
+    """Progress is printed even while pytest redirects standard output."""
+    monkeypatch.setattr(progress_module, "PLAIN_EVERY", 0.01)
     terminal = SimpleNamespace(
         isatty=False, write_line=print, flush=print, _tw=SimpleNamespace(_file=pipe[1])
     )
@@ -90,7 +91,7 @@ def test_how_far_a_scenario_in_this_process_is(
 
 
 def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
-    """The run goes on to its end, and to its report: under `disown`, or until SIGHUP is heard."""
+    """A run goes on if its terminal is gone."""
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w") as file:
         terminal = SimpleNamespace(isatty=True, _tw=SimpleNamespace(_file=file))
@@ -101,7 +102,7 @@ def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_how_long_still(tmp_path: Path) -> None:
-    """Shared by the workers, and never shorter than the longest; what ended does not count."""
+    """The remaining time is shared by the workers, and at least that of the longest scenario."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=30.0)
     assert shown.seconds_left(time.monotonic()) == 30.0
     shown.ended("D")
@@ -112,7 +113,7 @@ def test_how_long_still(tmp_path: Path) -> None:
 
 
 def test_busy_machine_takes_longer(tmp_path: Path) -> None:
-    """What takes thrice its time tells how long the rest may take."""
+    """The remaining time grows if scenarios take longer than planned."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=10.0)
     now = time.monotonic()
     shown.began("A")
@@ -123,11 +124,11 @@ def test_busy_machine_takes_longer(tmp_path: Path) -> None:
 
 
 def test_what_takes_longer_than_foreseen(tmp_path: Path) -> None:
-    """A client may have lives stretched, of which nobody knew: no end is foretold then."""
+    """A scenario that takes far too long makes the end unknown."""
     shown = progress(tmp_path, A=10.0, B=1000.0)
     for name in ("A", "B"):
         shown.began(name)
-    shown.ended("B")  # the machine is no slower than was foreseen
+    shown.ended("B")  # so the machine is as fast as planned
     shown._running["A"] -= 9.8
     assert shown.text().startswith("1 to go, about 1 s; ")
     shown._running["A"] -= 600.0
@@ -149,7 +150,7 @@ def test_what_takes_longer_than_foreseen(tmp_path: Path) -> None:
 def test_how_long_it_takes_as_it_is_run(
     repeat: int, scale: float, declared: dict[str, float], seconds: float
 ) -> None:
-    """Several times, or with longer lives: what is told while it runs counts on that."""
+    """The planned time of a scenario grows with repetitions and longer lives."""
     entry = Entry(id="TOK-11", promise="p", severity="low", source="s", ttl=20, seconds=30)
     chosen = SimpleNamespace(repeat=repeat, ttl_scale=scale, declared=declared)
     item = ScenarioItem.__new__(ScenarioItem)
@@ -157,8 +158,22 @@ def test_how_long_it_takes_as_it_is_run(
     assert _seconds(item, cast("Any", chosen)) == seconds
 
 
+def test_a_terminal_shows_each_scenario_whole(tmp_path: Path) -> None:
+    """On a terminal, lines break between scenarios and are indented."""
+    shown = progress(tmp_path, **{f"TOK-{n}": 9.0 for n in range(10, 22)})
+    try:
+        for number in range(10, 22):
+            shown.began(f"TOK-{number}")
+        first, *rest = shown.wrapped(60).splitlines()
+    finally:
+        shown.close()
+    assert first.startswith("12 to go, about ")
+    assert rest
+    assert all(line.startswith("  TOK-") and len(line) <= 60 for line in rest)
+
+
 def test_which_wait(tmp_path: Path, story: Story) -> None:
-    """A scenario says what is broken in it, or whom it waits for; afterwards it says nothing."""
+    """A running scenario says what it waits for, or which fault is on."""
     lab: Any = SimpleNamespace(
         entry=SimpleNamespace(id="TOK-11"), history=story.history, started=False, ttl=20.0
     )
@@ -180,15 +195,29 @@ def test_which_wait(tmp_path: Path, story: Story) -> None:
 
 
 def item(name: str, seconds: float, *, first: bool = False) -> pytest.Item:
-    """A scenario that nobody runs."""
+    """Return a scenario that is never run."""
     made = ScenarioItem.__new__(ScenarioItem)
     made.entry = cast("Any", SimpleNamespace(id=name, seconds=seconds, first=first))
     return made
 
 
 def test_order() -> None:
-    """Those that tell most go to the first workers, one to each; then come the long ones."""
+    """The most telling scenarios come first, one for each worker, then the longest."""
     items = [item("a", 5), item("X", 8, first=True), item("b", 9), item("c", 30)]
     items += [item("Y", 4, first=True), item("d", 1)]
     names = [cast("ScenarioItem", one).entry.id for one in in_order(items)]
     assert names == ["X", "c", "Y", "b", "a", "d"]
+
+
+def test_what_is_to_be_confirmed(tmp_path: Path) -> None:
+    """A scenario to be confirmed is counted as such until it has its verdict."""
+    shown = progress(tmp_path, A=10.0, B=10.0)
+    shown.began("A")
+    shown.put_off("A")
+    assert shown.text().startswith("2 to go, 1 to confirm, about ")
+    assert shown.running == frozenset()
+    shown.began("A")
+    assert shown.text().endswith("; A confirming 0 s (its turn)")
+    shown.ended("A")
+    assert shown.text().startswith("1 to go, about ")
+    shown.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.faults import RequestKind
-from vault_harness.scenario._http1 import NotHttp, RequestReader, ResponseReader, kind_of, render
+from vault_harness.recorder.http1 import NotHttp, RequestReader, ResponseReader, kind_of, render
+from vault_harness.recorder.interference import RequestKind
 
 TABLE: list[tuple[str, str, RequestKind]] = [
     # logins, by any method of any mount
@@ -64,7 +64,7 @@ TABLE: list[tuple[str, str, RequestKind]] = [
     ("GET", "/v1/database/creds/readonly", "credential"),
     ("GET", "/v1/team/kv/data/x", "read"),
     ("PUT", "/v1/transit/encrypt/key", "write"),
-    # what is nobody's secret
+    # what is not a secret of a client
     ("GET", "/v1/identity/entity/name/x", "other"),
     ("GET", "/v1/cubbyhole/response", "other"),
     ("GET", "/v1/auth/approle/role/backend/role-id", "other"),
@@ -78,7 +78,7 @@ TABLE: list[tuple[str, str, RequestKind]] = [
 
 @pytest.mark.parametrize(("method", "target", "kind"), TABLE)
 def test_kinds(method: str, target: str, kind: RequestKind) -> None:
-    """Each of Vault's paths that a client may ask for."""
+    """Each path of Vault has a kind."""
     assert kind_of(method, target) == kind
 
 
@@ -87,8 +87,8 @@ def test_path_without_mount_is_no_secret() -> None:
     assert kind_of("GET", "/v1/ecommerce") == "other"
 
 
-def test_message_tells_its_path() -> None:
-    """Below /v1/, decoded, without the query."""
+def test_a_messages_path_is_decoded() -> None:
+    """The path is decoded, below ``/v1/``, and without the query."""
     reader = RequestReader()
     reader.feed(b"GET /v1/ecommerce/data/a%20b?version=1 HTTP/1.1\r\nHost: v\r\n\r\n")
     assert reader.message.path == "ecommerce/data/a b"
@@ -104,15 +104,15 @@ def test_message_tells_its_path() -> None:
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
     ],
 )
-def test_message_tells_whether_the_connection_ends(head: bytes, closes: bool) -> None:
-    """By its header, or by its age."""
+def test_a_message_says_whether_the_connection_ends(head: bytes, closes: bool) -> None:
+    """A connection ends by its header or by its version of HTTP."""
     reader = RequestReader()
     reader.feed(head)
     assert reader.message.closes == closes
 
 
 def test_empty_lines_before_a_request() -> None:
-    """Old clients send one after a body; it goes on with the next request."""
+    """An empty line before a request belongs to it."""
     reader = RequestReader()
     assert reader.feed(b"\r\n") == (b"\r\n", b"")
     sent = b"\r\nGET / HTTP/1.1\r\nHost: v\r\n\r\n"
@@ -121,7 +121,7 @@ def test_empty_lines_before_a_request() -> None:
 
 
 def test_bytes_beyond_a_message_are_given_back() -> None:
-    """They belong to the next one."""
+    """Bytes after a message are given back for the next one."""
     reader = RequestReader()
     one = b"POST / HTTP/1.1\r\nHost: v\r\nContent-Length: 2\r\n\r\n{}"
     assert reader.feed(one + b"GET /") == (one, b"GET /")
@@ -129,20 +129,20 @@ def test_bytes_beyond_a_message_are_given_back() -> None:
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n"])
 def test_not_http(data: bytes) -> None:
-    """Is said, and not guessed at."""
+    """Bytes that are no HTTP are refused."""
     with pytest.raises(NotHttp, match=r"."):
         RequestReader().feed(data)
 
 
 def test_answer_that_is_cut(story: object) -> None:
-    """Its end comes too early, and it is not complete."""
+    """An answer that ends too early is not complete."""
     reader = ResponseReader("GET")
     reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}")
     assert not reader.end()
 
 
 def test_rendered_answer() -> None:
-    """As Vault would send it, and readable by the reader of answers."""
+    """A rendered answer can be read again."""
     raw = render(404, {"Content-Type": "text/html"}, b"<html>")
     assert raw.startswith(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n")
     reader = ResponseReader("GET")
@@ -151,12 +151,12 @@ def test_rendered_answer() -> None:
 
 
 def test_rendered_answer_of_an_odd_status() -> None:
-    """Vault has statuses of its own."""
+    """Vault's own status codes can be rendered."""
     assert render(473, {}, b"").startswith(b"HTTP/1.1 473 ")
 
 
 def test_body_that_is_no_object() -> None:
-    """A list, a string, half an object: empty."""
+    """A body that is no JSON object counts as empty."""
     for body in (b"[1]", b'"x"', b'{"a":', b""):
         reader = ResponseReader("GET")
         reader.feed(render(200, {}, body))

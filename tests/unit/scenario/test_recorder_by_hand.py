@@ -1,4 +1,4 @@
-"""The recorder as a program of its own: what it takes, what it tells, and how it ends."""
+"""The recorder as a program of its own: its orders, its log and its end."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import requests
 
 from tests.unit.scenario.conftest import Server
 from tests.unit.scenario.test_recorder_notes import answer, replying
-from vault_harness.engine import PortLease, answers
-from vault_harness.faults import Order
+from vault_harness.judge.faults import Order
+from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.probe import answers
 from vault_harness.waiting import wait_until
 
 FAIL = Order(act="fail", targets=("read",), first=1, status=500).to_json()
 
 
 class Program:
-    """The program, before a server that knows one answer."""
+    """The program, before a server that gives one answer."""
 
     def __init__(self, directory: Path) -> None:
         self.server = Server(replying(answer({})))
@@ -35,7 +36,7 @@ class Program:
         self.log = directory / "recorder.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vault_harness.scenario.by_hand", "-config", configuration],
+                [sys.executable, "-m", "vault_harness.judge.by_hand", "-config", configuration],
                 stderr=output,
             )
         wait_until(lambda: answers(f"{self.api}/"), "the recorder to answer", timeout=30)
@@ -43,12 +44,12 @@ class Program:
         api.release()
 
     def order(self, body: object, **how: Any) -> int:
-        """The status of an answer to what is posted as an order."""
+        """Post an order, and return the status of the answer."""
         given = how or {"json": body}
         return requests.post(f"{self.api}/faults", timeout=5, **given).status_code
 
     def end(self) -> None:
-        """It, and the server behind it."""
+        """End the program and its server."""
         self.process.kill()
         self.process.wait(10)
         self.server.close()
@@ -56,14 +57,14 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """One of its own."""
+    """Start a program for this test."""
     started = Program(tmp_path)
     yield started
     started.end()
 
 
 def test_it_disturbs_what_was_ordered(program: Program) -> None:
-    """The first read fails and is counted, the second gets through; its log says which it was."""
+    """The first read fails, the second passes, and the log names the read without its path."""
     assert program.order(FAIL) == 201
     read = f"{program.url}/ecommerce/data/backend/s.token-in-a-path"
     assert [requests.get(read, timeout=5).status_code for _ in range(2)] == [500, 200]
@@ -75,8 +76,20 @@ def test_it_disturbs_what_was_ordered(program: Program) -> None:
     assert "token-in-a-path" not in log
 
 
+def test_an_order_is_taken_back(program: Program) -> None:
+    """A DELETE ends the fault of these requests and no other; a second one changes nothing."""
+    other = Order(act="fail", targets=("write",), status=500).to_json()
+    assert [program.order(FAIL), program.order(other)] == [201, 201]
+    for _ in range(2):
+        gone = requests.delete(f"{program.api}/faults", json=FAIL, timeout=5)
+        assert gone.status_code == 200
+        assert [one["order"]["targets"] for one in gone.json()["faults"]] == [["write"]]
+    read = f"{program.url}/ecommerce/data/backend/django"
+    assert requests.get(read, timeout=5).status_code == 200
+
+
 def test_what_is_no_order(program: Program) -> None:
-    """It is refused in words, and nothing is in force."""
+    """A wrong order is refused, and no fault is in force."""
     assert program.order([]) == 422
     assert program.order({**FAIL, "first": 0}) == 422
     assert program.order({"act": "explode"}) == 422
@@ -86,8 +99,8 @@ def test_what_is_no_order(program: Program) -> None:
     assert requests.get(f"{program.api}/", timeout=5).json()["faults"] == []
 
 
-def test_it_ends_when_it_is_told_to(program: Program) -> None:
-    """By SIGTERM, cleanly; SIGHUP, which has it read its certificate anew, is no end."""
+def test_sigterm_ends_the_program(program: Program) -> None:
+    """SIGTERM ends the program; SIGHUP does not."""
     program.process.send_signal(signal.SIGHUP)
     assert requests.get(f"{program.api}/", timeout=5).status_code == 200
     program.process.send_signal(signal.SIGTERM)

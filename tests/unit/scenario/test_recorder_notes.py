@@ -1,4 +1,4 @@
-"""What the recorder learns from the traffic, and what it does in Vault's place."""
+"""What the recorder learns from requests, and how it answers in Vault's place."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from email.utils import formatdate
 import pytest
 
 from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
-from vault_harness.scenario import Exchange, Stub
-from vault_harness.scenario._http1 import Message
+from vault_harness.recorder.http1 import Message
+from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.observations import Exchange
 
 TOKEN = "s.abcdefghijklmnop"
 SECRET_ID = "3f1c2a9e-0000-4000-8000-secretsecret"
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-    """A request as bytes."""
+    """Return a request as bytes."""
     lines = [f"{method} /v1/{path} HTTP/1.1", "Host: v", *headers, f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def answer(body: object, status: str = "200 OK", *headers: str) -> bytes:
-    """An answer as bytes, its body as JSON."""
+    """Return an answer as bytes, with a JSON body."""
     raw = json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(raw)}", "", ""]
     return "\r\n".join(lines).encode() + raw
@@ -41,7 +42,7 @@ AUTH = {"client_token": TOKEN, "accessor": "acc-1", "lease_duration": 20, "renew
 
 
 def replying(*replies: bytes) -> Talk:
-    """A server that answers one request after the other with these."""
+    """Return a server that gives these answers in turn."""
     left = list(replies)
 
     def talk(wire: Wire) -> None:
@@ -54,7 +55,7 @@ def replying(*replies: bytes) -> Talk:
 
 
 def ask(wire: Wire, sent: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send a request; status, headers and body of its answer."""
+    """Send a request, and return status, headers and body of its answer."""
     wire.send(sent)
     head = wire.until(b"\r\n\r\n").decode()
     lines = head.strip().splitlines()
@@ -66,7 +67,7 @@ def ask(wire: Wire, sent: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_login_teaches_token_accessor_and_ttl(bench: Bench) -> None:
-    """An accepted login is known by labels; a later request is known by the same token's label."""
+    """A login teaches token, accessor and TTL; later requests have the same token's label."""
     recorder = bench.serve(replying(answer({"auth": AUTH}), answer({"data": {}})))
     wire = bench.connect()
     ask(wire, LOGIN)
@@ -81,7 +82,7 @@ def test_login_teaches_token_accessor_and_ttl(bench: Bench) -> None:
 
 
 def test_token_of_a_login_is_the_new_one(bench: Bench) -> None:
-    """A login that carries an old token, as some clients do, is about the one that it made."""
+    """A login that carries an old token is noted with the new one."""
     bench.serve(replying(answer({"auth": AUTH})))
     old = request("POST", "auth/approle/login", b'{"secret_id": "x"}', "X-Vault-Token: s.oldoldold")
     ask(bench.connect(), old)
@@ -89,8 +90,8 @@ def test_token_of_a_login_is_the_new_one(bench: Bench) -> None:
     assert bench.secrets.value(login.token or "") == TOKEN
 
 
-def test_refused_login_tells_status_and_errors(bench: Bench) -> None:
-    """What Vault said is kept, without the secret-id that it repeats."""
+def test_a_refused_login_keeps_status_and_errors(bench: Bench) -> None:
+    """Vault's errors are kept, without the secret-id in them."""
     said = {"errors": [f'invalid secret_id "{SECRET_ID}"']}
     bench.serve(replying(answer(said, "400 Bad Request")))
     ask(bench.connect(), LOGIN)
@@ -99,8 +100,8 @@ def test_refused_login_tells_status_and_errors(bench: Bench) -> None:
     assert login.errors == ('invalid secret_id "<secret-id-1>"',)
 
 
-def test_renewal_tells_the_new_ttl(bench: Bench) -> None:
-    """A shrinking TTL is the only sign of max TTL, so it is noted."""
+def test_a_renewals_ttl_is_noted(bench: Bench) -> None:
+    """A renewal's TTL is noted, since a shorter TTL is the only sign of max TTL."""
     bench.serve(replying(answer({"auth": {**AUTH, "lease_duration": 3}})))
     renew = request("PUT", "auth/token/renew-self", b"{}", f"X-Vault-Token: {TOKEN}")
     ask(bench.connect(), renew)
@@ -109,7 +110,7 @@ def test_renewal_tells_the_new_ttl(bench: Bench) -> None:
 
 
 def test_batch_token_has_no_accessor(bench: Bench) -> None:
-    """An empty accessor is none, not a word."""
+    """An empty accessor counts as none."""
     recorder = bench.serve(replying(answer({"auth": {**AUTH, "accessor": "", "renewable": False}})))
     ask(bench.connect(), LOGIN)
     login = bench.ended(1)[0]
@@ -122,7 +123,7 @@ def test_batch_token_has_no_accessor(bench: Bench) -> None:
     [f"X-Vault-Token: {TOKEN}", f"Authorization: Bearer {TOKEN}", f"x-vault-token:{TOKEN}"],
 )
 def test_token_in_either_header(bench: Bench, header: str) -> None:
-    """Vault takes a token from two headers, whatever their case."""
+    """A token is found in both headers, in any case of letters."""
     bench.serve(replying(answer({})))
     ask(bench.connect(), request("GET", "ecommerce/data/x", b"", header))
     assert bench.secrets.value(bench.ended(1)[0].token or "") == TOKEN
@@ -137,7 +138,7 @@ def test_no_token(bench: Bench, header: str | None) -> None:
 
 
 def test_retry_after_in_both_forms(bench: Bench) -> None:
-    """Seconds, a date, and nonsense."""
+    """`Retry-After` may be seconds or a date; anything else is ignored."""
     later = formatdate(time.time() + 30, usegmt=True)
     headers = ["Retry-After: 7", f"Retry-After: {later}", "Retry-After: soon"]
     bench.serve(replying(*(answer({}, "429 Too Many Requests", header) for header in headers)))
@@ -152,7 +153,7 @@ def test_retry_after_in_both_forms(bench: Bench) -> None:
 
 
 def test_no_secret_in_any_repr(bench: Bench) -> None:
-    """Neither history nor recorder nor registry shows what it saw."""
+    """No `repr` of history, recorder or registry shows a secret."""
     recorder = bench.serve(replying(answer({"auth": AUTH}), answer({})))
     wire = bench.connect()
     ask(wire, LOGIN)
@@ -167,7 +168,7 @@ def test_no_secret_in_any_repr(bench: Bench) -> None:
 
 
 def test_stub_answers_and_is_counted(bench: Bench) -> None:
-    """A load balancer's page instead of Vault's answer, then Vault again."""
+    """A stub answers in Vault's place and is counted."""
     recorder = bench.serve(replying(answer({"data": 1})))
     wire = bench.connect()
     page = Stub(status=502, body=b"<html>", headers={"Content-Type": "text/html"})
@@ -181,7 +182,7 @@ def test_stub_answers_and_is_counted(bench: Bench) -> None:
 
 
 def test_stub_of_some_kinds(bench: Bench) -> None:
-    """Other kinds of request reach Vault."""
+    """A stub answers only the kinds of requests that it names."""
     recorder = bench.serve(replying(answer({"auth": AUTH})))
     wire = bench.connect()
     with recorder.stub(Stub(status=412, kinds=frozenset({"read"}))) as given:
@@ -192,7 +193,7 @@ def test_stub_of_some_kinds(bench: Bench) -> None:
 
 
 def test_stub_so_many_times(bench: Bench) -> None:
-    """After that Vault answers, although the block goes on."""
+    """After so many answers of a stub Vault answers again."""
     recorder = bench.serve(replying(answer({}), answer({})))
     wire = bench.connect()
     with recorder.stub(Stub(status=503, times=2)) as given:
@@ -201,7 +202,7 @@ def test_stub_so_many_times(bench: Bench) -> None:
 
 
 def test_last_stub_wins(bench: Bench) -> None:
-    """A stub within a stub covers it while it lasts."""
+    """The innermost stub answers."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=500)):
@@ -211,7 +212,7 @@ def test_last_stub_wins(bench: Bench) -> None:
 
 
 def test_stub_to_head_has_no_body(bench: Bench) -> None:
-    """Otherwise the body would be read as the next answer."""
+    """A stub's answer to HEAD has no body."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=503, body=b"sealed")):
@@ -228,7 +229,7 @@ def test_stub_to_head_has_no_body(bench: Bench) -> None:
     ],
 )
 def test_stub_ends_the_connection_when_asked(bench: Bench, sent: bytes) -> None:
-    """A client that reads up to the end of the connection gets that end."""
+    """A stub closes the connection if the client asks for it."""
     recorder = bench.serve(replying())
     wire = bench.connect()
     with recorder.stub(Stub(status=500, body=b"no")):
@@ -237,7 +238,7 @@ def test_stub_ends_the_connection_when_asked(bench: Bench, sent: bytes) -> None:
 
 
 def test_rewritten_login(bench: Bench) -> None:
-    """The client sees what the scenario made of the answer, and that is what is learnt."""
+    """A rewritten login reaches the client and the history."""
     recorder = bench.serve(replying(answer({"auth": AUTH, "x": 1})))
     recorder.rewrite_login = lambda body: {
         **body,
@@ -257,7 +258,7 @@ def test_rewritten_login(bench: Bench) -> None:
 
 
 def test_only_accepted_logins_are_rewritten(bench: Bench) -> None:
-    """A refusal and a read pass as they are."""
+    """Refused logins and reads are not rewritten."""
     refused = answer({"errors": ["invalid role or secret ID"]}, "400 Bad Request")
     recorder = bench.serve(replying(refused, answer({"data": 1})))
     recorder.rewrite_login = lambda _: {"rewritten": True}
@@ -267,7 +268,7 @@ def test_only_accepted_logins_are_rewritten(bench: Bench) -> None:
 
 
 def test_failed_rewriting_is_a_defect_of_the_harness(bench: Bench) -> None:
-    """It is no answer of Vault's, and whoever judges is told."""
+    """A failed rewriting is noted as a defect, and the client gets no answer."""
 
     def fails(_: dict[str, object]) -> dict[str, object]:
         raise LookupError(TOKEN)
@@ -282,7 +283,7 @@ def test_failed_rewriting_is_a_defect_of_the_harness(bench: Bench) -> None:
 
 
 def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
-    """Whoever acts on an answer finds it in the history already."""
+    """An answer is in the history before the client has it."""
     bench.serve(replying(*[answer({"auth": AUTH})] * 50))
     wire = bench.connect()
     for number in range(50):
@@ -290,8 +291,8 @@ def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
         assert len(bench.history.logins()) == number + 1
 
 
-def test_defect_of_the_recorder_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong in it is neither swallowed nor taken for an answer that was lost."""
+def test_a_defect_of_the_recorder_is_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of the recorder is noted, and the request has no status."""
     recorder = bench.serve(replying(answer({})))
 
     def fails(*_: object) -> None:
@@ -306,7 +307,7 @@ def test_defect_of_the_recorder_is_told(bench: Bench, monkeypatch: pytest.Monkey
 
 
 def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
-    """It is the peer's fault."""
+    """A peer that does not speak HTTP is no defect."""
     recorder = bench.serve(replying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"))
     wire = bench.connect()
     wire.send(LOGIN)
@@ -316,7 +317,7 @@ def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
 
 
 def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> None:
-    """A lease is learned from the answer that made it; a renewal names it in its body."""
+    """A credential and its renewals have the same label."""
     made = {
         "lease_id": "database/creds/app/1",
         "lease_duration": 8,
@@ -339,7 +340,7 @@ def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> Non
 
 
 def test_no_lease_is_kept_once_nothing_is_noted(bench: Bench) -> None:
-    """Before a stack that people break by hand a recorder runs for days."""
+    """A frozen history stores no leases, since a recorder may run for days."""
     made = {"lease_id": "database/creds/app/1", "data": {"password": "a-secret-password"}}
     recorder = bench.serve(replying(answer(made)))
     bench.history.freeze()
@@ -351,7 +352,7 @@ def test_no_lease_is_kept_once_nothing_is_noted(bench: Bench) -> None:
 def test_a_request_came_before_there_was_time_for_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second of two is read when the first is let go, and had come before."""
+    """A request counts from the time when it came, even if it was read later."""
     recorder = bench.serve(replying(answer({}), answer({})))
     busy, let_go = threading.Event(), threading.Event()
     note = recorder.note_request

@@ -1,4 +1,4 @@
-"""The recorder over TLS, and over HTTP/2: what it notes and passes on is the same."""
+"""The recorder over TLS and HTTP/2 does the same as over plain HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from hyperframe.frame import GoAwayFrame
 
 from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
 from vault_harness.certificates import Authority
-from vault_harness.faults import Interference
-from vault_harness.faults.http import Choice
-from vault_harness.scenario import Exchange, Stub
-from vault_harness.scenario._http1 import Message
+from vault_harness.recorder.http1 import Message
+from vault_harness.recorder.interference import Choice, Interference, Stub
+from vault_harness.recorder.observations import Exchange
 
 READ = "/v1/ecommerce/data/backend/django"
 TOKEN = [("X-Vault-Token", "hvs.token")]
@@ -30,12 +29,12 @@ TOKEN = [("X-Vault-Token", "hvs.token")]
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """Who signs for the recorder."""
+    """Return an authority that signs for the recorder."""
     return Authority()
 
 
 def shown(authority: Authority, directory: Path, *protocols: str) -> ssl.SSLContext:
-    """What a server of this authority shows."""
+    """Return the TLS context of a server with a certificate of this authority."""
     files = authority.issue(directory, "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
@@ -45,36 +44,36 @@ def shown(authority: Authority, directory: Path, *protocols: str) -> ssl.SSLCont
 
 
 def trusting(authority: Authority) -> ssl.SSLContext:
-    """What a client goes by that trusts this authority alone."""
+    """Return the TLS context of a client that trusts only this authority."""
     return ssl.create_default_context(cadata=authority.certificate.decode())
 
 
 @pytest.fixture
 def tls(authority: Authority, tmp_path: Path) -> ssl.SSLContext:
-    """A certificate that offers HTTP/2."""
+    """Return a context that offers HTTP/2."""
     return shown(authority, tmp_path, "h2", "http/1.1")
 
 
 @pytest.fixture(params=["http/1.1", "h2"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """What the client speaks."""
+    """Return the protocol of the client."""
     return str(request.param)
 
 
 @pytest.fixture
 def client(authority: Authority, protocol: str) -> Iterator[httpcore.ConnectionPool]:
-    """A client that keeps its connections."""
+    """Return a client that keeps its connections."""
     with httpcore.ConnectionPool(ssl_context=trusting(authority), http2=protocol == "h2") as made:
         yield made
 
 
 def url(bench: Bench, path: str = READ) -> str:
-    """Of the recorder."""
+    """Return a URL of the recorder."""
     return f"https://127.0.0.1:{bench.recorder.port}{path}"
 
 
 def saying(body: bytes, heard: list[bytes] | None = None) -> Talk:
-    """A server that answers every request with this body."""
+    """Return a server that answers every request with this body."""
 
     def talk(wire: Wire) -> None:
         while head := wire.until(b"\r\n\r\n"):
@@ -92,7 +91,7 @@ def saying(body: bytes, heard: list[bytes] | None = None) -> Talk:
 
 
 def saying_nothing_to(mark: bytes) -> Talk:
-    """A server that answers every request but those with this in their head."""
+    """Return a server that does not answer requests with this mark in their head."""
 
     def talk(wire: Wire) -> None:
         while head := wire.until(b"\r\n\r\n"):
@@ -109,7 +108,7 @@ Headers = Sequence[tuple[str | bytes, str | bytes]]
 
 
 class Http2:
-    """A client's connection with several streams at once, which no library at hand has."""
+    """A client's connection with several streams at once, which no available library has."""
 
     def __init__(self, bench: Bench, authority: Authority) -> None:
         context = trusting(authority)
@@ -129,16 +128,16 @@ class Http2:
         self._send()
 
     def leave(self, error: ErrorCodes) -> None:
-        """Say goodbye; not by h2, which would take no answer after it."""
+        """Say goodbye with a raw frame, since h2 would take no answer after it."""
         self._socket.sendall(GoAwayFrame(0, error_code=error).serialize())
 
     def reset(self, stream: int) -> None:
-        """Give a request up."""
+        """Give up a request."""
         self._http.reset_stream(stream)
         self._send()
 
     def answered(self) -> int:
-        """Which stream is answered next."""
+        """Return the stream that is answered next."""
         while data := self._socket.recv(65536):
             for event in self._http.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
@@ -149,9 +148,9 @@ class Http2:
         raise AssertionError("the recorder has ended the connection")
 
     def frames(self, count: int) -> list[tuple[int, int, int]]:
-        """The next frames as they come, of those that are no settings: type, stream, last stream.
+        """Return the next frames except settings, as type, stream and last stream.
 
-        h2 does not hear of them, and so takes the connection for one that goes on.
+        h2 does not see these frames, so for h2 the connection goes on.
         """
         heard: list[tuple[int, int, int]] = []
         while len(heard) < count:
@@ -165,7 +164,6 @@ class Http2:
         return heard
 
     def close(self) -> None:
-        """End it."""
         self._socket.close()
 
     def _send(self) -> None:
@@ -175,7 +173,7 @@ class Http2:
 def test_requests_of_one_connection(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, protocol: str
 ) -> None:
-    """Two reads over one handshake; the token and the protocol are noted."""
+    """Two reads share a handshake, and token and protocol are noted."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     for _ in range(2):
@@ -189,10 +187,10 @@ def test_requests_of_one_connection(
     assert all(b"hvs.token" in head for head in heard)
 
 
-def test_a_body_of_each_way(
+def test_bodies_pass_in_both_directions(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A login's body arrives and is learnt; an answer beyond any window of HTTP/2 is whole."""
+    """Bodies pass both ways, even beyond the window of HTTP/2, and a login's body is read."""
     heard: list[bytes] = []
     large = b'{"a":"' + b"x" * 300_000 + b'"}'
     bench.serve(saying(large, heard), tls=tls)
@@ -206,7 +204,7 @@ def test_a_body_of_each_way(
 def test_no_body_for_a_head(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """HEAD is answered with the length alone, and the connection goes on."""
+    """HEAD is answered without a body, and the connection goes on."""
     bench.serve(saying(b"12345"), tls=tls)
     for _ in range(2):
         response = client.request("HEAD", url(bench))
@@ -218,7 +216,7 @@ def test_no_body_for_a_head(
 def test_answers_in_the_place_of_vault(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A stub reaches the client, and Vault never hears of it."""
+    """A stub answers the client, and Vault gets no request."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     with bench.recorder.stub(Stub(status=429, body=b"slow", headers={"Retry-After": "2"})):
@@ -231,7 +229,7 @@ def test_answers_in_the_place_of_vault(
 def test_faults_of_single_requests(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """An answer that is lost ends the connection, one that is late comes late, as in the clear."""
+    """Answers can be lost or delayed as over plain HTTP."""
     heard: list[bytes] = []
     bench.serve(saying(b"{}", heard), tls=tls)
     lost = Interference("lost", Choice(nth=1), loses=True)
@@ -251,7 +249,7 @@ def test_faults_of_single_requests(
 def test_vault_ends_in_the_middle(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Half an answer is none: the client sees the end, and whose it was is noted."""
+    """Half an answer ends the connection, and the server's end is noted."""
 
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
@@ -263,10 +261,10 @@ def test_vault_ends_in_the_middle(
     assert bench.ended(1)[0].closed == "server"
 
 
-def test_nobody_behind_it(
+def test_without_a_vault_the_connection_ends(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A Vault that does not listen is an end of the connection, without a request noted."""
+    """Without a Vault the connection ends, and no request is noted."""
     bench.relay("127.0.0.1:1", tls=tls)
     with pytest.raises((httpcore.RemoteProtocolError, httpcore.NetworkError)):
         client.request("GET", url(bench))
@@ -276,7 +274,7 @@ def test_nobody_behind_it(
 def test_deaf_connections(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, authority: Authority
 ) -> None:
-    """What was open never answers again; a new connection does."""
+    """An open connection goes deaf, and a new one works."""
     bench.serve(saying(b"{}"), tls=tls)
     client.request("GET", url(bench))
     assert bench.recorder.deafen() == 1
@@ -291,7 +289,7 @@ def test_deaf_connections(
 def test_goodbye_over_a_deaf_connection(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """Who says no more than that has asked for nothing: nobody was kept waiting."""
+    """A goodbye over a deaf connection is no request, so nothing was kept waiting."""
     bench.serve(saying(b"{}"), tls=tls)
     client.request("GET", url(bench))
     assert bench.recorder.deafen() == 1
@@ -303,7 +301,7 @@ def test_goodbye_over_a_deaf_connection(
 def test_goodbye_of_the_server(
     bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
 ) -> None:
-    """A client that hears it asks over another connection each time, and loses nothing."""
+    """After a goodbye the client uses a new connection and loses nothing."""
     bench.serve(saying(b"{}"), tls=tls)
     with bench.recorder.interfere(Interference("goodbye", Choice(), closes=True)):
         for _ in range(3):
@@ -315,7 +313,7 @@ def test_goodbye_of_the_server(
 def test_goodbye_over_http2_is_said_twice(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """What was under way, or on its way, is answered after the first; nothing after the second."""
+    """Requests before the second goodbye are answered, later ones are not."""
     go_on = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -365,7 +363,7 @@ def test_streams_do_not_wait_for_each_other(
 def test_a_stream_came_before_there_was_time_for_it(
     bench: Bench, tls: ssl.SSLContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over HTTP/2 too, what came while another was seen to is known to have come then."""
+    """Over HTTP/2, too, a request counts from the time when it came."""
     recorder = bench.serve(saying(b"{}"), tls=tls)
     busy, let_go = threading.Event(), threading.Event()
     note = recorder.note_request
@@ -390,7 +388,7 @@ def test_a_stream_came_before_there_was_time_for_it(
 
 
 def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
-    """A client that gives one request up has the others on the same connection."""
+    """A reset stream does not disturb others on the connection."""
     bench.serve(saying_nothing_to(b"slow"), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
@@ -405,7 +403,7 @@ def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Au
 def test_a_late_answer_that_is_given_up(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """Vault has accepted the login all the same, and its token is known."""
+    """The token of a login that was given up is registered."""
     auth = b'{"auth":{"client_token":"hvs.made-for-nobody","accessor":"acc","lease_duration":9}}'
     recorder = bench.serve(saying(auth), tls=tls)
     late = Interference("late", Choice(), late=30.0)
@@ -423,7 +421,7 @@ def test_a_late_answer_that_is_given_up(
 def test_a_client_that_says_goodbye(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """It gets the answers under way, as from Vault, and then the connection ends."""
+    """After a client's goodbye, pending answers arrive and the connection ends."""
     go_on = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -447,7 +445,7 @@ def test_a_client_that_says_goodbye(
 def test_a_client_that_goes_for_an_error(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
-    """What it has not waited for was given up by it, and by nobody else."""
+    """A client that leaves with an error has given up its pending requests."""
     recorder = bench.serve(saying_nothing_to(b"slow"), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
@@ -458,7 +456,7 @@ def test_a_client_that_goes_for_an_error(
 
 
 def test_headers_that_are_no_utf_8(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
-    """They reach Vault as they are, as over HTTP/1.1, and its own reach the client."""
+    """Headers that are no UTF-8 pass both ways unchanged."""
     heard: list[bytes] = []
 
     def talk(wire: Wire) -> None:
@@ -476,8 +474,8 @@ def test_headers_that_are_no_utf_8(bench: Bench, tls: ssl.SSLContext, authority:
     assert recorder.defects == []
 
 
-def test_whom_a_client_does_not_trust(bench: Bench, tls: ssl.SSLContext, protocol: str) -> None:
-    """No request comes, and why there is none is noted."""
+def test_a_refused_handshake_is_noted(bench: Bench, tls: ssl.SSLContext, protocol: str) -> None:
+    """A refused handshake is noted with its reason."""
     bench.serve(saying(b"{}"), tls=tls)
     with (
         httpcore.ConnectionPool(
@@ -501,7 +499,7 @@ def test_vault_is_verified(
     *,
     trusted: bool,
 ) -> None:
-    """The way to Vault is secured as well, and a Vault that is not the right one gets nothing."""
+    """The recorder verifies Vault, and sends nothing to a Vault that it does not trust."""
     heard: list[bytes] = []
     of_vault = authority if trusted else Authority()
     behind = bench.serve(saying(b"{}", heard), tls=shown(of_vault, tmp_path / "vault"))
@@ -509,7 +507,7 @@ def test_vault_is_verified(
     if trusted:
         assert client.request("GET", url(bench), headers=TOKEN).status == 200
     else:
-        # It meets the end of the connection as it reads, or as it writes of its own settings.
+        # The client sees the end while it reads, or while it writes its settings.
         with pytest.raises((httpcore.RemoteProtocolError, httpcore.NetworkError)):
             client.request("GET", url(bench), headers=TOKEN)
     assert bool(heard) is trusted

@@ -1,4 +1,4 @@
-"""What passes the recorder comes out on the other side as it went in, and is noted."""
+"""What passes the recorder stays unchanged and is noted."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import threading
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Talk, Wire
-from vault_harness.scenario import Exchange, Recorder
-from vault_harness.scenario._ends import End
-from vault_harness.scenario._http1 import Message
+from vault_harness.recorder.ends import End
+from vault_harness.recorder.http1 import Message
+from vault_harness.recorder.observations import Exchange
+from vault_harness.recorder.recorder import Recorder
 
 GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", *headers: str) -> bytes:
-    """An answer as bytes."""
+    """Return an answer as bytes."""
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def once(reply: bytes, heard: list[bytes] | None = None) -> Talk:
-    """A server that answers every request head with the same bytes."""
+    """Return a server that answers every request with the same bytes."""
 
     def talk(wire: Wire) -> None:
         while head := wire.until(b"\r\n\r\n"):
@@ -38,7 +39,7 @@ def once(reply: bytes, heard: list[bytes] | None = None) -> Talk:
 
 
 def test_bytes_pass_unchanged_on_one_connection(bench: Bench) -> None:
-    """Odd spacing and case survive, and a second request uses the same connection."""
+    """Bytes pass unchanged, and a second request uses the same connection."""
     heard: list[bytes] = []
     odd = b"HTTP/1.1 200   fine  \r\nx-ODD:   yes \r\ncontent-LENGTH:2\r\n\r\n{}"
     bench.serve(once(odd, heard))
@@ -56,7 +57,7 @@ def test_bytes_pass_unchanged_on_one_connection(bench: Bench) -> None:
 
 
 def test_each_connection_has_its_ordinal(bench: Bench) -> None:
-    """Two clients at once are told apart."""
+    """Two connections have different numbers."""
     bench.serve(once(answer()))
     one, two = bench.connect(), bench.connect()
     for wire in (one, two):
@@ -66,7 +67,7 @@ def test_each_connection_has_its_ordinal(bench: Bench) -> None:
 
 
 def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
-    """An open connection ends, a new one ends at once and is noted, and the next one works."""
+    """`away` ends open connections and each new one; later ones work."""
     bench.serve(once(answer()))
     before = bench.connect()
     before.send(GET)
@@ -74,7 +75,7 @@ def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
     with bench.recorder.away():
         assert before.rest() == b""
         during = bench.connect()
-        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+        with contextlib.suppress(ConnectionResetError):  # also a valid end
             assert during.rest() == b""
     after = bench.connect()
     after.send(GET)
@@ -83,7 +84,7 @@ def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
 
 
 def test_open_connections_are_counted(bench: Bench) -> None:
-    """One over which nothing was sent counts, and one that has ended does not."""
+    """Open connections are counted, used or not."""
     bench.serve(once(answer()))
     count = bench.recorder.open_connections
     idle, used = bench.connect(), bench.connect()
@@ -97,7 +98,7 @@ def test_open_connections_are_counted(bench: Bench) -> None:
 
 
 def test_list_is_a_method_like_any_other(bench: Bench) -> None:
-    """Vault's own LIST, which HTTP parsers of the web do not know, passes."""
+    """Vault's method LIST passes."""
     bench.serve(once(answer(b'{"data":{"keys":["a"]}}')))
     wire = bench.connect()
     wire.send(b"LIST /v1/ecommerce/metadata/backend HTTP/1.1\r\nHost: v\r\n\r\n")
@@ -106,7 +107,7 @@ def test_list_is_a_method_like_any_other(bench: Bench) -> None:
 
 
 def test_chunked_answer(bench: Bench) -> None:
-    """An answer in chunks is complete at its last chunk, not before."""
+    """An answer in chunks is complete with its last chunk."""
     parts = [
         b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n",
         b'b\r\n{"errors":[\r\n',
@@ -135,7 +136,7 @@ def test_chunked_answer(bench: Bench) -> None:
 
 
 def test_chunked_request(bench: Bench) -> None:
-    """A login whose body comes in chunks is read as any other."""
+    """A login whose body comes in chunks is read."""
     heard: list[bytes] = []
 
     def talk(wire: Wire) -> None:
@@ -156,7 +157,7 @@ def test_chunked_request(bench: Bench) -> None:
 
 
 def test_head_has_no_body_to_wait_for(bench: Bench) -> None:
-    """The answer to HEAD tells a length and is complete without it."""
+    """An answer to HEAD is complete without its body."""
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
     bench.serve(once(reply))
     wire = bench.connect()
@@ -167,7 +168,7 @@ def test_head_has_no_body_to_wait_for(bench: Bench) -> None:
 
 
 def test_no_content(bench: Bench) -> None:
-    """A 204 is complete at its head."""
+    """A 204 is complete after its head."""
     reply = b"HTTP/1.1 204 No Content\r\n\r\n"
     bench.serve(once(reply))
     wire = bench.connect()
@@ -179,8 +180,8 @@ def test_no_content(bench: Bench) -> None:
     assert [(e.kind, e.status) for e in bench.ended(2)] == [("revoke", 204)] * 2
 
 
-def test_big_bodies_both_ways(bench: Bench) -> None:
-    """Megabytes pass, whole and in order."""
+def test_big_bodies_pass_in_both_directions(bench: Bench) -> None:
+    """Megabytes pass in both directions."""
     size = 5_000_000
     up, down = b"u" * size, bytes(range(256)) * (size // 256)
     heard: list[bytes] = []
@@ -200,7 +201,7 @@ def test_big_bodies_both_ways(bench: Bench) -> None:
 
 
 def test_client_that_waits_for_100_continue(bench: Bench) -> None:
-    """The head goes on before the body is there, and "100 Continue" is not taken for the answer."""
+    """The head is passed on at once, and "100 Continue" is not the answer."""
 
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
@@ -221,7 +222,7 @@ def test_client_that_waits_for_100_continue(bench: Bench) -> None:
 
 
 def test_server_that_answers_before_it_has_the_request(bench: Bench) -> None:
-    """A refusal of a body that is still on its way is that request's answer."""
+    """An early refusal is the answer to its request."""
     early = answer(b'{"errors":["http: request body too large"]}', "413 Too Large")
 
     def talk(wire: Wire) -> None:
@@ -241,7 +242,7 @@ def test_server_that_answers_before_it_has_the_request(bench: Bench) -> None:
 
 
 def test_requests_sent_without_waiting_are_answered_in_turn(bench: Bench) -> None:
-    """Three requests in one segment are three exchanges, not one."""
+    """Three requests in one segment are three exchanges."""
     heard: list[bytes] = []
     bench.serve(once(answer(), heard))
     wire = bench.connect()
@@ -253,7 +254,7 @@ def test_requests_sent_without_waiting_are_answered_in_turn(bench: Bench) -> Non
 
 
 def test_answer_that_ends_with_the_connection(bench: Bench) -> None:
-    """A load balancer's page without a length is complete when the server closes."""
+    """An answer without a length is complete when the server closes."""
     page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n<html>nothing here</html>"
 
     def talk(wire: Wire) -> None:
@@ -269,7 +270,7 @@ def test_answer_that_ends_with_the_connection(bench: Bench) -> None:
 
 
 def test_client_that_leaves_early(bench: Bench) -> None:
-    """A client that closes before its answer is noted as the one who did; the server is told."""
+    """A client that leaves early is noted, and the server sees the end."""
     server_saw_the_end = threading.Event()
 
     def talk(wire: Wire) -> None:
@@ -290,7 +291,7 @@ def test_client_that_leaves_early(bench: Bench) -> None:
 def test_client_that_leaves_while_its_answer_lies_unread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has no time to pass an answer on in time has passed it on to nobody."""
+    """An answer that arrives after the client left is noted as not delivered."""
     say, said, busy, let_go = (threading.Event() for _ in range(4))
 
     def talk(wire: Wire) -> None:
@@ -325,7 +326,7 @@ def test_client_that_leaves_while_its_answer_lies_unread(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it of what was not read")
 def test_end_that_has_gone_before_that_was_read() -> None:
-    """The kernel knows, whoever is too busy to hear of it."""
+    """The recorder knows that a peer has gone before it reads the end."""
 
     async def look() -> tuple[bool, bool]:
         with socket.create_server(("127.0.0.1", 0)) as door:
@@ -338,14 +339,14 @@ def test_end_that_has_gone_before_that_was_read() -> None:
         peer.close()
         after = end.gone
         transport.abort()
-        await asyncio.sleep(0)  # which closes it
+        await asyncio.sleep(0)  # the transport is closed here
         return before, after
 
     assert asyncio.run(look()) == (False, True)
 
 
 def test_server_that_dies_in_the_middle(bench: Bench) -> None:
-    """Half an answer reaches the client, then the end; no status is noted."""
+    """A server that dies in the middle leaves no status."""
     half = answer(b"x" * 100)[:60]
 
     def talk(wire: Wire) -> None:
@@ -361,7 +362,7 @@ def test_server_that_dies_in_the_middle(bench: Bench) -> None:
 
 
 def test_dead_upstream(bench: Bench) -> None:
-    """Without a Vault the connection is taken and closed, as by any relay; it is counted."""
+    """Without a Vault the connection is accepted, counted and closed."""
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     bench.relay(f"127.0.0.1:{port}")
@@ -371,7 +372,7 @@ def test_dead_upstream(bench: Bench) -> None:
 
 
 def test_client_that_does_not_speak_http(bench: Bench) -> None:
-    """A TLS client at the plain port is turned away; the recorder goes on."""
+    """A client that does not speak HTTP is turned away, and the recorder goes on."""
     bench.serve(once(answer()))
     stranger = bench.connect()
     stranger.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
@@ -382,7 +383,7 @@ def test_client_that_does_not_speak_http(bench: Bench) -> None:
 
 
 def test_close_with_open_connections(bench: Bench) -> None:
-    """An idle client, one in mid-request, and one that does not read: all are let go at once."""
+    """Closing ends idle, asking and deaf clients at once."""
 
     def talk(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
@@ -403,12 +404,12 @@ def test_close_with_open_connections(bench: Bench) -> None:
 
 
 def test_close_while_clients_come(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Thirty are let in by the kernel in that moment: each finds its end, and no task is left."""
+    """Closing ends connections that are just coming, and leaves no task."""
     recorder = bench.serve(once(answer()))
     coming = [bench.connect() for _ in range(30)]
     recorder.close()
     assert all(_is_closed(one) for one in coming)
-    gc.collect()  # asyncio says so of a task that is forgotten
+    gc.collect()  # asyncio logs a forgotten task at this point
     assert [record.getMessage() for record in caplog.records] == []
 
 
@@ -420,7 +421,7 @@ def _is_closed(wire: Wire) -> bool:
 
 
 def test_listens_on_loopback_only(bench: Bench) -> None:
-    """Nobody else on the network reaches it."""
+    """The recorder listens on loopback only."""
     recorder: Recorder = bench.serve(once(answer()))
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
@@ -429,7 +430,7 @@ def test_listens_on_loopback_only(bench: Bench) -> None:
 
 
 def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
-    """A proxy's HTML under a 403 costs nothing but its words."""
+    """A body that is no JSON has no errors."""
     bench.serve(once(answer(b"<html>", "403 Forbidden")))
     wire = bench.connect()
     wire.send(GET)
@@ -437,8 +438,8 @@ def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
     assert bench.ended(1)[0].errors == ()
 
 
-def test_another_address_is_told_apart_and_shut_for_itself(bench: Bench) -> None:
-    """Both lead to the same server; the second ends with what came by it, the first goes on."""
+def test_another_address_can_be_shut_for_itself(bench: Bench) -> None:
+    """A second address can be shut for itself."""
     recorder = bench.serve(once(answer()))
     try:
         door = recorder.listen_too("127.0.0.2", recorder.port)
@@ -462,7 +463,7 @@ def test_another_address_is_told_apart_and_shut_for_itself(bench: Bench) -> None
 
 
 def test_vault_at_an_ipv6_address(bench: Bench) -> None:
-    """It is named as in a URL, in brackets."""
+    """An IPv6 address is written in brackets."""
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError as error:
@@ -480,7 +481,7 @@ def test_vault_at_an_ipv6_address(bench: Bench) -> None:
 
 
 def test_a_path_beyond_ascii(bench: Bench) -> None:
-    """Bytes that a client does not encode pass as they are, and are known for what they are."""
+    """A path beyond ASCII passes unchanged and is decoded."""
     raw = "GET /v1/ecommerce/data/größe?x=ö HTTP/1.1\r\nHost: v\r\n\r\n".encode()
     heard: list[bytes] = []
     bench.serve(once(answer(), heard))

@@ -1,4 +1,4 @@
-"""``subject check``: what it says of a subject, from what a driver saw."""
+"""The remarks of ``subject check``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from vault_harness.scenario import rehearsal
-from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.observations import Operation, Outcome
-from vault_harness.scenario.verdict import NotClaimed
-from vault_harness.subjects import OperationFailed
+from vault_harness.judge import rehearsal
+from vault_harness.judge.subjects import OperationFailed
+from vault_harness.judge.verdict import NotClaimed
+from vault_harness.recorder.observations import Operation, Outcome
+from vault_harness.recorder.secrets import Secrets
 
 
 def refusing(error: Exception) -> Any:
-    """A driver that does nothing but raise this."""
+    """Return a driver that raises this error in every call."""
 
     def raises(*_: object, **__: object) -> None:
         raise error
@@ -25,7 +25,7 @@ def refusing(error: Exception) -> Any:
 
 
 def test_a_herd_that_says_too_much() -> None:
-    """Why there is none is told without what is secret of it."""
+    """A failed herd is told without its secret."""
     lab: Any = SimpleNamespace(secrets=Secrets())
     lab.secrets.add("secret-id", "5ec2e7-1d")
     came = rehearsal.Rehearsal()
@@ -39,7 +39,7 @@ def test_a_herd_that_says_too_much() -> None:
 
 @pytest.mark.parametrize("last", ["ok", "error"])
 def test_several_first_reads(last: Outcome) -> None:
-    """It is called slow where one succeeded, and not where none did: that is told by itself."""
+    """Several first reads are called slow if the last one succeeded."""
     outcomes: list[Outcome] = ["error", "error", last]
     reads = (Operation(1, "read", "p", float(n), float(n), one) for n, one in enumerate(outcomes))
     moments = iter((1.0, 2.0, 40.0))
@@ -53,12 +53,12 @@ def test_several_first_reads(last: Outcome) -> None:
 
 
 def test_secret_that_is_not_served() -> None:
-    """It is said to be one that scenarios read; nothing else is asked."""
+    """A secret that is not served is told, and nothing else is asked."""
     lab: Any = SimpleNamespace()
     came = rehearsal.Rehearsal()
     rehearsal._speak(came, lab, refusing(NotClaimed("it does not render backend/django")))
     text = "it does not render backend/django, which nearly every scenario reads"
-    assert came.remarks == [rehearsal.Remark("wrong", text)]
+    assert [(remark.kind, remark.text) for remark in came.remarks] == [("wrong", text)]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_secret_that_is_not_served() -> None:
         ({"read"}, {}, True),  # without a cache nobody expects KV-02
     ],
 )
-def test_cache_of_which_nobody_says_how_old_its_values_may_be(
+def test_a_cache_without_max_stale_is_reported(
     capabilities: set[str], declares: dict[str, float], *, asked: bool
 ) -> None:
-    """A scenario is skipped for it, which no list of capabilities tells."""
+    """A cache without `max_stale` is told, since KV-02 is skipped for it."""
     came = rehearsal.Rehearsal()
     subject = SimpleNamespace(capabilities=frozenset(capabilities), declares=declares)
     driver: Any = SimpleNamespace(subject=subject)
@@ -90,8 +90,8 @@ def test_cache_of_which_nobody_says_how_old_its_values_may_be(
     ],
     ids=str,
 )
-def test_claims_of_which_nothing_comes(said: dict[str, Any], told: str) -> None:
-    """Times for which nobody waits, and words that nobody reads, are told before they cost."""
+def test_claims_without_effect_are_reported(said: dict[str, Any], told: str) -> None:
+    """Times above the suite's limits and unknown words are told."""
     came = rehearsal.Rehearsal()
     driver: Any = SimpleNamespace(
         subject=SimpleNamespace(capabilities=frozenset({"read", "cached"}), **said)
@@ -110,27 +110,27 @@ def test_claims_of_which_nothing_comes(said: dict[str, Any], told: str) -> None:
     ],
 )
 def test_letters_beyond_ascii(outcome: Outcome, value: str | None, told: str) -> None:
-    """What comes out as something else is told as that, before it is a wrong value somewhere."""
+    """A wrong value beyond ASCII is told."""
     read = Operation(1, "read", "p", 0.0, 0.1, outcome, value)
     read.message = "it is not JSON" if outcome == "error" else ""
     lab: Any = SimpleNamespace(put=lambda label, **_: label)
     driver: Any = SimpleNamespace(read=lambda *_: read)
     came = rehearsal.Rehearsal()
     rehearsal._letters(came, lab, driver)
-    assert [told in remark.text for remark in came.remarks] == ([True] if told else [])
+    assert [told in str(remark) for remark in came.remarks] == ([True] if told else [])
 
 
 @pytest.mark.parametrize(
     ("outcomes", "told"),
     [
         (["ok"], ""),
-        (["error", "error", "ok"], ""),  # an agent renders one file after the other
+        (["error", "error", "ok"], ""),  # an agent renders its files in turn
         (["denied"] * 9, "it does not read shared/email: denied: 403: nearly every scenario ends"),
     ],
     ids=["there", "a moment later", "never"],
 )
 def test_secret_of_the_closing_act(outcomes: list[Outcome], told: str) -> None:
-    """Without it nearly nothing is exercised, and each scenario says so for itself."""
+    """The secret of the closing act must be served, at least after a moment."""
     reads, clock = iter(outcomes), [0.0]
 
     def read(path: str, key: str) -> Operation:
@@ -148,12 +148,12 @@ def test_secret_of_the_closing_act(outcomes: list[Outcome], told: str) -> None:
     driver: Any = SimpleNamespace(read=read, subject=subject)
     came = rehearsal.Rehearsal()
     rehearsal._other(came, lab, driver)
-    assert [told in remark.text for remark in came.remarks] == ([True] if told else [])
+    assert [told in str(remark) for remark in came.remarks] == ([True] if told else [])
     assert came.well is not bool(told)
 
 
 def test_secret_of_the_closing_act_that_is_not_served() -> None:
-    """An agent that is configured without it, which answers all else."""
+    """An agent without the secret of the closing act is told so."""
     entry = SimpleNamespace(spare_path="shared/email", spare_key="EMAIL")
     history = SimpleNamespace(now=lambda: 0.0)
     lab: Any = SimpleNamespace(entry=entry, history=history)
@@ -171,7 +171,7 @@ def test_secret_of_the_closing_act_that_is_not_served() -> None:
     [({"read", "health"}, []), ({"read", "tls", "jwt", "namespace"}, ["jwt, namespace, tls"])],
 )
 def test_what_is_believed(claimed: set[str], told: list[str]) -> None:
-    """A login by JWT that does not work is found by no operation here, which is said."""
+    """Claims that the check cannot test are listed as not asked."""
     came = rehearsal.Rehearsal()
     subject = SimpleNamespace(capabilities=frozenset(claimed), declares={})
     driver: Any = SimpleNamespace(subject=subject)

@@ -1,4 +1,4 @@
-"""The folder of a report: one that cannot be written, and one that another run writes."""
+"""The folder of a report: unwritable, in use, or of another program."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, cast
 import pytest
 from _pytest.junitxml import LogXML, xml_key
 
-from vault_harness.cli._common import PYTEST
-from vault_harness.plugin import _table
-from vault_harness.plugin._table import Table
-from vault_harness.report import Line, Summary, begin
-from vault_harness.report.known import Known
-from vault_harness.report.outcome import Outcome
+from vault_harness.cli.common import PYTEST
+from vault_harness.judge.plugin import table as table_module
+from vault_harness.judge.plugin.table import Table
+from vault_harness.judge.report import Line, Summary, begin
+from vault_harness.judge.report.known import Known
+from vault_harness.judge.report.outcome import Outcome
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 def begun(
     report: Path, folder: Path, *, subject: str = "reference", only: str = "TOK-01", **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """A run of one scenario that is to write its report there."""
+    """Run a scenario that is to write its report to this folder."""
     words = ["scenarios", "--subject", subject, "--only", only, "--report", str(report)]
     return subprocess.run(
         [sys.executable, "-m", "vault_harness", *words],
@@ -42,7 +42,7 @@ def begun(
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """Nothing is begun, and the cause stands there without a traceback."""
+    """A folder that cannot be written is refused without a traceback."""
     (tmp_path / "file").write_text("")
     ended = begun(tmp_path / "file" / "report", tmp_path)
     assert ended.returncode == Outcome.USAGE
@@ -55,13 +55,13 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     "given",
     [
         {},
-        # Whose start is measured: its report is begun before pytest is configured.
+        # The start of this client is measured, so its report begins before pytest is configured.
         {"subject": f"command:{sys.executable}", "only": "TOK"},
     ],
     ids=["reference", "measured"],
 )
 def test_a_folder_of_another_run(given: dict[str, str], tmp_path: Path) -> None:
-    """Two runs in one folder would mix their verdicts, and remove each other's parts."""
+    """The folder of a running run is refused and left as it is."""
     (tmp_path / "journal.json").write_text("mine")
     held = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -76,7 +76,7 @@ def test_a_folder_of_another_run(given: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_elses(tmp_path: Path) -> None:
-    """Nothing is begun, and nothing replaced: a score that was committed, with `--report .`."""
+    """A folder with a foreign file is refused and left as it is."""
     (tmp_path / "score.json").write_text("mine")
     ended = begun(tmp_path, tmp_path)
     assert ended.returncode == Outcome.USAGE
@@ -97,7 +97,7 @@ def test_a_folder_of_somebody_elses(tmp_path: Path) -> None:
 def test_what_is_refused_leaves_the_last_report(
     given: dict[str, str], said: str, tmp_path: Path
 ) -> None:
-    """Nothing is begun, also of a client whose cost is measured before anything else."""
+    """A refused run leaves the last report as it is."""
     report = tmp_path / "report"
     report.mkdir()
     for name in ("journal.json", "score.json", "index.html"):
@@ -122,7 +122,7 @@ def test_what_is_refused_leaves_the_last_report(
 def test_a_disk_that_is_full_at_the_end(
     before: Outcome, after: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without its report has not come to its end; 1 stays for broken promises."""
+    """A run without its report has crashed, unless a promise is broken."""
     told: list[str] = []
     terminal = SimpleNamespace(
         section=told.append,
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_at_the_end(
 def test_known_failures_that_cannot_be_written(
     before: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is through, and its report is made; 1 stays for broken promises."""
+    """A file of known failures that cannot be written makes a crash, unless a promise is broken."""
     (tmp_path / "file").write_text("")
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
     chosen = SimpleNamespace(
@@ -158,8 +158,8 @@ def test_known_failures_that_cannot_be_written(
         allow_not_exercised=False,
         part=None,
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
-    monkeypatch.setattr(_table, "known", lambda _: Known())
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "known", lambda _: Known())
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     table = Table(cast("Any", config), suite=True)
     table._summary = Summary("mine", [Line("KV-01", "p", "critical", before, 1.0)])
@@ -171,7 +171,7 @@ def test_known_failures_that_cannot_be_written(
 
 
 def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not written, and whoever asked for that is told."""
+    """An incomplete run writes no known failures and says so."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0}, left_out={})
     file = tmp_path / "known.toml"
     chosen = SimpleNamespace(
@@ -182,16 +182,16 @@ def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
         allow_not_exercised=False,
         part=None,
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
-    monkeypatch.setattr(_table, "known", lambda _: Known())
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "known", lambda _: Known())
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     table = Table(cast("Any", config), suite=True)
     table._summary = Summary("mine", [Line("KV-01", "p", "critical", "fail", 1.0)])
     table._settle(cast("Any", SimpleNamespace(exitstatus=int(pytest.ExitCode.INTERRUPTED))))
     told: list[str] = []
-    table._tell_known(SimpleNamespace(write_line=lambda t, **_: told.append(t), flush=print), [])
+    table._show_known(SimpleNamespace(write_line=lambda t, **_: told.append(t), flush=print), [])
     assert not file.exists()
-    assert told[0].startswith("the file of known failures is as it was before: this run did not")
+    assert told[0].startswith("the file of known failures was not changed: this run did not")
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_run_that_asked_nothing(
     suite: bool, part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It proves nothing; another part, or the other tests of a repository, may have asked."""
+    """A run that asks nothing proves nothing; for a part or beside other tests that is fine."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-02": 1.0}, left_out={})
     chosen = SimpleNamespace(
         report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=part
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     table = Table(cast("Any", config), suite=suite)
     table._summary = Summary("mine", [Line("KV-02", "p", "low", "skipped", 1.0)])
@@ -218,7 +218,7 @@ def test_a_run_that_asked_nothing(
 def test_a_run_without_any_scenario(
     part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part for which none is left came to its end; a run of which none is asked chose none."""
+    """A part without scenarios is complete; a whole run without any is an error."""
     begin(tmp_path, subject="mine", run="r", planned={}, left_out={}, shard=part)
     chosen = SimpleNamespace(
         subject="mine",
@@ -228,7 +228,7 @@ def test_a_run_without_any_scenario(
         allow_not_exercised=False,
         part=part,
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     table = Table(cast("Any", config), suite=True)
     session: Any = SimpleNamespace(exitstatus=int(pytest.ExitCode.NO_TESTS_COLLECTED))
@@ -242,7 +242,7 @@ def test_a_run_without_any_scenario(
     [
         (("pass", "error"), 1, Outcome.CRASHED, True),
         (("fail", "error"), 1, Outcome.BROKEN, True),
-        (("pass",), 1, Outcome.CRASHED, False),  # the process of the other one died
+        (("pass",), 1, Outcome.CRASHED, False),  # the other one's process died
         (("pass", "error"), pytest.ExitCode.INTERRUPTED, Outcome.INTERRUPTED, False),
         (("pass", "pass"), pytest.ExitCode.INTERNAL_ERROR, Outcome.CRASHED, False),
         (("pass", "fail"), pytest.ExitCode.INTERNAL_ERROR, Outcome.BROKEN, False),
@@ -256,13 +256,13 @@ def test_a_scenario_in_which_the_harness_broke_down(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The run has a score, and no code of a pass; one that crashed, or was ended, has none."""
+    """A breakdown never ends with the code of a pass, and a crash leaves the run incomplete."""
     planned = {"KV-01": 1.0, "KV-02": 1.0}
     begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
     chosen = SimpleNamespace(
         report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=None
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     table = Table(cast("Any", config), suite=True)
     lines = [Line(i, "p", "critical", word, 1.0) for i, word in zip(planned, words, strict=False)]
@@ -275,11 +275,11 @@ def test_a_scenario_in_which_the_harness_broke_down(
 def settled(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: Line, code: int = 0
 ) -> tuple[int, dict[str, str]]:
-    """Exit code of a run that ended with these lines, and what its JUnit file says beyond them."""
+    """Return the exit code of a run with these lines, and the failures in its JUnit file."""
     chosen = SimpleNamespace(
         report=folder, run="r", write_known=False, allow_not_exercised=False, part=None
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
     junit = LogXML(str(folder / "junit.xml"), None)
     config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
     config.stash[xml_key] = junit
@@ -297,7 +297,7 @@ def settled(
 
 
 def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its rows, and nothing beside them."""
+    """A good run has no failures in its JUnit file."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     assert settled(monkeypatch, tmp_path, line) == (Outcome.KEPT, {})
@@ -306,7 +306,7 @@ def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_secret_that_came_out_in_the_junit_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The row in which it did is about something else, and passes."""
+    """A leak is a failure in the JUnit file, even if all rows pass."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
     line = Line("KV-01", "p", "critical", "pass", 1.0, leaks=("+1.00 s: its log has token-1",))
     told = {"no secret comes out": "KV-01    +1.00 s: its log has token-1"}
@@ -320,7 +320,7 @@ def test_a_secret_that_came_out_in_the_junit_file(
 def test_a_run_that_did_not_end_in_the_junit_file(
     code: int, ended: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """All rows that it has pass; a job that is judged by this file must not."""
+    """A run that did not end has a failure in the JUnit file."""
     planned = {"KV-01": 1.0, "KV-03": 1.0}
     begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
     line = Line("KV-01", "p", "critical", "pass", 1.0)
@@ -346,7 +346,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It says of the run that writes it, as its last line does, what it says of the next one."""
+    """A run that writes known failures calls them known in its own JUnit file."""
     begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
     chosen = SimpleNamespace(
         subject="mine",
@@ -357,8 +357,8 @@ def test_what_is_known_from_now_on_in_the_junit_file(
         allow_not_exercised=False,
         part=None,
     )
-    monkeypatch.setattr(_table, "options", lambda _: chosen)
-    monkeypatch.setattr(_table, "known", lambda _: before)
+    monkeypatch.setattr(table_module, "options", lambda _: chosen)
+    monkeypatch.setattr(table_module, "known", lambda _: before)
     line = before.mark(Line("KV-01", "p", "critical", word, 1.0, broken=("one login",)))
     name = "test_kv.py::test_it"
     ended: list[Any] = [("passed", None, "setup"), ("failed", "what was seen", "call")]
@@ -373,6 +373,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
         ensure_newline=list,
         write_line=lambda text, **_: told.append(text),
         flush=list,
+        isatty=False,
         stats=stats,
         _add_stats=lambda category, more: stats.setdefault(category, []).extend(more),
         _set_main_color=list,
@@ -404,10 +405,10 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     assert {key: len(found) for key, found in stats.items()} == {last: 1}
 
 
-def test_a_journal_that_was_taken_away_meanwhile(
+def test_without_its_journal_a_run_is_incomplete(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What was to be run nobody knows any more, and what was left out neither."""
+    """Without its journal a run is incomplete."""
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     found, told = settled(monkeypatch, tmp_path, line)
     assert (found, list(told)) == (Outcome.CRASHED, ["it comes to its end"])
@@ -416,7 +417,7 @@ def test_a_journal_that_was_taken_away_meanwhile(
 def collected_in(
     folder: Path, *words: str, installed: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
+    """Collect scenarios in a folder with a `secrets.py`."""
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
     words = ("scenarios", "--only", "TOK-01", "--args", " ".join(["--collect-only", *words]))
     places = [str(ROOT / "harness"), *([installed] if installed else [])]  # an empty one is here
@@ -433,7 +434,7 @@ def collected_in(
 
 
 def test_a_plugin_that_is_installed_beside_the_suite(tmp_path: Path) -> None:
-    """It has no part in a run of it, but where it is named: many warn, or look at a project."""
+    """An installed plugin is not loaded unless it is named."""
     site = tmp_path / "site"
     (site / "loud-1.0.dist-info").mkdir(parents=True)
     (site / "loud-1.0.dist-info" / "METADATA").write_text("Name: loud\nVersion: 1.0\n")
@@ -446,7 +447,7 @@ def test_a_plugin_that_is_installed_beside_the_suite(tmp_path: Path) -> None:
 
 
 def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
-    """A `secrets.py` where somebody judges a client must not stand for Python's."""
+    """A `secrets.py` in the working folder does not replace Python's module."""
     ended = collected_in(tmp_path, "-q")
     assert "not the module you want" not in ended.stdout + ended.stderr
     assert ended.returncode == 0
@@ -454,14 +455,14 @@ def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", ["1", "2"])
 def test_an_image_for_production(level: str, tmp_path: Path) -> None:
-    """Its Python leaves out assertions, of which pytest warns: the suite has them, and says so."""
+    """PYTHONOPTIMIZE is ignored with a message, since it would drop assertions."""
     ended = collected_in(tmp_path, "-q", PYTHONOPTIMIZE=level)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "left out, as meant for other tests than these: PYTHONOPTIMIZE" in ended.stderr
+    assert "ignored, since they are meant for other tests: PYTHONOPTIMIZE" in ended.stderr
 
 
 def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
-    """Modules of the working folder are found, after Python's own."""
+    """A plugin in the working folder can be named."""
     (tmp_path / "shop_plugin.py").write_text("def pytest_report_header(): return 'shop is here'")
     ended = collected_in(tmp_path, "-p", "shop_plugin")
     assert "shop is here" in ended.stdout
@@ -469,7 +470,7 @@ def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
-    """A line and 130, and no traceback: nothing listens yet."""
+    """An early interrupt ends with a line and 130, without a traceback."""
     text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     (tmp_path / "early.py").write_text(text)
     ended = subprocess.run(
@@ -486,7 +487,7 @@ def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
-    """It is no failed test, and no broken promise."""
+    """A plugin that breaks down ends the run as a crash."""
     text = "def pytest_cmdline_main(config): raise LookupError('no such thing')\n"
     (tmp_path / "early.py").write_text(text)
     ended = collected_in(tmp_path, "-p", "early")
@@ -495,7 +496,7 @@ def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
 
 
 def test_a_subject_that_is_empty(tmp_path: Path) -> None:
-    """The task hands it on: nothing is begun, and no other client is judged in its place."""
+    """An empty subject is refused, and no report is begun."""
     ended = begun(tmp_path / "report", tmp_path, subject="")
     assert (ended.returncode, "--subject is empty, and names no" in ended.stderr) == (4, True)
     assert not (tmp_path / "report").exists()
@@ -503,7 +504,7 @@ def test_a_subject_that_is_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_were_closed(closed: str, tmp_path: Path) -> None:
-    """By a daemon that starts it, say: what the task opens in their place is pytest's, too."""
+    """The run works with closed standard streams."""
     words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only"]
     program = [sys.executable, "-m", "vault_harness", *words]
     ended = subprocess.run(

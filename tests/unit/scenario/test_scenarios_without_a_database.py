@@ -1,4 +1,4 @@
-"""Scenarios about leases, or about Vault's storage, where there is no PostgreSQL."""
+"""Scenarios that need PostgreSQL, on machines without it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from vault_harness.engine import Capability
 from vault_harness.errors import ProgramMissing
-from vault_harness.scenario import Entry, run_scenario
-from vault_harness.scenario.postgresql import SharedPostgresql
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.postgresql import SharedPostgresql
+from vault_harness.judge.run import run_scenario
+from vault_harness.local.engine.shape import Capability
+from vault_harness.recorder.witness import Witness
 
-MODULE = "vault_harness.scenario.postgresql"
+MODULE = "vault_harness.judge.postgresql"
 
 
 def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) -> Any:
-    """Enough of an environment to see that a scenario is not begun."""
+    """Return as much of an environment as a skipped scenario needs."""
     return SimpleNamespace(
         subject=SimpleNamespace(text="reference"),
         declared={},
@@ -26,11 +28,12 @@ def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) 
         turns=None,
         wire="plain",
         postgresql=SharedPostgresql(),
+        witness=Witness(),
     )
 
 
 def entry(**more: Any) -> Entry:
-    """A scenario with leases, or what else is given."""
+    """Return a scenario with leases, or with other fields."""
     return Entry(
         id="LEASE-01",
         promise="Credentials are replaced",
@@ -42,7 +45,7 @@ def entry(**more: Any) -> Entry:
 
 
 def never(lab: object) -> None:
-    """The scenario itself."""
+    """Fail: the scenario must not begin."""
     raise AssertionError("it was begun")
 
 
@@ -50,7 +53,7 @@ def never(lab: object) -> None:
 def test_it_is_skipped_without_the_programs(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reason says what is missing and where it was looked for."""
+    """A missing program skips the scenario, with the places searched."""
 
     def find() -> None:
         raise ProgramMissing.postgresql("initdb", ["PATH"])
@@ -62,22 +65,22 @@ def test_it_is_skipped_without_the_programs(
 
 
 def test_it_is_skipped_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library is an extra of the suite's distribution."""
+    """A missing psycopg skips the scenario, with the extra that brings it."""
     monkeypatch.setattr(f"{MODULE}.importlib.util.find_spec", lambda _: None)
     result = run_scenario(environment(), entry(), cast("Any", never))
     assert (result.word, "vault-harness[postgresql]" in result.why) == ("skipped", True)
 
 
-def test_one_that_looks_at_leases_too_goes_on_without() -> None:
-    """It is about something else; the servers of one that needs leases are none without."""
+def test_postgresql_is_needed_only_with_a_database_engine() -> None:
+    """A scenario needs PostgreSQL only if the engine must have a database."""
     assert entry().needs_postgresql
     assert not entry().model_copy(update={"engine_needs": frozenset()}).needs_postgresql
 
 
 def test_it_is_skipped_on_engines_that_cannot() -> None:
-    """A Vault in a container of another machine reaches no PostgreSQL of this one."""
+    """An engine without access to a database skips the scenario."""
     lacking = frozenset(Capability) - {Capability.DATABASE}
     result = run_scenario(environment(capabilities=lacking), entry(), cast("Any", never))
     assert (result.word, "database" in result.why) == ("skipped", True)
-    # For a grade: it is not for the client's claims that nobody asked it.
+    # The grade must not blame the client's claims for this gap.
     assert result.record["cannot"] == {"why": result.why, "needs": sorted(entry().asks_for)}

@@ -1,4 +1,4 @@
-"""Secrets are spoken of by label, and found wherever they stand."""
+"""The registry of secrets: labels, and finding secrets in any form."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from vault_harness.scenario import _redaction
-from vault_harness.scenario._redaction import SHORTEST
-from vault_harness.scenario._secrets import Secrets
+from vault_harness.recorder import secrets as secrets_module
+from vault_harness.recorder.secrets import SHORTEST, Secrets
 
 
 def test_labels_are_counted_by_kind() -> None:
-    """Unless a name is given."""
+    """Labels are counted by kind, unless a name is given."""
     secrets = Secrets()
     assert secrets.add("token", "s.aaaaaaaa") == "token-1"
     assert secrets.add("token", "s.bbbbbbbb") == "token-2"
@@ -25,7 +24,7 @@ def test_labels_are_counted_by_kind() -> None:
 
 
 def test_known_secret_keeps_its_label() -> None:
-    """Seen again, under another kind or name, it is the same."""
+    """A known secret keeps its first label."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa", "root token")
     assert secrets.add("token", "s.aaaaaaaa") == "root token"
@@ -33,8 +32,8 @@ def test_known_secret_keeps_its_label() -> None:
     assert secrets.add("token", "s.bbbbbbbb") == "token-1"
 
 
-def test_both_ways() -> None:
-    """From value to label and back; None for what is unknown."""
+def test_a_value_has_a_label_and_a_label_its_value() -> None:
+    """A value has a label, and a label its value; unknown ones are None."""
     secrets = Secrets()
     label = secrets.add("token", "s.aaaaaaaa")
     assert (secrets.label("s.aaaaaaaa"), secrets.value(label)) == (label, "s.aaaaaaaa")
@@ -42,7 +41,7 @@ def test_both_ways() -> None:
 
 
 def test_value_belongs_to_a_key() -> None:
-    """Of two keys with one value each has its own; another key's value is known for that."""
+    """Equal values of two keys have labels of their own."""
     secrets = Secrets()
     assert secrets.add_value("p", "user", "same-1234", "p:v1") == "p:v1"
     assert secrets.add_value("p", "name", "same-1234", "p:v2") == "p:v2"
@@ -55,7 +54,7 @@ def test_value_belongs_to_a_key() -> None:
 
 
 def test_value_that_is_no_secret() -> None:
-    """It has a label at its own path, and is hidden nowhere."""
+    """A value that is not secret has a label at its path, and is not hidden."""
     secrets = Secrets()
     secrets.add_value("p", "port", "5432-5432", "p:v1", secret=False)
     assert secrets.value_label("p", "port", "5432-5432") == "p:v1"
@@ -64,7 +63,7 @@ def test_value_that_is_no_secret() -> None:
 
 
 def test_value_with_nothing_in_it() -> None:
-    """It has a label under its own key, and is no secret: it stands between any two letters."""
+    """An empty value has a label, and is not hidden."""
     secrets = Secrets()
     secrets.add_value("p", "notes", "", "p:v1")
     assert secrets.value_label("p", "notes", "") == "p:v1"
@@ -73,7 +72,7 @@ def test_value_with_nothing_in_it() -> None:
 
 
 def test_redaction() -> None:
-    """Every occurrence of every secret, and nothing else."""
+    """Every occurrence of every secret is replaced, and nothing else."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa")
     secrets.add("secret", "canary-v1-1234", "v1")
@@ -83,7 +82,7 @@ def test_redaction() -> None:
 
 
 def test_longest_first() -> None:
-    """A secret that holds another is replaced whole, whichever was known first."""
+    """A secret that contains another is replaced as a whole."""
     for order in (("abcdefgh", "abcdefgh-longer"), ("abcdefgh-longer", "abcdefgh")):
         secrets = Secrets()
         for value in order:
@@ -92,7 +91,7 @@ def test_longest_first() -> None:
 
 
 def test_short_values_are_no_secrets() -> None:
-    """A four-letter password is in every text."""
+    """Short values are no secrets, since they occur in any text."""
     secrets = Secrets()
     secrets.add("secret", "x" * (SHORTEST - 1))
     assert secrets.redact("x" * 20) == "x" * 20
@@ -102,7 +101,7 @@ def test_short_values_are_no_secrets() -> None:
 
 
 def test_what_is_found() -> None:
-    """Labels, sorted, each once."""
+    """Labels are found sorted, each once."""
     secrets = Secrets()
     for name in ("b", "a"):
         secrets.add("secret", name * 10, name)
@@ -114,7 +113,7 @@ LONG_ONE = "canary-v1-0123456789abcdef01"
 
 @pytest.mark.parametrize("shown", [14, 20, 27])
 def test_half_of_a_secret_is_found(shown: int) -> None:
-    """As in an answer that was cut off: it is told, and no more of it."""
+    """The first half of a secret is found and replaced."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     text = f'cannot parse {{"KEY": "{LONG_ONE[:shown]}'
@@ -123,17 +122,27 @@ def test_half_of_a_secret_is_found(shown: int) -> None:
     assert LONG_ONE[:14] not in secrets.redact(text)
 
 
+@pytest.mark.parametrize("shown", [14, 20, 27])
+def test_second_half_of_a_secret_is_found(shown: int) -> None:
+    """The second half of a secret is found and replaced."""
+    secrets = Secrets()
+    secrets.add("secret", LONG_ONE, "v1")
+    text = f"the key is ***{LONG_ONE[-shown:]}, again ***{LONG_ONE[-shown:]}"
+    assert secrets.found_in(text) == ["half of v1"]
+    assert secrets.redact(text) == "the key is ***<half of v1>, again ***<half of v1>"
+
+
 @pytest.mark.parametrize(
     "text",
     [
         LONG_ONE[:13],
-        f"{LONG_ONE[14:]} {LONG_ONE[:13]}",
+        f"{LONG_ONE[15:]} {LONG_ONE[:13]}",
         "postgresql://backend:***@db.internal:5432/ecommerce",
     ],
-    ids=["less", "the other half", "a URL without its password"],
+    ids=["less", "less of both", "a URL without its password"],
 )
 def test_less_than_half_is_not(text: str) -> None:
-    """A log may tell tokens apart by a few letters, and a server by its URL."""
+    """Less than half of a secret may be shown, and so may a URL without its password."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     secrets.add("secret", "postgresql://backend:geheim@db.internal:5432/ecommerce", "url")
@@ -145,7 +154,7 @@ URL = "postgresql://backend:geheim@db.internal:5432/ecommerce"
 
 @pytest.mark.parametrize("shown", [len("postgresql://backend:geheim"), 40])
 def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
-    """With it the first half is no more what may be shown."""
+    """A URL that is cut after its password counts as half of a secret."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     text = f"cannot parse {URL[:shown]}"
@@ -163,14 +172,14 @@ def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
     ids=["less than the password", "a user without one", "none"],
 )
 def test_half_of_a_url_without_its_password_is_not(url: str, text: str) -> None:
-    """Scheme, user and host may be shown."""
+    """Scheme, user and host of a URL may be shown."""
     secrets = Secrets()
     secrets.add("secret", url, "url")
     assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
 
 
 def test_whole_is_not_half_as_well() -> None:
-    """Nor is one whose beginning another secret has."""
+    """A whole secret is not found as half of another."""
     secrets = Secrets()
     secrets.add("secret", LONG_ONE, "v1")
     secrets.add("secret", f"{LONG_ONE[:20]}-another", "v2")
@@ -182,7 +191,7 @@ KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\nAgEAMA==\n-----END PRIVAT
 
 
 def test_line_of_a_value_of_several_is_found() -> None:
-    """A log has each in an entry of its own; a short one, and what all keys begin with, is none."""
+    """A line of a longer secret is found, except a short or common one."""
     secrets = Secrets()
     secrets.add("secret", KEY, "v1")
     first, line, short, *_ = KEY.splitlines()
@@ -196,7 +205,7 @@ def test_line_of_a_value_of_several_is_found() -> None:
 @pytest.mark.parametrize("written", [json.dumps, repr, str])
 @pytest.mark.parametrize("value", ['a"b' * 5, "a\\b" * 5, "a'\"b" * 5, "\u00fc" * 12, KEY])
 def test_secret_is_found_however_it_is_written(value: str, written: Callable[[str], str]) -> None:
-    """A log of JSON lines escapes it, and so does a message with the `repr` of it."""
+    """A secret is found in the escaped forms of JSON and `repr`."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -205,13 +214,13 @@ def test_secret_is_found_however_it_is_written(value: str, written: Callable[[st
 
 
 def in_go(value: str) -> str:
-    """As Go's `encoding/json` has it."""
+    """Return JSON as Go's `encoding/json` writes it."""
     plain = json.dumps(value, ensure_ascii=False)
     return plain.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def in_php(value: str) -> str:
-    """As PHP's `json_encode` has it."""
+    """Return JSON as PHP's `json_encode` writes it."""
     return json.dumps(value).replace("/", r"\/")
 
 
@@ -220,7 +229,7 @@ def in_php(value: str) -> str:
 def test_secret_is_found_as_other_languages_write_it(
     value: str, written: Callable[[str], str]
 ) -> None:
-    """They escape more than must be, so that JSON can stand in a page."""
+    """A secret is found in the JSON of other languages."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -233,7 +242,7 @@ def test_secret_is_found_as_other_languages_write_it(
 
 @pytest.mark.parametrize("written", [json.dumps, repr, in_go, in_php])
 def test_line_is_found_however_it_is_written(written: Callable[[str], str]) -> None:
-    """A secret of several lines that are no Base64, in a log of JSON lines."""
+    """A line of a secret is found in its escaped forms."""
     secrets = Secrets()
     line = 'password = "a\'b\\c&d/e\u00fc" # of the till'
     secrets.add("secret", f"[till]\n{line}\n", "v1")
@@ -244,7 +253,7 @@ def test_line_is_found_however_it_is_written(written: Callable[[str], str]) -> N
 
 @pytest.mark.parametrize("written", [str, in_php])
 def test_host_of_a_url_is_no_half_however_it_is_written(written: Callable[[str], str]) -> None:
-    """Up to its password it may be shown; with that it is found."""
+    """The host of a URL may be shown in an escaped form, its password not."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     assert secrets.found_in(written("postgresql://backend:***@db.internal:5432/ecommerce")) == []
@@ -254,12 +263,12 @@ def test_host_of_a_url_is_no_half_however_it_is_written(written: Callable[[str],
 
 
 def in_base64(value: str) -> str:
-    """As Kubernetes shows a secret."""
+    """Return Base64, as Kubernetes shows a secret."""
     return base64.b64encode(value.encode()).decode()
 
 
 def in_base64_of_urls(value: str) -> str:
-    """Without what a file's name cannot have, and without an end."""
+    """Return Base64 for URLs, without padding."""
     return base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
 
 
@@ -268,7 +277,7 @@ def in_base64_of_urls(value: str) -> str:
 )
 @pytest.mark.parametrize("value", ["s.aaaaaaaa", LONG_ONE, "\u00fc?>~ a/b" * 3, URL, KEY])
 def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[str], str]) -> None:
-    """It takes nobody a second to read it: whoever has the log has the secret."""
+    """A secret is found in Base64 and in URL encoding."""
     secrets = Secrets()
     secrets.add("secret", value, "v1")
     text = f"got {written(value)}."
@@ -278,7 +287,7 @@ def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[st
 
 
 def test_short_values_are_no_secrets_however_they_are_encoded() -> None:
-    """Four letters are eight of Base64, and are in no more texts than they were."""
+    """Short values are no secrets in an encoded form either."""
     secrets = Secrets()
     for value in ("x" * (SHORTEST - 1), "a/b c"):
         secrets.add("secret", value)
@@ -287,30 +296,32 @@ def test_short_values_are_no_secrets_however_they_are_encoded() -> None:
 
 
 def test_beginning_of_a_url_is_no_half_however_it_is_encoded() -> None:
-    """Scheme, user and host may be shown."""
+    """The beginning of a URL may be shown in an encoded form."""
     secrets = Secrets()
     secrets.add("secret", URL, "url")
     assert secrets.found_in(quote("postgresql://backend:***@db.internal:5432/", "")) == []
 
 
 def test_message_needs_nothing_of_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each new secret has the next message looked through anew, and all of them are few letters."""
-    monkeypatch.setattr(_redaction, "_in_json", lambda _: pytest.fail("it is looked for in JSON"))
+    """A short message is not searched for escaped forms, which would be slow."""
+    monkeypatch.setattr(
+        secrets_module, "_in_json", lambda _: pytest.fail("it is looked for in JSON")
+    )
     secrets = Secrets()
     for number in range(3):
         secrets.add("token", f"s.aaaaaaa{number}")
         assert secrets.redact(f"s.aaaaaaa{number}") == f"<token-{number + 1}>"
 
 
-def test_repr_tells_a_number() -> None:
-    """And no secret."""
+def test_the_repr_has_the_number_of_secrets() -> None:
+    """The `repr` tells the number of secrets and no secret."""
     secrets = Secrets()
     secrets.add("token", "s.aaaaaaaa")
     assert repr(secrets) == "<Secrets: 1 known>"
 
 
 def test_many_threads() -> None:
-    """Each secret gets one label, however many learn it at once."""
+    """Each secret gets one label, however many threads add it."""
     secrets = Secrets()
     labels: list[str] = []
 

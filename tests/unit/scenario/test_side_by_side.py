@@ -1,4 +1,4 @@
-"""How many scenarios run at once, before the client's cost is known."""
+"""How many scenarios run side by side before the client's cost is known."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ import sys
 
 import pytest
 
-from vault_harness.engine import _choose
-from vault_harness.plugin._suite import side_by_side
+from vault_harness.judge.plugin.suite import side_by_side
+from vault_harness.local.engine import choice
 from vault_harness.settings import Settings
 
 
 @pytest.fixture
 def docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container engine that answers and has the images."""
+    """Pretend that a container engine answers and has the images."""
     monkeypatch.delenv("HARNESS_WORKERS", raising=False)
-    monkeypatch.setattr(_choose, "docker_state", lambda *_args, **_options: None)
+    monkeypatch.setattr(choice, "docker_state", lambda *_args, **_options: None)
 
 
 @pytest.mark.usefixtures("docker")
 def test_half_of_them_in_containers() -> None:
-    """Whether docker was asked for or found."""
+    """Only half as many run if containers were asked for."""
     processes = side_by_side(Settings(engine="process"))
     assert side_by_side(Settings(engine="docker")) == processes // 2
-    assert side_by_side(Settings(engine="auto")) == processes // 2
+    assert side_by_side(Settings(engine="auto")) == processes
 
 
 @pytest.mark.usefixtures("docker")
 def test_all_where_no_container_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`auto` then means processes."""
-    monkeypatch.setattr(_choose, "docker_state", lambda *_args, **_options: "nobody answers")
+    """Without a container engine `auto` means processes."""
+    monkeypatch.setattr(choice, "docker_state", lambda *_args, **_options: "nobody answers")
     assert side_by_side(Settings(engine="auto")) == side_by_side(Settings(engine="process"))
 
 
 @pytest.mark.usefixtures("docker")
 def test_a_number_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken as it is, from wherever it came."""
+    """A number that was asked for is used."""
     assert side_by_side(Settings(engine="docker", workers=30)) == 30
     monkeypatch.setenv("HARNESS_WORKERS", "7")
     assert side_by_side(Settings(engine="docker")) == 7
 
 
 @pytest.mark.parametrize("leases", [True, False])
-def test_forks_load_nothing_anew(leases: bool) -> None:
-    """What their scenarios log in at a database by is there before them, if one of them does."""
+def test_forks_load_nothing_again(leases: bool) -> None:
+    """The library psycopg is loaded before the forks if a scenario has leases."""
     pytest.importorskip("psycopg")
     script = (
         "import sys\n"
-        "from vault_harness.scenario.shared import load_for_forks\n"
+        "from vault_harness.judge.plugin.slots import load_for_forks\n"
         "assert 'psycopg' not in sys.modules\n"
         f"load_for_forks(leases={leases})\n"
         "print('psycopg' in sys.modules)\n"

@@ -1,29 +1,29 @@
-"""Scenarios beside each other, and one alone."""
+"""Scenarios side by side, and a scenario alone."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-from vault_harness.scenario._turns import place, turn
+from vault_harness.judge.run import place, turn
 from vault_harness.waiting import wait_until
 
 
 def test_many_beside_each_other(tmp_path: Path) -> None:
-    """They do not wait for each other."""
+    """Scenarios side by side do not wait for each other."""
     file = tmp_path / "parts" / "turns"
     with turn(file, alone=False), turn(file, alone=False):
         assert file.exists()
 
 
 def test_one_process_needs_no_turns() -> None:
-    """There is nobody to wait for."""
+    """A single process needs no turns."""
     with turn(None, alone=True), turn(None, alone=True):
         pass
 
 
-def test_one_that_wants_to_be_alone(tmp_path: Path) -> None:
-    """It waits for those that are under way, and others wait for it."""
+def test_a_scenario_that_runs_alone_waits_for_the_others(tmp_path: Path) -> None:
+    """A scenario that wants to be alone waits for the others, and they for it."""
     file = tmp_path / "turns"
     told: list[str] = []
     may_end = threading.Event()
@@ -52,7 +52,7 @@ def test_one_that_wants_to_be_alone(tmp_path: Path) -> None:
 
 
 def test_places_for_starts(tmp_path: Path) -> None:
-    """A third waits until one of two has gone."""
+    """The third start waits until a place is free."""
     file = tmp_path / "turns"
     told: list[str] = []
 
@@ -72,7 +72,7 @@ def test_places_for_starts(tmp_path: Path) -> None:
 
 
 def test_places_by_rank(tmp_path: Path) -> None:
-    """Of those that wait the one of the least rank goes first, in whichever order they came."""
+    """The lowest rank goes first, whenever it came."""
     file = tmp_path / "turns"
     told: list[int] = []
 
@@ -95,8 +95,8 @@ def test_places_by_rank(tmp_path: Path) -> None:
     assert waiting() == 0
 
 
-def test_one_that_died_waiting(tmp_path: Path) -> None:
-    """It holds up nobody: its file is there, and nobody holds its lock."""
+def test_a_dead_waiting_process_delays_no_other(tmp_path: Path) -> None:
+    """A waiting process that died holds up nobody."""
     file = tmp_path / "turns"
     (tmp_path / "turns-waits-00000-0000.000-1-1").touch()
     with place(file, places=1, rank=1):
@@ -104,6 +104,6 @@ def test_one_that_died_waiting(tmp_path: Path) -> None:
 
 
 def test_one_process_needs_no_places() -> None:
-    """There is nobody to wait for."""
+    """A single process needs no places."""
     with place(None, places=1), place(None, places=1):
         pass

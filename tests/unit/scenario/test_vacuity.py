@@ -1,4 +1,4 @@
-"""The vacuity guard: each mark by which a fault is known to have touched a subject."""
+"""The vacuity guard: how a fault is known to have touched a subject."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
-from vault_harness.scenario._logs import INTERVAL, LogLine
-from vault_harness.scenario._running import Running
-from vault_harness.scenario.observations import Handshake, Outcome, Swallowed, Touch
-from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
+from vault_harness.judge.logs import INTERVAL, LogLine
+from vault_harness.judge.running import Running
+from vault_harness.judge.vacuity import AFTERMATH, WAITED_OUT, evidence_of
+from vault_harness.recorder.fault import Signature
+from vault_harness.recorder.observations import Handshake, Outcome, Swallowed, Touch
 
 SEALED = Signature(statuses=frozenset({503}))
 DOWN = Signature(unanswered=True)
 
 
 def evidence(story: Story, signature: Signature, ended: float | None = 20.0) -> str | None:
-    """For a fault from 10 s to 20 s."""
+    """Return the evidence for a fault from 10 s to 20 s."""
     fault = story.fault(signature, ended=ended)
     return evidence_of(story.history, fault, {"token-1": "accessor-1", "token-2": "accessor-2"})
 
 
 def test_untouched(story: Story) -> None:
-    """Good answers all through, and nothing at all."""
+    """Good answers are no evidence, nor is an empty history."""
     assert evidence(story, SEALED) is None
     story.several("read", 5.0, 12.0, 25.0)
     story.calls(5.0, 12.0, 25.0)
@@ -39,7 +39,7 @@ def test_untouched(story: Story) -> None:
 
 
 def test_refused_handshake(story: Story) -> None:
-    """One within the fault; a good one, and a refused one before it, say nothing."""
+    """A handshake that was refused during the fault is evidence."""
     refused = Signature(refused=True)
     story.history.handshakes += [Handshake(5.0, 1, refused="no"), Handshake(12.0, 2, "http/1.1")]
     assert evidence(story, refused) is None
@@ -49,11 +49,11 @@ def test_refused_handshake(story: Story) -> None:
     )
 
 
-# Connections, and the log of who is not asked
+# Connections, and the logs of agents
 
 
 def test_what_was_sent_over_a_dead_connection(story: Story) -> None:
-    """Within the fault, though each caller was answered from memory."""
+    """Bytes over a dead connection during the fault are evidence."""
     dead = Signature(unanswered=True, swallowed=True)
     story.calls(12.0, 15.0)
     story.history.swallowed += [Swallowed(5.0, 1), Swallowed(25.0, 1)]
@@ -64,8 +64,8 @@ def test_what_was_sent_over_a_dead_connection(story: Story) -> None:
     assert evidence(story, DOWN) is None
 
 
-def test_connection_that_found_nobody(story: Story) -> None:
-    """One that was opened within the fault and carried nothing; others say nothing."""
+def test_an_unused_connection_in_the_fault_is_evidence(story: Story) -> None:
+    """An unused connection during the fault is evidence."""
     gone = Signature(turned_away=True)
     story.history.connections += [5.0, 12.0, 25.0]
     story.sent("read", 12.5).connection = 2
@@ -85,7 +85,7 @@ def test_connection_that_found_nobody(story: Story) -> None:
     ],
 )
 def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
-    """Within the fault only, and only where it leaves requests unanswered."""
+    """A line of a log about a failed request during the fault is evidence."""
     fault = story.fault(DOWN, ended=20.0)
     before = [LogLine(9.0, said), LogLine(12.0, "renewed auth token"), LogLine(21.0, said)]
     assert evidence_of(story.history, fault, {}, before) is None
@@ -96,7 +96,7 @@ def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
 
 
 def test_a_line_may_be_seen_late(story: Story) -> None:
-    """One that is seen as a fault begins was written before it, for all that is known."""
+    """A line that is seen at the beginning of a fault may have been written before it."""
     fault, said = story.fault(DOWN, ended=20.0), "connection refused"
     assert evidence_of(story.history, fault, {}, [LogLine(10.0 + INTERVAL / 2, said)]) is None
     assert evidence_of(story.history, fault, {}, [LogLine(10.0 + 2 * INTERVAL, said)])
@@ -107,12 +107,12 @@ def test_a_line_may_be_seen_late(story: Story) -> None:
     [("agent", False, True), ("agent", True, False), ("command", False, False)],
 )
 def test_whose_log_is_evidence(story: Story, kind: str, tells: bool, counts: bool) -> None:
-    """Of who renders files; a listener is asked, and says himself what fails."""
+    """Only the log of an agent without outcomes is evidence."""
     lab = SimpleNamespace(
         history=story.history,
         environment=SimpleNamespace(subject=SimpleNamespace(kind=kind)),
         started=True,
-        tells_outcomes=tells,
+        reports_outcomes=tells,
         log_lines=lambda: [LogLine(13.0, "connection refused")],
         _accessors=dict,
     )
@@ -124,34 +124,34 @@ def test_whose_log_is_evidence(story: Story, kind: str, tells: bool, counts: boo
 
 
 def test_status(story: Story) -> None:
-    """An answer with the fault's status, within it."""
+    """An answer with the fault's status, during the fault, is evidence."""
     story.several("renew", 12.0, status=503)
     assert evidence(story, SEALED) == "the fault: renew answered 503 at +12.00 s"
 
 
 @pytest.mark.parametrize("at", [9.5, 20.1 + AFTERMATH])
 def test_status_at_another_time(story: Story, at: float) -> None:
-    """Before and after it, somebody else did that."""
+    """The status at another time is no evidence."""
     story.several("read", at, status=503)
     assert evidence(story, SEALED) is None
 
 
 @pytest.mark.parametrize(("began", "ended"), [(9.0, 10.5), (19.9, 22.0), (20.5, 20.6), (9.0, 99.0)])
 def test_status_across_a_bound(story: Story, began: float, ended: float) -> None:
-    """A request that was under way when it began, or whose answer was when it ended."""
+    """A request that overlaps the fault counts."""
     story.sent("read", began, 503, ended=ended)
     assert evidence(story, SEALED) is not None
 
 
 def test_status_of_another_fault(story: Story) -> None:
-    """A refusal does not show that it was sealed."""
+    """Another status is no evidence of a seal."""
     story.several("read", 12.0, status=403)
     story.several("read", 13.0, status=None)
     assert evidence(story, SEALED) is None
 
 
 def test_status_from_a_stub(story: Story) -> None:
-    """What the harness said in Vault's place shows nothing of Vault, and the other way round."""
+    """A stub's answer is evidence of a stub only."""
     story.sent("read", 12.0, 503, by="stub")
     assert evidence(story, SEALED) is None
     assert evidence(story, Signature(stubbed=True)) == (
@@ -160,13 +160,13 @@ def test_status_from_a_stub(story: Story) -> None:
 
 
 def test_vault_is_no_stub(story: Story) -> None:
-    """An answer of Vault's own is not the one that was to be given."""
+    """Vault's own answer is no evidence of a stub."""
     story.several("read", 12.0, status=502)
     assert evidence(story, Signature(stubbed=True)) is None
 
 
 def test_status_of_some_kinds(story: Story) -> None:
-    """A destroyed secret-id shows at a login only."""
+    """A destroyed secret-id shows only at logins."""
     signature = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}))
     story.several("renew", 12.0, status=400)
     assert evidence(story, signature) is None
@@ -175,7 +175,7 @@ def test_status_of_some_kinds(story: Story) -> None:
 
 
 def test_status_of_one_token(story: Story) -> None:
-    """A revoked token shows by itself only."""
+    """A revoked token shows only in its own requests."""
     signature = Signature(statuses=frozenset({403}), token="accessor-1")
     story.sent("read", 12.0, 403, token="token-2")
     story.sent("read", 12.0, 403)
@@ -185,7 +185,7 @@ def test_status_of_one_token(story: Story) -> None:
 
 
 def test_lingering(story: Story) -> None:
-    """A revoked token stays revoked; other faults do not go on."""
+    """A fault that lingers shows after its end, too."""
     story.sent("read", 300.0, 403, token="token-1")
     lingering = Signature(statuses=frozenset({403}), token="accessor-1", lingers=True)
     assert evidence(story, lingering) is not None
@@ -193,7 +193,7 @@ def test_lingering(story: Story) -> None:
 
 
 def test_fault_that_is_not_undone(story: Story) -> None:
-    """It lasts until now."""
+    """A fault that is not undone lasts until now."""
     story.several("read", 300.0, status=503)
     assert evidence(story, SEALED, ended=None) is not None
 
@@ -203,20 +203,20 @@ def test_fault_that_is_not_undone(story: Story) -> None:
 
 @pytest.mark.parametrize("closed", ["client", "server"])
 def test_no_answer(story: Story, closed: str) -> None:
-    """Whoever gave up first."""
+    """A request without an answer is evidence of an outage, whichever side closed it."""
     exchange = story.sent("read", 12.0, None)
     exchange.closed = "client" if closed == "client" else "server"
     assert evidence(story, DOWN) == "the fault: read got no answer at +12.00 s"
 
 
 def test_no_answer_is_no_status(story: Story) -> None:
-    """A connection that ended does not show that it was sealed."""
+    """A request without an answer is no evidence of a seal."""
     story.sent("read", 12.0, None)
     assert evidence(story, SEALED) is None
 
 
 def test_late_answer(story: Story) -> None:
-    """From that many seconds on."""
+    """An answer counts as late from the fault's bound on."""
     signature = Signature(late=1.0)
     story.sent("read", 12.0, ended=12.9)
     assert evidence(story, signature) is None
@@ -224,55 +224,55 @@ def test_late_answer(story: Story) -> None:
     assert evidence(story, signature) == "the fault: read took 1.1 s at +13.00 s"
 
 
-# What the callers met
+# What the callers saw
 
 
 @pytest.mark.parametrize("outcome", ["unavailable", "stale", "error", "hung", "died"])
 def test_call_that_failed(story: Story, outcome: Outcome) -> None:
-    """Requests that are stopped before the recorder are seen by their caller alone."""
+    """A failed call is evidence of an outage, which may hide requests from the recorder."""
     story.call(12.0, outcome=outcome)
     assert evidence(story, DOWN) == f"the fault: read at +12.00 s ended {outcome}"
 
 
 def test_call_that_got_the_fallback(story: Story) -> None:
-    """As good as a failure."""
+    """A fallback counts like a failure."""
     story.call(12.0, value="fallback")
     assert evidence(story, DOWN) == "the fault: read at +12.00 s ended with the fallback"
 
 
 @pytest.mark.parametrize("began", [5.0, 20.1 + AFTERMATH])
 def test_call_that_failed_at_another_time(story: Story, began: float) -> None:
-    """Is no evidence."""
+    """A failed call at another time is no evidence."""
     story.call(began, outcome="unavailable")
     assert evidence(story, DOWN) is None
 
 
 def test_call_that_failed_under_another_fault(story: Story) -> None:
-    """A seal leaves a 503: a failed call alone does not show it."""
+    """A failed call is no evidence of a seal."""
     story.call(12.0, outcome="unavailable")
     assert evidence(story, SEALED) is None
 
 
 def test_call_that_waited_the_fault_out(story: Story) -> None:
-    """It got its answer in the end, but spent time in the fault."""
+    """A call that waited in the fault for long enough is evidence."""
     story.call(19.9 - WAITED_OUT, 20.5)
     assert evidence(story, DOWN) == "the fault: read at +19.50 s waited 0.5 s"
 
 
 def test_call_that_hardly_waited(story: Story) -> None:
-    """Most of its time was outside."""
+    """A call that hardly waited in the fault is no evidence."""
     story.call(20.1 - WAITED_OUT, 30.0)
     assert evidence(story, DOWN) is None
 
 
 def test_start_that_took_its_time(story: Story) -> None:
-    """Not every slow start is the network's fault."""
+    """A slow start is no evidence."""
     story.call(12.0, 18.0, verb="start")
     assert evidence(story, DOWN) is None
 
 
 def test_late_call(story: Story) -> None:
-    """By the fault's own measure."""
+    """A late call counts by the fault's own bound."""
     story.call(9.5, 11.0)
     assert evidence(story, Signature(unanswered=True, late=1.5)) == (
         "the fault: read at +9.50 s came late"
@@ -283,7 +283,7 @@ def test_late_call(story: Story) -> None:
 
 
 def test_toxic(story: Story) -> None:
-    """Toxiproxy says on how many connections it acted."""
+    """Connections on which the toxic acted are evidence."""
     story.history.touches = [Touch("drip", 9.0, 15.0), Touch("drip", 12.0, None)]
     signature = Signature(toxics=frozenset({"drip"}))
     assert evidence(story, signature) == "the fault: toxic drip acted on 2 connections"
@@ -291,13 +291,13 @@ def test_toxic(story: Story) -> None:
 
 @pytest.mark.parametrize(("opened", "closed"), [(1.0, 9.0), (30.0, 31.0), (30.0, None)])
 def test_toxic_of_another_fault(story: Story, opened: float, closed: float | None) -> None:
-    """A toxic of the same name at another time is another fault's."""
+    """A toxic at another time belongs to another fault."""
     story.history.touches = [Touch("drip", opened, closed)]
     assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
 
 
-def test_real_toxiproxy_does_not_tell(story: Story) -> None:
-    """What was answered while the toxic was there has passed it; nothing else has."""
+def test_without_counts_an_answer_in_the_toxic_is_evidence(story: Story) -> None:
+    """Without counts of Toxiproxy, an answer during the toxic is evidence."""
     signature = Signature(toxics=frozenset({"drip"}))
     story.sent("read", 9.0)
     story.sent("read", 12.0)
@@ -309,7 +309,7 @@ def test_real_toxiproxy_does_not_tell(story: Story) -> None:
 
 
 def test_real_toxiproxy_without_traffic(story: Story) -> None:
-    """Nothing was answered while the toxic was there."""
+    """Without counts and without an answer there is no evidence."""
     story.history.touches_known = False
     story.sent("read", 9.0)
     story.sent("read", 30.0)
@@ -317,6 +317,6 @@ def test_real_toxiproxy_without_traffic(story: Story) -> None:
 
 
 def test_another_toxic(story: Story) -> None:
-    """By its name."""
+    """Another toxic is no evidence."""
     story.history.touches = [Touch("slow", 9.0, None)]
     assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None

@@ -1,4 +1,4 @@
-"""The walk through an exception, which other tests rely on, finds what is there."""
+"""The walk through an exception finds every value in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VALUE = "value-of-a-secret-4711"
 
 @dataclass
 class Account:
-    """Holds something, and does not show it."""
+    """A value behind a `repr` that hides it."""
 
     password: str
 
@@ -24,7 +24,7 @@ class Account:
 
 
 def raised(code: str, **given: object) -> BaseException:
-    """What a function of another file raises."""
+    """Return what a function of another file raises."""
     namespace: dict[str, Any] = {}
     exec(compile(code, "elsewhere", "exec"), namespace)  # noqa: S102 -- a frame of another file
     doing: Callable[..., object] = namespace["outer"]
@@ -34,14 +34,14 @@ def raised(code: str, **given: object) -> BaseException:
 
 
 def test_it_finds_what_a_local_variable_holds() -> None:
-    """Three levels deep, behind a repr that shows nothing."""
+    """A value is found deep in a local variable."""
     code = "def outer(accounts):\n    raise ValueError('no secret in the text')\n"
     found = places(raised(code, accounts={"a": [Account(VALUE)]}), {VALUE}, of=__file__)
     assert "elsewhere:2 outer accounts a 0 password" in found
 
 
 def test_it_finds_what_a_cause_says() -> None:
-    """The error that an error came from is as easily read."""
+    """A value in the cause of an error is found."""
     code = (
         "def outer(text):\n"
         "    try:\n        raise KeyError(text)\n"
@@ -51,13 +51,13 @@ def test_it_finds_what_a_cause_says() -> None:
 
 
 def test_it_finds_nothing_where_nothing_is() -> None:
-    """Another value is no secret."""
+    """Without the value nothing is found."""
     code = "def outer(accounts):\n    raise ValueError('no secret in the text')\n"
     assert places(raised(code, accounts=[Account("harmless")]), {VALUE}, of=__file__) == []
 
 
 def test_it_finds_what_passed_an_error_that_a_variable_holds() -> None:
-    """An error that is somebody's local variable has frames of its own."""
+    """A value in the frames of a stored error is found."""
     code = (
         "def outer(text):\n"
         "    try:\n        inner(text)\n"

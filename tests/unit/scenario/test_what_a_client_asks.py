@@ -1,4 +1,4 @@
-"""Which bytes of an HTTP/2 client ask for something, so that it is kept waiting if nobody hears."""
+"""Which bytes of an HTTP/2 client wait for an answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from vault_harness.scenario._goodbye import Goodbye
+from vault_harness.recorder.ends import Goodbye
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.fixture
 def goodbye() -> Goodbye:
-    """Of a connection that has begun, with an acknowledgement of its settings."""
+    """Return the reader of a connection that has begun."""
     made = Goodbye()
     made.without(PREFACE + SettingsFrame(0, flags=["ACK"]).serialize())
     return made
@@ -43,20 +43,20 @@ def goodbye() -> Goodbye:
     ids=lambda one: type(one).__name__ if isinstance(one, Frame) else "",
 )
 def test_what_waits_for_an_answer(goodbye: Goodbye, frame: Frame, asks: bool) -> None:
-    """A request and a ping do; what keeps the books of a connection does not."""
+    """A request or a ping waits for an answer; other frames do not."""
     goodbye.without(frame.serialize())
     assert goodbye.asks is asks
 
 
-def test_one_that_asks_among_others(goodbye: Goodbye) -> None:
-    """Whatever follows it at once."""
+def test_a_ping_counts_before_another_frame(goodbye: Goodbye) -> None:
+    """A ping counts even if another frame follows it."""
     ping, window = PingFrame(0, b"12345678"), WindowUpdateFrame(0, window_increment=9)
     goodbye.without(ping.serialize() + window.serialize())
     assert goodbye.asks
 
 
 def test_the_rest_of_a_request(goodbye: Goodbye) -> None:
-    """A frame that is cut asks with both parts, and what comes after it is another one."""
+    """Both parts of a cut frame belong to it, and the next frame is judged alone."""
     said = DataFrame(3, b"x" * 100).serialize()
     goodbye.without(said[:50])
     goodbye.without(said[50:])

@@ -1,4 +1,4 @@
-"""Signals that end a run: as Ctrl-C does, each with its code; what is ignored ends none."""
+"""Signals that end a run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from vault_harness.plugin import _suite
-from vault_harness.report.outcome import Outcome
+from vault_harness.judge.plugin import suite
+from vault_harness.judge.report.outcome import Outcome
 
 NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def config_of_a_run() -> Any:
-    """What a run has, as far as its end is concerned."""
+    """Return the part of a configuration that the end of a run needs."""
     return SimpleNamespace(stash=pytest.Stash(), add_cleanup=lambda _: None)
 
 
 @pytest.fixture(autouse=True)
 def _by_default() -> Iterator[None]:
-    """Nobody hears them, nor ignores them."""
+    """Set the default handlers of both signals."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
     yield
     for number, handler in before.items():
@@ -35,27 +35,27 @@ def _by_default() -> Iterator[None]:
     [(signal.SIGTERM, Outcome.TERMINATED), (signal.SIGHUP, Outcome.HUNG_UP)],
 )
 def test_it_ends_as_by_ctrl_c(number: signal.Signals, code: Outcome) -> None:
-    """So that what was begun is undone, and the report is made; the code is the signal's."""
+    """SIGTERM and SIGHUP end a run like Ctrl-C, with a code of their own."""
     config = config_of_a_run()
-    _suite._end_by_signals(config)
+    suite._end_by_signals(config)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
-    assert _suite._ended(config) is code
+    assert suite._ended(config) is code
 
 
 def test_another_one_at_once_ends_no_tidying_up() -> None:
-    """A session that is closed sends SIGTERM and SIGHUP: what the first began is not cut short."""
+    """A second signal does not interrupt the end of the run."""
     config = config_of_a_run()
-    _suite._end_by_signals(config)
+    suite._end_by_signals(config)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGHUP)
-    assert _suite._ended(config) is Outcome.TERMINATED
+    assert suite._ended(config) is Outcome.TERMINATED
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """Under `nohup` a terminal may go away."""
+    """A signal that is ignored stays ignored, as under `nohup`."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _suite._end_by_signals(config_of_a_run())
+    suite._end_by_signals(config_of_a_run())
     os.kill(os.getpid(), signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

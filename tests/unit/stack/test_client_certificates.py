@@ -1,4 +1,4 @@
-"""Who signs what clients show, whom servers trust for it, and what a half-done change leaves."""
+"""Client certificates: who signs them, who is trusted, and how a half-done change continues."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles, in_file
-from vault_harness.dialect import OPENBAO
-from vault_harness.engine import NODE_NAME, Endpoints, NodeEndpoint, NodeSpec
-from vault_harness.engine.docker._inside import INSIDE, write_configuration
 from vault_harness.errors import StackError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.dialect import OPENBAO
+from vault_harness.local.engine.docker.inside import INSIDE, write_configuration
+from vault_harness.local.engine.provider import NODE_NAME, Endpoints, NodeEndpoint
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.stack.client_certificates import ClientCertificates
+from vault_harness.local.stack.env import service_environment
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.service_ids import hand_out_tls, service_directory
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.operator.command_line import environment_for
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, StackRecord, service_environment
-from vault_harness.stack._client_certificates import ClientCertificates
-from vault_harness.stack._service_ids import hand_out_tls, service_directory
-from vault_harness.vault import approle
-from vault_harness.vault.command_line import environment_for
-from vault_harness.vault.operator import Operator
 
 BLUEPRINT = Blueprint.default()
 NODE = NodeEndpoint(
@@ -36,7 +39,7 @@ NODE = NodeEndpoint(
 
 @pytest.fixture
 def clients(tmp_path: Path) -> ClientCertificates:
-    """Of a stack with the ids of the role backend, and with servers that are about to start."""
+    """A stack with ids of the role backend, whose servers are about to start."""
     for file in approle.credential_files("backend", tmp_path):
         file.write_text("an id")
     made = ClientCertificates(tmp_path)
@@ -45,12 +48,12 @@ def clients(tmp_path: Path) -> ClientCertificates:
 
 
 def trusted(data_dir: Path) -> tuple[bytes, ...]:
-    """Whom a server that starts now trusts."""
+    """Return the authorities that a server trusts if it starts now."""
     return in_file(data_dir / "tls" / "clients.pem")
 
 
 def signer(data_dir: Path, file: Path) -> bytes:
-    """Which of those signed what is in a file."""
+    """Return the authority that signed a file."""
     shown = x509.load_pem_x509_certificate(file.read_bytes())
     for each in trusted(data_dir):
         authority = x509.load_der_x509_certificate(each)
@@ -61,7 +64,7 @@ def signer(data_dir: Path, file: Path) -> bytes:
 
 
 def test_two_are_trusted_and_the_first_signs(tmp_path: Path, clients: ClientCertificates) -> None:
-    """The one that will sign next is trusted from the start on."""
+    """Two authorities are trusted; the first signs, and the second will sign next."""
     clients.issue_missing(BLUEPRINT)
     signing, _following = trusted(tmp_path)
     files = clients.files(BLUEPRINT)
@@ -71,14 +74,14 @@ def test_two_are_trusted_and_the_first_signs(tmp_path: Path, clients: ClientCert
 
 
 def test_services_without_ids_have_none(tmp_path: Path, clients: ClientCertificates) -> None:
-    """A certificate lies beside ids, or not at all."""
+    """Only services with ids get a certificate."""
     clients.issue_missing(BLUEPRINT)
     assert approle.certificate_file("backend", tmp_path).exists()
     assert not approle.certificate_file("api_gateway", tmp_path).exists()
 
 
 def test_ids_of_a_namespace_count(tmp_path: Path, clients: ClientCertificates) -> None:
-    """They lie in its folder; a certificate is good for the whole server, and lies where all do."""
+    """Ids in a namespace count; the certificate is in the common folder."""
     ids = tmp_path / "namespaces" / "team-a+shop"
     ids.mkdir(parents=True)
     for file in approle.credential_files("api-gateway", ids):
@@ -89,7 +92,7 @@ def test_ids_of_a_namespace_count(tmp_path: Path, clients: ClientCertificates) -
 
 
 def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertificates) -> None:
-    """What is good is left as it is; what has ended is made anew."""
+    """Good certificates stay, and expired ones are renewed."""
     before = trusted(tmp_path)
     own = {name: clients.files(BLUEPRINT)[name] for name in ("operator", "recorder")}
     texts = {name: file.read_text() for name, file in own.items()}
@@ -100,10 +103,10 @@ def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertifica
     assert signer(tmp_path, own["recorder"]) == before[0]
 
 
-def test_an_exchange_is_by_whom_servers_trust_already(
+def test_an_exchange_switches_to_a_trusted_authority(
     tmp_path: Path, clients: ClientCertificates
 ) -> None:
-    """The next one signs, and the one before stays trusted until the renewal after it."""
+    """An exchange switches to the trusted next authority; the old is trusted one round longer."""
     first, second = trusted(tmp_path)
     clients.exchange(BLUEPRINT)
     _, third, last = trusted(tmp_path)
@@ -116,8 +119,8 @@ def test_an_exchange_is_by_whom_servers_trust_already(
     assert {signer(tmp_path, file) for file in files} == {second}
 
 
-def test_an_exchange_that_was_ended_half_way(tmp_path: Path, clients: ClientCertificates) -> None:
-    """The one before is put away and none signs yet: what comes next goes on, and keeps the old."""
+def test_an_interrupted_exchange_continues(tmp_path: Path, clients: ClientCertificates) -> None:
+    """A half-done exchange continues and keeps the old authority trusted."""
     first, second = trusted(tmp_path)
     authority = tmp_path / "authority"
     (authority / "clients").rename(authority / "clients-before")
@@ -132,7 +135,7 @@ def test_an_exchange_that_was_ended_half_way(tmp_path: Path, clients: ClientCert
 def test_a_server_that_would_refuse_it_stops_an_exchange(
     tmp_path: Path, clients: ClientCertificates
 ) -> None:
-    """Nobody is told to show what a server does not take; nothing is changed, no key left."""
+    """If a server would refuse the new certificates, nothing is changed."""
     before = trusted(tmp_path)
     there = set(tmp_path.rglob("*"))
     with pytest.raises(StackError, match="would refuse") as caught:
@@ -146,7 +149,7 @@ def test_a_server_that_would_refuse_it_stops_an_exchange(
 def stack(
     tmp_path: Path, clients: ClientCertificates, monkeypatch: pytest.MonkeyPatch
 ) -> LocalStack:
-    """One that is up as far as its record and its files say."""
+    """A stack that is up by its record and files."""
     clients.issue_missing(BLUEPRINT)
     files = Authority().issue(tmp_path / "tls", "127.0.0.1")
     endpoints = Endpoints(nodes=(NODE,), toxiproxy="http://127.0.0.1:1", ca_cert=files.ca)
@@ -157,7 +160,7 @@ def stack(
 
 
 def test_env_names_what_a_service_shows(tmp_path: Path, stack: LocalStack) -> None:
-    """Certificate and key are one file, of the service's own name, beside whom it trusts."""
+    """Certificate and key are one file of the service, beside the CA."""
     variables = service_environment(stack, "celery_worker", blueprint=BLUEPRINT)
     file = str(tmp_path / "celery_worker-certificate.pem")
     assert (variables["VAULT_CLIENT_CERT"], variables["VAULT_CLIENT_KEY"]) == (file, file)
@@ -165,25 +168,25 @@ def test_env_names_what_a_service_shows(tmp_path: Path, stack: LocalStack) -> No
 
 
 def test_env_says_what_is_missing(tmp_path: Path, stack: LocalStack) -> None:
-    """A service that Vault would refuse is told so before, and what mends it."""
+    """A service without a certificate gets an error that names the remedy."""
     approle.certificate_file("backend", tmp_path).unlink()
-    with pytest.raises(StackError, match="refuses who shows no certificate") as caught:
+    with pytest.raises(StackError, match="refuses clients without a certificate") as caught:
         service_environment(stack, "backend", blueprint=BLUEPRINT)
     assert "tls.renew" in caught.value.remedy
 
 
-def test_env_where_nobody_asks(tmp_path: Path, stack: LocalStack) -> None:
-    """With TLS alone nothing is to be shown."""
+def test_with_plain_tls_there_are_no_client_variables(tmp_path: Path, stack: LocalStack) -> None:
+    """With plain TLS there are no client variables."""
     (tmp_path / "tls" / "clients.pem").unlink()
     variables = service_environment(stack, "backend", blueprint=BLUEPRINT)
     assert not any("CLIENT" in name for name in variables)
 
 
 def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -> None:
-    """Of both products, and nobody else's that was there before."""
+    """The command line gets the operator's certificate, under both products' names."""
     ca = TlsFiles.within(tmp_path / "tls").ca
     given = environment_for(
-        Operator(NODE.address, "t", ca), {"VAULT_CLIENT_CERT": "/other"}, ca_cert=ca
+        VaultAdmin(NODE.address, "t", ca), {"VAULT_CLIENT_CERT": "/other"}, ca_cert=ca
     )
     own = str(tmp_path / "tls" / "operator.pem")
     names = [f"{p}_CLIENT_{what}" for p in ("VAULT", "BAO") for what in ("CERT", "KEY")]
@@ -194,7 +197,7 @@ def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -
 def test_a_service_in_a_container_has_it_in_its_own_folder(
     tmp_path: Path, stack: LocalStack
 ) -> None:
-    """Under one name for all, beside whom it trusts, and replaced when it is renewed."""
+    """In a container the certificate has a fixed name beside the CA, and is renewed there."""
     folder = service_directory(tmp_path, "celery_worker")
     folder.mkdir(parents=True)
     hand_out_tls(tmp_path)
@@ -208,7 +211,7 @@ def test_a_service_in_a_container_has_it_in_its_own_folder(
 
 
 def test_in_a_container_the_same_is_asked(tmp_path: Path, stack: LocalStack) -> None:
-    """Its configuration names the files as it sees them, and they are where it sees them."""
+    """A container's configuration names the files by their places inside."""
     tls = TlsFiles.within(stack.data_dir / "tls")
     spec = NodeSpec(name="vault", directory=tmp_path / "vault", storage="raft", tls=tls)
     write_configuration(spec, OPENBAO, address=NODE.address, host="vault")

@@ -1,4 +1,4 @@
-"""What `node.cut` refuses before anything is done, and what it says."""
+"""What `node.cut` refuses before it acts, and how the errors read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import cast
 
 import pytest
 
-from vault_harness.cli import _stack, run
+from vault_harness.cli import run
+from vault_harness.cli import stack as stack_module
 from vault_harness.commands import named
-from vault_harness.engine import CuttingProvider, Endpoints, NodeEndpoint, StackProvider
-from vault_harness.engine.docker import DockerCluster
 from vault_harness.errors import (
     CapabilityMissing,
     EngineError,
@@ -21,21 +20,30 @@ from vault_harness.errors import (
     SettingsError,
     StackError,
 )
+from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.provider import (
+    CuttingProvider,
+    Endpoints,
+    NodeEndpoint,
+    StackProvider,
+)
+from vault_harness.local.stack import cutting
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.nodes import Nodes
+from vault_harness.local.stack.record import StackRecord, StackRecordFile
+from vault_harness.local.vault import cluster
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, Nodes, StackRecord, _cutting
-from vault_harness.stack.record import StackRecordFile
-from vault_harness.vault import cluster
 
 
 def node(name: str) -> NodeEndpoint:
-    """Where a node is that does not run."""
+    """Return the endpoint of a node that does not run."""
     return NodeEndpoint(
         name=name, address="http://127.0.0.1:1", proxy="", proxy_listen="", upstream="127.0.0.1:1"
     )
 
 
 def nodes(tmp_path: Path, *names: str, balanced: bool = True) -> Nodes:
-    """Those of a stack of processes, none of which runs."""
+    """Return the nodes of a process stack that does not run."""
     settings = Settings(engine="process", data_dir=tmp_path / "vault-data", lock_timeout=1)
     record = StackRecord(
         engine="process",
@@ -50,7 +58,7 @@ def nodes(tmp_path: Path, *names: str, balanced: bool = True) -> Nodes:
 
 
 def test_an_unknown_node(tmp_path: Path) -> None:
-    """Those that there are, are named."""
+    """The error lists the existing nodes."""
     for verb in (nodes(tmp_path, "vault", "vault-2").cut, nodes(tmp_path, "vault", "vault-2").join):
         with pytest.raises(SettingsError, match="there is no node vault-9") as caught:
             verb("vault-9")
@@ -58,22 +66,22 @@ def test_an_unknown_node(tmp_path: Path) -> None:
 
 
 def test_a_node_that_does_not_run(tmp_path: Path) -> None:
-    """It is started first."""
+    """The remedy is to start the node."""
     with pytest.raises(StackError, match="vault-2 does not run") as caught:
         nodes(tmp_path, "vault", "vault-2").cut("vault-2")
     assert caught.value.remedy.endswith("node.start vault-2")
 
 
 def test_the_only_node(tmp_path: Path) -> None:
-    """Of a cluster of one, and of a stack that is none."""
-    with pytest.raises(StackError, match="no other node that it could be cut off from"):
+    """A cluster of one and a single server have no node to cut off."""
+    with pytest.raises(StackError, match="no other node to cut it off from"):
         nodes(tmp_path, "vault").cut("vault")
     with pytest.raises(StackError, match="the stack is not a cluster"):
         nodes(tmp_path, "vault", balanced=False).cut("vault")
 
 
 def test_a_single_server_is_not_made_cuttable(tmp_path: Path) -> None:
-    """Refused before anything is made, the folder of its data too."""
+    """`up --cuttable` without --ha is refused before any folder is made."""
     settings = Settings(engine="process", data_dir=tmp_path / "vault-data")
     with pytest.raises(SettingsError, match="one node has no others") as caught:
         LocalStack(settings).up(cuttable=True)
@@ -82,29 +90,29 @@ def test_a_single_server_is_not_made_cuttable(tmp_path: Path) -> None:
 
 
 def test_nothing_would_be_cut(tmp_path: Path) -> None:
-    """Both directions pass."""
+    """A cut that lets both directions pass is refused."""
     with pytest.raises(SettingsError, match="is not cut off"):
         nodes(tmp_path, "vault", "vault-2").cut("vault-2", hears=True, is_heard=True)
 
 
 def test_an_engine_that_cannot(tmp_path: Path) -> None:
-    """It says which one can, and has none to show or to join."""
+    """An engine without cuts is refused, and the error names one that has them."""
 
     class Plain:
         name = "plain"
 
     plain = cast("StackProvider", Plain())
     with pytest.raises(CapabilityMissing, match="the plain engine cannot cut a node off") as caught:
-        _cutting.able(plain)
+        cutting.able(plain)
     assert "up --ha --cuttable" in caught.value.remedy
-    assert (list(_cutting.look(plain)), _cutting.end(plain)) == ([], [])
+    assert (list(cutting.look(plain)), cutting.end(plain)) == ([], [])
     assert isinstance(nodes(tmp_path, "vault")._stack.provider(), CuttingProvider)
     containers = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
     assert isinstance(containers, CuttingProvider)
 
 
 def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
-    """What to start them with is said; nobody is cut off."""
+    """Without the relay nobody can be cut off, and the error names the start option."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     assert isinstance(provider, CuttingProvider)
     with pytest.raises(CapabilityMissing, match="reach each other directly") as caught:
@@ -115,7 +123,7 @@ def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
 
 
 def test_a_relay_that_is_gone(tmp_path: Path) -> None:
-    """Nobody knows of a cut any more, and who wants one hears of it."""
+    """Without a running relay there are no cuts, and the error names the remedy."""
     stack = nodes(tmp_path, "vault", "vault-2")._stack
     record = StackRecord.load(stack.data_dir)
     record.services["relay"] = {"api": "http://127.0.0.1:1"}
@@ -132,9 +140,9 @@ def test_a_relay_that_is_gone(tmp_path: Path) -> None:
 def test_an_address_between_the_nodes_that_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others know a node by that one alone: it is named, and no server is started."""
+    """If a relay's port is taken, the error names the process, and no server starts."""
     stack = nodes(tmp_path, "vault", "vault-2")._stack
-    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    monkeypatch.setattr(stack_module, "local_stack", lambda: stack)
     (stack.data_dir / "relay").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -149,7 +157,7 @@ def test_an_address_between_the_nodes_that_is_taken(
     cause, looked_at, remedy = capsys.readouterr().err.splitlines()
     assert ended.value.code == PortTaken.exit_code
     assert f"port {listen.partition(':')[2]} on 127.0.0.1 is taken" in cause
-    assert cause.endswith("; the other nodes know vault-2 by it")
+    assert cause.endswith("; the other nodes know vault-2 by that port")
     assert looked_at == f"  looked at: {listen}"
     assert remedy.startswith("  what to do: end ")
     assert remedy.endswith(f"; then {named('up')} again")
@@ -157,7 +165,7 @@ def test_an_address_between_the_nodes_that_is_taken(
 
 
 def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its relay still says so; a cut ends with its node."""
+    """A cut ends with its node, even if the relay still reports it."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     assert isinstance(provider, CuttingProvider)
     relay = SimpleNamespace(state=lambda: {"cut": {"vault-2": {}}})
@@ -168,27 +176,29 @@ def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
     assert provider.cut_nodes() == ["vault-2"]
 
 
-def test_elsewhere_than_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process can be told from another by its connection; nothing is made."""
+def test_cutting_processes_works_on_linux_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cutting processes works on Linux only; elsewhere nothing is made."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
     assert isinstance(provider, CuttingProvider)
     monkeypatch.setattr("sys.platform", "darwin")
-    with pytest.raises(CapabilityMissing, match="on Linux alone"):
+    with pytest.raises(CapabilityMissing, match="only be cut off on Linux"):
         provider.make_cuttable()
     assert not (tmp_path / "vault-data" / "relay").exists()
 
 
-def test_who_is_cut_off_is_no_part_of_a_quorum(
+def test_a_cut_off_node_is_no_part_of_a_quorum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers as if it served; without the other one the leader would lose its lead."""
+    """A cut-off node does not count for the quorum when another is stopped."""
     three = nodes(tmp_path, "vault", "vault-2", "vault-3")
     monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
     endpoints = three._stack.known_endpoints()
     assert endpoints is not None
 
     three._refuse_losing_quorum(endpoints, "vault-3")
-    monkeypatch.setattr(_cutting, "look", lambda _provider: ["vault-2"])
+    monkeypatch.setattr(cutting, "look", lambda _provider: ["vault-2"])
     with pytest.raises(StackError, match="no quorum: 1 of the other 2 nodes") as caught:
         three._refuse_losing_quorum(endpoints, "vault-3")
     assert "node.join NAME" in caught.value.remedy
@@ -199,7 +209,7 @@ def test_who_is_cut_off_is_no_part_of_a_quorum(
 def test_a_dry_run_removes_no_node(
     leads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what would go, and refuses what would be refused."""
+    """A dry run of `node.remove` lists what would go, and refuses like the real run."""
     three = nodes(tmp_path, "vault", "vault-2", "vault-3")
     endpoints = three._stack.known_endpoints()
     assert endpoints is not None
@@ -214,23 +224,23 @@ def test_a_dry_run_removes_no_node(
         lambda _namespace: SimpleNamespace(address=acting, close=lambda: None),
     )
     monkeypatch.setattr(three._stack, "check_settled", lambda: None)
-    monkeypatch.setattr(_cutting, "look", lambda _provider: [])
+    monkeypatch.setattr(cutting, "look", lambda _provider: [])
     monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
     told = three.remove("vault-2", dry=True)
     assert told[0].startswith("vault-2")
     assert ("leads" in told[0]) is leads
     assert str(tmp_path / "vault-data") in told[1]
-    with pytest.raises(SettingsError, match="the node vault stays"):
+    with pytest.raises(SettingsError, match="the node vault cannot be removed"):
         three.remove("vault", dry=True)
 
 
 def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would come back with what was there before."""
+    """Tasks that all nodes take part in are refused during a cut."""
     provider = cast("StackProvider", SimpleNamespace(name="process"))
-    _cutting.refuse(provider, "a restore")
-    monkeypatch.setattr(_cutting, "look", lambda _provider: ["vault-2"])
+    cutting.refuse(provider, "a restore")
+    monkeypatch.setattr(cutting, "look", lambda _provider: ["vault-2"])
     with pytest.raises(StackError, match=r"vault-2 is cut off .* part in a restore") as caught:
-        _cutting.refuse(provider, "a restore")
+        cutting.refuse(provider, "a restore")
     assert "node.join vault-2" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""Which names in a data directory are ours."""
+"""Which names in a data directory belong to the stack."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
+from vault_harness.local.stack import data_dir as data_dir_module
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, _data_dir
 
 
 @pytest.mark.parametrize(
@@ -30,10 +31,10 @@ from vault_harness.stack import LocalStack, _data_dir
     ],
 )
 def test_files_of_ours(tmp_path: Path, name: str) -> None:
-    """Whatever a task wrote, finished or not."""
+    """All files that tasks write count, finished or not."""
     (tmp_path / name).write_text("")
 
-    assert [path.name for path in _data_dir.state(tmp_path)] == [name]
+    assert [path.name for path in data_dir_module.state(tmp_path)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -49,38 +50,38 @@ def test_files_of_ours(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_files_of_others(tmp_path: Path, name: str) -> None:
-    """A person's files, and the lock that others may wait for."""
+    """A person's files and the lock do not count."""
     (tmp_path / name).write_text("")
 
-    assert _data_dir.state(tmp_path) == []
+    assert data_dir_module.state(tmp_path) == []
 
 
 def test_folders(tmp_path: Path) -> None:
-    """Records of tasks are ours; a folder that is named as a file of ours is not."""
+    """Folders of records count; a folder with a file's name does not."""
     for name in ("rotations", "migrations", "init.json", "backups"):
         (tmp_path / name).mkdir()
 
-    assert [path.name for path in _data_dir.state(tmp_path)] == ["migrations", "rotations"]
+    assert [path.name for path in data_dir_module.state(tmp_path)] == ["migrations", "rotations"]
 
 
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
-    """One that is new or empty may be taken, and one in which a task was at work is."""
-    _data_dir.check(tmp_path / "new")
-    _data_dir.check(tmp_path)
+    """A new, empty or locked folder is accepted, and a folder with foreign files refused."""
+    data_dir_module.check(tmp_path / "new")
+    data_dir_module.check(tmp_path)
     (tmp_path / "audit").mkdir()  # as a server that was started by hand leaves it
-    _data_dir.check(tmp_path)
+    data_dir_module.check(tmp_path)
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(SettingsError, match="holds other files"):
-        _data_dir.check(tmp_path)
+        data_dir_module.check(tmp_path)
     (tmp_path / "lock").touch()
-    _data_dir.check(tmp_path)
+    data_dir_module.check(tmp_path)
 
 
 @pytest.mark.parametrize(
     "name", ["services", "migrations", "tls", "vault", "seal", "namespaces", "compose.env"]
 )
 def test_a_project_of_others_is_no_stack(tmp_path: Path, name: str) -> None:
-    """It may have a folder that is named as one of ours, which `destroy` would delete."""
+    """Foreign projects with a folder of the same name are refused, since `destroy` deletes it."""
     source = tmp_path / name / "views.py"
     source.parent.mkdir()
     source.write_text("...")
@@ -98,21 +99,21 @@ def test_a_project_of_others_is_no_stack(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("below", ["", "deeper/vault-data"])
 def test_a_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
-    """The disk that has the data is away: it is said at once, and nothing is made in its place."""
+    """A dangling link is an error, and nothing is made in its place."""
     link = tmp_path / "vault-data"
     link.symlink_to(tmp_path / "a disk" / "vault-data")
     data_dir = link / below
     stack = LocalStack(Settings(engine="process", data_dir=data_dir, lock_timeout=1))
-    with pytest.raises(SettingsError, match="is a link to what is not there") as caught:
+    with pytest.raises(SettingsError, match="is a link to a folder that does not exist") as caught:
         stack.up()
     assert "a disk" in caught.value.looked_at
     (tmp_path / "a disk").mkdir()
     (tmp_path / "a disk" / "vault-data").mkdir()
-    _data_dir.check(data_dir)
+    data_dir_module.check(data_dir)
 
 
 def test_what_others_can_look_into(tmp_path: Path) -> None:
-    """Modes of the folder and of what is in it; a link says nothing."""
+    """Open modes of the folder and its files are listed; a link's mode does not count."""
     tmp_path.chmod(0o700)
     (tmp_path / "init.json").write_text("")
     (tmp_path / "init.json").chmod(0o600)

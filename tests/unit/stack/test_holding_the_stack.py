@@ -18,15 +18,16 @@ import pytest
 from vault_harness import waiting
 from vault_harness.errors import Busy, SettingsError
 from vault_harness.interrupts import uninterrupted
+from vault_harness.local.stack import lock as lock_module
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.lock import exclusive, leave_if_empty
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, _lock
-from vault_harness.stack._lock import exclusive, leave_if_empty
 from vault_harness.waiting import wait_until
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vault_harness.stack._lock import exclusive
+from vault_harness.local.stack.lock import exclusive
 with exclusive(Path(sys.argv[1]), timeout=5):
     print("held", flush=True)
     time.sleep(300)
@@ -34,7 +35,7 @@ with exclusive(Path(sys.argv[1]), timeout=5):
 
 
 def test_the_second_waits_its_turn(tmp_path: Path) -> None:
-    """What the first does inside is over before the second begins."""
+    """The second task starts after the first has left its block."""
     order = []
 
     def work(name: str) -> None:
@@ -54,7 +55,7 @@ def test_the_second_waits_its_turn(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_goes_with_its_lock(tmp_path: Path) -> None:
-    """Other files keep it, and the lock in it."""
+    """An empty folder goes with its lock; other files keep both."""
     folder = tmp_path / "vault-data"
     with exclusive(folder, timeout=5):
         leave_if_empty(folder)
@@ -66,8 +67,8 @@ def test_an_empty_folder_goes_with_its_lock(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"lock", "notes.txt"}
 
 
-def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
-    """Each holds a lock that the others wait for, though it goes with the folder each time."""
+def test_a_task_that_waits_for_a_removed_folder_holds_the_new_one(tmp_path: Path) -> None:
+    """A task that waits for a folder that is removed holds the new one alone."""
     folder, order = tmp_path / "vault-data", []
 
     def work() -> None:
@@ -87,12 +88,12 @@ def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_who_waits_for_another_task_is_told_for_which(
+def test_a_waiting_task_says_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute of silence looks as if the task itself hung."""
+    """After a while a waiting task says what it waits for."""
     monkeypatch.setattr(waiting, "PATIENT_SECONDS", 0.1)
-    monkeypatch.setattr(_lock, "PATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(lock_module, "PATIENT_SECONDS", 0.1)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -115,7 +116,7 @@ def test_who_waits_for_another_task_is_told_for_which(
 
 
 def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
-    """Ctrl-Z leaves it with its lock: to wait for it is no remedy."""
+    """The remedy for a holder stopped with Ctrl-Z is to continue it."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -128,7 +129,7 @@ def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
                 timeout=10,
             )
             with (
-                pytest.raises(Busy, match="was stopped itself") as caught,
+                pytest.raises(Busy, match="is itself stopped") as caught,
                 exclusive(tmp_path, timeout=0.1),
             ):
                 pass
@@ -138,7 +139,7 @@ def test_a_holder_that_was_stopped_is_said_to_be(tmp_path: Path) -> None:
 
 
 def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script to which a folder is on a disk that can only be read."""
+    """Run a script for which the folder is read-only."""
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
     words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", str(folder)]
     if (
@@ -150,8 +151,8 @@ def read_only(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_disk_that_can_only_be_read_any_more_keeps_nobody_out(tmp_path: Path) -> None:
-    """It broke under servers that run: they can be ended, by one task at a time."""
+def test_tasks_run_on_a_read_only_disk(tmp_path: Path) -> None:
+    """On a disk that has become read-only, tasks still run, one at a time."""
     with exclusive(tmp_path, timeout=5):
         busy = read_only(tmp_path, HOLD.replace("timeout=5", "timeout=0.2"))
     assert "another task holds the stack" in busy.stderr
@@ -159,8 +160,8 @@ def test_a_disk_that_can_only_be_read_any_more_keeps_nobody_out(tmp_path: Path) 
     assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
 
 
-def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> None:
-    """Busy names the pid; after `kill -9` of the holder the stack is free."""
+def test_the_pid_of_the_holder_is_named(tmp_path: Path) -> None:
+    """The error names the holder's pid; after `kill -9` the stack is free."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -174,14 +175,14 @@ def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> No
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of a network that was mounted so: nobody holds the stack, and nobody waits for that."""
+    """On a file system without locks the error names the setting, and nothing waits."""
 
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
     with (
-        pytest.raises(SettingsError, match="knows no locks: No locks available") as caught,
+        pytest.raises(SettingsError, match="has no locks: No locks available") as caught,
         exclusive(tmp_path / "data", timeout=5),
     ):
         pytest.fail("it was held")
@@ -189,7 +190,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
-    """Ctrl-C while keys are on their way to the disk takes effect after that."""
+    """Ctrl-C during a block takes effect after it."""
     reached = []
 
     def interrupted() -> None:
@@ -197,7 +198,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             reached.append("keys are on disk")
 
-    # A job in the background of a shell inherits that it is ignored.
+    # A job in the background of a shell inherits that SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -209,7 +210,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:
-    """Signals arrive in the main thread only, so there is nothing to put off elsewhere."""
+    """Outside the main thread nothing changes, since no signal arrives there."""
     done = []
 
     def work() -> None:
@@ -224,7 +225,7 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
 
 
 def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
-    """A data directory that holds something else is neither closed nor written to."""
+    """A data directory with foreign files keeps its mode and gets no file."""
     (tmp_path / "thesis.tex").write_text("...")
     tmp_path.chmod(0o755)
     stack = LocalStack(Settings(engine="process", data_dir=tmp_path))

@@ -1,4 +1,4 @@
-"""The oracles of a cluster under accidents: each catches what it is for."""
+"""Each oracle for a cluster under accidents catches its own kind of error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.engine.accidents.ledger import (
 
 
 def write(version: int, at: float, outcome: Outcome = "confirmed", value: str = "") -> Write:
-    """A write of a version's value that ended half a second after it began."""
+    """Return a write that ended half a second after it began."""
     return Write(
         path="x",
         value=value or f"v{version}",
@@ -37,7 +37,7 @@ def write(version: int, at: float, outcome: Outcome = "confirmed", value: str = 
 
 
 def read(version: int, at: float, took: float = 0.5) -> Read:
-    """A read that gave a version."""
+    """Return a read of a version."""
     return Read(path="x", value=f"v{version}", version=version, began=at, ended=at + took)
 
 
@@ -52,7 +52,7 @@ def ledger() -> Ledger:
 
 
 def test_what_is_right_is_not_found_fault_with(ledger: Ledger) -> None:
-    """Neither is what nobody can tell: an answer that was lost, applied or not."""
+    """Correct histories have no finding, nor do lost answers, applied or not."""
     assert findings(ledger) == []
     ledger.writes += [write(4, 5, "unknown"), write(5, 6, "unknown")]
     ledger.contents["x"][4] = "v4"
@@ -61,21 +61,21 @@ def test_what_is_right_is_not_found_fault_with(ledger: Ledger) -> None:
 
 
 def test_a_lost_write(ledger: Ledger) -> None:
-    """The last one is gone: whoever was told of it was told wrong."""
+    """A confirmed write that is gone is found."""
     del ledger.contents["x"][3]
     assert len(nothing_confirmed_is_lost(ledger)) == 1
     assert len(reads_give_what_is_kept(ledger)) == 1
 
 
 def test_a_write_that_was_replaced(ledger: Ledger) -> None:
-    """Two leaders gave one version to two writers, and one of them is there."""
+    """Two writers that got the same version are found."""
     ledger.writes.append(write(3, 3.1, value="of another"))
     (found,) = nothing_confirmed_is_lost(ledger)
     assert "version 3 was confirmed as of another" in found
 
 
 def test_a_double_write(ledger: Ledger) -> None:
-    """A call that was sent again, and applied both times."""
+    """A write that was applied twice is found."""
     ledger.contents["x"][4] = "v3"
     (found,) = each_write_counts_once(ledger)
     assert "v3 is there 2 times, in versions [3, 4]" in found
@@ -84,34 +84,34 @@ def test_a_double_write(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("outcome", ["refused", "unsent"])
 def test_what_was_refused_is_not_there(ledger: Ledger, outcome: Outcome) -> None:
-    """Nor what was never sent."""
+    """A refused or unsent write that is there is found."""
     ledger.writes.append(write(4, 5, outcome))
     ledger.contents["x"][4] = "v4"
     assert len(each_write_counts_once(ledger)) == 1
 
 
-def test_a_value_of_nobody(ledger: Ledger) -> None:
-    """What no writer ever sent."""
+def test_a_value_without_a_writer_is_found(ledger: Ledger) -> None:
+    """A value that no writer sent is found."""
     ledger.contents["x"][4] = "stranger"
     (found,) = each_write_counts_once(ledger)
     assert "nobody wrote stranger" in found
 
 
 def test_a_gap(ledger: Ledger) -> None:
-    """A version that is not there, though a later one is."""
+    """A missing version before a later one is found."""
     ledger.writes[1] = replace(ledger.writes[1], outcome="unknown", version=None)
     del ledger.contents["x"][2], ledger.reads[1]
     assert versions_have_no_gap(ledger) == ["x: no version [2]"]
 
 
 def test_a_write_over_another_version_than_it_asked_for(ledger: Ledger) -> None:
-    """Check-and-set did not check."""
+    """A write over another version than it named is found."""
     ledger.writes[2] = replace(ledger.writes[2], over=1)
     assert len(versions_have_no_gap(ledger)) == 1
 
 
 def test_a_read_of_what_was_never_written(ledger: Ledger) -> None:
-    """Another value than the version has."""
+    """A read with another value than the version's is found."""
     ledger.reads.append(replace(read(2, 4), value="wrong"))
     assert len(reads_give_what_is_kept(ledger)) == 1
 
@@ -126,13 +126,13 @@ def test_a_read_of_what_was_never_written(ledger: Ledger) -> None:
     ids=["while it is written", "after it was confirmed", "older by one that was read"],
 )
 def test_an_older_read(ledger: Ledger, late: Read, found: int) -> None:
-    """Older than what a writer or another reader was told before it began."""
+    """A read older than what was known before it began is found."""
     ledger.reads.append(late)
     assert len(no_read_is_older_than_what_was_known(ledger)) == found
 
 
 def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
-    """It may answer with what it had when it was stopped, and with nothing older than that."""
+    """A stopped leader may answer with what it had, and with nothing older."""
     ledger.lapses.append(Lapse(2.6, 5.0))
     ledger.reads.append(read(2, 4, took=0.1))
     assert findings(ledger) == []
@@ -155,7 +155,7 @@ def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
     ids=["alone", "another one", "asked before", "answered when it was back"],
 )
 def test_a_node_that_is_alone_and_confirms(ledger: Ledger, cut: Cut, found: int) -> None:
-    """It cannot have a quorum while the others are cut off from it."""
+    """A node that is cut off from the others and confirms a write is found."""
     ledger.cuts.append(cut)
     assert a_node_alone_confirms_nothing(ledger) == [], "nobody asked it itself"
     ledger.writes[2] = replace(ledger.writes[2], asked="vault-2")

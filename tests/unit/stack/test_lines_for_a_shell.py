@@ -1,11 +1,11 @@
-"""What ``env`` prints makes of a shell one of this stack, whatever it was before."""
+"""The lines of ``env`` make a shell use this stack, whatever it used before."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
-from vault_harness.stack import export_lines
+from vault_harness.local.stack.env import export_lines
 
 FILES = {
     "VAULT_ADDR": "http://127.0.0.1:8201",
@@ -15,7 +15,7 @@ FILES = {
 
 
 def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
-    """The variables of Vault's clients in a shell that has run the lines."""
+    """Return Vault's client variables in a shell that has run the lines."""
     environ = {"PATH": os.environ["PATH"], **shell}
     done = subprocess.run(
         ["/bin/sh", "-euc", f"{export_lines(variables, shell)}\nexec env -0"],
@@ -30,7 +30,7 @@ def after(variables: dict[str, str], shell: dict[str, str]) -> dict[str, str]:
 
 
 def test_nothing_is_left_of_a_stack_that_spoke_tls() -> None:
-    """Its CA certificate may be gone, and a client that cannot read it asks nobody anything."""
+    """TLS variables of another stack are unset, since their files may be gone."""
     tls = {
         "VAULT_CACERT": "/gone/ca.pem",
         "VAULT_CLIENT_CERT": "/gone",
@@ -40,13 +40,13 @@ def test_nothing_is_left_of_a_stack_that_spoke_tls() -> None:
 
 
 def test_ids_that_are_values_go_before_no_file_of_before() -> None:
-    """A client reads a file of ids first: that of another stack locks a role by its secret-id."""
+    """File variables for ids are unset if ids are values, since clients prefer files."""
     ids = {"VAULT_ADDR": "http://127.0.0.1:8201", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
     assert after(ids, FILES) == ids
 
 
 def test_what_says_nothing_of_a_stack_stays() -> None:
-    """How patient a client is, its owner has set."""
+    """Variables about a client's patience stay."""
     own = {"VAULT_CLIENT_TIMEOUT": "3s", "VAULT_MAX_STALE": "1h"}
     assert after(FILES, own) == FILES | own
     assert "unset" not in export_lines(FILES, own)

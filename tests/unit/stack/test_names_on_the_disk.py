@@ -1,4 +1,4 @@
-"""Files are written whole where a file system takes no order to sync a folder, too."""
+"""Files are written whole even where folders cannot be synced."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from vault_harness import files
-from vault_harness.vault import Keyring
-from vault_harness.vault.backup import Lock, new_identity, write_backup
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import Lock, new_identity, write_backup
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """A file system that refuses that of folders, as a network's or a virtual machine's may."""
+    """Make fsync of a folder fail, as on some network file systems."""
     sync = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -30,8 +30,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that refuses it, for real")
-def test_a_real_one_that_refuses() -> None:
-    """Nothing can be synced there."""
+def test_a_folder_that_cannot_be_synced_is_no_error() -> None:
+    """/proc cannot be synced, which is no error."""
     files.sync_directory(Path("/proc"))
 
 
@@ -39,7 +39,7 @@ def test_a_real_one_that_refuses() -> None:
 def test_all_that_is_kept_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """The keyring, the copy of data, a backup: each task ended, after it had written the file."""
+    """Keyring, data copy and backup are written there too."""
     refusing(monkeypatch, number)
     Keyring(("a2V5",), 1, "t").save(tmp_path / "init.json")
     assert Keyring.load(tmp_path / "init.json").root_token == "t"
@@ -54,8 +54,8 @@ def test_all_that_is_kept_there(
     assert made.directory == tmp_path / "backups" / "one"
 
 
-def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is no order which is not known."""
+def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing disk is still an error."""
     refusing(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         files.write_private(tmp_path / "init.json", "{}")
@@ -63,7 +63,7 @@ def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Files of more than a few bytes are refused, as by a disk that is full."""
+    """Refuse files of more than a few bytes, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
@@ -73,18 +73,18 @@ def no_room() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("write", [files.write_private, files.write_text])
-def test_a_disk_without_room_is_told_with_the_file(
+def test_a_full_disk_error_names_the_file(
     tmp_path: Path, write: Callable[[Path, str], None]
 ) -> None:
-    """The machine names none, and whoever is to make room must know on which disk."""
+    """The error of a full disk names the file, which the system does not."""
     with pytest.raises(OSError, match="too large") as caught, no_room():
         write(tmp_path / "init.json", "x" * 5000)
     assert caught.value.filename == str(tmp_path / "init.json")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_copy_without_room_is_told_with_the_file(tmp_path: Path) -> None:
-    """A copy of Vault's data may be larger than what is left: it is told as any other file."""
+def test_a_copy_that_does_not_fit_names_the_file(tmp_path: Path) -> None:
+    """The error for a copy that does not fit names the file."""
     (tmp_path / "data" / "raft").mkdir(parents=True)
     (tmp_path / "data" / "raft" / "raft.db").write_text("x" * 5000)
     with pytest.raises(OSError, match="too large") as caught, no_room():

@@ -1,4 +1,4 @@
-"""A Vault that unseals itself is opened without its recovery keys, or it is said why not."""
+"""A Vault that unseals itself opens without recovery keys, or the error says why not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing
-from vault_harness.stack._opening import Opening
-from vault_harness.vault import Keyring, Operator, cluster
+from vault_harness.local.stack.opening import Opening
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 
 NO_KEYS = Keyring((), 0, "", kind="recovery")
 
@@ -26,20 +28,20 @@ NO_KEYS = Keyring((), 0, "", kind="recovery")
 def test_keys_are_missed_where_a_node_is_sealed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, health: list[int], error: type[Exception]
 ) -> None:
-    """They would not help a cluster that has no leader, or a machine that is slow."""
+    """Keys are reported missing only if a node is sealed, not if there is no leader."""
 
     def unseal_all(*_: object, **__: object) -> NoReturn:
         raise DeadlineExceeded("waited 30 s for all nodes to serve")
 
     monkeypatch.setattr(cluster, "unseal_all", unseal_all)
     monkeypatch.setattr(cluster, "health_of_all", lambda _: health)
-    nodes: list[Operator] = []
+    nodes: list[VaultAdmin] = []
     with pytest.raises(error):
         Opening(tmp_path)._unseal_all(nodes, NO_KEYS)
 
 
 def test_keys_that_were_never_kept_are_no_reason_to_destroy(tmp_path: Path) -> None:
-    """Beside the Vault that nobody opens may be a seal's key, or an earlier Vault's keys."""
+    """For keys that were never stored the remedy moves the data, and destroys nothing."""
     (tmp_path / "init.started").write_text("2026-01-01T00:00:00+00:00")
     error = Opening(tmp_path).keyring_missing()
     assert named("destroy") not in str(error)
@@ -48,7 +50,7 @@ def test_keys_that_were_never_kept_are_no_reason_to_destroy(tmp_path: Path) -> N
 
 
 def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> None:
-    """Whoever looks for the keys of before finds them on the disk that has the others."""
+    """Earlier keys at a link's target are named in the error."""
     data, stick = tmp_path / "vault-data", tmp_path / "stick"
     data.mkdir()
     stick.mkdir()
@@ -60,7 +62,7 @@ def test_keys_that_were_kept_where_a_link_leads_are_named(tmp_path: Path) -> Non
 
 
 def test_keys_on_a_disk_that_is_away_are_fetched_by_mounting_it(tmp_path: Path) -> None:
-    """Before anybody looks for a backup of them; whoever asks for the keys is told likewise."""
+    """For keys on an unmounted disk the remedy is to mount it, before any backup."""
     (tmp_path / "init.json").symlink_to(tmp_path / "stick" / "keys.json")
     errors = [Opening(tmp_path).keyring_missing()]
     with pytest.raises(KeyringMissing) as caught:

@@ -1,4 +1,4 @@
-"""Writers and readers of a cluster are quick around an accident, and leave the machine be else."""
+"""The load on a cluster is fast around an accident and slow otherwise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.engine.accidents.ledger import Ledger
 from tests.engine.accidents.load import HURRIED, HURRY, PACE, Load
 
 
-def test_hurried_for_a_while() -> None:
-    """From the beginning of each accident, and of the load; again before it is over."""
+def test_the_load_hurries_after_start_and_accidents() -> None:
+    """The load hurries for a while after its start and after each accident."""
     load = Load(Ledger(), {})
     assert load.pace() == HURRIED < PACE
 

@@ -1,4 +1,4 @@
-"""A port is one server's: two settings that name the same are told before anything is made."""
+"""Two settings with the same port are refused before anything is made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import SettingsError
+from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from vault_harness.stack import LocalStack
     ids=["of a default", "of another default", "both set"],
 )
 def test_the_same_port_twice(tmp_path: Path, ports: dict[str, int], named: str) -> None:
-    """The second server met the first one, and its stack was to be ended."""
+    """The error names both settings."""
     settings = {"engine": "process", "data_dir": tmp_path / "data", "vault_port": 8200}
     settings |= {"proxy_port": 8201, "toxiproxy_port": 8474, **ports}
     stack = LocalStack(Settings.from_environment(**settings))

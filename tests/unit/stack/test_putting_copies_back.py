@@ -1,4 +1,4 @@
-"""A migration of the seal that was killed while the copies took the place of what did not open."""
+"""A seal migration that was killed while copies replaced data that does not open."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine import Endpoints, NodeEndpoint
-from vault_harness.stack._opening import Opening
-from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack.record import StackRecord
+from vault_harness.local.engine.provider import Endpoints, NodeEndpoint
+from vault_harness.local.stack.opening import Opening
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.seal_migration import SealMigrations
 
 NAMES = ("vault", "vault-2", "vault-3")
 
 
 def nothing(_step: str) -> None:
-    """No checkpoint."""
+    """Do nothing at a checkpoint."""
 
 
 class World:
-    """A cluster of three, whose data did not open, and of which there are copies of before."""
+    """A cluster of three whose data does not open, with copies from before."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -44,38 +44,38 @@ class World:
 
     @property
     def migrations(self) -> SealMigrations:
-        """As each process has them anew."""
+        """Return new migrations, as each process does."""
         return SealMigrations(self.data_dir, Opening(self.data_dir))
 
     def data(self, name: str) -> Path:
-        """Where the data of a node is."""
+        """Return the data folder of a node."""
         home = self.data_dir if name == "vault" else self.data_dir / "nodes"
         return home / name / "data"
 
     def put_back(self) -> None:
-        """As the run that finds that the data does not open."""
+        """Act as the run that finds that the data does not open."""
         pending = self.migrations.pending()
         assert pending is not None
         self.migrations._put_back(pending, nothing)
 
     def go_on(self) -> bool:
-        """As the run after one that was killed; whether the data is known to be that of before."""
+        """Act as the run after a killed one; return whether the data is known to be untouched."""
         pending = self.migrations.pending()
         assert pending is not None
         return self.migrations._finish_putting_back(pending, nothing)
 
     def there(self) -> list[str]:
-        """What each node has now."""
+        """Return what each node has now."""
         return [(self.data(name) / "raft.db").read_text() for name in NAMES]
 
     def kept(self) -> list[str]:
-        """What did not open, and is kept."""
+        """Return the kept data that does not open."""
         found = (self.data_dir / "seal-migration").glob("data-that-did-not-open*/raft.db")
         return sorted(path.read_text() for path in found)
 
 
 def is_killed(at: int, work: Callable[[], None]) -> bool:
-    """Do it in a process that is killed when it is about to rename something for the nth time."""
+    """Run it in a process that is killed at its nth rename, and return whether it was killed."""
     child = os.fork()
     if not child:
         renamed, rename = 0, Path.rename
@@ -101,7 +101,7 @@ def is_killed(at: int, work: Callable[[], None]) -> bool:
 
 
 def test_killed_at_any_moment_no_two_nodes_have_data_of_two_moments(tmp_path: Path) -> None:
-    """The next run has all of before, of every node, or has nothing begun; nothing is lost."""
+    """After a kill at any rename the next run has the old data of all nodes, or of none."""
     before = [f"of before, {name}" for name in NAMES]
     closed = [f"did not open, {name}" for name in NAMES]
     came, number, killed = [], 0, True
@@ -120,7 +120,7 @@ def test_killed_at_any_moment_no_two_nodes_have_data_of_two_moments(tmp_path: Pa
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_it_is_known_until_a_server_is_started(tmp_path: Path, begun: bool) -> None:
-    """From then on the data may be another than the copy, and nobody calls it untouched."""
+    """The data counts as untouched until a server starts on it."""
     world = World(tmp_path)
     if begun:
         world.put_back()

@@ -1,4 +1,4 @@
-"""A sequence of accidents that failed undoes the last one, and says no other word about it."""
+"""A failed sequence of accidents undoes the last accident without hiding the failure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.engine.accidents.sequence import Accidents, Loss
     "error",
     [AssertionError("no network"), subprocess.TimeoutExpired("nsenter", 10), ValueError("gone")],
 )
-def test_what_cannot_be_undone_is_told(
+def test_a_failure_to_undo_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Raised, it would hide what failed first."""
+    """A failure to undo is printed, since raising would hide the first error."""
 
     def end(_: str) -> NoReturn:
         raise error

@@ -1,4 +1,4 @@
-"""Before a Vault is ended or sealed: whether something here opens it again, and what."""
+"""Before a Vault is stopped or sealed: whether it can be opened again, and how."""
 
 from __future__ import annotations
 
@@ -10,25 +10,22 @@ from typing import Any
 
 import pytest
 
-from vault_harness.engine import Endpoints, NodeEndpoint, ServiceState, static_key_path
 from vault_harness.errors import KeyringMissing, OperatorError, StackError
-from vault_harness.stack._opening import Opening
-from vault_harness.stack._reopening import Reopening
-from vault_harness.stack._sealing import write_stanza
-from vault_harness.stack.record import StackRecord
-from vault_harness.vault import Keyring, cluster
+from vault_harness.local.engine.provider import Endpoints, NodeEndpoint, ServiceState
+from vault_harness.local.engine.seal import static_key_path
+from vault_harness.local.stack.opening import Opening
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.reopening import Reopening
+from vault_harness.local.stack.sealing import write_stanza
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.keyring import Keyring
 
 OPEN, SEALED, NEW, SILENT = 200, 503, 501, 0
 KEYS = Keyring(("a", "b", "c", "d", "e"), 3, "")
 
 
 class World:
-    """A data directory, and what runs of it.
-
-    Attributes:
-        health: Of each node, as ``sys/health`` would say; a node that is not in it does not run.
-        threshold: How many keys it wants.
-    """
+    """A data directory and its servers, with their ``sys/health`` by node."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -46,29 +43,29 @@ class World:
 
     @property
     def keyring(self) -> Path:
-        """Where the keyring is looked for."""
+        """The path of the keyring."""
         return self.data_dir / "init.json"
 
     def describe(self) -> list[ServiceState]:
-        """As a provider."""
+        """Return services as a provider does."""
         return [ServiceState(name=n, running=True, detail="", node=True) for n in self.health]
 
     def seal_status(self, endpoints: Endpoints, **_: Any) -> Any:
-        """As `Opening.seal_status`."""
+        """Answer as `Opening.seal_status`."""
         said = {self.health.get(node.name, SILENT) for node in endpoints.nodes} - {SILENT}
         if not said:
             raise OperatorError("it does not answer")
         return SimpleNamespace(threshold=self.threshold, initialised=said != {NEW})
 
     def reopening(self) -> Reopening:
-        """What is tested."""
+        """Return the object under test."""
         provider: Any = self
         return Reopening(self.data_dir, Opening(self.data_dir), lambda: provider)
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A Vault that runs and is open, and of which no key is here."""
+    """A running, unsealed Vault without keys."""
     made = World(tmp_path)
 
     def health(nodes: Any) -> list[int]:
@@ -80,7 +77,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def static(world: World) -> Path:
-    """Let it unseal itself by a key in a file; returns that file."""
+    """Let Vault unseal itself with a key file, and return the file."""
     write_stanza(world.data_dir, {"static": {"current_key_id": "stack"}})
     path = static_key_path(world.data_dir)
     path.write_bytes(base64.b64encode(bytes(32)))
@@ -88,7 +85,7 @@ def static(world: World) -> Path:
 
 
 def transit(world: World) -> Path:
-    """Let it unseal itself by a second Vault; returns that one's keyring."""
+    """Let Vault unseal itself with a second Vault, and return that one's keyring."""
     write_stanza(world.data_dir, {"transit": {"key_name": "stack"}})
     path = world.data_dir / "holder" / "init.json"
     path.parent.mkdir()
@@ -97,7 +94,7 @@ def transit(world: World) -> Path:
 
 
 def test_its_keys_open_it(world: World) -> None:
-    """With the keyring there nobody is asked anything."""
+    """A keyring is enough, and no server is asked."""
     KEYS.save(world.keyring)
 
     assert world.reopening().before("restarted") == "keys"
@@ -105,7 +102,7 @@ def test_its_keys_open_it(world: World) -> None:
 
 
 def test_without_keys_it_is_not_closed(world: World) -> None:
-    """The cause, what was looked at, and how the keys come back; a copy beside them is named."""
+    """Without keys the error says how to get them back, and names a copy beside them."""
     (world.data_dir / "init.json.20251231-235959").write_text("older")
 
     with pytest.raises(
@@ -119,29 +116,29 @@ def test_without_keys_it_is_not_closed(world: World) -> None:
     assert "--leave-sealed" in e.value.remedy
 
 
-def test_who_wants_it_closed_is_obeyed(world: World) -> None:
-    """Said explicitly, and with the truth about what opens it: nothing."""
+def test_with_leave_sealed_the_stop_is_allowed(world: World) -> None:
+    """With `leave_sealed` the stop is allowed, and nothing will open Vault."""
     assert world.reopening().before("sealed", leave_sealed=True) is None
 
 
 @pytest.mark.parametrize("health", [SEALED, NEW])
 def test_what_is_closed_already_may_be_closed(world: World, health: int) -> None:
-    """Nobody loses anything by a restart of it."""
+    """A sealed Vault may be restarted, since nothing is lost."""
     world.health["vault"] = health
 
     assert world.reopening().before("restarted") is None
 
 
-def test_one_that_does_not_answer_may_be_open(world: World) -> None:
-    """A paused one serves again as soon as it goes on."""
+def test_a_vault_that_does_not_answer_may_be_unsealed(world: World) -> None:
+    """A Vault that does not answer may be unsealed, for example paused."""
     world.health["vault"] = SILENT
 
     with pytest.raises(KeyringMissing):
         world.reopening().before("restarted")
 
 
-def test_of_several_nodes_one_that_is_open_counts(world: World) -> None:
-    """And where one node is meant, that one alone; one that does not run is lost already."""
+def test_one_unsealed_node_of_several_counts(world: World) -> None:
+    """One unsealed node of several counts; if a single node is stopped, only that one counts."""
     world.health = {"vault": SEALED, "vault-2": OPEN}
 
     with pytest.raises(KeyringMissing):
@@ -155,7 +152,7 @@ def test_of_several_nodes_one_that_is_open_counts(world: World) -> None:
 
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"unseal_keys_b64": []}'])
 def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
-    """It is not taken for keys because it is there."""
+    """A broken keyring does not count as keys."""
     world.keyring.write_text(content)
 
     with pytest.raises(StackError, match=r"not sealed: init.json is not a keyring"):
@@ -164,7 +161,7 @@ def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
 
 @pytest.mark.parametrize("keys", [("a", "b", "c"), ("a", "a", "a", "b")])
 def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
-    """By what Vault itself says that it wants, and the same key counts once."""
+    """Fewer keys than Vault requires do not count, and equal keys count once."""
     world.threshold = 4
     Keyring(keys, len(keys), "").save(world.keyring)
 
@@ -173,10 +170,10 @@ def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", [static, transit])
-def test_one_that_unseals_itself_needs_no_keyring(
+def test_an_auto_unsealed_vault_needs_no_keyring(
     world: World, kind: Callable[[World], Path]
 ) -> None:
-    """It is said that a start opens it, which matters after a seal by hand."""
+    """With a seal's key a start opens Vault; the keyring opens it after a seal by hand."""
     kind(world)
 
     assert world.reopening().before("restarted") == "itself"
@@ -186,16 +183,16 @@ def test_one_that_unseals_itself_needs_no_keyring(
 
 @pytest.mark.parametrize("kind", [static, transit])
 def test_a_lost_key_of_a_seal_is_no_help(world: World, kind: Callable[[World], Path]) -> None:
-    """Recovery keys cannot take its place."""
+    """Without the seal's key Vault is not stopped, since recovery keys do not replace it."""
     kind(world).unlink()
     KEYS.save(world.keyring)
 
-    with pytest.raises(StackError, match="what it does that with is not here"):
+    with pytest.raises(StackError, match="the key for that is not here"):
         world.reopening().before("restarted")
 
 
 def test_what_an_end_would_lose(world: World) -> None:
-    """Something if Vault is open or sealed; nothing if it is new, or if no server runs."""
+    """Stopping loses an unsealed or sealed Vault, but not a new or stopped one."""
     for health in (OPEN, SEALED, SILENT):
         world.health = {"vault": health}
         assert isinstance(world.reopening().lost_by_ending(), KeyringMissing)

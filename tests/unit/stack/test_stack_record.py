@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from vault_harness.certificates import Authority
-from vault_harness.engine import Endpoints, KnownServers, NodeEndpoint
 from vault_harness.errors import StackError
-from vault_harness.stack import StackRecord
-from vault_harness.stack.record import FORMAT, StackRecordFile
+from vault_harness.local.engine.provider import Endpoints, KnownServers, NodeEndpoint
+from vault_harness.local.stack.record import FORMAT, StackRecord, StackRecordFile
 
 FIRST_FORMAT = Path(__file__).with_name("data") / "stack.format-1.json"
 
 
 def node(number: int) -> NodeEndpoint:
-    """A node with addresses of its own."""
+    """Return a node with its own addresses."""
     return NodeEndpoint(
         name=f"vault-{number}",
         address=f"http://127.0.0.1:{8200 + number}",
@@ -40,7 +39,7 @@ RECORD = StackRecord(
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    """Saved and loaded, nothing is lost, of three nodes neither."""
+    """A saved record loads unchanged, with three nodes."""
     RECORD.save(tmp_path)
 
     assert StackRecord.load(tmp_path) == RECORD
@@ -49,12 +48,12 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_an_empty_record(tmp_path: Path) -> None:
-    """Before the first `up` there is nothing to remember."""
+    """Without a file the record is empty."""
     assert StackRecord.load(tmp_path) == StackRecord()
 
 
 def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
-    """A file of version 0.1 keeps its servers, addresses and blueprint; saving makes it new."""
+    """A record of version 0.1 is a cluster of one, and saving upgrades it."""
     (tmp_path / "stack.json").write_text(FIRST_FORMAT.read_text())
 
     record = StackRecord.load(tmp_path)
@@ -72,7 +71,7 @@ def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
 
 
 def test_the_second_format_speaks_plain_http(tmp_path: Path) -> None:
-    """A file from before TLS keeps its nodes and has no CA, even beside files of one."""
+    """A record from before TLS has no CA, even if certificate files exist."""
     RECORD.save(tmp_path)
     path = tmp_path / "stack.json"
     content = json.loads(path.read_text())
@@ -83,8 +82,8 @@ def test_the_second_format_speaks_plain_http(tmp_path: Path) -> None:
     assert StackRecord.load(tmp_path) == RECORD
 
 
-def test_who_is_trusted_follows_the_folder(tmp_path: Path) -> None:
-    """The CA of a stack that speaks TLS is named from where its data directory is now."""
+def test_the_cas_path_follows_the_data_directory(tmp_path: Path) -> None:
+    """The CA's path follows the data directory."""
     endpoints = replace(ENDPOINTS, ca_cert=Path("/elsewhere/tls/ca.pem"))
     replace(RECORD, tls=True, endpoints=endpoints).save(tmp_path)
     files = Authority().issue(tmp_path / "tls", "127.0.0.1")
@@ -96,7 +95,7 @@ def test_who_is_trusted_follows_the_folder(tmp_path: Path) -> None:
 
 
 def test_the_fourth_format_asks_for_no_client_certificates(tmp_path: Path) -> None:
-    """A file from before them keeps what it says, and clients are asked for nothing."""
+    """A record from before client certificates asks for none."""
     replace(RECORD, tls=True, client_certs=True).save(tmp_path)
     assert StackRecord.load(tmp_path).client_certs
     path = tmp_path / "stack.json"
@@ -109,13 +108,13 @@ def test_the_fourth_format_asks_for_no_client_certificates(tmp_path: Path) -> No
 
 
 def test_what_a_provider_saves_of_its_own_says_it_too(tmp_path: Path) -> None:
-    """Made anew by a provider, the record still has a Vault that asks for certificates."""
+    """A provider's save keeps `client_certs`."""
     StackRecordFile(tmp_path).save(KnownServers(engine="process", tls=True, client_certs=True))
     assert StackRecord.load(tmp_path).client_certs
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """Nobody guesses at what a newer program wrote."""
+    """A newer format is refused, and the file stays."""
     path = tmp_path / "stack.json"
     text = json.dumps({"format": FORMAT + 1, "nodes": "who knows"})
     path.write_text(text)
@@ -131,7 +130,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     "text", ["", "{", "[]", '{"endpoints": {"vault": 1}}', '{"format": 2}', '{"format": []}']
 )
 def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path, text: str) -> None:
-    """A half-written or foreign file is named, and how to get rid of it."""
+    """A broken or foreign file is named, with a remedy."""
     (tmp_path / "stack.json").write_text(text)
 
     with pytest.raises(StackError, match=r"stack\.json (cannot be read|has a format)"):
@@ -139,7 +138,7 @@ def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path, text: str) ->
 
 
 def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
-    """An engine knows of servers only; blueprint and choice stay as they were."""
+    """An engine's save keeps the blueprint and the chosen engine."""
     RECORD.save(tmp_path)
     memory = StackRecordFile(tmp_path)
     known: KnownServers = memory.load()
@@ -153,7 +152,7 @@ def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_record_of_before_auto_unseal_has_shamirs_seal(tmp_path: Path) -> None:
-    """Format 2 knew no other; saving makes it new, and a newer seal stays."""
+    """A record from before auto-unseal has Shamir's seal, and a newer seal is saved."""
     RECORD.save(tmp_path)
     content = json.loads((tmp_path / "stack.json").read_text())
     del content["seal"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.subjects import Subject, open_subject, parse_subject
+from vault_harness.judge.subjects import Subject, open_subject, parse_subject
 
 Open = Callable[..., Subject]
 
@@ -40,7 +40,7 @@ def greet(request, **more):
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Iterator[Open]:
-    """Open a subject by its text, and let go of it after the test."""
+    """Return a function that opens a subject, and end all subjects after the test."""
     opened: list[Subject] = []
 
     def open_it(text: str, environ: Mapping[str, str] | None = None, **more: Any) -> Subject:
@@ -57,7 +57,7 @@ def subject(tmp_path: Path) -> Iterator[Open]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], str]:
-    """Write a Python program that speaks the line protocol; its ``command:`` text."""
+    """Return a function that writes a Python program and returns its ``command:`` text."""
 
     def write(body: str) -> str:
         file = tmp_path / f"client_{len(list(tmp_path.glob('client_*')))}.py"
@@ -69,7 +69,7 @@ def program(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.fixture
 def python_client(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], str]:
-    """Put a factory into a module of its own; its ``python:`` text."""
+    """Return a function that puts a factory into a module and returns its ``python:`` text."""
 
     def make(factory: object) -> str:
         module = ModuleType("client_of_this_test")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
-from vault_harness.subjects import (
+from vault_harness.judge.subjects import (
     OperationFailed,
     SecretNotServed,
     Subject,
@@ -36,7 +36,7 @@ file = "django.json"
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Write:
-    """Write a program in Python and its configuration; its ``agent:`` text."""
+    """Return a function that writes a program and its configuration and returns ``agent:`` text."""
 
     def write(program: str, config: str) -> str:
         (tmp_path / "program.py").write_text(textwrap.dedent(program), encoding="utf-8")
@@ -49,12 +49,12 @@ def agent(tmp_path: Path) -> Write:
 
 
 def directory_of(one: Subject) -> Path:
-    """The folder in which a program runs."""
+    """Return the folder in which the program runs."""
     return Path(psutil.Process(one.pid).cwd())
 
 
 def value_of(one: Subject, path: str = "backend/django", key: str = "K") -> str:
-    """A value, as soon as the program has rendered it."""
+    """Return a value as soon as the program has rendered it."""
     found: list[str] = []
 
     def rendered() -> bool:
@@ -69,7 +69,7 @@ def value_of(one: Subject, path: str = "backend/django", key: str = "K") -> str:
 
 
 def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
-    """A file without a key of its own is a JSON object, read anew at each call."""
+    """A file without a key is a JSON object and is read at each call."""
     one = subject(
         agent(
             f"""
@@ -91,7 +91,7 @@ def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
 
 
 def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None:
-    """With a key the file is its value, line ends and all."""
+    """A file with a key is the value, line ends included."""
     config = '[[rendered]]\npath = "backend/django"\nfile = "${dir}/v"\nkey = "K"\n'
     rendered = "open('w', 'w').write('one\\ntwo\\n')\nimport os\nos.replace('w', 'v')\n"
     one = subject(agent(f"{rendered}{STAYS}", config))
@@ -99,7 +99,7 @@ def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None
 
 
 def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
-    """What breaks off in the middle is no secret, and no defect of the suite."""
+    """Half a file is a failed read."""
     one = subject(
         agent(
             f"""
@@ -120,7 +120,7 @@ def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
 def test_what_cannot_be_opened_is_a_failed_read(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """A folder, or bytes that are no text, where a file should be: no defect of the suite."""
+    """A folder or unreadable bytes in place of a file are a failed read."""
     rendering = subject(agent(f"import os\nos.mkdir('django.json')\n{STAYS}", JSON))
     wait_until((directory_of(rendering) / "django.json").exists, "the folder", timeout=20)
     with pytest.raises(OperationFailed, match=r"django\.json cannot be read: IsADirectoryError"):
@@ -134,14 +134,14 @@ def test_what_cannot_be_opened_is_a_failed_read(
 
 
 def test_a_secret_without_a_file_is_not_served(subject: Open, agent: Write) -> None:
-    """It is none of the secrets in the configuration: that is no failure of the program."""
+    """A secret that the configuration does not render is not served."""
     one = subject(agent(STAYS, JSON))
     with pytest.raises(SecretNotServed, match="does not render shared/email"):
         one.read("shared/email", "K", timeout=20)
 
 
 def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Write) -> None:
-    """Placeholders are variables, folder and ids, which come in files whatever they were."""
+    """Placeholders in files are filled with variables, the folder and the ids."""
     one = subject(
         agent(
             f"""
@@ -159,7 +159,7 @@ def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Wr
 
 
 def test_ids_of_other_scenarios_are_empty(subject: Open, agent: Write) -> None:
-    """A scenario of another way in has none, or has them the other way: that is no error."""
+    """Ids that a scenario does not give are empty."""
     names = [f"VAULT_{name}{end}" for name in ("ROLE_ID", "SECRET_ID") for end in ("", "_FILE")]
     text = "".join(f"[${{{name}}}]" for name in names)
     program = "import json\njson.dump({'K': open('made').read()}, open('new', 'w'))\n"
@@ -169,7 +169,7 @@ def test_ids_of_other_scenarios_are_empty(subject: Open, agent: Write) -> None:
 
 
 def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write) -> None:
-    """Nothing is started with a hole in its configuration."""
+    """An unknown placeholder is refused with the known ones, before anything starts."""
     text = agent(STAYS, JSON + '[files]\nmade = "${VAULT_ADR}"\n')
     with pytest.raises(SettingsError, match="VAULT_ADR") as caught:
         subject(text, {"VAULT_ADDR": "http://vault.test"})
@@ -177,7 +177,7 @@ def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write
 
 
 def test_a_program_that_ends_is_dead(subject: Open, agent: Write) -> None:
-    """A read after its end tells of it, with what it printed last."""
+    """A read after the end of the program tells of its death and its last lines."""
     one = subject(agent("import sys\nprint('no such role')\nsys.exit(3)", JSON))
     wait_until(lambda: not one.is_alive(), "its end", timeout=20)
     with pytest.raises(SubjectDied, match="exit code 3") as caught:
@@ -187,7 +187,7 @@ def test_a_program_that_ends_is_dead(subject: Open, agent: Write) -> None:
 
 
 def test_its_end_is_a_signal(subject: Open, agent: Write) -> None:
-    """SIGTERM is what it gets, with time to do what it must."""
+    """A close sends SIGTERM and leaves the program time to end."""
     one = subject(
         agent(
             """
@@ -206,7 +206,7 @@ def test_its_end_is_a_signal(subject: Open, agent: Write) -> None:
 
 
 def test_what_it_cannot_do_is_no_answer(subject: Open, agent: Write) -> None:
-    """It claims to read, so whoever asks for more has made a mistake."""
+    """An operation that an agent lacks is refused."""
     one = subject(agent(STAYS, JSON))
     with pytest.raises(SubjectError, match="cannot be asked to write"):
         one.write("backend/django", {}, timeout=20)
@@ -224,7 +224,7 @@ ANSWERS: Mapping[str, tuple[int, object]] = {
 
 
 class Vault(BaseHTTPRequestHandler):
-    """Answers by path, and keeps the token of each request."""
+    """A server that answers by path and keeps the token of each request."""
 
     tokens: list[str | None]
 
@@ -238,12 +238,12 @@ class Vault(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def vault() -> Iterator[tuple[str, list[str | None]]]:
-    """A server's address, and the tokens that it was sent."""
+    """Return the server's address and the tokens that it got."""
     tokens: list[str | None] = []
     handler = type("Handler", (Vault,), {"tokens": tokens})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -257,7 +257,7 @@ def vault() -> Iterator[tuple[str, list[str | None]]]:
 def test_a_listener_is_asked_without_a_token(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """A read is a request, and the answer's status says why there is no value."""
+    """A listener is asked by a request, and its status gives the outcome."""
     address, tokens = vault
     one = subject(agent(STAYS, f'[listener]\nurl = "{address}"\n'))
     assert one.capabilities == {"read", "outcomes"}
@@ -278,7 +278,7 @@ def test_a_listener_is_asked_without_a_token(
 
 
 def test_a_listener_is_waited_for(subject: Open, agent: Write) -> None:
-    """Its program needs a moment until it listens, and the first read finds it there."""
+    """The first read waits until the program listens."""
     program = """
         import http.server, json, sys
 
@@ -300,18 +300,18 @@ def test_a_listener_is_waited_for(subject: Open, agent: Write) -> None:
 def test_a_listener_that_is_not_there_is_an_outage(
     subject: Open, agent: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens on the port yet: the application would see just that."""
-    monkeypatch.setattr("vault_harness.subjects._agent.LISTENS_WITHIN", 0.1)
+    """A listener that nobody serves is unavailable."""
+    monkeypatch.setattr("vault_harness.judge.subjects.agent.LISTENS_WITHIN", 0.1)
     one = subject(agent(STAYS, "[listener]\n"))
     with pytest.raises(OperationFailed) as caught:
         one.read("backend/django", "K", timeout=20)
     assert caught.value.outcome == "unavailable"
 
 
-def test_a_sinks_token_is_read_anew(
+def test_each_read_takes_the_token_in_the_sink(
     subject: Open, agent: Write, vault: tuple[str, list[str | None]]
 ) -> None:
-    """Vault itself is asked, each time with the token that is in the file then."""
+    """Each read asks Vault with the token that is in the file at that moment."""
     address, tokens = vault
     one = subject(agent(STAYS, '[sink]\nfile = "${dir}/token"\n'), {"VAULT_ADDR": address})
     with pytest.raises(OperationFailed, match="token is not there"):
@@ -324,7 +324,7 @@ def test_a_sinks_token_is_read_anew(
 
 
 def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent: Write) -> None:
-    """Nothing on that way is the program's, so it is not blamed for what takes for ever."""
+    """A request with a sink's token has a timeout of its own."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environ = {"VAULT_ADDR": address, "VAULT_CLIENT_TIMEOUT": "0.3"}
@@ -336,7 +336,7 @@ def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent:
         connection, _ = silent.accept()
         with connection:
             asked = connection.recv(65536)
-    assert b"connection: close" in asked.lower()  # a dead one must not be kept for the next read
+    assert b"connection: close" in asked.lower()  # a dead connection must not be kept
 
 
 @pytest.mark.parametrize(
@@ -352,17 +352,17 @@ def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent:
         ('command = ["no-such-program-anywhere"]\n[listener]\n', "no-such-program-anywhere"),
         ('command = ["./no-such-program"]\n[listener]\n', "./no-such-program"),
         ('command = ["true"]\nleaves = ["dust"]\n[listener]\n', "leaves"),
-        ('command = ["true"]\nleaves = ["file"]\n[listener]\n', "only who renders files"),
+        ('command = ["true"]\nleaves = ["file"]\n[listener]\n', "only an agent that renders files"),
         (
             'command = ["true"]\nleaves = ["token", "file"]\n[sink]\nfile = "t"\n',
-            "only who renders files",
+            "only an agent that renders files",
         ),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_anything_starts(
     tmp_path: Path, config: str, words: str
 ) -> None:
-    """The error names the file and the field."""
+    """A wrong configuration is refused with its file and field."""
     file = tmp_path / "agent.toml"
     file.write_text(config)
     with pytest.raises(SettingsError) as caught:
@@ -373,7 +373,7 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(
 
 
 def test_the_line_of_a_wrong_configuration(tmp_path: Path) -> None:
-    """Which is told, as of a blueprint; and what some editors put before the first is no part."""
+    """A wrong field is told with its line; a byte order mark is ignored."""
     file = tmp_path / "agent.toml"
     file.write_text('command = ["true"]\n\n[listener]\ncolour = 1\n', encoding="utf-8-sig")
     with pytest.raises(SettingsError, match=r"listener\.colour") as caught:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.subjects import (
+from vault_harness.judge.subjects import (
     Credential,
     OperationFailed,
     Reading,
@@ -25,7 +25,7 @@ from vault_harness.subjects import (
     SubjectHung,
     Whole,
 )
-from vault_harness.subjects._process import why_not_started
+from vault_harness.judge.subjects.process import why_not_started
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -35,7 +35,8 @@ EVERYTHING = """
     for request in requests():
         number, op = request["id"], request["op"]
         if greet(request, capabilities=["cached", "read_all", "health", "write", "outcomes",
-                                        "lease", "update"], declares={"deadline": 2}):
+                                        "lease", "static", "update"], declares={"deadline": 2},
+                 leaves=["token"]):
             continue
         if op in ("read", "read_cached"):
             key = stored.get(request["path"], os.environ).get(request["key"])
@@ -53,9 +54,10 @@ EVERYTHING = """
             say(id=number, ok=True)
         elif op == "health":
             say(id=number, ok=True, value=True)
-        elif op == "lease":
+        elif op in ("lease", "static"):
             name = "after-" + request["failed"] if "failed" in request else "first"
-            say(id=number, ok=True, value={"username": name, "password": request["path"]})
+            value = {"username": name, "password": request["path"]}
+            say(id=number, ok=True, value=value, stale=op == "static")
         elif op == "close":
             print("goodbye", file=sys.stderr)
             say(id=number, ok=True)
@@ -64,7 +66,7 @@ EVERYTHING = """
 
 
 def await_end(process: psutil.Process) -> None:
-    """Wait until it runs no more; an orphan stays a zombie until the machine's init finds time."""
+    """Wait until the process has ended or is a zombie, which an orphan may stay for a while."""
     deadline = time.monotonic() + 20
     while psutil.pid_exists(process.pid) and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"{process} still runs"
@@ -72,15 +74,16 @@ def await_end(process: psutil.Process) -> None:
 
 
 def test_a_whole_client(subject: Open, program: Program) -> None:
-    """Every operation reaches the process, and its answers come back."""
+    """Each operation reaches the process, and its answer comes back."""
     one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert one.kind == "command"
     assert one.capabilities == {
-        *("read", "cached", "read_all", "health", "write", "outcomes", "lease", "update")
+        *("read", "cached", "read_all", "health", "write", "outcomes", "lease", "static", "update")
     }
     assert one.declares == {"deadline": 2.0}
-    assert one.tells_outcomes
+    assert one.leaves == {"token"}
+    assert one.reports_outcomes
     assert one.read("p", "SECRET", timeout=20) == Reading("s3cr3t")
     assert one.read_cached("p", "SECRET", timeout=20) == Reading("s3cr3t", stale=True)
     one.write("p", {"K": "ü\n\u2028x"}, timeout=20)
@@ -91,6 +94,9 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "after-x"
+    assert one.static("db/static-creds/a", "x", timeout=20) == Credential(
+        "after-x", "db/static-creds/a", stale=True
+    )
     with pytest.raises(OperationFailed, match="no such key") as caught:
         one.read("p", "NONE", timeout=20)
     assert caught.value.outcome == "missing"
@@ -107,10 +113,11 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
 def test_it_is_configured_by_its_environment_alone(
     subject: Open, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A developer's own Vault, and secrets in the shell, are not handed down; PATH is."""
+    """The developer's Vault variables and secrets are withheld; PATH is handed down."""
     monkeypatch.setenv("VAULT_TOKEN", "the developer's")
     monkeypatch.setenv("SECRET_KEY", "the shell's")
     monkeypatch.setenv("USE_VAULT", "false")
+    monkeypatch.setenv("VIRTUAL_ENV", "the developer's")
     one = subject(program(EVERYTHING), {"VAULT_ADDR": "http://vault"}, withhold={"SECRET_KEY"})
     assert one.read("p", "VAULT_ADDR", timeout=20).value == "http://vault"
     assert one.read("p", "PATH", timeout=20).value == os.environ["PATH"]
@@ -133,7 +140,7 @@ def test_whether_compiled_code_is_kept(
     kept: Path,
     theirs: tuple[str | None, str | None],
 ) -> None:
-    """A subject has what the developer's shell says, not where the harness keeps its own."""
+    """A subject gets the developer's setting for compiled code, not the harness's."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(kept))
     one = subject(program(EVERYTHING), {})
@@ -149,7 +156,7 @@ def test_whether_compiled_code_is_kept(
 def test_it_finds_no_token_of_the_developers_at_home(
     subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
-    """What a dev server has left there is no token of the scenario's; all else is there."""
+    """A ``.vault-token`` of the developer is hidden; other files at home are there."""
     home = tmp_path / "mine"
     (home / ".config").mkdir(parents=True)
     if left:
@@ -170,7 +177,7 @@ def test_it_finds_no_token_of_the_developers_at_home(
 def test_a_home_that_is_closed_to_its_user(
     subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container that runs as a number, with root's: nobody finds a token there."""
+    """A home that the user may not read is used as it is."""
 
     def closed(self: Path, **_: object) -> bool:
         raise PermissionError(13, "Permission denied", str(self))
@@ -182,7 +189,7 @@ def test_a_home_that_is_closed_to_its_user(
 
 
 def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Program) -> None:
-    """The shortest client answers everything in one way."""
+    """A client that answers ``hello`` with an error can read."""
     one = subject(
         program("""
             for request in requests():
@@ -194,12 +201,12 @@ def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Prog
     )
     assert one.capabilities == {"read"}
     assert one.read("p", "k", timeout=20).value == "v"
-    assert not one.tells_outcomes
-    one.close(timeout=20)  # its "unknown" to that is no end that failed
+    assert not one.reports_outcomes
+    one.close(timeout=20)  # its "unknown" is no failed close
 
 
 def test_answers_come_in_any_order(subject: Open, program: Program) -> None:
-    """Twenty requests are in flight before the first is answered, last one first."""
+    """Answers may come in any order."""
     one = subject(
         program("""
             held = []
@@ -217,8 +224,8 @@ def test_answers_come_in_any_order(subject: Open, program: Program) -> None:
         assert list(readings) == [str(key) * 1000 for key in range(20)]
 
 
-def test_values_may_be_huge_both_ways(subject: Open, program: Program) -> None:
-    """A megabyte goes there and back through pipes that hold 64 KiB."""
+def test_values_may_be_huge_in_both_directions(subject: Open, program: Program) -> None:
+    """A value of a megabyte passes in both directions."""
     one = subject(program(EVERYTHING))
     huge = "x" * 1_000_000
     one.write("p", {"K": huge}, timeout=30)
@@ -228,7 +235,7 @@ def test_values_may_be_huge_both_ways(subject: Open, program: Program) -> None:
 def test_a_client_that_does_not_read_cannot_hang_the_harness(
     subject: Open, program: Program
 ) -> None:
-    """Requests that fill the pipe are given up like any other."""
+    """A request that fills the pipe is given up."""
     one = subject(
         program("""
             for request in requests():
@@ -257,7 +264,7 @@ def test_a_client_that_does_not_read_cannot_hang_the_harness(
 def test_a_breach_says_what_was_seen(
     subject: Open, program: Program, body: str, cause: str
 ) -> None:
-    """A wrong line on standard output is told with its beginning and a remedy."""
+    """A wrong line is shown with its beginning and a remedy."""
     with pytest.raises(SubjectError, match=cause) as caught:
         subject(program(f"{body}\nthreading.Event().wait()\n"))
     assert caught.value.looked_at
@@ -265,14 +272,14 @@ def test_a_breach_says_what_was_seen(
 
 
 def test_a_client_that_ends_at_once(subject: Open, program: Program) -> None:
-    """Its exit code and its last words are told."""
+    """The exit code and the last lines of a client that ends at once are told."""
     with pytest.raises(SubjectDied, match="exit code 3") as caught:
         subject(program("sys.exit(sys.stderr.write('Vault is sealed\\n') and 3)"))
     assert "Vault is sealed" in str(caught.value)
 
 
 def test_a_client_that_ends_in_the_middle(subject: Open, program: Program) -> None:
-    """An answer printed before the end still counts; what was not answered gets the death."""
+    """An answer before the end counts; an open request tells of the death."""
     one = subject(
         program("""
             for request in requests():
@@ -289,7 +296,7 @@ def test_a_client_that_ends_in_the_middle(subject: Open, program: Program) -> No
 
 
 def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> None:
-    """A file that claims an interpreter which is not there says so."""
+    """A script with a missing interpreter is told with its path."""
     file = tmp_path / "client"
     file.write_text("#!/no/such/interpreter\n")
     file.chmod(0o700)
@@ -313,7 +320,7 @@ def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> Non
 def test_a_program_that_its_file_keeps_from_starting(
     subject: Open, tmp_path: Path, content: bytes, remedy: str
 ) -> None:
-    """A shell says `not found` of a file that is there, or reads Python as if it were its own."""
+    """The remedy names what keeps a script from starting."""
     file = tmp_path / "client"
     file.write_bytes(content)
     file.chmod(0o700)
@@ -323,7 +330,7 @@ def test_a_program_that_its_file_keeps_from_starting(
 
 
 def test_a_binary_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """Made for another machine, or another C library: what is said of it is a shell's guess."""
+    """A binary for another machine is recognized."""
     file = tmp_path / "client"
     file.write_bytes(b"\x7fELF\x02\x01\x01\0\0\0")
     assert "is built for" in why_not_started(file, 127)
@@ -331,19 +338,19 @@ def test_a_binary_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_closed_standard_output_is_a_breach(subject: Open, program: Program) -> None:
-    """A process that can never answer again is not waited for."""
+    """A client that closes its standard output is not waited for."""
     with pytest.raises(SubjectError, match="closed its standard output"):
         subject(program("os.close(1)\nthreading.Event().wait()\n"))
 
 
 def test_a_client_that_never_says_hello(subject: Open, program: Program) -> None:
-    """It is given up and leaves no process."""
+    """A client that does not answer ``hello`` is ended."""
     with pytest.raises(SubjectHung, match="hello"):
         subject(program("threading.Event().wait()\n"), timeout=0.3)
 
 
 def test_the_end_of_input_is_enough(subject: Open, program: Program) -> None:
-    """A client may end when its requests do, without knowing ``close``."""
+    """A client may end with its input, without knowing ``close``."""
     one = subject(program("for request in requests():\n    greet(request)\nsys.exit(5)\n"))
     one.close(timeout=30)
     assert one.exit_code == 5
@@ -371,7 +378,7 @@ CLOSES = """
 def test_a_close_that_is_answered_as_failed(
     subject: Open, program: Program, first: str, then: str
 ) -> None:
-    """It has not ended cleanly, when it says so, and whatever else it says; its code is its own."""
+    """A failed answer to ``close`` is told, even if the exit code is 0."""
     said = {"ok": False, "error": "unavailable", "message": "the pool is gone"}
     one = subject(program(CLOSES.format(first=first, said=said, then=then)))
     with pytest.raises(OperationFailed, match="the pool is gone"):
@@ -393,14 +400,14 @@ def test_a_close_that_is_answered_as_failed(
 def test_last_words_that_are_no_failure_of_close(
     subject: Open, program: Program, first: str, said: dict[str, object]
 ) -> None:
-    """None need be said, and nothing but an answer to ``close`` counts any more."""
+    """Only an answer to ``close`` can make the close fail."""
     one = subject(program(CLOSES.format(first=first, said=said, then="pass")))
     one.close(timeout=20)
     assert one.exit_code == 0
 
 
-def test_who_listens_to_sigterm_alone_hears_it_in_its_time(subject: Open, program: Program) -> None:
-    """For how long it is waited for, to tell who is late, is no time of its own."""
+def test_additional_wait_does_not_delay_sigterm(subject: Open, program: Program) -> None:
+    """The additional wait does not delay SIGTERM."""
     one = subject(
         program("""
             import signal
@@ -417,7 +424,7 @@ def test_who_listens_to_sigterm_alone_hears_it_in_its_time(subject: Open, progra
 
 
 def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> None:
-    """A client that ignores every sign is told apart from one that ends."""
+    """A client that ignores all signs is killed."""
     one = subject(
         program("""
             import signal
@@ -433,7 +440,7 @@ def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> 
 
 
 def test_a_frozen_client_hangs_and_comes_back(subject: Open, program: Program) -> None:
-    """With its pid a scenario can stop its clock; a late answer disturbs nothing."""
+    """A stopped client hangs, and its late answer disturbs nothing."""
     one = subject(program(EVERYTHING), {"K": "v"})
     assert one.pid is not None
     os.kill(one.pid, signal.SIGSTOP)
@@ -444,7 +451,7 @@ def test_a_frozen_client_hangs_and_comes_back(subject: Open, program: Program) -
 
 
 def test_children_of_the_client_go_with_it(subject: Open, program: Program) -> None:
-    """A wrapper's child is ended too, when the wrapper is killed or ends by itself."""
+    """Children of a client are ended with it."""
     one = subject(
         program("""
             import subprocess
@@ -460,11 +467,11 @@ def test_children_of_the_client_go_with_it(subject: Open, program: Program) -> N
 
 
 def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
-    """``kill -9`` of the harness leaves no client behind, even one that ignores its input."""
+    """A client ends with the harness, even after ``kill -9``."""
     text = program("greet(next(requests()))\nthreading.Event().wait()\n")
     script = f"""
         import pathlib, sys, threading
-        from vault_harness.subjects import open_subject, parse_subject
+        from vault_harness.judge.subjects import open_subject, parse_subject
         log = pathlib.Path({str(tmp_path)!r}) / "log"
         one = open_subject(parse_subject({text!r}), {{}}, log=log)
         print(one.pid, flush=True)
@@ -480,7 +487,7 @@ def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
 
 
 def test_it_outlives_the_thread_that_opened_it(subject: Open, program: Program) -> None:
-    """The kernel's parent is a thread; a scenario may open a subject in one that ends."""
+    """A client outlives the thread that opened it."""
     opened: list[Subject] = []
     text = program(EVERYTHING)
     thread = threading.Thread(target=lambda: opened.append(subject(text, {"K": "v"})))
@@ -511,15 +518,15 @@ FORKED = """
 
 
 def forked(subject: Open, folder: Path, *, end: str) -> Subject:
-    """A Python client that can be forked, as a process of its own."""
+    """Return a Python client with ``fork``, as a process of its own."""
     (folder / "forked_client.py").write_text(textwrap.dedent(FORKED))
     path = os.pathsep.join([str(folder), *sys.path])
-    command = f"{sys.executable} -m vault_harness.subjects python:forked_client:Client"
+    command = f"{sys.executable} -m vault_harness.judge.subjects python:forked_client:Client"
     return subject(f"command:{command}", {"PYTHONPATH": path, "END": end})
 
 
 def test_a_forked_python_client(subject: Open, tmp_path: Path) -> None:
-    """The child goes on with its parent's object, ends it, and takes nothing from its parent."""
+    """A forked child uses its parent's object and leaves the parent as it was."""
     one = forked(subject, tmp_path, end="well")
     assert one.read("p", "K", timeout=20).value == "1 False"
     reads = one.fork("p", "K", seconds=0.3, every=0.1, timeout=20)
@@ -533,7 +540,7 @@ def test_a_forked_python_client(subject: Open, tmp_path: Path) -> None:
 
 
 def test_a_forked_child_that_breaks_down(subject: Open, tmp_path: Path) -> None:
-    """A child that does not end well is a failure of the call, and its parent lives on."""
+    """A child that fails makes the call fail, and the parent lives on."""
     one = forked(subject, tmp_path, end="badly")
     with pytest.raises(OperationFailed, match="the forked child ended with 1"):
         one.fork("p", "K", seconds=0.1, every=0.1, timeout=20)
@@ -543,6 +550,7 @@ def test_a_forked_child_that_breaks_down(subject: Open, tmp_path: Path) -> None:
 HERD = """
     class Client:
         capabilities = {"read", "herd"}
+        leaves = ["token"]
         made = 0
         def __init__(self, environ):
             self.number, self.reads = Client.made, 0
@@ -558,16 +566,17 @@ HERD = """
 
 
 def herd(subject: Open, folder: Path) -> Subject:
-    """A Python client of which there may be several, as a process of its own."""
+    """Return a Python client with ``herd``, as a process of its own."""
     (folder / "herd_client.py").write_text(textwrap.dedent(HERD))
     path = os.pathsep.join([str(folder), *sys.path])
-    command = f"{sys.executable} -m vault_harness.subjects python:herd_client:Client"
+    command = f"{sys.executable} -m vault_harness.judge.subjects python:herd_client:Client"
     return subject(f"command:{command}", {"PYTHONPATH": path})
 
 
 def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
-    """Each is made anew and keeps to itself; the first is the one that there was, and all end."""
+    """Each client of a herd has a state of its own; the first one existed before. All end."""
     one = herd(subject, tmp_path)
+    assert one.leaves == {"token"}
     one.read("p", "K", timeout=20)
     one.herd(2, timeout=20)
     one.herd(2, timeout=20)
@@ -578,12 +587,12 @@ def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
         one.read_by(2, "p", "K", timeout=20)
     one.close(timeout=20)
     assert one.exit_code == 0
-    # They end side by side: an interpreter that does not buffer may mix their line ends.
+    # Without a buffer, their line ends may be mixed.
     assert sorted(re.findall(r"client \d ends", one.logs())) == ["client 0 ends", "client 1 ends"]
 
 
 def test_one_of_a_herd_that_does_not_end_well(subject: Open, tmp_path: Path) -> None:
-    """All of them are ended, and the process says that one was not."""
+    """All clients of a herd are ended, and a failure is told."""
     one = herd(subject, tmp_path)
     one.herd(4, timeout=20)
     with pytest.raises(OperationFailed, match="SystemExit: 3"):
@@ -601,10 +610,10 @@ ROUGH = """
 
 
 def test_a_python_client_that_raises_whatever_it_likes(subject: Open, tmp_path: Path) -> None:
-    """Each call is answered, the last too: nothing that it raises ends a thread silently."""
+    """Whatever a call raises, it is answered."""
     (tmp_path / "rough_client.py").write_text(textwrap.dedent(ROUGH))
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    command = f"{sys.executable} -m vault_harness.subjects python:rough_client:Client"
+    command = f"{sys.executable} -m vault_harness.judge.subjects python:rough_client:Client"
     one = subject(f"command:{command}", {"PYTHONPATH": path})
     with pytest.raises(OperationFailed, match="SystemExit: no K"):
         one.read("p", "K", timeout=20)
@@ -615,7 +624,7 @@ def test_a_python_client_that_raises_whatever_it_likes(subject: Open, tmp_path: 
 
 
 def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
-    """The module serves a Python client by the line protocol: same answers, but a pid."""
+    """A Python client can be served by the line protocol as a process of its own."""
     (tmp_path / "their_client.py").write_text(
         textwrap.dedent("""
             import logging
@@ -633,7 +642,7 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
                 def close(self): logging.getLogger(__name__).info("closed")
         """)
     )
-    command = f"{sys.executable} -m vault_harness.subjects python:their_client:Client"
+    command = f"{sys.executable} -m vault_harness.judge.subjects python:their_client:Client"
     path = os.pathsep.join([str(tmp_path), *sys.path])
     one = subject(f"command:{command}", {"K": "v", "PYTHONPATH": path})
     assert one.declares == {"refresh": 3.0}

@@ -1,9 +1,10 @@
-"""What docs/subjects.md and docs/judging.md list is what there is."""
+"""The documented claims of clients agree with the code."""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,26 +12,27 @@ from typing import Any
 import pytest
 
 from tests.mutants.reading import reached, scenario_of
-from vault_harness.scenario.catalogue import load
-from vault_harness.scenario.rehearsal import LONGEST
-from vault_harness.subjects import CAPABILITIES, DECLARATIONS
-from vault_harness.subjects._claims import WAYS_IN
-from vault_harness.subjects._python_object import describe
-from vault_harness.subjects._shape import OUTCOMES
+from vault_harness.judge.catalogue import load
+from vault_harness.judge.rehearsal import LONGEST
+from vault_harness.judge.subjects import CAPABILITIES, DECLARATIONS
+from vault_harness.judge.subjects.claims import WAYS_IN
+from vault_harness.judge.subjects.python_object import describe
+from vault_harness.judge.subjects.shape import LEAVES, OUTCOMES
 
 ROOT = Path(__file__).parents[3]
-SUBJECTS = (ROOT / "docs" / "subjects.md").read_text(encoding="utf-8")
-JUDGING = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+CLAIMS = (ROOT / "docs" / "reference" / "claims.md").read_text(encoding="utf-8")
+OBJECT = (ROOT / "docs" / "how-to" / "python-object.md").read_text(encoding="utf-8")
+BOUNDS = (ROOT / "scenarios" / "bounds.toml").read_text(encoding="utf-8")
 
 WHOLES = frozenset(
-    {"read_all", "ask_for_a_whole", "every_way", "reading_in_every_way"}
-    | {"recovers_in_each_way", "wholes_come_back"}
+    {"read_all", "ask_for_a_whole", "all_read_verbs", "reading_with_all_verbs"}
+    | {"recovers_with_all_verbs", "secrets_by_verb", "wholes_come_back"}
 )
-"""By these a scenario asks for a whole secret, of who claims to give any."""
+"""Names by which a scenario asks for a whole secret."""
 
 
 def rows(document: str, head: str) -> list[list[str]]:
-    """The cells of a table, by the first cell of its head."""
+    """Return the cells of a table that has this first column."""
     _, _, rest = document.partition(f"\n| {head} |")
     table = rest.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table]
@@ -41,32 +43,35 @@ def rows(document: str, head: str) -> list[list[str]]:
     [
         ("capability", CAPABILITIES),
         ("in `auth`", WAYS_IN),
+        ("in `leaves`", LEAVES),
         ("outcome", OUTCOMES),
         ("time", DECLARATIONS),
     ],
 )
 def test_words_that_a_client_may_use(head: str, there_are: frozenset[str]) -> None:
-    """Each has a row, and no row is of a word that is refused."""
-    assert {row[0].strip("`") for row in rows(SUBJECTS, head)} == there_are
+    """Each accepted word has a row in its table."""
+    assert {row[0].strip("`") for row in rows(CLAIMS, head)} == there_are
 
 
 def ids(text: str) -> set[str]:
-    """The scenarios that a text names: ``NET-01, NET-06 to 09``."""
+    """Return the scenarios that a text names, such as ``NET-01, NET-06 to 09``."""
     found: set[str] = set()
     for group, first, last in re.findall(r"\b([A-Z][A-Z0-9]+)-(\d\d)(?: to (\d\d))?", text):
         found |= {f"{group}-{n:02}" for n in range(int(first), int(last or first) + 1)}
     return found
 
 
-def test_each_scenario_is_asked_of_who_builds_something() -> None:
-    """The index at the head of docs/judging.md names all of them, and none that there is not."""
-    table = rows(JUDGING, "you build")
+def test_topics_name_all_scenarios() -> None:
+    """The topics name all scenarios, and bounds and notes name only existing ones."""
+    data = tomllib.loads(BOUNDS)
     there_are = set(load(ROOT / "scenarios" / "catalogue.toml"))
-    assert ids(" ".join(row[1] for row in table)) == there_are
+    assert {name for one in data["topic"] for name in one["scenarios"]} == there_are
+    named = {name for one in (*data["bound"], *data["note"]) for name in one["scenarios"]}
+    assert named <= there_are
 
 
 def _words(function: ast.FunctionDef) -> set[str]:
-    """The names and the words in a function's code."""
+    """Return the names and texts in a function's code."""
     found: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Name):
@@ -79,7 +84,7 @@ def _words(function: ast.FunctionDef) -> set[str]:
 
 
 def test_each_scenario_that_asks_for_a_whole_secret_is_named() -> None:
-    """Who claims `read_all` is told where; the closing act has words of its own."""
+    """The row of ``read_all`` names each scenario that asks for a whole secret."""
     asking = set()
     for path in sorted((ROOT / "scenarios").glob("test_*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
@@ -89,15 +94,15 @@ def test_each_scenario_that_asks_for_a_whole_secret_is_named() -> None:
             reach = reached(function, functions) if scenario else []
             if any(_words(one) & WHOLES for one in reach):
                 asking.add(scenario)
-    (told,) = (row[2] for row in rows(SUBJECTS, "capability") if row[0] == "`read_all`")
+    (told,) = (row[2] for row in rows(CLAIMS, "capability") if row[0] == "`read_all`")
     assert ids(told) == asking
 
 
-def test_the_python_object_is_taken_as_it_stands() -> None:
-    """Its claims are known, and its times are none for which scenarios are skipped."""
-    (example,) = re.findall(r"```python\n(.*?)```", SUBJECTS, re.DOTALL)
+def test_the_example_of_a_python_object_is_valid() -> None:
+    """The example of a Python object has valid claims and times."""
+    (example,) = re.findall(r"```python\n(.*?)```", OBJECT, re.DOTALL)
     names: dict[str, Any] = {"MyClient": lambda address: SimpleNamespace(address=address)}
-    exec(example, names)  # noqa: S102 - it is our own
+    exec(example, names)  # noqa: S102 - our own text
     client = names["VaultSource"]({"VAULT_ADDR": "http://127.0.0.1:8200"})
     said = describe(client)
     assert said.capabilities == {"read", "cached", "health"}

@@ -1,4 +1,4 @@
-"""Whom SIGTERM alone is to end has ended when its process has, and not when it says no more."""
+"""A client is ended by SIGTERM when its process has ended, not when its output has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from scenarios.test_tok import _end_by_a_signal
-from vault_harness.scenario import Finding, History
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import History
 
 
 class RunsOn:
-    """A program that has closed its output, so that nobody can ask it, and takes no SIGTERM."""
+    """A program that has closed its output and ignores SIGTERM."""
 
     kind = "command"
 
@@ -41,10 +42,10 @@ class RunsOn:
         self.process.wait()
 
 
-def test_one_that_runs_on_is_found() -> None:
-    """Its output is closed, and its process is there still."""
+def test_a_process_that_survives_sigterm_is_found() -> None:
+    """A process that runs on after SIGTERM is found."""
     subject, found = RunsOn(), list[Finding]()
-    # Less than no deadline, so that it is waited for no longer than half a second.
+    # A negative deadline shortens the wait to half a second.
     lab: Any = SimpleNamespace(history=History(), deadline=-4.5, note=found.append)
     try:
         _end_by_a_signal(lab, SimpleNamespace(subject=subject, closed=False))  # type: ignore[arg-type]
@@ -54,10 +55,10 @@ def test_one_that_runs_on_is_found() -> None:
 
 
 class Ended:
-    """A program that is no more, whose number may be another's by now."""
+    """A program that has ended, whose process id may belong to another one."""
 
     kind = "command"
-    pid = 2**22 + 1  # more than there are
+    pid = 2**22 + 1  # above every process id
     exit_code = 0
 
     def __init__(self) -> None:
@@ -67,8 +68,8 @@ class Ended:
         self.told += 1
 
 
-def test_who_has_ended_by_itself_has_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be another program's by then: the signal goes to the process that was started."""
+def test_a_signal_is_not_sent_to_a_former_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal goes to the started process, not to its former id."""
     sent: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda number, _: sent.append(number))
     subject = Ended()

@@ -1,4 +1,4 @@
-"""How a client's process ends, and what is told of one that does not."""
+"""How a client's process ends."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import DeadlineExceeded
-from vault_harness.subjects import _process
-from vault_harness.subjects._process import Life, spawn
+from vault_harness.judge.subjects import process as process_module
+from vault_harness.judge.subjects.process import Life, spawn
 
 
-def test_one_that_cannot_be_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for no longer than a death takes, and named."""
+def test_a_process_that_survives_sigkill_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that survives SIGKILL is named after a short wait."""
     leashed = spawn(["sleep", "600"], os.environ, tmp_path / "log", talks=False)
     life = Life(leashed, lambda _: None)
     try:
         with monkeypatch.context() as held:
-            held.setattr(_process, "_BURIAL_SECONDS", 0.05)
-            # As one within a system call that does not return: a signal does nothing.
+            held.setattr(process_module, "_BURIAL_SECONDS", 0.05)
+            # A process inside a system call ignores signals like this.
             held.setattr(life, "signal", lambda _: None)
             with pytest.raises(DeadlineExceeded, match="after SIGKILL") as told:
                 life.end()
@@ -42,7 +44,7 @@ if len(sys.argv) > 1:
 
 @pytest.mark.parametrize(("children", "least"), [(0, 0.2), (1, 0.4)])
 def test_what_it_has_used(children: int, least: float, tmp_path: Path) -> None:
-    """It is told once it has ended, when nobody can look at it any more; its children's with it."""
+    """The CPU time of a process and its children is known after its end."""
     program = tmp_path / "burns.py"
     program.write_text(BURNS)
     command = [sys.executable, str(program), *[str(program)] * children]

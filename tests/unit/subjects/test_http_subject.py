@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung, _http
+from vault_harness.judge.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.judge.subjects import http as http_module
 
 Open = Callable[..., Subject]
 
 
 class Server(ThreadingHTTPServer):
-    """A server that holds clients: an environment each, by their path."""
+    """A server of clients; each has a path and an environment."""
 
     daemon_threads = True
 
@@ -32,7 +33,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, Any]:
-        """Status and answer to one request."""
+        """Return status and answer to a request."""
         if path == "/configure":
             where = f"/clients/{len(self.clients)}" if self.many else ""
             self.clients[where or "/"] = request["environ"]
@@ -88,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server with clients under test, running."""
+    """Start a server with clients under test."""
     with Server() as one:
         thread = threading.Thread(target=lambda: one.serve_forever(poll_interval=0.01))
         thread.start()
@@ -99,7 +100,7 @@ def server() -> Iterator[Server]:
 
 
 def test_a_whole_client(subject: Open, server: Server) -> None:
-    """It is configured, asked, and closed; the server runs on."""
+    """A client is configured, asked and closed, and the server runs on."""
     one = subject(server.url, {"K": "v"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid) == ("http", None)
@@ -109,7 +110,7 @@ def test_a_whole_client(subject: Open, server: Server) -> None:
     with pytest.raises(OperationFailed, match="sealed") as caught:
         one.read("p", "NONE", timeout=20)
     assert caught.value.outcome == "unavailable"
-    assert one.tells_outcomes
+    assert one.reports_outcomes
     one.close(timeout=20)
     assert server.clients == {}
     assert one.logs() == "log of /logs"
@@ -128,7 +129,7 @@ def test_a_whole_client(subject: Open, server: Server) -> None:
 def test_a_server_that_forgets_with_its_client(
     subject: Open, server: Server, later: tuple[int, str], kept: str
 ) -> None:
-    """What was logged is fetched before the end too, and nothing that was fetched is given up."""
+    """The log is fetched before the end as well, and nothing of it is lost."""
     server.logs = [(200, "what it said"), later]
     one = subject(server.url)
     one.close(timeout=20)
@@ -138,9 +139,9 @@ def test_a_server_that_forgets_with_its_client(
 def test_a_log_that_does_not_come_is_not_waited_for_again(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clean end is not made to look late by a page that hangs: there it has a short time."""
-    monkeypatch.setattr(_http, "_LOG", 0.3)
-    monkeypatch.setattr(_http, "_SOON", 0.1)
+    """A log that does not come has a short time at the close."""
+    monkeypatch.setattr(http_module, "_LOG", 0.3)
+    monkeypatch.setattr(http_module, "_SOON", 0.1)
     monkeypatch.setattr(Handler, "do_GET", lambda self: hang(self.server))
 
     def hang(server: Server) -> None:
@@ -156,9 +157,9 @@ def test_a_log_that_does_not_come_is_not_waited_for_again(
 def test_a_log_that_hangs_is_no_slow_end(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has asked for it before the client is closed."""
-    monkeypatch.setattr(_http, "_LOG", 25.0)
-    monkeypatch.setattr(_http, "_SOON", 0.1)
+    """A log that hangs does not delay the close."""
+    monkeypatch.setattr(http_module, "_LOG", 25.0)
+    monkeypatch.setattr(http_module, "_SOON", 0.1)
     monkeypatch.setattr(Handler, "do_GET", lambda self: self.server.hold.wait(30))
     one = subject(server.url)
     began = time.monotonic()
@@ -169,8 +170,8 @@ def test_a_log_that_hangs_is_no_slow_end(
 def test_a_log_that_comes_once_the_client_is_closed(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that does one thing at a time may have been busy with its client before."""
-    monkeypatch.setattr(_http, "_SOON", 0.2)
+    """A log that comes only after the close is kept."""
+    monkeypatch.setattr(http_module, "_SOON", 0.2)
     answer = Handler.do_GET
 
     def late(self: Handler) -> None:
@@ -199,7 +200,7 @@ def test_a_log_that_comes_once_the_client_is_closed(
 def test_letters_of_a_log(
     subject: Open, server: Server, kind: str, charset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret in it is found whatever letters it has: nothing is guessed of them."""
+    """A log is decoded by its charset, or as UTF-8."""
 
     def do_get(self: Handler) -> None:
         body = "canary-äß€".encode(charset)
@@ -217,23 +218,23 @@ def test_letters_of_a_log(
 def test_a_log_that_never_ends(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its beginning is kept, and no more than that is ever held."""
+    """Only the beginning of an endless log is kept."""
 
     def do_get(self: Handler) -> None:
         self.close_connection = True
         self.send_response(200)
         self.end_headers()
-        with contextlib.suppress(OSError):  # who asked has gone
+        with contextlib.suppress(OSError):  # the reader has gone
             while not self.server.hold.is_set():
                 self.wfile.write(b"said and done\n" * 100)
 
-    monkeypatch.setattr(_http, "_LONGEST", 1400)
+    monkeypatch.setattr(http_module, "_LONGEST", 1400)
     monkeypatch.setattr(Handler, "do_GET", do_get)
     assert subject(server.url).logs() == "said and done\n" * 100
 
 
 def test_scenarios_take_turns(subject: Open, server: Server) -> None:
-    """A server with one client serves one scenario after another, not two at once."""
+    """A server with one client serves one scenario at a time."""
     first = subject(server.url, {"K": "first"})
     opened: list[Subject] = []
     thread = threading.Thread(target=lambda: opened.append(subject(server.url, {"K": "second"})))
@@ -246,7 +247,7 @@ def test_scenarios_take_turns(subject: Open, server: Server) -> None:
 
 
 def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server) -> None:
-    """With a path for each client, two scenarios share the server."""
+    """A server with a path for each client serves several scenarios."""
     server.many = True
     first, second = subject(server.url, {"K": "first"}), subject(server.url, {"K": "second"})
     assert not getattr(first, "alone")  # noqa: B009 - no subject but this one has it
@@ -257,7 +258,7 @@ def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server
 def test_a_user_without_a_name(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container that runs as a number: `docker run -u 1234`."""
+    """A user without a name can run the suite."""
 
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")
@@ -269,7 +270,7 @@ def test_a_user_without_a_name(
 def test_a_server_that_cannot_be_configured(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that runs has to be told its environment: without that nothing is tested."""
+    """A server that cannot be configured is refused."""
     monkeypatch.setattr(server, "answer", lambda *_: (404, "no such page"))
     with pytest.raises(SubjectError, match="HTTP 404") as caught:
         subject(server.url)
@@ -281,14 +282,14 @@ def test_a_server_that_cannot_be_configured(
 
 @pytest.mark.parametrize(("path", "cause"), [("html", "HTTP 502"), ("id", "another id")])
 def test_a_wrong_answer_is_a_breach(subject: Open, server: Server, path: str, cause: str) -> None:
-    """What is no answer, or another request's, is told with what was seen."""
+    """An answer that is no JSON, or has another id, is a breach."""
     one = subject(server.url)
     with pytest.raises(SubjectError, match=cause):
         one.read(path, "K", timeout=20)
 
 
 def test_an_answer_that_does_not_come_is_given_up(subject: Open, server: Server) -> None:
-    """The harness goes on after its own deadline."""
+    """A call that hangs is given up, and the next one works."""
     one = subject(server.url)
     with pytest.raises(SubjectHung):
         one.read("hang", "K", timeout=0.2)
@@ -297,7 +298,7 @@ def test_an_answer_that_does_not_come_is_given_up(subject: Open, server: Server)
 
 
 def test_a_server_that_is_not_there(subject: Open) -> None:
-    """Nobody listens: it has to be started before the suite."""
+    """A server that is not there is told with a remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(SubjectDied, match="does not answer") as caught:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
-from vault_harness.subjects import (
+from vault_harness.judge.subjects import (
     Credential,
     InProcessSubject,
     OperationFailed,
@@ -22,7 +22,7 @@ from vault_harness.subjects import (
     Whole,
     parse_subject,
 )
-from vault_harness.subjects._python_object import find_factory
+from vault_harness.judge.subjects.python_object import find_factory
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]
@@ -41,10 +41,13 @@ class OldWhole(dict[str, str]):
 
 
 class Client:
-    """A well-behaved client with everything."""
+    """A client that can do everything."""
 
-    capabilities = frozenset({"read", "cached", "health", "write", "lease", "update", "read_all"})
+    capabilities = frozenset(
+        {"read", "cached", "health", "write", "lease", "static", "update", "read_all"}
+    )
     declares: Mapping[str, float] = {"max_stale": 30}
+    leaves = frozenset({"token"})
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -74,30 +77,34 @@ class Client:
     def lease(self, path: str, failed: str | None = None) -> Any:
         return {"username": failed or "first", "password": path}
 
+    def static(self, path: str, failed: str | None = None) -> Any:
+        return SimpleNamespace(username="app", password=failed or path, stale=failed is not None)
+
     def close(self) -> None:
         self.closed = True
 
 
 def reads(answer: Callable[[], Any]) -> Callable[[Mapping[str, str]], Any]:
-    """A factory of a client whose every read is this."""
+    """Return a factory of a client whose every read gives this answer."""
     client = SimpleNamespace(read=lambda *_: answer(), close=lambda: None)
     return lambda _: client
 
 
 def in_a_thread(work: Callable[[], object], name: str | None = None) -> None:
-    """Run this where a client's own thread would run it."""
+    """Run this in a thread, like a client's own."""
     thread = threading.Thread(target=work, name=name)
     thread.start()
     thread.join(20)
 
 
 def test_a_whole_client(subject: Open, python_client: Make) -> None:
-    """Every operation reaches the client, and its answers come back."""
+    """Each operation reaches the client, and its answer comes back."""
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
     assert one.capabilities == Client.capabilities
     assert one.declares == {"max_stale": 30.0}
+    assert one.leaves == {"token"}
     assert one.read("a/b", "K", timeout=20) == Reading("a/b:K")
     assert one.read("a/b", "SECRET", timeout=20) == Reading("s3cr3t")
     assert one.read_cached("a/b", "K", timeout=20) == Reading("a/b:K", stale=True)
@@ -111,6 +118,8 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "x"
+    assert one.static("db/static-creds/a", timeout=20) == Credential("app", "db/static-creds/a")
+    assert one.static("db/static-creds/a", "x", timeout=20) == Credential("app", "x", stale=True)
     assert one.is_alive()
     one.close(timeout=20)
     one.close(timeout=20)
@@ -120,27 +129,27 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
 
 
 def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> None:
-    """The error says how to have it all the same."""
+    """A client in this process cannot be forked; the error tells how it can."""
     one = subject(python_client(Client))
     with pytest.raises(SubjectError, match="cannot be forked") as caught:
         one.fork("a/b", "K", seconds=1.0, every=0.1, timeout=20)
-    assert "vault_harness.subjects" in str(caught.value.remedy)
+    assert "vault_harness.judge.subjects" in str(caught.value.remedy)
 
 
 def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None:
-    """Many clients want a process that is not the one which judges them."""
+    """A client in this process cannot be a herd; the error tells how it can."""
     one = subject(python_client(Client))
     with pytest.raises(SubjectError, match="cannot be a herd") as caught:
         one.herd(3, timeout=20)
-    assert "vault_harness.subjects" in str(caught.value.remedy)
+    assert "vault_harness.judge.subjects" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("name", ["read", "write", "health", "close"])
 def test_coroutines_are_refused(subject: Open, python_client: Make, name: str) -> None:
-    """Nobody awaits them: an ``async`` close or write would count as done."""
+    """Coroutines are refused, since nobody would await them."""
 
     async def never(self: Client, *_: object) -> None:
-        """Would have to be awaited."""
+        """Never run."""
 
     with pytest.raises(SubjectError, match=f"coroutines for methods: {name}") as caught:
         subject(python_client(type("Loop", (Client,), {name: never})))
@@ -151,7 +160,7 @@ def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     """An object with ``read`` and ``close`` is enough."""
     one = subject(python_client(reads(lambda: "v")))
     assert one.capabilities == {"read"}
-    assert not one.tells_outcomes
+    assert not one.reports_outcomes
     assert one.read("p", "k", timeout=20) == Reading("v", stale=False)
 
 
@@ -159,7 +168,7 @@ def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     "made", [None, ("a", "b"), {"username": "a"}, SimpleNamespace(password="b")]
 )
 def test_half_a_credential_is_a_breach(subject: Open, python_client: Make, made: object) -> None:
-    """A lease is a username and a password, as attributes or as keys."""
+    """A credential needs a username and a password, as attributes or keys."""
     client = SimpleNamespace(
         read=lambda *_: "v", close=lambda: None, lease=lambda *_: made, capabilities={"lease"}
     )
@@ -169,7 +178,7 @@ def test_half_a_credential_is_a_breach(subject: Open, python_client: Make, made:
 
 
 def test_an_exception_is_a_failed_operation(subject: Open, python_client: Make) -> None:
-    """Any exception says that it failed; an outcome is told only by its attribute."""
+    """An exception is a failure; its outcome is told only by an attribute."""
 
     def fail() -> str:
         raise TimeoutError("no answer")
@@ -178,25 +187,25 @@ def test_an_exception_is_a_failed_operation(subject: Open, python_client: Make) 
     with pytest.raises(OperationFailed, match="TimeoutError: no answer") as caught:
         one.read("p", "k", timeout=20)
     assert caught.value.outcome is None
-    assert not one.tells_outcomes
+    assert not one.reports_outcomes
 
 
 def test_an_outcome_is_learned(subject: Open, python_client: Make) -> None:
-    """A client that tells why once is known to tell."""
+    """A client that tells an outcome once is known to tell outcomes."""
 
     def fail() -> str:
         raise DeniedError("policy")
 
     one = subject(python_client(reads(fail)))
-    assert not one.tells_outcomes
+    assert not one.reports_outcomes
     with pytest.raises(OperationFailed) as caught:
         one.read("p", "k", timeout=20)
     assert caught.value.outcome == "denied"
-    assert one.tells_outcomes
+    assert one.reports_outcomes
 
 
 def test_an_exception_may_be_broken_itself(subject: Open, python_client: Make) -> None:
-    """An exception without a text, or one that leaves the interpreter, is a failure too."""
+    """An exception without a text, or SystemExit, is a failure too."""
 
     class BrokenError(Exception):
         def __str__(self) -> str:
@@ -217,20 +226,20 @@ def test_an_exception_may_be_broken_itself(subject: Open, python_client: Make) -
 def test_a_value_that_is_no_string_is_a_breach(
     subject: Open, python_client: Make, value: object
 ) -> None:
-    """The one key is asked for, and its value is a string."""
+    """A value must be a string."""
     one = subject(python_client(reads(lambda: value)))
     with pytest.raises(SubjectError, match="not a string"):
         one.read("p", "k", timeout=20)
 
 
 def test_a_reading_may_be_an_object(subject: Open, python_client: Make) -> None:
-    """Something with ``value`` and ``stale`` says the same as a string with ``stale``."""
+    """A reading may be an object with ``value`` and ``stale``."""
     one = subject(python_client(reads(lambda: SimpleNamespace(value="v", stale=True))))
     assert one.read("p", "k", timeout=20) == Reading("v", stale=True)
 
 
 def test_a_call_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """The harness goes on after its own deadline, and so do other calls."""
+    """A call that hangs is given up, and other calls go on."""
     held = threading.Event()
     answers: Iterator[Callable[[], Any]] = iter([held.wait, lambda: "v"])
     one = subject(python_client(reads(lambda: next(answers)())))
@@ -241,7 +250,7 @@ def test_a_call_that_hangs_is_given_up(subject: Open, python_client: Make) -> No
 
 
 def test_many_calls_at_once(subject: Open, python_client: Make) -> None:
-    """Fifty readers are all inside the client at the same time."""
+    """Fifty calls run at the same time."""
     barrier = threading.Barrier(50)
 
     def meet() -> str:
@@ -255,13 +264,13 @@ def test_many_calls_at_once(subject: Open, python_client: Make) -> None:
 
 
 def test_calls_in_turn_share_a_thread(subject: Open, python_client: Make) -> None:
-    """A client's thread-local connection is found again by the next call."""
+    """Calls in turn run in the same thread, for thread-local connections."""
     one = subject(python_client(reads(lambda: str(threading.get_ident()))))
     assert len({one.read("p", "k", timeout=20).value for _ in range(20)}) == 1
 
 
 def test_a_factory_that_raises_is_a_death(subject: Open, python_client: Make) -> None:
-    """A client that cannot start says why, like a process that ends at once."""
+    """A factory that raises counts as a client that ended at once."""
 
     def factory(environ: Mapping[str, str]) -> Client:
         raise ConnectionError("sealed")
@@ -271,7 +280,7 @@ def test_a_factory_that_raises_is_a_death(subject: Open, python_client: Make) ->
 
 
 def test_a_factory_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """A client that never starts does not keep the harness."""
+    """A factory that hangs is given up."""
     held = threading.Event()
     with pytest.raises(SubjectHung, match="start"):
         subject(python_client(lambda _: held.wait()), timeout=0.05)
@@ -279,7 +288,7 @@ def test_a_factory_that_hangs_is_given_up(subject: Open, python_client: Make) ->
 
 
 def test_a_read_after_the_end(subject: Open, python_client: Make) -> None:
-    """A closed object can be asked once more by who wants to know what it does then."""
+    """A closed client can be asked once more."""
     answers = iter(["late"])
     client = SimpleNamespace(read=lambda *_: next(answers), close=lambda: None)
     one = subject(python_client(lambda _: client))
@@ -291,8 +300,8 @@ def test_a_read_after_the_end(subject: Open, python_client: Make) -> None:
     assert not one.is_alive()
 
 
-def test_a_caller_who_changes_what_it_was_given(subject: Open, python_client: Make) -> None:
-    """What a client hands out itself is changed; what cannot be changed is left as it is."""
+def test_a_caller_may_change_a_whole_secret(subject: Open, python_client: Make) -> None:
+    """A whole secret is changed after a read, if it can be changed."""
     kept = {"KEY": "value"}
     sealed = SimpleNamespace(value=MappingProxyType({"KEY": "value"}))
     answers = iter([kept, dict(kept), sealed])
@@ -311,7 +320,7 @@ def test_a_caller_who_changes_what_it_was_given(subject: Open, python_client: Ma
 
 
 def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
-    """A client that does not end is let go."""
+    """A close that hangs is given up."""
     held = threading.Event()
     client = SimpleNamespace(read=lambda *_: "v", close=held.wait)
     one = subject(python_client(lambda _: client))
@@ -325,7 +334,7 @@ def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> N
 def test_a_claim_without_a_method_is_a_breach(
     subject: Open, python_client: Make, word: str
 ) -> None:
-    """What is claimed must be there before any scenario counts on it."""
+    """A claim needs its method."""
     client = SimpleNamespace(read=lambda *_: "v", close=lambda: None, capabilities={word})
     with pytest.raises(SubjectError, match="no method"):
         subject(python_client(lambda _: client))
@@ -336,19 +345,19 @@ def test_a_claim_without_a_method_is_a_breach(
     ["python:no_such_module_anywhere:factory", "python:json:no_such", "python:json:__name__"],
 )
 def test_a_factory_that_is_not_there_is_a_wrong_setting(subject: Open, text: str) -> None:
-    """The remedy is in the command line, not in the client."""
+    """A missing factory is a wrong setting, with a remedy."""
     with pytest.raises(SettingsError) as caught:
         subject(text)
     assert caught.value.remedy
 
 
 def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> None:
-    """Records of every level are kept, those of the harness are not, and logging is put back."""
+    """Records of every level are kept, except the harness's own, and logging is restored."""
     before = logging.getLogger().level
 
     def log() -> str:
         logging.getLogger("their.client").debug("reading now")
-        logging.getLogger("vault_harness.engine").error("not theirs")
+        logging.getLogger("vault_harness.local.engine").error("not theirs")
         logging.getLogger("resilient_vault_client").info("the reference client's")
         return "v"
 
@@ -365,7 +374,7 @@ def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> N
 
 
 def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_client: Make) -> None:
-    """Whoever closes last puts the level and the hook back."""
+    """The last subject that closes restores logging."""
     before = logging.getLogger().level, threading.excepthook
     first, second = subject(python_client(Client)), subject(python_client(Client))
     first.close(timeout=20)
@@ -377,7 +386,7 @@ def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_clie
 
 
 def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_client: Make) -> None:
-    """A renewer that ends by an exception is the client's trouble, to be read in its log."""
+    """A thread that dies is in the client's log."""
 
     def die() -> str:
         def renew() -> None:
@@ -393,7 +402,7 @@ def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_cl
 
 
 def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
-    """A failed assertion prints readings."""
+    """The `repr` of a reading hides its value."""
     assert "hunter2" not in repr(Reading("hunter2"))
 
 
@@ -409,7 +418,7 @@ def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
 def test_a_module_whose_import_fails(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is its author's to mend: what it raised is told, and how to see where."""
+    """A failed import is told with its error and place."""
     (tmp_path / "broken_subject.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_subject", raising=False)
@@ -421,7 +430,7 @@ def test_a_module_whose_import_fails(
 def test_what_lies_here_comes_before_what_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the subject is imported; what is imported later finds Python's own first."""
+    """The subject's folder comes first during its import, and last afterwards."""
     (tmp_path / "wave.py").write_text("def factory(environ): ...")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
@@ -436,7 +445,7 @@ def test_what_lies_here_comes_before_what_is_installed(
 def test_a_module_that_takes_its_folder_away(
     at_the_end: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the import of a subject does to the search path is no error of its own."""
+    """A subject may change the search path during its import."""
     (tmp_path / "wave.py").write_text(
         "import sys; first = sys.path[0]\n"
         f"sys.path[:] = [entry for entry in sys.path if entry != {str(tmp_path)!r}]\n"

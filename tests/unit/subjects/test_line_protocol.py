@@ -12,17 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.errors import SubjectError
-from vault_harness.subjects import (
-    Credential,
-    OperationFailed,
-    Reading,
-    SubjectHung,
-    _claims,
-    _conversation,
-)
-from vault_harness.subjects import _protocol as wire
+from vault_harness.judge.subjects import Credential, OperationFailed, Reading, SubjectHung, claims
+from vault_harness.judge.subjects import conversation as conversation_module
+from vault_harness.judge.subjects import protocol as wire
 
-# How long an example takes says nothing on a busy machine.
+# On a busy machine an example may take any time.
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 JSON = st.recursive(
@@ -33,7 +27,7 @@ JSON = st.recursive(
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The same bytes in pieces."""
+    """Cut the bytes at these places."""
     edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     return [data[start:end] for start, end in pairwise(edges)]
 
@@ -41,7 +35,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 @RELAXED
 @given(st.dictionaries(st.text(), JSON))
 def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
-    """Whatever is in a message, it is one ASCII line, and the same message comes out of it."""
+    """A message is one ASCII line and reads back equal."""
     line = wire.encode(message)
     assert line.count(b"\n") == 1
     assert line.isascii()
@@ -51,9 +45,9 @@ def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
 @RELAXED
 @given(st.lists(st.binary().filter(lambda part: b"\n" not in part)), st.lists(st.integers(0)))
 def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places: list[int]) -> None:
-    """Cut anywhere, a stream gives the same lines; blank ones go, an unfinished one waits."""
+    """The lines of a stream do not depend on its cuts; blank lines are dropped."""
     data = b"\n".join(parts)
-    lines = _conversation.Lines()
+    lines = conversation_module.Lines()
     seen = [line for chunk in cut(data, places) for line in lines.feed(chunk)]
     assert seen == [part for part in parts[:-1] if part.strip()]
     assert lines.rest == (parts[-1] if parts else b"")
@@ -62,8 +56,8 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places:
 @RELAXED
 @given(st.integers(1, 50), st.integers(0, 60), st.booleans())
 def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, ends: bool) -> None:
-    """A line above the limit is a breach, whether its end has arrived or not."""
-    lines = _conversation.Lines(limit)
+    """A line above the limit is a breach, ended or not."""
+    lines = conversation_module.Lines(limit)
     data = b"x" * length + b"\n" * ends
     if length > limit:
         with pytest.raises(SubjectError):
@@ -75,7 +69,7 @@ def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, end
 @RELAXED
 @given(st.binary())
 def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
-    """Any bytes are an object or a `SubjectError`."""
+    """Any bytes give an object or a `SubjectError`."""
     with contextlib.suppress(SubjectError):
         assert isinstance(wire.decode(line), dict)
 
@@ -86,7 +80,7 @@ def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
     ids=["deep", "utf-16", "two objects", "half", "huge number", "control character"],
 )
 def test_tricky_garbage_is_a_breach(line: bytes) -> None:
-    """What could upset a JSON parser in other ways is a breach too."""
+    """Input that upsets JSON parsers is a breach."""
     with pytest.raises(SubjectError):
         wire.decode(line)
 
@@ -101,8 +95,8 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
     ],
     ids=["banner", "latin", "utf-16", "mark"],
 )
-def test_another_encoding_is_told_as_one(line: bytes, said: str) -> None:
-    """An author who prints no logs there is not told to print none."""
+def test_another_encoding_is_named(line: bytes, said: str) -> None:
+    """Another encoding is named in the remedy."""
     with pytest.raises(SubjectError, match="not JSON") as caught:
         wire.decode(line)
     assert said in caught.value.remedy
@@ -111,21 +105,21 @@ def test_another_encoding_is_told_as_one(line: bytes, said: str) -> None:
 @RELAXED
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
-    """No object that a client may send ends in another error."""
-    for understand in (wire.reading, wire.credential, wire.flag, _claims.hello, wire.check):
+    """Any answer gives a reading, a failure or a breach."""
+    for understand in (wire.reading, wire.credential, wire.flag, claims.hello, wire.check):
         with contextlib.suppress(SubjectError, OperationFailed):
             understand(answer)
-            assert answer["ok"] is True or understand is _claims.hello
+            assert answer["ok"] is True or understand is claims.hello
 
 
 def test_a_stale_reading_says_so() -> None:
-    """``stale`` comes through; without it a reading is fresh."""
+    """``stale`` marks a reading; without it a reading is fresh."""
     assert wire.reading({"ok": True, "value": "v", "stale": True}) == Reading("v", stale=True)
     assert wire.reading({"ok": True, "value": "v"}) == Reading("v", stale=False)
 
 
-def test_an_unknown_outcome_is_not_told_but_kept_as_words() -> None:
-    """A word of the client's own does not count as an outcome, and is not lost."""
+def test_an_unknown_outcome_is_kept_in_the_text() -> None:
+    """An unknown outcome is kept in the text."""
     with pytest.raises(OperationFailed, match="ETIMEDOUT: no answer") as caught:
         wire.check({"ok": False, "error": "ETIMEDOUT", "message": "no answer"})
     assert caught.value.outcome is None
@@ -133,28 +127,28 @@ def test_an_unknown_outcome_is_not_told_but_kept_as_words() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, True, {"SECRET_KEY": "v"}, ["v"]])
 def test_a_value_that_is_no_string_is_a_breach(value: object) -> None:
-    """A whole secret, or none, is not an answer to the question for one key."""
+    """A value that is no string is a breach."""
     with pytest.raises(SubjectError, match="not a string"):
         wire.reading({"ok": True, "value": value})
 
 
 @pytest.mark.parametrize("value", [None, "v", ["v"], {"K": 1}, {"K": None}])
 def test_what_is_no_whole_secret_is_a_breach(value: object) -> None:
-    """Keys and strings, nothing else; what they are is not shown."""
+    """A whole secret has keys and strings only, and its `repr` hides them."""
     with pytest.raises(SubjectError, match="no object of strings"):
         wire.whole({"ok": True, "value": value})
     assert "hunter22" not in repr(wire.whole({"ok": True, "value": {"K": "hunter22"}}))
 
 
 def test_a_whole_secret_may_be_old() -> None:
-    """As one key of it may, by the same word."""
+    """A whole secret can be marked ``stale``."""
     assert wire.whole({"ok": True, "value": {"K": "v"}, "stale": True}).stale
     with pytest.raises(SubjectError, match="not true or false"):
         wire.whole({"ok": True, "value": {"K": "v"}, "stale": "yes"})
 
 
 def test_what_a_child_read() -> None:
-    """Answers to reads, good and bad, in their order."""
+    """The reads of a child come as answers in their order."""
     said = [{"ok": True, "value": "v"}, {"ok": False, "error": "denied", "message": "no"}]
     good, bad = wire.forked({"ok": True, "value": said})
     assert good == Reading("v")
@@ -163,28 +157,34 @@ def test_what_a_child_read() -> None:
 
 @pytest.mark.parametrize("value", [None, "v", {"ok": True}, ["v"], [{"ok": True}], [{}]])
 def test_what_no_child_reads_is_a_breach(value: object) -> None:
-    """Each is an answer as any other."""
+    """A wrong answer of a child is a breach."""
     with pytest.raises(SubjectError):
         wire.forked({"ok": True, "value": value})
 
 
 def test_a_credential_is_a_username_and_a_password() -> None:
-    """Both come through, whatever else there is; the password is not shown."""
+    """A credential has a username and a password, which its `repr` hides."""
     value = {"username": "v-app-1", "password": "hunter22", "lease_duration": 8}
     found = wire.credential({"ok": True, "value": value})
     assert found == Credential("v-app-1", "hunter22")
     assert "hunter22" not in repr(found)
 
 
+def test_a_credential_may_be_marked_as_old() -> None:
+    """A credential can be marked ``stale``."""
+    value = {"username": "app", "password": "hunter22"}
+    assert wire.credential({"ok": True, "value": value, "stale": True}).stale
+
+
 @pytest.mark.parametrize("value", [None, "v-app-1", {"username": "v-app-1"}, {"username": 1}])
 def test_half_a_credential_is_a_breach(value: object) -> None:
-    """A database is asked with both."""
+    """A credential without username or password is a breach."""
     with pytest.raises(SubjectError, match="a username and a password"):
         wire.credential({"ok": True, "value": value})
 
 
 def test_a_breach_does_not_show_the_secret() -> None:
-    """What was seen is shown up to where a secret may begin."""
+    """A breach is shown up to where a secret may begin."""
     with pytest.raises(SubjectError) as caught:
         wire.decode('{"id": 7, "ok": true, "value": "hunter2"')
     assert '"id": 7' in str(caught.value)
@@ -195,26 +195,33 @@ def test_a_breach_does_not_show_the_secret() -> None:
 
 
 def test_hello_says_what_a_client_can_do() -> None:
-    """Capabilities and times are taken over; everybody can read."""
-    said = _claims.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
-    assert said == _claims.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
+    """Capabilities and times are taken over, and each client can read."""
+    said = claims.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
+    assert said == claims.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
 
 
 def test_hello_says_how_a_client_gets_its_token() -> None:
-    """Each way in is a capability; AppRole is everybody's, and none."""
-    said = _claims.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
+    """Each way to log in is a capability, except AppRole."""
+    said = claims.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
     assert said.capabilities == {"read", "jwt", "token-file"}
 
 
+def test_hello_says_what_a_client_leaves_behind() -> None:
+    """What a client leaves behind is known and not reported as ignored."""
+    said = claims.hello({"ok": True, "leaves": ["token"]})
+    assert (said.leaves, said.ignored) == (frozenset({"token"}), ())
+
+
 def test_null_is_left_out_of_hello() -> None:
-    """A map or a list of Go that nobody made is null in its JSON."""
-    said = _claims.hello({"ok": True, "capabilities": None, "declares": None, "auth": None})
-    assert said == _claims.hello({"ok": True})
+    """A null in ``hello`` counts as left out."""
+    nothing = dict.fromkeys(("capabilities", "declares", "auth", "leaves"))
+    said = claims.hello({"ok": True, **nothing})
+    assert said == claims.hello({"ok": True})
 
 
 def test_a_client_that_does_not_know_hello_can_read() -> None:
-    """An error for an unknown operation is an answer as well."""
-    assert _claims.hello({"ok": False, "message": "unknown op"}) == _claims.READS_ONLY
+    """A client that answers ``hello`` with an error can read."""
+    assert claims.hello({"ok": False, "message": "unknown op"}) == claims.READS_ONLY
 
 
 @pytest.mark.parametrize(
@@ -233,22 +240,25 @@ def test_a_client_that_does_not_know_hello_can_read() -> None:
         {"declares": {"max_stale": float("inf")}},
         {"declares": {"max_stale": True}},
         {"declares": [1]},
+        {"leaves": ["dust"]},
+        {"leaves": {"token": True}},
+        {"leaves": [["token"]]},
     ],
     ids=str,
 )
-def test_a_claim_that_nobody_knows_is_a_breach(answer: dict[str, Any]) -> None:
-    """A misspelt capability must not quietly skip the scenarios that need it."""
+def test_an_unknown_claim_is_a_breach(answer: dict[str, Any]) -> None:
+    """An unknown claim is a breach, so that no scenario is skipped for a typing error."""
     with pytest.raises(SubjectError):
-        _claims.hello({"ok": True, **answer})
+        claims.hello({"ok": True, **answer})
 
 
 class Peer:
-    """A client that answers when told to: what it was sent, and the exchange it speaks to."""
+    """A client that answers when told to."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.arrived = threading.Semaphore(0)
-        self.exchange = _conversation.Conversation(self._receive)
+        self.exchange = conversation_module.Conversation(self._receive)
 
     def _receive(self, line: bytes) -> None:
         self.requests.append(json.loads(line))
@@ -263,7 +273,7 @@ class Peer:
 @settings(RELAXED, max_examples=30)
 @given(st.data())
 def test_answers_find_their_request_in_any_order(data: st.DataObject) -> None:
-    """Interleaved answers, cut anywhere, with huge values among them, reach whoever asked."""
+    """Each answer reaches its request, in any order, cut and size."""
     count = data.draw(st.integers(1, 12))
     order = data.draw(st.permutations(range(count)))
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 70_000]), min_size=count, max_size=count))
@@ -302,7 +312,7 @@ def test_answers_find_their_request_in_any_order(data: st.DataObject) -> None:
     ],
 )
 def test_a_breach_ends_all_that_is_in_flight_and_all_later(line: str, cause: str) -> None:
-    """After a wrong line no answer can be trusted: every request gets the breach."""
+    """After a wrong line, each request gets the breach."""
     peer = Peer()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
@@ -315,7 +325,7 @@ def test_a_breach_ends_all_that_is_in_flight_and_all_later(line: str, cause: str
 
 
 def test_an_answer_without_a_newline() -> None:
-    """All wait for its end: what came is told, up to where a secret may begin."""
+    """A missing newline is told with the beginning of the line and a remedy."""
     peer = Peer()
     peer.exchange.feed(b'{"id": 1, "ok": true, "value": "hidden"}')
     with pytest.raises(SubjectHung) as caught:
@@ -326,7 +336,7 @@ def test_an_answer_without_a_newline() -> None:
 
 
 def test_a_second_answer_is_a_breach() -> None:
-    """Each request has one answer."""
+    """A second answer is a breach."""
     peer = Peer()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
@@ -338,7 +348,7 @@ def test_a_second_answer_is_a_breach() -> None:
 
 
 def test_a_late_answer_is_dropped() -> None:
-    """A request that was given up may still be answered; the next one is not disturbed."""
+    """A late answer is dropped, and the next request works."""
     peer = Peer()
     with pytest.raises(SubjectHung, match=r"within 0\.01 s"):
         peer.exchange.ask("read", {}, timeout=0.01)
@@ -354,7 +364,7 @@ def test_a_late_answer_is_dropped() -> None:
 @settings(RELAXED, max_examples=200)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\n", b"{}\n", b'{"id":1}\n'])))
 def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
-    """Garbage in any portions breaks the exchange at most, and never raises where it is read."""
+    """Garbage breaks the conversation, and never raises in the reader."""
     peer = Peer()
     for chunk in chunks:
         peer.exchange.feed(chunk)
@@ -365,8 +375,8 @@ def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
 
 
 def test_version_that_no_file_can_hold() -> None:
-    """Half of a character, which JSON may have, is written out."""
-    said = _claims.hello({"ok": True, "version": "1.4 \ud83d"})
+    """Half of a character in a version is escaped."""
+    said = claims.hello({"ok": True, "version": "1.4 \ud83d"})
     assert said.version == "1.4 \\ud83d"
 
 
@@ -380,14 +390,14 @@ def test_version_that_no_file_can_hold() -> None:
     ids=str,
 )
 def test_claim_in_the_wrong_list(answer: dict[str, Any], where: str) -> None:
-    """The remedy says in which one it belongs."""
+    """A claim in the wrong list is refused with the right one."""
     with pytest.raises(SubjectError) as caught:
-        _claims.hello({"ok": True, **answer})
+        claims.hello({"ok": True, **answer})
     assert where in caught.value.remedy
 
 
-def test_members_of_hello_that_nobody_reads() -> None:
-    """They are no breach, and are not lost: what is meant by one may be a claim."""
-    said = _claims.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
+def test_unknown_members_of_hello_are_reported() -> None:
+    """Unknown members of ``hello`` are reported as ignored."""
+    said = claims.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
     assert said.ignored == ("'capability'", "'declare'")
-    assert _claims.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()
+    assert claims.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()

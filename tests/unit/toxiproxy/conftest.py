@@ -1,4 +1,4 @@
-"""One direction of a connection without sockets, and with a clock of its own."""
+"""One direction of a connection, without sockets and with its own clock."""
 
 from __future__ import annotations
 
@@ -12,28 +12,23 @@ from unittest import mock
 
 import pytest
 
-from vault_harness.toxiproxy.server.link import Link
-from vault_harness.toxiproxy.server.toxics import Toxic, registry
+from vault_harness.local.toxiproxy.server.link import Link
+from vault_harness.local.toxiproxy.server.toxics import Toxic, registry
 
 
 class Handle:
-    """A call that is due some time."""
+    """A scheduled call."""
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Never call."""
+        """Cancel the call."""
         self.callback = None
 
 
 class Clock:
-    """Time that passes only when told to; it stands in for the event loop.
-
-    Attributes:
-        readers: Who wants to know that a descriptor can be read.
-        writers: Who wants to know that it can be written.
-    """
+    """A clock that a test moves, which stands for the event loop and keeps its callbacks."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -43,37 +38,37 @@ class Clock:
         self._count = itertools.count()
 
     def now(self) -> float:
-        """Seconds."""
+        """Return the time in seconds."""
         return self.time
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
-        """As an event loop does."""
+        """Schedule a call, as an event loop does."""
         handle = Handle(callback)
         heapq.heappush(self._due, (self.time + delay, next(self._count), handle))
         return handle
 
     def call_soon(self, callback: Callable[[], None]) -> Handle:
-        """As an event loop does; looking at sockets takes 50 microseconds here."""
+        """Schedule a call in 50 microseconds, as long as looking at sockets takes."""
         return self.call_later(50e-6, callback)
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
-        """As an event loop does."""
+        """Add a reader, as an event loop does."""
         self.readers[fd] = callback
 
     def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
-        """As an event loop does."""
+        """Add a writer, as an event loop does."""
         self.writers[fd] = callback
 
     def remove_reader(self, fd: int) -> None:
-        """As an event loop does; nobody needs to ask it twice."""
+        """Remove a reader; a second removal fails."""
         del self.readers[fd]
 
     def remove_writer(self, fd: int) -> None:
-        """As an event loop does; nobody needs to ask it twice."""
+        """Remove a writer; a second removal fails."""
         del self.writers[fd]
 
     def pass_time(self, seconds: float, between: Callable[[], None]) -> None:
-        """Let time pass, and call what becomes due; ``between`` is called after each of them."""
+        """Let time pass and run due calls, with ``between`` after each of them."""
         end = self.time + seconds
         while self._due and self._due[0][0] <= end:
             self.time, _, handle = heapq.heappop(self._due)
@@ -83,12 +78,12 @@ class Clock:
         self.time = end
 
     def waiting(self) -> int:
-        """How many calls are still due."""
+        """Return the number of pending calls."""
         return sum(handle.callback is not None for _, _, handle in self._due)
 
 
 class FakeSocket:
-    """A peer: bytes to be read from it, and bytes written to it as far as it takes them."""
+    """A peer with bytes to read, and room for written bytes."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -99,11 +94,11 @@ class FakeSocket:
         self.gone = False
 
     def fileno(self) -> int:
-        """Its number."""
+        """Return its number."""
         return self.fd
 
     def recv(self, size: int) -> bytes:
-        """At most ``size`` bytes of the first piece that waits."""
+        """Return at most ``size`` bytes of the first waiting piece."""
         if not self.inbox:
             if self.ended:
                 return b""
@@ -114,7 +109,7 @@ class FakeSocket:
         return piece[:size]
 
     def send(self, data: bytes | memoryview) -> int:
-        """As much as there is room for."""
+        """Take as much as there is room for."""
         if self.gone:
             raise BrokenPipeError
         count = len(data) if self.room is None else min(len(data), self.room)
@@ -132,7 +127,7 @@ class FakeSocket:
 
 
 class Bench:
-    """A link between two fake peers, under a clock of its own."""
+    """A link between two fake peers, with its own clock."""
 
     def __init__(self, clock: Clock, seed: int = 1) -> None:
         self.clock = clock
@@ -151,37 +146,37 @@ class Bench:
 
     @property
     def open(self) -> bool:
-        """Whether the destination is open still."""
+        """Whether the destination is still open."""
         return not self.closed
 
-    # What a link needs of its connection.
+    # The methods that a link needs of its connection.
 
     def note_end(self, reason: str) -> None:
-        """Remember the first reason."""
+        """Keep the first reason."""
         self.end = self.end or reason
 
     def generator(self, toxic: str) -> random.Random:
-        """Repeatable."""
+        """Return a generator with a fixed seed."""
         found = self.generators.get(toxic)
         if found is None:
             found = self.generators[toxic] = random.Random(f"{self.seed} {toxic}")
         return found
 
     def acted(self, toxic: str) -> None:
-        """Remember who touched it."""
+        """Record that a toxic acted."""
         self.toxics[toxic] = None
 
     def link_over(self, link: Link) -> None:
-        """The destination is closed."""
+        """Close the destination."""
         assert link is self.link
         self.closed = True
 
-    # What a test does.
+    # The methods for tests.
 
     def toxic(
         self, kind: str, toxicity: float = 1.0, name: str | None = None, **values: int
     ) -> Toxic:
-        """A toxic that is not in the chain yet."""
+        """Return a toxic that is not in the chain yet."""
         cls = self.kinds[kind]
         return Toxic(
             cls,
@@ -197,12 +192,12 @@ class Bench:
         self.link.start(list(toxics))
 
     def send(self, *pieces: bytes) -> None:
-        """The source sends; the link reads as long as it wants to."""
+        """Let the source send; the link reads as long as it wants to."""
         self.source.inbox.extend(pieces)
         self.poll()
 
     def finish(self) -> None:
-        """The source closes."""
+        """Close the source."""
         self.source.ended = True
         self.poll()
 
@@ -219,7 +214,7 @@ class Bench:
                 return
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass; sockets are looked at whenever something has happened."""
+        """Let time pass and look at the sockets after each event."""
         self.poll()
         self.clock.pass_time(seconds, self.poll)
 
@@ -229,11 +224,11 @@ CLOCKED = ("link", "toxics.latency", "toxics.bandwidth", "toxics.slicer")
 
 @contextlib.contextmanager
 def own_clock() -> Iterator[Clock]:
-    """A clock that the toxics go by."""
+    """Let the toxics use a clock of the test."""
     clock = Clock()
     with contextlib.ExitStack() as stack:
         for module in CLOCKED:
-            name = f"vault_harness.toxiproxy.server.{module}.now"
+            name = f"vault_harness.local.toxiproxy.server.{module}.now"
             stack.enter_context(mock.patch(name, clock.now))
         yield clock
 

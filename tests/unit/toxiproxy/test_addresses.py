@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from vault_harness.toxiproxy.server import addresses
-from vault_harness.toxiproxy.server.addresses import Address, AddressError, Resolver
+from vault_harness.local.toxiproxy.server import addresses
+from vault_harness.local.toxiproxy.server.addresses import Address, AddressError, Resolver
 
 
 async def _resolve(text: str) -> Address:
@@ -33,7 +33,7 @@ async def _resolve(text: str) -> Address:
     ],
 )
 def test_resolving(text: str, resolved: str) -> None:
-    """A host to its first IPv4 address, a service to its port."""
+    """A host becomes its first IPv4 address, a service its port."""
     assert str(asyncio.run(_resolve(text))) == resolved
 
 
@@ -53,20 +53,20 @@ def test_resolving(text: str, resolved: str) -> None:
     ],
 )
 def test_what_cannot_be_resolved(text: str, error: str) -> None:
-    """In Go's words."""
+    """Errors use Go's words."""
     with pytest.raises(AddressError) as caught:
         asyncio.run(_resolve(text))
     assert str(caught.value) == error
 
 
 def test_a_name_that_cannot_exist() -> None:
-    """Is an error, not a crash of the encoder."""
+    """A name that cannot exist is an error, not a crash of the encoder."""
     with pytest.raises(AddressError, match="no such host"):
         asyncio.run(_resolve("a" * 300 + ".invalid:80"))
 
 
 def test_listening_reports_the_real_port() -> None:
-    """And accepted sockets inherit what makes them quick."""
+    """`listen` returns the real port, and accepted sockets inherit its options."""
     sock, name = addresses.listen(Address("127.0.0.1", 0))
     with sock:
         host, port = sock.getsockname()
@@ -81,7 +81,7 @@ def test_listening_reports_the_real_port() -> None:
 
 
 def test_a_port_is_free_as_soon_as_its_listener_is_closed() -> None:
-    """With connections still around."""
+    """A port is free at once after its listener closes, even with open connections."""
     sock, name = addresses.listen(Address("127.0.0.1", 0))
     port = sock.getsockname()[1]
     with socket.create_connection(("127.0.0.1", port)):
@@ -92,7 +92,7 @@ def test_a_port_is_free_as_soon_as_its_listener_is_closed() -> None:
 
 
 def test_a_taken_port() -> None:
-    """In Go's words."""
+    """A taken port is reported in Go's words."""
     sock, name = addresses.listen(Address("127.0.0.1", 0))
     with sock, pytest.raises(AddressError) as caught:
         addresses.listen(Address("127.0.0.1", sock.getsockname()[1]))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.toxiproxy.server import bodies
-from vault_harness.toxiproxy.server.bodies import Problem
+from vault_harness.local.toxiproxy.server import bodies
+from vault_harness.local.toxiproxy.server.bodies import Problem
 
 SHAPE: bodies.Shape = {"name": str, "enabled": bool, "count": int, "share": float, "inner": dict}
 
@@ -15,19 +15,19 @@ def _read(body: bytes) -> tuple[dict[str, object], str | None]:
 
 
 def test_keys_match_in_any_case() -> None:
-    """And the last one wins."""
+    """Keys match in any case, and the last one wins."""
     assert _read(b'{"NAME":"a","Name":"b","nAmE":"c"}') == ({"name": "c"}, None)
 
 
 def test_null_is_not_there() -> None:
-    """Neither as a field nor as a whole."""
+    """A null counts as missing, as a field and as a whole."""
     assert _read(b'{"name":null}') == ({}, None)
     assert _read(b"null") == ({}, None)
 
 
 @pytest.mark.parametrize("text", [b"1.0", b"1e2", b"9223372036854775808", b'"1"', b"true", b"[1]"])
 def test_what_is_no_integer(text: bytes) -> None:
-    """Even if it stands for one."""
+    """Only plain integers are accepted, and the other fields are read."""
     found, wrong = _read(b'{"count":%b,"name":"read on"}' % text)
     assert found == {"name": "read on"}
     assert wrong is not None
@@ -36,20 +36,20 @@ def test_what_is_no_integer(text: bytes) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63)])
 def test_integers_up_to_64_bits(number: int) -> None:
-    """As they are."""
+    """Integers of up to 64 bits are read exactly."""
     assert _read(b'{"count":%d}' % number) == ({"count": number}, None)
 
 
 @pytest.mark.parametrize("text", [b"1e39", b"-1e39", b"1e400", b"true", b'"1"', b"1" + b"0" * 400])
 def test_what_is_no_number(text: bytes) -> None:
-    """Nor may it be infinite."""
+    """Only finite numbers are accepted."""
     found, wrong = _read(b'{"share":%b}' % text)
     assert (found, wrong is None) == ({}, False)
 
 
 @pytest.mark.parametrize("body", [b"", b" \n\t"])
 def test_an_empty_body(body: bytes) -> None:
-    """In Go's words."""
+    """An empty body is refused in Go's words."""
     with pytest.raises(Problem) as caught:
         bodies.parse(body)
     assert (caught.value.status, caught.value.text) == (400, "bad request body: EOF")
@@ -63,36 +63,36 @@ def test_an_empty_body(body: bytes) -> None:
     ],
 )
 def test_bodies_that_are_no_json(body: bytes) -> None:
-    """Python's extensions are none either."""
+    """Invalid JSON is refused, also in forms that Python accepts."""
     with pytest.raises(Problem) as caught:
         bodies.parse(body)
     assert caught.value.status == 400
 
 
 def test_what_follows_the_first_value_is_ignored() -> None:
-    """Whatever it is."""
+    """Text after the first value is ignored."""
     assert bodies.parse(b' {"name":"a"} {{{') == {"name": "a"}
 
 
 def test_a_lone_surrogate_is_replaced() -> None:
-    """It is no character, and could not be written back."""
+    """A lone surrogate is replaced, since it could not be written back."""
     assert _read(b'{"name":"a\\ud800b"}') == ({"name": "a\ufffdb"}, None)
     assert _read(b'{"name":"\\ud83d\\ude00"}') == ({"name": "\U0001f600"}, None)
 
 
 def test_invalid_utf8_is_replaced() -> None:
-    """Byte by byte."""
+    """Each invalid byte is replaced."""
     assert _read(b'{"name":"a\xffb"}') == ({"name": "a\ufffdb"}, None)
 
 
 def test_dump_has_no_spaces_and_escapes_html() -> None:
-    """As Go writes it."""
+    """The output has no spaces and escapes HTML, as Go's does."""
     value = {"a": [1, None, True], "b": "<é&>\u2028"}
     expected = '{"a":[1,null,true],"b":"\\u003cé\\u0026\\u003e\\u2028"}'
     assert bodies.dump(value) == expected.encode()
 
 
 def test_a_toxicity_keeps_eight_decimals() -> None:
-    """About what upstream's float32 keeps."""
+    """A toxicity keeps eight decimals, about as many as upstream's float32."""
     assert bodies.toxicity({"toxicity": 0.123456789}, 1.0) == 0.12345679
     assert bodies.toxicity({}, 0.5) == 0.5

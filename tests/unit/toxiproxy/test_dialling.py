@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from vault_harness.toxiproxy.server import addresses
-from vault_harness.toxiproxy.server.addresses import AddressError, Resolver
-from vault_harness.toxiproxy.server.connection import dial
+from vault_harness.local.toxiproxy.server import addresses
+from vault_harness.local.toxiproxy.server.addresses import AddressError, Resolver
+from vault_harness.local.toxiproxy.server.connection import dial
 
 
 def _dial(upstream: str) -> socket.socket:
@@ -20,7 +20,7 @@ def _dial(upstream: str) -> socket.socket:
 
 
 def test_a_listener_is_reached() -> None:
-    """By a socket that sends small pieces at once."""
+    """A listener is reached by a socket that sends small pieces at once."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         _dial(f"localhost:{listener.getsockname()[1]}") as reached,
@@ -33,7 +33,7 @@ def test_a_listener_is_reached() -> None:
 def test_a_socket_that_reached_itself_was_refused(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel may choose the dialled port for this end; afterwards the upstream can listen."""
+    """A socket that connected to itself counts as refused, and frees the upstream's port."""
     address = (host.strip("[]"), 0)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if ":" in host and not socket.has_ipv6:
@@ -54,8 +54,8 @@ def test_a_socket_that_reached_itself_was_refused(
     socket.create_server((address[0], port), family=family).close()
 
 
-def test_the_last_reason_is_told() -> None:
-    """When no address of the host answers."""
+def test_the_last_error_is_reported() -> None:
+    """If no address answers, the last error is reported."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(AddressError, match=r"^connection refused$"):

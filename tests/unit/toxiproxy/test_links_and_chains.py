@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy.server.toxics import CHUNK
+from vault_harness.local.toxiproxy.server.toxics import CHUNK
 
 if TYPE_CHECKING:
     from tests.unit.toxiproxy.conftest import Bench
 
 
 def test_added_at_the_end_of_the_chain(bench: Bench) -> None:
-    """The one before it hands on what it holds."""
+    """A new toxic goes to the end, and the toxic before it hands on what it holds."""
     bench.start(bench.toxic("latency", latency=1000))
     bench.send(b"held")
     bench.link.add(bench.toxic("limit_data", bytes=100))
@@ -21,7 +21,7 @@ def test_added_at_the_end_of_the_chain(bench: Bench) -> None:
 
 
 def test_what_queues_behind_stays_queued(bench: Bench) -> None:
-    """Only the chunk that is being worked on is handed on early; the rest keeps its time."""
+    """Only the current chunk is handed on early; queued chunks keep their time."""
     bench.start(bench.toxic("latency", latency=1000))
     bench.send(b"first", b"second")
     bench.link.add(bench.toxic("noop"))
@@ -31,21 +31,21 @@ def test_what_queues_behind_stays_queued(bench: Bench) -> None:
 
 
 def test_removal_hands_on_everything(bench: Bench) -> None:
-    """In order, before what the toxic in front holds."""
+    """A removed toxic hands on everything in order, before what the toxic in front holds."""
     first, second = bench.toxic("latency", latency=500), bench.toxic("latency", latency=500)
     bench.start(first, second)
     bench.send(b"a", b"b")
     bench.pass_time(0.6)
     bench.send(b"c", b"d")
     bench.link.remove(second)
-    # a and b were in the second, c was being worked on in the first, which starts anew with d.
+    # The second toxic held a and b. The first held c, and starts again with d.
     assert bench.dest.chunks == [b"a", b"b", b"c"]
     bench.pass_time(0.501)
     assert bench.dest.chunks == [b"a", b"b", b"c", b"d"]
 
 
 def test_an_update_acts_on_what_queues(bench: Bench) -> None:
-    """With the new values, from the arrival of each chunk."""
+    """An update applies the new values to queued chunks, from their arrival."""
     toxic = bench.toxic("latency", latency=1000)
     bench.start(toxic)
     bench.send(b"a", b"b")
@@ -58,7 +58,7 @@ def test_an_update_acts_on_what_queues(bench: Bench) -> None:
 
 
 def test_a_losing_roll_lets_everything_pass(bench: Bench) -> None:
-    """Until an update rolls again."""
+    """After a losing roll everything passes, until an update rolls again."""
     toxic = bench.toxic("timeout", toxicity=0.0)
     bench.start(toxic)
     bench.send(b"passes")
@@ -70,7 +70,7 @@ def test_a_losing_roll_lets_everything_pass(bench: Bench) -> None:
 
 
 def test_removing_a_timeout_closes(bench: Bench) -> None:
-    """Also where it never acted, and what is in front sends nothing more."""
+    """Removing a timeout closes the connection, and toxics in front send nothing more."""
     front, toxic = bench.toxic("latency", latency=1000), bench.toxic("timeout", toxicity=0.0)
     bench.start(front, toxic)
     bench.send(b"held in front")
@@ -82,7 +82,7 @@ def test_removing_a_timeout_closes(bench: Bench) -> None:
 
 
 def test_a_limit_closes_behind_what_is_delayed(bench: Bench) -> None:
-    """The later toxic still delivers."""
+    """A limit closes only after later toxics have delivered."""
     bench.start(bench.toxic("limit_data", bytes=2), bench.toxic("latency", latency=100))
     bench.send(b"abc")
     assert not bench.closed
@@ -92,7 +92,7 @@ def test_a_limit_closes_behind_what_is_delayed(bench: Bench) -> None:
 
 
 def test_a_toxic_added_after_the_end_changes_nothing(bench: Bench) -> None:
-    """The end has passed already; what is left is to be written."""
+    """A toxic that is added after the end changes nothing."""
     bench.start()
     bench.dest.room = 2
     bench.send(b"abcd")
@@ -105,7 +105,7 @@ def test_a_toxic_added_after_the_end_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
-    """After what was read already; and reading goes on when there is room."""
+    """A full destination pauses the source, and reading resumes when there is room."""
     bench.start()
     bench.dest.room = 10
     bench.send(*[bytes(8)] * 10)
@@ -130,21 +130,21 @@ def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
 def test_a_busy_toxic_pauses_the_source(
     bench: Bench, kind: str, values: dict[str, int], held: int
 ) -> None:
-    """What is held is bounded, by the contract's 1024 chunks for latency."""
+    """A busy toxic pauses the source; latency holds 1024 chunks, by the contract."""
     bench.start(bench.toxic(kind, 1.0, None, **values))
     bench.send(*[bytes(CHUNK)] * 1100)
     assert held <= bench.link.source.received // CHUNK <= held + 1
 
 
 def test_a_chunk_is_no_longer_than_upstream_s(bench: Bench) -> None:
-    """However much there is, so that nothing else waits for long."""
+    """A chunk is no longer than upstream's, so that nothing else waits long."""
     bench.start()
     bench.send(bytes(100_000))
     assert max(map(len, bench.dest.chunks)) == CHUNK
 
 
 def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
-    """Everything held goes to the writer at once; the order stays."""
+    """Toxics removed at a full destination hand everything to the writer, in order."""
     toxics = [bench.toxic("latency", latency=10), bench.toxic("bandwidth", rate=1000)]
     bench.start(*toxics)
     bench.dest.room = 0
@@ -161,7 +161,7 @@ def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
 
 
 def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
-    """Latency had room for more; without it a full destination must stop the source."""
+    """If a toxic with room is removed, a full destination pauses the source."""
     toxic = bench.toxic("latency", latency=10)
     bench.start(toxic)
     bench.dest.room = 0
@@ -176,7 +176,7 @@ def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
 
 
 def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench) -> None:
-    """The source is read again once there is room."""
+    """A toxic added at a full destination works once there is room again."""
     bench.start()
     bench.dest.room = 1
     bench.send(b"ab", b"cd")
@@ -189,7 +189,7 @@ def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench)
 
 
 def test_nothing_passes_behind_a_limit_that_was_reached(bench: Bench) -> None:
-    """Not even when its toxic is removed before everything is written."""
+    """Nothing passes a reached limit, even if its toxic is removed before all is written."""
     front, limit = bench.toxic("latency", latency=10), bench.toxic("limit_data", bytes=3)
     bench.start(front, limit)
     bench.dest.room = 0
@@ -205,7 +205,7 @@ def test_nothing_passes_behind_a_limit_that_was_reached(bench: Bench) -> None:
 
 
 def test_toxics_that_do_nothing_act_once_they_are_changed(bench: Bench) -> None:
-    """In their place in the chain, wherever that is."""
+    """A toxic without effect acts in its place once it is changed."""
     quiet = [bench.toxic("latency"), bench.toxic("slow_close"), bench.toxic("timeout", 0.0)]
     bench.start(quiet[0], bench.toxic("limit_data", bytes=6), quiet[1], quiet[2])
     bench.send(b"abc")
@@ -224,7 +224,7 @@ def test_toxics_that_do_nothing_act_once_they_are_changed(bench: Bench) -> None:
 
 
 def test_a_broken_destination_ends_it(bench: Bench) -> None:
-    """With nothing left to do, whatever was held."""
+    """A broken destination ends the link and leaves no pending call."""
     bench.start(bench.toxic("latency", latency=100), bench.toxic("bandwidth", rate=1))
     bench.send(bytes(5000), bytes(5000))
     bench.dest.gone = True

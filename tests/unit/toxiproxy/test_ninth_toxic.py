@@ -1,4 +1,4 @@
-"""A toxic of one's own is one new file."""
+"""A new toxic needs only one new file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.toxiproxy.server import toxics
+from vault_harness.local.toxiproxy.server import toxics
 
 NINTH = '''
 """``upper``: shouts."""
 
-from vault_harness.toxiproxy.server.toxics import Stage
+from vault_harness.local.toxiproxy.server.toxics import Stage
 
 
 class Upper(Stage):
@@ -27,7 +27,7 @@ class Upper(Stage):
 
 
 def test_there_are_eight() -> None:
-    """By the names of the API."""
+    """The registry has the eight toxics of the API."""
     assert set(toxics.registry()) == {
         "noop",
         "latency",
@@ -41,7 +41,7 @@ def test_there_are_eight() -> None:
 
 
 def test_a_ninth_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any other change."""
+    """A ninth toxic is found without any other change."""
     (tmp_path / "upper.py").write_text(NINTH)
     monkeypatch.setattr(toxics, "__path__", [*toxics.__path__, str(tmp_path)])
     try:
@@ -49,11 +49,11 @@ def test_a_ninth_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert found["upper"].type == "upper"
         assert len(found) == 9
     finally:
-        sys.modules.pop("vault_harness.toxiproxy.server.toxics.upper", None)
+        sys.modules.pop("vault_harness.local.toxiproxy.server.toxics.upper", None)
 
 
 def test_every_toxic_says_what_its_attributes_mean() -> None:
-    """In its docstring, by name."""
+    """The docstring of every toxic explains its attributes by name."""
     for kind in toxics.registry().values():
         assert kind.__doc__ is not None
         assert "Attributes" in kind.__doc__

@@ -1,19 +1,19 @@
-"""What the embedded server remembers of connections that have ended."""
+"""What the embedded server records of connections."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from vault_harness.toxiproxy.server.connection import Route
-from vault_harness.toxiproxy.server.traffic import RECENT, Traffic
+from vault_harness.local.toxiproxy.server.connection import Route
+from vault_harness.local.toxiproxy.server.traffic import RECENT, Traffic
 
 if TYPE_CHECKING:
-    from vault_harness.toxiproxy.server.connection import Connection
+    from vault_harness.local.toxiproxy.server.connection import Connection
 
 
 def connection(proxy: str, number: int) -> Connection:
-    """One of a proxy, that carried nothing."""
+    """Return a connection of a proxy that carried nothing."""
     made = SimpleNamespace(
         route=Route(proxy=proxy, listener="127.0.0.1:1", upstream="127.0.0.1:2"),
         links=(),
@@ -23,7 +23,7 @@ def connection(proxy: str, number: int) -> Connection:
 
 
 def test_many_connections_of_one_proxy_push_out_no_others() -> None:
-    """Scenarios share a server: a storm in one of them is not at another's cost."""
+    """Many connections of one proxy do not displace another's records."""
     traffic = Traffic()
     traffic.ended(connection("quiet", 0))
     for number in range(RECENT + 1):
@@ -33,8 +33,8 @@ def test_many_connections_of_one_proxy_push_out_no_others() -> None:
     assert len(traffic.records([])) == 1 + RECENT
 
 
-def test_living_connections_are_told_by_their_proxy() -> None:
-    """One that has not ended is told after those that have, and only where it is asked for."""
+def test_live_connections_are_listed_by_proxy() -> None:
+    """Live connections follow ended ones, and only for the requested proxies."""
     traffic = Traffic()
     traffic.ended(connection("quiet", 0))
     live = [connection("quiet", 1), connection("storm", 2)]

@@ -1,4 +1,4 @@
-"""Flags of the embedded server, which are the real one's."""
+"""The embedded server has the flags of the real one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vault_harness.toxiproxy.server.main import parse
+from vault_harness.local.toxiproxy.server.main import parse
 
 DEFAULTS = {
     "host": "localhost",
@@ -33,7 +33,7 @@ DEFAULTS = {
     ],
 )
 def test_flags(arguments: list[str], changed: dict[str, object]) -> None:
-    """One or two dashes, value after a space or ``=``."""
+    """A flag has one or two dashes, and its value follows a space or ``=``."""
     assert vars(parse(arguments)) == DEFAULTS | changed
 
 
@@ -47,7 +47,7 @@ def test_flags(arguments: list[str], changed: dict[str, object]) -> None:
     ],
 )
 def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message names the flag, and the exit code is 2."""
+    """The error names the flag, and the exit code is 2."""
     with pytest.raises(SystemExit) as caught:
         parse(arguments)
     assert caught.value.code == 2
@@ -55,9 +55,9 @@ def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFix
 
 
 def test_starting_imports_little() -> None:
-    """None of the client's libraries: that is what makes the start quick."""
+    """The server imports none of the client's libraries, so that it starts quickly."""
     code = (
-        "import sys, vault_harness.toxiproxy.server.main;"
+        "import sys, vault_harness.local.toxiproxy.server.main;"
         "print([name for name in ('requests', 'toxiproxy', 'pydantic', 'hvac', 'pytest')"
         " if name in sys.modules])"
     )

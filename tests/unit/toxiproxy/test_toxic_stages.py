@@ -1,4 +1,4 @@
-"""What each toxic does to chunks, exactly: by a clock that passes only when told to."""
+"""What each toxic does to chunks exactly, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def test_without_toxics_chunks_pass_at_once(bench: Bench) -> None:
-    """And the end behind them."""
+    """Without toxics chunks pass at once, followed by the end."""
     bench.start()
     bench.send(b"one", b"two")
     assert bench.dest.chunks == [b"one", b"two"]
@@ -21,7 +21,7 @@ def test_without_toxics_chunks_pass_at_once(bench: Bench) -> None:
 
 
 def test_latency_is_counted_from_arrival(bench: Bench) -> None:
-    """Chunks overlap in time."""
+    """Latency counts from the arrival of each chunk, so delays overlap."""
     bench.start(bench.toxic("latency", latency=100))
     bench.send(b"one")
     bench.pass_time(0.06)
@@ -35,7 +35,7 @@ def test_latency_is_counted_from_arrival(bench: Bench) -> None:
 
 
 def test_two_latencies_add_up(bench: Bench) -> None:
-    """Since the time stamp moves with the chunk."""
+    """Two latencies add up, since the time stamp moves with the chunk."""
     bench.start(bench.toxic("latency", latency=100), bench.toxic("latency", latency=50))
     bench.send(b"x")
     bench.pass_time(0.149)
@@ -45,7 +45,7 @@ def test_two_latencies_add_up(bench: Bench) -> None:
 
 
 def test_jitter_is_drawn_for_each_chunk(bench: Bench) -> None:
-    """Within its bounds."""
+    """Jitter is drawn for each chunk, within its bounds."""
     bench.start(bench.toxic("latency", latency=100, jitter=50))
     delays = set()
     for _ in range(50):
@@ -60,14 +60,14 @@ def test_jitter_is_drawn_for_each_chunk(bench: Bench) -> None:
 
 
 def test_negative_latency_is_none(bench: Bench) -> None:
-    """As is a negative jitter."""
+    """A negative latency or jitter counts as none."""
     bench.start(bench.toxic("latency", latency=-5, jitter=-5))
     bench.send(b"x")
     assert bench.dest.chunks == [b"x"]
 
 
 def test_bandwidth_sends_parts_every_tenth_of_a_second(bench: Bench) -> None:
-    """And the rest in its time."""
+    """Bandwidth sends a part every tenth of a second, and the rest in its time."""
     bench.start(bench.toxic("bandwidth", rate=100))
     bench.send(bytes(25_000))
     for sent in (0, 10_000, 20_000):
@@ -77,7 +77,7 @@ def test_bandwidth_sends_parts_every_tenth_of_a_second(bench: Bench) -> None:
 
 
 def test_bandwidth_is_exact_in_the_long_run(bench: Bench) -> None:
-    """One second's worth takes a second, in chunks that are too short for a timer."""
+    """Bandwidth is exact over a second, even for chunks too short for a timer."""
     bench.start(bench.toxic("bandwidth", rate=2000))
     bench.send(*[bytes(100)] * 20_000)
     bench.pass_time(0.5)
@@ -87,7 +87,7 @@ def test_bandwidth_is_exact_in_the_long_run(bench: Bench) -> None:
 
 
 def test_bandwidth_earns_nothing_while_idle(bench: Bench) -> None:
-    """After a long silence the rate holds from the first byte."""
+    """Idle time earns no bandwidth."""
     bench.start(bench.toxic("bandwidth", rate=100))
     bench.send(bytes(1000))
     bench.pass_time(60)
@@ -99,7 +99,7 @@ def test_bandwidth_earns_nothing_while_idle(bench: Bench) -> None:
 
 
 def test_timeout_counts_from_the_last_chunk(bench: Bench) -> None:
-    """Each starts it anew."""
+    """Each chunk restarts the timeout."""
     bench.start(bench.toxic("timeout", name="it", timeout=100))
     for _ in range(5):
         bench.pass_time(0.09)
@@ -113,14 +113,14 @@ def test_timeout_counts_from_the_last_chunk(bench: Bench) -> None:
 
 
 def test_slicer_makes_as_many_pieces_as_there_are_bytes(bench: Bench) -> None:
-    """Of one byte each, without variation."""
+    """The slicer can make pieces of one byte."""
     bench.start(bench.toxic("slicer", average_size=1))
     bench.send(bytes(range(24)))
     assert bench.dest.chunks == [bytes([number]) for number in range(24)]
 
 
 def test_slicer_delays_after_each_piece(bench: Bench) -> None:
-    """The last one too: the next chunk has to wait."""
+    """The slicer delays after each piece, and the next chunk waits after the last."""
     bench.start(bench.toxic("slicer", average_size=2, delay=10_000))
     bench.send(b"abcd", b"e")
     assert bench.dest.chunks == [b"ab"]
@@ -133,7 +133,7 @@ def test_slicer_delays_after_each_piece(bench: Bench) -> None:
 
 
 def test_slicer_delays_shorter_than_a_timer_are_polled_for(bench: Bench) -> None:
-    """200 microseconds are 200 microseconds."""
+    """Slicer delays shorter than a timer are kept by polling."""
     bench.start(bench.toxic("slicer", average_size=1, delay=200))
     bench.send(bytes(10))
     bench.pass_time(0.0011)
@@ -142,7 +142,7 @@ def test_slicer_delays_shorter_than_a_timer_are_polled_for(bench: Bench) -> None
 
 @pytest.mark.parametrize("average", [1024, 2000])
 def test_slicer_pieces_are_of_the_average_size(bench: Bench, average: int) -> None:
-    """480 kB with 1024 plus or minus 512 are between 240 and 720 pieces, as upstream asks."""
+    """480 kB with 1024 plus or minus 512 give 240 to 720 pieces, as upstream requires."""
     bench.start(bench.toxic("slicer", average_size=average, size_variation=512))
     data = bytes(range(240)) * 2000
     bench.send(data)
@@ -153,7 +153,7 @@ def test_slicer_pieces_are_of_the_average_size(bench: Bench, average: int) -> No
 
 
 def test_limit_data_cuts_and_closes(bench: Bench) -> None:
-    """Exactly there."""
+    """limit_data cuts at the exact byte and closes."""
     bench.start(bench.toxic("limit_data", name="it", bytes=5))
     bench.send(b"abc", b"def", b"ghi")
     assert bench.dest.received == b"abcde"
@@ -163,7 +163,7 @@ def test_limit_data_cuts_and_closes(bench: Bench) -> None:
 
 
 def test_slow_close_waits_only_at_the_end(bench: Bench) -> None:
-    """And behind the data."""
+    """slow_close delays only the end, after the data."""
     bench.start(bench.toxic("slow_close", delay=100))
     bench.send(b"data")
     bench.finish()
@@ -175,7 +175,7 @@ def test_slow_close_waits_only_at_the_end(bench: Bench) -> None:
 
 
 def test_reset_peer_waits_for_the_first_chunk(bench: Bench) -> None:
-    """Then for its timeout."""
+    """reset_peer waits for the first chunk and then for its timeout."""
     bench.start(bench.toxic("reset_peer", name="it", timeout=100))
     bench.pass_time(60)
     assert bench.open
@@ -190,7 +190,7 @@ def test_reset_peer_waits_for_the_first_chunk(bench: Bench) -> None:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_removed_reset_peer_lets_go(bench: Bench, ended: bool) -> None:
-    """Of the connection, or of the end that it held back."""
+    """A removed reset_peer releases the connection, or the end that it held back."""
     toxic = bench.toxic("reset_peer", timeout=60_000)
     bench.start(toxic)
     if ended:

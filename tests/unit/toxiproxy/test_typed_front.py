@@ -1,4 +1,4 @@
-"""The typed front, against servers that behave in every way."""
+"""The typed client of Toxiproxy, against servers that behave in every way."""
 
 from __future__ import annotations
 
@@ -17,17 +17,10 @@ import pytest
 from toxiproxy.api import APIConsumer
 
 from vault_harness.errors import ToxiproxyError
-from vault_harness.toxiproxy import (
-    Bandwidth,
-    Latency,
-    Noop,
-    Refused,
-    Slicer,
-    Toxiproxy,
-    Unreachable,
-    _consumer,
-)
-from vault_harness.toxiproxy._records import traffic
+from vault_harness.local.toxiproxy import consumer
+from vault_harness.local.toxiproxy.client import Toxiproxy, traffic
+from vault_harness.local.toxiproxy.consumer import Refused, Unreachable
+from vault_harness.local.toxiproxy.toxics import Bandwidth, Latency, Noop, Slicer
 
 Script = list[tuple[int, bytes]]
 
@@ -56,11 +49,11 @@ class _Scripted(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - names of http.server
 
     def log_message(self, *_arguments: object) -> None:
-        """Quietly."""
+        """Log nothing."""
 
 
 class Fake:
-    """A server that answers what it is told to."""
+    """A server that gives scripted answers."""
 
     def __init__(self) -> None:
         self.script: Script = []
@@ -73,11 +66,11 @@ class Fake:
 
     @property
     def connections(self) -> int:
-        """How many there were."""
+        """The number of connections so far."""
         return len(self.opened)
 
     def cut(self) -> None:
-        """End all that are open."""
+        """Cut all open connections."""
         for connection in self.opened:
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -99,7 +92,7 @@ STATE = {"name": "p", "listen": "127.0.0.1:1", "upstream": "u:1", "enabled": Tru
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404, 409, 500, 503])
 def test_every_answer_that_is_no_success_is_an_error(fake: Fake, status: int) -> None:
-    """With status, the server's words, what was asked, and what to do."""
+    """A failed answer becomes an error with status, words, request and remedy."""
     content = b'{"error":"its own words","status":0}\n'
     fake.script.append((status, content))
     with pytest.raises(Refused) as caught:
@@ -111,21 +104,21 @@ def test_every_answer_that_is_no_success_is_an_error(fake: Fake, status: int) ->
 
 
 def test_an_error_that_is_no_json_is_shown_as_it_is(fake: Fake) -> None:
-    """The browser block is one."""
+    """An error that is not JSON is shown as it is, for example that of the browser block."""
     fake.script.append((403, b"User agent not allowed\n"))
     with pytest.raises(Refused, match="403: User agent not allowed"):
         fake.toxiproxy.version()
 
 
 def test_what_is_no_toxiproxy_is_not_taken_for_one(fake: Fake) -> None:
-    """Another web server on that port."""
+    """Another web server on the port is not taken for a Toxiproxy."""
     fake.script.append((200, b"<html>"))
-    with pytest.raises(Unreachable, match="no Toxiproxy"):
+    with pytest.raises(Unreachable, match="not a Toxiproxy"):
         fake.toxiproxy.version()
 
 
 def test_a_server_that_is_silent_is_given_up() -> None:
-    """After the timeout, not never."""
+    """A silent server is given up after the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         toxiproxy = Toxiproxy(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
         with pytest.raises(Unreachable, match=r"no answer within 0\.2 s"):
@@ -135,7 +128,7 @@ def test_a_server_that_is_silent_is_given_up() -> None:
 def test_a_server_that_is_not_there() -> None:
     """The cause is the operating system's."""
     with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        silent.bind(("127.0.0.1", 0))  # held, so that no other program listens there
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(Unreachable, match="connection refused"):
             Toxiproxy(url).proxies()
@@ -147,7 +140,7 @@ def test_a_server_that_is_not_there() -> None:
     "url", ["https://127.0.0.1:1", "http://", "ftp://x", "http://x:port", "http://x:1/path"]
 )
 def test_a_url_that_cannot_be(url: str) -> None:
-    """Said before anything is sent."""
+    """An invalid URL is refused before any request."""
     with pytest.raises(ToxiproxyError, match="not the address"):
         Toxiproxy(url)
 
@@ -161,12 +154,12 @@ def test_a_url_that_cannot_be(url: str) -> None:
     ],
 )
 def test_a_url_that_can_be(given: str, url: str) -> None:
-    """The port is Toxiproxy's own by default."""
+    """Toxiproxy's own port is the default."""
     assert Toxiproxy(given).url == url
 
 
 def test_two_servers_at_once(fake: Fake) -> None:
-    """toxiproxy-python's own address is not touched."""
+    """toxiproxy-python's default address is not used."""
     other = Toxiproxy("http://127.0.0.1:1")
     fake.script.append((200, b'{"version": "2.12.0"}'))
     assert fake.toxiproxy.version() == "2.12.0"
@@ -176,7 +169,7 @@ def test_two_servers_at_once(fake: Fake) -> None:
 
 
 def test_names_are_quoted(fake: Fake) -> None:
-    """Whatever a path could take them for."""
+    """Names are quoted in paths."""
     fake.script.append((200, json.dumps({**STATE, "name": "a b?%ü"}).encode()))
     fake.toxiproxy.proxy("a b?%ü")
     assert fake.seen[0][1] == "/proxies/a%20b%3F%25%C3%BC"
@@ -184,14 +177,14 @@ def test_names_are_quoted(fake: Fake) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", ".", ".."])
 def test_names_that_no_path_can_hold(fake: Fake, name: str) -> None:
-    """The server would take them, and never find them again."""
+    """Names that no path can hold are refused, since the server would not find them again."""
     with pytest.raises(ToxiproxyError, match="cannot name"):
         fake.toxiproxy.create(name, upstream="u:1")
     assert fake.seen == []
 
 
 def test_a_toxic_is_removed_after_its_block(fake: Fake) -> None:
-    """Even if the block fails; and nobody minds if it is gone already."""
+    """A toxic is removed after its block, even if the block fails or the toxic is gone."""
     shown = {
         "name": "latency_upstream",
         "type": "latency",
@@ -222,7 +215,7 @@ def test_a_toxic_is_removed_after_its_block(fake: Fake) -> None:
 
 
 def test_a_disabled_proxy_is_enabled_after_its_block(fake: Fake) -> None:
-    """And says so meanwhile."""
+    """A disabled proxy is enabled again after its block."""
     answers = [STATE, {**STATE, "enabled": False}, STATE]
     fake.script += [(200, json.dumps(answer).encode()) for answer in answers]
     proxy = fake.toxiproxy.proxy("p")
@@ -233,7 +226,7 @@ def test_a_disabled_proxy_is_enabled_after_its_block(fake: Fake) -> None:
 
 
 def test_updates_are_checked_before_they_are_sent(fake: Fake) -> None:
-    """Toxiproxy itself would ignore an attribute that it does not know."""
+    """Updates are checked first, since Toxiproxy ignores unknown attributes."""
     shown = {"name": "t", "type": "latency", "stream": "downstream", "toxicity": 1}
     shown["attributes"] = {"latency": 5, "jitter": 0}
     fake.script += [(200, json.dumps(STATE).encode()), (200, json.dumps([shown]).encode())]
@@ -246,7 +239,7 @@ def test_updates_are_checked_before_they_are_sent(fake: Fake) -> None:
 
 
 def test_an_unknown_type_is_shown(fake: Fake) -> None:
-    """A server may have more than the eight."""
+    """An unknown type is shown, since a server may have more than eight."""
     shown = {"name": "t", "type": "ninth", "stream": "upstream", "toxicity": 1}
     shown["attributes"] = {"depth": 5}
     fake.script += [(200, json.dumps(STATE).encode()), (200, json.dumps([shown]).encode())]
@@ -254,8 +247,10 @@ def test_an_unknown_type_is_shown(fake: Fake) -> None:
     assert (toxic.type, toxic.attributes.as_json()) == ("ninth", {"depth": 5})
 
 
-def test_a_proxy_for_the_way_out_is_not_used(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY is not for a server next door."""
+def test_http_proxy_is_ignored_for_a_local_server(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY is ignored for a local server."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -264,17 +259,17 @@ def test_a_proxy_for_the_way_out_is_not_used(fake: Fake, monkeypatch: pytest.Mon
 
 
 def test_requests_go_over_one_connection(fake: Fake) -> None:
-    """A scenario may ask for hundreds of cuts, and what takes its time is to connect."""
+    """Requests share one connection, since connecting takes most of the time."""
     fake.script += [(200, json.dumps(STATE).encode())] * 3
     for _ in range(3):
         fake.toxiproxy.proxy("p")
     assert fake.connections == 1
 
 
-# Python 3.12 and later warn of every fork beside threads; that there are some is the test's point.
+# Python 3.12 and later warn of every fork beside threads; this test needs some.
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
-    """Answers would come to whoever reads first."""
+    """A fork uses its own connection, or it could read its parent's answers."""
     fake.script += [(200, b'{"version": "2.12.0"}')] * 3
     assert fake.toxiproxy.version() == "2.12.0"
     child = multiprocessing.get_context("fork").Process(target=fake.toxiproxy.version)
@@ -284,16 +279,16 @@ def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
 
 
 def test_a_server_that_ended_its_connections(fake: Fake) -> None:
-    """It may have been started anew since; that is noticed before anything is sent."""
+    """A connection that the server ended is noticed before anything is sent on it."""
     fake.script += [(200, b'{"version": "2.12.0"}')] * 2
     assert fake.toxiproxy.version() == "2.12.0"
     fake.cut()
     assert fake.toxiproxy.version() == "2.12.0"
 
 
-def test_a_connection_that_nobody_used_is_left(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server may end it in the very moment in which something is asked over it."""
-    monkeypatch.setattr(_consumer, "IDLE", 0.0)
+def test_an_idle_connection_is_not_reused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle connection is not reused, since the server may be about to end it."""
+    monkeypatch.setattr(consumer, "IDLE", 0.0)
     fake.script += [(200, json.dumps(STATE).encode())] * 2
     for _ in range(2):
         fake.toxiproxy.proxy("p")
@@ -301,14 +296,14 @@ def test_a_connection_that_nobody_used_is_left(fake: Fake, monkeypatch: pytest.M
 
 
 def test_attributes_name_their_units_as_the_api_does() -> None:
-    """And only a slicer needs an argument."""
+    """Attributes have the API's units, and only a slicer needs an argument."""
     assert Latency(latency=1).as_json() == {"latency": 1, "jitter": 0}
     assert Noop().as_json() == {}
     assert Slicer(average_size=2).as_json() == {"average_size": 2, "size_variation": 0, "delay": 0}
 
 
 def test_traffic_is_added_up_over_addresses() -> None:
-    """From Prometheus' text, exponents and escapes included."""
+    """Traffic is summed over addresses of Prometheus' text, with exponents and escapes."""
     name = "toxiproxy_proxy_sent_bytes_total"
     text = "\n".join(
         [
@@ -323,8 +318,8 @@ def test_traffic_is_added_up_over_addresses() -> None:
 
 
 def test_importing_the_face_is_cheap() -> None:
-    """Names are imported when they are asked for."""
-    code = "import sys, vault_harness.toxiproxy; print('requests' in sys.modules)"
+    """Importing the package does not import requests."""
+    code = "import sys, vault_harness.local.toxiproxy; print('requests' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A server whose every answer a test decides; for answers that a Vault gives rarely."""
+"""A server whose answers the test decides, for answers that a Vault gives rarely."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NOBODY_LEADS: Answer = (
     {"errors": ["local node not active but active cluster node not found"]},
     {},
 )
-"""Of a node that would hand a request on, while others elect a leader."""
+"""The answer of a node that would forward a request while others elect a leader."""
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers by path, and remembers what it was asked."""
+    """Answer by path and record the requests."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Answer a request."""
         self.answer()
 
     do_POST = do_PUT = do_LIST = do_GET  # noqa: N815 -- http.server's names
 
     def answer(self) -> None:
-        """Look the path up."""
+        """Look the path up and answer."""
         server = self.server
         assert isinstance(server, FakeVault)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -48,18 +48,14 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class FakeVault(ThreadingHTTPServer):
-    """A server whose every answer the test decides; for answers that a Vault gives rarely.
+    """A server whose answers the test decides, for answers that a Vault gives rarely.
 
-    Attributes:
-        answers: By path.
-        first: What a path is answered before that, in this order.
-        then: What is answered once a path was asked.
-        tokens: What it was asked with.
-        asked: The paths.
+    `answers` holds the answer of each path. The answers in `first` precede it, and those in `then`
+    follow a request of their path. `asked` and `tokens` record the requests.
     """
 
     def __init__(self) -> None:
@@ -76,7 +72,7 @@ class FakeVault(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def begin(self) -> None:
-        """Answer from now on."""
+        """Begin to answer."""
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
@@ -84,7 +80,7 @@ Serve = Callable[[], FakeVault]
 
 
 def seal_status(*, initialized: bool, sealed: bool, migration: bool = False) -> Answer:
-    """An answer of sys/seal-status."""
+    """Return an answer of sys/seal-status."""
     body = {"initialized": initialized, "sealed": sealed, "n": 5, "t": 3, "progress": 0}
     body["migration"] = migration
     return 200, {**body, "version": "2.7.2"}, {}

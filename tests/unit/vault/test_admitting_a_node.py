@@ -1,4 +1,4 @@
-"""A new node becomes a member also of a cluster that is busy, and what is amiss is one node's."""
+"""A new node joins a busy cluster too, and trouble with one node does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 
 from tests.unit.vault.fake_vault import Answer, FakeVault, Serve, seal_status
 from vault_harness.errors import DeadlineExceeded, OperatorError
-from vault_harness.vault import Keyring, Operator, cluster
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
 
 KEYS = Keyring(keys=("a", "b", "c"), threshold=3, root_token="")
 RECOVERY = Keyring(keys=("a", "b", "c"), threshold=3, root_token="", kind="recovery")
@@ -23,7 +25,7 @@ NO_ANSWER: Answer = (500, {"errors": [REFUSED]}, {})
 
 
 def new_node(serve: Serve) -> FakeVault:
-    """A node that can join, and takes keys then."""
+    """A node that can join and then takes keys."""
     made = serve()
     made.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=True)
     made.answers[JOIN] = (200, {"joined": True}, {})
@@ -32,16 +34,16 @@ def new_node(serve: Serve) -> FakeVault:
 
 
 def admit(node: FakeVault, keyring: Keyring = KEYS, *, timeout: float = 10.0) -> None:
-    """Let it join a leader that nobody here asks for anything."""
+    """Let the node join through a leader that no test sends a request to."""
     with (
-        closing(Operator(node.address)) as joining,
-        closing(Operator("http://127.0.0.1:1")) as leader,
+        closing(VaultAdmin(node.address)) as joining,
+        closing(VaultAdmin("http://127.0.0.1:1")) as leader,
     ):
         cluster.admit(joining, leader, keyring, timeout=timeout)
 
 
 def test_a_leader_that_asks_nothing_for_now_is_asked_again(serve: Serve) -> None:
-    """It has more to do than it can, or is about to lose its lead."""
+    """A leader without a challenge is asked again: it is busy or about to lose its lead."""
     node = new_node(serve)
     node.first[JOIN] = [NO_QUESTION, NO_QUESTION]
     admit(node)
@@ -49,8 +51,8 @@ def test_a_leader_that_asks_nothing_for_now_is_asked_again(serve: Serve) -> None
     assert node.asked.count(UNSEAL) == 4, "a reset, and three keys"
 
 
-def test_a_leader_that_takes_no_answer_for_now_is_asked_anew(serve: Serve) -> None:
-    """Its question is spent: keys alone would answer none that anybody waits for."""
+def test_a_node_joins_again_if_the_leader_does_not_take_the_answer(serve: Serve) -> None:
+    """If the leader does not take the answer, the node joins again: the challenge is used up."""
     node = new_node(serve)
     node.first[UNSEAL] = [TAKEN, TAKEN, TAKEN, NO_ANSWER]
     admit(node)
@@ -59,7 +61,7 @@ def test_a_leader_that_takes_no_answer_for_now_is_asked_anew(serve: Serve) -> No
 
 
 def test_recovery_keys_answer_nothing(serve: Serve) -> None:
-    """A server that unseals itself answers by the key of its seal, as it joins."""
+    """A server that unseals itself answers the challenge with its seal's key when it joins."""
     node = new_node(serve)
     node.first[JOIN] = [NO_ANSWER]
     admit(node, RECOVERY)
@@ -67,7 +69,7 @@ def test_recovery_keys_answer_nothing(serve: Serve) -> None:
 
 
 def test_a_leader_that_refuses_throughout(serve: Serve) -> None:
-    """What was waited for is named, and what it said, and what goes on with it."""
+    """The error says what was waited for, what the node said and how to continue."""
     node = new_node(serve)
     node.answers[JOIN] = NO_QUESTION
     with pytest.raises(DeadlineExceeded, match="to become a member of the cluster") as caught:
@@ -79,7 +81,7 @@ def test_a_leader_that_refuses_throughout(serve: Serve) -> None:
 
 
 def test_what_makes_no_sense_is_not_tried_again(serve: Serve) -> None:
-    """A node without raft, say, or keys of another cluster."""
+    """A lasting refusal is not retried, as without raft or with another cluster's keys."""
     node = new_node(serve)
     node.answers[JOIN] = (400, {"errors": ["raft storage is not in use"]}, {})
     with pytest.raises(OperatorError, match="not in use"):
@@ -93,26 +95,26 @@ def test_what_makes_no_sense_is_not_tried_again(serve: Serve) -> None:
 
 
 def test_what_is_amiss_with_one_keeps_none_of_the_others_closed(serve: Serve) -> None:
-    """The one is told, and the other has had its keys."""
+    """The error names the failing node, and the other node gets its keys."""
     wrong, right = new_node(serve), new_node(serve)
     wrong.first[UNSEAL] = [TAKEN]  # the reset
     wrong.answers[UNSEAL] = (400, {"errors": ["invalid key"]}, {})
     with (
-        closing(Operator(wrong.address)) as first,
-        closing(Operator(right.address)) as second,
+        closing(VaultAdmin(wrong.address)) as first,
+        closing(VaultAdmin(right.address)) as second,
         pytest.raises(OperatorError, match="do not unseal this Vault"),
     ):
         cluster.unseal_all([first, second], KEYS, timeout=5)
     assert right.asked.count(UNSEAL) == 4
 
 
-def test_who_is_no_member_yet_is_told_apart(serve: Serve) -> None:
-    """It has its question of an earlier run, which ended before it was answered."""
+def test_a_node_that_has_not_joined_is_left_out(serve: Serve) -> None:
+    """A node that has not joined is left out, even if an earlier run left its challenge open."""
     member, outside = new_node(serve), new_node(serve)
     outside.answers[UNSEAL] = NO_ANSWER
     with (
-        closing(Operator(member.address)) as first,
-        closing(Operator(outside.address)) as second,
+        closing(VaultAdmin(member.address)) as first,
+        closing(VaultAdmin(outside.address)) as second,
     ):
         assert list(cluster.give_keys_to_all([second, first], KEYS)) == [second]
     assert member.asked.count(UNSEAL) == 4
@@ -121,8 +123,8 @@ def test_who_is_no_member_yet_is_told_apart(serve: Serve) -> None:
 def test_what_is_shown_to_another_server_is_not_looked_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """VAULT_CLIENT_CERT of the shell names a file that is not here: nobody asks for it either."""
+    """VAULT_CLIENT_CERT of the shell, with a file that is missing here, is ignored."""
     monkeypatch.setattr("hvac.v1.VAULT_CLIENT_CERT", "/of/another/server.pem")
     monkeypatch.setattr("hvac.v1.VAULT_CLIENT_KEY", "/of/another/server.key")
-    with closing(Operator(new_node(serve).address)) as operator:
+    with closing(VaultAdmin(new_node(serve).address)) as operator:
         assert operator.seal_status().sealed

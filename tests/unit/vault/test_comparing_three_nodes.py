@@ -1,4 +1,4 @@
-"""What three nodes have after a restore is compared through each, whoever leads by then."""
+"""After a restore each of three nodes is compared, whichever of them leads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import OperatorError, StackError
-from vault_harness.vault.backup import _restore
-from vault_harness.vault.backup._contents import Comparison
+from vault_harness.operator.backup import restoring
+from vault_harness.operator.backup.contents import Comparison
 
 
 def test_a_leader_that_leads_no_more_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It refuses until it knows who leads; a single server that refuses is an error at once."""
+    """A node without a leader is asked again; a single server's refusal is an error at once."""
     whole = Comparison(same=1, different=())
     answers: list[Any] = []
 
@@ -24,21 +24,21 @@ def test_a_leader_that_leads_no_more_is_asked_again(monkeypatch: pytest.MonkeyPa
         return answer
 
     refusal = OperatorError("it redirects to another host", looked_at="", remedy="")
-    monkeypatch.setattr(_restore, "compare", compare)
-    monkeypatch.setattr(_restore, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(restoring, "compare", compare)
+    monkeypatch.setattr(restoring, "POLL_SECONDS", 0.0)
     node: Any = SimpleNamespace(address="http://node")
     contents: Any = object()
 
     answers[:] = [refusal, whole]
-    assert _restore._answered(node, contents) == whole
+    assert restoring._answered(node, contents) == whole
 
     answers[:] = [refusal]
     with pytest.raises(OperatorError):
-        _restore._compare_all(node, [node], contents)
+        restoring._compare_all(node, [node], contents)
 
 
 def test_a_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have been away when the others took the snapshot, and is made anew then."""
+    """The error names the silent node, which must be added again if it missed the snapshot."""
     whole = Comparison(same=1, different=())
     refusal = OperatorError("it redirects to another host", looked_at="LIST", remedy="ask another")
 
@@ -54,7 +54,7 @@ def test_a_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> 
             return self
 
         def close(self) -> None:
-            """Nothing is open."""
+            """Do nothing."""
 
     leader, behind = Node("one"), Node("two")
 
@@ -63,14 +63,14 @@ def test_a_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> 
             raise refusal
         return whole
 
-    monkeypatch.setattr(_restore, "compare", compare)
-    monkeypatch.setattr(_restore, "CATCH_UP_SECONDS", 0.0)
+    monkeypatch.setattr(restoring, "compare", compare)
+    monkeypatch.setattr(restoring, "CATCH_UP_SECONDS", 0.0)
     acting: Any = leader
     nodes: Any = [leader, behind]
     contents: Any = object()
 
-    with pytest.raises(StackError, match="the backup is in place, and the node at two") as caught:
-        _restore._compare_all(acting, nodes, contents)
+    with pytest.raises(StackError, match="the backup is in place, but the node at two") as caught:
+        restoring._compare_all(acting, nodes, contents)
 
     assert "node.remove NAME" in caught.value.remedy
     assert "it redirects to another host" in caught.value.cause

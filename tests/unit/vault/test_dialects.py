@@ -1,4 +1,4 @@
-"""HashiCorp Vault and OpenBao are told apart, and each gets the configuration that it takes."""
+"""HashiCorp Vault and OpenBao are told apart, and each gets a configuration that it accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness import dialect
+from vault_harness.local import dialect
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from vault_harness import dialect
     ],
 )
 def test_by_what_the_binary_prints(text: str, expected: dialect.Dialect | None) -> None:
-    """`version` names the product first."""
+    """The output of `version` begins with the product."""
     assert dialect.of_version_output(text) is expected
 
 
@@ -34,12 +34,12 @@ def test_by_what_the_binary_prints(text: str, expected: dialect.Dialect | None) 
     ],
 )
 def test_by_the_seal_status(status: dict[str, object], expected: dialect.Dialect) -> None:
-    """The answer that every server gives in every state is enough."""
+    """The seal status, which every server gives in every state, is enough."""
     assert dialect.of_seal_status(status) is expected
 
 
 def test_audit_devices() -> None:
-    """OpenBao declares them in its file, HashiCorp Vault makes them over the API."""
+    """OpenBao declares audit devices in its file, HashiCorp Vault creates them over the API."""
     path = Path("/log")
 
     assert dialect.VAULT.audit_configuration(path, raw=False) == {}
@@ -48,6 +48,6 @@ def test_audit_devices() -> None:
 
 
 def test_memory_locking() -> None:
-    """HashiCorp Vault must be told not to lock memory, OpenBao does not know the setting."""
+    """HashiCorp Vault must be told not to lock memory; OpenBao does not know the setting."""
     assert dialect.VAULT.base_configuration() == {"disable_mlock": True}
     assert dialect.OPENBAO.base_configuration() == {}

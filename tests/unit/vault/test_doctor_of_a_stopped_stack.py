@@ -1,4 +1,4 @@
-"""What a doctor says of a stack whose Vault does not run: it can be asked nothing."""
+"""What the doctor finds in a stack whose Vault does not run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.blueprint import Blueprint
-from vault_harness.vault.doctor import Patient, ServiceView, examine
-from vault_harness.vault.keyring import Keyring
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.doctor import Patient, ServiceView, examine, examine_access
 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Patient:
-    """A stack that was up once, and has its keyring and a client's role-id."""
+    """A stack that was up once and has its keyring and a role-id."""
     tmp_path.chmod(0o700)
     Keyring(("b3RoZXI=",), 1, "t").save(tmp_path / "init.json")
     (tmp_path / "backend-role-id").touch(mode=0o600)
@@ -26,18 +26,18 @@ def stopped(tmp_path: Path) -> Patient:
 
 
 def bad(patient: Patient) -> list[str]:
-    """The kinds of what is wrong, in order."""
+    """Return the kinds of bad results, in order."""
     return [finding.kind for finding in examine(patient) if finding.bad]
 
 
 def test_nothing_else_is_wrong(stopped: Patient) -> None:
-    """It is started again."""
+    """The remedy is to start it."""
     assert bad(stopped) == ["not-running"]
 
 
 @pytest.mark.parametrize(("text", "kind"), [(None, "missing"), ("{}", "broken")])
 def test_keys_come_first(stopped: Patient, text: str | None, kind: str) -> None:
-    """Without them a start ends at a Vault that is sealed."""
+    """Broken keys come first, since without them the started Vault stays sealed."""
     keyring = stopped.data_dir / "init.json"
     keyring.unlink()
     if text is not None:
@@ -46,8 +46,28 @@ def test_keys_come_first(stopped: Patient, text: str | None, kind: str) -> None:
     assert bad(stopped) == [f"keyring-{kind}", "not-running"]
 
 
-def test_one_that_never_was_initialised(stopped: Patient) -> None:
-    """It has no keys yet, and gets them at its start."""
+def test_an_uninitialised_vault_gets_its_keys_at_its_start(stopped: Patient) -> None:
+    """A Vault that was never initialised has no keys yet and gets them at its start."""
     (stopped.data_dir / "init.json").unlink()
     (stopped.data_dir / "backend-role-id").unlink()
     assert bad(stopped) == ["not-running"]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("init.json", 0), ("stack.json", 0o200), ("", 0o300)])
+def test_what_its_owner_may_not_read(stopped: Patient, name: str, mode: int) -> None:
+    """An unreadable file is reported before anything is read, with the chmod that helps."""
+    path = stopped.data_dir / name
+    (stopped.data_dir / "stack.json").touch(mode=0o600)
+    path.chmod(mode)
+    (found,) = examine_access(stopped.data_dir)
+    wanted = "600" if name else "700"
+    assert (found.kind, found.remedy) == ("closed-to-owner", f"chmod {wanted} {path}")
+    path.chmod(0o700)
+    assert examine_access(stopped.data_dir) == []
+
+
+def test_a_data_directory_that_takes_no_files(stopped: Patient) -> None:
+    """A data directory without write permission can be read, so the other checks run too."""
+    stopped.data_dir.chmod(0o500)
+    assert examine_access(stopped.data_dir) == []
+    assert bad(stopped) == ["closed-to-owner", "not-running"]

@@ -1,6 +1,6 @@
-"""What a doctor says of servers that are frozen, closed, without a leader, or refuse everything.
+"""What the doctor finds in servers that are frozen, sealed, leaderless or refuse everything.
 
-Nothing that it names may lose what such a Vault still has.
+No remedy may lose what such a Vault still holds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 import trustme
 
 from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, FakeVault, Serve, seal_status
-from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
-from vault_harness.vault.doctor import DockerView, Finding, Patient, ServiceView, examine
-from vault_harness.vault.keyring import Keyring
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.doctor import CheckResult, DockerView, Patient, ServiceView, examine
 
 LOST = "the unseal keys are not here"
 LOOKUP = "/v1/auth/token/lookup-self"
@@ -28,7 +28,7 @@ LOOKUP = "/v1/auth/token/lookup-self"
 
 @pytest.fixture
 def frozen() -> Iterator[str]:
-    """The address of a server that takes connections, and answers none of them."""
+    """The address of a server that accepts connections and answers nothing."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -47,37 +47,37 @@ def patient(tmp_path: Path) -> Patient:
 
 
 def opened(vault: FakeVault) -> FakeVault:
-    """The same, unsealed, and active."""
+    """Make a server look unsealed and active."""
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
     vault.answers["/v1/sys/health"] = (200, {}, {})
     return vault
 
 
-def bad(patient: Patient) -> dict[str, Finding]:
-    """What is wrong, by kind."""
+def bad(patient: Patient) -> dict[str, CheckResult]:
+    """Return the bad results by kind."""
     return {each.kind: each for each in examine(patient) if each.bad}
 
 
-def test_a_frozen_vault_is_started_anew(patient: Patient, frozen: str) -> None:
-    """Its keys are here: what opens it again is known."""
+def test_a_frozen_vault_is_restarted(patient: Patient, frozen: str) -> None:
+    """With its keys at hand a frozen Vault is restarted."""
     found = bad(replace(patient, addresses=(frozen,)))
     assert found["frozen"].remedy == f"{named('down')} && {named('up')}"
 
 
 def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, frozen: str) -> None:
-    """It may be paused, and open: ended, nobody would ever open it again."""
+    """A frozen Vault without keys may be unsealed, so no remedy stops it."""
     found = bad(replace(patient, addresses=(frozen,), lost_by_ending=lambda: LOST))
     assert list(found) == ["frozen-without-keys"]
     finding = found["frozen-without-keys"]
     assert LOST in finding.wrong
-    assert finding.remedy.startswith("do not end it")
+    assert finding.remedy.startswith("do not stop it")
     assert named("down") not in finding.remedy
     assert not finding.runnable
 
 
 @pytest.mark.parametrize("sealed", [True, False])
 def test_keys_that_an_ended_up_has_not_kept(patient: Patient, serve: Serve, sealed: bool) -> None:
-    """No backup can have them, be it sealed or open by itself: no task puts them back."""
+    """If `up` ended before it stored the keys, no backup has them and none is proposed."""
     patient.keyring_path.unlink()
     vault = opened(serve())
     if sealed:
@@ -90,7 +90,7 @@ def test_keys_that_an_ended_up_has_not_kept(patient: Patient, serve: Serve, seal
 
 
 def test_a_frozen_vault_of_others(patient: Patient, frozen: str) -> None:
-    """Tasks that end and start the stack here would mend nothing there."""
+    """For a frozen external Vault no task of the stack is proposed."""
     found = bad(replace(patient, addresses=(frozen,), services=(), engine="external"))
     assert list(found) == ["frozen-elsewhere"]
     assert not found["frozen-elsewhere"].runnable
@@ -98,7 +98,7 @@ def test_a_frozen_vault_of_others(patient: Patient, frozen: str) -> None:
 
 @pytest.mark.parametrize("lost", ["", LOST])
 def test_an_image_is_exchanged_where_vault_opens_again(patient: Patient, lost: str) -> None:
-    """Vault is ended for it; with its keys lost, they come first."""
+    """The remedy for an old image restarts Vault only if its keys are here."""
     view = DockerView(engine=True, line="old", outdated_images=("services",))
     docker = replace(patient, engine="docker", docker=lambda: view, lost_by_ending=lambda: lost)
     found = bad(docker)
@@ -117,7 +117,7 @@ def test_an_image_is_exchanged_where_vault_opens_again(patient: Patient, lost: s
 def test_a_node_is_closed_while_another_one_serves(
     serve: Serve, patient: Patient, closed: Answer, last: bool
 ) -> None:
-    """Clients notice nothing, and one more loss ends all of it: it is told, by its address."""
+    """A sealed node of a serving cluster is reported by its address."""
     one, other = opened(serve()), serve()
     other.answers["/v1/sys/seal-status"] = closed
     addresses = (one.address, other.address) if last else (other.address, one.address)
@@ -128,9 +128,11 @@ def test_a_node_is_closed_while_another_one_serves(
     assert "uninitialised" not in found
 
 
-def test_nobody_leads(serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the tokens nothing is known then: neither keys nor a new root token mend that."""
-    monkeypatch.setattr("vault_harness.vault.root._standing.LEADER_SECONDS", 0.1)
+def test_without_a_leader_no_remedy_replaces_keys(
+    serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a leader nothing is known of the tokens, so no remedy replaces keys or tokens."""
+    monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
     vault = opened(serve())
     vault.answers[LOOKUP] = NOBODY_LEADS
     found = bad(replace(patient, addresses=(vault.address,)))
@@ -143,9 +145,9 @@ def test_nobody_leads(serve: Serve, patient: Patient, monkeypatch: pytest.Monkey
 def test_none_of_three_leads(
     serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch, refusing: bool
 ) -> None:
-    """Standbys may answer who only reads: it is told all the same, and once."""
-    monkeypatch.setattr("vault_harness.vault.doctor._server._ELECTION_SECONDS", 0.1)
-    monkeypatch.setattr("vault_harness.vault.root._standing.LEADER_SECONDS", 0.1)
+    """Three standbys without a leader give one finding, even if they answer reads."""
+    monkeypatch.setattr("vault_harness.operator.doctor.server._ELECTION_SECONDS", 0.1)
+    monkeypatch.setattr("vault_harness.local.vault.root.operator_token.LEADER_SECONDS", 0.1)
     nodes = [opened(serve()) for _ in range(3)]
     for node in nodes:
         node.answers["/v1/sys/health"] = (429, {}, {})
@@ -163,7 +165,7 @@ def test_none_of_three_leads(
 
 @pytest.mark.parametrize("path", [LOOKUP, "/v1/sys/mounts"])
 def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> None:
-    """As where the audit log cannot be written: something is wrong, and it is no token."""
+    """If every request fails, as with a full audit disk, the token is not blamed."""
     vault = opened(serve())
     vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
     vault.answers[path] = (500, {"errors": ["internal error"]}, {})
@@ -173,7 +175,7 @@ def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> Non
 
 
 def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Patient) -> None:
-    """Of somebody else's Vault a token may show little: that is unknown, and not wrong."""
+    """What a narrow token may not see is unknown, not wrong."""
     vault = opened(serve())
     vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
     vault.answers["/v1/sys/mounts"] = (403, {"errors": ["permission denied"]}, {})
@@ -190,8 +192,8 @@ def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Pa
         "authority/clients/ca-key.pem",
     ],
 )
-def test_keys_that_open_or_sign_are_nobody_elses(patient: Patient, name: str) -> None:
-    """Whoever reads one of them has Vault, or is whom its clients trust."""
+def test_private_keys_that_others_can_read_are_reported(patient: Patient, name: str) -> None:
+    """Each private key file that others can read is a finding."""
     file = patient.data_dir / name
     file.parent.mkdir(mode=0o700, parents=True)
     file.write_text("a key")
@@ -209,7 +211,7 @@ def test_keys_that_open_or_sign_are_nobody_elses(patient: Patient, name: str) ->
 def test_a_certificate_of_tomorrow(
     patient: Patient, tmp_path: Path, engine: str, kind: str
 ) -> None:
-    """A clock was moved: whom to trust is known, and naming a file of it would mend nothing."""
+    """A certificate from the future means a wrong clock, so the remedy is not another CA file."""
     authority, tomorrow = trustme.CA(), datetime.now(UTC) + timedelta(days=1)
     made = authority.issue_cert(
         "127.0.0.1", not_before=tomorrow, not_after=tomorrow + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Ids of an AppRole that a service has elsewhere, where a link leads."""
+"""Ids of an AppRole at the target of a link."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.unit.vault.fake_vault import Serve
-from vault_harness.vault import Operator, approle
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
 
 BACKEND = "/v1/auth/approle/role/backend"
 
 
 def test_new_ids_are_written_where_a_link_leads(serve: Serve, tmp_path: Path) -> None:
-    """Its service reads them there; in the place of the link they would be seen by nobody."""
+    """New ids are written through the link, where the service reads them."""
     vault = serve()
     made = {"secret_id": "new", "secret_id_accessor": "an-accessor"}
     vault.answers = {
@@ -24,7 +25,7 @@ def test_new_ids_are_written_where_a_link_leads(serve: Serve, tmp_path: Path) ->
     there.mkdir()
     for file in approle.credential_files("backend", here):
         file.symlink_to(there / file.name)
-    with closing(Operator(vault.address, "token")) as op:
+    with closing(VaultAdmin(vault.address, "token")) as op:
         found = approle.write_credentials(op, "backend", here)
     assert found.secret_id_file.is_symlink()
     assert (there / "backend-role-id").read_text() == "the role"

@@ -1,4 +1,4 @@
-"""The keyring on disk: private, complete, never half-written, never shown."""
+"""The keyring on disk: private, complete, never half written, never shown."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import pytest
 
 from vault_harness import files
 from vault_harness.errors import KeyringMissing, StackError
-from vault_harness.vault import Keyring
-from vault_harness.vault.keyring import FORMAT, keep_beside
+from vault_harness.local.vault.keyring import FORMAT, Keyring, keep_beside
 
 KEYRING = Keyring(("key-one", "key-two", "key-three"), 2, "hvs.root-token")
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    """Saved and loaded, it is the same, and only its owner can read it."""
+    """A saved keyring loads unchanged, and only its owner can read the file."""
     path = tmp_path / "init.json"
     KEYRING.save(path)
 
@@ -44,12 +43,12 @@ def test_what_the_command_line_tool_wrote(tmp_path: Path) -> None:
 
 
 def test_it_shows_no_secret() -> None:
-    """Neither keys nor token are in its repr."""
+    """The repr shows neither keys nor token."""
     assert repr(KEYRING) == "Keyring(threshold=2, kind='shamir', ca_cert=None)"
 
 
 def test_a_file_without_a_format_number(tmp_path: Path) -> None:
-    """What version 0.1 wrote is a keyring of Shamir shares; saving it says the format."""
+    """A file of version 0.1 holds Shamir shares; saving it adds the format."""
     path = tmp_path / "init.json"
     content = {
         "unseal_keys_b64": ["a", "b", "c", "d", "e"],
@@ -68,7 +67,7 @@ def test_a_file_without_a_format_number(tmp_path: Path) -> None:
 
 
 def test_recovery_keys(tmp_path: Path) -> None:
-    """Of a Vault that unseals itself: kept as what they are, and read from the command line's."""
+    """Recovery keys of a Vault that unseals itself are kept as such, also from the command line."""
     path = tmp_path / "init.json"
     keyring = Keyring(("a", "b"), 2, "s.x", "recovery")
     keyring.save(path)
@@ -87,7 +86,7 @@ def test_recovery_keys(tmp_path: Path) -> None:
 
 
 def test_the_ca_moves_with_the_folder(tmp_path: Path) -> None:
-    """A certificate beside the keyring is named from there; one elsewhere by its whole path."""
+    """A CA beside the keyring is stored relative to it, and any other by its full path."""
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     replace(KEYRING, ca_cert=here / "tls" / "ca.pem").save(here / "init.json")
@@ -99,7 +98,7 @@ def test_the_ca_moves_with_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """Nobody guesses at keys; the error quotes none."""
+    """A newer format is refused without quoting a key, and the file stays."""
     path = tmp_path / "init.json"
     text = json.dumps({"format": FORMAT + 1, "unseal_keys_b64": ["hvs.secret"]})
     path.write_text(text)
@@ -112,7 +111,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
-    """Three times in a second gives three files, each with its content."""
+    """Three copies within a second get three files, each with its content."""
     path = tmp_path / "init.json"
     kept = []
     for text in ("one", "two", "three"):
@@ -125,7 +124,7 @@ def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
 def test_what_is_kept_beside_where_files_have_one_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a memory stick, say: it is copied, is nobody else's either, and overwrites nothing."""
+    """Without hard links, as on a memory stick, copies are private and overwrite nothing."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -141,7 +140,7 @@ def test_what_is_kept_beside_where_files_have_one_name(
 
 
 def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
-    """What is saved goes where a link leads; is that away, nothing takes the place of the link."""
+    """A keyring is saved through a link; without the link's target saving fails."""
     stick, path = tmp_path / "stick", tmp_path / "init.json"
     stick.mkdir()
     path.symlink_to(stick / "keys.json")
@@ -159,7 +158,7 @@ def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
-    """Other keys are saved where the link leads: those of before are there under their new name."""
+    """The copy has the content of the link's target, and new keys are saved to the target."""
     path, stick = tmp_path / "init.json", tmp_path / "keys.json"
     path.symlink_to(stick)
     KEYRING.save(path)
@@ -171,7 +170,7 @@ def test_what_is_kept_beside_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 
 
 def test_keys_on_a_disk_of_their_own_are_kept_on_it(tmp_path: Path) -> None:
-    """Whoever took them off the disk of the data wants those of before there as little."""
+    """The copy of linked keys is kept beside the link's target, not in the data directory."""
     data, stick = tmp_path / "vault-data", tmp_path / "stick"
     data.mkdir()
     stick.mkdir()
@@ -196,7 +195,7 @@ def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    """No file is another error than a broken one."""
+    """A missing file is another error than a broken one."""
     with pytest.raises(KeyringMissing):
         Keyring.load(tmp_path / "init.json")
 
@@ -214,7 +213,7 @@ def test_missing(tmp_path: Path) -> None:
     ],
 )
 def test_broken(tmp_path: Path, text: str) -> None:
-    """A file that is no keyring is an error that quotes nothing of it."""
+    """The error for a broken keyring quotes nothing of it."""
     path = tmp_path / "init.json"
     path.write_text(text)
 
@@ -227,7 +226,7 @@ def test_broken(tmp_path: Path, text: str) -> None:
 def test_a_failed_write_leaves_the_old_keyring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk costs nothing that was there, and leaves no rubbish."""
+    """A full disk loses nothing and leaves no temporary file."""
     path = tmp_path / "init.json"
     KEYRING.save(path)
 
@@ -243,7 +242,7 @@ def test_a_failed_write_leaves_the_old_keyring(
 
 
 def test_a_directory_is_made_private(tmp_path: Path) -> None:
-    """A folder that others could enter is closed."""
+    """A folder that others could enter becomes private."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
 
@@ -251,7 +250,7 @@ def test_a_directory_is_made_private(tmp_path: Path) -> None:
 
 
 def test_no_umask_opens_what_is_made_for_it(tmp_path: Path) -> None:
-    """Whoever may write beside it could put a folder of theirs in its place."""
+    """No umask makes a new folder writable to others, who could replace its content."""
     before = os.umask(0)
     try:
         made = files.private_directory(tmp_path / "recovered" / "vault-data")
@@ -261,8 +260,10 @@ def test_no_umask_opens_what_is_made_for_it(tmp_path: Path) -> None:
     assert made.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_one_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is a keyring is not known, and another one from a backup would be no remedy."""
+def test_an_unreadable_keyring_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unreadable keyring is not called broken, since restoring another would not help."""
     KEYRING.save(tmp_path / "init.json")
 
     def read_text(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vault_harness.vault.metrics import Numbers, parse
+import pytest
+
+from vault_harness.local.vault.metrics import Numbers, parse
 
 OPEN = """\
 # TYPE vault_core_unsealed gauge
@@ -10,7 +12,6 @@ vault_core_unsealed{cluster=""} 0
 vault_core_unsealed{cluster="c"} 1
 vault_core_active{cluster="c"} 1
 vault_core_handle_login_request{quantile="0.5"} NaN
-vault_core_handle_login_request_count 9
 vault_token_creation{auth_method="approle",namespace="root"} 2
 vault_token_creation{auth_method="userpass",namespace="root"} 1
 vault_token_creation{auth_method="token",namespace="root"} 40
@@ -22,29 +23,34 @@ vault_audit_log_response_failure 4
 
 
 def test_an_open_server() -> None:
-    """Tokens that no login made are tokens, and say nothing of logins."""
+    """Each number is read, and labelled series are summed up."""
     assert parse(OPEN) == Numbers(
-        unsealed=True, leader=True, leases=43, tokens=43, failed_logins=6, in_flight=2, unaudited=7
+        unsealed=True, leader=True, leases=43, tokens=43, in_flight=2, unaudited=7
     )
 
 
 def test_a_sealed_server_does_not_lead() -> None:
-    """Vault's gauge goes on saying that it is active."""
+    """A sealed server does not lead, although Vault's gauge still says that it is active."""
     found = parse(OPEN.replace('unsealed{cluster="c"} 1', 'unsealed{cluster="c"} 0'))
     assert (found.unsealed, found.leader) == (False, False)
 
 
-def test_a_login_in_flight_is_not_a_failure_less() -> None:
-    """Its token is counted before itself."""
-    assert parse(OPEN.replace("login_request_count 9", "login_request_count 2")).failed_logins == 0
+@pytest.mark.parametrize("nameless", [0, 1])
+@pytest.mark.parametrize("named", [0, 1, None])
+def test_the_series_with_a_name_counts(nameless: int, named: int | None) -> None:
+    """The series without a cluster name counts only on a node that has never led."""
+    text = f'vault_core_unsealed{{cluster=""}} {nameless}\n'
+    if named is not None:
+        text += f'vault_core_unsealed{{cluster="c"}} {named}\n'
+    assert parse(text).unsealed is bool(nameless if named is None else named)
 
 
 def test_nothing_that_is_vaults() -> None:
-    """Another server's page is no numbers."""
+    """The page of another server gives no numbers."""
     assert parse("<html>go_goroutines 3</html>") == Numbers()
 
 
 def test_a_page_of_words_is_no_numbers() -> None:
-    """A proxy that says "access denied" ends nothing."""
+    """The page of a proxy that says "access denied" is ignored."""
     words = "access denied\nvault_core_active nan\nvault_core_unsealed Infinity\n"
     assert parse(words + OPEN) == parse(OPEN)

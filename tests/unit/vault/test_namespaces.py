@@ -1,4 +1,4 @@
-"""Which namespaces there can be, which requests name one, and what is said where none can be."""
+"""Which namespaces are valid, which requests name one, and what servers without them say."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness import dialect, namespaces
-from vault_harness.blueprint import Blueprint
+from vault_harness import namespaces
 from vault_harness.errors import BlueprintError, NamespaceError, SettingsError
+from vault_harness.local import dialect
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.kv import Kv
+from vault_harness.local.vault.namespace import check
+from vault_harness.local.vault.root.operator_token import operator_policy
+from vault_harness.operator.audit import Filter, parse_line
+from vault_harness.operator.command_line import environment_for
 from vault_harness.settings import Settings
-from vault_harness.vault import Operator
-from vault_harness.vault.audit import Filter, parse_line
-from vault_harness.vault.command_line import environment_for
-from vault_harness.vault.kv import Kv
-from vault_harness.vault.namespace import check
-from vault_harness.vault.root import operator_policy
 
 TOKEN = "hvs.the-root-token"
 OTHERS = sorted(namespaces.RESERVED - {"root"})
@@ -41,7 +42,7 @@ OTHERS = sorted(namespaces.RESERVED - {"root"})
     ],
 )
 def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
-    """A name is what lies between its outer slashes; the root namespace has none."""
+    """Outer slashes are removed; the root namespace has no name."""
     assert expected == namespaces.normal(given)
 
 
@@ -50,22 +51,22 @@ def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
     [
         ("team-a/root", "above all others"),
         *(
-            (name, f"{name}/ is a path of Vault's own")
+            (name, f"{name}/ is one of Vault's own paths")
             for name in sorted(namespaces.RESERVED - {"root"})
         ),
-        ("team-a/sys", "sys/ is a path of Vault's own"),
+        ("team-a/sys", "sys/ is one of Vault's own paths"),
         ("team a", "not ' '"),
         ("team\r\nX-Vault-Token: a", "not '\\r'"),
         ("équipe", "not 'é'"),
         ("a*", "not '*'"),
         ("a+b", "not '+'"),
         ("a//b", "an empty part"),
-        ("a/../b", "one of . and .."),
+        ("a/../b", ". or .. between its"),
     ],
 )
 def test_what_can_be_none(given: str, reason: str) -> None:
-    """Names that a server refuses, or that mean something else on the way, are told with why."""
-    with pytest.raises(ValueError, match="is no namespace") as caught:
+    """A name that a server refuses or misreads is refused with the reason."""
+    with pytest.raises(ValueError, match="is not a namespace") as caught:
         namespaces.normal(given)
     assert reason in str(caught.value)
 
@@ -83,21 +84,21 @@ def test_what_can_be_none(given: str, reason: str) -> None:
     ],
 )
 def test_a_blueprints_namespace_below_the_settings(above: str, name: str, expected: str) -> None:
-    """It lies below, unless the setting names it already: whole parts count."""
+    """A blueprint's namespace is below that of the settings, unless that names it already."""
     assert expected == namespaces.joined(above, name)
 
 
 def test_a_setting_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable is named, and why there can be no such namespace."""
+    """The error names the variable and the reason."""
     monkeypatch.setenv("VAULT_NAMESPACE", "team-a/")
     assert Settings.from_environment().vault_namespace == "team-a"
     monkeypatch.setenv("VAULT_NAMESPACE", "team-a/auth")
-    with pytest.raises(SettingsError, match=r"VAULT_NAMESPACE.*auth/ is a path of Vault's own"):
+    with pytest.raises(SettingsError, match=r"VAULT_NAMESPACE.*auth/ is one of Vault's own paths"):
         Settings.from_environment()
 
 
 def test_a_blueprint_with_a_wrong_one(tmp_path: Path) -> None:
-    """It is refused with its line."""
+    """The error names the line of the blueprint."""
     file = tmp_path / "shop.toml"
     text = 'name = "shop"\nnamespace = "{}"\n[mounts.kv]\ntype = "kv"\n'
     file.write_text(text.format("/team-a/shop/"))
@@ -118,8 +119,10 @@ def test_a_blueprint_with_a_wrong_one(tmp_path: Path) -> None:
         ("vault", "1.20.1+ent.hsm", True),
     ],
 )
-def test_who_has_them(product: dialect.Product, version: str, expected: bool) -> None:
-    """OpenBao since 2.3, HashiCorp Vault only as Enterprise."""
+def test_namespaces_exist_in_enterprise_and_openbao_2_3(
+    product: dialect.Product, version: str, expected: bool
+) -> None:
+    """OpenBao has namespaces since 2.3, HashiCorp Vault only in Enterprise."""
     assert expected == dialect.has_namespaces(product, version)
 
 
@@ -127,10 +130,10 @@ def test_who_has_them(product: dialect.Product, version: str, expected: bool) ->
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers by path, and notes in which namespace it was asked."""
+    """Answer by path and record the namespace of each request."""
 
     def do_GET(self) -> None:
-        """Look the path up."""
+        """Look the path up and answer."""
         server = self.server
         assert isinstance(server, Noting)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -146,11 +149,11 @@ class Answers(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_LIST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Noting(ThreadingHTTPServer):
-    """A server for answers that a Vault at hand does not give."""
+    """A server for answers that no real Vault here gives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -166,7 +169,7 @@ class Noting(ThreadingHTTPServer):
 
 @pytest.fixture
 def server() -> Iterator[Noting]:
-    """A running one."""
+    """A running server."""
     made = Noting()
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
@@ -175,14 +178,14 @@ def server() -> Iterator[Noting]:
 
 
 def seal_status(version: str, **more: object) -> dict[str, object]:
-    """What ``sys/seal-status`` says of an open server."""
+    """Return ``sys/seal-status`` of an unsealed server."""
     shape = {"initialized": True, "sealed": False, "n": 5, "t": 3, "progress": 0}
     return {**shape, "version": version, **more}
 
 
 def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> None:
-    """By our own verbs and by hvac's, with the token of another, and with none."""
-    with closing(Operator(server.address, TOKEN, namespace="team-a/shop")) as op:
+    """Only requests about the whole server go without the namespace, however they are sent."""
+    with closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op:
         server.answers["sys/seal-status"] = (200, seal_status("2.7.2", commit_date="x"))
         op.health()
         op.seal_status()
@@ -211,9 +214,9 @@ def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> 
 
 
 def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> None:
-    """Its 404 is an error to who reads, too; not taken for a secret or a list that is missing."""
+    """A missing namespace is an error, not a missing secret or an empty list."""
     server.otherwise = (404, {"errors": ["namespace not found"]})
-    with closing(Operator(server.address, TOKEN, namespace="team-a")) as op:
+    with closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op:
         asks: list[Callable[[], object]] = [
             lambda: op.request("GET", "sys/mounts"),
             lambda: op.request("LIST", "sys/policies/acl"),
@@ -227,10 +230,10 @@ def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> No
 
 
 def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
-    """Who reads it is not sent to unseal the whole server."""
+    """A sealed namespace does not send the reader to unseal the whole server."""
     server.otherwise = (503, {"errors": ["namespace is sealed"]})
     with (
-        closing(Operator(server.address, TOKEN, namespace="team-a/shop")) as op,
+        closing(VaultAdmin(server.address, TOKEN, namespace="team-a/shop")) as op,
         pytest.raises(NamespaceError, match="the namespace team-a/shop is sealed") as caught,
     ):
         Kv(op, "kv").read("a")
@@ -238,10 +241,10 @@ def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
 
 
 def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -> None:
-    """HashiCorp Vault outside of Enterprise: one clear error, and no request in a namespace."""
+    """A server without namespaces is refused before any request into one."""
     server.answers["sys/seal-status"] = (200, seal_status("1.21.4", removed_from_cluster=False))
     with (
-        closing(Operator(server.address, TOKEN, namespace="team-a")) as op,
+        closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op,
         pytest.raises(NamespaceError, match=r"HashiCorp Vault 1\.21\.4 has no namespaces") as it,
     ):
         check(op)
@@ -254,24 +257,24 @@ def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -
 
 
 def test_the_real_command_line_is_led_there(server: Noting) -> None:
-    """Both spellings are set, and those of the caller are not kept."""
+    """Both spellings are set, and those of the caller are dropped."""
     environ = {"VAULT_NAMESPACE": "of-the-shell", "BAO_NAMESPACE": "of-the-shell", "HOME": "/"}
-    with closing(Operator(server.address, TOKEN, namespace="team-a")) as op:
+    with closing(VaultAdmin(server.address, TOKEN, namespace="team-a")) as op:
         told = environment_for(op, environ)
     assert (told["VAULT_NAMESPACE"], told["BAO_NAMESPACE"], told["HOME"]) == (
         "team-a",
         "team-a",
         "/",
     )
-    with closing(Operator(server.address, TOKEN)) as op:
+    with closing(VaultAdmin(server.address, TOKEN)) as op:
         assert not {"VAULT_NAMESPACE", "BAO_NAMESPACE"} & set(environment_for(op, environ))
 
 
 @pytest.mark.parametrize("kind", ["AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP"])
-def test_no_variable_of_the_shell_leads_the_token_elsewhere(server: Noting, kind: str) -> None:
-    """The command line would go to that agent, or through that proxy, whatever the address."""
+def test_agent_and_proxy_variables_are_dropped(server: Noting, kind: str) -> None:
+    """Agent and proxy variables are dropped, since the command line would prefer them."""
     environ = {f"VAULT_{kind}": "https://other.example", f"BAO_{kind}": "https://other.example"}
-    with closing(Operator(server.address, TOKEN)) as op:
+    with closing(VaultAdmin(server.address, TOKEN)) as op:
         told = environment_for(op, environ)
     assert not set(environ) & set(told)
     assert told["VAULT_ADDR"] == told["BAO_ADDR"] == server.address
@@ -285,14 +288,14 @@ def test_no_variable_of_the_shell_leads_the_token_elsewhere(server: Noting, kind
     ],
 )
 def test_nothing_of_another_servers_tls_is_handed_on(server: Noting, kind: str) -> None:
-    """With a file that is not here the command line would not even ask."""
+    """TLS files for another server are dropped, since a missing file stops the command line."""
     environ = {f"VAULT_{kind}": "/of/another", f"BAO_{kind}": "/of/another"}
-    with closing(Operator(server.address, TOKEN)) as op:
+    with closing(VaultAdmin(server.address, TOKEN)) as op:
         assert "/of/another" not in environment_for(op, environ).values()
 
 
 def test_the_operators_policy_reaches_into_it() -> None:
-    """What is the whole server's stays where it is; the KV mounts are in the namespace alone."""
+    """Server-wide paths stay outside of the namespace, and the KV mounts are inside."""
     there = operator_policy(["shop"], "team-a")
     assert 'path "team-a/shop/data/*"' in there
     assert 'path "shop/data/*"' not in there
@@ -304,7 +307,7 @@ def test_the_operators_policy_reaches_into_it() -> None:
 
 
 def test_an_audit_entry_says_where() -> None:
-    """A namespace's entries are told from its neighbour's of the same path."""
+    """Entries of equal paths in two namespaces are told apart."""
     line = {
         "time": "2026-11-25T22:32:31.8Z",
         "type": "response",

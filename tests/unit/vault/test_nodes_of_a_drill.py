@@ -1,4 +1,4 @@
-"""The copy of a drill has as many nodes as the stack, on a machine that is busy with that one."""
+"""A drill's copy has as many nodes as the stack, also on a busy machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.vault.fake_vault import Answer, FakeVault, Serve, seal_status
 from vault_harness.errors import OperatorError
-from vault_harness.vault import Keyring, cluster
-from vault_harness.vault.backup import _drill
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import drills
 
 JOIN, UNSEAL = "/v1/sys/storage/raft/join", "/v1/sys/unseal"
 CONFIGURATION = "/v1/sys/storage/raft/configuration"
@@ -22,7 +23,7 @@ MEMBERS = [
 
 @pytest.fixture
 def first(serve: Serve) -> FakeVault:
-    """A new server, which leads once it has its keys."""
+    """A new server that leads once it has its keys."""
     made = serve()
     made.answers |= {
         "/v1/sys/seal-status": seal_status(initialized=False, sealed=False),
@@ -36,7 +37,7 @@ def first(serve: Serve) -> FakeVault:
 
 @pytest.fixture
 def other(serve: Serve) -> FakeVault:
-    """One that becomes a member, and serves as soon as it has answered the leader's question."""
+    """A node that joins, and serves once it has answered the leader's challenge."""
     made = serve()
     made.answers |= {
         "/v1/sys/seal-status": seal_status(initialized=True, sealed=True),
@@ -48,15 +49,15 @@ def other(serve: Serve) -> FakeVault:
 
 
 def initialise(first: FakeVault, other: FakeVault, keyring: Path) -> None:
-    """Make a cluster of both."""
+    """Make a cluster of both nodes."""
     with cluster.operators([first.address, other.address]) as nodes:
-        _drill._initialise(nodes, keyring, at=first.address)
+        drills._initialise(nodes, keyring, at=first.address)
 
 
 def test_a_first_node_that_is_busy_is_asked_again(
     first: FakeVault, other: FakeVault, tmp_path: Path
 ) -> None:
-    """It refuses with 5xx what it does a moment later; nobody's exercise ends by that."""
+    """A 5xx of a busy first node is retried."""
     other.first[JOIN] = [(500, {"errors": ["failed to get raft challenge"]}, {})] * 2
     initialise(first, other, tmp_path / "init.json")
     assert other.asked.count(JOIN) == 3
@@ -66,7 +67,7 @@ def test_a_first_node_that_is_busy_is_asked_again(
 def test_what_it_was_given_is_given_once(
     first: FakeVault, other: FakeVault, tmp_path: Path
 ) -> None:
-    """Keys that come again answer a question that nobody has asked, and are refused."""
+    """Keys are given once: a second time they would answer no challenge and be refused."""
     taken = other.answers[UNSEAL]
     said = "URL: PUT http://x/v1/sys/storage/raft/bootstrap/answer"
     spent: Answer = (500, {"errors": [said]}, {})
@@ -77,7 +78,7 @@ def test_what_it_was_given_is_given_once(
 
 
 def test_what_makes_no_sense_ends_it(first: FakeVault, other: FakeVault, tmp_path: Path) -> None:
-    """It is not asked for ever."""
+    """A lasting refusal ends the drill."""
     other.answers[JOIN] = (400, {"errors": ["raft storage is not in use"]}, {})
     with pytest.raises(OperatorError, match="not in use"):
         initialise(first, other, tmp_path / "init.json")

@@ -1,4 +1,4 @@
-"""Several nodes are opened: by their keys, by themselves, or under another seal."""
+"""Several nodes are unsealed: by their keys, by themselves, or under another seal."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import cast
 import pytest
 
 from vault_harness.errors import DeadlineExceeded, OperatorError
-from vault_harness.vault import Keyring, Operator, SealStatus, cluster
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.connection import SealStatus
+from vault_harness.local.vault.keyring import Keyring
 
 SHAMIR = Keyring(keys=("a", "b", "c"), threshold=3, root_token="")
 RECOVERY = Keyring(keys=("a", "b", "c"), threshold=3, root_token="", kind="recovery")
 
 
 class Node:
-    """A node that refuses keys some times, and then has opened itself.
+    """A node that refuses keys a few times and then has unsealed itself.
 
-    Args:
-        name: Part of its address.
-        refusals: How many times.
-        leads: Whether it is active once it is open.
-        lags: How many times it says that it is between two seals, after it has opened.
-        dies: Whether it ends at the first refusal.
+    After that it `lags`: that many times it says that it is between two seals. A node that `dies`
+    ends at the first refusal.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Node:
         self.asked = 0
 
     def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
-        """Refuse them, or not, after as long as there is patience for."""
+        """Refuse the keys or accept them."""
         del patience
         self.asked += 1
         if self.asked <= self.refusals:
@@ -50,38 +49,38 @@ class Node:
     give_keys_between_seals = give_keys
 
     def see_that_it_answers(self) -> int:
-        """It does, unless it died."""
+        """Return 200, or raise if the node died."""
         if self.dies:
             raise OperatorError(f"{self.address} does not answer")
         return 200
 
     def health(self, *, timeout: float) -> int:  # noqa: ARG002 -- as an operator's
-        """Open or sealed."""
+        """Return the health of an unsealed or a sealed node."""
         return (200 if self.leads else 429) if self.asked > self.refusals else 503
 
     def seal_status_between_seals(self, _: float = 0.0) -> SealStatus:
-        """Between two seals for a while."""
+        """Say for a while that the node is between two seals."""
         self.lags -= 1
         return SealStatus(True, False, 5, 3, 0, "2.7.2", "openbao", migrating=self.lags >= 0)
 
 
-def as_operators(*nodes: Node) -> Sequence[Operator]:
-    """What the functions take."""
-    return cast("Sequence[Operator]", nodes)
+def as_operators(*nodes: Node) -> Sequence[VaultAdmin]:
+    """Cast nodes to the type that the functions expect."""
+    return cast("Sequence[VaultAdmin]", nodes)
 
 
 def test_recovery_keys_are_offered_until_a_node_has_opened_itself() -> None:
-    """One that was just started takes none, and is no error."""
+    """A node that has just started refuses recovery keys for a while; that is no error."""
     first, second = Node("one", leads=True), Node("two", refusals=2)
 
     leader = cluster.unseal_all(as_operators(first, second), RECOVERY, timeout=10)
 
-    assert leader is cast("Operator", first)
+    assert leader is cast("VaultAdmin", first)
     assert (first.asked, second.asked) == (1, 3)
 
 
 def test_a_node_that_died_is_not_waited_for() -> None:
-    """Whoever waits hears of it, and not of keys."""
+    """Waiting ends with the death of the node, and the error does not blame keys."""
     with pytest.raises(OperatorError, match="two does not answer"):
         cluster.unseal_all(
             as_operators(Node("one", leads=True), Node("two", refusals=99, dies=True)),
@@ -93,7 +92,7 @@ def test_a_node_that_died_is_not_waited_for() -> None:
 def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is opened by what the others do once they have their keys."""
+    """A follower that waits for the others does not delay them."""
     monkeypatch.setattr(cluster, "_BY_ITSELF_SECONDS", 0.5)
     monkeypatch.setattr(cluster, "_TURN_SECONDS", 0.05)
 
@@ -115,7 +114,7 @@ def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting(
 
 
 def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
-    """A follower that has not got the change yet could not be started with the new one alone."""
+    """Migration ends only when each follower has the new seal, or it could not restart."""
     first, second = Node("one", leads=True), Node("two", lags=3)
 
     cluster.migrate_seal(as_operators(first, second), RECOVERY, timeout=10)
@@ -124,18 +123,18 @@ def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
 
 
 class GivesUp(Node):
-    """A member that had the keyring too soon: it takes its keys, and stays sealed."""
+    """A member that got the keyring too early: it accepts its keys and stays sealed."""
 
     def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
-        """Take them; nothing comes of the first ones, and the second ones are too early too."""
+        """Accept the keys without effect, and refuse them at the second call."""
         del patience
         self.asked += 1
         if self.asked == 2:
             raise OperatorError("stored unseal keys are supported, but none were found")
 
 
-def test_a_member_that_gave_up_is_given_its_keys_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would stay sealed for ever; one that serves is left alone."""
+def test_a_member_that_stays_sealed_gets_its_keys_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that stays sealed gets its keys again; a node that serves is left alone."""
     monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
     first, second = Node("one", leads=True), GivesUp("two", refusals=2)
 
@@ -145,7 +144,7 @@ def test_a_member_that_gave_up_is_given_its_keys_anew(monkeypatch: pytest.Monkey
 
 
 def test_why_a_member_stays_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says to its keys is told at the end of the wait: they may be another cluster's."""
+    """The error repeats the member's refusal, since the keys may be another cluster's."""
     monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
     first, second = Node("one", leads=True), GivesUp("two", refusals=99)
 
@@ -156,18 +155,14 @@ def test_why_a_member_stays_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Leader:
-    """A leader that knows since when its nodes are well.
-
-    Args:
-        ages: Seconds for each; None for one that is not well.
-    """
+    """A leader whose nodes are healthy since that many seconds; None means not healthy."""
 
     def __init__(self, *ages: float | None) -> None:
         self.ages = ages
         self.looks = 0
 
     def request(self, _: str, path: str) -> dict[str, object]:
-        """What autopilot says."""
+        """Answer as autopilot does."""
         assert path == "sys/storage/raft/autopilot/state"
         self.looks += 1
         now = datetime.now(UTC)
@@ -182,23 +177,23 @@ class Leader:
 
 
 @pytest.mark.parametrize("ages", [(7.0,), (60.0, 7.0, 3600.0)])
-def test_who_has_served_for_long_is_not_waited_for(ages: tuple[float, ...]) -> None:
-    """One look at the leader is enough."""
+def test_nodes_that_have_served_are_not_waited_for(ages: tuple[float, ...]) -> None:
+    """Nodes that have served for long need one look at the leader."""
     leader = Leader(*ages)
 
-    cluster.wait_until_nobody_tries(cast("Operator", leader))
+    cluster.wait_until_no_unseal_attempts(cast("VaultAdmin", leader))
 
     assert leader.looks == 1
 
 
 @pytest.mark.parametrize("ages", [(0.1,), (60.0, 0.1), (60.0, None), ()])
-def test_who_is_new_is_waited_for_and_not_for_ever(
+def test_new_nodes_are_waited_for_with_a_limit(
     ages: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After as long as a server tries it has found itself unsealed, whatever is known of it."""
+    """New nodes are waited for, but no longer than a server tries to unseal itself."""
     monkeypatch.setattr(cluster, "_TRIES_SECONDS", 0.3)
     leader = Leader(*ages)
 
-    cluster.wait_until_nobody_tries(cast("Operator", leader))
+    cluster.wait_until_no_unseal_attempts(cast("VaultAdmin", leader))
 
     assert leader.looks > 1

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between operator and Vault is one kind of error, and shows no secret."""
+"""Every failure between operator and Vault is one kind of error, without secrets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from vault_harness.errors import (
     OperatorError,
     VaultIsSealed,
 )
-from vault_harness.vault import Keyring, Operator, cluster
-from vault_harness.vault.root import standing_operator
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.operator_token import admin_with_token
 from vault_harness.waiting import wait_until
 
 TOKEN = "hvs.the-root-token"
@@ -28,11 +30,11 @@ BETWEEN: Answer = (500, {"errors": ["barrier seal type does not match"]}, {})
 KEYRING = Keyring(keys=("a", "b", "c"), threshold=3, root_token=TOKEN)
 
 
-def test_sealed_and_uninitialised_are_told_apart(serve: Serve) -> None:
-    """Both answer 503 with the same words; the seal status tells which it is."""
+def test_sealed_and_uninitialised_are_distinguished(serve: Serve) -> None:
+    """Both answer 503 with the same words; the seal status tells them apart."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = (503, SEALED, {})
-    operator = Operator(vault.address, TOKEN)
+    operator = VaultAdmin(vault.address, TOKEN)
 
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=True)
     with pytest.raises(VaultIsSealed):
@@ -44,40 +46,38 @@ def test_sealed_and_uninitialised_are_told_apart(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_one_that_is_open_and_cannot_for_now_is_not_called_sealed(
-    serve: Serve, status: int
-) -> None:
-    """A balancer before it, a server that has too much to do, a limit: unsealing mends nothing."""
+def test_an_overloaded_server_is_not_called_sealed(serve: Serve, status: int) -> None:
+    """An overloaded server or a balancer's 503 is not called sealed."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = (status, {"errors": ["too much to do"]}, {})
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
     with (
-        closing(Operator(vault.address, TOKEN)) as operator,
+        closing(VaultAdmin(vault.address, TOKEN)) as operator,
         pytest.raises(OperatorError, match="too much to do") as caught,
     ):
         operator.request("GET", "sys/mounts")
     assert not isinstance(caught.value, VaultIsSealed)
-    assert "wait a moment, then this again" in caught.value.remedy
+    assert "wait a moment, then run this again" in caught.value.remedy
 
 
 def test_a_server_that_cannot_write_its_audit_log(serve: Serve) -> None:
-    """It says "internal error" to everything, and its disk is the last that anybody looks at."""
+    """For an "internal error" the remedy mentions a full disk under the audit log."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = (500, {"errors": ["internal error"]}, {})
     with (
-        closing(Operator(vault.address, TOKEN)) as operator,
+        closing(VaultAdmin(vault.address, TOKEN)) as operator,
         pytest.raises(OperatorError, match="internal error") as caught,
     ):
         operator.request("GET", "sys/mounts")
-    assert "A full disk under its audit log does this" in caught.value.remedy
+    assert "A full disk under its audit log has this effect" in caught.value.remedy
 
 
 def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
-    """For a moment a server names one seal and has the other: the status is a 500 until then."""
+    """Between two seals the status is a 500 for a moment, which is waited out."""
     vault = serve()
     path = "/v1/sys/seal-status"
     vault.answers[path] = BETWEEN
-    with closing(Operator(vault.address, TOKEN)) as operator:
+    with closing(VaultAdmin(vault.address, TOKEN)) as operator:
         with pytest.raises(OperatorError):
             operator.seal_status()
         asked = len(vault.tokens)
@@ -94,7 +94,7 @@ def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
 
 @pytest.mark.parametrize("took", [True, False])
 def test_the_answer_to_the_last_key_between_two_seals(serve: Serve, took: bool) -> None:
-    """It is a status as well, and may be a 500: whether the keys were taken is asked."""
+    """If the last key is answered with 500, the seal status tells whether the keys were taken."""
     vault = serve()
     status = "/v1/sys/seal-status"
     vault.answers[status] = seal_status(initialized=True, sealed=True, migration=True)
@@ -103,7 +103,7 @@ def test_the_answer_to_the_last_key_between_two_seals(serve: Serve, took: bool) 
         status: seal_status(initialized=True, sealed=not took, migration=not took)
     }
 
-    with closing(Operator(vault.address, TOKEN)) as operator:
+    with closing(VaultAdmin(vault.address, TOKEN)) as operator:
         if took:
             operator.give_keys_between_seals(KEYRING)
         else:
@@ -112,24 +112,24 @@ def test_the_answer_to_the_last_key_between_two_seals(serve: Serve, took: bool) 
 
 
 def test_no_server_has_no_status_between_two_seals(serve: Serve) -> None:
-    """One that is gone is not waited for."""
+    """A server that is gone is not waited for."""
     vault = serve()
     vault.shutdown()
     vault.server_close()
-    operator = Operator(vault.address, TOKEN)
+    operator = VaultAdmin(vault.address, TOKEN)
     with closing(operator), pytest.raises(OperatorError, match="does not answer"):
         operator.seal_status_between_seals()
 
 
 def test_the_token_never_travels_to_another_host(serve: Serve) -> None:
-    """A redirect elsewhere is an error, and the other host is not even asked."""
+    """A redirect to another host is an error, and the other host gets no request."""
     vault, elsewhere = serve(), serve()
     vault.answers["/v1/sys/mounts"] = (
         307,
         {},
         {"Location": f"{elsewhere.address}/v1/sys/mounts"},
     )
-    operator = Operator(vault.address, TOKEN)
+    operator = VaultAdmin(vault.address, TOKEN)
 
     with pytest.raises(OperatorError, match="redirects to another host"):
         operator.request("GET", "sys/mounts")
@@ -139,21 +139,21 @@ def test_the_token_never_travels_to_another_host(serve: Serve) -> None:
 
 
 def test_a_redirect_to_itself_is_followed(serve: Serve) -> None:
-    """On the same host a redirect is harmless."""
+    """A redirect on the same host is followed."""
     vault = serve()
     vault.answers["/v1/old"] = (307, {}, {"Location": "/v1/new"})
     vault.answers["/v1/new"] = (200, {"data": {"x": 1}}, {})
-    operator = Operator(vault.address, TOKEN)
+    operator = VaultAdmin(vault.address, TOKEN)
 
     assert operator.request("GET", "old") == {"data": {"x": 1}}
     operator.close()
 
 
 def test_errors_show_no_secret(serve: Serve) -> None:
-    """Neither token nor body of the request is in the error, its cause or its traceback."""
+    """Neither token nor request body is in the error, its cause or its traceback."""
     vault = serve()
     vault.answers["/v1/secret/data/x"] = (403, {"errors": ["permission denied"]}, {})
-    operator = Operator(vault.address, TOKEN)
+    operator = VaultAdmin(vault.address, TOKEN)
 
     with pytest.raises(OperatorError, match="permission denied") as caught:
         operator.request("POST", "secret/data/x", data={"KEY": PASSWORD})
@@ -166,8 +166,8 @@ def test_errors_show_no_secret(serve: Serve) -> None:
 
 
 def test_nobody_there() -> None:
-    """A refused connection is an operator's error, with the address."""
-    operator = Operator("http://127.0.0.1:1", timeout=1)
+    """The error for a refused connection names the address."""
+    operator = VaultAdmin("http://127.0.0.1:1", timeout=1)
 
     with pytest.raises(OperatorError, match="does not answer") as caught:
         operator.seal_status()
@@ -177,10 +177,10 @@ def test_nobody_there() -> None:
 
 
 def test_waiting_for_a_standby_says_that_it_is_one(serve: Serve) -> None:
-    """The deadline tells what the server was instead; a standby is enough where asked for."""
+    """The timeout says what the server was instead; a standby is enough if allowed."""
     vault = serve()
     vault.answers["/v1/sys/health"] = (429, {}, {})
-    operator = Operator(vault.address)
+    operator = VaultAdmin(vault.address)
 
     with pytest.raises(DeadlineExceeded, match="is a standby"):
         operator.wait_active(0.1)
@@ -189,9 +189,9 @@ def test_waiting_for_a_standby_says_that_it_is_one(serve: Serve) -> None:
 
 
 def test_too_few_keys_are_noticed_before_any_is_sent(serve: Serve) -> None:
-    """A keyring that cannot unseal is not tried."""
+    """A keyring with too few keys is refused before any key is sent."""
     vault = serve()
-    operator = Operator(vault.address)
+    operator = VaultAdmin(vault.address)
 
     with pytest.raises(KeyringMissing, match="too few unseal keys"):
         operator.unseal(Keyring(("one",), 3, ""))
@@ -201,32 +201,32 @@ def test_too_few_keys_are_noticed_before_any_is_sent(serve: Serve) -> None:
 
 
 def test_an_environment_token_is_not_picked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library would take VAULT_TOKEN; an operator acts with what it was given."""
+    """VAULT_TOKEN is ignored: an operator acts with the token that it was given."""
     monkeypatch.setenv("VAULT_TOKEN", "hvs.of-another-vault")
-    operator = Operator("http://127.0.0.1:1")
+    operator = VaultAdmin("http://127.0.0.1:1")
 
     assert not operator.client.token
     operator.close()
 
 
 def test_a_leader_that_is_being_elected_is_waited_for(serve: Serve) -> None:
-    """Nobody has done what was refused so: it is asked again, also if it changes something."""
+    """A request refused during an election has done nothing, so even a write is sent again."""
     vault = serve()
     vault.answers["/v1/sys/mounts/kv"] = (200, {}, {})
     vault.first["/v1/sys/mounts/kv"] = [NOBODY_LEADS, NOBODY_LEADS]
-    with closing(Operator(vault.address, TOKEN, patience=30).within("a")) as operator:
+    with closing(VaultAdmin(vault.address, TOKEN, patience=30).within("a")) as operator:
         operator.request("POST", "sys/mounts/kv", type="kv")
     assert vault.asked == ["/v1/sys/mounts/kv"] * 3
 
 
 def test_a_leader_is_waited_for_no_longer_than_that(serve: Serve) -> None:
-    """Without patience not at all; with some, until it is over."""
+    """Without patience the election is not waited for; with patience, until it runs out."""
     vault = serve()
     vault.answers["/v1/sys/mounts"] = NOBODY_LEADS
     for patience, more in ((0.0, False), (0.3, True)):
         vault.asked.clear()
         with (
-            closing(Operator(vault.address, TOKEN, patience=patience)) as operator,
+            closing(VaultAdmin(vault.address, TOKEN, patience=patience)) as operator,
             pytest.raises(OperatorError, match="active cluster node not found"),
         ):
             operator.request("GET", "sys/mounts")
@@ -234,11 +234,11 @@ def test_a_leader_is_waited_for_no_longer_than_that(serve: Serve) -> None:
 
 
 def test_another_refusal_is_one(serve: Serve) -> None:
-    """A server that failed may have done it: nobody asks again."""
+    """After another failure the write may have happened, so it is not sent again."""
     vault = serve()
     vault.answers["/v1/sys/mounts/kv"] = (500, {"errors": ["internal error"]}, {})
     with (
-        closing(Operator(vault.address, TOKEN, patience=30)) as operator,
+        closing(VaultAdmin(vault.address, TOKEN, patience=30)) as operator,
         pytest.raises(OperatorError, match="internal error"),
     ):
         operator.request("POST", "sys/mounts/kv", type="kv")
@@ -246,13 +246,13 @@ def test_another_refusal_is_one(serve: Serve) -> None:
 
 
 def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:
-    """A leader that loses its lead while nodes join is no end of that."""
+    """Counting voters survives a leader that loses its lead while nodes join."""
     vault = serve()
     path = "/v1/sys/storage/raft/configuration"
     server = {"node_id": "vault", "address": "here:1", "voter": True, "leader": True}
     vault.answers[path] = (200, {"data": {"config": {"servers": [server]}}}, {})
     vault.first[path] = [NOBODY_LEADS]
-    with closing(Operator(vault.address, TOKEN)) as operator:
+    with closing(VaultAdmin(vault.address, TOKEN)) as operator:
         (found,) = cluster.wait_for_voters(operator, 1, timeout=30)
         assert found.node_id == "vault"
         vault.answers[path] = NOBODY_LEADS
@@ -262,10 +262,10 @@ def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:
 
 
 def test_whoever_acts_for_a_task_is_patient(serve: Serve, tmp_path: Path) -> None:
-    """Right after three nodes were started, on a busy machine, the lead may move once more."""
+    """Tasks wait for an election, which may happen again right after three nodes start."""
     vault = serve()
     path = "/v1/auth/token/lookup-self"
     vault.answers[path] = (200, {"data": {"policies": ["root"]}}, {})
     vault.first[path] = [NOBODY_LEADS, NOBODY_LEADS]
-    standing_operator(vault.address, KEYRING, tmp_path).close()
+    admin_with_token(vault.address, KEYRING, tmp_path).close()
     assert vault.asked == [path] * 3

@@ -1,4 +1,4 @@
-"""A backup is kept only if it is of the Vault that is looked at."""
+"""A backup counts only if it is of the Vault in question."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from vault_harness.vault.backup import Contents, Lock, new_identity, write_backup
-from vault_harness.vault.practices import PRACTICES, Standing
+from vault_harness.operator.backup import Contents, Lock, new_identity, write_backup
+from vault_harness.operator.practices import PRACTICES, PracticeState
 
 LOCK = Lock(recipients=(new_identity()[1],))
 
@@ -19,16 +19,16 @@ LOCK = Lock(recipients=(new_identity()[1],))
 @pytest.mark.parametrize(
     ("vaults", "standing", "seen"),
     [
-        (("mine",), Standing.KEPT, "of this hour"),
-        (("mine", "theirs"), Standing.KEPT, "of this hour"),
-        (("theirs",), Standing.BROKEN, "no backup of this Vault"),
-        ((), Standing.BROKEN, "there is no backup"),
+        (("mine",), PracticeState.KEPT, "of this hour"),
+        (("mine", "theirs"), PracticeState.KEPT, "of this hour"),
+        (("theirs",), PracticeState.BROKEN, "no backup of this Vault"),
+        ((), PracticeState.BROKEN, "there is no backup"),
     ],
 )
 def test_stacks_share_a_folder(
-    tmp_path: Path, vaults: tuple[str, ...], standing: Standing, seen: str
+    tmp_path: Path, vaults: tuple[str, ...], standing: PracticeState, seen: str
 ) -> None:
-    """The other one's snapshot has nothing of what would be lost here."""
+    """A backup of another stack in the shared folder does not count."""
     contents = Contents((), {}, (), ())
     for vault in vaults:
         write_backup(
@@ -51,15 +51,15 @@ def test_stacks_share_a_folder(
 @pytest.mark.parametrize(
     ("made", "standing", "seen"),
     [
-        ([400], Standing.BROKEN, "dated after now"),
-        ([400, -3], Standing.BROKEN, "72 h old"),
-        ([400, 0], Standing.KEPT, "of this hour"),
+        ([400], PracticeState.BROKEN, "dated after now"),
+        ([400, -3], PracticeState.BROKEN, "72 h old"),
+        ([400, 0], PracticeState.KEPT, "of this hour"),
     ],
 )
 def test_a_clock_that_was_wrong(
-    tmp_path: Path, made: list[int], standing: Standing, seen: str
+    tmp_path: Path, made: list[int], standing: PracticeState, seen: str
 ) -> None:
-    """A backup of next year is none of today, and hides none that is too old."""
+    """A backup dated in the future neither counts nor hides that the others are too old."""
     now = datetime.now(UTC)
     for number, days in enumerate(made):
         backup = write_backup(

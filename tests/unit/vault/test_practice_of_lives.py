@@ -1,4 +1,4 @@
-"""Secret-ids and tokens that end: what their roles say, and what secret-ids of before go by."""
+"""Secret-ids and tokens must expire, by their roles' settings and each by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import OperatorError
-from vault_harness.vault.practices import PRACTICES, Practice, Standing
+from vault_harness.operator.practices import PRACTICES, Practice, PracticeState
 
 DAY = 86400
 NEVER = "0001-01-01T00:00:00Z"
@@ -18,11 +18,8 @@ NEVER = "0001-01-01T00:00:00Z"
 class Vault:
     """A Vault with one AppRole.
 
-    Args:
-        role: Its settings.
-        ids: When each of its secret-ids ends, by accessor; each was made at the new year.
-        gone: Those that end between the list and the look.
-        mount: Where AppRole is mounted.
+    `ids` says when each secret-id ends, by accessor. Those in `gone` end between the list and the
+    lookup.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class Vault:
         self.role, self.ids, self.gone, self.mount = role, ids or {}, gone, mount
 
     def request(self, method: str, path: str, **body: str) -> dict[str, Any]:
-        """What it answers."""
+        """Answer a request."""
         role = f"auth/{self.mount}/role/backend"
         if path == "sys/auth":
             return {"data": {f"{self.mount}/": {"type": "approle"}}}
@@ -58,16 +55,16 @@ class Vault:
 
 
 def look(name: str, vault: Vault) -> Practice:
-    """How a practice stands there."""
+    """Return the standing of a practice there."""
     deployment: Any = SimpleNamespace(operator=vault, now=datetime(2026, 1, 2, tzinfo=UTC))
     return PRACTICES[name](deployment)
 
 
 def test_secret_ids_that_end() -> None:
-    """By their role, and each by itself; one that ended meanwhile is none."""
+    """A secret-id that expired meanwhile does not count."""
     ids = {"a": "2026-03-01T00:00:00.123456789Z", "b": NEVER}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, gone=("b",)))
-    assert found.standing is Standing.KEPT
+    assert found.standing is PracticeState.KEPT
 
 
 @pytest.mark.parametrize(
@@ -80,17 +77,17 @@ def test_secret_ids_that_end() -> None:
 def test_secret_ids_of_before_the_role_had_an_end(
     end: str, seen: str, mount: str, remedy: str
 ) -> None:
-    """A setting of the role goes for those that are made from then on."""
+    """Secret-ids made before the role's setting have no end and break the practice."""
     ids = {"a": "2026-03-01T00:00:00Z", "b": end}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, mount=mount))
-    assert found.standing is Standing.BROKEN
+    assert found.standing is PracticeState.BROKEN
     assert seen in found.seen
     assert "accessor b" in found.seen
     assert remedy in found.remedy
 
 
 def test_secret_ids_that_may_not_be_looked_at() -> None:
-    """Nothing is called kept then."""
+    """If secret-ids may not be looked up, the practice is not called kept."""
     with pytest.raises(OperatorError, match="permission denied"):
         look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, {"a": "denied"}))
 
@@ -106,7 +103,7 @@ def test_secret_ids_that_may_not_be_looked_at() -> None:
     ],
 )
 def test_how_long_tokens_live(role: dict[str, int], seen: str) -> None:
-    """Without a token_ttl they live until their token_max_ttl."""
+    """Without a token_ttl tokens live until their token_max_ttl."""
     found = look("token lives", Vault(role))
-    assert found.standing is (Standing.BROKEN if seen else Standing.KEPT)
+    assert found.standing is (PracticeState.BROKEN if seen else PracticeState.KEPT)
     assert seen in found.seen

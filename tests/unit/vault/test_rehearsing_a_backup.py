@@ -1,4 +1,4 @@
-"""What went wrong with the server that tries a backup first is told as it was."""
+"""An error of the server that rehearses a backup is reported as it was."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import DeadlineExceeded, HarnessError, OperatorError, StackError
-from vault_harness.vault import Keyring
-from vault_harness.vault.backup import Contents, Keys, TokensEnded, _rehearsal, rehearse
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import Contents, Keys, TokensEnded, rehearsal, rehearse
 
 SEAL = {"transit": {"address": "http://127.0.0.1:1"}}
 SLOW = DeadlineExceeded("waited 60 s for Vault to take the snapshot")
 
 
 class Server:
-    """The server that tries it, and its operator."""
+    """The rehearsing server and its operator."""
 
     def __init__(self, sealed: bool | None) -> None:
         self._sealed = sealed
@@ -30,13 +30,13 @@ class Server:
         self.running = False
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def init(self) -> Keyring:
         return Keyring(("a key",), 1, "a root token", kind="recovery")
 
     def wait_active(self, _timeout: float) -> None:
-        """It is."""
+        """Return at once."""
 
     def seal_status(self) -> SimpleNamespace:
         if self._sealed is None:
@@ -47,14 +47,14 @@ class Server:
 def rehearsed(
     monkeypatch: pytest.MonkeyPatch, directory: Path, *, sealed: bool | None, error: HarnessError
 ) -> None:
-    """Try a backup whose restore ends like that; the server has ended then."""
+    """Rehearse a backup whose restore ends with this error, and check that the server stopped."""
 
     def restore(*_: object) -> None:
         raise error
 
     server: Any = Server(sealed)
-    monkeypatch.setattr(_rehearsal, "Operator", lambda _: server)
-    monkeypatch.setattr(_rehearsal, "restore", restore)
+    monkeypatch.setattr(rehearsal, "VaultAdmin", lambda _: server)
+    monkeypatch.setattr(rehearsal, "restore", restore)
     engine: Any = SimpleNamespace(node=lambda _: server)
     contents = Contents((), {}, (), ())
     try:
@@ -67,7 +67,7 @@ def rehearsed(
 def test_a_slow_machine_is_no_wrong_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sealed: bool | None
 ) -> None:
-    """Neither is a server that ended: another key would not help."""
+    """A slow machine or a dead server is not reported as a wrong key."""
     with pytest.raises(DeadlineExceeded, match="to take the snapshot"):
         rehearsed(monkeypatch, tmp_path, sealed=sealed, error=SLOW)
 
@@ -75,12 +75,12 @@ def test_a_slow_machine_is_no_wrong_key(
 def test_a_server_that_sealed_itself_cannot_open_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """That is told with the way to one that can."""
+    """If the server seals itself, the error says which key is needed."""
     with pytest.raises(StackError, match="does not open with the key of this Vault's seal") as told:
         rehearsed(monkeypatch, tmp_path, sealed=True, error=SLOW)
     assert "holder/" in told.value.remedy
 
 
 def test_a_backup_that_opens_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """That none of its tokens lives is told by the restore, once it is in place."""
+    """A backup that opens passes; expired tokens are reported only by the restore."""
     rehearsed(monkeypatch, tmp_path, sealed=False, error=TokensEnded("none lives"))

@@ -1,5 +1,5 @@
-// Spring Vault as its reference shows: a configuration that extends AbstractVaultConfiguration, and
-// reads with the VaultTemplate that it makes. Its LifecycleAwareSessionManager logs in, renews, and
+// Spring Vault as its reference shows, on the HTTP client that Spring Cloud's starter brings: a configuration
+// that extends AbstractVaultConfiguration, and reads with the VaultTemplate that it makes. Its LifecycleAwareSessionManager logs in, renews, and
 // revokes the token at the end; every option of it is the default. Nothing more.
 package subject;
 
@@ -113,15 +113,13 @@ public final class Subject {
         return said;
     }
 
-    // What the harness calls a failure; Spring Vault itself has the status in the cause.
+    // What the harness calls a failure. Spring Vault has status and body in the cause of its exception; a
+    // body without Vault's errors was sent by somebody else.
     private static String word(Throwable error) {
         for (Throwable each = error; each != null; each = each.getCause()) {
             if (each instanceof HttpStatusCodeException refused) {
-                return switch (refused.getStatusCode().value()) {
-                    case 403 -> "denied";
-                    case 404 -> "missing";
-                    default -> "unavailable";
-                };
+                return refused.getStatusCode().value() == 403
+                        && refused.getResponseBodyAsString().contains("\"errors\"") ? "denied" : "unavailable";
             }
         }
         return "unavailable";

@@ -1,0 +1,120 @@
+"""Options of the backup tasks: the backup, its lock, and its key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.cli.common import backups_dir, local_stack, vault_without_token
+
+if TYPE_CHECKING:
+    from vault_harness.local.stack.local import LocalStack
+    from vault_harness.operator.backup import Backup, Lock, Opener
+
+_ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
+LOCKS = {
+    "to": "the folder that holds backups, default vault-backups beside the data directory",
+    "recipient": "a public key (age1... or ssh-ed25519 ...), or a file of them; may be repeated",
+    "passphrase-file": _ITS_FILE,
+    "dry-run": "show what would be done, change nothing",
+}
+OPENERS = {
+    "source": "the folder of one backup, default the newest usable one, of this Vault if any",
+    "identity": "a file with the private key; may be repeated",
+    "passphrase-file": _ITS_FILE,
+}
+KEYRING_HELP = "the path of keyring.age, if it is kept apart from the rest, as it should be"
+
+
+def lock_of(recipients: list[str] | None, passphrase_file: str | None) -> Lock:
+    """Return the lock for a backup: public keys, or a passphrase, which may be asked for."""
+    from vault_harness.operator.backup import lock_from
+
+    file = Path(passphrase_file) if passphrase_file else None
+    return lock_from(
+        recipients=recipients or [], passphrase_file=file, environ=os.environ, ask=_ask_twice()
+    )
+
+
+def opener_of(identities: list[str] | None, passphrase_file: str | None) -> Opener:
+    """Return what opens a backup: private keys, or a passphrase, which may be asked for."""
+    from vault_harness.operator.backup import opener_from
+
+    file = Path(passphrase_file) if passphrase_file else None
+    return opener_from(
+        identity_files=[Path(each) for each in identities or []],
+        passphrase_file=file,
+        environ=os.environ,
+        ask=_ask_once(),
+    )
+
+
+def chosen(
+    source: str | None, to: str | None, part: str | None = None, *, own: bool = False
+) -> Backup:
+    """Return the named backup, else the newest one that has ``part``.
+
+    Stacks may share a folder, so only a backup of this Vault counts, if this Vault reports its id
+    and has any backups. With ``own`` a named backup must be this Vault's, too.
+    """
+    from vault_harness.operator.backup import Backup, check_vault, newest
+
+    stack = local_stack()
+    vault = vault_here(stack) if own or not source else ""
+    found = (
+        Backup.load(Path(source)) if source else newest(backups_dir(stack, to), part, vault=vault)
+    )
+    if own:
+        check_vault(found, vault)
+    return found
+
+
+def vault_here(stack: LocalStack) -> str:
+    """Return the cluster id of this Vault; "" while it is sealed or stopped."""
+    from vault_harness.errors import HarnessError
+    from vault_harness.operator.backup import cluster_id
+
+    try:
+        with vault_without_token(stack) as op:
+            return cluster_id(op) if op is not None else ""
+    except HarnessError:
+        return ""
+
+
+def _ask_once() -> Callable[[], str] | None:
+    import sys
+
+    return (lambda: _hidden("passphrase: ")) if sys.stdin.isatty() else None
+
+
+def _ask_twice() -> Callable[[], str] | None:
+    import sys
+
+    from vault_harness.errors import SettingsError
+
+    def ask() -> str:
+        first = _hidden("passphrase for the backup: ")
+        if first != _hidden("the same again: "):
+            raise SettingsError("the two passphrases are different", remedy="Run it again.")
+        return first
+
+    return ask if sys.stdin.isatty() else None
+
+
+def _hidden(prompt: str) -> str:
+    """Read a passphrase without an echo; raise `SettingsError` after Ctrl-D."""
+    import getpass
+
+    from vault_harness.errors import SettingsError
+
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise SettingsError(
+            "no passphrase was given",
+            looked_at="the terminal",
+            remedy="Run it again, or name a file that has it (--passphrase-file), or set "
+            "HARNESS_BACKUP_PASSPHRASE.",
+        ) from None

@@ -1,0 +1,342 @@
+"""Small faults by hand, to see what a client does; ``heal`` undoes them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from vault_harness.cli.command import Seconds, command
+from vault_harness.cli.common import LEAVE_SEALED, local_stack, opened_by, see_that_all_answered
+from vault_harness.cli.console import plural, say
+from vault_harness.commands import named
+from vault_harness.interrupts import Ended, uninterrupted, until_ctrl_c
+
+if TYPE_CHECKING:
+    from vault_harness.judge.faults import Act
+    from vault_harness.local.toxiproxy.client import Proxy
+    from vault_harness.local.toxiproxy.toxics import Attributes
+    from vault_harness.local.vault.admin import VaultAdmin
+
+_TOXIC = "by-hand"
+"""The name of these tasks' toxic. There is one at a time, and `heal` removes all."""
+
+_FOR = {
+    "for": "wait this long, then undo it, as Ctrl-C does earlier; if the task is killed, "
+    "heal undoes it"
+}
+
+
+@command(
+    "break.latency",
+    group="break it",
+    takes=("milliseconds",),
+    examples=("break.latency", "break.latency 3000 --jitter 500"),
+    help={
+        "milliseconds": "how late each answer comes; default 1000",
+        "jitter": "random milliseconds more or less, for each piece",
+        **_FOR,
+    },
+)
+def latency(milliseconds: int | None = None, jitter: int = 0, for_: Seconds | None = None) -> None:
+    """Let each answer of Vault come late."""
+    from vault_harness.local.toxiproxy.toxics import Latency
+
+    late = 1000 if milliseconds is None else milliseconds
+    what = f"answers come {late} ms late" + (f", give or take {jitter} ms" if jitter else "")
+    _break(what, lambda: _set(Latency(latency=late, jitter=jitter)), _unset, for_)
+
+
+@command(
+    "break.slow",
+    group="break it",
+    takes=("rate",),
+    examples=("break.slow", "break.slow 10"),
+    help={"rate": "kilobytes a second; default 1, 0 holds everything back", **_FOR},
+)
+def slow(rate: int | None = None, for_: Seconds | None = None) -> None:
+    """Limit the rate of Vault's answers."""
+    from vault_harness.local.toxiproxy.toxics import Bandwidth
+
+    chosen = 1 if rate is None else rate
+    what = f"answers pass at {chosen} kB a second" if chosen else "answers are held back"
+    _break(what, lambda: _set(Bandwidth(rate=chosen)), _unset, for_)
+
+
+@command(
+    "break.cut", group="break it", examples=("break.cut", "break.cut --for 10s"), help={**_FOR}
+)
+def cut(for_: Seconds | None = None) -> None:
+    """Cut the network: connections end, new ones are refused."""
+
+    def act() -> None:
+        for proxy in _proxies():
+            proxy.disable()
+
+    def undo() -> None:
+        for proxy in _proxies():
+            proxy.enable()
+
+    _break("connections through Toxiproxy are cut", act, undo, for_)
+
+
+_TARGET = (
+    "what the requests are for: login, renew, read, write, credential, lease, lookup, revoke, "
+    "unwrap, metadata, capabilities, status, other, several with commas; or health or any, alone"
+)
+_WHICH = {
+    "first": "only this many requests, counted from now",
+    "nth": "only this request",
+    "every": "3 means the third, the sixth and so on",
+    "path": "a pattern for the path after /v1/, '*/data/backend/celery'",
+    **_FOR,
+}
+
+
+@command(
+    "break.fail",
+    group="break it",
+    takes=("target",),
+    needs=("target",),
+    examples=(
+        "break.fail login --first 2",
+        "break.fail read,write --every 3 --status 500",
+        "break.fail read --path '*/data/backend/celery'",
+    ),
+    help={"target": _TARGET, "status": "HTTP status of the answer, 503 by default", **_WHICH},
+)
+def fail(
+    target: str | None = None,
+    status: int = 503,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+    for_: Seconds | None = None,
+) -> None:
+    """Answer requests with an error; they never reach Vault."""
+    _order("fail", target, status=status, first=first, nth=nth, every=every, path=path, for_=for_)
+
+
+@command(
+    "break.delay",
+    group="break it",
+    takes=("target", "seconds"),
+    needs=("target",),
+    examples=("break.delay renew --nth 2 --seconds 3", "break.delay login 500ms"),
+    help={"target": _TARGET, "seconds": "how late; default 2s", **_WHICH},
+)
+def delay(
+    target: str | None = None,
+    seconds: Seconds | None = None,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+    for_: Seconds | None = None,
+) -> None:
+    """Delay answers to requests; Vault acts at once."""
+    late = 2.0 if seconds is None else seconds
+    _order("delay", target, by=late, first=first, nth=nth, every=every, path=path, for_=for_)
+
+
+@command(
+    "break.lose-answer",
+    group="break it",
+    takes=("target",),
+    needs=("target",),
+    examples=("break.lose-answer write", "break.lose-answer renew --first 1"),
+    help={"target": _TARGET, **_WHICH},
+)
+def lose_answer(
+    target: str | None = None,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+    for_: Seconds | None = None,
+) -> None:
+    """Lose answers to requests; Vault acts on the requests."""
+    _order("lose answer", target, first=first, nth=nth, every=every, path=path, for_=for_)
+
+
+@command(
+    "break.seal",
+    group="break it",
+    examples=("break.seal", "break.seal --for 10s", "break.seal --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED, **_FOR},
+)
+def seal(leave_sealed: bool = False, for_: Seconds | None = None) -> None:
+    """Seal Vault; heal unseals it again."""
+    openers: list[str] = []
+
+    def act() -> None:
+        opener = local_stack().seal(leave_sealed=leave_sealed)
+        openers.append(named("heal") if opener == "keys" else opened_by(opener))
+
+    def undo() -> None:
+        stack = local_stack()
+        see_that_all_answered(stack.unseal(), stack)
+
+    _break("Vault is sealed and answers 503", act, undo, for_, healed_by=openers)
+
+
+@command(
+    "break.revoke",
+    group="break it",
+    takes=("role",),
+    needs=("role",),
+    examples=("break.revoke backend",),
+    help={"role": "the AppRole, for example backend"},
+)
+def revoke(role: str | None = None) -> None:
+    """Revoke all tokens of an AppRole. Nothing undoes that.
+
+    Its clients get 403 until they log in again. Secret-ids and secrets stay the same.
+    """
+    from vault_harness.errors import SettingsError
+    from vault_harness.local.vault.root.operator_token import needing_root
+
+    assert role is not None, "the command line asks for it"
+    stack = local_stack()
+    with closing(stack.operator()) as op, needing_root(op, named("break.revoke", role)):
+        known = _listed(op, "auth/approle/role")
+        if role not in known:
+            raise SettingsError(
+                f"there is no AppRole {role}",
+                looked_at=f"the AppRoles of {op.address}",
+                remedy=f"name one of {', '.join(known)}" if known else named("seed"),
+            )
+        revoked = _revoke_tokens(op, role)
+    say(f"{plural(revoked, 'token')} of {role} revoked: they cannot come back")
+    say("a client that survives this logs in again; its secret-id is still valid")
+
+
+@command("heal", group="break it", examples=("heal",))
+def heal() -> None:
+    """Undo what was broken by hand.
+
+    This removes toxics and faults of single requests, enables the proxies, reconnects nodes that
+    were cut off, and unseals Vault.
+    """
+    stack = local_stack()
+    undone = stack.heal()
+    for line in undone:
+        say(line)  # printed now, since the unseal keys may be missing
+    found = stack.status()
+    if found.sealed or any(node.role == "sealed" for node in found.nodes):
+        done = stack.unseal()
+        say("unsealed Vault")
+        see_that_all_answered(done, stack)
+    elif not undone:
+        say("nothing was broken")
+
+
+def _listed(op: VaultAdmin, path: str) -> list[str]:
+    found = op.request("LIST", path).get("data", {}).get("keys", [])
+    return [str(name) for name in found]
+
+
+def _revoke_tokens(op: VaultAdmin, role: str) -> int:
+    """Revoke the tokens that a role's logins got, and return their number."""
+    from vault_harness.local.vault import accessors
+
+    revoked = 0
+    for accessor in accessors.living(op):
+        found = accessors.look_up(op, accessor) or {}
+        if (found.get("meta") or {}).get("role_name") == role:
+            revoked += accessors.revoke(op, accessor)
+    return revoked
+
+
+def _proxies() -> list[Proxy]:
+    """Return the proxies in front of the stack's nodes."""
+    from vault_harness.local.toxiproxy.client import Toxiproxy
+
+    return list(Toxiproxy(local_stack().endpoints().toxiproxy).proxies().values())
+
+
+def _set(attributes: Attributes) -> None:
+    """Put a toxic on the answers, in place of an earlier one of these tasks."""
+    _unset()
+    for proxy in _proxies():
+        proxy.add(attributes, name=_TOXIC)
+
+
+def _unset() -> None:
+    for proxy in _proxies():
+        for toxic in proxy.toxics():
+            if toxic.name == _TOXIC:
+                toxic.remove()
+
+
+def _order(
+    act: Act,
+    target: str | None,
+    *,
+    status: int = 503,
+    by: float = 0.0,
+    first: int | None,
+    nth: int | None,
+    every: int | None,
+    path: str | None,
+    for_: Seconds | None,
+) -> None:
+    """Set a fault of single requests."""
+    from vault_harness.judge.faults import Order
+    from vault_harness.local.stack.requests import RequestFaults
+
+    assert target is not None, "the command line asks for it"
+    order = Order.from_json(
+        {
+            "act": act,
+            "targets": target.split(","),
+            "status": status,
+            "by": by,
+            "path": path,
+            "first": first,
+            "nth": nth,
+            "every": every,
+        }
+    )
+    told, faults = order.to_json(), RequestFaults(local_stack())
+    _break(str(order), lambda: faults.set(told), lambda: faults.undo(told), for_)
+
+
+def _break(
+    what: str,
+    act: Callable[[], None],
+    undo: Callable[[], None],
+    seconds: Seconds | None,
+    *,
+    healed_by: list[str] | None = None,
+) -> None:
+    """Break something, and undo it after so many seconds, with Ctrl-C or a signal.
+
+    Without ``seconds`` it stays broken. ``healed_by`` says after ``act`` what undoes it then.
+    """
+    from vault_harness.waiting import in_words
+
+    if seconds is None:
+        act()
+        say(what)
+        say("clients that go through Toxiproxy notice it; to see it from here:")
+        say(f"  {named('status')}")
+        say(f"to undo it: {healed_by[0] if healed_by else named('heal')}")
+        return
+
+    def mend() -> None:
+        with uninterrupted():
+            undo()
+        say(f"undone: {what}")
+
+    try:
+        with until_ctrl_c():
+            act()
+            say(f"{what}, for {in_words(seconds)}; Ctrl-C undoes it earlier")
+            threading.Event().wait(seconds)
+    except Ended:
+        mend()
+        raise
+    mend()

@@ -1,0 +1,322 @@
+"""A task of this program: an invoke task that knows its group, its words and its examples.
+
+The body takes only its own options. The class does what all tasks share: it refuses ``--dry``,
+reports a missing word with an example, and reads numbers and times. It turns exceptions into
+messages, and lets a task clean up after a signal.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from invoke.context import Context
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
+
+from vault_harness.cli.console import complain, see_that_all_was_said
+from vault_harness.cli.guard import guarded
+from vault_harness.commands import named, runner
+from vault_harness.interrupts import ended_by_signals
+
+Group = Literal["every day", "operator", "break it", "judge", "develop"]
+GROUPS: tuple[Group, ...] = ("every day", "operator", "break it", "judge", "develop")
+"""In the order of the overview."""
+
+Seconds = float
+"""The type of an option that takes a time: ``5``, ``5s``, ``500ms``, ``15m``, ``2h``, ``7d``."""
+
+HELP = frozenset({"--help", "-h"})
+"""The words that ask for help, anywhere on the command line."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Command(Task[Callable[..., None]]):
+    """A task of vault-harness.
+
+    Attributes:
+        path: Its full name, ``rotate.secret-id``.
+        group: Its group in the overview.
+        group_name: The part of its name before the dot, or "".
+        shown_as_group: Whether people know it by that part: ``backup``.
+        takes: Options that may also be given as plain words, in order.
+        needed: Those of them that must be given.
+        examples: Command lines without the runner.
+        passes_on: Whether all words after its name belong to another program.
+        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
+        told: The help of each option.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., None],
+        *,
+        path: str,
+        group: Group,
+        default: bool,
+        takes: Sequence[str],
+        needed: Sequence[str],
+        examples: Sequence[str],
+        passes_on: bool,
+        judges: bool,
+        help: Mapping[str, str],  # noqa: A002 -- invoke's own name
+        iterable: Iterable[str],
+    ) -> None:
+        self.path = path
+        self.group = group
+        self.group_name = path.rpartition(".")[0]
+        self.shown_as_group = default and path.endswith((".now", ".follow", ".list"))
+        self.takes = tuple(takes)
+        self.needed = frozenset(needed)
+        self.examples = tuple(examples)
+        self.passes_on = passes_on
+        self.judges = judges
+        self.told = dict(help)
+        self.parameters = dict(inspect.signature(body).parameters)
+        super().__init__(
+            self._around(body),
+            name=path.rpartition(".")[2],
+            default=default,
+            positional=(),
+            auto_shortflags=False,
+            help=dict(help),
+            iterable=tuple(iterable),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names it may be called by: its full name, and its group's if it is the default."""
+        return (self.path, self.group_name) if self.is_default else (self.path,)
+
+    @property
+    def shortest(self) -> str:
+        """The name that the overview and the help show."""
+        return self.group_name if self.shown_as_group else self.path
+
+    @property
+    def summary(self) -> str:
+        """Its line in the overview."""
+        return (inspect.getdoc(self) or "").partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The rest of its help."""
+        return (inspect.getdoc(self) or "").partition("\n")[2].strip()
+
+    def option(self, parameter: str) -> str:
+        """Return an option as it is typed; ``for_`` is ``--for``, which Python keeps for itself."""
+        return f"--{parameter.strip('_').replace('_', '-')}"
+
+    def meaning(self, parameter: str) -> str:
+        """Return the help of an option."""
+        return self.told.get(parameter) or self.told[self.option(parameter)[2:]]
+
+    def takes_value(self, word: str) -> bool:
+        """Return whether a typed option is followed by its value."""
+        for name, parameter in self.parameters.items():
+            if word == self.option(name):
+                return not isinstance(parameter.default, bool)
+        return False
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments for invoke's parser.
+
+        The parser insists on each positional argument. So an argument is positional only if its
+        word was typed; the task itself reports a missing word.
+        """
+        self.positional = self.takes[: plain_words(self, sys.argv[1:])]
+        self.help = dict(self.told)
+        arguments = list(super().get_arguments(ignore_unknown_help))
+        for argument in arguments:
+            if argument.kind in {int, float}:
+                argument.kind = str  # read by us, with a message that names the option
+        return arguments
+
+    def _around(self, body: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            debug = bool(context.config.get("debug_traceback", False)) or logging.getLogger(
+                "invoke"
+            ).isEnabledFor(logging.DEBUG)
+            with ended_by_signals(), guarded(debug=debug, judging=self.judges):
+                from vault_harness.waiting import telling_waits  # listing tasks needs it not
+
+                if context.config.run.dry:
+                    raise refused_dry(self)
+                with telling_waits(complain):
+                    body(**self._read(given))
+                see_that_all_was_said()
+
+        signature = inspect.signature(body)
+        first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined] # read by inspect
+            parameters=[first, *signature.parameters.values()]
+        )
+        del run.__wrapped__  # otherwise inspect looks there
+        return run
+
+    def _read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert the options to the types that the body wants.
+
+        Raise `SettingsError` if a needed word is missing or a value has the wrong type. A value of
+        a judging task must not be empty, because that would judge more, or compare less.
+        """
+        read = {}
+        for name, value in given.items():
+            if isinstance(value, str) and value.startswith("--") and name in self.takes:
+                raise usage_error(self, f"{self.shortest} has no option {value}")
+            if value is None and name in self.needed:
+                raise usage_error(self, f"{self.shortest} needs {metavar(name)}: {self.told[name]}")
+            if self.group == "judge" and self.parameters[name].default != "":
+                from vault_harness.errors import refuse_empty
+
+                refuse_empty(self.option(name), value if isinstance(value, list) else [value])
+            kind = str(self.parameters[name].annotation).removesuffix(" | None")
+            read[name] = self._value(name, kind, value) if isinstance(value, str) else value
+        return read
+
+    def _value(self, name: str, kind: str, text: str) -> object:
+        match kind:
+            case "int":
+                if text.isascii() and text.isdigit():
+                    return int(text)
+                raise usage_error(self, f"{self.option(name)} {text}: give a whole number")
+            case "float":
+                try:
+                    return float(text)
+                except ValueError:
+                    pass
+                raise usage_error(self, f"{self.option(name)} {text}: give a number")
+            case "Seconds":
+                if (seconds := seconds_in(text)) is not None:
+                    return seconds
+                wrong = f"{self.option(name)} {text}: give a time as 5, 5s, 500ms, 15m, 2h or 7d"
+                raise usage_error(self, wrong)
+        return text
+
+
+def command(
+    path: str,
+    *,
+    group: Group,
+    examples: Sequence[str],
+    takes: Sequence[str] = (),
+    needs: Sequence[str] = (),
+    default: bool = False,
+    passes_on: bool = False,
+    judges: bool = False,
+    help: Mapping[str, str] | None = None,  # noqa: A002 -- invoke's own name
+    iterable: Iterable[str] = (),
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a task of a function.
+
+    Args:
+        path: Its full name, with a dot if it belongs to a group of tasks.
+        group: Its group in the overview.
+        examples: Command lines without the runner, at least one.
+        takes: Options that may be given as plain words, in order.
+        needs: Those of them that must be given.
+        default: Whether the part of the name before the dot runs it too.
+        passes_on: Whether all words after its name belong to another program.
+        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
+        help: The help of each option.
+        iterable: Options that may be repeated.
+    """
+
+    def make(body: Callable[..., None]) -> Command:
+        return Command(
+            body,
+            path=path,
+            group=group,
+            default=default,
+            takes=takes,
+            needed=needs,
+            examples=examples,
+            passes_on=passes_on,
+            judges=judges,
+            help=help or {},
+            iterable=iterable,
+        )
+
+    return make
+
+
+def plain_words(task: Command, words: Sequence[str]) -> int:
+    """Count the plain words after a task's name that belong to no option, up to its limit.
+
+    ``words`` is a command line in invoke's form, without the program.
+    """
+    count, inside, value_next = 0, False, False
+    for word in words:
+        if word == "--" or not HELP.isdisjoint({word}):
+            break
+        if value_next:
+            value_next = False
+        elif word.startswith("-"):
+            value_next = inside and task.takes_value(word)
+        elif inside:
+            count += 1
+        elif word in task.names:
+            inside = True
+    return min(count, len(task.takes))
+
+
+def metavar(parameter: str) -> str:
+    """Return the word for a value in a usage line: ``FILE`` for ``passphrase_file``."""
+    return parameter.rpartition("_")[2].upper()
+
+
+def usage(task: Command) -> str:
+    """Return a task's usage: ``./dev unlock ROLE [--dry-run]``."""
+    words = [metavar(name) if name in task.needed else f"[{metavar(name)}]" for name in task.takes]
+    if task.passes_on:
+        words.append("COMMAND ...")
+    if set(task.parameters) - set(task.takes):
+        words.append("[options]")
+    return " ".join([runner(), task.shortest, *words])
+
+
+def example(line: str) -> str:
+    """Return an example as it is typed here."""
+    prefix, found, rest = line.partition("$(")
+    return f"{prefix}$({runner()} {rest}" if found else f"{runner()} {line}"
+
+
+def usage_error(task: Command, cause: str) -> Exception:
+    """Return the error for a wrong command line, with usage and an example as remedy."""
+    from vault_harness.errors import SettingsError
+
+    return SettingsError(
+        cause,
+        looked_at="the command line",
+        remedy=f"{usage(task)}\n    for example: {example(task.examples[0])}\n"
+        f"    more about it: {named('--help', task.shortest)}",
+    )
+
+
+def refused_dry(task: Command) -> Exception:
+    """Return the error for ``--dry``, which invoke would accept and ignore."""
+    own = "dry_run" in task.parameters
+    return usage_error(
+        task,
+        f"there is no --dry here, and nothing was done; {task.path} "
+        + ("has --dry-run" if own else "has no dry run"),
+    )
+
+
+def seconds_in(text: str) -> Seconds | None:
+    """Return a time in seconds, or None if the text is invalid."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    factor = _UNITS.get(text[len(number) :] or "s")
+    try:
+        seconds = float(number)
+    except ValueError:
+        return None
+    if factor is None or not 0 <= seconds < float("inf"):
+        return None
+    return seconds * factor

@@ -1,0 +1,130 @@
+"""Tasks for the project itself: its tests, style and speed. They need a checkout."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from vault_harness.cli.command import command
+from vault_harness.cli.common import become, run_pytest
+from vault_harness.cli.console import complain, say
+
+
+@command(
+    "test",
+    group="develop",
+    examples=("test", "test --slow", "test --args '-k keyring'"),
+    help={
+        "slow": "the slow ones too",
+        "args": "further arguments for pytest, e.g. --args '-k keyring'",
+    },
+)
+def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
+    """Test the harness itself."""
+    root = _checkout()
+    # Half of the time is waiting for servers, so two workers per core.
+    workers = str(2 * min(os.cpu_count() or 1, 4))
+    options = ["-n", workers, "--dist", "loadgroup", *(["-m", ""] if slow else [])]
+    os.environ.pop("HARNESS_RUNNER", None)  # the tests set their own runner
+    # Not run from the checkout, since relative paths in the arguments are the caller's.
+    place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
+    run_pytest(*place, *options, *shlex.split(args), suite=False)
+
+
+@command("lint", group="develop", examples=("lint",))
+def lint() -> None:
+    """Check style, formatting, types and imports."""
+    root = _checkout()
+    commands = (
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy"],
+        ["lint-imports", "--no-logo"],
+    )
+    here = Path(sys.executable).parent
+    failed = [
+        " ".join(each)
+        for each in commands
+        if subprocess.run([str(here / each[0]), *each[1:]], cwd=root, check=False).returncode
+    ]
+    if failed:
+        complain(f"failed: {', '.join(failed)}")
+        raise SystemExit(1)
+    say("clean")
+
+
+@command("site", group="develop", examples=("site",))
+def site() -> None:
+    """Build the documents as a site, and check its links.
+
+    The first page is site/index.html. A link that leads nowhere is an error, and so is a page that
+    mkdocs.yml does not name.
+    """
+    mkdocs = [str(Path(sys.executable).parent / "mkdocs"), "build", "--strict"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    # With --quiet, mkdocs counts no warning, and --strict has no effect.
+    done = subprocess.run(
+        mkdocs, cwd=_checkout(), env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        complain(done.stderr.rstrip())
+        raise SystemExit(1)
+    say("written: site/index.html")
+
+
+@command(
+    "bench",
+    group="develop",
+    takes=("name",),
+    needs=("name",),
+    examples=("bench toxiproxy", "bench client"),
+    help={
+        "name": "toxiproxy, client, engines, fixtures, suite or stranger",
+        "args": "further arguments for it",
+    },
+)
+def bench(name: str | None = None, args: str = "") -> None:
+    """Measure, and print a table with the bars to reach."""
+    from vault_harness.errors import SettingsError
+
+    folder = _checkout() / "tests" / "bench"
+    script = folder / str(name) / "run.py"
+    if not script.is_file():
+        known = sorted(path.parent.name for path in folder.glob("*/run.py"))
+        raise SettingsError(
+            f"there is no bench {name}",
+            looked_at=str(folder),
+            remedy=f"name one of {', '.join(known)}",
+        )
+    become(sys.executable, str(script), *shlex.split(args))
+
+
+def in_a_clone() -> bool:
+    """Return whether the project's own files are here.
+
+    `settings.checkout` answers the same, but loads much, and every list of tasks needs this.
+    """
+    return (Path(__file__).resolve().parents[3] / "tasks.py").is_file()
+
+
+def needs_a_clone(task: str = "this task") -> Exception:
+    """Return the error of a task that needs a clone."""
+    from vault_harness.errors import SettingsError
+
+    return SettingsError(
+        f"{task} works on the project's own files, which an installed package does not have",
+        looked_at=str(Path(__file__).parent),
+        remedy="run it in a clone of the project",
+    )
+
+
+def _checkout() -> Path:
+    from vault_harness.settings import checkout
+
+    root = checkout()
+    if root is None:
+        raise needs_a_clone()
+    return root

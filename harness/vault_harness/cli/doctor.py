@@ -1,0 +1,263 @@
+"""Tasks that find problems of the stack, and unlock an AppRole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.cli.command import command
+from vault_harness.cli.common import local_stack
+from vault_harness.cli.console import plural, say
+from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.local.stack.local import LocalStack
+    from vault_harness.operator.doctor import Patient
+    from vault_harness.operator.practices import Practice
+
+_MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
+
+
+@command(
+    "doctor",
+    group="every day",
+    examples=("doctor", "doctor --all", "doctor --production"),
+    help={
+        "json": "for programs",
+        "all": "the good results too",
+        "production": "check instead whether it is run like a Vault in production",
+        "backups": "with --production: the folder that holds backups, default vault-backups "
+        "beside the data directory",
+    },
+)
+def doctor(
+    json: bool = False,
+    all: bool = False,  # noqa: A002 -- the option is called --all
+    production: bool = False,
+    backups: str | None = None,
+) -> None:
+    """Find out what is wrong, and how to fix it.
+
+    Each result names the command that fixes it. The doctor checks processes, network, clock, seal,
+    keys, tokens, mounts, policies, AppRoles, credentials and secrets. It changes nothing, and never
+    locks a role by trying. Exit code 1 if anything is wrong.
+
+    With --production it checks good practice instead, on this stack or on the Vault of VAULT_ADDR
+    and VAULT_TOKEN (HARNESS_ENGINE=external): root token, audit, TLS, nodes, keys, lives of
+    secret-ids and tokens, policies, rotation, backups, monitoring. Each practice is kept, broken,
+    or unknown.
+    """
+    import json as json_module
+    from dataclasses import asdict
+
+    from vault_harness.operator.doctor import State, examine, examine_access
+
+    if production:
+        _production(json=json, backups=backups)
+        return
+    stack = local_stack()
+    if not (results := examine_access(stack.data_dir)):
+        with _patient(stack) as patient:
+            results = examine(patient)
+    bad = [result for result in results if result.bad]
+    if json:
+        say(json_module.dumps([asdict(result) for result in results], indent=2))
+    else:
+        for result in results:
+            if not all and result.state is State.GOOD:
+                continue
+            say(f"{_MARKS[result.state]} {result.name}: {result.wrong}")
+            say(f"      looked at: {result.looked_at}")
+            for line in result.details:
+                say(f"        {line}")
+            if result.remedy:
+                say(f"      what to do: {result.remedy}")
+            if result.instead:
+                say(f"      or, {result.instead}")
+        good = sum(result.state is State.GOOD for result in results)
+        say(f"{plural(good, 'check')} fine, {len(bad)} wrong")
+        if bad:
+            say(f"start with the first: {bad[0].remedy}")
+    if bad:
+        raise SystemExit(1)
+
+
+def _production(*, json: bool, backups: str | None) -> None:
+    """Print each practice and its state; exit with 1 if one is broken."""
+    import json as json_module
+    from dataclasses import asdict
+
+    from vault_harness.operator.practices import PracticeState
+
+    stack = local_stack()
+    with _patient(stack) as patient:
+        practices = _gone_through(stack, patient, backups)
+    if json:
+        say(json_module.dumps([asdict(practice) for practice in practices], indent=2))
+    else:
+        for practice in practices:
+            say(f"{practice.standing:<12} {practice.name}: {practice.seen}")
+            if practice.remedy:
+                say(f"{'':<12} looked at: {practice.looked_at}")
+                say(f"{'':<12} what to do: {practice.remedy}")
+        counts = [
+            f"{sum(practice.standing is standing for practice in practices)} {standing}"
+            for standing in PracticeState
+        ]
+        say(", ".join(counts))
+    if any(practice.standing is PracticeState.BROKEN for practice in practices):
+        raise SystemExit(1)
+
+
+def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> Sequence[Practice]:
+    """Check each practice; if nothing can be checked, say why and end the task."""
+    from vault_harness.cli.common import backups_dir
+    from vault_harness.cli.console import complain
+    from vault_harness.operator.doctor import admit
+    from vault_harness.operator.practices import Deployment, go_through
+
+    operator, in_the_way = admit(patient)
+    if operator is None:
+        for result in in_the_way:
+            complain(f"{result.name}: {result.wrong}")
+            complain(f"  looked at: {result.looked_at}")
+            complain(f"  what to do: {result.remedy}")
+        complain(f"nothing else can be checked before that; {named('doctor')} shows the rest")
+        raise SystemExit(1)
+    with closing(operator):
+        return go_through(
+            Deployment.today(
+                operator,
+                addresses=patient.addresses,
+                keyring=patient.keyring_path,
+                backups=backups_dir(stack, backups),
+                audit_logs=_audit_logs(stack) if patient.engine != "external" else (),
+                lost_by_ending=patient.lost_by_ending() if patient.engine != "external" else "",
+            )
+        )
+
+
+@command(
+    "unlock",
+    group="operator",
+    takes=("role",),
+    needs=("role",),
+    examples=("unlock backend",),
+    help={
+        "role": "the AppRole, for example backend",
+        "dry-run": "only say whether it is locked",
+    },
+)
+def unlock(role: str | None = None, dry_run: bool = False) -> None:
+    """Unlock an AppRole that five bad secret-ids locked.
+
+    Without this it unlocks by itself after 15 minutes.
+    """
+    from vault_harness.local.vault import approle
+
+    assert role is not None, "the command line asks for it"
+    stack = local_stack()
+    with closing(stack.operator()) as op:
+        role_id = approle.role_id(op, role)
+        if dry_run:
+            locked = any(each.role_id == role_id for each in approle.locked(op))
+            say(f"{role} is {'locked' if locked else 'not locked'}")
+            return
+        done = approle.unlock(op, role_id)
+    say(f"{role} is unlocked" if done else f"{role} was not locked")
+    say(f"next: {named('doctor')}, to find who has the bad secret-id")
+
+
+def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
+    from vault_harness.errors import HarnessError
+
+    try:
+        return tuple(stack.provider().audit_paths.values())
+    except HarnessError:
+        return ()  # the place of the logs is unknown
+
+
+@contextmanager
+def _patient(stack: LocalStack) -> Iterator[Patient]:
+    from vault_harness.local.engine.external.engine import external_trust
+    from vault_harness.local.engine.folders import run_directory
+
+    settings = stack.settings
+    if settings.engine != "external":
+        yield _looked_at(stack, settings.vault_cacert)
+        return
+    with run_directory() as directory:  # for the client certificate for that Vault
+        yield _looked_at(stack, external_trust(settings, directory / "external-tls"))
+
+
+def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
+    from functools import cache
+
+    from vault_harness.errors import HarnessError
+    from vault_harness.local.engine.provider import holds_data
+    from vault_harness.local.stack.record import StackRecord
+    from vault_harness.operator.doctor import Patient, ServiceView, look_at_docker
+
+    settings, blueprint = stack.settings, stack.blueprint()
+    record = StackRecord.load(stack.data_dir)
+    engine = settings.engine if settings.engine != "auto" else record.engine or "auto"
+    endpoints = record.endpoints
+    addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
+    services: tuple[ServiceView, ...] = ()
+    data_gone, toxiproxy, proxied, audit_log = False, "", "", None
+    data_replaced: tuple[str, ...] = ()
+    pending = stack.pending_seal_migration() if engine != "external" else None
+    client_certificates = dict[str, Path]()
+    if engine == "external":
+        addresses = (settings.vault_addr,) if settings.vault_addr else ()
+    else:
+        if endpoints:
+            toxiproxy, proxied = endpoints.toxiproxy, endpoints.proxy
+        ca_cert = (endpoints.ca_cert if endpoints else None) or ca_cert
+        client_certificates = stack.client_certificates()
+        try:
+            provider = stack.provider()
+            found = provider.describe()
+            services = tuple(ServiceView(each.name, each.running) for each in found)
+            audit_log = provider.audit_path
+            data_gone = not holds_data(stack.data_dir)
+            data_replaced = tuple(each.name for each in found if each.replaced)
+        except HarnessError:
+            services = ()  # Docker does not answer; that is the first result
+    status = cache(stack.status)  # a look takes a while, and may not be needed
+
+    def lost_by_ending() -> str:
+        lost = None
+        with contextlib.suppress(HarnessError):  # unknown counts as not lost
+            lost = stack.reopening.lost_by_ending()
+        return lost.cause if lost is not None else ""
+
+    return Patient(
+        data_dir=stack.data_dir,
+        blueprint=blueprint,
+        addresses=addresses,
+        services=services,
+        engine=engine,
+        docker=lambda: look_at_docker(settings),
+        data_gone=data_gone,
+        data_replaced=data_replaced,
+        toxiproxy=toxiproxy,
+        proxied=proxied,
+        obstacles=lambda: status().on_the_way,
+        cut_nodes=lambda: status().cut_nodes,
+        lost_by_ending=lost_by_ending,
+        audit_log=audit_log,
+        environ=os.environ,
+        ca_cert=ca_cert,
+        client_certificates=client_certificates,
+        namespace=stack.namespace(blueprint),
+        ids=stack.ids_directory(stack.namespace(blueprint)),
+        keys_never_kept=stack.keys_never_kept() if engine != "external" else "",
+        unfinished_restore=stack.unfinished_restore() if engine != "external" else None,
+        why_none_leads=stack.why_none_leads if engine != "external" else str,
+        seal_migration=(pending.source, pending.target) if pending is not None else None,
+    )

@@ -1,0 +1,184 @@
+"""Tasks that search for the shortest sequence of faults that breaks a client, and replay one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.cli.command import command
+from vault_harness.cli.common import ENGINE, settings, use_engine
+from vault_harness.cli.console import complain, plural, say
+from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.judge.explore.search import Explorer
+
+
+@command(
+    "explore",
+    group="judge",
+    judges=True,
+    examples=(
+        "explore --subject 'command:./my-client' --minutes 10",
+        "explore --only renew --only sealed",
+    ),
+    help={
+        "subject": "the client: reference, python:MODULE:FACTORY, command:..., http://...",
+        "minutes": "end after this time, default when everything is tried",
+        "only": "a fault (503, sealed), a kind of request (renew) or a phase; may be repeated",
+        "seed": "order in which faults are tried",
+        "shard": "try one of several parts: 2/4",
+        "workers": "how many clients live side by side, default 10 for each core",
+        "singles": "try no pairs of faults",
+        "schedules": "folder of schedules found before, which are tried first",
+        "report": "where schedules and scenarios go, default report/",
+        "engine": ENGINE,
+    },
+    iterable=["only"],
+)
+def explore(
+    subject: str = "reference",
+    minutes: int | None = None,
+    only: list[str] | None = None,
+    seed: int = 0,
+    shard: str | None = None,
+    workers: int | None = None,
+    singles: bool = False,
+    schedules: str | None = None,
+    report: str = "report",
+    engine: str | None = None,
+) -> None:
+    """Find the shortest sequence of faults that breaks a client.
+
+    It watches the client without faults, tries every fault at every kind of request that it saw,
+    and then pairs. What it tells has happened three times of three.
+
+    Exit code 0: nothing was found; 1: something was; 2: no fault reached the client; 3: the harness
+    broke down; 4: the command line is wrong; 130, 143: interrupted.
+    """
+    from vault_harness.judge.explore import telling
+    from vault_harness.judge.explore.search import Explorer, Options, carried_by
+    from vault_harness.judge.explore.workers import AT_ONCE_PER_CORE, carry_out, opened
+    from vault_harness.judge.explore.workers import workers as side_by_side
+
+    use_engine(engine)
+    cores = os.cpu_count() or 1
+    at_once = workers or AT_ONCE_PER_CORE * cores
+    folder = Path(schedules) if schedules else Path(report) / telling.FOLDER
+    options = Options(
+        seed=seed,
+        only=_words(only),
+        shard=_part(shard),
+        minutes=minutes,
+        at_once=at_once,
+        quiet=min(at_once, 2 * cores),
+        pairs=not singles,
+        before=telling.read_folder(folder),
+    )
+    with opened(settings(), subject, seed=seed), side_by_side(at_once) as pool:
+        explorer = Explorer(carried_by(carry_out, subject), pool, options, complain)
+        try:
+            explorer.search()
+        except KeyboardInterrupt:
+            _tell(explorer, subject, Path(report), options.shard)
+            again = named("explore", "--subject", subject, "--schedules", str(folder))
+            complain(f"interrupted; this tries what was found first, and goes on: {again}")
+            raise
+    _tell(explorer, subject, Path(report), options.shard)
+    if explorer.broken:
+        raise SystemExit(1)
+    if not explorer.coverage.reached:
+        raise SystemExit(2)
+
+
+def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]) -> None:
+    from vault_harness.judge.explore import telling
+
+    paths = telling.write(report, explorer.broken, subject)
+    for found, path in zip(explorer.broken, paths, strict=True):
+        say(telling.prose(found, subject))
+        say(f"    {named('replay', str(path))}")
+        say()
+    say(plural(len(explorer.broken), "finding"))
+    say(telling.claim(explorer.coverage, shard))
+
+
+def _words(only: list[str] | None) -> frozenset[str]:
+    from vault_harness.errors import SettingsError
+    from vault_harness.judge.explore.points import KINDS, PHASES
+    from vault_harness.judge.explore.schedule import FAULTS
+
+    words = frozenset(word.strip() for text in only or [] for word in text.split(","))
+    if foreign := sorted(words - {*FAULTS, *KINDS, *PHASES}):
+        raise SettingsError(
+            f"--only {foreign[0]} names no fault, no kind of request and no phase",
+            looked_at="the command line",
+            remedy=f"faults: {', '.join(FAULTS)}; requests: {', '.join(KINDS)}; "
+            f"phases: {', '.join(PHASES)}",
+        )
+    return words
+
+
+def _part(shard: str | None) -> tuple[int, int]:
+    from vault_harness.errors import SettingsError
+
+    if shard is None:
+        return 1, 1
+    part, _, parts = shard.partition("/")
+    if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise SettingsError(
+        f"--shard {shard} names no part", looked_at="the command line", remedy="write 2/4"
+    )
+
+
+@command(
+    "replay",
+    group="judge",
+    judges=True,
+    takes=("file",),
+    needs=("file",),
+    examples=("replay report/schedules/renew-renewal-due-lost.toml",),
+    help={
+        "file": "a schedule that explore wrote",
+        "subject": "the client, default the one that the file names",
+        "engine": ENGINE,
+    },
+)
+def replay(file: str | None = None, subject: str | None = None, engine: str | None = None) -> None:
+    """Run a schedule three times.
+
+    Exit code 0: the client survived all three; 1: it broke a promise; 2: a fault's point never came
+    or a run did not count; 3: the harness broke down; 4: the file is wrong.
+    """
+    from vault_harness.errors import HarnessDefect, SettingsError
+    from vault_harness.judge.explore.life import Order
+    from vault_harness.judge.explore.schedule import load_schedule
+    from vault_harness.judge.explore.search import TIMES
+    from vault_harness.judge.explore.workers import carry_out, opened, workers
+
+    assert file is not None, "the command line asks for it"
+    use_engine(engine)
+    schedule = load_schedule(Path(file))
+    client = subject or schedule.subject
+    if not client:
+        raise SettingsError(
+            "the file names no client", looked_at=file, remedy="give the client with --subject"
+        )
+    say(f"{client}: {schedule}")
+    words = []
+    with opened(settings(), client, seed=0), workers(1) as pool:
+        for number in range(1, TIMES + 1):
+            seen = pool.submit(carry_out, client, Order(number, schedule)).result()
+            if seen.word == "error":
+                raise HarnessDefect(seen.why, looked_at=file)
+            reached = seen.begun == len(schedule.steps)
+            word = "not exercised" if seen.too_slow or not reached else seen.word
+            words.append("fail" if seen.findings and not seen.too_slow else word)
+            why = seen.too_slow or ("" if reached else f"step {seen.begun + 1} never came")
+            why = "; ".join(text for _, text in seen.findings) or why or seen.why
+            say(f"run {number} of {TIMES}: {words[-1]}{': ' * bool(why)}{why}")
+    if "fail" in words:
+        raise SystemExit(1)
+    raise SystemExit(0 if set(words) == {"pass"} else 2)

@@ -1,0 +1,535 @@
+"""Tasks that judge a client and show the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.cli.command import Seconds, command
+from vault_harness.cli.common import (
+    ENGINE,
+    run_pytest,
+    scenario_ids,
+    settings,
+    suite_place,
+    use_engine,
+)
+from vault_harness.cli.console import complain, plural, say, table
+from vault_harness.cli.subject import see_that_contract_is_kept
+from vault_harness.commands import named
+
+LAST_FAILED = "run what did not pass in the last run of this client; all if everything passed"
+"""The help of this option."""
+
+if TYPE_CHECKING:
+    from vault_harness.judge.report.formats import Score
+    from vault_harness.judge.report.outcome import Outcome
+
+
+@command(
+    "scenarios",
+    group="judge",
+    judges=True,
+    examples=(
+        "scenarios",
+        "scenarios --subject python:yourpackage.module:factory",
+        "scenarios --subject 'command:./client --flag' --only TOK-11 --only SEA",
+        "scenarios --only critical --declare max_stale=30",
+    ),
+    help={
+        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., "
+        "http://..., agent:FILE",
+        "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
+        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
+        "seed": "seed of the network faults, as a failure printed it",
+        "repeat": "how many times each scenario runs; a scenario that passes and fails is flaky",
+        "ttl-scale": "stretch all lives by this factor, for clients that expect longer ones",
+        "strict": "fail for a SHOULD too: a promise of medium or low severity",
+        "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
+        "shard": "run one of several parts that take about as long as each other: 2/4",
+        "workers": "how many scenarios run side by side; the client's start is then not measured, "
+        "and may take 30 s",
+        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
+        "write-known": "write what is broken in this run to that file",
+        "report": "where journal, page and score go, default report/",
+        "durations": "show where the time went",
+        "last-failed": LAST_FAILED,
+        "engine": ENGINE,
+        "args": "further arguments for pytest, which loads only the plugins named by -p",
+    },
+    iterable=["only", "declare"],
+)
+def scenarios(
+    subject: str | None = None,
+    only: list[str] | None = None,
+    declare: list[str] | None = None,
+    seed: int | None = None,
+    repeat: int | None = None,
+    ttl_scale: float | None = None,
+    strict: bool = False,
+    wire: str | None = None,
+    shard: str | None = None,
+    workers: int | None = None,
+    known: str | None = None,
+    write_known: bool = False,
+    report: str | None = None,
+    durations: bool = False,
+    last_failed: bool = False,
+    engine: str | None = None,
+    args: str = "",
+) -> None:
+    """Break Vault in every way, and judge a client.
+
+    Each scenario has a Vault of its own. `docs how-to/test-your-client` says how to name a client
+    and what it must do. The report folder holds the verdicts and the history of every scenario.
+
+    Exit code 0: every promise was kept, or is a known failure; 1: a promise was broken, or a known
+    failure passed; 2: a scenario was not exercised, or all were skipped; 3: the harness broke down,
+    or the run did not finish; 4: the command line, a setting or a file is wrong; 5: no scenario was
+    chosen; 130, 143, 129: interrupted.
+    """
+    use_engine(engine)
+    words = suite_arguments(
+        subject=subject,
+        workers=at_once(workers),
+        durations=durations,
+        seed=seed,
+        repeat=repeat,
+        ttl_scale=ttl_scale,
+        strict=strict,
+        shard=shard,
+        known=known,
+        write_known=write_known,
+        report=report,
+        wire=wire,
+        only=chosen(only, report, subject, last_failed=last_failed),
+        declare=declare,
+    )
+    run_pytest(*words, *shlex.split(args))
+
+
+@command(
+    "judge",
+    group="judge",
+    judges=True,
+    examples=("judge --subject 'command:./my-client'", "judge --subject http://127.0.0.1:9000"),
+    help={
+        "subject": "your client: python:MODULE:FACTORY, command:..., http://..., agent:FILE, "
+        "reference",
+        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
+        "strict": "fail for a SHOULD too: a promise of medium or low severity",
+        "shard": "run one of several parts that take about as long as each other: 2/4",
+        "workers": "how many scenarios run side by side; the default depends on the client's start",
+        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
+        "write-known": "write what is broken in this run to that file",
+        "report": "where journal, page and score go, default report/",
+        "last-failed": LAST_FAILED,
+        "engine": ENGINE,
+        "anyway": "judge it although it breaks its contract",
+    },
+    iterable=["declare"],
+)
+def judge(
+    subject: str | None = None,
+    declare: list[str] | None = None,
+    strict: bool = False,
+    shard: str | None = None,
+    workers: int | None = None,
+    known: str | None = None,
+    write_known: bool = False,
+    report: str | None = None,
+    last_failed: bool = False,
+    engine: str | None = None,
+    anyway: bool = False,
+) -> None:
+    """Judge your client, with nothing else to set.
+
+    It first runs `subject check`, which takes seconds. A client that breaks its contract is not
+    judged: exit code 4.
+
+    The most important scenarios come first. Their number side by side depends on the cost of a
+    client's start, unless --workers sets it. `docs judge` explains exit codes, known failures and
+    CI.
+    """
+    from vault_harness.errors import SettingsError
+
+    if not subject:
+        raise SettingsError(
+            "judge needs --subject: the client to judge",
+            looked_at="the command line",
+            remedy=f"{named('judge')} --subject 'command:./my-client'; "
+            f"{named('docs', 'how-to/test-your-client')} says how",
+        )
+    use_engine(engine)
+    words = suite_arguments(
+        subject=subject,
+        workers=at_once(workers),
+        strict=strict,
+        shard=shard,
+        known=known,
+        write_known=write_known,
+        report=report,
+        only=chosen(None, report, subject, last_failed=last_failed),
+        declare=declare,
+    )
+    if not anyway and subject != "reference":
+        see_that_contract_is_kept(subject)
+    run_pytest(*words)
+
+
+def at_once(workers: int | None) -> int | None:
+    """Return the number of scenarios side by side; raise `SettingsError` if it is invalid."""
+    return None if workers is None else settings(workers=workers).workers
+
+
+def suite_arguments(**options: object) -> list[str]:
+    """Return pytest's arguments for the suite.
+
+    ``options`` are the suite's own, without ``--vault-``; None, False and an empty list are left
+    out.
+    """
+    words = suite_place()
+    for name, value in options.items():
+        option = f"--vault-{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [word for one in value for word in (option, str(one))]
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return words
+
+
+def chosen(
+    only: list[str] | None, report: str | None, subject: str | None, *, last_failed: bool
+) -> list[str] | None:
+    """Return the scenarios of ``--only``, or those that did not pass in the last run.
+
+    Raise `SettingsError` if both were asked for, or if the journal cannot be read.
+    """
+    from vault_harness.errors import SettingsError
+
+    if not last_failed:
+        return only
+    if only:
+        raise SettingsError(
+            "--only and --last-failed both choose scenarios",
+            looked_at="the command line",
+            remedy="leave one of them out",
+        )
+    file = Path(report or "report") / "journal.json"
+    found = _not_passed(file, subject or "reference")
+    if found is None:
+        complain(f"{file} has no run of this client: every scenario runs")
+    elif found:
+        complain(f"{plural(len(found), 'scenario')} did not pass last time: {', '.join(found)}")
+    else:
+        complain("every scenario of the last run passed: every scenario runs")
+    return found
+
+
+def _not_passed(journal: Path, subject: str) -> list[str] | None:
+    """Return the scenarios of a run that did not pass, or did not run before an interrupt."""
+    from vault_harness.judge.report import load
+
+    run = load(journal) if journal.is_file() else {}
+    if run.get("subject") != subject:
+        return None
+    passed = {one["id"] for one in run["scenarios"] if one["word"] in ("pass", "skipped")}
+    return sorted(set(scenario_ids()) - passed - run.get("left_out", {}).keys())
+
+
+@command(
+    "timeline",
+    group="judge",
+    takes=("id",),
+    needs=("id",),
+    examples=("timeline TOK-11", "timeline TOK-11 --since 2s --until 3.5s --raw"),
+    help={
+        "id": "a scenario of the last run, for example TOK-11",
+        "journal": "the journal of a run, default report/journal.json",
+        "since": "leave out what came earlier, counted from the scenario's beginning",
+        "until": "leave out what came later",
+        "raw": "a line for every moment, repeated ones too",
+    },
+)
+def timeline(
+    id: str | None = None,  # noqa: A002 -- the word is called ID
+    journal: str | None = None,
+    since: Seconds = 0.0,
+    until: Seconds | None = None,
+    raw: bool = False,
+) -> None:
+    """Print one scenario's history, all witnesses on one clock.
+
+    It shows the steps of the scenario, the client's answers and log, and every request that reached
+    Vault.
+    """
+    from vault_harness.judge.report.timeline import timeline as told
+
+    assert id is not None, "the command line asks for it"
+    file = Path(journal) if journal else Path("report") / "journal.json"
+    end = float("inf") if until is None else until
+    say(told(file, id.upper(), since=since, until=end, raw=raw))
+
+
+@command(
+    "report",
+    group="judge",
+    judges=True,
+    takes=("journal", "beside"),
+    examples=(
+        "report",
+        "report --open",
+        "report --join shards/",
+        "report mine/journal.json yours/journal.json --to both.html",
+    ),
+    help={
+        "journal": "the journal of a run, default report/journal.json",
+        "beside": "the journal of a second run, to show beside it",
+        "also": "the journal of a further run; may be repeated",
+        "to": "the page, default report/index.html",
+        "join": "a part of a run (--shard), or a folder with all of them; may be repeated",
+        "known": "the file of --write-known, default vault-harness.toml",
+        "write-known": "with --join: write what is broken in the whole run to that file",
+        "open": "open the page in a browser, where there is one",
+    },
+    iterable=["join", "also"],
+)
+def report(
+    journal: str | None = None,
+    beside: str | None = None,
+    also: list[str] | None = None,
+    to: str = "report/index.html",
+    join: list[str] | None = None,
+    known: str | None = None,
+    write_known: bool = False,
+    open: bool = False,  # noqa: A002 -- the option is called --open
+) -> None:
+    """Make the page of a run, or of several side by side.
+
+    The page is one file that needs only a browser: a summary, and a timeline of each scenario.
+
+    With --join it makes one run of all named parts: journal, page, score and badge, and with
+    --write-known the file of known failures. The exit code is that of the whole run.
+    """
+    from vault_harness.errors import SettingsError
+    from vault_harness.judge.report.known import KNOWN_FILE
+
+    others = [*([beside] if beside else []), *(also or [])]
+    if known and not write_known:
+        raise SettingsError(
+            "--known names the file for --write-known, which was not given",
+            looked_at=f"--known {known}",
+            remedy="add --write-known, or leave --known out: each part has its known failures",
+        )
+    if join:
+        # A shell makes several words of `--join shards/*`, and the option takes only the first.
+        parts = [*join, *([journal] if journal else []), *others]
+        file = Path(known or KNOWN_FILE) if write_known else None
+        code = _join([Path(part) for part in parts], Path(to), known_file=file)
+        if open:
+            _open(Path(to))
+        if code:
+            raise SystemExit(code)
+        return
+    if write_known:
+        raise SettingsError(
+            "--write-known is for a run that is joined",
+            looked_at="report without --join",
+            remedy="name its parts with --join; any other run writes that file itself: "
+            f"{named('judge', '--write-known')}",
+        )
+    from vault_harness.judge.report import load, refuse_foreign_page
+    from vault_harness.judge.report.html import write_page
+
+    refuse_foreign_page(Path(to))
+    files = [Path(file) for file in (journal or "report/journal.json", *others)]
+    say(f"written: {write_page([load(file) for file in files], Path(to))}")
+    if open:
+        _open(Path(to))
+
+
+def _open(page: Path) -> None:
+    """Open a page in a browser, or say where it is."""
+    import webbrowser
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        say(f"no browser could be started here; open {page.absolute()} in one")
+
+
+def _join(places: list[Path], page: Path, *, known_file: Path | None = None) -> int:
+    """Join the parts of a run, and return the exit code of the whole."""
+    from vault_harness.files import write_text
+    from vault_harness.judge.report import clear, hold, refuse_foreign, refuse_foreign_page
+    from vault_harness.judge.report.html import write_page
+    from vault_harness.judge.report.join import join, journals_in, lines_of
+    from vault_harness.judge.report.known import NOT_BY_HALF, load_known, write_known
+    from vault_harness.judge.report.outcome import outcome
+    from vault_harness.judge.report.score import score_of, write_score
+    from vault_harness.judge.report.summary import summary_of, write_texts
+
+    paths, journal = journals_in(places), page.with_name("journal.json")
+    _refuse_own_part(paths, journal)
+    known = load_known(known_file, begin=True) if known_file is not None else None
+    whole = join(paths, known=known)
+    graded = score_of(whole)
+    with ExitStack() as closing:
+        closing.callback(os.close, hold(page.parent))
+        refuse_foreign(page.parent)
+        refuse_foreign_page(page)
+        clear(page.parent)
+        write_text(journal, json.dumps(whole, indent=1) + "\n")
+        write_score(graded, page.parent)
+        write_texts(whole, page.parent)
+        written = write_page([whole], page)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for text in summary_of(whole).lines(width, page=written):
+        say(text)
+    complete = whole["complete"]
+    lines = lines_of(whole["scenarios"], undecided=bool(whole["left_out"]) or not complete)
+    if known is not None and complete:
+        written = write_known(known.after(lines), known_file)
+        say(f"the failures of this run are recorded as known in {written}")
+    elif known is not None:
+        complain(NOT_BY_HALF)
+    return int(outcome(lines, complete=complete, leaks_known=whole["leaks_known"]))
+
+
+def _refuse_own_part(paths: Iterable[Path], journal: Path) -> None:
+    """Refuse to write the whole over one of its parts, which would be lost."""
+    from vault_harness.errors import SettingsError
+
+    if journal.exists() and any(path.exists() and path.samefile(journal) for path in paths):
+        raise SettingsError(
+            "the joined run would replace one of its parts, or is one of them",
+            looked_at=str(journal),
+            remedy="name a folder that has none of the parts: --to FOLDER/index.html; "
+            "and let --join name those alone",
+        )
+
+
+@command(
+    "score",
+    group="judge",
+    judges=True,
+    takes=("run",),
+    examples=("score", "score --against score.json", "score report/journal.json --to score.json"),
+    help={
+        "run": "journal.json or score.json of a run, default report/journal.json",
+        "against": "an older score, to show what changed since",
+        "to": "write the score to this file",
+        "badge": "write a badge for shields.io to this file",
+        "markdown": "write what changed to this file, for a pull request",
+    },
+)
+def score(
+    run: str | None = None,
+    against: str | None = None,
+    to: str | None = None,
+    badge: str | None = None,
+    markdown: str | None = None,
+) -> None:
+    """Grade a run, and compare it with another one.
+
+    Exit code 0; 1: something is worse than in --against; 2: with --against, no critical promise of
+    the older score was exercised; 3: with --against or --to, the run did not finish, or with
+    --against the harness broke down in a scenario. `docs judge` explains the grades.
+    """
+    from vault_harness.errors import SettingsError
+    from vault_harness.files import led_to, write_text
+    from vault_harness.judge.report import score as scores
+    from vault_harness.judge.report.formats import suite_version
+    from vault_harness.judge.report.outcome import Outcome
+
+    file = Path(run or "report/journal.json")
+    if against:
+        _refuse_itself(file, Path(against))
+    new = scores.load_score(file)
+    old = scores.load_score(Path(against)) if against else None
+    if markdown and old is None:
+        raise SettingsError(
+            "--markdown tells what changed, and needs --against",
+            looked_at="the command line",
+            remedy=f"{named('score')} --against OLD.json --markdown FILE",
+        )
+    if to:
+        scores.refuse_another(Path(to), "score")
+    if badge:
+        scores.refuse_another(Path(badge), "badge")
+    say(scores.told(new))
+    if badge:
+        drawn = scores.badge(new, version=suite_version())
+        write_text(led_to(Path(badge)), json.dumps(drawn, indent=1) + "\n")
+    found = Outcome.KEPT
+    if old is not None:
+        _show_changes(old, new)
+        if markdown:
+            write_text(Path(markdown), scores.markdown(old, new))
+        found = _compared(old, new)
+    if to and not new.complete:
+        say(f"{to} is not written: later runs would be compared with an unfinished one")
+        found = found or Outcome.CRASHED
+    elif to and against and found and _are_one(Path(to), Path(against)):
+        say(f"{to} stays as it was: this run is no better; --to without --against replaces it")
+    elif to:
+        write_text(led_to(Path(to)), scores.as_text(new))
+    if found:
+        raise SystemExit(int(found))
+
+
+def _compared(old: Score, new: Score) -> Outcome:
+    """Return the exit code of a comparison."""
+    from vault_harness.judge.report import score as scores
+    from vault_harness.judge.report.outcome import Outcome
+
+    if scores.regressed(old, new):
+        return Outcome.BROKEN
+    if not new.complete or scores.broken_down(new):
+        return Outcome.CRASHED
+    return Outcome.NOT_EXERCISED if scores.says_nothing(old, new) else Outcome.KEPT
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _refuse_itself(run: Path, against: Path) -> None:
+    """Refuse to compare a run with its own score, since nothing would ever be worse.
+
+    The score beside the run's journal counts as its own.
+    """
+    from vault_harness.errors import SettingsError
+
+    left = {"journal.json", "score.json"}
+    beside = {run.name, against.name} <= left and _are_one(run.parent, against.parent)
+    if beside or _are_one(run, against):
+        raise SettingsError(
+            "the run would be compared with itself, and nothing would ever be worse",
+            looked_at=f"{run}, {against}",
+            remedy="commit the score of a good run elsewhere, and name that: "
+            f"{named('score')} --to score.json",
+        )
+
+
+def _show_changes(old: Score, new: Score) -> None:
+    from vault_harness.judge.report import one_line
+    from vault_harness.judge.report import score as scores
+
+    rows, rest = scores.in_rows(scores.changes(old, new))
+    if rows:
+        say()
+        say(table([tuple(map(one_line, change.row)) for change in rows]))
+    told = [*rest, *(f"new: {text}" for text in scores.harms(old, new))]
+    told += [f"also broken: {text}" for text in scores.also_broken(old, new)]
+    if not rows:
+        say("no verdict changed")
+    for text in [*told, *scores.unlike(old, new)]:
+        say(one_line(text))  # files of other people must not control this terminal

@@ -1,0 +1,583 @@
+"""The everyday tasks: start, fill, show and stop Vault and Toxiproxy."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json as json_module
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from vault_harness.cli.command import command
+from vault_harness.cli.common import (
+    LEAVE_SEALED,
+    local_stack,
+    of_nodes,
+    opened_by,
+    see_that_all_answered,
+    settings,
+    use_engine,
+)
+from vault_harness.cli.console import complain, confirmed, plural, say, say_on, table
+from vault_harness.commands import named
+from vault_harness.interrupts import until_ctrl_c
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault_harness.local.blueprint import Blueprint
+    from vault_harness.local.engine.seal import SealKind
+    from vault_harness.local.stack.local import LocalStack
+    from vault_harness.local.stack.status import RestoreStatus, StackStatus
+    from vault_harness.local.vault.apply import Change, What
+
+
+@command(
+    "up",
+    group="every day",
+    examples=(
+        *("up", "up --ha", "up --ha --cuttable", "up --tls", "up --client-certs"),
+        *("up --seal static", "up --ha --seal transit", "up --seal awskms --check"),
+    ),
+    help={
+        "ha": "three nodes with a load balancer (HAProxy) in front; stays so",
+        "tls": "Vault uses TLS, with its own authority; stays so",
+        "cuttable": "with --ha: nodes can be cut off from each other (node.cut); stays so",
+        "client-certs": "Vault refuses clients without a certificate of the stack; implies "
+        "--tls; stays so",
+        "seal": "for a new Vault: shamir, or a seal that opens itself: static (OpenBao; key in a "
+        "file), transit (key in a second Vault), awskms or azurekeyvault (key in a cloud)",
+        "check": "start nothing; let the server check the configuration of a cloud's seal",
+        "engine": "process, or docker for containers; default docker where it can be used",
+    },
+)
+def up(
+    ha: bool = False,
+    tls: bool = False,
+    client_certs: bool = False,
+    cuttable: bool = False,
+    seal: str | None = None,
+    check: bool = False,
+    engine: str | None = None,
+) -> None:
+    """Start Vault, unsealed, and Toxiproxy in front of it.
+
+    The task is safe to repeat. A new Vault is initialised, and its unseal keys and root token
+    (together: the keyring) go into vault-data/init.json. Addresses are printed, keys never.
+    """
+    from vault_harness.errors import HarnessError
+    from vault_harness.interrupts import telling_what_is_left
+
+    use_engine(engine)
+    stack = local_stack()
+    kind = seal_kind(seal)
+    if check:
+        _check_seal(stack, kind)
+        return
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: going on with it")
+    before = _running(stack)
+    with telling_what_is_left(lambda: _left_running(stack, before), but=(HarnessError,)):
+        stack.up(ha=ha, tls=tls, client_certs=client_certs, cuttable=cuttable, seal=kind)
+    status = stack.status()
+    say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
+    _say_nodes(status)
+    say(_addresses(status))
+    _say_obstacles(status)
+    say(f"next: {status.next_step}")
+
+
+def _running(stack: LocalStack) -> set[str]:
+    """Return the names of the running servers; none if that is unknown."""
+    from vault_harness.errors import HarnessError
+
+    try:
+        return {service.name for service in stack.provider().describe() if service.running}
+    except HarnessError:
+        return set()
+
+
+def _left_running(stack: LocalStack, before: set[str]) -> str:
+    """Return what an interrupted `up` leaves running; "" if it had started no server."""
+    if not (_running(stack) - before):
+        return ""
+    up_, down_ = named("up"), named("down")
+    return f"its servers run on, and Vault may be sealed: {up_} goes on, {down_} ends them"
+
+
+@command(
+    "seed",
+    group="every day",
+    examples=("seed", "seed --dry-run", "seed --only access", "seed --blueprint my.toml"),
+    help={
+        "blueprint": "a blueprint file; else the one applied last, at first the e-commerce one",
+        "only": "access: policies and AppRoles alone, no secret is read or written",
+        "overwrite": "write everything as the blueprint has it, with new generated values; asks "
+        "first",
+        "new-values": "make new values even if another mount has the blueprint's secrets",
+        "adopt": "only this: accept the policy of that name as Vault has it, instead of the "
+        "blueprint's",
+        "dry-run": "show what would be done, change nothing",
+        "yes": "do not ask before values are overwritten",
+    },
+)
+def seed(
+    blueprint: str | None = None,
+    only: str | None = None,
+    overwrite: bool = False,
+    new_values: bool = False,
+    adopt: str | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Fill Vault from the blueprint, write AppRole ids to files.
+
+    Existing content stays, even if it differs from the blueprint. --only access and --overwrite
+    replace what differs; vault-data/replaced keeps a copy of each policy and role.
+    """
+    from vault_harness.local.blueprint import Blueprint
+    from vault_harness.local.vault.apply import values_replaced
+
+    stack = local_stack()
+    plan = Blueprint.load(Path(blueprint)) if blueprint else _applied_last(stack)
+    what = _what(only)
+    if adopt is not None:
+        _adopt(stack, adopt, plan, dry_run=dry_run)
+        return
+    apply = functools.partial(
+        stack.seed, plan, what=what, overwrite=overwrite, new_values=new_values
+    )
+    if dry_run or (overwrite and not yes):
+        planned = apply(dry=True)
+        replaced = values_replaced(planned)
+        if dry_run:
+            say(_changes(planned))
+            say(f"would replace {plural(replaced, 'value')}; dry run: nothing was changed")
+            return
+        if replaced:
+            say(table((c.kind, c.name, ", ".join(c.replaces)) for c in planned if c.replaces))
+            if not confirmed(f"replace {plural(replaced, 'value')} in Vault by other ones?"):
+                complain("nothing was changed")
+                raise SystemExit(1)
+    changes = apply()
+    say(_changes(changes))
+    counts = [
+        f"{sum(change.action == action for change in changes)} {action}"
+        for action in ("created", "changed", "unchanged")
+    ]
+    say(f"{plan.name}: {', '.join(counts)}")
+    services = ", ".join(plan.services)
+    env = f"{named('env', 'SERVICE')}, for one of {services}"
+    say(f"next: {env if services else named('status')}")
+
+
+def _adopt(stack: LocalStack, policy: str, blueprint: Blueprint, *, dry_run: bool) -> None:
+    if dry_run:
+        say(f"would adopt the policy {policy} as Vault has it; dry run: nothing was changed")
+        return
+    file = stack.adopt(policy, blueprint)
+    say(f"the policy {policy} counts as Vault has it; nothing in Vault was changed")
+    say(f"its copy: {file}" if file else "it is the blueprint's")
+    say(f"next: {named('doctor')}")
+
+
+def _applied_last(stack: LocalStack) -> Blueprint:
+    """Return the blueprint that was applied last, which doctor and status check.
+
+    Raise `SettingsError` if its file is missing, since another blueprint would be applied over it.
+    """
+    from vault_harness.errors import SettingsError
+
+    if lost := stack.lost_blueprint():
+        raise SettingsError(
+            "the blueprint that was applied last is not there any more",
+            looked_at=lost,
+            remedy=f"put it back, or name another one: {named('seed', '--blueprint', 'FILE')}",
+        )
+    return stack.blueprint()
+
+
+@command(
+    "status", group="every day", examples=("status", "status --json"), help={"json": "for programs"}
+)
+def status(json: bool = False) -> None:
+    """Show what runs, where, sealed or not, and what is broken."""
+    stack = local_stack()
+    found = stack.status()
+    if json:
+        say(json_module.dumps(found.to_json(), indent=2))
+        return
+    on_the_way = f", on its way to {found.migrating_to}" if found.migrating_to else ""
+    rows = [
+        ("state", found.state),
+        ("engine", f"{found.engine} ({found.choice})"),
+        ("version", _product(found) if found.version else "unknown while it does not answer"),
+        ("initialised", _yes(found.initialised)),
+        ("sealed", _yes(found.sealed)),
+        (
+            "seeded",
+            f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
+        ),
+        *([("namespace", _namespace(found))] if found.namespace else ()),
+        ("seal", found.seal + on_the_way),
+        *([("restore", _restoring(found.restoring))] if found.restoring else ()),
+        (
+            "unseal keys" if found.seal == "shamir" else "recovery keys",
+            "here" if found.keyring else found.keyring_trouble or "not here",
+        ),
+        *((name, detail or "does not run") for name, detail in found.services.items()),
+    ]
+    say(table(rows))
+    _say_nodes(found)
+    say(_addresses(found))
+    for proxy in found.proxies:
+        state = "enabled" if proxy.enabled else "disabled"
+        say(f"  proxy {proxy.name}: {proxy.listen} -> {proxy.upstream}, {state}")
+        for toxic in proxy.toxics:
+            values = ", ".join(f"{name}={value}" for name, value in toxic.attributes.items())
+            say(
+                f"    toxic {toxic.name}: {toxic.type} {toxic.stream} x {toxic.toxicity:g} {values}"
+            )
+    for fault in found.recorder.faults if found.recorder else ():
+        came = f"acted on {fault.acted} of {fault.seen} so far" + (", over" if fault.over else "")
+        say(f"  fault of requests: {fault.text}; {came}")
+    _say_obstacles(found)
+    for name in found.replaced:
+        say(f"{name} has other data than is in its folder, which was replaced while it ran")
+    if stack.settings.engine != "external":  # there VAULT_ADDR is the tasks' own
+        _say_led_elsewhere(found)
+    say(f"next: {found.next_step}")
+
+
+@command(
+    "env",
+    group="every day",
+    takes=("service",),
+    needs=("service",),
+    examples=('eval "$(env backend)"', "env backend", "env backend --direct"),
+    help={
+        "service": "as the blueprint names it, such as backend or celery_beat, or an AppRole",
+        "reveal": "print the ids themselves instead of the paths of their files",
+        "direct": "Vault's own address instead of the one through Toxiproxy",
+    },
+)
+def env(service: str | None = None, reveal: bool = False, direct: bool = False) -> None:
+    """Print the export lines of one service's variables.
+
+    A last line unsets this shell's variables of another stack and those that would override these.
+    """
+    from vault_harness.local.stack.env import export_lines, service_environment
+
+    assert service is not None, "the command line asks for it"
+    given = service_environment(local_stack(), service, reveal=reveal, direct=direct)
+    say(export_lines(given, os.environ))
+
+
+@command(
+    "seal.now",
+    group="break it",
+    default=True,
+    examples=("seal", "seal --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def seal(leave_sealed: bool = False) -> None:
+    """Seal Vault: it answers 503 until it is unsealed."""
+    opener = local_stack().seal(leave_sealed=leave_sealed)
+    say(f"Vault is sealed\nnext: {opened_by(opener)}")
+
+
+@command(
+    "seal.migrate",
+    group="operator",
+    takes=("seal",),
+    needs=("seal",),
+    examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
+    help={
+        "seal": "shamir (keys unseal it), or a seal that opens itself: static (OpenBao; key in a "
+        "file), transit (key in a second Vault), awskms or azurekeyvault (key in a cloud)",
+        "dry-run": "show what would be done, change nothing",
+    },
+)
+def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
+    """Change Vault's seal; data and tokens stay.
+
+    The keys in vault-data/init.json stay the same: they unseal with Shamir's seal, and are recovery
+    keys with the others. Vault is away for some seconds. After an interruption, the same command
+    goes on, and so does up.
+    """
+    stack = local_stack()
+    kind = seal_kind(seal, option="")
+    assert kind is not None, "the command line asks for it"
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: it is finished first")
+    if dry_run:
+        present = stack.check_seal_migration(kind)
+        say(f"would exchange the seal {present} for {kind}" if present != kind else f"has {kind}")
+        return
+    done = stack.migrate_seal(kind)
+    if done.action == "unchanged":
+        say(f"Vault has the seal {done.target} already")
+        return
+    say(f"Vault had the seal {done.source}, has {done.target} now, and is unsealed")
+    unseals = done.target == "shamir"
+    say(f"{stack.keyring_path}: the keys {'unseal it' if unseals else 'are recovery keys now'}")
+    if done.key_aside is not None:
+        say(f"backups from before open only with the old seal's key, which stays: {done.key_aside}")
+    say(f"next: {named('backup')}; earlier backups need the seal {done.source}")
+
+
+@command("unseal", group="operator", examples=("unseal",))
+def unseal() -> None:
+    """Unseal Vault with the keys in vault-data/init.json.
+
+    A Vault that unseals itself needs this only after it was sealed by hand. For a cluster the task
+    names the opened nodes, and exits with 5 if a node did not answer.
+    """
+    stack = local_stack()
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: going on with it")
+    done = stack.unseal()
+    say(f"Vault is unsealed{of_nodes(done)}")
+    see_that_all_answered(done, stack)
+
+
+@command(
+    "restart",
+    group="break it",
+    examples=("restart", "restart --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def restart(leave_sealed: bool = False) -> None:
+    """Restart Vault: it comes back sealed, or unseals itself.
+
+    This is what a crash or an upgrade does.
+    """
+    stack = local_stack()
+    if stack.restart(leave_sealed=leave_sealed):
+        say("Vault was restarted, and has unsealed itself")
+    else:
+        say(f"Vault was restarted and is sealed\nnext: {stack.status().next_step}")
+
+
+@command(
+    "logs",
+    group="every day",
+    takes=("service",),
+    examples=("logs", "logs toxiproxy", "logs audit --follow"),
+    help={
+        "service": "vault (the default), toxiproxy, audit, or another server: a node of a cluster, "
+        "balancer, relay, holder, recorder",
+        "tail": "only the last lines, 50 by default, 0 for all",
+        "follow": "go on until Ctrl-C",
+    },
+)
+def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> None:
+    """Show what a server printed, or the audit log."""
+    stack = local_stack()
+    name = _log_name(service or "vault", stack.log_names())
+    with until_ctrl_c() if follow else contextlib.nullcontext():
+        for line in stack.logs(name, tail=tail or None, follow=follow):
+            say_on(line)
+
+
+@command("down", group="every day", examples=("down",))
+def down() -> None:
+    """Stop the servers; data and keys stay.
+
+    It also stops what a crashed task has left running.
+    """
+    from vault_harness.local.engine.docker.labels import sweep_leftovers
+
+    stack = local_stack()
+    lost = stack.reopening.lost_by_ending()
+    replaced = [service.name for service in stack.provider().describe() if service.replaced]
+    ended = stack.down()
+    if leftovers := sweep_leftovers():
+        ended.append(str(leftovers))
+    say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+    for name in replaced:
+        say(f"{name} had other data than is in its folder, which was replaced while it ran: lost")
+    if lost is not None:
+        say(f"its data stays, and {named('up')} cannot open it as things are: {lost}")
+
+
+@command(
+    "destroy",
+    group="every day",
+    examples=("destroy", "destroy --dry-run", "destroy --yes"),
+    help={"yes": "do not ask", "dry-run": "only say what would be deleted"},
+)
+def destroy(yes: bool = False, dry_run: bool = False) -> None:
+    """Stop the servers and delete data and keys. Asks first."""
+    from vault_harness.local.engine.provider import HOLDER_NAME
+
+    stack = local_stack()
+    if dry_run:
+        there = stack.destroy(dry=True)
+        say("\n".join(f"would remove {what}" for what in there) or "nothing is there")
+        return
+    if (holder := stack.data_dir / HOLDER_NAME).is_dir():  # no backup has what this folder keeps
+        say(f"backups of a Vault with the seal transit open only with {holder},")
+        say("which is deleted too: to restore one of them you need a copy of that folder")
+    if not yes and not confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
+        complain("nothing was deleted")
+        raise SystemExit(1)
+    removed = stack.destroy()
+    say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+
+
+@command(
+    "images",
+    group="operator",
+    examples=("images", "images --rebuild"),
+    help={"rebuild": "build unchanged images too"},
+)
+def images(rebuild: bool = False) -> None:
+    """Build container images without a registry.
+
+    They are made from programs on this machine. An unchanged image is not built again.
+    """
+    from vault_harness.local.engine.docker.state import inspect_docker
+    from vault_harness.local.engine.docker_client import connected
+    from vault_harness.local.images.build import build_images
+
+    chosen = settings()
+    with connected(timeout=300) as client:
+        built = build_images(client, chosen, rebuild=rebuild, progress=say)
+    say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
+    say(inspect_docker(chosen, ask_registry=False).line)
+
+
+def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
+    """Return the seal that the command line names, or None; raise `SettingsError` if unknown."""
+    from vault_harness.errors import SettingsError
+    from vault_harness.local.engine.seal import SealKind
+
+    if seal is None:
+        return None
+    known: tuple[SealKind, ...] = get_args(SealKind)
+    for one in known:
+        if one == seal:
+            return one
+    raise SettingsError(
+        f"{option}{seal} does not make sense",
+        looked_at="the command line",
+        remedy=f"give one of {', '.join(known)}",
+    )
+
+
+def _check_seal(stack: LocalStack, kind: SealKind | None) -> None:
+    from vault_harness.errors import SettingsError
+    from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
+
+    if kind is None:
+        raise SettingsError(
+            "--check tests a seal, and none is named",
+            looked_at="the command line",
+            remedy=f"give --seal {' or --seal '.join(CLOUD_SEALS)} too",
+        )
+    done = stack.check_seal(kind)
+    say(done.configuration.rstrip())
+    say(f"{done.server} takes this, has the seal {done.seal} with it, and can use its key")
+    say(f"next: {named('up', '--seal', kind)}")
+
+
+def _what(only: str | None) -> What:
+    from vault_harness.errors import SettingsError
+    from vault_harness.local.vault.apply import What
+
+    known: tuple[What, ...] = get_args(What)
+    for one in known:
+        if one == (only or "everything"):
+            return one
+    raise SettingsError(
+        f"--only {only} does not make sense",
+        looked_at="the command line",
+        remedy=f"give one of {', '.join(one for one in known if one != 'everything')}",
+    )
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    return table((change.action, change.kind, change.name, change.detail) for change in changes)
+
+
+def _log_name(service: str, known: Sequence[str]) -> str:
+    from vault_harness.errors import SettingsError
+
+    if service not in known:
+        raise SettingsError(
+            f"there is no log of {service}",
+            looked_at="the command line",
+            remedy=f"name one of {', '.join(known)}",
+        )
+    return service
+
+
+def _say_nodes(found: StackStatus) -> None:
+    """Print a line for each node of a cluster."""
+    if not found.nodes:
+        return
+    rows = [
+        (
+            node.name,
+            node.role,
+            {True: "voter", False: "no voter", None: ""}[node.voter],
+            "" if node.lag is None else f"{node.lag} behind",
+            "cut off" if node.cut else "",
+            node.address,
+        )
+        for node in found.nodes
+    ]
+    say(table(rows))
+
+
+def _say_obstacles(found: StackStatus) -> None:
+    """Print what stands between clients and Vault, which Vault itself does not show."""
+    for line in found.obstacles:
+        say(f"in the way of clients: {line}")
+
+
+def _say_led_elsewhere(found: StackStatus) -> None:
+    """Say if clients of this shell go to another Vault; tasks do not."""
+    from vault_harness.addresses import leads_to_one_of, without_password
+
+    wanted = os.environ.get("VAULT_ADDR", "")
+    ways = [found.proxy, found.address, *(node.address for node in found.nodes)]
+    known = [way for way in ways if way]
+    if wanted and known and not leads_to_one_of(wanted, known):
+        say(f"clients in this shell go to {without_password(wanted)}, not here: unset VAULT_ADDR")
+
+
+def _product(found: StackStatus) -> str:
+    title = "OpenBao" if found.product == "openbao" else "HashiCorp Vault"
+    return f"{title} {found.version}"
+
+
+def _namespace(found: StackStatus) -> str:
+    trouble = found.namespace_trouble
+    return f"{found.namespace} ({trouble})" if trouble else found.namespace
+
+
+def _restoring(unfinished: RestoreStatus) -> str:
+    of = f" of {unfinished.source}" if unfinished.source else ""
+    left = "not compared yet" if unfinished.keys_here else "its backup's keys are not here yet"
+    return f"begun{of}, and not done: {left}"
+
+
+def _yes(answer: bool | None) -> str:
+    return "unknown" if answer is None else "yes" if answer else "no"
+
+
+def _addresses(found: StackStatus) -> str:
+    if found.address is None:
+        return "  it has no addresses yet"
+    trusted = [("CA certificate", found.ca_cert)] if found.ca_cert else []
+    return table(
+        [
+            ("Vault", found.address),
+            ("Vault through Toxiproxy", found.proxy or ""),
+            ("Toxiproxy's API", found.toxiproxy or ""),
+            *trusted,
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The judge: turns a client into a verdict."""

@@ -1,0 +1,41 @@
+"""Published clients, judged: an adapter, a score and a page each.
+
+``scenarios/clients/NAME/`` has everything about a client. ``client.toml`` says what it is and how
+it is made and run. Beside it are its adapter, ``score.json`` (the result of its runs) and
+``notes.toml`` (why it breaks promises, by hand). ``docs/clients/`` is made from these files only.
+"""
+
+from vault_harness.judge.clients.client import (
+    Client,
+    Note,
+    find,
+    install,
+    known_clients,
+    missing_tools,
+)
+from vault_harness.judge.clients.judge import (
+    broken_down,
+    differences,
+    proved_nothing,
+    settled,
+    to_settle,
+)
+from vault_harness.judge.clients.score_page import PAGES, overview, page, pages
+
+__all__ = [
+    "Client",
+    "Note",
+    "find",
+    "known_clients",
+    "install",
+    "missing_tools",
+    "broken_down",
+    "differences",
+    "proved_nothing",
+    "settled",
+    "to_settle",
+    "PAGES",
+    "overview",
+    "page",
+    "pages",
+]

@@ -1,0 +1,189 @@
+"""Confirmation: a scenario runs again, quietly, before a failure is reported.
+
+Scenarios run side by side, which makes a machine slow at the wrong moment. There is one rule:
+
+1. A first run that passes is a pass.
+2. Harm (a wrong value, a leak, a lost write) counts at once.
+3. After anything else the scenario runs again quietly, with few others beside it. If it breaks the
+   same promise again, or misses the same condition, that is the verdict. If it passes, and the
+   first run broke no promise or does not count, the verdict is pass. Otherwise a second quiet run
+   follows, and the two decide: both pass, both fail, or the client is flaky.
+4. A run in which the machine was too slow does not count. After `SLOW_RUNS` such quiet runs the
+   scenario is ``not exercised``.
+
+A run is given by its record, since it may come from another process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vault_harness.judge.record import leaks_of_others
+from vault_harness.judge.verdict import TOO_SLOW, Word
+from vault_harness.recorder.witness import Machine
+
+SLOW_RUNS = 3
+"""Number of slow quiet runs after which the scenario is not tried again."""
+
+WORK = 0.1
+"""CPU seconds that client and servers may need within a bound. If several programs want each core,
+the work takes that many times longer."""
+
+RunRecord = Mapping[str, Any]
+"""The record of one run."""
+
+_WORST_FIRST: tuple[Word, ...] = ("fail", "flaky", "error", "not exercised", "skipped", "pass")
+
+
+def too_slow(
+    machine: Machine, *, bound: float, word: Word, findings: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return why a run does not count, or ``""`` if it does.
+
+    A run does not count if the machine was late by more than `bound` seconds: because it stood
+    still or, unless the run passed, because many programs wanted each core. A finding that is
+    late by more than that counts. An error of the harness always counts.
+    """
+    if word == "error":
+        return ""
+    late = [found["missed"] for found in findings]
+    if late and None not in late:
+        bound = max(late)
+    longest = max(machine.stalls, key=lambda stall: stall.length, default=None)
+    if longest is not None and longest.length > bound:
+        return f"{TOO_SLOW}: {longest}"
+    if word != "pass" and WORK * (machine.wanted - 1.0) > bound:
+        return f"{TOO_SLOW}: {machine.wanted:.0f} programs wanted each core"
+    return ""
+
+
+def settled(runs: Sequence[RunRecord]) -> Word | None:
+    """Return the verdict from a first run and the quiet runs after it; None for another run."""
+    first, last = runs[0], runs[-1]
+    if last["word"] == "skipped" or _did_harm(last):
+        return _word(last)
+    if len(runs) == 1:
+        return "pass" if first["word"] == "pass" and not first["too_slow"] else None
+    quiet = [run for run in runs[1:] if not run["too_slow"]]
+    if len(runs) - 1 - len(quiet) >= SLOW_RUNS:
+        return "not exercised"
+    if len(quiet) == 1:
+        broke = first["word"] == "fail" and not first["too_slow"]
+        passes = quiet[0]["word"] == "pass" and not broke
+        return _word(quiet[0]) if passes or _alike(first, quiet[0]) else None
+    if not quiet:
+        return None
+    word = _together(quiet)
+    failed = [run for run in (first, *quiet) if run["word"] == "fail"]
+    if word == "fail" and len(failed) == 1:  # no other run confirms it
+        return _together(run for run in quiet if run["word"] != "fail")
+    return word
+
+
+def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Make one record from the runs of a settled scenario.
+
+    It shows the last run with that verdict, and leaks of all runs.
+    """
+    word = settled(runs)
+    assert word is not None, "it has to be run again"
+    likely = [run for run in runs if run["word"] == ("fail" if word == "flaky" else word)]
+    shown = (likely or runs)[-1]
+    record = {**shown, "word": word, "seconds": round(sum(run["seconds"] for run in runs), 2)}
+    if len(runs) == 1:
+        return record
+    record["confirmation"] = [
+        {
+            "word": run["word"],
+            "why": why_in_full(run),
+            "too_slow": run["too_slow"],
+            "seconds": run["seconds"],
+        }
+        for run in runs
+    ]
+    record["leaks"] = _leaks(runs, shown, "in try")
+    if word == "flaky":
+        quiet = [run for run in runs[1:] if not run["too_slow"]]
+        record |= _rate(quiet, shown, "quiet runs")
+    if word == "not exercised" and runs[-1]["too_slow"]:
+        others = [run for run in runs if run["word"] != "pass" and run["why"] != run["too_slow"]]
+        aside = dict.fromkeys(why_in_full(run) for run in others)
+        reasons = [f"{TOO_SLOW}: set aside for it: {text}" for text in aside]
+        record["untouched"] = [runs[-1]["too_slow"], *reasons]
+        record["set_aside"] = [
+            *shown["set_aside"],
+            *({"finding": one, "why": TOO_SLOW} for one in shown["findings"]),
+        ]
+        record["findings"] = []
+        record["why"] = "; ".join(record["untouched"])
+    return record
+
+
+def joined(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Make one record from several verdicts (``--repeat``): ``flaky`` if one passes and one fails.
+
+    Otherwise the worst verdict counts. The history is that of the first run that did harm, or
+    else of the first run with the verdict.
+    """
+    words = [_word(one) for one in records]
+    worst = min(words, key=_WORST_FIRST.index)
+    likely = [one for one in records if one["word"] == worst]
+    shown = min(likely, key=lambda one: not _did_harm(one))
+    record = dict(shown)
+    if len(records) > 1:
+        record["runs"] = [
+            {"word": one["word"], "why": one["why"], "seconds": one["seconds"]} for one in records
+        ]
+        record["leaks"] = _leaks(records, shown, "in run")
+        record["seconds"] = round(sum(one["seconds"] for one in records), 2)
+    if len(set(words)) > 1:
+        record |= {"word": _together(records), **_rate(records, shown, "runs")}
+    return record
+
+
+def why_in_full(run: RunRecord) -> str:
+    """Return the reason of a run, with the broken promise if it failed."""
+    findings = run["findings"] if run["word"] == "fail" else ()
+    return next((f"{one['seen']} (promised: {one['promise']})" for one in findings), run["why"])
+
+
+def _together(runs: Iterable[RunRecord]) -> Word:
+    words = {_word(run) for run in runs}
+    if {"pass", "fail"} <= words or "flaky" in words:
+        return "flaky"
+    return min(words, key=_WORST_FIRST.index)
+
+
+def _rate(runs: Sequence[RunRecord], shown: RunRecord, what: str) -> dict[str, str]:
+    rate = f"{sum(run['word'] == 'pass' for run in runs)} of {len(runs)}"
+    return {"rate": rate, "why": f"{rate} {what} pass; {shown['word']}: {shown['why']}"}
+
+
+def _leaks(runs: Sequence[RunRecord], shown: RunRecord, called: str) -> list[dict[str, Any]]:
+    others = {
+        f"{called} {number}": run["leaks"] for number, run in enumerate(runs, 1) if run is not shown
+    }
+    return leaks_of_others(shown["leaks"], others)
+
+
+def _word(run: RunRecord) -> Word:
+    word: Word = run["word"]
+    return word
+
+
+def _did_harm(run: RunRecord) -> bool:
+    return any(found["harm"] for found in run["findings"])
+
+
+def _alike(one: RunRecord, other: RunRecord) -> bool:
+    """Return whether two runs have the same verdict and, if they fail, share a broken promise."""
+    if one["word"] != other["word"]:
+        return False
+    return one["word"] != "fail" or bool(_promises(one) & _promises(other))
+
+
+def _promises(run: RunRecord) -> set[str]:
+    """Return the broken promises without numbers, which differ between runs."""
+    return {re.sub(r"\d[\d.]*", "#", found["promise"]) for found in run["findings"]}

@@ -1,0 +1,113 @@
+"""What the scenarios of one process share: an engine, Toxiproxy and the subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vault_harness.judge.postgresql import SharedPostgresql
+from vault_harness.judge.subjects import SubjectSpec
+from vault_harness.judge.tls import Wire
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.folders import run_directory
+from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.recorder.witness import Witness
+from vault_harness.settings import Settings
+
+START = 30.0
+"""Seconds from a subject's start to its ``hello``: a Java VM needs time to warm up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the scenarios of one process share.
+
+    Attributes:
+        listen: Returns a free address for a proxy, as the Toxiproxy server sees it.
+        reachable: Turns that into an address for clients on this machine.
+        reachable_from_nodes: Turns it into an address for the engine's nodes.
+        directory: Each run of a scenario gets its own folder in it.
+        declared: Times that the command line declares for the subject, which override its own.
+        seed: Of the Toxiproxy server, to be printed on failure.
+        ttl_scale: Factor for all lives and the waits tied to them.
+        turns: File that all processes of a run share, used to run a scenario alone.
+        start: Seconds from the subject's start to its ``hello``.
+        watched: Context held around each scenario, given its lab; used to show progress.
+        wire: Protocol between clients and Vault, unless a scenario names its own.
+        postgresql: The PostgreSQL for scenarios with leases.
+    """
+
+    engine: Engine
+    toxiproxy: Toxiproxy
+    listen: Callable[[], str]
+    reachable: Callable[[str], str]
+    reachable_from_nodes: Callable[[str], str]
+    directory: Path
+    witness: Witness
+    subject: SubjectSpec
+    declared: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    ttl_scale: float = 1.0
+    turns: Path | None = None
+    start: float = START
+    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext
+    wire: Wire = "plain"
+    postgresql: SharedPostgresql = field(default_factory=SharedPostgresql)
+
+
+@contextmanager
+def open_environment(
+    settings: Settings,
+    subject: SubjectSpec,
+    *,
+    seed: int,
+    declared: Mapping[str, float] | None = None,
+    ttl_scale: float = 1.0,
+    turns: Path | None = None,
+    start: float = START,
+    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
+    wire: Wire = "plain",
+    toxiproxy: ToxiproxyProcess | None = None,
+    postgresql: Postgresql | None = None,
+    witness: Witness | None = None,
+) -> Iterator[Environment]:
+    """Start an engine and a Toxiproxy server for scenarios, and stop them after the block.
+
+    Servers and a witness that are given run already, and are not stopped here. `Environment`
+    explains the other arguments.
+    """
+    with (
+        run_directory() as directory,
+        open_engine(settings, directory=directory / "engine") as engine,
+        nullcontext(witness) if witness is not None else Witness() as watching,
+    ):
+        server = toxiproxy or engine.toxiproxy(seed=seed)
+        shared = SharedPostgresql(host=engine.bind_host(), server=postgresql)
+        try:
+            yield Environment(
+                engine=engine,
+                toxiproxy=Toxiproxy(server.api),
+                listen=server.listen,
+                reachable=server.reachable,
+                reachable_from_nodes=server.reachable_from_nodes,
+                directory=directory,
+                witness=watching,
+                subject=subject,
+                declared=dict(declared or {}),
+                seed=seed,
+                ttl_scale=ttl_scale,
+                turns=turns,
+                start=start,
+                watched=watched,
+                wire=wire,
+                postgresql=shared,
+            )
+        finally:
+            shared.close()
+            if toxiproxy is None:
+                server.stop()

@@ -1,0 +1,1 @@
+"""Find the shortest sequence of faults that breaks a client."""

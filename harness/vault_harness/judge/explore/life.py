@@ -1,0 +1,268 @@
+"""One life of a client under a schedule: its workload, its end, and what was seen."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.environment import Environment
+from vault_harness.judge.explore.acting import Player
+from vault_harness.judge.explore.budgets import Baseline, asked, measured
+from vault_harness.judge.explore.points import Point
+from vault_harness.judge.explore.schedule import Schedule
+from vault_harness.judge.explore.shared import SharedVault, WarmLab
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.run import run_scenario
+from vault_harness.judge.verdict import NotExercised
+
+LIVES = 1.5
+"""Lives of a token that a client is watched for without a fault."""
+
+EVERY = 0.4
+"""Seconds between two reads of the main secret."""
+
+SELDOM = 0.8
+"""Seconds between two other calls: of another secret, from memory, and of a whole secret."""
+
+CALM = 1.5
+"""Seconds after recovery in which a client is watched."""
+
+PAST = 0.8
+"""Seconds past a token's end: a token that nobody renewed is dead by then."""
+
+NEVER_MISSING = "what is there is never called missing or deleted"
+"""The promise that a fault breaks itself if it answers 404 for a secret."""
+
+_NUMBERS = re.compile(r"\d[\d.]*")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is asked for: plain data, which any executor can carry.
+
+    Attributes:
+        number: Unique among the runs that share a server.
+        baseline: What fault-free lives cost; None for such a life.
+    """
+
+    number: int
+    schedule: Schedule
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run showed.
+
+    Attributes:
+        word: ``pass``, ``fail``, ``not exercised``, ``skipped`` or ``error``.
+        why: The reason for any word except ``pass``.
+        findings: The promise without numbers, by which findings compare, and the finding in words.
+        begun: Steps whose point was reached.
+        points: All points, in order.
+        later: The points after the last step.
+        signature: What happened, without what differs between two equal runs.
+        too_slow: Why the run does not count; empty if it does.
+        cpu: Seconds of CPU of the run's own process and its children.
+    """
+
+    word: str
+    why: str = ""
+    findings: tuple[tuple[str, str], ...] = ()
+    begun: int = 0
+    points: tuple[Point, ...] = ()
+    later: tuple[Point, ...] = ()
+    signature: tuple[object, ...] = ()
+    baseline: Baseline | None = None
+    too_slow: str = ""
+    cpu: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """The broken promises."""
+        return frozenset(promise for promise, _ in self.findings)
+
+
+def entry_of(order: Order) -> Entry:
+    """Return the data of the scenario that a run is."""
+    entry = Entry(
+        id="EXPLORE-01",
+        promise="It survives a schedule of faults",
+        severity="high",
+        source="explore",
+        ttl=order.schedule.ttl,
+        ids="files",
+        direct=not order.schedule.by_network,
+    )
+    return entry.model_copy(update={"id": f"EXPLORE-{order.number}"})
+
+
+def live(environment: Environment, order: Order, shared: SharedVault | None) -> Seen:
+    """Run a client's life under a schedule, and return what was seen."""
+    entry = entry_of(order)
+    if order.schedule.own_server:
+        shared = None
+    if shared is not None:
+        entry = shared.entry(entry)
+    life = _Life(order)
+
+    def make(environment: Environment, entry: Entry, *, directory: Path) -> Lab:
+        return WarmLab(environment, entry, shared, directory=directory)
+
+    result = run_scenario(environment, entry, life.scenario, make=make)
+    record: dict[str, Any] = result.record
+    findings = tuple(
+        (_NUMBERS.sub("#", one["promise"]), f"{one['seen']} (promised: {one['promise']})")
+        for one in record["findings"]
+        if not _is_told(order.schedule, one["promise"])
+    )
+    return Seen(
+        word="pass" if result.word == "fail" and not findings else result.word,
+        why=result.why if result.error is None else result.trace or result.why,
+        findings=findings,
+        begun=life.begun,
+        points=tuple(life.points),
+        later=tuple(life.later),
+        signature=(*life.signature, *sorted({promise for promise, _ in findings})),
+        baseline=life.baseline,
+        too_slow=record["too_slow"],
+        seconds=result.seconds,
+    )
+
+
+def _is_told(schedule: Schedule, promise: str) -> bool:
+    """Return whether a fault said itself what the promise is about: that a secret is missing."""
+    lies = any(step.fault == "404" for step in schedule.steps)
+    return lies and promise == NEVER_MISSING
+
+
+def survives(lab: Lab, schedule: Schedule) -> None:
+    """Play a schedule in a scenario's lab, and judge the client."""
+    _Life(Order(0, schedule)).scenario(lab)
+
+
+class _Life:
+    """The scenario's function, and what it leaves besides a verdict."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self.begun = 0
+        self.points: list[Point] = []
+        self.later: list[Point] = []
+        self.signature: tuple[object, ...] = ()
+        self.baseline: Baseline | None = None
+
+    def scenario(self, lab: Lab) -> None:
+        """Start the client, let it read under the schedule, and judge it."""
+        player = Player(lab, self._order.schedule)
+        lab.require("the client lived", lambda _: True)
+        try:
+            with player.installed():
+                self._live(lab, player)
+        finally:
+            self._note(lab, player)
+
+    def _live(self, lab: Lab, player: Player) -> None:
+        self._start(lab, player)
+        with ExitStack() as reading:
+            ways = [way for way in ("read_cached", "read_all") if _can(lab, way)]
+            reading.enter_context(lab.reading(every=EVERY))
+            reading.enter_context(
+                lab.reading(every=SELDOM, path=lab.entry.spare_path, key=lab.entry.spare_key)
+            )
+            for way in ways:
+                reading.enter_context(lab.reading(every=SELDOM, verb=way))  # type: ignore[arg-type] # a way
+            self._watch(lab, player)
+        self.baseline = measured(lab.history, since=lab.steady_since)
+        faults = list(player.faults)
+        lab.judge(*asked(lab, self._order.schedule, faults, self._order.baseline))
+
+    def _start(self, lab: Lab, player: Player) -> None:
+        """Start the client; once more if it gave up during a fault, as a supervisor would."""
+        try:
+            lab.start()
+        except NotExercised as error:
+            if not player.begun:
+                raise
+            lab.until(lambda: player.over, within=10.0)
+            lab.history.mark(f"started again: {error}")
+            lab.start()
+
+    def _watch(self, lab: Lab, player: Player) -> None:
+        history, began = lab.history, lab.history.now()
+        closing = [a for a in player.acts if a.step.point.phase == "closing"]
+        if len(closing) == len(player.acts):
+            lab.watch(LIVES * lab.ttl if not closing else CALM)
+            return
+        acts = [act for act in player.acts if act not in closing]
+        reached = lab.until(
+            lambda: all(act.fired is not None for act in acts), within=LIVES * lab.ttl
+        )
+        if not reached:
+            return
+        lab.until(lambda: all(act.ended for act in acts), within=60.0)
+        since = max(fault.end for fault in player.faults if fault.ended is not None)
+        within = max(lab.recovery_after(fault) for fault in player.faults if fault.ended)
+        lab.until(lambda: any(o.good for o in history.calls("read", since=since)), within=within)
+        lab.watch(CALM)
+        if all(act.step.point.kind == "read" and not act.step.lasts for act in acts):
+            return  # it met no renewal and no login
+        # What a fault did to the token's keeper shows when the token of that time ends.
+        grants = [e for e in history.find("login", "renew") if e.good and e.ttl]
+        before = [e for e in grants if e.began <= since]
+        if not before:
+            return
+        end = (before[-1].ended or 0.0) + (before[-1].ttl or 0.0) + PAST
+        lab.until(
+            lambda: any(e.began > since and e.good for e in history.find("login", "renew")),
+            within=max(0.0, min(end, began + 3 * lab.ttl) - history.now()),
+        )
+
+    def _note(self, lab: Lab, player: Player) -> None:
+        self.begun = player.begun
+        numbers = sorted(player.watch.points)
+        self.points = [player.watch.points[number] for number in numbers]
+        fired = max((act.fired for act in player.acts if act.fired is not None), default=0.0)
+        began = {e.number: e.began for e in lab.history.exchanges}
+        self.later = [player.watch.points[n] for n in numbers if began.get(n, 0.0) > fired]
+        self.signature = signature(lab)
+
+
+def _can(lab: Lab, way: str) -> bool:
+    return lab.can("cached" if way == "read_cached" else way)
+
+
+def signature(lab: Lab) -> tuple[object, ...]:
+    """Return what happened, without what differs between two equal runs.
+
+    It is the sequence of kind, outcome and generation of the token. A repetition is left out. Every
+    request except a read has the rounded gap since the last one of its kind.
+    """
+    generations: dict[str, int] = {}
+    last: dict[str, float] = {}
+    found: list[tuple[object, ...]] = []
+    for exchange in lab.history.exchanges:
+        token = generations.setdefault(exchange.token or "", len(generations))
+        outcome = exchange.status if exchange.closed is None else exchange.closed
+        gap: object = ""
+        if exchange.kind != "read":
+            gap = _rounded(exchange.began - last.get(exchange.kind, -math.inf))
+            last[exchange.kind] = exchange.began
+        one = (exchange.kind, outcome, token, gap)
+        if not found or found[-1] != one:
+            found.append(one)
+    return tuple(found)
+
+
+def _rounded(gap: float) -> str:
+    """Return a gap between two requests in a word, since two equal runs differ by milliseconds."""
+    for word, most in (("at once", 0.1), ("soon", 1.0), ("later", 4.0)):
+        if gap < most:
+            return word
+    return ""

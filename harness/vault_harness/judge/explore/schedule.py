@@ -1,0 +1,368 @@
+"""Schedules: faults as data, each tied to a point, and the file that holds one."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vault_harness.errors import SettingsError
+from vault_harness.judge.explore.points import (
+    CONNECTIONS,
+    KINDS,
+    ORDINALS,
+    PHASES,
+    SECRET,
+    Point,
+)
+
+FORMAT = 1
+"""Version of the file's format; raised when a field changes its meaning."""
+
+LARGEST = 4096
+"""Bytes that a file may have, so that it can be mailed."""
+
+WHILE = 1.5
+"""Seconds that a fault lasts if it does not act once."""
+
+LONG = 4.0
+"""Seconds of a fault that only a deadline ends: an answer that drips would end before it."""
+
+Means = Literal["request", "network", "server", "own server"]
+"""What a fault is made by. Only ``own server`` needs a Vault that no other run uses."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+        words: What happens, after "the answer is" or as a sentence's end.
+        cost: Its place among all kinds, the simplest first; the shrinker prefers a low one.
+        kinds: Requests at which it is tried; empty means all.
+        phases: Phases in which it is tried; empty means all.
+        once: Whether it can act once.
+        lasting: Whether it can last for a while.
+    """
+
+    words: str
+    means: Means
+    cost: int = 0
+    kinds: frozenset[str] = frozenset()
+    phases: frozenset[str] = frozenset()
+    once: bool = True
+    lasting: bool = True
+
+
+_READS = frozenset({"read"})
+_MAY_LOG_IN = frozenset({"login", "renew", "lookup", "read"})
+_WITH_TOKEN = frozenset({"renew", "lookup", "read"})
+_ALIVE = frozenset({"steady", "renewal due", "after a fault"})
+
+FAULTS: dict[str, Kind] = {
+    "500": Kind("answered 500", "request", 0),
+    "503": Kind("answered 503", "request", 1),
+    "502": Kind("answered 502", "request", 2),
+    "403": Kind("answered 403", "request", 3),
+    "404": Kind("answered 404", "request", 4, kinds=_READS),
+    "412": Kind("answered 412", "request", 5, kinds=_READS),
+    "429": Kind("answered 429", "request", 6),
+    "429-retry-after": Kind("answered 429 with Retry-After: 1", "request", 7),
+    "lost": Kind("carried out, and its answer is lost", "request", 8),
+    "late": Kind("answered half a deadline late", "request", 9),
+    "silent": Kind("carried out, and never answered", "request", 10),
+    "goodbye": Kind("answered with a goodbye: the connection ends", "request", 11),
+    "page-200": Kind("answered with a sign-in page and 200", "request", 12),
+    "page-403": Kind("answered with a gateway's page and 403", "request", 13),
+    "redirect": Kind("redirected to a server that is not there", "request", 14),
+    "refused": Kind("met by a network that is down", "network", 15, once=False),
+    "cut-off": Kind("cut off in its answer, as all connections are", "network", 16, once=False),
+    "dripping": Kind("answered byte by byte, as all requests are", "network", 17, once=False),
+    "token-revoked": Kind(
+        "preceded by the token's revocation",
+        *("server", 18, _WITH_TOKEN, _ALIVE),
+        lasting=False,
+    ),
+    "role-locked": Kind("met by a locked role", "server", 19, _MAY_LOG_IN, once=False),
+    "secret-id-gone": Kind(
+        "preceded by the end of the secret-id; a new one comes later",
+        *("server", 20, _MAY_LOG_IN),
+        once=False,
+    ),
+    "policy-narrowed": Kind(
+        "met by a policy that allows nothing", "server", 21, _WITH_TOKEN, _ALIVE, once=False
+    ),
+    "secret-changed": Kind(
+        "preceded by a new version of the secret", "server", 22, _READS, _ALIVE, lasting=False
+    ),
+    "secret-deleted": Kind(
+        "preceded by the deletion of the secret, which comes back",
+        *("server", 23, _READS, _ALIVE),
+        once=False,
+    ),
+    "sealed": Kind("met by a Vault that is being sealed", "own server", 24, once=False),
+}
+"""Every fault that a schedule can name."""
+
+NOT_HERE = {"stepped-down": "needs three nodes, and exploring uses one"}
+"""Faults that are known and not tried, with the reason."""
+
+_NOT_AT_THE_END = frozenset({"server", "own server"})
+
+
+@dataclass(frozen=True, order=True)
+class Step:
+    """One fault at one point.
+
+    Attributes:
+        fault: A name of `FAULTS`.
+        lasts: Seconds; 0 if it acts on one request.
+    """
+
+    point: Point
+    fault: str
+    lasts: float = 0.0
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of fault."""
+        return FAULTS[self.fault]
+
+    def __str__(self) -> str:
+        more = f", for {self.lasts:g} s" if self.lasts else ""
+        text = f"{self.point} is {self.kind.words}{more}"
+        return text[0].upper() + text[1:]
+
+
+def possible(point: Point) -> list[Step]:
+    """Return every fault that makes sense at a point, the simplest first."""
+    steps = []
+    for name, kind in FAULTS.items():
+        if kind.kinds and (point.kind not in kind.kinds or point.path not in _paths(point)):
+            continue
+        if kind.phases and point.phase not in kind.phases:
+            continue
+        if point.phase == "closing" and kind.means in _NOT_AT_THE_END:
+            continue
+        if kind.means in _NOT_AT_THE_END and point.ordinal != "first":
+            continue  # a state of the server: which request meets it first makes no difference
+        steps += [Step(point, name)] * kind.once + [
+            Step(point, name, LONG if name == "dripping" else WHILE)
+        ] * kind.lasting
+    return steps
+
+
+def _paths(point: Point) -> tuple[str, ...]:
+    return (SECRET,) if point.kind == "read" else (point.path,)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A list of faults, each tied to a point.
+
+    Attributes:
+        subject: The client that it broke; empty if it was made by hand.
+        promise: The promise that was broken.
+    """
+
+    steps: tuple[Step, ...]
+    subject: str = field(default="", compare=False)
+    promise: str = field(default="", compare=False)
+    ttl: float = field(default=8.0, compare=False)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Its length and simplicity, to be sorted by."""
+        return (
+            len(self.steps),
+            sum(bool(step.lasts) for step in self.steps),
+            sum(step.kind.cost for step in self.steps),
+        )
+
+    @property
+    def own_server(self) -> bool:
+        """Whether it needs a Vault that no other run uses."""
+        return any(step.kind.means == "own server" for step in self.steps)
+
+    @property
+    def by_network(self) -> bool:
+        """Whether it needs Toxiproxy."""
+        return any(step.kind.means == "network" for step in self.steps)
+
+    def without(self, number: int) -> Schedule:
+        """Return it without the step of this index."""
+        return replace(self, steps=self.steps[:number] + self.steps[number + 1 :])
+
+    def simpler(self) -> list[Schedule]:
+        """Return schedules that differ in one step, which is simpler, the simplest first."""
+        found = []
+        for number, step in enumerate(self.steps):
+            options = [step_ for step_ in possible(step.point) if _cost(step_) < _cost(step)]
+            for option in options:
+                steps = (*self.steps[:number], option, *self.steps[number + 1 :])
+                found.append(replace(self, steps=steps))
+        return sorted(found, key=lambda one: one.size)
+
+    def __str__(self) -> str:
+        return " ".join(f"{n}. {step}." for n, step in enumerate(self.steps, start=1))
+
+
+def _cost(step: Step) -> tuple[bool, int]:
+    return bool(step.lasts), step.kind.cost
+
+
+def to_toml(schedule: Schedule) -> str:
+    """Return a schedule as the text of a file."""
+    lines = [
+        "# The task `replay` runs this.",
+        f"format = {FORMAT}",
+        f"subject = {_text(schedule.subject)}",
+        f"promise = {_text(schedule.promise)}",
+        f"ttl = {schedule.ttl:g}",
+    ]
+    for step in schedule.steps:
+        point = step.point
+        lines += [
+            "",
+            "[[step]]",
+            f'request = "{point.kind}"',
+            f"path = {_text(point.path)}",
+            f'phase = "{point.phase}"',
+            f'ordinal = "{point.ordinal}"',
+            *([f'connection = "{point.connection}"'] if point.connection else []),
+            f'fault = "{step.fault}"',
+            f"lasts = {step.lasts:g}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """Return a TOML string; JSON differs in one character, which it leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def load_schedule(path: Path) -> Schedule:
+    """Read a schedule. `SettingsError` names the line that is wrong."""
+    try:
+        text = path.read_bytes()[: LARGEST + 1].decode()
+    except (OSError, UnicodeDecodeError) as error:
+        cause = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise _wrong(path, 0, f"it cannot be read: {cause}") from None
+    if len(text.encode()) > LARGEST:
+        raise _wrong(path, 0, f"it has more than {LARGEST} bytes")
+    return parse_schedule(text, path)
+
+
+def parse_schedule(text: str, path: Path) -> Schedule:
+    """Read the text of a schedule, as `load_schedule` does."""
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        said = re.sub(r" \(at .*\)$", "", str(error))
+        raise _wrong(path, int(found[1]) if found else 1, said) from None
+    file = _File(text, path)
+    if told.get("format") != FORMAT:
+        said = f"format {told.get('format')} cannot be read; this version reads format {FORMAT}"
+        raise file.wrong("format", said)
+    file.only(told, ("format", "subject", "promise", "ttl", "step"))
+    ttl = file.number(told, "ttl", default=8.0, least=8.0)
+    given = told.get("step")
+    if not isinstance(given, list) or not given or not all(isinstance(s, dict) for s in given):
+        raise file.wrong("step", "there is no [[step]]")
+    steps = tuple(_step(file, one, number) for number, one in enumerate(given, start=1))
+    subject, promise = (str(told.get(name, "")) for name in ("subject", "promise"))
+    return Schedule(steps, subject=subject, promise=promise, ttl=ttl)
+
+
+def _step(file: _File, told: Mapping[str, Any], number: int) -> Step:
+    names = ("request", "path", "phase", "ordinal", "connection", "fault", "lasts")
+    file.only(told, names, number)
+    kind = file.word(told, "request", KINDS, number)
+    path = told.get("path", SECRET)
+    if not isinstance(path, str):
+        raise file.wrong("path", "path is not a text", number)
+    connection = file.word(told, "connection", ("", *CONNECTIONS), number, default="")
+    fault = file.word(told, "fault", (*FAULTS, *NOT_HERE), number)
+    if fault in NOT_HERE:
+        raise file.wrong("fault", f"{fault} {NOT_HERE[fault]}", number)
+    point = Point(
+        kind,
+        path,
+        file.word(told, "phase", PHASES, number),
+        file.word(told, "ordinal", ORDINALS, number),
+        connection,
+    )
+    lasts = file.number(told, "lasts", default=0.0, least=0.0, step=number)
+    if (lasts and not FAULTS[fault].lasting) or (not lasts and not FAULTS[fault].once):
+        how = "cannot last" if lasts else "needs lasts, in seconds"
+        raise file.wrong("lasts", f"{fault} {how}", number)
+    return Step(point, fault, lasts)
+
+
+@dataclass(frozen=True)
+class _File:
+    """The text of a file, to name a line in an error."""
+
+    text: str
+    path: Path
+
+    def wrong(self, name: str, what: str, step: int = 0) -> SettingsError:
+        """Return the error about a field of the file or of a step."""
+        return _wrong(self.path, self._line(name, step), what)
+
+    def only(self, told: Mapping[str, Any], names: Iterable[str], step: int = 0) -> None:
+        """Refuse fields with other names."""
+        if foreign := [name for name in told if name not in names]:
+            raise self.wrong(foreign[0], f"there is no field {foreign[0]}", step)
+
+    def word(
+        self,
+        told: Mapping[str, Any],
+        name: str,
+        known: Iterable[str],
+        step: int,
+        default: str | None = None,
+    ) -> str:
+        """Return a word that must be known."""
+        found = told.get(name, default)
+        known = tuple(known)
+        if found not in known:
+            said = f"{name} is missing" if found is None else f"there is no {name} {found!r}"
+            raise self.wrong(name, f"{said}; give one of {', '.join(filter(None, known))}", step)
+        return str(found)
+
+    def number(
+        self, told: Mapping[str, Any], name: str, *, default: float, least: float, step: int = 0
+    ) -> float:
+        """Return a number of seconds from `least` to a minute."""
+        found = told.get(name, default)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise self.wrong(name, f"{name} is not a number", step)
+        if not least <= found <= 60:
+            raise self.wrong(name, f"{name} is not between {least:g} and 60 seconds", step)
+        return float(found)
+
+    def _line(self, name: str, step: int) -> int:
+        """Return the line of a field; that of its step, or the first one, if it is not there."""
+        begun, at = 0, 1
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if line.strip().startswith("[[step]]"):
+                begun += 1
+                if begun == step:
+                    at = number
+            elif begun == step and line.partition("=")[0].strip().strip('"') == name:
+                return number
+        return at
+
+
+def _wrong(path: Path, line: int, what: str) -> SettingsError:
+    return SettingsError(
+        f"{path}:{line}: {what}" if line else f"{path}: {what}",
+        looked_at=str(path),
+        remedy="correct that line, or take a file that this version of explore wrote",
+    )

@@ -1,0 +1,424 @@
+"""Search: observe, try each fault at each point, follow the trace, and believe nothing once.
+
+A finding is told only if it repeats `TIMES` of `TIMES` with few runs beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from vault_harness.errors import SubjectError
+from vault_harness.judge.explore.budgets import Baseline
+from vault_harness.judge.explore.life import Order, Seen
+from vault_harness.judge.explore.points import ORDINALS, Point
+from vault_harness.judge.explore.schedule import Schedule, Step, possible
+
+TIMES = 3
+"""Runs that must all show a finding before it is told, and fault-free lives that are observed."""
+
+SLOW_RUNS = 3
+"""Times that a run is repeated because the machine was too slow, or a server did not answer."""
+
+FOR_CONFIRMING = 0.4
+"""Share of the time that is kept for confirmations, if anything waits for one."""
+
+PASSES = 2
+"""Schedules of a group that are tried, as the first one may have broken by chance."""
+
+Run = Callable[[Order], Seen]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is searched.
+
+    Attributes:
+        only: Names of faults and kinds of requests; empty means all.
+        shard: Which of how many parts, from 1.
+        minutes: Limit of the whole search; None for no limit.
+        quiet: Runs beside each other when a finding is confirmed.
+        pairs: Whether pairs follow the singles.
+        ttl: Seconds of a token's life.
+    """
+
+    seed: int = 0
+    only: frozenset[str] = frozenset()
+    shard: tuple[int, int] = (1, 1)
+    minutes: float | None = None
+    at_once: int = 8
+    quiet: int = 2
+    pairs: bool = True
+    ttl: float = 8.0
+    before: tuple[Schedule, ...] = ()
+
+
+@dataclass
+class Broken:
+    """A schedule that breaks the client, confirmed.
+
+    Attributes:
+        seen: What was seen in the last run.
+        without: For each step, in how many of `TIMES` runs the promise broke without it.
+        also: Other points at which the same promise broke, not confirmed one by one.
+    """
+
+    schedule: Schedule
+    promise: str
+    seen: str
+    repeats: int = TIMES
+    without: tuple[int, ...] = ()
+    also: list[Schedule] = field(default_factory=list)
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Its promise and point: findings of one group have one cause, most likely."""
+        return _group(self.schedule, self.promise)
+
+
+Suspects = tuple[tuple[str, str, str], list[tuple[Schedule, str]]]
+"""A group, and the schedules of it with what was seen."""
+
+
+def _broke(promise: str, ran: Sequence[Seen]) -> bool:
+    """Return whether every run broke a promise."""
+    return bool(ran) and all(promise in one.promises for one in ran)
+
+
+def _group(schedule: Schedule, promise: str) -> tuple[str, str, str]:
+    point = schedule.steps[-1].point
+    return promise, point.kind, point.phase
+
+
+@dataclass
+class Coverage:
+    """What was tried, of what is possible.
+
+    Attributes:
+        cells: Single faults that the observed points allow.
+        tried: Those that were run.
+        reached: Those whose point came in that run.
+        failed: Runs that the harness could not judge, with the reason.
+    """
+
+    points: tuple[Point, ...] = ()
+    cells: int = 0
+    tried: int = 0
+    reached: int = 0
+    without_effect: int = 0
+    pairs: int = 0
+    pairs_tried: int = 0
+    runs: int = 0
+    cpu: float = 0.0
+    seconds: float = 0.0
+    unsettled: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+class Explorer:
+    """Searches for schedules that break one client.
+
+    Args:
+        run: Carries out an order; a function of a module, so that an executor can carry it.
+        tell: Takes a line of progress.
+
+    Attributes:
+        broken: What was found and confirmed.
+        coverage: What was tried.
+    """
+
+    def __init__(
+        self, run: Run, executor: Executor, options: Options, tell: Callable[[str], None]
+    ) -> None:
+        self.broken: list[Broken] = []
+        self.coverage = Coverage()
+        self._run = run
+        self._executor = executor
+        self._options = options
+        self._tell = tell
+        self._random = random.Random(options.seed)  # noqa: S311 - an order, no secret
+        self._numbers = itertools.count(1)
+        self._began = time.monotonic()
+        self._told = self._began
+        self._baseline: Baseline | None = None
+        self._calm: list[Seen] = []
+        self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
+        self._signatures: set[tuple[object, ...]] = set()
+
+    def search(self) -> None:
+        """Observe the client, and search until everything is tried or the time is over."""
+        cells = self._observe()
+        known = [replace(one, ttl=self._options.ttl) for one in self._options.before]
+        if known:
+            self._tell(f"{len(known)} schedules that were found before come first")
+            for _ in self._try(known, "found before"):
+                pass
+        following: list[Schedule] = []
+        for schedule, seen in self._try(cells, "single faults"):
+            self.coverage.tried += 1
+            self.coverage.reached += bool(seen.begun)
+            self.coverage.without_effect += bool(seen.begun) and seen.word == "not exercised"
+            following += self._follow(schedule, seen)
+        self._confirm_all()
+        self.coverage.pairs = len(following)
+        if self._options.pairs and following and not self._is_late(1.0 - FOR_CONFIRMING):
+            self._random.shuffle(following)
+            for _ in self._try(following, "pairs"):
+                self.coverage.pairs_tried += 1
+            self._confirm_all()
+        self._settle_coverage()
+
+    def _settle_coverage(self) -> None:
+        self.coverage.seconds = time.monotonic() - self._began
+        self.coverage.unsettled = [
+            f"{promise} at {kind}, {phase}" for promise, kind, phase in self._suspected
+        ]
+
+    def _observe(self) -> list[Schedule]:
+        """Watch fault-free lives, and return the single faults that their points allow."""
+        calm = Schedule((), ttl=self._options.ttl)
+        self._calm = [seen for _, seen in self._each([calm] * TIMES, self._options.quiet)]
+        for seen in self._calm:
+            if seen.word in ("error", "not exercised", "skipped"):
+                raise SubjectError(
+                    f"the client does not live through a time without faults: {seen.why[:600]}",
+                    looked_at="its fault-free lives",
+                    remedy="run `subject check`, and then `judge`, which say more",
+                )
+        baselines = [seen.baseline for seen in self._calm if seen.baseline is not None]
+        self._baseline = baselines[0]
+        for one in baselines[1:]:
+            self._baseline = self._baseline.joined(one)
+        self._signatures.update(seen.signature for seen in self._calm)
+        points = sorted({point for seen in self._calm for point in seen.points})
+        self.coverage.points = tuple(points)
+        steps = [step for point in points for step in possible(point) if self._is_wanted(step)]
+        part, parts = self._options.shard
+        steps = steps[part - 1 :: parts]
+        self.coverage.cells = len(steps)
+        steps = varied(steps, self._random)
+        self._tell(f"{len(points)} points observed, {len(steps)} single faults to try")
+        return [Schedule((step,), ttl=self._options.ttl) for step in steps]
+
+    def _is_wanted(self, step: Step) -> bool:
+        only = self._options.only
+        return not only or bool({step.fault, step.point.kind, step.point.phase} & only)
+
+    def _follow(self, schedule: Schedule, seen: Seen) -> list[Schedule]:
+        """Return pairs that begin with a schedule; none if it changed nothing, or nothing new.
+
+        The second fault comes at the first request of each kind that appears after the first one.
+        """
+        if not self._options.pairs:
+            return []
+        if seen.word != "pass" or seen.signature in self._signatures:
+            return []
+        self._signatures.add(seen.signature)
+        known = set(self.coverage.points)
+        points = [
+            point
+            for point in dict.fromkeys(seen.later)
+            if point not in known and point.ordinal == "first"
+        ]
+        steps = [step for point in points for step in possible(point) if self._is_wanted(step)]
+        return [replace(schedule, steps=(*schedule.steps, step)) for step in steps]
+
+    # Running
+
+    def _try(self, schedules: Sequence[Schedule], what: str) -> Iterator[tuple[Schedule, Seen]]:
+        """Run schedules in a crowd, and note what has to be confirmed."""
+        until = self._until(1.0 - FOR_CONFIRMING)
+        runs = self._each(schedules, self._options.at_once, until)
+        for done, (schedule, seen) in enumerate(runs, start=1):
+            for promise, text in dict(seen.findings).items():
+                group = _group(schedule, promise)
+                self._suspected.setdefault(group, []).append((schedule, text))
+            if seen.word == "error":
+                self.coverage.failed.append(f"{schedule}: {seen.why[-300:]}")
+            self._progress(done, len(schedules), what)
+            yield schedule, seen
+
+    def _progress(self, done: int, count: int, what: str) -> None:
+        now = time.monotonic()
+        if now - self._told < 10.0 and done < count:
+            return
+        self._told = now
+        suspected = f", {len(self._suspected)} findings to confirm" if self._suspected else ""
+        self._tell(f"{what}: {done} of {count}, {count - done} left{suspected}")
+
+    def _each(
+        self, schedules: Iterable[Schedule], at_once: int, until: float | None = None
+    ) -> Iterator[tuple[Schedule, Seen]]:
+        """Run schedules, some at once, and yield each with what was seen, as they end.
+
+        None begins after `until`. A run on a machine that was too slow is repeated.
+        """
+        waiting = [(schedule, 0) for schedule in reversed(list(schedules))]
+        running: dict[Future[Seen], tuple[Schedule, int]] = {}
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                if until is not None and time.monotonic() > until:
+                    waiting.clear()
+                    break
+                schedule, tries = waiting.pop()
+                running[self._submit(schedule)] = schedule, tries
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                schedule, tries = running.pop(future)
+                seen = future.result()
+                self.coverage.runs += 1
+                self.coverage.cpu += seen.cpu
+                again = seen.word == "error" or (seen.too_slow and seen.word != "pass")
+                if again and tries < SLOW_RUNS:
+                    waiting.append((schedule, tries + 1))
+                    continue
+                if seen.too_slow and seen.word != "pass":
+                    seen = replace(seen, findings=(), word="not exercised", why=seen.too_slow)
+                yield schedule, seen
+
+    def _submit(self, schedule: Schedule) -> Future[Seen]:
+        order = Order(next(self._numbers), schedule, self._baseline)
+        return self._executor.submit(self._run, order)
+
+    def _until(self, share: float) -> float | None:
+        minutes = self._options.minutes
+        return None if minutes is None else self._began + share * minutes * 60
+
+    def _is_late(self, share: float = 1.0) -> bool:
+        until = self._until(share)
+        return until is not None and time.monotonic() > until
+
+    # Confirming
+
+    def _confirm_all(self) -> None:
+        """Confirm one schedule of each group, the shortest first; a second one if that fails."""
+        for _ in range(PASSES):
+            chosen: dict[Schedule, list[Suspects]] = {}
+            for group, suspects in self._suspected.items():
+                suspects.sort(key=lambda one: one[0].size)
+                told = [one for one in self.broken if one.promise == group[0]]
+                if suspects and not any(self._is_same(one, suspects) for one in told):
+                    chosen.setdefault(suspects[0][0], []).append((group, list(suspects)))
+            for schedule, found in self._repeated(chosen):
+                for group, suspects in found:
+                    del self._suspected[group]
+                    others = [one for one, _ in suspects[1:]]
+                    self._note(schedule, group[0], suspects[0][1], others)
+        self._suspected = {group: left for group, left in self._suspected.items() if left}
+
+    def _repeated(
+        self, chosen: dict[Schedule, list[Suspects]]
+    ) -> list[tuple[Schedule, list[Suspects]]]:
+        """Return what repeats in `TIMES` quiet runs; strike out what does not.
+
+        Most chance findings end with the first of these runs.
+        """
+        until = self._until(1.0)
+        left = dict(sorted(chosen.items(), key=lambda one: one[0].size))
+        for count in (1, TIMES - 1):
+            runs = [schedule for schedule in left for _ in range(count)]
+            seen: dict[Schedule, list[Seen]] = {schedule: [] for schedule in left}
+            for schedule, one in self._each(runs, self._options.quiet, until):
+                seen[schedule].append(one)
+            for schedule, ran in seen.items():
+                kept = [one for one in left.pop(schedule) if _broke(one[0][0], ran)]
+                if len(ran) < count:
+                    continue  # the time was over: it is not settled
+                for group, _ in chosen[schedule]:
+                    if not _broke(group[0], ran):
+                        self._suspected[group].pop(0)
+                if kept:
+                    left[schedule] = kept
+        return list(left.items())
+
+    @staticmethod
+    def _is_same(broken: Broken, suspects: Sequence[tuple[Schedule, str]]) -> bool:
+        """Return whether a finding is told already, by a shorter schedule; note these with it."""
+        shorter = all(
+            len(one.steps) > len(broken.schedule.steps)
+            and set(broken.schedule.steps) <= set(one.steps)
+            for one, _ in suspects
+        )
+        if shorter:
+            broken.also += [one for one, _ in suspects]
+        return shorter
+
+    def _note(
+        self, schedule: Schedule, promise: str, text: str, others: Sequence[Schedule]
+    ) -> None:
+        schedule, without = self._shrink(schedule, promise)
+        found = Broken(schedule, promise, text, without=without)
+        if twin := next((one for one in self.broken if one.group == found.group), None):
+            twin.also.append(schedule)
+            return
+        found.also = [one for one in others if one != schedule]
+        self.broken.append(found)
+        self.broken.sort(key=lambda one: one.schedule.size)
+        self._tell(f"confirmed: {promise}: {schedule}")
+
+    def _repeats(self, schedule: Schedule, promise: str) -> bool:
+        ran = [seen for _, seen in self._each([schedule] * TIMES, self._options.quiet)]
+        return _broke(promise, ran)
+
+    def _count(self, schedule: Schedule, promise: str) -> int:
+        """Return in how many of `TIMES` quiet runs a promise broke."""
+        ran = self._calm
+        if schedule.steps:
+            ran = [one for _, one in self._each([schedule] * TIMES, self._options.quiet)]
+        return sum(promise in one.promises for one in ran)
+
+    def _shrink(self, schedule: Schedule, promise: str) -> tuple[Schedule, tuple[int, ...]]:
+        """Drop steps that are not needed, then take the simplest fault that breaks the promise."""
+        dropped = True
+        without: tuple[int, ...] = ()
+        while dropped:
+            dropped = False
+            without = ()
+            for number in range(len(schedule.steps)):
+                count = self._count(schedule.without(number), promise)
+                if count == TIMES and len(schedule.steps) > 1:
+                    schedule, dropped = schedule.without(number), True
+                    break
+                without += (count,)
+        for simpler in schedule.simpler()[:2]:
+            if self._is_late():
+                break
+            if self._repeats(simpler, promise):
+                return simpler, without
+        return schedule, without
+
+
+def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
+    """Return steps so that each next one differs most from those before it.
+
+    A short search then tries every fault once, and every kind of request in every phase, before it
+    tries a fault for the second time.
+    """
+    left = list(steps)
+    chance.shuffle(left)
+    faults: Counter[object] = Counter()
+    places: Counter[object] = Counter()
+    found = []
+    while left:
+        step = min(left, key=lambda s: (faults[s.fault], places[_place(s)], _place(s)[2:]))
+        left.remove(step)
+        faults[step.fault] += 1
+        places[_place(step)] += 1
+        found.append(step)
+    return found
+
+
+def _place(step: Step) -> tuple[str, str, int, bool]:
+    point = step.point
+    return point.kind, point.phase, ORDINALS.index(point.ordinal), not step.lasts
+
+
+def carried_by(run: Callable[[str, Order], Seen], subject: str) -> Run:
+    """Return what carries out orders for one client."""
+    return partial(run, subject)

@@ -1,0 +1,149 @@
+"""What explore says: prose, a file to replay, a scenario to paste, and a claim of coverage."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from vault_harness.errors import SettingsError
+from vault_harness.files import write_text
+from vault_harness.judge.explore.schedule import (
+    NOT_HERE,
+    Schedule,
+    Step,
+    load_schedule,
+    to_toml,
+)
+from vault_harness.judge.explore.search import TIMES, Broken, Coverage
+
+WIDTH = 110
+"""Characters of a line of prose."""
+
+LINES = 5
+"""Lines of prose for a finding."""
+
+FOLDER = "schedules"
+"""Folder of the schedules, in the report."""
+
+
+def prose(found: Broken, subject: str) -> str:
+    """Return a finding in at most `LINES` lines."""
+    count = len(found.schedule.steps)
+    steps = f"{count} step{'s' * (count != 1)}"
+    text = f"{subject} breaks in {steps}. {found.schedule} Then: {found.seen}."
+    lines = textwrap.wrap(text, WIDTH, max_lines=LINES - 1, placeholder=" ...")
+    rates = [f"{found.repeats} of {TIMES} runs"]
+    for number, without in enumerate(found.without, start=1):
+        which = f"step {number}" if count > 1 else "a fault"
+        rates.append(f"{without} of {TIMES} without {which}")
+    others = f"{len(found.also)} other schedule{'s' * (len(found.also) != 1)}"
+    also = f" {others} broke it too." if found.also else ""
+    last = f"It broke in {'; '.join(rates)}.{also}"
+    return "\n".join([*lines, textwrap.shorten(last, 2 * WIDTH, placeholder=" ...")])
+
+
+def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
+    """Return what was covered, and what was not."""
+    every = "all" if coverage.tried == coverage.cells else f"{coverage.tried} of"
+    part = "" if shard == (1, 1) else f" of part {shard[0]} of {shard[1]}"
+    lines = [f"{every} {coverage.cells} single faults{part} tried, {coverage.reached} reached"]
+    if coverage.without_effect:
+        lines.append(f"{coverage.without_effect} of them met no request that they are about")
+    if coverage.pairs:
+        lines.append(f"{coverage.pairs_tried} of {coverage.pairs} pairs that follow the trace")
+    if coverage.unsettled:
+        lines.append(f"seen and not confirmed: {'; '.join(coverage.unsettled[:3])}")
+    if coverage.failed:
+        lines.append(f"{len(coverage.failed)} runs failed in the harness: {coverage.failed[0]}")
+    lines += [f"not tried: {name}, which {why}" for name, why in NOT_HERE.items()]
+    if coverage.seconds and coverage.runs:
+        lines.append(
+            f"{coverage.runs} runs in {coverage.seconds:.0f} s: "
+            f"{coverage.runs / coverage.seconds:.2f} a second, "
+            f"{coverage.cpu / coverage.runs:.2f} s of CPU each, without the shared servers"
+        )
+    return "\n".join(lines)
+
+
+def file_name(found: Broken) -> str:
+    """Return the name of a finding's file: it is the same in each run of explore."""
+    words = [f"{step.point.kind}-{step.point.phase}-{step.fault}" for step in found.schedule.steps]
+    return re.sub(r"[^a-z0-9-]+", "-", "--".join(words).lower())[:100] + ".toml"
+
+
+def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
+    """Write the schedule and the scenario of each finding; return the schedules' files."""
+    paths = []
+    for one in found:
+        schedule = Schedule(one.schedule.steps, subject, one.promise, one.schedule.ttl)
+        path = folder / FOLDER / file_name(one)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, to_toml(schedule))
+        write_text(path.with_suffix(".py"), scenario(schedule))
+        paths.append(path)
+    return paths
+
+
+def read_folder(folder: Path) -> tuple[Schedule, ...]:
+    """Return the schedules of a folder, which need not exist."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(
+            f"{folder} is no folder",
+            looked_at="--schedules",
+            remedy="give the folder of schedules that explore wrote",
+        )
+    return tuple(load_schedule(path) for path in sorted(folder.glob("*.toml")))
+
+
+def scenario(schedule: Schedule) -> str:
+    """Return a scenario that plays a schedule, with its catalogue entry."""
+    return _SCENARIO.format(
+        promise=json.dumps(schedule.promise, ensure_ascii=False),
+        ttl=f"{schedule.ttl:g}",
+        title=_title(schedule),
+        steps="".join(map(_step, schedule.steps)),
+    )
+
+
+def _title(schedule: Schedule) -> str:
+    faults = " and ".join(step.fault for step in schedule.steps)
+    return f"A client survives {faults} at its {schedule.steps[0].point.kind}."
+
+
+def _step(step: Step) -> str:
+    point = step.point
+    words = (point.kind, point.path, point.phase, point.ordinal, point.connection)
+    where = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
+    return f'    Step(Point({where}), "{step.fault}", {step.lasts:g}),\n'
+
+
+_SCENARIO = '''\
+# For catalogue.toml; give it an id that is free, here and below:
+#
+# [EXP-01]
+# promise = {promise}
+# severity = "high"
+# source = "found by explore"
+# ttl = {ttl}
+# ids = "files"
+# seconds = 20
+
+import pytest
+
+from vault_harness.judge.explore.life import survives
+from vault_harness.judge.explore.points import Point
+from vault_harness.judge.explore.schedule import Schedule, Step
+from vault_harness.judge.lab import Lab
+
+STEPS = (
+{steps})
+
+
+@pytest.mark.scenario("EXP-01")
+def test_it_survives_a_schedule(lab: Lab) -> None:
+    """{title}"""
+    survives(lab, Schedule(STEPS))
+'''

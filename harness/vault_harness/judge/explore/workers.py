@@ -1,0 +1,151 @@
+"""Run orders side by side: warm workers that fork a process for each run.
+
+A worker has everything imported. A run is a fork of it, so that a broken client leaves nothing
+behind: no thread, no memory, no changed environment. Any executor of ``concurrent.futures`` can
+carry orders; a process that is no worker of ours starts its own servers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pickle
+import select
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vault_harness.judge.environment import Environment, open_environment
+from vault_harness.judge.explore.life import Order, Seen, live
+from vault_harness.judge.explore.shared import SharedVault, shared_vault
+from vault_harness.judge.subjects import parse_subject
+from vault_harness.local.engine.process.spawn import die_with_parent
+from vault_harness.settings import Settings
+
+AT_ONCE_PER_CORE = 10
+"""Runs for each core: a run waits for more than nine tenths of its time."""
+
+LONGEST = 120.0
+"""Seconds after which a run is killed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs take place: servers that they share."""
+
+    environment: Environment
+    shared: SharedVault
+
+
+_place: Place | None = None
+
+
+@contextmanager
+def opened(settings: Settings, subject: str, *, seed: int) -> Iterator[Place]:
+    """Start the servers that runs share, and stop them after the block."""
+    global _place
+    with (
+        open_environment(settings, parse_subject(subject), seed=seed) as environment,
+        shared_vault(environment) as shared,
+    ):
+        _place = Place(environment, shared)
+        try:
+            yield _place
+        finally:
+            _place = None
+
+
+@contextmanager
+def workers(at_once: int) -> Iterator[Executor]:
+    """Return an executor whose workers are forks of this process; `opened` comes before."""
+    pool = ProcessPoolExecutor(
+        at_once, mp_context=multiprocessing.get_context("fork"), initializer=_begin
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.kill()  # the kernel then ends its run, and the servers of that
+            process.join()
+
+
+def _begin() -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def carry_out(subject: str, order: Order) -> Seen:
+    """Run an order in a fork of this process. Nothing is raised for a run that fails."""
+    if _place is None:
+        _open_for_good(subject)
+    assert _place is not None, "it is open"
+    began = time.monotonic()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        _in_the_fork(_place, order, theirs)
+    os.close(theirs)
+    told = _read(ours, began + LONGEST)
+    if told is None:
+        os.kill(child, signal.SIGKILL)
+    _, _, used = os.wait4(child, 0)
+    cpu = used.ru_utime + used.ru_stime
+    if not told:
+        how = f"was killed after {LONGEST:g} s" if told is None else "ended without a result"
+        seen = Seen("error", f"the process of a run {how}")
+    else:
+        seen = pickle.loads(told)  # noqa: S301 - our own fork wrote it
+    return replace(seen, cpu=cpu, seconds=time.monotonic() - began)
+
+
+def _in_the_fork(place: Place, order: Order, pipe: int) -> None:
+    """Run an order, write what was seen, and end without waiting for a client's threads."""
+    folder: Path | None = None
+    try:
+        die_with_parent()
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=place.environment.directory))
+        environment = replace(place.environment, directory=folder)
+        data = pickle.dumps(live(environment, order, place.shared))
+        while data:
+            data = data[os.write(pipe, data) :]
+    except BaseException as error:  # noqa: BLE001 - the parent tells it
+        with suppress(OSError):
+            os.write(pipe, pickle.dumps(Seen("error", f"{type(error).__name__}: {error}")))
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+
+def _read(pipe: int, deadline: float) -> bytes | None:
+    """Return all that comes through a pipe; None if it does not end in time."""
+    found = bytearray()
+    with os.fdopen(pipe, "rb", buffering=0) as reader:
+        while True:
+            ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            if not (data := reader.read(65536)):
+                return bytes(found)
+            found += data
+
+
+def _open_for_good(subject: str) -> None:
+    """Start servers that live as long as this process, which another machine may be."""
+    closing = ExitStack()
+    closing.enter_context(opened(Settings.from_environment(), subject, seed=0))
+    atexit.register(closing.close)

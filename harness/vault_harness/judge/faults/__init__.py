@@ -1,0 +1,18 @@
+"""Fault verbs: each breaks one thing while a ``with`` block runs, and notes it in a log."""
+
+from vault_harness.judge.faults.http import HttpFaults
+from vault_harness.judge.faults.network import NetworkFaults
+from vault_harness.judge.faults.order import Act, Order, flapping
+from vault_harness.judge.faults.process import ProcessFaults, process_tree
+from vault_harness.judge.faults.vault import VaultFaults
+
+__all__ = [
+    "Act",
+    "HttpFaults",
+    "NetworkFaults",
+    "Order",
+    "ProcessFaults",
+    "VaultFaults",
+    "flapping",
+    "process_tree",
+]

@@ -1,0 +1,282 @@
+"""Faults of single requests, by their purpose and count: the third renewal, each login.
+
+A toxic of Toxiproxy acts on bytes and knows no requests. These faults act on requests behind
+Toxiproxy, so both can be combined: late answers to logins only, on a narrow network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, get_args
+
+from vault_harness.errors import SettingsError
+from vault_harness.recorder.fault import Fault, FaultLog, Signature
+from vault_harness.recorder.interference import (
+    Affected,
+    Choice,
+    Interference,
+    Relay,
+    RequestKind,
+    Stub,
+)
+
+JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
+HTML: Final[Mapping[str, str]] = {"Content-Type": "text/html"}
+
+INTERNAL_ERROR: Final = b'{"errors":["internal error"]}\n'
+"""Vault's answer with 500."""
+
+QUOTA: Final = b'{"errors":["rate limit quota exceeded"]}\n'
+"""Vault's answer with 429 to a request over its quota."""
+
+NOTICE: Final = b'{"status":"maintenance","retry":true}'
+"""JSON of another server, with none of Vault's names."""
+
+SIGN_IN: Final = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
+"""The answer, with 200, of a gateway or a network that wants a sign-in."""
+
+_PAGE = b"""<!DOCTYPE html>
+<html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>
+"""
+
+
+def a_page(status: int) -> bytes:
+    """Return a gateway's page with that status, to be sent as `HTML`."""
+    return _PAGE % status
+
+
+class HttpFaults:
+    """Faults of single requests.
+
+    From the moment it is set, each fault counts the requests that fit. It acts on the `first` so
+    many, on the `nth` alone, on `every` third, or on all. If several faults are set, each of them
+    counts, and the one that was set last acts.
+    """
+
+    def __init__(self, relay: Relay, log: FaultLog) -> None:
+        self._relay = relay
+        self._log = log
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def fail(
+        self,
+        *targets: Affected,
+        status: int = 503,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Answer requests with an error; they never reach Vault.
+
+        It serves for errors that Vault cannot be made to send, or not to this request alone.
+
+        Args:
+            targets: What the requests are for.
+            status: HTTP status of the answer.
+            body: Its body; by default an error as Vault writes one.
+            headers: Its headers; by default they say that the body is JSON.
+            path: As in `Choice`, like the following.
+            first: Only this many requests from the first on.
+            nth: Only this one.
+            every: 3 means the third, the sixth and so on.
+        """
+        stub = answered(status, body=body, headers=headers)
+        choice = choose(targets, path, first, nth, every)
+        what = f"{words(targets)} answered {status}"
+        with self._acting(what, choice, stub=stub) as fault:
+            yield fault
+
+    @contextmanager
+    def delay(
+        self,
+        *targets: Affected,
+        by: float,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Let Vault act at once, and deliver its answer `by` seconds late.
+
+        The other arguments are those of `fail`.
+        """
+        choice = choose(targets, path, first, nth, every)
+        what = f"answer to {words(targets)} {by:g} s late"
+        with self._acting(what, choice, late=lateness(by)) as fault:
+            yield fault
+
+    @contextmanager
+    def lose_answer(
+        self,
+        *targets: Affected,
+        by: float | None = None,
+        status: int | None = None,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Let Vault act, drop its answer, and end the connection.
+
+        Args:
+            targets: What the requests are for.
+            by: Seconds before the connection ends; None ends it at once.
+            status: Send a gateway's page with this HTTP status instead, and keep the connection.
+            path: As in `Choice`, like the following.
+            first: Only this many requests from the first on.
+            nth: Only this one.
+            every: 3 means the third, the sixth and so on.
+        """
+        choice = choose(targets, path, first, nth, every)
+        what = f"answer to {words(targets)} lost"
+        late = 0.0 if by is None else lateness(by)
+        if by is not None:
+            what += f" after {by:g} s"
+        page = None
+        if status is not None:
+            what += f", {status} in its place"
+            page = answered(status, body=a_page(status), headers=HTML)
+        with self._acting(what, choice, late=late, loses=True, instead=page) as fault:
+            yield fault
+
+    @contextmanager
+    def say_goodbye(
+        self,
+        *targets: Affected,
+        by: float | None = None,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Announce with answers that the connection ends: ``Connection: close``, or a GOAWAY.
+
+        A server or gateway that is about to stop does the same. Later requests on the connection
+        are ignored, and it ends seconds later if the client does not end it. The answers are also
+        ``by`` seconds late; the other arguments are those of `fail`.
+        """
+        choice = choose(targets, path, first, nth, every)
+        what = f"answer to {words(targets)} says goodbye"
+        late = 0.0 if by is None else lateness(by)
+        with self._acting(what, choice, late=late, closes=True) as fault:
+            yield fault
+
+    @contextmanager
+    def _acting(
+        self,
+        what: str,
+        choice: Choice,
+        *,
+        stub: Stub | None = None,
+        late: float = 0.0,
+        loses: bool = False,
+        instead: Stub | None = None,
+        closes: bool = False,
+    ) -> Iterator[Fault]:
+        name = f"{what} #{next(self._numbers)}"
+        one = Interference(
+            name, choice, stub=stub, late=late, loses=loses, instead=instead, closes=closes
+        )
+        fault: Fault | None = None
+        try:
+            with self._relay.interfere(one):
+                counts = {"first": choice.first, "nth": choice.nth, "every": choice.every}
+                given = {"path": choice.path, **counts}
+                detail = {key: value for key, value in given.items() if value is not None}
+                fault = self._log.begin_fault(what, Signature(interference=name), detail)
+                fault.counter = one
+                yield fault
+        finally:
+            if fault is not None:
+                self._log.end_fault(fault)
+
+
+ASKED_BY = "the call of lab.http"
+"""The default place where a fault was asked for."""
+
+
+def answered(
+    status: int,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    asked_by: str = ASKED_BY,
+) -> Stub:
+    """Return an answer with an error, by default as Vault writes one.
+
+    Raise `SettingsError` if the status is invalid.
+    """
+    if not 200 <= status <= 599:
+        raise _senseless(f"status {status}", "a status from 200 to 599", asked_by)
+    return Stub(
+        status=status,
+        body=_error(status) if body is None else body,
+        headers=dict(JSON if headers is None else headers),
+    )
+
+
+def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
+    """Return the seconds by which an answer is late; raise `SettingsError` if invalid."""
+    if not 0 < seconds < float("inf"):
+        raise _senseless(f"by {seconds:g}", "a number of seconds above 0", asked_by)
+    return seconds
+
+
+def choose(
+    targets: tuple[Affected, ...],
+    path: str | None,
+    first: int | None,
+    nth: int | None,
+    every: int | None,
+    *,
+    asked_by: str = ASKED_BY,
+) -> Choice:
+    """Return the requests that a fault is for; raise `SettingsError` if the values do not fit."""
+    known = (*get_args(RequestKind), "health", "any")
+    for target in targets or ("nothing",):
+        if target not in known:
+            raise _senseless(target, f"any of {', '.join(known)}", asked_by)
+    counts = [count for count in (first, nth, every) if count is not None]
+    if len(counts) > 1:
+        raise _senseless("several of first, nth and every", "one of them", asked_by)
+    if counts and counts[0] < 1:
+        raise _senseless(f"a count of {counts[0]}", "a count from 1 on", asked_by)
+    kinds = frozenset(_kind(target) for target in targets if target != "any")
+    if "any" in targets:
+        kinds = frozenset()
+    if "health" in targets:
+        if len(targets) > 1 or path is not None:
+            raise _senseless("health with another target or a path", "health alone", asked_by)
+        path = "sys/health"
+    return Choice(kinds=kinds, path=path, first=first, nth=nth, every=every)
+
+
+def words(targets: tuple[Affected, ...]) -> str:
+    """Return the purpose of a fault in words."""
+    return " or ".join(targets)
+
+
+def _kind(target: Affected) -> RequestKind:
+    if target == "health":
+        return "status"
+    assert target != "any", "it names no kind"
+    return target
+
+
+def _error(status: int) -> bytes:
+    return json.dumps({"errors": [f"answered {status} on purpose"]}).encode()
+
+
+def _senseless(what: str, wanted: str, asked_by: str) -> SettingsError:
+    return SettingsError(
+        f"a fault was asked for {what}, which makes no sense",
+        looked_at=asked_by,
+        remedy=f"give {wanted}",
+    )

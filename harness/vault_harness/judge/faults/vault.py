@@ -1,0 +1,471 @@
+"""Faults of Vault itself: sealed, tokens or credentials gone, sick behind a green health check."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import hvac
+import requests
+
+from vault_harness.errors import CapabilityMissing, OperatorError, ScenarioDefect
+from vault_harness.judge.faults.auth import AuthFaults
+from vault_harness.local.engine.shape import Capability, Node
+from vault_harness.local.vault import approle, cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.waiting import wait_until
+
+LOCKOUT_THRESHOLD = 5
+"""Bad secret-ids that lock an AppRole for everybody, by Vault's default (user lockout)."""
+
+RESTORE = 30.0
+"""Seconds in which a Vault must serve again after a restored snapshot."""
+
+SILENCE = 0.5
+"""Seconds without an answer that show a hang: a hundred times an answer's usual time."""
+
+
+class VaultFaults(AuthFaults):
+    """Faults of a stack's Vault.
+
+    ``mount`` is the AppRole method's. ``namespace`` is the client's, None for the root.
+    """
+
+    # The seal
+
+    @contextmanager
+    def sealed(self) -> Iterator[Fault]:
+        """Seal Vault: everything except the seal status answers 503 until it is unsealed.
+
+        Raise `CapabilityMissing` if the harness could not unseal it.
+        """
+        self._must_be_ours(Capability.SEAL, "sealed: its keys are not here")
+        # Noted first: Vault refuses requests for a second before it answers this one.
+        fault = self._log.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
+        try:
+            self._stack.operator.seal()
+            yield fault
+        finally:
+            self._stack.operator.unseal(self._stack.keyring)
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def namespace_sealed(self) -> Iterator[Fault]:
+        """Seal the client's namespace, which answers 503; ``sys/health`` and other namespaces work.
+
+        Raise `ScenarioDefect` if the client works in no namespace.
+        """
+        if self._namespace is None:
+            raise ScenarioDefect(
+                "there is no namespace to seal",
+                looked_at="the scenario's entry",
+                remedy="give its entry a namespace",
+            )
+        fault = self._log.begin_fault("namespace sealed", Signature(statuses=frozenset({503})))
+        try:
+            self._namespace.seal()
+            yield fault
+        finally:
+            self._namespace.unseal()
+            self._log.end_fault(fault)
+
+    # A cluster
+
+    @contextmanager
+    def stepped_down(self, leader: Node) -> Iterator[Fault]:
+        """Let a leader step down and stay a standby; that cannot be undone."""
+        signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
+        # Noted first: the leader refuses requests before it answers this one.
+        fault = self._log.begin_fault("leader stepped down", signature)
+        with closing(self._stack.operator_at(leader)) as operator:
+            cluster.step_down(operator)
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    def snapshot(self) -> bytes:
+        """Return the raft storage as it is now, for `restored`."""
+        return bytes(self._stack.operator.client.sys.take_raft_snapshot().content)
+
+    def _serves(self) -> bool:
+        """Return whether the operator's token, which is older than any snapshot, works."""
+        here, token = self._stack.operator, self._stack.keyring.root_token
+        with closing(VaultAdmin(here.address, token, here.ca_cert, timeout=1.0)) as operator:
+            try:
+                return bool(operator.request("GET", "auth/token/lookup-self"))
+            except OperatorError:
+                return False
+
+    @contextmanager
+    def restored(self, snapshot: bytes) -> Iterator[Fault]:
+        """Restore a snapshot of the same Vault; everything made since is gone.
+
+        The block begins when Vault serves again. Before that it reports good health for some
+        seconds, and answers nothing else. Raise `CapabilityMissing` for an external Vault, whose
+        data would be lost.
+        """
+        self._must_be_ours(Capability.RESTORE, "restored: others may have written meanwhile")
+        # Later tokens are answered 403, for good.
+        fault = self._log.begin_fault(
+            "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
+        )
+        self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
+        wait_until(self._serves, "Vault to serve what the snapshot has", timeout=RESTORE)
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    # Tokens and policies
+
+    @contextmanager
+    def token_revoked(self, accessor: str) -> Iterator[Fault]:
+        """Revoke a token; that cannot be undone, and the client must log in."""
+        signature = Signature(statuses=frozenset({403}), token=accessor, lingers=True)
+        fault = self._log.begin_fault("token revoked", signature)
+        self._post("auth/token/revoke-accessor", {"accessor": accessor})
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def policy(self, name: str, text: str) -> Iterator[Fault]:
+        """Give a policy new content, which live tokens have at once; restore it afterwards."""
+        old = self._client().sys.read_policy(name)["data"]["rules"]
+        self._client().sys.create_or_update_policy(name, text)
+        fault = self._log.begin_fault(
+            "policy changed", Signature(statuses=frozenset({403})), {"policy": name}
+        )
+        try:
+            yield fault
+        finally:
+            self._client().sys.create_or_update_policy(name, old)
+            self._log.end_fault(fault)
+
+    # AppRole
+
+    @contextmanager
+    def role(self, role: str, **parameters: object) -> Iterator[Fault]:
+        """Change a role's parameters; earlier tokens do not change."""
+        path = f"auth/{self._mount}/role/{role}"
+        old = self._get(path)
+        before = {name: old[name] for name in parameters if name in old}
+        self._post(path, parameters)
+        fault = self._log.begin_fault(
+            "role changed", Signature(), {"role": role, **parameters}, optional=True
+        )
+        try:
+            yield fault
+        finally:
+            self._post(path, before)
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def role_deleted(self, role: str, *, keeps_its_id: bool = True) -> Iterator[Fault]:
+        """Delete the role: logins are refused, renewals answer 500, live tokens go on.
+
+        The role comes back with its role-id, but without its secret-ids, which are gone for good.
+        ``keeps_its_id=False`` gives it a new role-id, as after a deletion and a new creation.
+        """
+        path = f"auth/{self._mount}/role/{role}"
+        old, role_id = self._get(path), approle.role_id(self._operator, role)
+        self._client().delete(path)
+        fault = self._log.begin_fault(
+            "role deleted",
+            Signature(statuses=frozenset({400, 500}), kinds=frozenset({"login", "renew"})),
+        )
+        try:
+            yield fault
+        finally:
+            self._post(path, {key: value for key, value in old.items() if value not in (None, "")})
+            if keeps_its_id:
+                self._post(f"{path}/role-id", {"role_id": role_id})
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def secret_id_destroyed(
+        self, role: str, accessor: str, *, optional: bool = False
+    ) -> Iterator[Fault]:
+        """Destroy a secret-id for good: the next login answers 400, and live tokens go on.
+
+        ``optional`` means that a client may have a new secret-id before the next login.
+        """
+        signature = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}), lingers=True)
+        fault = self._log.begin_fault(
+            "secret-id destroyed", signature, {"role": role}, optional=optional
+        )
+        approle.destroy(self._operator, role, accessor)
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def role_locked(self, role: str) -> Iterator[Fault]:
+        """Lock the role with bad secret-ids of another client; its logins answer 403."""
+        role_id = approle.role_id(self._operator, role)
+        for _ in range(LOCKOUT_THRESHOLD + 1):
+            with _refused():
+                self._client().auth.approle.login(
+                    role_id, "wrong", mount_point=self._mount, use_token=False
+                )
+        wait_until(
+            lambda: any(found.role_id == role_id for found in approle.locked(self._operator)),
+            f"role {role} to be in sys/locked-users",
+            timeout=5,
+            remedy="See whether user lockout is disabled on this Vault",
+        )
+        fault = self._log.begin_fault(
+            "role locked",
+            Signature(statuses=frozenset({403}), kinds=frozenset({"login"})),
+            {"role": role},
+        )
+        try:
+            yield fault
+        finally:
+            approle.unlock(self._operator, role_id)
+            self._log.end_fault(fault)
+
+    # Leases
+
+    @contextmanager
+    def leases_revoked(self, prefix: str, *, optional: bool = False) -> Iterator[Fault]:
+        """Revoke all leases below a path, as after an incident; that cannot be undone.
+
+        ``prefix`` includes the mount. ``optional`` means that a client may learn it from the
+        database, without asking Vault.
+        """
+        signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
+        fault = self._log.begin_fault(
+            "leases revoked", signature, {"prefix": prefix}, optional=optional
+        )
+        self._client().adapter.put(f"/v1/sys/leases/revoke-prefix/{prefix}", json={"sync": True})
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def static_role_rotated(self, path: str) -> Iterator[Fault]:
+        """Let Vault rotate a static role, so that the database refuses the old password.
+
+        ``path`` is the clients' path, ``database/static-creds/app``.
+        """
+        fault = self._log.begin_fault(
+            "static role rotated", Signature(), {"path": path}, optional=True
+        )
+        self._post(path.replace("/static-creds/", "/rotate-role/"), {})
+        try:
+            yield fault
+        finally:
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def lease_renewals_fail(self, path: str) -> Iterator[Fault]:
+        """Make the database refuse to extend a user: each renewal answers 400.
+
+        Vault says "failed to renew entry", as for any failing engine. New users can be made.
+        ``path`` is the path of the leases, ``database/creds/app``.
+        """
+        role = path.replace("/creds/", "/roles/")
+        self._post(role, {"renew_statements": ["SELECT no_such_function()"]})
+        fault = self._log.begin_fault(
+            "lease renewals fail",
+            Signature(statuses=frozenset({400, 500}), kinds=frozenset({"lease"})),
+            {"path": path},
+        )
+        try:
+            yield fault
+        finally:
+            self._post(role, {"renew_statements": []})
+            self._log.end_fault(fault)
+
+    # A server that is sick behind a green health check
+
+    @contextmanager
+    def rate_limited(
+        self, path: str, *, rate: float, interval: float, headers: bool = True
+    ) -> Iterator[Fault]:
+        """Answer 429 to more than `rate` requests to `path` within `interval` seconds.
+
+        Args:
+            path: A mount (``ecommerce/``) or a path below it.
+            rate: Requests.
+            interval: Seconds.
+            headers: Whether the answers carry ``Retry-After``.
+        """
+        self._post("sys/quotas/config", {"enable_rate_limit_response_headers": headers})
+        quota = "sys/quotas/rate-limit/harness"
+        self._post(quota, {"path": path, "rate": rate, "interval": f"{interval:g}s"})
+        fault = self._log.begin_fault(
+            "rate limited",
+            Signature(statuses=frozenset({429})),
+            {"path": path, "rate": rate, "interval": interval},
+        )
+        try:
+            yield fault
+        finally:
+            self._client().delete(quota)
+            self._log.end_fault(fault)
+
+    @contextmanager
+    def audit_unwritable(self) -> Iterator[Fault]:
+        """Make the audit log impossible to open: everything answers 500, and sys/health 200."""
+        fault: Fault | None = None
+        try:
+            with self._audit_aside() as path:
+                path.mkdir()
+                try:
+                    self._stack.node.reload()
+                    self._await_lookup(works=False)
+                    fault = self._log.begin_fault(
+                        "audit log unwritable", Signature(statuses=frozenset({500}))
+                    )
+                    yield fault
+                finally:
+                    path.rmdir()
+        finally:
+            self._await_lookup(works=True)
+            if fault is not None:
+                self._log.end_fault(fault)
+
+    @contextmanager
+    def audit_blocked(self) -> Iterator[Fault]:
+        """Make the audit log a full pipe: every request hangs, and sys/health answers 200."""
+        fault: Fault | None = None
+        pipe: int | None = None
+        try:
+            with self._audit_aside() as path:
+                os.mkfifo(path, 0o600)
+                try:
+                    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+                    _fill(pipe)
+                    self._stack.node.reload()
+                    self._await_silence()
+                    fault = self._log.begin_fault(
+                        "audit log blocked", Signature(unanswered=True, late=1.0)
+                    )
+                    yield fault
+                finally:
+                    path.unlink()
+        finally:
+            # Drained last: a released request writes to the file that is open at that moment.
+            self._await_lookup(works=True, drain=pipe)
+            if pipe is not None:
+                os.close(pipe)
+            if fault is not None:
+                self._log.end_fault(fault)
+
+    @contextmanager
+    def _audit_aside(self) -> Iterator[Path]:
+        """Move the audit log aside while the block runs."""
+        path = self._audit_path()
+        aside = path.with_name(path.name + ".before")
+        path.rename(aside)
+        try:
+            yield path
+        finally:
+            aside.rename(path)
+            self._stack.node.reload()
+
+    # Plumbing
+
+    def _client(self) -> hvac.Client:
+        return self._operator.client
+
+    def _must_be_ours(self, needed: Capability, why: str) -> None:
+        """Raise `CapabilityMissing` if this is another owner's Vault and the fault stays."""
+        node = self._stack.node
+        if needed not in node.capabilities:
+            raise CapabilityMissing(
+                f"This Vault may not be {why}",
+                looked_at=f"node {node.name} at {node.address}",
+                remedy="Run it on the process engine, which starts a Vault of its own",
+            )
+
+    def _audit_path(self) -> Path:
+        path = self._stack.node.audit_path
+        if path is None or Capability.AUDIT_FAULTS not in self._stack.node.capabilities:
+            raise CapabilityMissing(
+                "The audit log of this Vault cannot be broken from here",
+                looked_at=f"node {self._stack.node.name}",
+                remedy="Run the scenario on the process engine",
+            )
+        mode = path.stat().st_mode
+        assert stat.S_ISREG(mode), f"{path} is no plain file: an earlier fault was not undone"
+        return path
+
+    def _await_lookup(self, *, works: bool, drain: int | None = None) -> None:
+        """Wait until a request is answered and in the audit log, or refused with 500.
+
+        Args:
+            works: True waits for an answer, False for a refusal.
+            drain: A pipe to empty meanwhile, so that hanging requests can go on.
+        """
+        log = self._audit_path() if works else None
+        before = log.stat().st_size if log is not None else 0
+
+        def as_wanted() -> bool:
+            if drain is not None:
+                _drain(drain)
+            try:
+                self._client().adapter.get("/v1/auth/token/lookup-self", timeout=SILENCE)
+            except hvac.exceptions.InternalServerError:
+                return not works
+            except requests.Timeout:
+                return False  # the pipe is full again, or the machine is busy
+            # Until it has reloaded, it answers and writes to the old file.
+            return log is not None and log.stat().st_size > before
+
+        wait_until(
+            as_wanted,
+            "Vault to answer again" if works else "Vault to refuse everything with 500",
+            timeout=20,
+            evidence=lambda: self._stack.node.logs(tail=5),
+        )
+
+    def _await_silence(self) -> None:
+        """Wait until it answers no more, a moment after its reload."""
+
+        def hangs() -> bool:
+            try:
+                self._client().adapter.get("/v1/auth/token/lookup-self", timeout=SILENCE)
+            except requests.Timeout:
+                return True
+            return False
+
+        wait_until(
+            hangs, "Vault to hang", timeout=10, evidence=lambda: self._stack.node.logs(tail=5)
+        )
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Expect Vault to refuse."""
+    try:
+        yield
+    except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+        return
+
+
+def _fill(pipe: int) -> None:
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(pipe, b"\n" * size)
+        except BlockingIOError:
+            continue
+
+
+def _drain(pipe: int) -> None:
+    try:
+        while os.read(pipe, 65536):
+            pass
+    except BlockingIOError:
+        return

@@ -1,0 +1,125 @@
+"""The ways of reading that a client claims, to ask them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from vault_harness.judge.driver import ReadVerb, Verb
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import SLACK
+from vault_harness.recorder.observations import Operation
+
+
+def read_verbs(lab: Lab) -> list[Verb]:
+    """Return the ways of reading one key that the subject claims."""
+    return ["read", "read_cached"] if lab.can("cached") else ["read"]
+
+
+def all_read_verbs(lab: Lab) -> list[ReadVerb]:
+    """Return these ways, and that of a whole secret if the subject claims it."""
+    found: list[ReadVerb] = [*read_verbs(lab)]
+    return [*found, "read_all"] if lab.can("read_all") else found
+
+
+def has_its_files(lab: Lab) -> bool:
+    """Return whether the subject is an agent, which has only the secrets that it was given."""
+    return lab.environment.subject.kind == "agent"
+
+
+def own_path(lab: Lab, path: str, verb: ReadVerb) -> str:
+    """Return a path for each way of reading, so that no way shows what another way learned.
+
+    An agent has only the files that it was configured to have.
+    """
+    return path if verb == "read" or has_its_files(lab) else f"{path}-{verb}"
+
+
+CACHED = "backend/redis", "REDIS_PASSWORD"
+"""A secret and a key that are only read from the cache."""
+
+
+def secret_of_the_cache(lab: Lab) -> tuple[str, str]:
+    """Return a secret and a key of it that only the cache is asked for."""
+    return (lab.entry.spare_path, lab.entry.spare_key) if has_its_files(lab) else CACHED
+
+
+def secrets_by_verb(lab: Lab) -> dict[ReadVerb, tuple[str, str]]:
+    """Return a secret and a key of it for each way of reading that the subject claims.
+
+    Each way has its own, because one way could fill or empty the cache of another. An agent has
+    only the files that it was configured to have.
+    """
+    entry = lab.entry
+    secrets: dict[ReadVerb, tuple[str, str]] = {
+        "read": (entry.path, entry.key),
+        "read_cached": secret_of_the_cache(lab),
+        "read_all": (entry.spare_path, entry.spare_key),
+    }
+    return {verb: secrets[verb] for verb in all_read_verbs(lab)}
+
+
+@contextmanager
+def reading_keys(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
+    """Let callers read while the block runs, and one more from the cache if there is one.
+
+    A fault meets the refresh of a cache only if the cache was asked for something before.
+    """
+    with ExitStack() as reading:
+        reading.enter_context(lab.reading(every=every, callers=callers))
+        if lab.can("cached"):
+            path, key = secret_of_the_cache(lab)
+            cached = lab.reading(every=every, verb="read_cached", path=path, key=key)
+            reading.enter_context(cached)
+        yield
+
+
+@contextmanager
+def reading_with_all_verbs(lab: Lab, *, every: float) -> Iterator[None]:
+    """Let one caller for each claimed way of reading read while the block runs."""
+    with ExitStack() as reading:
+        for verb, (path, key) in secrets_by_verb(lab).items():
+            reading.enter_context(lab.reading(every=every, verb=verb, path=path, key=key))
+        yield
+
+
+def recovers_with_all_verbs(lab: Lab, *, after: Fault) -> None:
+    """Wait for a good read in each way after a fault, and ask later whether it came in time.
+
+    A cache may hand out, as old, what it learned in the fault for one more refresh time.
+    """
+    lab.recovers(after=after, verb="read")
+    within = lab.recovery_after(after) + lab.refresh
+    if lab.can("cached"):
+        lab.recovers(after=after, within=within, verb="read_cached")
+    wholes_come_back(lab, since=after.end, within=within)
+
+
+def ask_for_a_whole(lab: Lab) -> Operation | None:
+    """Ask once for all of the spare secret; None if the subject does not claim `read_all`.
+
+    That way often has code of its own.
+    """
+    if not lab.can("read_all"):
+        return None
+    path, key = secrets_by_verb(lab)["read_all"]
+    return lab.client.read_all(path, (key,))
+
+
+def wholes_come_back(lab: Lab, *, since: float, within: float) -> None:
+    """Ask for the whole secret until it is good, at least once, if the subject claims that way.
+
+    If it never is, that is a finding. A cache of whole secrets may hand out for R what it learned
+    in the fault.
+    """
+    whole = ask_for_a_whole(lab)
+    while whole is not None and not whole.good and whole.outcome != "died":
+        if whole.began > since + within + SLACK:
+            promise = f"a good read_all within {within:.3g} s after the fault"
+            text = f"it still ends {whole.told}"
+            lab.note(Finding(promise, text, since, until=whole.began))
+            return
+        lab.watch(0.2)
+        whole = ask_for_a_whole(lab)

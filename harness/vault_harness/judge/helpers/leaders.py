@@ -1,0 +1,119 @@
+"""Lead clients to a node of a cluster, and wait for another leader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+from vault_harness.addresses import joined
+from vault_harness.errors import OperatorError
+from vault_harness.judge.helpers.connections import end_connections
+from vault_harness.judge.helpers.lives import recovery_of_calls
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import recovers_within
+from vault_harness.local.engine.shape import Node
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import History
+from vault_harness.waiting import wait_until
+
+
+@contextmanager
+def leading_to(lab: Lab, node: Node) -> Iterator[None]:
+    """Lead clients to this node while the block runs, and back afterwards.
+
+    Nobody should read when the block begins.
+    """
+    before, secured = lab.recorder.upstream, lab.recorder.upstream_tls
+    lab.recorder.upstream = joined(node.address)
+    if node.address.startswith("http:"):
+        lab.recorder.upstream_tls = None
+    end_connections(lab)
+    try:
+        yield
+    finally:
+        lab.recorder.upstream, lab.recorder.upstream_tls = before, secured
+        lab.network.drop_connections()
+
+
+_ELECTION = 30.0
+"""Seconds in which another node must lead: a hundred times what an idle machine takes."""
+
+
+def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = None) -> float:
+    """Wait until another node leads, and lead clients there, as a load balancer does.
+
+    The scenario then waits for a good read while the lost leader is still out, and an oracle judges
+    its time. Callers must continue to read.
+
+    Args:
+        fault: How the leader was lost; it lasts.
+        lost: The node that led.
+        within: Seconds from the moment when Vault serves again. The default follows from the outage
+            and the declared back-off, and is at least a call's deadline.
+
+    Returns:
+        When Vault served the subject again (`served_again`).
+
+    Raises:
+        DeadlineExceeded: No other node leads.
+    """
+    leader = lab.stack.leader(without=lost, timeout=_ELECTION)
+    wait_until(
+        lambda: _serves(lab, leader),
+        f"{leader.name} to answer a request with a token",
+        timeout=_ELECTION,
+    )
+    lab.recorder.upstream = joined(leader.address)
+    elected = lab.history.now()
+    outage = elected - fault.began
+    lab.history.mark(f"{leader.name} leads, Vault serves again after {outage:.2f} s")
+    lab.require(
+        "another node leads",
+        lambda _: f"{leader.name} in place of {lost.name}" if leader is not lost else False,
+    )
+    bound = recovery_of_calls(lab, replace(fault, ended=elected)) if within is None else within
+    lab.until(
+        lambda: any(o.good for o in lab.history.calls("read", "read_cached", since=elected)),
+        within=bound + lab.deadline,
+    )
+    lab.ask(recovers_within(bound, since=elected))
+    return served_again(lab.history, since=fault.began, known=elected)
+
+
+def served_again(history: History, *, since: float, known: float) -> float:
+    """Return when Vault served the subject again, which may be before that is `known`.
+
+    A leader that steps down forwards requests as soon as another one leads. The moment is the start
+    of the first good request after the last bad one, or `known` if there is none.
+    """
+    sent = history.find(since=since, until=known, where=lambda e: bool(e.status or e.closed))
+    bad = [number for number, one in enumerate(sent) if not one.good]
+    calm = sent[bad[-1] + 1 :] if bad else []
+    return min(calm[0].began, known) if calm else known
+
+
+def leads_again(lab: Lab) -> None:
+    """Wait until any node leads and serves, and lead clients there, as a load balancer does.
+
+    Raises:
+        DeadlineExceeded: No node does.
+    """
+    leader = lab.stack.leader(timeout=_ELECTION)
+    wait_until(
+        lambda: _serves(lab, leader),
+        f"{leader.name} to answer a request with a token",
+        timeout=_ELECTION,
+    )
+    lab.recorder.upstream = joined(leader.address)
+    lab.history.mark(f"{leader.name} leads, Vault serves again")
+
+
+def _serves(lab: Lab, node: Node) -> bool:
+    token = lab.stack.keyring.root_token
+    with closing(VaultAdmin(node.address, token, node.ca_cert, timeout=1.0)) as operator:
+        try:
+            return bool(operator.request("GET", "auth/token/lookup-self"))
+        except OperatorError:
+            return False

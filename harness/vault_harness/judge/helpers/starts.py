@@ -1,0 +1,189 @@
+"""Clients that are started, or ended, in the middle of a scenario."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from secrets import randbelow, token_hex
+
+from vault_harness.judge.driver import Driver
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import HANDOVER, LOADS, none_of, takes_at_most
+from vault_harness.judge.verdict import Finding
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import SLACK
+from vault_harness.recorder.observations import Operation
+
+
+def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
+    """Ask for the subject's health until it gives this answer; return whether it came in time."""
+    began = lab.history.now()
+    while lab.client.healthy() != well:
+        now = lab.history.now()
+        if now > began + within + SLACK:
+            return False
+        lab.watch(every)
+    return True
+
+
+def allow_writes(lab: Lab, path: str) -> None:
+    """Let the role's next tokens write one secret and read its metadata."""
+    client = lab.operator.client
+    may = '["create", "update", "patch", "read"]'
+    rules = f'path "{lab.entry.mount}/data/{path}" {{ capabilities = {may} }}\n'
+    rules += f'path "{lab.entry.mount}/metadata/{path}" {{ capabilities = ["read"] }}'
+    client.sys.create_or_update_policy("scenario-writer", rules)
+    address = f"/v1/auth/approle/role/{lab.entry.approle}"
+    role = client.adapter.get(address)["data"]
+    policies = [*role["token_policies"], "scenario-writer"]
+    client.adapter.post(address, json={"token_policies": policies})
+
+
+def canary(lab: Lab) -> str:
+    """Return a value for the subject to write, which must not leak either."""
+    value = f"canary-written-{token_hex(16)}"
+    lab.secrets.add("written", value)
+    return value
+
+
+def look_like_something_else() -> dict[str, str]:
+    """Return keys that look like a path, and texts that look like a number or a template.
+
+    All values are texts, and every byte counts.
+    """
+    word = f"canary-text-{token_hex(12)}"
+    return {
+        "data": f"canary-data-{token_hex(12)}",
+        "tls.crt": f"canary-crt-{token_hex(12)}",
+        # So long that no time or number in a log contains it by chance, which would be a leak.
+        "PIN": f"00{randbelow(10**24):024d}",
+        "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
+        # Vault writes the first three of these as backslash, u and four digits, as Go does. The
+        # last letter needs more than 16 bits.
+        "LETTERS": f"canary-<b>&amp;\U0001f511-{token_hex(12)}",
+        "LINES": f"{word}\r\nof Windows\r\n",
+        "NUL": f"{word}\x00and more",
+    }
+
+
+def version_of(lab: Lab, path: str, *, at: VaultAdmin | None = None) -> int:
+    """Return the number of a secret's latest version on one node; 0 if there is none."""
+    answer = (at or lab.operator).client.adapter.request(
+        "GET", f"/v1/{lab.entry.mount}/metadata/{path}", raise_exception=False
+    )
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return int(data["current_version"]) if data else 0
+
+
+def lockout(lab: Lab) -> set[str]:
+    """Return the subject's role, in words, if failed logins have locked it for everybody."""
+    locked = approle.locked(lab.operator)
+    role = lab.entry.approle
+    return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
+
+
+ENDS_WITHIN = 5.0
+"""Seconds in which a client must end: half of the ten that ``docker stop`` waits."""
+
+
+def start_in_background(lab: Lab) -> threading.Event:
+    """Start the subject in another thread and let it read once; the event says when that is done.
+
+    That first call may load for a while, whatever is broken (`oracles.LOADS`).
+    """
+    opened = threading.Event()
+
+    def start() -> None:
+        try:
+            if (client := lab.open(timeout=lab.start_under_a_fault)) is not None:
+                client.read()
+        finally:
+            opened.set()
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    return opened
+
+
+def await_start(lab: Lab, opened: threading.Event) -> bool:
+    """Wait for `start_in_background`, for longer than a start may take; return whether it ended.
+
+    A client that started slowly before the scenarios has more time.
+    """
+    return lab.history.wait_for(opened.is_set, lab.longest_start, what="a start")
+
+
+def tries_meanwhile(
+    lab: Lab, opened: threading.Event, tried: Callable[[], bool], *, within: float
+) -> bool:
+    """Wait until a client that is being started has tried something; return whether it has.
+
+    `within` begins after the start, which has its own time.
+    """
+    lab.history.wait_for(lambda: tried() or opened.is_set(), lab.longest_start, what="a start")
+    return lab.until(tried, within=within)
+
+
+@contextmanager
+def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) -> Iterator[bool]:
+    """Let callers read while the block runs, if the subject starts under the fault.
+
+    A client that has not started two deadlines after its first request waits for Vault. It gets no
+    callers, and a remark says so.
+
+    Yields:
+        Whether there are callers.
+    """
+    lab.history.wait_for(lambda: lab.started or lab.touched(fault), lab.asks_within)
+    if lab.until(lambda: lab.started, within=2 * lab.deadline):
+        with lab.reading(every=every, callers=callers):
+            yield True
+    else:
+        lab.history.mark("no callers in the fault: it does not start while Vault is out of reach")
+        yield False
+
+
+def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
+    """Wait for a good read of a client that was started during a fault that is over.
+
+    If the client refused to start, it is started again, as a supervisor does. Return the seconds
+    after the fault in which a good read must come, with the time for such a start.
+    """
+    await_start(lab, opened)
+    took = started_again(lab)
+    bound = lab.recovery_after(fault)
+    if lab.started:
+        lab.until_good_read_by_asking(within=bound)
+    else:
+        text = f"it does not start: {lab.history.operations[-1].message}"
+        lab.note(Finding("it starts once Vault can serve it", text, lab.history.now()))
+    return bound + took
+
+
+def started_again(lab: Lab) -> float:
+    """Start again a client that refused to start or was ended, as its supervisor does.
+
+    Return the seconds that this took and those that its first call may load for; 0 if it was
+    running.
+    """
+    if lab.started and not lab.client.closed:
+        return 0.0
+    began = lab.history.now()
+    lab.open()
+    return lab.history.now() - began + LOADS
+
+
+def ends_cleanly(lab: Lab, client: Driver, *, within: float = ENDS_WITHIN) -> Operation:
+    """End a client, and ask that it ends in time, without an error, and with exit code 0."""
+    closed = client.close(timeout=within, beyond=5.0)
+    ended = closed.ended or lab.history.now()
+    code = client.subject.exit_code
+    lab.judge_later(
+        takes_at_most(within + HANDOVER, "until it has ended", since=closed.began, until=ended),
+        none_of("it ends cleanly", {closed.told} if closed.failed else (), at=closed.began),
+        # A client that would hang for ever, and is ended by an unexpected signal, ends in time.
+        none_of("its exit code is 0", {f"it is {code}"} if code else (), at=ended),
+    )
+    return closed

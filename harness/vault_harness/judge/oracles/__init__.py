@@ -1,0 +1,181 @@
+"""Oracles: functions from a history to findings. Each factory names a promise and its bound.
+
+Times are in seconds on the history's one clock. A bound on a time is exact, apart from the delay of
+the machine itself (`SLACK`, 0.05 s).
+
+These arguments mean the same everywhere:
+
+- `since` and `until` limit the time that is looked at.
+- `path` limits the question to one secret, `verbs` to some ways of reading. None means all.
+- `may_be_empty` says whether an oracle passes that has nothing to look at. By default an oracle
+  that asks something of each read, life or failure makes a finding then.
+
+A bound on a count passes when nothing was counted.
+"""
+
+from vault_harness.judge.oracles.addresses import leaves_address, reaches_address, reads_at
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd
+from vault_harness.judge.oracles.callers import (
+    LOADS,
+    READ_VERBS,
+    STAYS_ALIVE,
+    every_call_ends_within,
+    failed_reads_at_most,
+    fails_as,
+    failures_are,
+    health_is_answered,
+    no_failed_read,
+    no_wrong_value,
+    of_one_version,
+    recovers_within,
+    says_of_its_health,
+    sees,
+    slow_at_first,
+    stays_alive,
+    writes_again,
+)
+from vault_harness.judge.oracles.credentials import (
+    accepted_again,
+    credential_at_hand,
+    credentials_apart,
+    credentials_at_most,
+    lease_grants,
+    lease_renewals_at_most,
+    lease_renewed_or_replaced,
+    leased_at,
+    leases_renewed_within,
+    no_refused_use,
+    not_handed_out,
+    refused_uses_at_most,
+    renewals_of_a_capped_lease_at_most,
+    renewals_of_a_lost_lease_at_most,
+    renews_a_lease,
+    uses_go_on,
+)
+from vault_harness.judge.oracles.going_on import nobody_waits, reads_go_on, renewals_hold_up_nobody
+from vault_harness.judge.oracles.herd import (
+    each_caller_recovers,
+    logins_are_spread,
+    no_stampede,
+    still_waiting,
+)
+from vault_harness.judge.oracles.lives import (
+    LOGS_IN_INSTEAD,
+    came_through,
+    last_grant,
+    never_renews,
+    no_refused_read,
+    renewals_at_most,
+    renewed_or_replaced,
+    renews_again,
+    renews_within,
+    replaced_before_the_end,
+    replaced_in_turn,
+)
+from vault_harness.judge.oracles.logins import (
+    bad_logins_at_most,
+    last_pause,
+    logins_at_most,
+    logins_with_one_secret_id_at_most,
+    logs_in_again,
+    same_token,
+)
+from vault_harness.judge.oracles.measured import at_most, log_has_pauses, none_of, takes_at_most
+from vault_harness.judge.oracles.pace import asks_no_more_than_before
+from vault_harness.judge.oracles.requests import (
+    STORM,
+    a_denial_costs_little,
+    kept_unasked,
+    names_its_namespace,
+    no_connection_storm,
+    no_credential_sent,
+    no_request_storm,
+    obeys_retry_after,
+    pauses_between_tries,
+    quiet,
+    requests_a_call_at_most,
+    requests_at_most,
+)
+
+__all__ = [
+    "READ_VERBS",
+    "HANDOVER",
+    "LOADS",
+    "LOGS_IN_INSTEAD",
+    "Oracle",
+    "ToTheEnd",
+    "STAYS_ALIVE",
+    "STORM",
+    "a_denial_costs_little",
+    "accepted_again",
+    "came_through",
+    "asks_no_more_than_before",
+    "at_most",
+    "bad_logins_at_most",
+    "each_caller_recovers",
+    "last_grant",
+    "last_pause",
+    "lease_grants",
+    "lease_renewals_at_most",
+    "lease_renewed_or_replaced",
+    "leased_at",
+    "still_waiting",
+    "credential_at_hand",
+    "credentials_apart",
+    "credentials_at_most",
+    "every_call_ends_within",
+    "failed_reads_at_most",
+    "fails_as",
+    "failures_are",
+    "health_is_answered",
+    "kept_unasked",
+    "leaves_address",
+    "logins_are_spread",
+    "leases_renewed_within",
+    "log_has_pauses",
+    "logins_at_most",
+    "logins_with_one_secret_id_at_most",
+    "logs_in_again",
+    "never_renews",
+    "no_connection_storm",
+    "no_credential_sent",
+    "no_failed_read",
+    "no_refused_read",
+    "names_its_namespace",
+    "no_refused_use",
+    "no_request_storm",
+    "no_stampede",
+    "no_wrong_value",
+    "nobody_waits",
+    "none_of",
+    "not_handed_out",
+    "obeys_retry_after",
+    "of_one_version",
+    "pauses_between_tries",
+    "quiet",
+    "reaches_address",
+    "reads_at",
+    "reads_go_on",
+    "recovers_within",
+    "refused_uses_at_most",
+    "renewals_at_most",
+    "renewals_hold_up_nobody",
+    "renewals_of_a_capped_lease_at_most",
+    "renewals_of_a_lost_lease_at_most",
+    "renewed_or_replaced",
+    "renews_a_lease",
+    "renews_again",
+    "renews_within",
+    "replaced_before_the_end",
+    "replaced_in_turn",
+    "requests_a_call_at_most",
+    "requests_at_most",
+    "same_token",
+    "says_of_its_health",
+    "sees",
+    "slow_at_first",
+    "stays_alive",
+    "takes_at_most",
+    "uses_go_on",
+    "writes_again",
+]

@@ -1,0 +1,73 @@
+"""What all oracles share: their shape, and words for their findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import History
+from vault_harness.recorder.observations import Exchange, Operation
+
+Oracle = Callable[[History], list[Finding]]
+
+
+@dataclass(frozen=True)
+class ToTheEnd:
+    """An oracle on something that may come late, when the client already serves good reads.
+
+    The closing act asks it again after a pause, because a thread may still do what it forbids.
+    """
+
+    oracle: Oracle
+
+    def __call__(self, history: History) -> list[Finding]:
+        return self.oracle(history)
+
+
+HANDOVER = 0.1
+"""Seconds granted to a call beyond its deadline: the subject's timer starts after the harness has
+called it, and the answer comes back through a thread or a pipe.
+"""
+
+
+def times(events: Iterable[Exchange | Operation], most: int = 6) -> str:
+    """Return when the first `most` events began, as text for a finding."""
+    shown = [f"+{event.began:.2f}" for event in events]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things: ``1 login``, ``2 logins``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def requests(exchanges: list[Exchange], most: int = 6) -> str:
+    """Return how many requests of each kind there are, and the first `most` with their times."""
+    kinds = ", ".join(
+        f"{count} {kind}" for kind, count in Counter(e.kind for e in exchanges).items()
+    )
+    first = [
+        f"{e.kind} +{e.began:.2f} ({'no answer' if e.status is None else e.status})"
+        for e in exchanges[:most]
+    ]
+    more = f" and {len(exchanges) - most} more" if len(exchanges) > most else ""
+    return f"{kinds}: {', '.join(first)}{more}"
+
+
+def window(since: float, until: float | None) -> str:
+    """Return a window of time in words, for a finding on what it lacks."""
+    if until is None:
+        return f"after +{since:.2f} s"
+    return f"between +{since:.2f} and +{until:.2f} s"
+
+
+def lacking(promise: str, what: str, since: float, until: float | None) -> list[Finding]:
+    """Return the finding of an oracle that has nothing to look at, and so shows nothing.
+
+    Args:
+        what: What is missing, in a word: ``read``.
+    """
+    seen = f"nothing shows it: there was no {what} {window(since, until)}"
+    return [Finding(promise, seen, since)]

@@ -1,0 +1,499 @@
+"""Oracles on what the callers of the client see."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, lacking, times
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.observations import BESIDE, NOTHING, Operation
+
+LOADS = 2.0
+"""Seconds beyond its deadline for the first call of an instance: a virtual machine or an
+interpreter loads for up to 1.5 s on a busy machine.
+"""
+
+
+def slow_at_first(
+    calls: Sequence[Operation], deadline: float, *, ready: Operation
+) -> list[Operation]:
+    """Return the calls that were late because of loading: one call, or all that waited for it.
+
+    Several may be late only if they began before the loading was over, and ended within one
+    deadline after it.
+
+    Args:
+        ready: The call whose end shows that everything is loaded.
+    """
+    loaded = ready.ended or ready.began
+    late = [o for o in calls if o.began <= loaded and (o.ended or loaded) - o.began > deadline]
+    if ready not in late:
+        return late[:1]
+    return [o for o in late if (o.ended or loaded) <= loaded + deadline]
+
+
+def late_by_loading(history: History, verbs: Sequence[str], deadline: float) -> list[Operation]:
+    """Return the calls of each instance that may be late, by `LOADS`, because it loads once.
+
+    The first call that ends shows that all is loaded; in an outage it need not be good. Calls that
+    were excused before any fault count as first calls.
+    """
+    instances: defaultdict[int, list[Operation]] = defaultdict(list)
+    for call in history.calls(*verbs, "warm-up"):
+        if call.instance is not None:
+            instances[call.instance].append(call)
+    found = []
+    for calls in instances.values():
+        ended = [call for call in calls if call.ended is not None]
+        if ended:
+            ready = min(ended, key=lambda o: o.ended or o.began)
+            found += slow_at_first(calls, deadline, ready=ready)
+    return found
+
+
+READS = ("read", "read_cached")
+
+READ_VERBS = (*READS, "read_all")
+
+OUT_OF_TIME = 0.5
+"""Seconds after which a failed read counts as a wait in vain: a hundred times a normal read."""
+
+STAYS_ALIVE = "the client stays alive"
+"""The promise that no fault ends the client."""
+
+TIMED = (*READ_VERBS, "write", "update", "lease", "static")
+"""Verbs that every scenario times here; `health` has an oracle of its own."""
+
+
+def no_wrong_value(
+    *,
+    refresh: float = 0.0,
+    stale_for: float | None = None,
+    fallback: Collection[tuple[str, str]] = (),
+) -> Oracle:
+    """Check that every value handed out was right during the call or shortly before it.
+
+    A value that never belonged to this key (another secret's, another key's, the fallback, half of
+    a value) is harm. A value that is only too old is not. A client that hands out nothing passes.
+
+    Args:
+        refresh: Seconds by which an unmarked value may be old.
+        stale_for: Seconds by which a value marked as stale may be old; None for any age.
+        fallback: Secrets and keys for which the value of the environment variable is right too.
+    """
+    promise = "no wrong value is ever handed out"
+
+    def right(history: History, operation: Operation, age: float | None) -> set[str]:
+        changes = [r for r in history.rotations if r.path == operation.path]
+        since = float("-inf")
+        if age is not None:
+            since = operation.began - age
+            since -= SLACK if age else 0.0
+        until = operation.ended if operation.ended is not None else history.now()
+        labels: set[str] = set()
+        for change, following in zip(changes, [*changes[1:], None], strict=False):
+            gone = float("inf") if following is None else following.done
+            if change.at <= until and (gone is None or gone >= since):
+                labels.add(change.value)
+        variable = (operation.path, operation.key) in fallback
+        return labels | ({"fallback"} if variable else set())
+
+    def oracle(history: History) -> list[Finding]:
+        findings = []
+        own = {(change.path, change.value) for change in history.rotations}
+        # A first read may be late (`warm-up`), but its value must be right.
+        for operation in history.calls(*READ_VERBS, "warm-up"):
+            if operation.outcome not in ("ok", "stale"):
+                continue
+            allowed = right(history, operation, refresh if operation.good else stale_for)
+            given = set((operation.value or "").split(BESIDE))
+            if not given <= allowed:
+                wanted = " or ".join(sorted(allowed)) or "none"
+                verb = "read" if operation.verb == "warm-up" else operation.verb
+                findings.append(
+                    Finding(
+                        promise,
+                        f"{verb} of {_asked(operation)} gave {_value(operation)}"
+                        f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
+                        operation.began,
+                        # A whole secret that lacks its keys is as bad as a value that nobody wrote.
+                        harm=any((operation.path, value) not in own for value in given),
+                    )
+                )
+        return findings
+
+    return oracle
+
+
+def of_one_version(path: str) -> Oracle:
+    """Check that a whole secret has all its keys, and all of one version."""
+    promise = "all keys of a secret are of one version"
+
+    def oracle(history: History) -> list[Finding]:
+        torn = history.calls(
+            "read_all",
+            where=lambda o: o.path == path and (BESIDE in (o.value or "") or o.value == NOTHING),
+        )
+        return [
+            Finding(promise, f"{len(torn)} times not; first {one.value}", one.began, harm=True)
+            for one in torn[:1]
+        ]
+
+    return oracle
+
+
+def every_call_ends_within(deadline: float) -> Oracle:
+    """Check that no read, write, update or lease takes longer than the client's deadline.
+
+    `HANDOVER` is added, and `LOADS` once for an instance that has just started.
+    """
+    promise = f"every call ends within {deadline:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        findings = []
+        loading = late_by_loading(history, TIMED, deadline + HANDOVER)
+        for operation in history.calls(*TIMED):
+            ended = operation.ended if operation.ended is not None else history.now()
+            taken = ended - operation.began
+            loads = LOADS if operation in loading else 0.0
+            over = taken - deadline - loads - HANDOVER - SLACK
+            if operation.outcome == "hung" or over > 0:
+                word = "had not ended" if operation.outcome in ("hung", None) else "ended only"
+                what = f"{operation.verb} of {operation.path}"
+                findings.append(
+                    Finding(
+                        promise,
+                        f"{what} {word} after {taken:.2f} s",
+                        operation.began,
+                        rests_on=(),
+                        missed=max(over, 0.0) if operation.outcome != "hung" else None,
+                        until=ended,
+                    )
+                )
+        return findings
+
+    return oracle
+
+
+def no_failed_read(
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    path: str | None = None,
+    may_be_empty: bool = False,
+    but: Callable[[Operation], bool] = lambda _: False,
+) -> Oracle:
+    """Check that no read fails in that time.
+
+    Args:
+        but: Says which reads may fail.
+    """
+    promise = "no read fails" if path is None else f"no read of {path} fails"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = _reads(history, since, until, path)
+        bad = [call for call in calls if call.failed and not but(call)]
+        if not calls and not may_be_empty:
+            return lacking(promise, "read", since, until)
+        if not bad:
+            return []
+        first = bad[0]
+        said = f": {first.message}" if first.message else ""
+        text = f"{len(bad)} of {len(calls)} failed ({times(bad)}), "
+        text += f"the first as {first.outcome}{said}"
+        # A call may have run out of time because the machine stood still.
+        took = (first.ended or first.began) - first.began
+        missed = took if took >= OUT_OF_TIME else None
+        return [Finding(promise, text, first.began, missed=missed, until=first.ended)]
+
+    return oracle
+
+
+def recovers_within(
+    bound: float,
+    *,
+    since: float,
+    path: str | None = None,
+    verb: str | None = None,
+    begun: bool = False,
+) -> Oracle:
+    """Check that a good read ends at most `bound` seconds after `since`, without a restart.
+
+    Args:
+        verb: The way of reading; by default any.
+        begun: Whether the read must also begin after `since`, for a fault that continues: an
+            earlier read may have been answered before it.
+    """
+    verbs = READS if verb is None else (verb,)
+    how = "a good read" if verb is None else f"a good {verb}"
+    promise = f"{how} within {bound:.3g} s after the fault"
+
+    def oracle(history: History) -> list[Finding]:
+        good = [
+            o.ended
+            for o in history.calls(*verbs, where=lambda o: o.good and path in (None, o.path))
+            if o.ended is not None and (o.began if begun else o.ended) >= since
+        ]
+        end = since + bound
+        first = min(good, default=None)
+        if first is not None and first <= end + SLACK:
+            return []
+        seen = "none came" if first is None else f"the first came after {first - since:.2f} s"
+        missed = None if first is None else first - end
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def writes_again(bound: float, *, since: float) -> Oracle:
+    """Check that a good write ends at most `bound` seconds after reads are good again.
+
+    The first write need not be good: a client that must not repeat writes may lose it to a closed
+    connection.
+    """
+    promise = f"a good write within {bound:.3g} s, once reads are good"
+
+    def oracle(history: History) -> list[Finding]:
+        tried = [w for w in history.calls("write", since=since) if w.ended is not None]
+        good = min((w.ended or 0.0 for w in tried if w.good), default=None)
+        end = since + bound
+        if good is not None and good <= end + SLACK:
+            return []
+        told = {w.told for w in tried if w.failed}
+        none = f"none of {len(tried)} was"
+        none += f": {'; '.join(sorted(told)[:2])}" if told else ""
+        seen = none if good is None else f"the first came after {good - since:.2f} s"
+        missed = None if good is None else good - end
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def sees(value: str, path: str, *, since: float, within: float, verb: str | None = None) -> Oracle:
+    """Check that a read of `path` gives the value of a label within `within` seconds."""
+    promise = f"the new value of {path} is seen within {within:g} s"
+    promise += "" if verb is None else f" ({verb})"
+    verbs = READS if verb is None else (verb,)
+
+    def oracle(history: History) -> list[Finding]:
+        good = history.calls(*verbs, since=since, where=lambda o: o.good and o.path == path)
+        first = next((o for o in good if o.value == value), None)
+        end = since + within
+        if first is not None and first.began <= end + SLACK:
+            return []
+        seen = f"{len(good)} good reads gave {', '.join(sorted({o.value or '' for o in good}))}"
+        seen = seen if good else "there was no good read"
+        missed: float | None = None
+        if first is not None:
+            missed = first.began - end
+            seen = f"the first that gave it began {first.began - since:.2f} s after that"
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def fails_as(
+    *outcomes: str,
+    path: str | None = None,
+    since: float = 0.0,
+    until: float | None = None,
+    verbs: tuple[str, ...] = READS,
+    may_be_empty: bool = False,
+) -> Oracle:
+    """Check that all reads of that time fail with one of these outcomes.
+
+    A failure that the subject does not classify is right too. A read that gives a value is harm.
+    """
+    what = "a read" if path is None else f"a read of {path}"
+    promise = f"{what} fails as {' or '.join(outcomes)}"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = _reads(history, since, until, path, verbs)
+        calls = [call for call in calls if call.outcome is not None]
+        for call in calls:
+            if call.failed and call.outcome in ("error", *outcomes):
+                continue
+            seen = f"gave {_value(call)}" if not call.failed else f"failed as {call.outcome}"
+            text = f"a read {seen}" + (f": {call.message}" if call.message else "")
+            return [Finding(promise, text, call.began, harm=not call.failed)]
+        if not calls and not may_be_empty:
+            return lacking(promise, "read that ended", since, until)
+        return []
+
+    return oracle
+
+
+def failures_are(
+    *outcomes: str,
+    since: float = 0.0,
+    until: float | None = None,
+    path: str | None = None,
+    verbs: tuple[str, ...] = READS,
+    unsorted: bool = True,
+    may_be_empty: bool = False,
+    but: Callable[[Operation], bool] = lambda _: False,
+) -> Oracle:
+    """Check that all failures in that time have one of these outcomes.
+
+    Args:
+        unsorted: Whether a failure that the subject does not classify is right too.
+        but: Says which calls may fail in any way.
+    """
+    promise = f"a failure then is {' or '.join(outcomes)}"
+    allowed = {*outcomes, "error"} if unsorted else set(outcomes)
+
+    def oracle(history: History) -> list[Finding]:
+        failed = history.calls(
+            *verbs,
+            since=since,
+            until=until,
+            where=lambda o: o.failed and path in (None, o.path) and not but(o),
+        )
+        if not failed and not may_be_empty:
+            return lacking(promise, "failure", since, until)
+        wrong = [call for call in failed if call.outcome not in allowed]
+        if not wrong:
+            return []
+        first = wrong[0]
+        seen = f"{len(wrong)} of {len(failed)} were not ({times(wrong)}), "
+        seen += f"the first is {first.told}"
+        return [Finding(promise, seen, first.began)]
+
+    return oracle
+
+
+def failed_reads_at_most(
+    count: int,
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    each_caller: bool = False,
+    at_rest: bool = False,
+    may_be_empty: bool = False,
+    verbs: tuple[str, ...] = READS,
+) -> Oracle:
+    """Check that at most `count` reads fail in that time.
+
+    Args:
+        at_rest: Whether to ignore a read that fails at once and sends nothing: such a client pauses
+            after a failure, as it has declared (``backoff_cap``).
+    """
+    who = " of each caller" if each_caller else ""
+    promise = f"at most {count} read{'s' * (count != 1)}{who} fail{'s' * (count == 1)}"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = _reads(history, since, until, verbs=verbs)
+        if not calls and not may_be_empty:
+            return lacking(promise, "read", since, until)
+        findings = []
+        for caller in sorted({call.caller for call in calls}) if each_caller else [None]:
+            own = [call for call in calls if caller in (None, call.caller)]
+            bad = [
+                call
+                for call in own
+                if call.failed and not (at_rest and _sends_nothing(history, call))
+            ]
+            if len(bad) > count:
+                name = "" if caller is None else f" by caller {caller}"
+                seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
+                seen += f", the last: {bad[-1].told}"
+                findings.append(Finding(promise, seen, bad[count].began))
+        return findings
+
+    return oracle
+
+
+def _sends_nothing(history: History, call: Operation) -> bool:
+    """Return whether a call fails at once without a request of its own.
+
+    Requests of other callers may fall into its time: after a pause the client lets one caller ask.
+    """
+    if call.ended is None or call.ended - call.began >= OUT_OF_TIME:
+        return False
+    others = history.calls(
+        *READS,
+        until=call.ended,
+        where=lambda o: o.caller != call.caller and (o.ended is None or o.ended >= call.began),
+    )
+    return len(history.find("read", since=call.began, until=call.ended)) <= len(others)
+
+
+def says_of_its_health(
+    *, well: bool, since: float, until: float | None = None, may_be_empty: bool = False
+) -> Oracle:
+    """Check the subject's last answer about its health in that time.
+
+    An error or a hang is neither yes nor no, and so it is a finding.
+    """
+    word = "well" if well else "not well"
+    promise = f"health says {word} within that time"
+
+    def oracle(history: History) -> list[Finding]:
+        asked = [
+            o for o in history.calls("health", since=since, until=until) if o.outcome is not None
+        ]
+        if not asked:
+            return [] if may_be_empty else lacking(promise, "question for it", since, until)
+        last = asked[-1]
+        if last.outcome != "ok":
+            return [Finding(promise, f"it ended {last.told}", last.began)]
+        if (last.message == "well") == well:
+            return []
+        return [Finding(promise, f"it still said {last.message}", last.began)]
+
+    return oracle
+
+
+def health_is_answered() -> Oracle:
+    """Check that every question for the subject's health is answered, even in an outage."""
+    promise = "a question for its health is answered with yes or no"
+
+    def oracle(history: History) -> list[Finding]:
+        bad = history.calls("health", where=lambda o: o.failed)
+        if not bad:
+            return []
+        seen = f"{len(bad)} were not ({times(bad)}), the first ended {bad[0].outcome}"
+        seen += f": {bad[0].message}" if bad[0].message else ""
+        return [Finding(promise, seen, bad[0].began, rests_on=())]
+
+    return oracle
+
+
+def stays_alive() -> Oracle:
+    """Check that the subject's process, or its ability to be called, outlives every fault."""
+    promise = STAYS_ALIVE
+
+    def oracle(history: History) -> list[Finding]:
+        dead = history.calls(where=lambda o: o.outcome == "died")
+        return (
+            [Finding(promise, f"it ended: {dead[0].message}", dead[0].began, rests_on=())]
+            if dead
+            else []
+        )
+
+    return oracle
+
+
+def _asked(call: Operation) -> str:
+    return f"{call.path} ({call.key})" if call.key else call.path
+
+
+def _value(call: Operation) -> str:
+    """Return what a call gave, by its label; never the value."""
+    if call.value == NOTHING:
+        return "none of its keys"
+    return (
+        "a value that nobody ever wrote" if call.value == "unknown" else f"the value {call.value}"
+    )
+
+
+def _reads(
+    history: History,
+    since: float,
+    until: float | None,
+    path: str | None = None,
+    verbs: tuple[str, ...] = READS,
+) -> list[Operation]:
+    return history.calls(*verbs, since=since, until=until, where=lambda o: path in (None, o.path))

@@ -1,0 +1,194 @@
+"""Oracles on many instances that come back after the same outage."""
+
+from __future__ import annotations
+
+import math
+
+from vault_harness.judge.oracles.base import Oracle, lacking, requests
+from vault_harness.judge.oracles.callers import READS
+from vault_harness.judge.oracles.logins import given_up
+from vault_harness.judge.oracles.requests import A_SECRET, kept_unasked
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.observations import Exchange
+
+AN_INSTANCE = 2
+"""Requests that an instance needs to come back: a login and a read."""
+
+NEW = 1.0
+"""Seconds for which a token is new: a request with it belongs to its login."""
+
+AT_ITS_PACE: frozenset[RequestKind] = frozenset({"lookup", "capabilities", "status", "metadata"})
+"""Kinds of requests by which a client looks at its token, at Vault or at a version periodically."""
+
+BUNCH = 0.3
+"""Seconds in which no more than `BUNCHED` of a herd may log in."""
+
+BUNCHED = 0.85
+"""The share of a herd that may log in within `BUNCH`. Of twenty clients that pause for 1 to 1.5 s,
+16 come within 0.3 s in one run of four. 18 come in one run of thirty, which is confirmed once more.
+"""
+
+
+def no_stampede(count: int, *, since: float, before: float) -> Oracle:
+    """Check that in the first second after an outage each instance sends a login and a read.
+
+    Each call adds one request, and each secret that an instance keeps by itself adds `A_SECRET`.
+    These do not count:
+
+    - the first renewal or look with a new token, by which a client learns the TTL
+    - the return of the old token
+    - one question of each instance whether Vault serves
+    - as many periodic looks as in the busiest second before the outage
+
+    Args:
+        count: How many instances there are.
+        since: When Vault served again.
+        before: When the outage began.
+    """
+    promise = f"no stampede: in any second {AN_INSTANCE} requests for each of {count} instances, "
+    promise += "and one for each call"
+
+    def oracle(history: History) -> list[Finding]:
+        sent = _without_first_looks(history.find(since=since))
+        each = AN_INSTANCE + A_SECRET * kept_unasked(history, since)
+        steady = _busiest(_at_its_pace(history, count, before))
+        for first in sent:
+            burst = _without_one_question(_within(sent, first.came, 1.0), count)
+            calls = history.calls(*READS, since=first.came, until=first.came + 1.0)
+            paced = sum(one.kind in AT_ITS_PACE for one in burst)
+            allowed = each * count + len(calls) + min(steady, paced)
+            if len(burst) > allowed:
+                text = f"{len(burst)} in one second, {allowed} are allowed: {requests(burst)}"
+                return [Finding(promise, text, first.began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def _without_first_looks(sent: list[Exchange]) -> list[Exchange]:
+    """Return requests without the first looks at new tokens and the return of old ones.
+
+    A new token's first renewal or first look is left out, not both: either tells the TTL.
+    """
+    given_back: set[str | None] = set()
+    new = {e.token for e in sent if e.kind == "login" and e.good and e.token is not None}
+    looked_at: set[str | None] = set()
+    left = []
+    for one in sent:
+        if one.kind in ("renew", "lookup") and one.token in new - looked_at:
+            looked_at.add(one.token)
+        elif one.kind == "revoke" and one.token not in new | given_back:
+            given_back.add(one.token)
+        else:
+            left.append(one)
+    return left
+
+
+def _at_its_pace(history: History, count: int, until: float) -> list[Exchange]:
+    """Return the periodic looks before `until`, from when each instance had its first token.
+
+    Looks with a token that is `NEW` belong to its login and do not count.
+    """
+    logins = history.logins(until=until)
+    if len(logins) < count:
+        return []
+    got: dict[str | None, float] = {e.token: e.began for e in logins if e.token is not None}
+    return [
+        one
+        for one in history.find(*AT_ITS_PACE, since=logins[count - 1].began, until=until)
+        if one.began - got.get(one.token, -math.inf) > NEW
+    ]
+
+
+def _busiest(sent: list[Exchange]) -> int:
+    return max((len(_within(sent, first.came, 1.0)) for first in sent), default=0)
+
+
+def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
+    """Return requests without one question of each instance whether Vault serves."""
+    questions = [one.number for one in sent if one.kind == "status"][:count]
+    return [one for one in sent if one.number not in questions]
+
+
+def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Oracle:
+    """Check that the instances do not all log in at the same moment.
+
+    A login counts when it came: reading two hundred takes time and would make a crowd look spread.
+    Unanswered logins count too, since in a crowd the last ones are given up.
+
+    Args:
+        count: How many instances there are.
+        since: When the outage began.
+        share: The part of them that may log in within `BUNCH`.
+    """
+    most = int(share * count)
+    promise = f"at most {most} of {count} instances log in within {BUNCH:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        logins = history.logins(since=since)
+        if not logins:
+            return lacking(promise, "login", since, None)
+        again = min(login.came for login in logins)
+        logins += history.find("login", since=again, where=given_up)
+        logins.sort(key=lambda login: login.came)
+        for first in logins:
+            bunch = _within(logins, first.came, BUNCH)
+            if len(bunch) > most:
+                took = bunch[-1].came - first.came
+                text = f"{len(bunch)} logged in within {took:.2f} s"
+                until = bunch[-1].began
+                return [Finding(promise, text, first.began, until=until)]
+        return []
+
+    return oracle
+
+
+def each_caller_recovers(bound: float, *, since: float) -> Oracle:
+    """Check that each caller that read before `since` has a good read `bound` seconds after it."""
+    promise = f"each caller has a good read within {bound:.3g} s after the fault"
+
+    def oracle(history: History) -> list[Finding]:
+        callers = _callers(history, since)
+        if not callers:
+            return lacking(promise, "caller", 0.0, since)
+        end = since + bound
+        end += SLACK
+        if missing := still_waiting(history, since=since, until=end):
+            text = f"{len(missing)} of {len(callers)} callers had none"
+            late = [_first_good(history, caller, since) for caller in missing]
+            last = max(late)
+            missed = last - end if last < math.inf else None
+            if missed is not None:
+                text += f" by then, the last after {last - since:.2f} s"
+            return [Finding(promise, text, since, missed=missed, until=end)]
+        return []
+
+    return oracle
+
+
+def _first_good(history: History, caller: int, since: float) -> float:
+    """Return when a caller's first good read after `since` ended; infinity if there is none."""
+    good = history.calls(*READS, where=lambda o: o.good and o.caller == caller)
+    return min(
+        (c.ended for c in good if c.ended is not None and c.ended >= since), default=math.inf
+    )
+
+
+def still_waiting(history: History, *, since: float, until: float = math.inf) -> set[int]:
+    """Return callers that read before `since` and had no good read from then until `until`."""
+    served = {
+        call.caller
+        for call in history.calls(*READS, where=lambda o: o.good)
+        if call.ended is not None and since <= call.ended <= until
+    }
+    return _callers(history, since) - served
+
+
+def _callers(history: History, until: float) -> set[int]:
+    return {call.caller for call in history.calls(*READS, until=until) if call.caller}
+
+
+def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchange]:
+    return [event for event in events if since <= event.came <= since + seconds]

@@ -1,0 +1,311 @@
+"""Oracles on the lives of tokens: renewed in time, and replaced before they end.
+
+Times are compared to the millisecond. A request is late by when it came, and early by when it was
+read, so that a busy recorder fails no client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
+from vault_harness.judge.oracles.dead_tokens import NEWS, given_back
+from vault_harness.judge.oracles.style import holders, looks_before_each_read
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.observations import Exchange
+
+LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
+"""Why a scenario does not apply to a client of which `never_renews` is true."""
+
+INSTEAD = (0.3, 0.95)
+"""The part of a life in which a login takes the place of a renewal."""
+
+
+def renews_within(
+    low: float, high: float, *, since: float = 0.0, until: float, may_be_empty: bool = False
+) -> Oracle:
+    """Check that each token is renewed or replaced between `low` and `high` of its life.
+
+    A renewal right after a login begins the life, since Vault's LifetimeWatcher renews at once to
+    learn the TTL. A client that looks at its token before each read is not asked.
+
+    Args:
+        until: A life that has not reached `high` at this time is judged only for early renewals.
+    """
+    promise = f"a renewal or a login between {low:g} and {high:g} of each token's life"
+
+    def oracle(history: History) -> list[Finding]:
+        if looks_before_each_read(history):
+            return []
+        lives = history.find("login", "renew", since=since, where=lambda e: e.good and bool(e.ttl))
+        findings = []
+        judged = 0
+        for life, following in zip(lives, [*lives[1:], None], strict=False):
+            ttl = life.ttl or 0.0
+            start = _answered(life)
+            late, early = start + high * ttl, start + low * ttl
+            # A login, or a renewal right after a login, does no harm.
+            renewed = following if following and life.kind == following.kind == "renew" else None
+            if renewed and renewed.began < min(early, until):
+                text = f"renewed {renewed.began - start:.2f} s into a life of {ttl:g} s"
+                findings.append(Finding(promise, text, renewed.began))
+            if late > until:
+                continue
+            judged += 1
+            if following is None or following.came > late + SLACK:
+                gap = f"after {following.came - start:.2f} s" if following else "never"
+                findings.append(
+                    Finding(
+                        promise,
+                        f"the next came {gap}, the token's TTL was {ttl:g} s",
+                        start,
+                        missed=following.came - late if following else None,
+                        until=late,
+                    )
+                )
+        if not judged and not findings and not may_be_empty:
+            return lacking(promise, f"life that had come to {high:g} of its time", since, until)
+        return findings
+
+    return oracle
+
+
+def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
+    """Check that each token is replaced while it lives: the next login comes before its end.
+
+    A token ends its TTL after the answer to its login or last renewal. There is no slack: a client
+    that plans ahead is seconds early. A client that looks at its token before each read is not
+    asked.
+
+    Args:
+        since: Tokens from earlier logins are not judged.
+        until: A token that neither ended nor was replaced at this time is not judged.
+        at_least: How many tokens must have been judged.
+    """
+    promise = "a token is replaced before it ends"
+
+    def oracle(history: History) -> list[Finding]:
+        if looks_before_each_read(history):
+            return []
+        logins = history.find("login", since=since, where=lambda e: e.good and bool(e.ttl))
+        renewals = history.find("renew", since=since, where=lambda e: e.good and bool(e.ttl))
+        findings = []
+        judged = 0
+        for login, following in zip(logins, [*logins[1:], None], strict=False):
+            grants = [login]
+            if login.accessor:  # a batch token has no accessor and cannot be renewed
+                grants += [e for e in renewals if e.accessor == login.accessor]
+            end = max(_answered(grant) + (grant.ttl or 0.0) for grant in grants)
+            if following is None and end > until:
+                continue
+            judged += 1
+            if following is None or following.came > end:
+                gap = f"{following.came - end:.3f} s after it" if following else "never"
+                text = f"the token of the login at +{login.began:.2f} s ended at +{end:.2f} s, "
+                text += f"the next login came {gap}"
+                missed = following.came - end if following else None
+                findings.append(Finding(promise, text, end, missed=missed, until=end))
+        if judged < at_least:
+            seen = f"only {counted(judged, 'token')} came to an end or a replacement"
+            return [Finding(promise, f"{seen} by +{until:.2f} s", since), *findings]
+        return findings
+
+    return oracle
+
+
+def _answered(exchange: Exchange) -> float:
+    return exchange.ended if exchange.ended is not None else exchange.began
+
+
+def part_of_a_life(history: History, login: Exchange) -> float:
+    """Return the part of the life before it that was over at a login; 0 if there was none."""
+    replaced = _life_before(history, login)
+    return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
+
+
+def _life_before(history: History, login: Exchange) -> Exchange | None:
+    granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
+    before = [life for life in granted if life is not login and life.ttl]
+    return before[-1] if before else None
+
+
+def in_its_turn(history: History, login: Exchange, due: float) -> bool:
+    """Return whether a login came after the part `due` of the life before it, and in that life."""
+    life = _life_before(history, login)
+    return life is not None and due <= part_of_a_life(history, login) and _by_the_end(login, life)
+
+
+def _by_the_end(login: Exchange, life: Exchange) -> bool:
+    return login.came <= _answered(life) + (life.ttl or 0.0)
+
+
+def in_turn(history: History) -> set[int]:
+    """Return the numbers of the logins that came when it was time to replace a token.
+
+    No login tells whose it is, so each replaces the oldest of as many tokens as there are clients.
+    If that one is too young for `INSTEAD`, the login is an excess. Its token then belongs to
+    nobody: otherwise one login too many would make all later ones seem too early.
+    """
+    lives: list[Exchange] = []
+    found: set[int] = set()
+    count = holders(history)
+    logins = (e for e in history.logins() if e.ttl and came_through(e))
+    for login in sorted(logins, key=lambda e: e.came):
+        if len(lives) >= count:
+            oldest = lives[-count]
+            if (login.came - oldest.came) / (oldest.ttl or 1.0) < INSTEAD[0]:
+                continue
+            found.add(login.number)
+        lives.append(login)
+    return found
+
+
+def without_logins_in_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
+    """Return a client's logins that came before their turn; all of them if it renews.
+
+    A client that never renews may log in from `INSTEAD` of its token's life on. Vault may refuse
+    one such login in each life. A login that fails because of an outage is no refusal.
+    """
+    if history.find("renew"):
+        return logins
+    left = []
+    missed: set[int] = set()
+    for login in logins:
+        life = _life_before(history, login)
+        if life is None or not in_its_turn(history, login, INSTEAD[0]):
+            left.append(login)
+        elif not login.good and not _met_an_outage(login):
+            if life.number in missed:
+                left.append(login)
+            missed.add(life.number)
+    return left
+
+
+def _met_an_outage(login: Exchange) -> bool:
+    """Return whether an outage answered a login: no answer, a stub, a 429 or a 5xx."""
+    return login.status is None or login.by == "stub" or login.status == 429 or login.status >= 500
+
+
+def replaced_in_turn(history: History) -> int:
+    """Return how many tokens a client that never renews has replaced in turn."""
+    return 0 if history.find("renew") else len(in_turn(history))
+
+
+def never_renews(history: History) -> bool:
+    """Return whether a client renewed nothing, and logged in again when others renew."""
+    if history.find("renew"):
+        return False
+    first, last = INSTEAD
+    parts = [part_of_a_life(history, login) for login in history.find("login")]
+    return any(first <= part <= last for part in parts)
+
+
+def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
+    """Check that at most `count` renewals are tried in that time."""
+    promise = f"at most {counted(count, 'renewal')}"
+
+    def oracle(history: History) -> list[Finding]:
+        seen = history.find("renew", since=since, until=until)
+        if len(seen) <= count:
+            return []
+        text = f"{len(seen)} ({times(seen)})"
+        return [Finding(promise, text, seen[count].began, rests_on=())]
+
+    return oracle
+
+
+def renews_again(*, since: float, before: float) -> Oracle:
+    """Check that a renewal succeeds in that time."""
+    promise = "the next renewal succeeds before the token's life ends"
+
+    def oracle(history: History) -> list[Finding]:
+        if history.find("renew", since=since, where=lambda e: e.good and e.came <= before):
+            return []
+        tries = history.find("renew", since=since, until=before)
+        were = "was" if len(tries) == 1 else "were"
+        text = f"{len(tries)} {were} tried, none succeeded"
+        return [Finding(promise, text, since, until=before)]
+
+    return oracle
+
+
+def came_through(exchange: Exchange) -> bool:
+    """Return whether Vault did what was asked and its answer reached the client.
+
+    A gateway's page with a good status gives no token or lease a life.
+    """
+    answered = exchange.by == "vault" or exchange.ttl is not None
+    return exchange.good and answered and exchange.closed is None and exchange.ended is not None
+
+
+def last_grant(history: History, *, until: float) -> float:
+    """Return when the answer came that last gave the current token its life; it needs a login."""
+    grants = history.find("login", "renew", until=until, where=came_through)
+    return _answered(grants[-1])
+
+
+def renewed_or_replaced(*, since: float, before: float) -> Oracle:
+    """Check that a renewal or a login whose answer comes is sent before the token ends.
+
+    Args:
+        before: When the token ends, as far as the client can know. No slack is granted.
+    """
+    promise = "the token is renewed, or replaced, before its end"
+
+    def oracle(history: History) -> list[Finding]:
+        sent = history.find("renew", "login", since=since)
+        first = next((e.came for e in sent if came_through(e)), None)
+        if first is not None and first <= before:
+            return []
+        tried = [e for e in sent if e.came <= before]
+        text = f"it ended at +{before:.2f} s; {counted(len(tried), 'request')} for it had come to "
+        text += f"nothing by then, the first that did not came {_after(first, before)}"
+        missed = None if first is None else first - before
+        return [Finding(promise, text, before, missed=missed, until=before)]
+
+    return oracle
+
+
+def _after(moment: float | None, end: float) -> str:
+    return "never" if moment is None else f"{moment - end:.3f} s after it"
+
+
+def no_refused_read(
+    *, since: float = 0.0, until: float | None = None, may_be_empty: bool = False
+) -> Oracle:
+    """Check that no read is answered 403 in that time, even if the caller did not notice.
+
+    A read on its way may have a token that the client has just replaced and given back.
+    """
+    promise = "no read is sent with a token that has ended"
+
+    def oracle(history: History) -> list[Finding]:
+        reads = history.find("read", since=since, until=until)
+        if not reads and not may_be_empty:
+            return lacking(promise, "read that reached Vault", since, until)
+        given = {word.token: word for word in history.find("revoke", where=given_back)}
+        refused = [e for e in reads if e.status == 403 and not _overtaken(history, e, given)]
+        if not refused:
+            return []
+        first = refused[0]
+        were = "read was" if len(refused) == 1 else "reads were"
+        seen = f"{len(refused)} {were} answered 403 ({times(refused)})"
+        return [Finding(promise, f"{seen}, the first with {first.token}", first.began, rests_on=())]
+
+    return oracle
+
+
+def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exchange]) -> bool:
+    """Return whether the client gave its token back while a read with it was nearly on its way.
+
+    It must have had another token already.
+    """
+    word = given.get(read.token)
+    if word is None or _answered(read) < word.came:
+        return False
+    others = history.logins(until=word.began)
+    if not others or others[-1].token == read.token or _answered(others[-1]) > word.began:
+        return False
+    gone = _answered(word)
+    return read.came <= gone + NEWS + SLACK

@@ -1,0 +1,188 @@
+"""Oracles on logins: how many, how soon, and with which secret-id.
+
+A bound on a count passes when nothing was counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd, counted, times
+from vault_harness.judge.oracles.lives import came_through, in_turn, without_logins_in_turn
+from vault_harness.judge.oracles.style import logs_in_for_each_call
+from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.history import SLACK, History
+from vault_harness.recorder.observations import Exchange
+
+LOCKOUT_WINDOW = 15 * 60.0
+"""Seconds after which Vault forgets failed logins, by its default."""
+
+STOPPED = 1.5
+"""A client that is quiet for this many times its last pause has stopped trying."""
+
+IN_A_BURST = 1.5
+"""Seconds. Refused logins that are closer together are one burst, from one call or one loop."""
+
+
+def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
+    """Check that a client gets at most `count` tokens by logins in that time, except in their turn.
+
+    A client that logs in for each call is not asked: see `logs_in_for_each_call`.
+    """
+    promise = f"at most {counted(count, 'login')}"
+
+    def oracle(history: History) -> list[Finding]:
+        if logs_in_for_each_call(history):
+            return []
+        replacing = in_turn(history)
+        seen = [
+            e
+            for e in history.logins(since=since, until=until)
+            if came_through(e) and e.number not in replacing
+        ]
+        if len(seen) <= count:
+            return []
+        text = f"{counted(len(seen), 'login')} ({times(seen)})"
+        return [Finding(promise, text, seen[count].began, rests_on=())]
+
+    return oracle
+
+
+def given_up(login: Exchange) -> bool:
+    """Return whether the client closed the connection before its answer came."""
+    return login.status is None and login.closed == "client"
+
+
+def logs_in_again(*, since: float, within: float) -> Oracle:
+    """Check that Vault accepts a login in that time."""
+    promise = f"a new login within {within:.3g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        end = since + within
+        accepted = history.logins(since=since)
+        if accepted and accepted[0].came <= end + SLACK:
+            return []
+        tries = history.find("login", since=since)
+        seen = "there was none"
+        if tries:
+            were = "was" if len(tries) == 1 else "were"
+            seen = f"{len(tries)} {were} tried ({times(tries)}), none was accepted in time"
+        missed = accepted[0].came - end if accepted else None
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def bad_logins_at_most(
+    count: int,
+    *,
+    secret_id: str | None = None,
+    since: float = 0.0,
+    until: float | None = None,
+    watched: float | None = None,
+) -> Oracle:
+    """Check that at most `count` logins with the same secret-id are refused (five lock the role).
+
+    Args:
+        secret_id: The label of the only secret-id to look at.
+        watched: Until when the client was watched without a change. With it the pace counts too: a
+            client that had not stopped goes on for the 15 minutes after which Vault forgets.
+    """
+    promise = f"at most {count} refused logins with the same secret-id"
+    promise += " in 15 minutes" if watched is not None else ""
+
+    def oracle(history: History) -> list[Finding]:
+        refused = history.find(
+            "login", since=since, until=until, where=lambda e: e.status in (400, 403)
+        )
+        findings = []
+        for label in sorted({e.secret_id or "no secret-id" for e in refused}):
+            same = [e for e in refused if (e.secret_id or "no secret-id") == label]
+            if secret_id not in (None, label):
+                continue
+            if len(same) > count:
+                text = f"{len(same)} with {label} ({times(same)})"
+                findings.append(Finding(promise, text, same[count].began))
+            elif watched is not None and (coming := _coming(same, watched)) > count:
+                pause = last_pause([e.began for e in same if e.began <= watched]) or 0.0
+                text = f"{len(same)} with {label} ({times(same)}), and the last pause of "
+                text += f"{pause:.1f} s leads to {coming} in 15 minutes"
+                findings.append(Finding(promise, text, same[-1].began))
+        return findings
+
+    return oracle
+
+
+def _coming(refused: list[Exchange], watched: float) -> int:
+    """Return how many tries 15 minutes hold, if no pause is longer than the last one."""
+    tried = [e.began for e in refused if e.began <= watched]
+    pause = last_pause(tried)
+    if pause is None or watched - tried[-1] >= STOPPED * pause:
+        return len(tried)
+    left = LOCKOUT_WINDOW - (tried[-1] - tried[0])
+    return len(tried) + int(left / pause)
+
+
+def last_pause(tried: Sequence[float]) -> float | None:
+    """Return the pause before the last burst of tries or the last try; None if there is none."""
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    return next((pause for pause in reversed(pauses) if pause >= IN_A_BURST), None)
+
+
+def logins_with_one_secret_id_at_most(count: int) -> Oracle:
+    """Check that no secret-id is presented more than `count` times, accepted or not."""
+    promise = f"at most {counted(count, 'login')} with the same secret-id"
+
+    def oracle(history: History) -> list[Finding]:
+        findings = []
+        logins = history.find("login")
+        for label in sorted({e.secret_id or "no secret-id" for e in logins}):
+            same = [e for e in logins if (e.secret_id or "no secret-id") == label]
+            if len(same) > count:
+                seen = f"{len(same)} with {label} ({times(same)})"
+                findings.append(Finding(promise, seen, same[count].began, rests_on=()))
+        return findings
+
+    return oracle
+
+
+def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
+    """Check that the token stays in use: no login is tried in that time.
+
+    A login in turn does not count if the client never renews. A client that logs in for each call
+    is not asked. The closing act asks again, because a thread that wakes late may still log in.
+
+    Args:
+        opened: When something that was sealed was open again. The first login after a denial around
+            that time is excused.
+    """
+    promise = "the token survives: no login"
+
+    def oracle(history: History) -> list[Finding]:
+        if logs_in_for_each_call(history):
+            return []
+        seen = without_logins_in_turn(history, history.find("login", since=since, until=until))
+        if opened is not None:
+            seen = _but_after_a_denial(history, seen, since, opened + HANDOVER)
+        if not seen:
+            return []
+        text = f"{counted(len(seen), 'login')} ({times(seen)})"
+        return [Finding(promise, text, seen[0].began, rests_on=())]
+
+    return ToTheEnd(oracle)
+
+
+def _but_after_a_denial(
+    history: History, logins: list[Exchange], since: float, until: float
+) -> list[Exchange]:
+    """Return the logins without the first one after a denial in that time."""
+    denials = [
+        e.began
+        for e in history.find(since=since, until=until, where=lambda e: e.status == 403)
+        if e.kind != "login"
+    ]
+    if not denials:
+        return logins
+    asked = next((login for login in logins if login.began > denials[0]), None)
+    return [login for login in logins if login is not asked]

@@ -1,0 +1,432 @@
+"""Scenarios side by side, in forks of the process that has the terminal.
+
+Scenarios wait most of the time, so many of them share few cores. Starting a process is the
+expensive part, and a fork begins with everything imported and collected. Each fork asks for one
+scenario after the other, and sends back pytest's reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import itertools
+import logging
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import EngineError, HarnessError, SettingsError
+from vault_harness.judge.plugin.item import ScenarioItem, Tries
+from vault_harness.judge.plugin.options import POSTGRESQL, TABLE, TOXIPROXY, WITNESS, options
+from vault_harness.judge.postgresql import SharedPostgresql
+from vault_harness.judge.servers import platform
+from vault_harness.judge.subjects import SubjectSpec, check_subject
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.folders import run_directory
+from vault_harness.local.engine.shape import ToxiproxyProcess
+from vault_harness.recorder.witness import Witness
+from vault_harness.settings import Settings
+
+
+def load_for_forks(*, leases: bool) -> None:
+    """Load what scenarios need before the forks, so that none of them loads it again.
+
+    `leases` says whether some scenarios log in at a database.
+    """
+    from vault_harness.judge import report, run  # noqa: F401 -- for the forks
+    from vault_harness.local.engine import process  # noqa: F401 -- for the forks
+
+    platform()
+    importlib.import_module("trustme")
+    if leases:
+        importlib.import_module("psycopg")
+
+
+@contextlib.contextmanager
+def shared_toxiproxies(
+    settings: Settings, *, seed: int, sharers: int
+) -> Iterator[list[ToxiproxyProcess]]:
+    """Start Toxiproxy servers for `sharers` forks of this process, and stop them after the block.
+
+    Scenarios can share a server: their proxies have different names, and no fault acts on the
+    server itself. There is one for each core, as the embedded Toxiproxy uses only one. If a start
+    fails there is none, which the forks then report.
+    """
+    with ExitStack() as closing:
+        servers: list[ToxiproxyProcess] = []
+        with contextlib.suppress(EngineError):
+            directory = closing.enter_context(run_directory())
+            engine = closing.enter_context(open_engine(settings, directory=directory / "engine"))
+            count = min(sharers, os.cpu_count() or 1)
+            servers = [engine.toxiproxy(seed=seed) for _ in range(count)]
+        yield servers
+
+
+_FORK = multiprocessing.get_context("fork")
+
+PATIENCE = 30.0
+"""Seconds that a fork has to clean up when the run is broken off."""
+
+IMPORT = 180.0
+"""Seconds for the import of a client that is a Python object, as many as a start may take."""
+
+QUIET_PER_CORE = 2
+"""Scenarios for each core beside a quiet run. They mostly wait: half the machine is idle."""
+
+CROWD = 3
+"""The factor by which fewer scenarios run beside a quiet run than beside a first run."""
+
+_ENDED_BY = (
+    "  what to do: check whether memory ran out (-9). A client that is a Python object runs in "
+    "that process and can end it by os._exit or a crash. Run it as a program to have that judged: "
+    "'command:python -m vault_harness.judge.subjects python:MODULE:FACTORY'"
+)
+
+
+@dataclass
+class _Order:
+    """What a fork is to run: an item's index in the session, and its runs so far."""
+
+    index: int
+    tries: Tries | None = None
+
+
+@dataclass
+class _Work:
+    """What is left to run: every item once, then quiet runs of the unsettled ones.
+
+    Attributes:
+        waiting: Items before their first run.
+        unsettled: Items to confirm.
+        quiet: How many may run at once where one is confirmed.
+    """
+
+    waiting: deque[_Order]
+    quiet: int
+    unsettled: deque[_Order] = field(default_factory=deque)
+
+    def take(self, beside: int) -> _Order | None:
+        """Take an order that may start beside so many others; None if nothing may."""
+        if self.waiting:
+            return self.waiting.popleft()
+        if self.unsettled and beside < self.quiet:
+            return self.unsettled.popleft()
+        return None
+
+
+@dataclass
+class _Slot:
+    """A fork, as its parent sees it, with what it runs now."""
+
+    process: ForkProcess
+    pipe: Connection
+    item: pytest.Item
+    order: _Order
+
+
+@dataclass
+class _Forks:
+    """Starts forks.
+
+    Attributes:
+        count: How many run at once.
+        close: Called in each fork at its end.
+        servers: The Toxiproxy servers that forks share; empty if each has its own.
+        postgresql: A PostgreSQL server to share, begun and not started; None if nobody needs it.
+    """
+
+    session: pytest.Session
+    count: int
+    close: Callable[[], None]
+    servers: list[ToxiproxyProcess]
+    postgresql: SharedPostgresql | None
+
+    def __post_init__(self) -> None:
+        self._turns = itertools.cycle(self.servers or [None])
+
+    def begin(self, others: list[_Slot], order: _Order) -> _Slot:
+        """Start a fork beside the others, and give it an order."""
+        ours, theirs = multiprocessing.Pipe()
+        pipes = [ours, *(slot.pipe for slot in others)]
+        process = _FORK.Process(
+            target=_work, args=(self.session, theirs, pipes, self.close, next(self._turns))
+        )
+        process.start()
+        theirs.close()
+        slot = _Slot(process, ours, self.session.items[order.index], order)
+        _give(self.session, slot, order)
+        return slot
+
+
+def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], None]) -> None:
+    """Run the items of a session in `count` forks, in order; call `close` in each at its end.
+
+    Scenarios that the first run does not settle run again at the end, few at a time.
+
+    Raises:
+        pytest.Session.Failed: As many failed as the command line allows.
+        pytest.Session.Interrupted: A plugin asked for the end.
+    """
+    begun = session.config.stash.get(POSTGRESQL, None)
+    load_for_forks(leases=begun is not None)
+    gc.collect()
+    gc.freeze()  # objects so far stay shared with the forks
+    if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
+        terminal.showfspath = False  # a scenario's line is printed at its end
+    quiet = max(1, min(QUIET_PER_CORE * (os.cpu_count() or 1), count // CROWD))
+    work = _Work(deque(map(_Order, range(len(session.items)))), quiet)
+    count = min(count, len(session.items))
+    settings, seed = Settings.from_environment(), options(session.config).seed
+    with Witness() as witness, shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
+        session.config.stash[WITNESS] = witness
+        _run(session, work, _Forks(session, count, close, servers, begun))
+
+
+def _start(postgresql: SharedPostgresql) -> None:
+    """Start the shared PostgreSQL. Only scenarios that need it wait for it."""
+    with contextlib.suppress(HarnessError):  # those scenarios report it
+        postgresql.server()
+
+
+def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
+    slots: list[_Slot] = []
+    leaving: list[_Slot] = []
+    try:
+        begun = forks.postgresql
+        while True:
+            while len(slots) < forks.count and (order := work.take(len(slots))) is not None:
+                # The order comes with the fork, so that the first fork also starts first.
+                slots.append(forks.begin(slots, order))
+            if not slots:
+                break
+            if begun is not None:
+                _start(begun)
+                begun = None
+            ready = wait([slot.pipe for slot in slots])
+            for slot in [slot for slot in slots if slot.pipe in ready]:
+                lives = _hear(session, slot, work)
+                following = work.take(len(slots) - 1) if lives else None
+                if lives:
+                    _give(session, slot, following)
+                if following is None:
+                    slots.remove(slot)
+                    leaving.append(slot)
+    finally:
+        # A second Ctrl-C must not leave forks running.
+        with _deaf_to_interrupts():
+            own_accord = {slot.process for slot in leaving}
+            for process in multiprocessing.active_children():  # only if the run is broken off
+                if process not in own_accord:
+                    process.terminate()
+            _bury([*leaving, *slots])
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
+    """Take reports or unsettled runs from a fork. Return False if the fork has ended."""
+    hook = session.config.hook
+    try:
+        told = slot.pipe.recv()
+    except (EOFError, OSError):  # the fork died, perhaps while sending: out of memory, say
+        slot.process.join()
+        hook.pytest_runtest_logreport(report=_died(slot))
+        return False
+    if isinstance(told, Tries):
+        work.unsettled.append(replace(slot.order, tries=told))
+        if (table := session.config.pluginmanager.get_plugin(TABLE)) is not None:
+            table.put_off(slot.item)
+        return True
+    for data in told:
+        report = hook.pytest_report_from_serializable(config=session.config, data=data)
+        hook.pytest_runtest_logreport(report=report)
+    if session.shouldfail:
+        raise session.Failed(session.shouldfail)
+    if session.shouldstop:
+        raise session.Interrupted(session.shouldstop)
+    return True
+
+
+def _give(session: pytest.Session, slot: _Slot, order: _Order | None) -> None:
+    """Give a fork its next order; None lets it end."""
+    if order is not None:
+        slot.order, slot.item = order, session.items[order.index]
+        slot.item.config.hook.pytest_runtest_logstart(
+            nodeid=slot.item.nodeid, location=slot.item.location
+        )
+    # If it has died, the next look at the pipe finds its end.
+    with contextlib.suppress(ConnectionError):
+        slot.pipe.send(order)
+
+
+def _died(slot: _Slot) -> pytest.TestReport:
+    text = f"the process that ran it ended with exit code {slot.process.exitcode}\n{_ENDED_BY}"
+    return pytest.TestReport(
+        slot.item.nodeid, slot.item.location, {}, "failed", text, "call", start=0.0, stop=0.0
+    )
+
+
+def _bury(slots: list[_Slot]) -> None:
+    """Wait for the forks to end, since they have servers to stop. Kill them after `PATIENCE`."""
+    until = time.monotonic() + PATIENCE
+    for slot in slots:
+        slot.pipe.close()  # a fork that waits for an order ends
+    for slot in slots:
+        slot.process.join(max(0.0, until - time.monotonic()))
+        slot.process.kill()
+        slot.process.join()
+
+
+def check_apart(spec: SubjectSpec) -> None:
+    """Call `check_subject` in a fork: what the import starts must not run in a parent of forks.
+
+    Raises:
+        SettingsError: The factory cannot be imported, or the import does not end.
+    """
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = _FORK.Process(target=_check, args=(spec, theirs))
+    process.start()
+    theirs.close()
+    with contextlib.closing(ours):
+        try:
+            told = ours.recv() if ours.poll(IMPORT) else _never_imported(spec)
+        except EOFError:
+            process.join()
+            told = {
+                "cause": f"the import of {spec.text} ends the process",
+                "looked_at": f"its exit code {process.exitcode}, and what it printed",
+                "remedy": "import it by hand",
+            }
+    process.kill()  # it has sent everything
+    process.join()
+    if told:
+        raise SettingsError(told["cause"], looked_at=told["looked_at"], remedy=told["remedy"])
+
+
+def _never_imported(spec: SubjectSpec) -> dict[str, str]:
+    return {
+        "cause": f"the import of {spec.text} has not ended within {IMPORT:g} s",
+        "looked_at": f"module {spec.module}, in a process of its own",
+        "remedy": "import it by hand, and see what it waits for: Vault is for its factory to reach",
+    }
+
+
+# In the fork
+
+
+class _Reports:
+    """Keeps the reports of one item as data."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._kept: list[Any] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        hook = self._config.hook
+        data = hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._kept.append(data)
+
+    def take(self) -> list[Any]:
+        taken, self._kept = self._kept, []
+        return taken
+
+
+def _work(
+    session: pytest.Session,
+    pipe: Connection,
+    parents: list[Connection],
+    close: Callable[[], None],
+    toxiproxy: ToxiproxyProcess | None,
+) -> None:
+    """Run one item after the other, until there are no more or the parent has died."""
+    from vault_harness.local.engine.process.spawn import die_with_parent
+
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too, and ends the forks
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # The parent handles a hangup. An ignored signal would be inherited by clients; a handler is
+        # not.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    for other in parents:
+        other.close()  # a pipe must close when its parent dies
+    _be_silent(session.config)
+    if toxiproxy is not None:
+        session.config.stash[TOXIPROXY] = toxiproxy
+    reports = _Reports(session.config)
+    session.config.pluginmanager.register(reports)
+    with _final():
+        try:
+            while (order := pipe.recv()) is not None:
+                item = session.items[order.index]
+                if isinstance(item, ScenarioItem):
+                    item.begin(order.tries)
+                session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                told = reports.take()
+                unsettled = isinstance(item, ScenarioItem) and item.is_unsettled
+                pipe.send(item.tries if unsettled else told)
+        finally:
+            close()
+
+
+def _check(spec: SubjectSpec, pipe: Connection) -> None:
+    with _final():
+        try:
+            check_subject(spec)
+        except SettingsError as error:
+            told = {"cause": error.cause, "looked_at": error.looked_at, "remedy": error.remedy}
+        else:
+            told = {}
+        pipe.send(told)
+
+
+@contextlib.contextmanager
+def _final() -> Iterator[None]:
+    """End the process after the block, without waiting for threads that a client left."""
+    code = 1
+    try:
+        with contextlib.suppress(KeyboardInterrupt, EOFError, ConnectionError):
+            yield
+        code = 0
+    except BaseException:  # noqa: BLE001 - it ends here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _be_silent(config: pytest.Config) -> None:
+    """Leave the terminal, and the files of captured output, to the parent."""
+    config.pluginmanager.unregister(name=TABLE)
+    if (captured := config.pluginmanager.get_plugin("logging-plugin")) is not None:
+        # A client's log goes at every level into a file of its own. Pytest shows it to nobody, so
+        # it need not format each line twice more.
+        for handler in (captured.caplog_handler, captured.report_handler):
+            handler.setLevel(logging.WARNING)
+    if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:
+        config.pluginmanager.unregister(capture)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)

@@ -1,0 +1,349 @@
+"""A run of scenarios and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.judge.plugin.options import (
+    OF_A_SUITE,
+    POSTGRESQL,
+    Options,
+    known,
+    options,
+    refuse_foreign,
+    refuse_unknown,
+    set_start,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from vault_harness.judge.catalogue import Entry
+    from vault_harness.judge.report.outcome import Outcome
+    from vault_harness.settings import Settings
+
+SUITE = pytest.StashKey[str]()
+"""In a run of scenarios: the engine they will run on, and the reason."""
+
+
+COST = pytest.StashKey[str]()
+"""The measured cost of a start of the subject, in words."""
+
+SLOTS = pytest.StashKey[int]()
+"""The number of forks in which scenarios run; 0 for none."""
+
+
+ENDED_BY = pytest.StashKey[int]()
+"""The signal, other than SIGINT, that ended the run. It sets the exit code."""
+
+
+_MEASURING = "starting the subject once, to see what that costs"
+
+_REPORTED = "fE"
+"""What pytest repeats at the end of a run by default (``-r``)."""
+
+_INTERRUPTED = "interrupted before any scenario began: this is no pass"
+
+
+def begin_suite(config: pytest.Config, catalogue: Path) -> None:
+    """Make a run one of scenarios; see `vault_harness.judge.plugin.begin_suite`."""
+    option = config.option
+    config.stash[OF_A_SUITE] = True
+    if hasattr(config, "workerinput"):
+        return
+    _end_by_signals(config)
+    try:
+        chosen = options(config)
+        # With pytest's own option for a number of workers, pytest-xdist starts them.
+        if getattr(option, "numprocesses", None) is None and not option.collectonly:
+            wanted = 0 if option.usepdb else _workers(config, chosen, catalogue)
+            if wanted and _may_fork():
+                config.stash[SLOTS], wanted = wanted, 0
+                _begin_postgresql(config, chosen, catalogue)
+            option.numprocesses = wanted
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    except pytest.UsageError:  # the report's folder cannot be used
+        raise
+    except KeyboardInterrupt:  # pytest does not handle it yet
+        with contextlib.suppress(OSError):  # the terminal is gone; the exit code remains
+            sys.stderr.write(f"{_INTERRUPTED}\n")
+        raise SystemExit(int(_ended(config))) from None
+    except Exception as error:  # pytest does not handle it yet: Python would exit with 1
+        from vault_harness.judge.report.outcome import Outcome
+
+        traceback.print_exc()
+        raise SystemExit(int(Outcome.CRASHED)) from error
+    if getattr(option, "maxschedchunk", 0) is None:
+        option.maxschedchunk = 1  # otherwise the last worker has a queue that nobody shares
+    # It imports Hypothesis for its summary, which costs a second of CPU.
+    config.pluginmanager.unregister(name="hypothesispytest")
+    # A client that leaves an event loop open, or loses a thread, is judged by its verdicts. Where
+    # warnings are errors, these plugins would end the run as if the harness had failed.
+    for name in ("unraisableexception", "threadexception"):
+        config.pluginmanager.unregister(name=name)
+    option.showcapture = "no"  # a failure's text has what matters, without secrets
+    if option.reportchars == _REPORTED:
+        # The verdict names the failures by their ids already.
+        option.reportchars = ""
+    if option.xmlpath is None:
+        option.xmlpath = str(chosen.report / "junit.xml")
+
+
+def check_suite(config: pytest.Config, catalogue: Path) -> None:
+    """Refuse a wrong subject or choice; see `vault_harness.judge.plugin.check_suite`."""
+    from vault_harness.local.engine.process.spawn import die_with_parent
+
+    if hasattr(config, "workerinput"):
+        # The parent has checked all of this. A worker must die with it.
+        die_with_parent()
+        return
+    try:
+        chosen = options(config)
+        if SUITE not in config.stash:  # otherwise this was checked before the subject was measured
+            _refuse(config, chosen, catalogue)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        pytest.exit(_INTERRUPTED, returncode=_ended(config))
+    if not config.option.collectonly:
+        try:
+            _begin(config, chosen)
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def _end_by_signals(config: pytest.Config) -> None:
+    """Make SIGTERM and SIGHUP end the run as Ctrl-C does, with cleanup and report.
+
+    By default either signal would end this process at once and leave the rest. An ignored signal
+    (``nohup``) or one with a handler is left alone. A closing session may send both, and the second
+    must not stop the cleanup of the first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may set signal handlers
+    from vault_harness.interrupts import SAME_SECONDS
+
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in ending if signal.getsignal(number) is signal.SIG_DFL]
+    pid, came = os.getpid(), [-SAME_SECONDS]
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
+        if os.getpid() != pid:  # a fork that has not set its own handlers yet
+            os._exit(128 + number)
+        before, came[0] = came[0], time.monotonic()
+        if came[0] - before < SAME_SECONDS:
+            return
+        config.stash[ENDED_BY] = number
+        raise KeyboardInterrupt
+
+    def forget() -> None:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in heard:
+        signal.signal(number, end)
+    config.add_cleanup(forget)
+
+
+def _ended(config: pytest.Config) -> Outcome:
+    from vault_harness.judge.report.outcome import outcome
+
+    return outcome((), interrupted=True, by=config.stash.get(ENDED_BY, signal.SIGINT))
+
+
+def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
+    """Check everything that may be wrong, and touch nothing: the last report stays.
+
+    Raises:
+        HarnessError: The subject, a choice, the known failures or the engine is wrong.
+    """
+    from vault_harness.judge.catalogue import load
+    from vault_harness.judge.subjects import check_subject, parse_subject
+    from vault_harness.settings import Settings
+
+    spec = parse_subject(chosen.subject)
+    # The import of the reference client starts nothing, so it can be done before the first fork.
+    if config.stash.get(SLOTS, 0) and spec.text != "reference":
+        from vault_harness.judge.plugin.slots import check_apart as check
+    else:
+        check = check_subject
+    check(spec)
+    entries = load(catalogue)
+    refuse_unknown(chosen.only, entries.values(), str(catalogue))
+    refuse_foreign(known(config), entries.values(), chosen.known_file)
+    config.stash[SUITE] = _engine(Settings.from_environment())
+
+
+REPORT = pytest.StashKey[int]()
+"""The locked folder of the report."""
+
+
+def _begin(config: pytest.Config, chosen: Options) -> None:
+    """Record in the report's folder that a run has begun and has not ended.
+
+    Raises:
+        pytest.UsageError: Nothing can be written there.
+        SettingsError: Another run writes there, or a foreign file would be replaced.
+    """
+    from vault_harness.judge.report import begin, hold
+
+    try:
+        if REPORT not in config.stash:
+            config.stash[REPORT] = held = hold(chosen.report)
+            config.add_cleanup(lambda: os.close(held))
+        begin(
+            chosen.report,
+            subject=chosen.subject,
+            run=chosen.run,
+            planned={},
+            left_out={},
+            shard=chosen.part,
+        )
+    except OSError as error:
+        told = SettingsError(
+            f"the report cannot be written: {error.strerror or error}",
+            looked_at=str(error.filename or chosen.report),
+            remedy="make room there, or make it a folder that you may write to; "
+            "or start the run in another folder",
+        )
+        raise pytest.UsageError(str(told)) from error
+
+
+def _engine(settings: Settings) -> str:
+    """Return the engine that the scenarios will run on, and the reason.
+
+    Raises:
+        EngineUnavailable: docker was asked for and cannot be used.
+        HarnessError: The external Vault cannot be used.
+    """
+    from vault_harness.commands import named
+    from vault_harness.errors import EngineUnavailable
+    from vault_harness.local.engine.choice import choose, docker_state
+
+    name, why = choose(settings)
+    if name == "external":
+        from vault_harness.local.stack.launching import check_external
+
+        check_external(settings)
+    if settings.engine == "docker" and (reason := docker_state(settings)):
+        raise EngineUnavailable(
+            f"docker cannot be used: {reason}",
+            looked_at="HARNESS_ENGINE=docker",
+            remedy=f"start an engine, or `{named('images')}` for the images, "
+            "or HARNESS_ENGINE=process",
+        )
+    if settings.engine == "auto" and name == "process":
+        return "process engine"  # the default needs no reason
+    return f"{name} engine ({why})"
+
+
+def _may_fork() -> bool:
+    """Return whether scenarios run in forks of this process. Otherwise pytest-xdist runs them.
+
+    Outside Linux a fork cannot use everything that its parent loaded. The client of the docker
+    engine does not support forks.
+    """
+    from vault_harness.local.engine.choice import choose
+    from vault_harness.settings import Settings
+
+    return sys.platform == "linux" and choose(Settings.from_environment())[0] == "process"
+
+
+def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
+    """Return how many workers are useful; 0 for a single scenario.
+
+    A subject with its own process is started once to measure its cost, which also sets the deadline
+    of its starts. A subject behind a server is started to see whether the server holds several.
+    """
+    from vault_harness.judge.catalogue import load
+    from vault_harness.judge.subjects import parse_subject
+    from vault_harness.settings import Settings
+
+    settings = Settings.from_environment()
+    entries = _asked(chosen, load(catalogue).values())
+    if len(entries) <= 1:
+        return 0
+    workers = min(chosen.workers or side_by_side(settings), len(entries))
+    costly = parse_subject(chosen.subject).kind in ("command", "agent", "http")
+    if costly and not chosen.workers and workers > 1:
+        _refuse(config, chosen, catalogue)
+        _begin(config, chosen)  # a kill must not leave the last run's verdicts
+        workers = _by_cost(config, chosen, settings, workers)
+    return workers
+
+
+def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
+    """Begin a PostgreSQL that all forks share, if a scenario with leases was chosen.
+
+    Its data are made while pytest collects, in about a second. Made by each fork among all other
+    starts, they would take several.
+    """
+    from vault_harness.judge.catalogue import load
+    from vault_harness.judge.postgresql import SharedPostgresql
+
+    asked = _asked(chosen, load(catalogue).values())
+    leases = (e.logs_in and e.needs_postgresql for e in asked)
+    shared = SharedPostgresql()
+    if any(leases) and not shared.lacking():
+        # On failure each fork begins one of its own, and reports the error.
+        with contextlib.suppress(HarnessError, OSError):
+            shared.begin()
+            config.stash[POSTGRESQL] = shared
+            config.add_cleanup(shared.close)
+
+
+def _asked(chosen: Options, entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not chosen.only or chosen.only & words_of(entry)]
+
+
+def side_by_side(settings: Settings) -> int:
+    """Return how many scenarios run at once on the engine, whatever the client costs.
+
+    Containers get half of the default: each scenario has several and a network, and starting and
+    ending them takes the cores.
+    """
+    from vault_harness.local.engine.choice import choose
+
+    if "workers" not in settings.model_fields_set and choose(settings)[0] == "docker":
+        return max(1, settings.workers // 2)
+    return settings.workers
+
+
+def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
+    """Start a subject once, and return how many workers it leaves room for."""
+    from vault_harness.commands import named
+    from vault_harness.judge.cost import measure
+    from vault_harness.judge.environment import open_environment
+    from vault_harness.judge.plugin.lossy_stream import LossyStream
+    from vault_harness.judge.report import one_line
+    from vault_harness.judge.subjects import parse_subject
+
+    told = LossyStream(sys.stdout)
+    told.write(f"{_MEASURING}\n")
+    told.flush()
+    spec = parse_subject(chosen.subject)
+    with open_environment(settings, spec, seed=chosen.seed) as environment:
+        cost = measure(environment)
+    if isinstance(cost, str):
+        more = f"`{named('subject.check', chosen.subject)}` says more"
+        config.stash[COST] = f"it does not start: {one_line(cost)}\n{more}"
+        return most
+    # The cost of a start inside a running server cannot be measured.
+    workers = cost.workers(most) if cost.alone or spec.kind != "http" else most
+    set_start(config, cost.start(workers))
+    config.stash[COST] = f"{cost}: {workers} side by side"
+    return workers

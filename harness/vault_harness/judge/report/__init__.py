@@ -1,0 +1,49 @@
+"""What a run leaves behind: the table, the text of each failure, the journal, the timeline.
+
+Everything is made of records (`vault_harness.judge.record`), so a journal can produce it again.
+"""
+
+from vault_harness.judge.report.explanation import again, explain
+from vault_harness.judge.report.journal import (
+    begin,
+    begun,
+    clear,
+    collect_parts,
+    hold,
+    load,
+    parts_folder,
+    refuse_foreign,
+    refuse_foreign_page,
+    write_part,
+)
+from vault_harness.judge.report.lines import HEADER, Line, Summary, line_of, wire_of
+from vault_harness.judge.report.spent import Effort, where_time_went
+from vault_harness.judge.report.timing import Moment, collapse, in_short, moments, one_line, shown
+
+__all__ = [
+    "Effort",
+    "HEADER",
+    "Line",
+    "Moment",
+    "Summary",
+    "again",
+    "begin",
+    "begun",
+    "clear",
+    "collapse",
+    "collect_parts",
+    "where_time_went",
+    "explain",
+    "hold",
+    "in_short",
+    "line_of",
+    "load",
+    "moments",
+    "one_line",
+    "parts_folder",
+    "refuse_foreign",
+    "refuse_foreign_page",
+    "shown",
+    "wire_of",
+    "write_part",
+]

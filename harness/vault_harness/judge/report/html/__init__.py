@@ -1,0 +1,9 @@
+"""The report to look at: one page that needs nothing but a browser.
+
+`render` turns one or more journals into a single HTML text that contains style, script and data. It
+can be opened from a file, sent by mail, and kept as an artifact.
+"""
+
+from vault_harness.judge.report.html.page import render, write_page
+
+__all__ = ["render", "write_page"]

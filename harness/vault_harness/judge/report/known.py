@@ -1,0 +1,296 @@
+"""Promises that a client is known not to keep, in a file that its authors commit.
+
+::
+
+    [known-failing]
+    TOK-12 = "https://example.org/issues/7: the renewer gives up after one error"
+
+    [known-flaky]
+    NET-11 = "one attempt more is on its way"
+
+Such scenarios still run. A known failure does not fail the run. A pass of a known-failing scenario
+does, so that the file stays true. Harm, such as a wrong value, fails the run too, unless the reason
+begins with ``harm:``. A reason for one broken promise does not excuse another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vault_harness import files
+from vault_harness.errors import SettingsError
+from vault_harness.judge.report.lines import HARM, Line
+from vault_harness.judge.report.timing import one_line
+from vault_harness.toml_lines import line_of
+
+KNOWN_FILE = "vault-harness.toml"
+"""The file's name in the working directory."""
+
+FIXED = "fixed"
+"""The mark of a pass that fails the run because the scenario is known to fail."""
+
+NOT_BY_HALF = (
+    "the file of known failures was not changed: this run did not finish, and half a run says "
+    "nothing of the rest"
+)
+
+Expected = Literal["", "failing", "flaky"]
+
+_FAILING, _FLAKY = "known-failing", "known-flaky"
+
+_PAIR = re.compile(
+    r"""\s*["']?([A-Za-z0-9-]+)["']?\s*=\s*(?:(?:"(?:[^"\\]|\\.)*"|'[^']*')\s*(\#.*)?)?"""
+)
+"""A line with an id and its reason, and the comment behind it."""
+
+_TABLE = re.compile(r"\s*\[\s*([A-Za-z-]+)\s*\]")
+_BEHIND, _END = " behind", " end"
+
+_HEAD = """\
+# Promises that this client is known not to keep, each with a reason or a link. They are asked in
+# every run: one of known-failing that is kept fails it until its line is gone from here.
+"""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a client is known not to keep: reasons by scenario id.
+
+    Attributes:
+        failing: Scenarios that fail in every run.
+        flaky: Scenarios that pass in some runs and fail in others.
+    """
+
+    failing: Mapping[str, str] = field(default_factory=dict)
+    flaky: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All ids in the file."""
+        return frozenset({*self.failing, *self.flaky})
+
+    def kind(self, id: str) -> Expected:  # noqa: A002 - it is one
+        """Return how a scenario is known."""
+        return "failing" if id in self.failing else "flaky" if id in self.flaky else ""
+
+    def mark(self, line: Line) -> Line:
+        """Return a line with what is known of its scenario."""
+        reason = self.failing.get(line.id) or self.flaky.get(line.id, "")
+        return replace(line, known=self.kind(line.id), reason=reason)
+
+    def after(self, lines: Iterable[Line]) -> Known:
+        """Return what is known after a run with these lines. Reasons written by hand stay.
+
+        A known-failing scenario that passed is removed. A scenario that did not run, or proved
+        nothing, stays. The reason records any harm.
+        """
+        failing, flaky = dict(self.failing), dict(self.flaky)
+        for line in lines:
+            why = line.broken[0] if line.broken else line.promise
+            if line.word == "fail" and line.id not in flaky:
+                failing[line.id] = _told(line, failing.get(line.id, why))
+            elif line.word in ("fail", "flaky"):
+                old = flaky.get(line.id) or failing.pop(line.id, why)
+                flaky[line.id] = _told(line, old)
+            elif line.word == "pass" and not line.undecided:
+                failing.pop(line.id, None)
+        return Known(failing, flaky)
+
+
+def _told(line: Line, reason: str) -> str:
+    """Return a reason, with the prefix for harm if the line did harm."""
+    return f"{HARM} {reason}" if line.harm and not reason.lower().startswith(HARM) else reason
+
+
+def is_a_part(journal: Mapping[str, Any]) -> bool:
+    """Return whether a run lacks scenarios. A secret may have come out in those."""
+    return bool(journal.get("left_out")) or not journal.get("complete", True)
+
+
+def mark(record: Mapping[str, Any], *, part: bool) -> str:
+    """Return the mark beside a verdict that counts otherwise than it says.
+
+    `part` means that the run lacks scenarios.
+    """
+    if record.get("forgiven"):
+        return "SHOULD"
+    known = record.get("known") or {}
+    harm = any(found.get("harm") for found in record.get("findings") or ())
+    line = Line(
+        str(record["id"]),
+        promise="",
+        severity="",
+        word=str(record.get("word", "error")),
+        seconds=0.0,
+        known=known.get("kind", ""),
+        reason=str(known.get("reason", "")),
+        harm=harm and not record.get("about_leaks"),
+        undecided=part and bool(record.get("about_leaks")),
+    )
+    return "known" if line.is_excused else FIXED if line.is_news else ""
+
+
+def load_known(path: Path | None = None, *, begin: bool = False) -> Known:
+    """Read a file of known failures.
+
+    Args:
+        path: By default `KNOWN_FILE` in the working directory, which may be missing.
+        begin: Whether a named file may be missing too, because it will be written.
+
+    Raises:
+        SettingsError: The file cannot be read, or has another form.
+    """
+    if path is None:
+        path, begin = Path(KNOWN_FILE), True
+    if begin and not os.path.lexists(path):
+        return Known()
+    try:
+        # Some editors write a byte order mark, which TOML takes for a part of the first line.
+        text = path.read_text(encoding="utf-8-sig")
+        found = tomllib.loads(text)
+    except OSError as error:
+        raise SettingsError(
+            f"the file of known failures cannot be read: {error.strerror or error}",
+            looked_at=str(path),
+            remedy="name a file that exists and that you can read; --write-known creates one",
+        ) from error
+    except ValueError as error:
+        raise _wrong(str(path), f"the file of known failures cannot be read: {error}") from error
+
+    def place(*keys: str) -> str:
+        return f"{path}:{line_of(text, keys)}"
+
+    if foreign := sorted(set(found) - {_FAILING, _FLAKY}):
+        raise _wrong(place(foreign[0]), f"there is no {foreign[0]} in a file of known failures")
+    known = Known(*(_reasons(place, name, found.get(name, {})) for name in (_FAILING, _FLAKY)))
+    if both := sorted(set(known.failing) & set(known.flaky)):
+        where = _place_of(both[0], text, found)
+        raise _wrong(f"{path}{where}", f"{both[0]} is said to fail always, and to be flaky")
+    return known
+
+
+def place_of(id: str, path: Path | None = None) -> str:  # noqa: A002 - it is one
+    """Return the place of a scenario in the file, ``FILE:LINE``, or the file alone."""
+    path = Path(KNOWN_FILE) if path is None else path
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return f"{path}{_place_of(id, text, tomllib.loads(text))}"
+    except (OSError, ValueError):
+        return str(path)
+
+
+def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A002 - it is one
+    """Return the last line that names it as ``:LINE``, or an empty text."""
+    keys = [(name, key) for name in (_FAILING, _FLAKY) for key in found.get(name, {})]
+    lines = [line_of(text, pair) for pair in keys if pair[1].upper() == id]
+    return f":{max(lines)}" if lines else ""
+
+
+def no_more_asked(
+    known: Known,
+    records: Iterable[Mapping[str, Any]],
+    there: Collection[str] | None = None,
+    path: Path | None = None,
+) -> list[str]:
+    """Return a line for each known scenario that is not asked any more.
+
+    Scenarios that only this machine cannot run are left out.
+
+    Args:
+        known: What the file says.
+        there: All existing ids; None if unknown.
+    """
+    gone = known.ids - set(there) if there is not None else frozenset[str]()
+    found = dict.fromkeys(gone, "there is no such scenario")
+    for record in records:
+        if record["word"] == "skipped" and record["id"] in known.ids and not record.get("cannot"):
+            found[str(record["id"])] = f"skipped: {record.get('why') or 'no reason is given'}"
+    return [
+        one_line(f"{id} is known to fail, and is no longer asked: {why} ({place_of(id, path)})")
+        for id, why in sorted(found.items())  # noqa: A001 - it is one
+    ]
+
+
+def write_known(known: Known, path: Path | None = None) -> Path:
+    """Write the file atomically and return its path. A link stays a link.
+
+    Comments stay at the head and the end, above a table, and above or behind a line that stays.
+    """
+    path = Path(KNOWN_FILE) if path is None else path
+    notes = _notes(path)
+    text = _HEAD + "".join(f"{note}\n" for note in notes[""] if note not in _HEAD)
+    for name, reasons in ((_FAILING, known.failing), (_FLAKY, known.flaky)):
+        if reasons:
+            text += "\n" + "".join(f"{note}\n" for note in notes.get(name, ())) + f"[{name}]\n"
+        for id in sorted(reasons):  # noqa: A001 - it is one
+            text += "".join(f"{note}\n" for note in notes.get(id, ()))
+            behind = "".join(f"  {note}" for note in notes.get(f"{id}{_BEHIND}", ()))
+            text += f"{id} = {_quoted(reasons[id])}{behind}\n"
+    text += "".join(f"\n{note}" for note in notes.get(_END, ())) + "\n" * bool(notes.get(_END))
+    files.write_text(files.led_to(path), text)
+    return path
+
+
+def _notes(path: Path) -> dict[str, list[str]]:
+    """Return the comments above each id and table, and behind each id (`_BEHIND`).
+
+    Comments before the first table have an empty key, those after the last id have `_END`.
+    """
+    found: dict[str, list[str]] = {"": []}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):  # not there yet
+        return found
+    if '"""' in text or "'''" in text:  # a line of such a text is no comment
+        return found
+    head = True
+    above: list[str] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            above.append(line.strip())
+            continue
+        if pair := _PAIR.match(line):
+            found[pair[1].upper()] = above
+            found[f"{pair[1].upper()}{_BEHIND}"] = [pair[2]] if pair[2] else []
+        elif head:
+            found[""] += above
+        elif table := _TABLE.match(line):
+            found[table[1]] = above
+        elif not line.strip():
+            continue  # the comment above belongs to what follows
+        head = head and not line.strip()
+        above = []
+    return found | {_END: above}
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string: a JSON string without surrogate pairs, and with DEL escaped."""
+    return json.dumps(files.encodable(text), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _reasons(place: Callable[..., str], name: str, table: object) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise _wrong(place(name), f"{name} is not a table of ids and reasons")
+    seen = set()
+    for id, reason in table.items():  # noqa: A001 - it is one
+        if not isinstance(reason, str) or not reason.strip():
+            raise _wrong(place(name, id), f"{name}: {id} has no reason")
+        if id.upper() in seen:
+            raise _wrong(place(name, id), f"{name}: {id.upper()} is there twice")
+        seen.add(id.upper())
+    return {id.upper(): reason for id, reason in table.items()}  # noqa: A001 - it is one
+
+
+def _wrong(place: str, cause: str) -> SettingsError:
+    return SettingsError(
+        cause,
+        looked_at=place,
+        remedy=f'write [{_FAILING}] or [{_FLAKY}], and below it lines such as TOK-12 = "why"',
+    )

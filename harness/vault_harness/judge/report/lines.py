@@ -1,0 +1,235 @@
+"""One line for each scenario, and the lines above and below the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vault_harness.judge.record import ScenarioRecord
+from vault_harness.judge.report.timing import one_line
+
+WORDS = ("fail", "flaky", "not exercised", "error")
+"""The verdicts for which a summary names the scenarios."""
+
+OFTEN = 5
+"""Scenarios that must have broken the same promise before a report tells it once for all."""
+
+HARM = "harm:"
+"""The prefix of a known failure's reason that excuses harm too."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One scenario's line in the table.
+
+    Attributes:
+        word: The verdict; ``error`` if the harness itself failed.
+        why: The reason of any verdict but ``pass``, in one line.
+        rate: How many of several runs passed: ``4 of 5``.
+        leaks: Secrets that came out in it, each in one line.
+        about_leaks: Whether such leaks fail this line.
+        broken: The promises that it broke, each once.
+        forgiven: Whether it did not pass but fails no run: a SHOULD.
+        known: ``failing`` or ``flaky`` where the client is known to break this promise.
+        reason: Why it does, in its authors' words.
+        undecided: Whether a leak in another part of the run may still fail it.
+        harm: Whether it did harm, such as a wrong value. It is False for the line about leaks.
+        at_the_end: Whether every finding comes from the closing act.
+    """
+
+    id: str
+    promise: str
+    severity: str
+    word: str
+    seconds: float
+    why: str = ""
+    rate: str = ""
+    leaks: tuple[str, ...] = ()
+    about_leaks: bool = False
+    broken: tuple[str, ...] = ()
+    forgiven: bool = False
+    known: Literal["", "failing", "flaky"] = ""
+    reason: str = ""
+    undecided: bool = False
+    harm: bool = False
+    at_the_end: bool = False
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether it fails as it is known to: always, or now and then."""
+        words = {"failing": ("fail",), "flaky": ("fail", "flaky")}.get(self.known, ())
+        return self.word in words and not self.did_new_harm
+
+    @property
+    def did_new_harm(self) -> bool:
+        """Whether a known failure did harm that its reason does not excuse."""
+        return bool(self.known) and self.harm and not self.reason.lower().startswith(HARM)
+
+    @property
+    def counts_as(self) -> Literal["kept", "broken", "not exercised", "skipped", "error"]:
+        """What it means for the run. A known failure counts as kept, and its pass as broken."""
+        if self.forgiven:
+            return "kept"
+        match self.word:
+            case "pass":
+                return "broken" if self.is_news else "kept"
+            case "fail" | "flaky":
+                return "kept" if self.is_excused else "broken"
+            case "not exercised" | "skipped" as word:
+                return word
+        return "error"
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it passes although it is known to fail."""
+        return self.word == "pass" and self.known == "failing" and not self.undecided
+
+    def __str__(self) -> str:
+        word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
+        if self.is_excused:
+            word = f"{self.word} (known)"
+        if self.is_news:
+            word = "pass (fixed)"
+        return f"{self.id:<8} {word:<13} {self.seconds:6.1f} s  {self.promise}"
+
+
+HEADER = f"{'id':<8} {'verdict':<13} {'time':>8}  promise"
+
+
+def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
+    return Line(
+        record["id"],
+        record["promise"],
+        record["severity"],
+        record["word"],
+        round(record["seconds"], 2),
+        record["why"],
+        record.get("rate", ""),
+        tuple(_leak(leak) for leak in record["leaks"]),
+        about_leaks,
+        tuple(dict.fromkeys(finding["promise"] for finding in record["findings"])),
+        harm=not about_leaks and any(finding.get("harm") for finding in record["findings"]),
+        at_the_end=bool(record["findings"]) and all(f.get("closing") for f in record["findings"]),
+    )
+
+
+def wire_of(record: ScenarioRecord) -> str:
+    """Return in words what client and Vault spoke in a scenario; empty for plain HTTP.
+
+    A client without HTTP/2 falls back to HTTP/1.1, and the verdict is then about HTTP/1.1.
+    """
+    if record.get("wire", "plain") == "plain":
+        return ""
+    spoken = {one["protocol"] for one in record.get("handshakes", ())} - {None}
+    if record["wire"] == "h2" and spoken and "h2" not in spoken:
+        return "HTTP/2 offered, the client speaks HTTP/1.1 over TLS"
+    return "HTTP/2" if "h2" in spoken else "TLS"
+
+
+def _leak(leak: dict[str, Any]) -> str:
+    when = f"+{leak['at']:.2f} s: " if leak["at"] is not None else ""
+    return f"{when}{leak['seen']}"
+
+
+@dataclass
+class Summary:
+    """The summary that a person pastes into a chat.
+
+    Attributes:
+        broken: Node ids of tests without a line, or with an error after it.
+        unfinished: Scenarios that were chosen and did not end.
+        lacking: Parts of the run that are missing, such as ``2/4``.
+        broken_off: Parts of the run that did not end, such as ``part 2/4``.
+        wires: What client and Vault spoke, where it was not plain HTTP.
+    """
+
+    subject: str
+    lines: list[Line] = field(default_factory=list)
+    product: str = ""
+    engine: str = ""
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    broken_off: list[str] = field(default_factory=list)
+    wires: set[str] = field(default_factory=set)
+
+    def leaks(self) -> list[str]:
+        """Return the secrets that came out in any scenario, each in one line."""
+        return [f"{line.id:<8} {one_line(leak)}" for line in self.lines for leak in line.leaks]
+
+    def interruption(self, running: Collection[str]) -> str:
+        """Return the last line of an interrupted run: how many scenarios have a verdict.
+
+        `running` names the scenarios that were under way.
+        """
+        judged, rest = len(self.lines), len(self.unfinished)
+        ending = "this is no pass, whatever is written above"
+        if not judged + rest:
+            return f"interrupted before any scenario began: {ending}"
+        text = f"interrupted: {judged} of {judged + rest} scenarios have a verdict"
+        begun = sorted({*running} & {*self.unfinished})
+        if begun:
+            text += f", {len(begun)} were under way ({', '.join(begun)})"
+        if left := rest - len(begun):
+            text += f", {left} had not begun"
+        return f"{text}; {ending}"
+
+    def settle_leaks(self) -> list[Line]:
+        """Fail the line about leaks if a secret came out anywhere; return the changed lines."""
+        found = self.leaks()
+        if not found:
+            return []
+        why = f"a secret came out in {found[0]}"
+        changed = [
+            replace(line, word="fail", why=why)
+            for line in self.lines
+            if line.about_leaks and line.word in ("pass", "not exercised")
+        ]
+        by_id = {line.id: line for line in changed}
+        self.lines = [by_id.get(line.id, line) for line in self.lines]
+        return changed
+
+    def __str__(self) -> str:
+        counts = Counter(line.word for line in self.lines)
+        judged = len(self.lines) - counts["skipped"]
+        text = f"{self.subject}: {counts['pass']} of {judged} scenarios pass"
+        as_known = [line for line in self.lines if line.is_excused]
+        for word in WORDS:
+            found = {line.id: line for line in self.lines if line.word == word}
+            told = [
+                f"{one} (SHOULD)" if found[one].forgiven else one
+                for one in sorted(found)
+                if found[one] not in as_known
+            ]
+            text += f"; {word}: {', '.join(told)}" if told else ""
+        if as_known:
+            text += f"; fail as known: {', '.join(sorted(line.id for line in as_known))}"
+        if news := sorted(line.id for line in self.lines if line.is_news):
+            text += f"; known to fail, and pass: {', '.join(news)}"
+        if harmful := sorted(line.id for line in self.lines if line.did_new_harm):
+            text += f"; known to fail, and did harm: {', '.join(harmful)}"
+        if leaking := sorted({line.id for line in self.lines if line.leaks}):
+            text += f"; secrets came out in {', '.join(leaking)}"
+        if self.broken:
+            text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
+        if self.unfinished:
+            text += f"; incomplete: {', '.join(sorted(self.unfinished))} did not come to an end"
+        if self.broken_off:
+            text += f"; incomplete: {', '.join(self.broken_off)} did not come to its end"
+        if self.lacking:
+            text += f"; incomplete: part {', '.join(self.lacking)} is not there"
+        if counts["skipped"]:
+            text += f"; {counts['skipped']} skipped"
+        where = ", ".join(
+            part
+            for part in (
+                self.product,
+                self.engine and f"{self.engine} engine",
+                *sorted(self.wires),
+            )
+            if part
+        )
+        return one_line(f"{text} ({where}{', ' if where else ''}{self.seconds:.0f} s)")

@@ -1,0 +1,215 @@
+"""What happened to requests that reached the recorder, by their answers and by interference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Final
+
+from vault_harness.judge.report.events import (
+    Event,
+    Record,
+    before_the_end,
+    ended_of,
+    faults_of,
+    is_good,
+    meet,
+    way_of,
+)
+from vault_harness.judge.report.kinds import (
+    AWAY,
+    CAPABILITIES,
+    CREDENTIAL,
+    CUT,
+    DEAD,
+    DENIED,
+    FAILED,
+    FIRST_LOGIN,
+    FOREIGN_NO,
+    FULL,
+    FULL_UNTIL,
+    GATEWAY,
+    GOODBYE,
+    HEALTH,
+    LAGS,
+    LATE,
+    LEASE_END,
+    LEASE_RENEWAL,
+    LOGIN,
+    LOOKUP,
+    LOST,
+    METADATA,
+    MISSING,
+    PAGE,
+    READ,
+    REDIRECT,
+    REFUSED,
+    RENEW,
+    REVOKE,
+    SHORTER,
+    SILENT,
+    UNWRAP,
+    WRITE,
+    WRONG,
+)
+from vault_harness.judge.vacuity import WAITED_OUT
+
+HUNG = 1.0
+"""Seconds after which a lost answer counts as silence too."""
+
+NEAR = 0.1
+"""Seconds between Toxiproxy's and the recorder's opening of the same connection, at most."""
+
+_GIVEN_UP: Final[Mapping[str, str]] = {REFUSED: CUT, SILENT: SILENT, CUT: CUT, LATE: SILENT}
+"""What the fault did to a request that reached the recorder and got no answer."""
+
+_FOR: Final[Mapping[str, str]] = {
+    "lookup": LOOKUP,
+    "renew": RENEW,
+    "revoke": REVOKE,
+    "capabilities": CAPABILITIES,
+    "unwrap": UNWRAP,
+    "credential": CREDENTIAL,
+    "read": READ,
+    "write": WRITE,
+    "metadata": METADATA,
+    "status": HEALTH,
+}
+
+_LOST = re.compile(r" lost(?=,| after| #|$)")
+_LATE = re.compile(r" s late(?= #|$)")
+_GOODBYE = " says goodbye"
+_IN_VAULTS_PLACE = re.compile(r" answered 2\d\d(?= #|$)")
+_DENIED = "1 error occurred"
+"""The beginning of Vault's error where a policy denies a request with a living token."""
+
+
+def met(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield each request that reached the recorder with what happened to it."""
+    granted: dict[str, float] = {}
+    for exchange in before_the_end(record, "exchanges", "began"):
+        asked = asked_by(record, exchange)
+        if asked is None:
+            continue
+        for what in chain(_answered(record, exchange, asked), _through(record, exchange)):
+            yield asked, what
+        whose = exchange["credential" if "lease" in asked or asked == CREDENTIAL else "token"]
+        if exchange["ttl"] is None or whose is None or not is_good(exchange):
+            continue
+        # Vault counts whole seconds: a difference of one second is no shorter life.
+        if exchange["ttl"] < granted.setdefault(whose, exchange["ttl"]) - 1.0:
+            yield asked, SHORTER
+
+
+def asked_by(record: Record, exchange: Event) -> str | None:
+    """Return the kind of a request; None if it has no kind."""
+    kind, path = exchange["kind"], exchange["path"]
+    if kind == "login":
+        return FIRST_LOGIN if _is_first(record, exchange) else LOGIN
+    if kind == "lease":
+        return LEASE_RENEWAL if "renew" in path else LEASE_END if "revoke" in path else None
+    if kind == "other":
+        return UNWRAP if path.startswith("sys/wrapping/") else None
+    return _FOR.get(kind)
+
+
+def _is_first(record: Record, login: Event) -> bool:
+    """Return whether no login succeeded since the last start of a client.
+
+    Another client may start during the login.
+    """
+    starts = [
+        call["began"]
+        for call in record.get("operations", ())
+        if call["verb"] == "start" and call["began"] <= login["began"]
+    ]
+    since = max(starts, default=0.0)
+    return not any(
+        one["kind"] == "login"
+        and is_good(one)
+        and since <= one["began"]
+        and ended_of(one) <= login["began"]
+        for one in record["exchanges"]
+    )
+
+
+def _answered(record: Record, exchange: Event, asked: str) -> Iterator[str]:
+    """Yield what became of an answer, as the recorder saw it."""
+    acted, took = exchange["interference"] or "", ended_of(exchange) - exchange["began"]
+    ways = {
+        way
+        for fault in faults_of(record)
+        if meet(fault, exchange["began"], ended_of(exchange))
+        if (way := way_of(fault))
+    }
+    lost = bool(_LOST.search(acted))
+    if lost:
+        yield LOST
+    if _GOODBYE in acted:
+        yield GOODBYE
+    if exchange["status"] is not None and exchange["closed"] is None:
+        yield from _told(exchange, asked, acted)
+        if took >= WAITED_OUT and (_LATE.search(acted) or ways & {SILENT, LATE}):
+            yield LATE
+    elif lost or _LATE.search(acted):
+        if took >= HUNG:
+            yield SILENT
+    else:
+        yield from (_GIVEN_UP[way] for way in ways)
+
+
+def _told(exchange: Event, asked: str, acted: str) -> Iterator[str]:
+    """Yield what the status of an answer means to the client."""
+    status, in_vaults_place = exchange["status"], exchange["by"] != "vault"
+    if status < 300:
+        if in_vaults_place and _IN_VAULTS_PLACE.search(acted):
+            yield PAGE
+    elif status < 400:
+        yield REDIRECT
+    elif status == 412:
+        yield LAGS
+    elif status == 429:
+        yield FULL if exchange["retry_after"] is None else FULL_UNTIL
+    elif status >= 500:
+        yield GATEWAY if status in (502, 504) else AWAY if status == 503 else FAILED
+    elif in_vaults_place:
+        yield FOREIGN_NO
+    elif status == 404:
+        yield MISSING
+    elif status == 403:
+        denied = any(_DENIED in error for error in exchange["errors"])
+        yield DENIED if denied or asked in (FIRST_LOGIN, LOGIN) else DEAD
+    else:
+        yield WRONG
+
+
+def _through(record: Record, exchange: Event) -> Iterator[str]:
+    """Yield what a toxic did to a request that Vault has answered, or to its answer."""
+    for fault in faults_of(record):
+        toxic, way = fault["detail"].get("toxic"), way_of(fault)
+        if toxic is None or way is None or not _is_touched(record, exchange, toxic):
+            continue
+        if fault["detail"].get("stream") == "downstream":
+            at = exchange["ended"]
+        else:
+            at = exchange["began"] if way == LATE else None  # a silent request does not get here
+        if at is None or not fault["began"] <= at <= ended_of(fault):
+            continue
+        if way != CUT or _is_last(record, exchange):  # a connection with later requests was not cut
+            yield way
+
+
+def _is_touched(record: Record, exchange: Event, toxic: str) -> bool:
+    opened = record["connections"][exchange["connection"] - 1]
+    return any(
+        touch["toxic"] == toxic and abs(opened - touch["opened"]) <= NEAR
+        for touch in record["touches"]
+    )
+
+
+def _is_last(record: Record, exchange: Event) -> bool:
+    return not any(
+        one["connection"] == exchange["connection"] and one["number"] > exchange["number"]
+        for one in record["exchanges"]
+    )

@@ -1,0 +1,76 @@
+"""One scenario on one clock: ``python -m vault_harness.judge.report.timeline JOURNAL ID``.
+
+Prints everything that happened, or with ``--since`` and ``--until`` a while of it: what the
+scenario did, what the subject answered and logged, and every request that Vault saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vault_harness.errors import HarnessError
+from vault_harness.judge.report.explanation import explain
+from vault_harness.judge.report.journal import NO_JOURNAL, load, record_in
+from vault_harness.judge.report.reading import wrong
+from vault_harness.judge.report.timing import moments, shown
+
+
+def timeline(
+    journal: Path,
+    id: str,  # noqa: A002 - it is one
+    *,
+    since: float = 0.0,
+    until: float = float("inf"),
+    raw: bool = False,
+) -> str:
+    """Return what a scenario's verdict rests on, and everything that happened in it.
+
+    `since` and `until` are seconds since it began. With `raw` no moments share a line.
+
+    Raises:
+        SettingsError: The file is no journal, lacks the scenario, or an event has another form.
+    """
+    record = record_in(load(journal), id, journal)
+    try:
+        if raw:
+            lines = [str(moment) for moment in moments(record) if since <= moment.at <= until]
+        else:
+            lines = shown(record, since=since, until=until, all_of_it=True)
+        head = explain({**record, "log": ()}).splitlines() if "times" in record else []
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Reading a journal does not check the form of its thousands of events.
+        raise wrong(
+            journal,
+            NO_JOURNAL,
+            f"an event of {id.upper()} is not of the form that a run leaves"
+            f" ({type(error).__name__}: {error})",
+        ) from error
+    return "\n".join([*head, "", *lines])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vault_harness.judge.report.timeline", description=__doc__
+    )
+    parser.add_argument("journal", type=Path, help="journal.json of a run")
+    parser.add_argument("id", help="of a scenario: TOK-11")
+    parser.add_argument("--since", type=float, default=0.0, help="seconds since it began")
+    parser.add_argument("--until", type=float, default=float("inf"), help="the same")
+    parser.add_argument("--raw", action="store_true", help="put nothing together")
+    given = parser.parse_args(arguments)
+    try:
+        text = timeline(
+            given.journal, given.id, since=given.since, until=given.until, raw=given.raw
+        )
+    except HarnessError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

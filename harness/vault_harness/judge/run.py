@@ -1,0 +1,341 @@
+"""Run a scenario, for the pytest plugin, for tests and for other callers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import HarnessError
+from vault_harness.files import encodable
+from vault_harness.judge import confirmation
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.environment import Environment
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.record import leaks_of_others, record_of
+from vault_harness.judge.subjects import SubjectSpec
+from vault_harness.judge.verdict import (
+    TOO_SLOW,
+    Finding,
+    NotClaimed,
+    NotExercised,
+    SetAside,
+    Verdict,
+    Word,
+)
+
+PATIENCE = 300.0
+"""Seconds after which a waiting scenario goes on without its lock."""
+
+PAUSE = 0.05
+
+_WAITS = "-waits-"
+
+
+@contextmanager
+def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
+    """Run the block beside other scenarios, or alone.
+
+    `file` is a lock file that the processes of a run share; None if there is only one process.
+    """
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as shared:
+        _take(shared.fileno(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
+    """Hold a place while the block runs, for work that keeps a core busy, such as starts.
+
+    Too many starts at once would disturb running scenarios, and short secret-ids would expire
+    before their use.
+
+    Args:
+        file: As for `turn`.
+        places: Number of places.
+        rank: The lowest rank goes first, so that the longest scenarios begin first.
+    """
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as closing:
+        files = [
+            closing.enter_context(file.with_name(f"{file.name}-{number}").open("a"))
+            for number in range(places)
+        ]
+        with _waiting(file, rank) as mine:
+            # A scenario that waits too long goes on anyway. A dead process holds no lock.
+            until = time.monotonic() + PATIENCE
+            taken = None
+            while taken is None and time.monotonic() < until:
+                if not _others_before(mine):
+                    taken = next((one for one in files if _try(one.fileno(), fcntl.LOCK_EX)), None)
+                if taken is None:
+                    time.sleep(PAUSE)
+        yield
+
+
+@contextmanager
+def _waiting(file: Path, rank: int) -> Iterator[Path]:
+    """Make and lock a file for a process that waits; its name sorts by turn."""
+    who = f"{os.getpid()}-{threading.get_ident()}"
+    mine = file.with_name(f"{file.name}{_WAITS}{rank:05}-{time.monotonic():015.3f}-{who}")
+    with mine.open("x") as held:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        try:
+            yield mine
+        finally:
+            mine.unlink(missing_ok=True)
+
+
+def _others_before(mine: Path) -> bool:
+    """Return whether a living process waits with an earlier turn."""
+    prefix = mine.name.partition(_WAITS)[0] + _WAITS
+    before = sorted(f for f in mine.parent.glob(f"{prefix}*") if f.name < mine.name)
+    for one in before:
+        with suppress(FileNotFoundError), one.open() as other:
+            if not _try(other.fileno(), fcntl.LOCK_SH):
+                return True
+    return False
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _take(descriptor: int, kind: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while not _try(descriptor, kind) and time.monotonic() < until:
+        time.sleep(PAUSE)
+
+
+Scenario = Callable[[Lab], None]
+"""A scenario's function, which ends with `Lab.judge`."""
+
+STARTS_PER_CORE = 2
+"""How many scenarios of a run may start their servers at once, for each core."""
+
+MIN_TTL = "min_ttl"
+"""Declaration of the shortest TTL, in seconds, that a subject's timers allow."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run of a scenario.
+
+    Attributes:
+        entry: The scenario's data, with scaled lives.
+        word: ``pass``, ``fail``, ``not exercised``, ``skipped``; ``error`` if the harness failed.
+        why: The reason in one line without secrets, for any word except ``pass``.
+        verdict: What the oracles said; None if they were not asked.
+        record: All that happened, as data without secrets: a part of the journal.
+        error: The harness's failure.
+        trace: Its traceback, without secrets.
+    """
+
+    entry: Entry
+    word: Word
+    why: str
+    seconds: float
+    verdict: Verdict | None
+    record: dict[str, Any]
+    error: Exception | None = field(default=None, repr=False)
+    trace: str = field(default="", repr=False)
+
+
+def run_scenario(
+    environment: Environment,
+    entry: Entry,
+    function: Scenario,
+    *,
+    subject: SubjectSpec | None = None,
+    rank: int = 0,
+    alone: bool = False,
+    make: Callable[..., Lab] = Lab,
+) -> Result:
+    """Run one scenario once, on its own servers.
+
+    Nothing is raised. A subject that lacks a needed claim is ``skipped``. A subject that does not
+    reach the scenario's beginning is ``not exercised``. A failure of the harness is ``error``.
+    The record says whether the run counts (`vault_harness.judge.confirmation`).
+
+    Lives are scaled by the environment's `ttl_scale`. The scenario runs again with longer lives
+    if the subject declares that it needs them (``min_ttl``), or if it starts too slowly. Harm
+    that was done with the shorter lives is still the verdict.
+
+    Args:
+        subject: The client under test; the environment's by default.
+        rank: Its place among the scenarios of a run, which decides whose servers start first.
+        alone: Wait until no other scenario of the run is running.
+        make: Makes the lab.
+    """
+    if subject is not None:
+        environment = replace(environment, subject=subject)
+    scaled = _scaled(environment, entry)
+    with turn(environment.turns, alone=alone):
+        result, longer = _run(environment, scaled, function, rank, make)
+        if longer is not None:
+            short = result
+            result, _ = _run(environment, scaled.scaled(longer), function, rank, make)
+            result.record["leaks"] = leaks_of_others(
+                result.record["leaks"], {"with shorter lives": short.record["leaks"]}
+            )
+    return result
+
+
+def judge_scenario(
+    environment: Environment,
+    entry: Entry,
+    function: Scenario,
+    *,
+    subject: SubjectSpec | None = None,
+) -> Result:
+    """Run a scenario until it is settled, each quiet run with no other scenario beside it."""
+    results = [run_scenario(environment, entry, function, subject=subject)]
+    while confirmation.settled([one.record for one in results]) is None:
+        results.append(run_scenario(environment, entry, function, subject=subject, alone=True))
+    record = confirmation.told([one.record for one in results])
+    return replace(results[-1], word=record["word"], why=record["why"], record=record)
+
+
+def _scaled(environment: Environment, entry: Entry) -> Entry:
+    return entry.stretched(environment.ttl_scale, environment.declared.get(MIN_TTL, 0.0))
+
+
+def _run(
+    environment: Environment,
+    entry: Entry,
+    function: Scenario,
+    rank: int,
+    make: Callable[..., Lab],
+) -> tuple[Result, float | None]:
+    """Return the result, and the factor by which lives must grow for this subject, if any."""
+    began = time.monotonic()
+    if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
+        why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
+        return _cannot(environment, entry, why, began), None
+    if entry.needs_postgresql and (lacking := environment.postgresql.lacking()):
+        return _cannot(environment, entry, lacking, began), None
+    folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
+    lab: Lab | None = None
+    try:
+        places = STARTS_PER_CORE * (os.cpu_count() or 1)
+        with place(environment.turns, places=places, rank=rank):
+            began = time.monotonic()  # waiting for other scenarios does not count
+            lab = make(environment, entry, directory=folder / "lab")
+        with lab, environment.watched(lab):
+            result = _carry_out(environment, entry, lab, function, began)
+            longer = _longer(lab, entry)
+    except NotClaimed as error:  # its servers are impossible here
+        return _cannot(environment, entry, str(error), began), None
+    except Exception as error:  # noqa: BLE001 - set-up or undoing may fail
+        return _failed(environment, entry, lab, error, began), None
+    result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
+    again = longer > 1.0 and not (result.verdict and _harm(result.verdict))
+    return result, longer if again else None
+
+
+def _longer(lab: Lab, entry: Entry) -> float:
+    """Return the factor by which lives must grow for this subject; at most 1 if they need not."""
+    least = lab.declared_or_none(MIN_TTL) or 0.0
+    return max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
+
+
+def leave_the_harm(verdict: Verdict) -> None:
+    """Keep only the harm in a verdict on lives that were too short, if there is any.
+
+    The lives may explain all other findings, such as a late renewal.
+    """
+    if harm := _harm(verdict):
+        rest = [finding for finding in verdict.findings if finding not in harm]
+        verdict.set_aside += [SetAside(one, "its lives were shorter than it needs") for one in rest]
+        verdict.findings = harm
+
+
+def _harm(verdict: Verdict) -> list[Finding]:
+    return [finding for finding in verdict.findings if finding.harm]
+
+
+def _carry_out(
+    environment: Environment, entry: Entry, lab: Lab, function: Scenario, began: float
+) -> Result:
+    try:
+        try:
+            function(lab)
+        except NotExercised as error:
+            lab.abandon(str(error))
+        except NotClaimed as error:
+            lab.skip(str(error))
+        assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
+        if _longer(lab, entry) > 1.0:
+            leave_the_harm(lab.verdict)
+    except Exception as error:  # noqa: BLE001 - reported as the scenario's error
+        lab.history.freeze()
+        return _failed(environment, entry, lab, error, began)
+    return _result(environment, entry, lab, lab.verdict.word, lab.verdict.why, began)
+
+
+def _cannot(environment: Environment, entry: Entry, why: str, began: float) -> Result:
+    """Return a skip that is due to this machine, not to the client's claims."""
+    result = _result(environment, entry, None, "skipped", why, began)
+    result.record["cannot"] = {"why": why, "needs": sorted(entry.asks_for)}
+    return result
+
+
+def _failed(
+    environment: Environment, entry: Entry, lab: Lab | None, error: Exception, began: float
+) -> Result:
+    redact = lab.secrets.redact if lab is not None else encodable
+    ours = isinstance(error, HarnessError)
+    why = redact(error.in_a_line if isinstance(error, HarnessError) else _words(error))
+    trace = redact(str(error) if ours else "".join(traceback.format_exception(error)))
+    result = _result(environment, entry, lab, "error", why, began)
+    result.record["trace"] = trace
+    return replace(result, error=error, trace=trace)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _result(
+    environment: Environment, entry: Entry, lab: Lab | None, word: Word, why: str, began: float
+) -> Result:
+    seconds = time.monotonic() - began
+    record = record_of(environment, entry, lab, word=word, why=why, seconds=seconds)
+    record |= {"trace": "", "too_slow": _too_slow(environment, entry, lab, record, began)}
+    verdict = lab.verdict if lab is not None else None
+    return Result(entry, word, record["why"], seconds, verdict, record)
+
+
+def _too_slow(
+    environment: Environment, entry: Entry, lab: Lab | None, record: dict[str, Any], began: float
+) -> str:
+    """Return why this run does not count, or ``""``. Stalls before the steady state are ignored."""
+    word, untouched = record["word"], record["untouched"]
+    if word == "not exercised" and untouched and all(one.startswith(TOO_SLOW) for one in untouched):
+        return str(untouched[0])
+    clock = began if lab is None else lab.history.started
+    steady = 0.0 if lab is None else lab.steady_since
+    machine = environment.witness.seen(clock + steady, time.monotonic(), clock=clock)
+    deadline, ttl = (entry.deadline, entry.ttl) if lab is None else (lab.deadline, lab.ttl)
+    return confirmation.too_slow(
+        machine, bound=min(deadline, ttl / 4) / 2, word=word, findings=record["findings"]
+    )

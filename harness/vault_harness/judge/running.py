@@ -1,0 +1,553 @@
+"""Configure, start, call and await the subject of a scenario."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from secrets import token_hex
+from typing import Literal
+from unittest.mock import patch
+
+from vault_harness.errors import EngineError, SubjectError
+from vault_harness.files import private_directory
+from vault_harness.judge import oracles
+from vault_harness.judge.catalogue import Entry
+from vault_harness.judge.conditions import Condition
+from vault_harness.judge.credentials import Credentials
+from vault_harness.judge.driver import (
+    LETTERS_OF_A_START,
+    Driver,
+    ReadVerb,
+    in_a_line,
+    reading,
+    redacted,
+)
+from vault_harness.judge.environment import Environment
+from vault_harness.judge.leaks import CommandLines, files_with_secrets
+from vault_harness.judge.logs import LogLine, LogWatch
+from vault_harness.judge.oracles import Oracle, slow_at_first
+from vault_harness.judge.servers import Servers
+from vault_harness.judge.subjects import OperationFailed, Subject, make_home, open_subject
+from vault_harness.judge.tokens import Tokens
+from vault_harness.judge.vacuity import evidence_of
+from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import SLACK
+from vault_harness.recorder.observations import Operation, Touch
+
+STEADY_READS = 3
+"""Number of good reads in a row that make a steady state."""
+
+STEADY_WITHIN = 10.0
+"""Seconds from ``hello`` to the steady state, as ``hello`` may come before the token."""
+
+LONGEST = 60.0
+"""Longest declared back-off or deadline in seconds that a scenario waits for."""
+
+UNTOLD = 15.0
+"""Back-off in seconds that is allowed without a declaration, up to half of the TTL, where the
+length of one fault sets no limit."""
+
+PROBE = 2.0
+"""Seconds allowed beyond a back-off, for the next try and a login."""
+
+AFTER = 0.5
+"""Seconds that a window is watched beyond its end, so that a late event is reported."""
+
+
+class Running(Servers):
+    """The servers of one scenario and the subject that runs against them.
+
+    Attributes:
+        steady_since: When the steady state was reached; 0 if it was not asked for.
+        threads_before: Threads of this process that ran before the scenario.
+        wanted_ttl: Seconds of TTL that the scenario needs, if it has less. It then runs again.
+        own: Variables that name the subject's own folders, if it has any.
+        tokens: The tokens of the role.
+        credentials: What the subject logs in with.
+    """
+
+    steady_since = 0.0
+    wanted_ttl = 0.0
+
+    def __init__(
+        self, environment: Environment, entry: Entry, *, directory: Path | None = None
+    ) -> None:
+        self.threads_before = frozenset(threading.enumerate())
+        self.own: dict[str, str] = {}
+        self._findings: list[Finding] = []
+        self._asked: list[Oracle] = []
+        self._conditions: list[tuple[str, Condition]] = []
+        self._subject: Subject | None = None
+        self._drivers: list[Driver] = []
+        self._logs: list[Path] = []
+        self._commands = CommandLines()
+        super().__init__(environment, entry, directory=directory)
+        try:
+            self.tokens = Tokens(self)
+            self.credentials = Credentials(self, self.tokens)
+        except BaseException:
+            self.close()
+            raise
+        self._log_watch = self._closing.enter_context(LogWatch(self.logs, self.history.now))
+
+    @property
+    def deadline(self) -> float:
+        """D: the total deadline of each call in seconds."""
+        return self.declared("deadline", self.entry.deadline)
+
+    def declared(self, name: str, default: float) -> float:
+        """Return a declared time in seconds, or the default."""
+        found = self.declared_or_none(name)
+        return default if found is None else found
+
+    def declared_or_none(self, name: str) -> float | None:
+        """Return a time in seconds that the command line or the subject declares, or None."""
+        if name in self.environment.declared:
+            return self.environment.declared[name]
+        return self._subject.declares.get(name) if self._subject else None
+
+    @property
+    def recovery(self) -> float:
+        """Seconds until a good read must come, if no single fault's length is known."""
+        return min(self.declared("backoff_cap", min(self.ttl / 2, UNTOLD)), LONGEST) + PROBE
+
+    def recovery_after(self, fault: Fault) -> float:
+        """Return how many seconds after a fault a good read must come.
+
+        A client that doubles its pauses waits at most about as long as the fault lasted. A client
+        that waits longer declares it (``backoff_cap``).
+        """
+        if (cap := self.declared_or_none("backoff_cap")) is not None:
+            return min(cap, LONGEST) + PROBE
+        return min(max(1.0, 1.5 * fault.length), self.ttl / 2, LONGEST) + PROBE
+
+    def or_its_pause(self, seconds: float) -> float:
+        """Return `seconds`, or the declared back-off if that is longer."""
+        cap = self.declared_or_none("backoff_cap")
+        return seconds if cap is None else max(seconds, min(cap, LONGEST) + PROBE)
+
+    @property
+    def reach(self) -> float:
+        """Seconds until a fault must touch the subject, by its next refresh or try."""
+        longest = max(self.refresh, self.declared("backoff_cap", 0.0), self.deadline)
+        return min(longest, LONGEST) + PROBE
+
+    @property
+    def refresh(self) -> float:
+        """R: how soon a changed secret must be seen, in seconds."""
+        return self.declared("refresh", 5.0)
+
+    @property
+    def start_under_a_fault(self) -> float:
+        """Seconds from a start during a scenario to ``hello``.
+
+        Less than for other starts, as a supervisor would stop a client that waits for ever.
+        """
+        return self.environment.start * 2 / 3
+
+    @property
+    def longest_start(self) -> float:
+        """Seconds from the subject's start to its steady state, at most."""
+        return self.environment.start + self._steady_within
+
+    @property
+    def asks_within(self) -> float:
+        """Seconds from a start until the subject must have asked Vault for something.
+
+        Less than the limit of ``hello``, so that a client that waits for Vault is not stopped.
+        """
+        return self.environment.start / 2
+
+    @property
+    def _steady_within(self) -> float:
+        return max(STEADY_WITHIN, self.environment.start / 3)
+
+    def environ(self) -> dict[str, str]:
+        """Return the subject's whole configuration."""
+        return {
+            "USE_VAULT": "true",
+            "VAULT_ADDR": self.address,
+            "VAULT_MOUNT_POINT": self.entry.mount,
+            "VAULT_CLIENT_TIMEOUT": f"{self.deadline:g}",
+            # Short, so that a scenario sees their ends.
+            "VAULT_CACHE_TTL": "1",
+            "VAULT_MAX_STALE": "6",
+            **(self._tls.environ() if self._tls is not None else {}),
+            **({"VAULT_NAMESPACE": self.entry.namespace} if self.entry.namespace else {}),
+            **(self._clock.environ() if self._clock is not None else {}),
+            **self.own,
+            **self.entry.environ,
+            **self.credentials.environ(),
+        }
+
+    @property
+    def said(self) -> dict[str, object] | None:
+        """What the subject declares, as data; None if it did not start."""
+        if self._subject is None:
+            return None
+        declared = {**self._subject.declares, **self.environment.declared}
+        return {
+            "version": self._subject.version,
+            "capabilities": sorted(self._subject.capabilities),
+            "declares": dict(sorted(declared.items())),
+        }
+
+    @property
+    def started(self) -> bool:
+        """Whether a subject was started."""
+        return bool(self._drivers)
+
+    @property
+    def reports_outcomes(self) -> bool:
+        """Whether the subject distinguishes failures, as far as is known."""
+        return self.client.subject.reports_outcomes
+
+    @property
+    def client(self) -> Driver:
+        """The subject that was started last."""
+        assert self._drivers, "the scenario did not call lab.start()"
+        return self._drivers[-1]
+
+    @property
+    def drivers(self) -> list[Driver]:
+        """All clients that were started, in order."""
+        return list(self._drivers)
+
+    def _processes(self) -> list[int]:
+        pids = (driver.subject.pid for driver in self.drivers)
+        return [pid for pid in pids if pid is not None]
+
+    def look_at_command_lines(self) -> str:
+        """Note the command lines of the subject's running processes; return all seen so far.
+
+        A subject within this process is skipped, since the children of this process are servers.
+        """
+        self._commands.look(self._processes())
+        return str(self._commands)
+
+    def files_for_all(self, *, since: float) -> set[str]:
+        """Return world-readable files with a secret, in temporary, home and working folder.
+
+        They changed after `since`, in seconds on the wall clock.
+        """
+        # If the home contains a token, the program gets another home.
+        homes = {Path.home(), self.directory / "home"}
+        folders = {Path(tempfile.gettempdir()), Path.cwd(), *homes, *map(Path, self.own.values())}
+        return files_with_secrets(self.secrets, folders, since=since)
+
+    def give_own_folders(self) -> str:
+        """Give the subject its own home and temporary folder from now on.
+
+        Returns the label of a token in that home, as developers have one.
+        """
+        token = f"hvs.{token_hex(24)}"
+        home = make_home(self.directory / "own-home", token)
+        temporary = private_directory(self.directory / "own-tmp")
+        self.own = {"HOME": str(home), "TMPDIR": str(temporary)}
+        if self.environment.subject.kind == "in-process":
+            self._closing.enter_context(patch.dict(os.environ, {"HOME": str(home)}))
+        return self.secrets.add("token", token, "token of the home folder")
+
+    def can(self, word: str) -> bool:
+        """Return whether the subject claims a capability."""
+        return word in self.client.subject.capabilities
+
+    def leaves(self, what: Literal["token", "file"]) -> bool:
+        """Return whether the subject declares that it leaves this behind."""
+        return what in self.client.subject.leaves
+
+    def open(self, *, timeout: float | None = None) -> Driver | None:
+        """Start the subject; return None if it refuses to start, which the history records.
+
+        `timeout` limits the seconds to ``hello``.
+        """
+        operation = self.history.begin_operation("start")
+        within = self.environment.start if timeout is None else timeout
+        try:
+            with self.spent.on("the subject's start"):
+                subject = self._open_subject(self.environ(), operation.number, within)
+        except (OperationFailed, SubjectError) as error:
+            text = redacted(self.secrets, in_a_line(error), LETTERS_OF_A_START)
+            self.history.end_operation(operation, "error", message=text)
+            self._check_login_method(operation.number, within)
+            return None
+        self.history.end_operation(operation, "ok")
+        self._subject = subject
+        try:
+            self._check_claims(subject)
+            self.prepare_database(leases="lease" in subject.capabilities)
+        except (NotClaimed, NotExercised, EngineError):
+            subject.kill()
+            raise
+        driver = Driver(
+            subject,
+            self.history,
+            self.secrets,
+            deadline=self.deadline,
+            path=self.entry.path,
+            key=self.entry.key,
+            instance=operation.number,
+        )
+        self._drivers.append(driver)
+        self._closing.callback(self._end_subject, driver)
+        return driver
+
+    def _open_subject(self, environ: dict[str, str], number: int, timeout: float) -> Subject:
+        log = self.directory / f"subject-{number}.log"
+        if log not in self._logs:
+            self._logs.append(log)
+        return open_subject(
+            self.environment.subject,
+            environ,
+            log=log,
+            timeout=timeout,
+            # A developer's own SECRET_KEY must not serve as the fallback.
+            withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
+            within=self._name.command if self._name is not None else (),
+        )
+
+    def _check_login_method(self, number: int, timeout: float) -> None:
+        """Check the claims of a subject that starts only with the ids of an AppRole."""
+        if self.entry.auth == "approle":
+            return
+        try:
+            subject = self._open_subject(
+                self.environ() | self.credentials.approle_environ(), number, timeout
+            )
+        except (OperationFailed, SubjectError):
+            return
+        try:
+            self._check_claims(subject)
+        finally:
+            subject.kill()
+
+    def start(self, *, within: float | None = None, callers: int = 0) -> Driver:
+        """Start the subject and wait for its steady state: three good reads in a row.
+
+        Args:
+            within: Seconds that it may take after ``hello``.
+            callers: Number of calls at once that come first, while there may be no token yet.
+        """
+        within = self._steady_within if within is None else within
+        client = self.open()
+        if client is None:
+            raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")
+        reads: list[Operation] = []
+        if callers:
+            with ThreadPoolExecutor(callers) as first:
+                reads += first.map(lambda _: client.read(), range(callers))
+        until = self.history.now() + within
+        good = 0
+        while good < STEADY_READS:
+            read = client.read()
+            reads.append(read)
+            good = good + 1 if read.good else 0
+            if read.outcome == "died" or (not good and self.history.now() > until):
+                raise NotExercised(
+                    f"no steady state within {within:g} s: the last read before any fault ended "
+                    f"{read.told}"
+                )
+            if not good:
+                self.history.let_pass(0.2, what="a steady state")
+        if self.history.last_token() is None and self.entry.auth != "token-file":
+            raise NotExercised("the subject reads, but none of its logins passed the recorder")
+        self.steady_since = self.history.now()
+        self.look_at_command_lines()
+        # Reads of an earlier start were no warm-up.
+        self.mark_warm_up(reads)
+        return client
+
+    def mark_warm_up(self, reads: Sequence[Operation]) -> None:
+        """Mark first reads that failed or were slow as a warm-up.
+
+        Nothing promises that a subject is ready at once: a Java VM loads classes at the first call.
+        `reads` are the first of an instance that started without a fault.
+        """
+        good = [read for read in reads if read.good]
+        ready = min(good, key=lambda o: o.ended or o.began, default=None)
+        slow = slow_at_first(reads, self.deadline, ready=ready) if ready is not None else []
+        for read in (*slow, *(read for read in reads if read.failed)):
+            if read.outcome not in ("hung", "died"):
+                read.verb = "warm-up"
+
+    def _check_claims(self, subject: Subject) -> None:
+        entry = self.entry
+        if missing := sorted(entry.asks_for - subject.capabilities):
+            raise NotClaimed(f"the subject does not claim: {', '.join(missing)}")
+        known = {*self.environment.declared, *subject.declares}
+        if missing := sorted(entry.declares - known):
+            raise NotClaimed(f"the subject does not declare {', '.join(missing)} (see --declare)")
+        if self.deadline > LONGEST:
+            # A declaration narrows no promise: the subject has simply not been asked.
+            raise NotExercised(
+                f"its calls may take {self.deadline:g} s; configure it with at most {LONGEST:g} s"
+            )
+        if entry.process and subject.pid is None:
+            raise NotClaimed("the subject has no process of its own on this machine")
+
+    def needs_outcomes(self) -> None:
+        """Leave the scenario if the subject has failed and cannot say why.
+
+        It goes on if there is already a finding, which counts anyway.
+        """
+        if not self.reports_outcomes and not self._findings:
+            raise NotClaimed("the subject does not say why a call fails (outcomes)")
+
+    def _end_subject(self, client: Driver) -> None:
+        try:
+            client.subject.close(timeout=5.0)
+        except (OperationFailed, SubjectError):
+            client.subject.kill()
+        # Known only after the process has ended.
+        self.spent.subject += getattr(client.subject, "cpu", 0.0)
+
+    def reading(
+        self,
+        *,
+        every: float = 0.25,
+        callers: int = 1,
+        verb: ReadVerb = "read",
+        path: str | None = None,
+        key: str | None = None,
+    ) -> AbstractContextManager[None]:
+        """Let callers read repeatedly while a block runs."""
+        return reading(self.client, every=every, callers=callers, verb=verb, path=path, key=key)
+
+    def watch(self, seconds: float) -> None:
+        """Wait for some seconds, or until the subject dies."""
+        self.history.let_pass(seconds, unless=self._dead, what="time to pass")
+
+    def until(self, condition: Callable[[], bool], *, within: float) -> bool:
+        """Wait until a condition holds; return whether it did within `within` seconds."""
+        return self.history.wait_for(lambda: condition() or self._dead(), within) and condition()
+
+    def _dead(self) -> bool:
+        return any(o.outcome == "died" for o in list(self.history.operations))
+
+    def until_good_read(self, *, since: float, within: float) -> None:
+        """Wait for a good read that began after `since`. An oracle decides if it was in time."""
+        limit = within + AFTER + max(0.0, since - self.history.now())
+        self.history.wait_for(
+            lambda: any(o.good for o in self.history.calls("read", "read_cached", since=since)),
+            limit,
+            what="a good read",
+        )
+
+    def recovers(
+        self,
+        *,
+        after: Fault,
+        within: float | None = None,
+        path: str | None = None,
+        verb: str | None = None,
+    ) -> None:
+        """Wait for a good read after a fault, and check later that it came in time.
+
+        Callers must be reading (`reading`).
+
+        Args:
+            after: A fault that is already undone.
+            within: Seconds; by default `recovery_after` the fault.
+            path: Count only reads of this secret.
+            verb: ``read`` or ``read_cached``; by default either one counts.
+        """
+        bound = self.recovery_after(after) if within is None else within
+        verbs = ("read", "read_cached") if verb is None else (verb,)
+        self.until(
+            lambda: any(
+                o.good and path in (None, o.path)
+                for o in self.history.calls(*verbs, since=after.end)
+            ),
+            within=bound + self.deadline,
+        )
+        self._asked.append(oracles.recovers_within(bound, since=after.end, path=path, verb=verb))
+
+    def ask(self, oracle: Oracle) -> None:
+        """Ask this oracle too when the scenario is judged."""
+        self._asked.append(oracle)
+
+    def logs_in_again(self, *, since: float, within: float) -> None:
+        """Wait for a login that Vault accepts, and check later that it came in time."""
+        left = max(0.0, since + within + AFTER - self.history.now())
+        self.until(lambda: bool(self.history.logins(since=since)), within=left)
+        self._asked.append(oracles.logs_in_again(since=since, within=within))
+
+    def hold(self, fault: Fault, seconds: float) -> None:
+        """Keep a fault for some seconds, and longer until it touches the subject.
+
+        A client that reads from its memory may notice it only at its next refresh.
+        """
+        self.watch(seconds)
+        if not self._dead():
+            self.history.wait_for(
+                lambda: self.touched(fault), self.reach, what="the fault to touch"
+            )
+        self.look_at_command_lines()
+
+    def touched(self, fault: Fault) -> bool:
+        """Return whether a fault has touched the subject's traffic."""
+        self._look_at_connections()
+        return self._evidence_of(fault) is not None
+
+    def _evidence_of(self, fault: Fault) -> str | None:
+        # A subject with calls reports failures itself. An agent has only its log.
+        asked = self.environment.subject.kind != "agent" or (self.started and self.reports_outcomes)
+        told = () if asked else self.log_lines()
+        return evidence_of(self.history, fault, self._accessors(), told)
+
+    def until_good_read_by_asking(self, *, within: float) -> Operation | None:
+        """Read until a read is good; add a finding if that takes too long."""
+        since = self.history.now()
+        last: Operation | None = None
+        while self.history.now() - since <= within + SLACK:
+            last = self.client.read()
+            if last.good or last.outcome == "died":
+                break
+            self.history.let_pass(0.2, what="a good read")
+        if last is None or not last.good:
+            how = last.told if last else "nothing"
+            promise = "the steady state holds again after the faults"
+            self._findings.append(Finding(promise, f"reads still end {how}", since))
+        return last
+
+    def _look_at_connections(self) -> None:
+        """Ask Toxiproxy which toxics acted, and when."""
+        wall = self.history.wall
+        connections = self.environment.toxiproxy.connections(self.proxy.name)
+        self.history.touches_known = connections is not None
+        self.history.touches = [
+            Touch(toxic, wall(c.opened), None if c.closed is None else wall(c.closed))
+            for c in connections or ()
+            for toxic in c.toxics
+        ]
+
+    def _accessors(self) -> dict[str, str]:
+        return {
+            label: accessor
+            for exchange in list(self.history.exchanges)
+            if (label := exchange.token) and (accessor := self.recorder.accessor(label))
+        }
+
+    def logs(self) -> list[Path]:
+        """Return the subject's log files, one for each start."""
+        return list(self._logs)
+
+    def keep_logs(self) -> None:
+        """Fetch logs that are kept elsewhere, from subjects that are not closed."""
+        for driver in self.drivers:
+            if not driver.closed:
+                driver.subject.logs()
+
+    def log_lines(self) -> list[LogLine]:
+        """Return every line that the subject logged. Lines may contain secrets."""
+        return self._log_watch.lines()
+
+    def log_times(self) -> list[float]:
+        """Return when each line of the log was first seen, in order."""
+        return [line.at for line in self.log_lines()]

@@ -1,0 +1,125 @@
+"""Use the passwords of static roles as a connection pool would."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vault_harness.judge.database import BY_HAND, SCHEDULED, Password
+from vault_harness.judge.lab import Lab
+from vault_harness.judge.oracles import none_of
+from vault_harness.judge.subjects import Credential
+from vault_harness.judge.verdict import NotExercised
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["BY_HAND", "SCHEDULED", "Connections", "Password", "connections", "first_password"]
+
+EVERY = 0.1
+"""Seconds between two logins at the database."""
+
+
+def first_password(lab: Lab, path: str) -> Password:
+    """Return the first password, which the database accepts."""
+    credential = lab.client.static(path)
+    if credential is None:
+        last = lab.history.calls("static")[-1]
+        raise NotExercised(f"no password before any fault: {last.told}")
+    _note_stranger(lab, path, credential)
+    if not lab.database.accepts(credential):
+        raise NotExercised("the database refused the first password, before any fault")
+    return lab.database.password(path)
+
+
+@dataclass
+class Connections:
+    """What connections to the database have seen.
+
+    Attributes:
+        lost: Kind and time of each connection error.
+        kept: Times at which an older connection was still good.
+    """
+
+    lost: dict[str, float] = field(default_factory=dict)
+    kept: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def connections(
+    lab: Lab, path: str, *, count: int = 1, every: float = EVERY, reports: bool = True
+) -> Iterator[Connections]:
+    """Open connections repeatedly, each with the credential that the subject returns then.
+
+    A connection stays open until the next one is there, and is tried before it is closed.
+
+    Args:
+        count: Number of connections at a time; each has its own caller.
+        every: Seconds between two logins of a caller.
+        reports: Whether the next call reports a refused password, as a good pool does.
+    """
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    seen = Connections()
+
+    def use() -> None:
+        failed: str | None = None
+        due = time.monotonic()
+        with ExitStack() as stack:
+            while not stop.is_set() and lab.client.subject.is_alive():
+                told, failed = failed, None
+                credential = lab.client.static(path, told)
+                if credential is not None:
+                    _note_stranger(lab, path, credential)
+                    opened = lab.database.connect(credential)
+                    if opened is not None:
+                        stack.close()  # closes the connection before
+                        stack.callback(_try_and_close, lab, opened, seen)
+                    elif reports:
+                        failed = credential.password
+                        if told is None:
+                            continue  # a pool tries once more at once
+                due = max(due + every, time.monotonic())
+                stop.wait(due - time.monotonic())
+
+    def run() -> None:
+        try:
+            use()
+        except BaseException as error:  # noqa: BLE001 - raised below: silence proves nothing
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, name="pool", daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+        stop.wait(every / count)  # spreads them
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=lab.client.patience + 1.0)
+        if failures:
+            raise failures[0]
+
+
+def _note_stranger(lab: Lab, path: str, credential: Credential) -> None:
+    """Add a finding if the user of another role is returned."""
+    if credential.username != lab.database.user(path):
+        text, now = f"another user is given for {path}", lab.history.now()
+        lab.ask(none_of("a role gives its own user", {text: now}, harm=True))
+
+
+def _try_and_close(lab: Lab, opened: psycopg.Connection[Any], seen: Connections) -> None:
+    import psycopg
+
+    now = lab.history.now()
+    try:
+        with opened:
+            opened.execute("SELECT 1")
+        seen.kept.append(now)
+    except psycopg.Error as error:
+        seen.lost[type(error).__name__] = now

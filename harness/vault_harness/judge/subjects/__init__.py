@@ -1,0 +1,43 @@
+"""Clients under test, in any language, behind one interface.
+
+``docs/how-to/test-your-client.md`` describes the ways to connect a client.
+"""
+
+from vault_harness.judge.subjects.home import make_home
+from vault_harness.judge.subjects.inprocess import InProcessSubject
+from vault_harness.judge.subjects.open import check_subject, open_subject
+from vault_harness.judge.subjects.shape import (
+    CAPABILITIES,
+    DECLARATIONS,
+    OUTCOMES,
+    Credential,
+    OperationFailed,
+    Reading,
+    SecretNotServed,
+    Subject,
+    SubjectHung,
+    SubjectSpec,
+    Terminable,
+    Whole,
+)
+from vault_harness.judge.subjects.spec import parse_subject
+
+__all__ = [
+    "Subject",
+    "SubjectSpec",
+    "Terminable",
+    "InProcessSubject",
+    "parse_subject",
+    "check_subject",
+    "open_subject",
+    "make_home",
+    "Reading",
+    "Credential",
+    "Whole",
+    "OperationFailed",
+    "SubjectHung",
+    "SecretNotServed",
+    "CAPABILITIES",
+    "DECLARATIONS",
+    "OUTCOMES",
+]

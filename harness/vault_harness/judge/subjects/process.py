@@ -1,0 +1,251 @@
+"""Processes that cannot outlive the harness, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vault_harness.errors import DeadlineExceeded
+from vault_harness.settings import checkout
+
+# The shell forks a watchdog, then becomes the program. It never interprets the command. The
+# watchdog waits on a pipe whose only writing end the harness holds. When the harness ends for any
+# reason, the pipe closes, and the watchdog kills the process group ($$). The pipe arrives as
+# standard error, since standard input carries requests. The existing log then replaces it.
+_LEASHED = """
+exec 3<&2 2>>"$1"
+shift
+(trap '' HUP INT TERM; read -r _ <&3; kill -9 "-$$") </dev/null >/dev/null 2>&1 &
+exec "$@" 3<&-
+"""
+
+_NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
+
+_BURIAL_SECONDS = 30.0
+"""Seconds for a killed process to be gone. It takes milliseconds on an idle machine."""
+
+
+@dataclass(frozen=True)
+class Leashed:
+    """A process in a session and a group of its own, and what keeps it alive.
+
+    Attributes:
+        process: The process; if it talks, with unbuffered pipes to its input and output.
+        leash: The descriptor whose closing ends the group.
+    """
+
+    process: subprocess.Popen[bytes]
+    leash: int
+
+
+def spawn(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    talks: bool = True,
+) -> Leashed:
+    """Start a program, with its standard error appended to ``log``.
+
+    Args:
+        environ: Its whole environment.
+        log: The file, created if missing.
+        talks: Whether it gets requests on standard input and answers on standard output. If not,
+            its output goes to the log, and its input is empty.
+    """
+    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    watched, leash = os.pipe()
+    try:
+        output = subprocess.PIPE if talks else os.open(log, os.O_WRONLY | os.O_APPEND)
+    except BaseException:
+        os.close(watched)
+        os.close(leash)
+        raise
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _LEASHED, "vault-harness-watchdog", str(log.absolute()), *command],
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=output,
+            stderr=watched,
+            bufsize=0,
+            env=dict(environ),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(leash)
+        raise
+    finally:
+        os.close(watched)
+        if not talks:
+            os.close(output)
+    return Leashed(process, leash)
+
+
+def search_path() -> str:
+    """Return PATH of a subject: in a checkout, ``python`` is that of ``.venv``, as for the suite.
+
+    An activated environment is on PATH already, and comes first.
+    """
+    path = os.environ.get("PATH", os.defpath)
+    if checkout() is None or sys.prefix == sys.base_prefix or "VIRTUAL_ENV" in os.environ:
+        return path
+    return f"{Path(sys.prefix) / 'bin'}{os.pathsep}{path}"
+
+
+def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> dict[str, str]:
+    """Return the environment of a subject's process.
+
+    A program inherits ``PATH``, ``HOME`` and the rest from the harness, except the variables of
+    Vault clients. Those come from ``environ`` alone, so that the developer's own Vault or a secret
+    of the shell is never used. HTTP proxies are bypassed for the loopback and for the host of
+    ``VAULT_ADDR``.
+
+    `withhold` names secrets' variables that it must not inherit.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_INHERITED) and name != "USE_VAULT" and name not in withhold
+    }
+    inherited["PATH"] = search_path()
+    if inherited.get("PYTHONPYCACHEPREFIX") == str(Path(sys.prefix) / "compiled"):
+        # `./dev` set this for the harness because its caller wanted no compiled code.
+        del inherited["PYTHONPYCACHEPREFIX"]
+        inherited["PYTHONDONTWRITEBYTECODE"] = "1"
+    vault = urlsplit(environ.get("VAULT_ADDR", "")).hostname
+    ours = dict.fromkeys(["127.0.0.1", "localhost", *([vault] if vault else [])])
+    for name in ("NO_PROXY", "no_proxy"):
+        exempt = [host for host in inherited.get(name, "").split(",") if host]
+        inherited[name] = ",".join([*exempt, *ours])
+    return {**inherited, **environ}
+
+
+class Life:
+    """A process, and a thread that waits for its end and kills what is left of its group.
+
+    Args:
+        told: Called with the exit code.
+
+    Attributes:
+        cpu: Seconds of CPU time of the process and the children that it waited for, once it ended.
+    """
+
+    def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
+        self.process = leashed.process
+        self.ended = threading.Event()
+        self.code: int | None = None
+        self.cpu = 0.0
+        self._leash = leashed.leash
+        self._told = told
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, name="subject process", daemon=True).start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children. Does nothing once it has ended."""
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.code is None:
+                os.killpg(self.process.pid, number)
+
+    def end(self) -> None:
+        """Send SIGKILL to the process and its children, and return when they are gone.
+
+        Raises:
+            DeadlineExceeded: The kernel does not let them end.
+        """
+        self.signal(signal.SIGKILL)
+        if not self.ended.wait(_BURIAL_SECONDS):
+            raise DeadlineExceeded(
+                f"a process lives on {_BURIAL_SECONDS:g} s after SIGKILL",
+                looked_at=f"pid {self.process.pid}",
+                remedy="see what it waits for (ps -o pid,stat,wchan): mostly a file system that "
+                "is gone",
+            )
+
+    def _watch(self) -> None:
+        if hasattr(os, "waitid"):
+            # Until it is reaped, neither its number nor its group's can be reused.
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            self.signal(signal.SIGKILL)
+        code = self._bury()
+        with self._lock:
+            self.code = code
+        os.close(self._leash)
+        self._told(code)
+        self.ended.set()
+
+    def _bury(self) -> int:
+        """Reap it, note its CPU time, and return its exit code."""
+        try:
+            _, status, used = os.wait4(self.process.pid, 0)
+        except (AttributeError, ChildProcessError):  # no Unix, or it was reaped already
+            return self.process.wait()
+        self.cpu = used.ru_utime + used.ru_stime
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode
+
+
+_NOT_STARTED = (126, 127)
+"""Exit codes of a shell that could not start a program, and of a loader without a library."""
+
+_HEAD = 256
+"""Bytes in which a program's first line ends."""
+
+
+def why_not_started(program: Path, code: int) -> str:
+    """Return what to do if a program's own file keeps it from starting, or an empty text.
+
+    A shell says ``not found`` of an existing program whose first line names a missing interpreter.
+    A shell runs a program without such a line as a script of its own.
+
+    `code` is the exit code with which it ended before it said anything.
+    """
+    try:
+        with program.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except OSError:
+        return ""
+    first, _, _ = head.partition(b"\n")
+    if not first.startswith(b"#!"):
+        if b"\0" not in head:
+            named = "name what runs it in its first line, such as #!/usr/bin/env python3: without "
+            return named + "one it was run by /bin/sh" if code else ""
+        built = f"see that it is built for {platform.machine()}, and that its loader and libraries "
+        return built + "are here (file, ldd)" if code in _NOT_STARTED else ""
+    if code not in _NOT_STARTED:
+        return ""
+    if first.endswith(b"\r"):
+        return (
+            "end its lines by LF: its first line ends by CR LF, and the CR is taken for part of "
+            "its interpreter's name (git writes them so where core.autocrlf is set)"
+        )
+    interpreter, *words = first[2:].decode("utf-8", "replace").split() or [""]
+    if not Path(interpreter).is_file():
+        return f"install {interpreter or 'an interpreter'}, which its first line names, or name one"
+    tool = next((word for word in words if not word.startswith("-") and "=" not in word), "")
+    if Path(interpreter).name == "env" and tool and shutil.which(tool) is None:
+        return f"put {tool} on PATH, which its first line asks for"
+    return ""
+
+
+def how_ended(code: int) -> str:
+    """Return an exit code in words: ``ended with exit code 1``, ``was ended by SIGKILL``."""
+    return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

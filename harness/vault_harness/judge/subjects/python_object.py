@@ -1,0 +1,242 @@
+"""A client that is a Python object: how it is found, what it claims, what its methods return."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vault_harness import errors
+from vault_harness.judge.subjects.claims import Hello, claims, version_of
+from vault_harness.judge.subjects.shape import (
+    Credential,
+    OperationFailed,
+    Reading,
+    SubjectSpec,
+    Whole,
+    outcome_of,
+)
+
+METHODS = ("read", "read_all", "write", "update", "health", "lease", "static")
+"""Capabilities that are methods of the same name."""
+
+
+def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
+    """Import what ``python:module:factory`` names, also from the working directory.
+
+    Raises:
+        SettingsError: The module or the factory does not exist, or cannot be called.
+    """
+    here = str(Path.cwd())
+    try:
+        with _found_first(here):
+            found: Any = importlib.import_module(spec.module)
+        for part in spec.factory.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise errors.SettingsError(
+            f"the subject {spec.text} cannot be imported: {error}",
+            looked_at=f"module {spec.module}, factory {spec.factory}, from {here}",
+            remedy="write python:package.module:factory, and start where the package is found",
+        ) from error
+    except (Exception, SystemExit) as error:  # SystemExit would end the suite too
+        raise errors.SettingsError(
+            f"the import of {spec.module} raised {type(error).__name__}: {error}",
+            looked_at=f"module {spec.module}, from {here}",
+            remedy=f"python -c 'import {spec.module}' shows where",
+        ) from error
+    if not callable(found):
+        raise errors.SettingsError(
+            f"the factory of {spec.text} is {type(found).__name__}, not something to call",
+            looked_at=f"module {spec.module}",
+            remedy="name a function or a class that takes the environment as a mapping",
+        )
+    return found  # type: ignore[no-any-return]  # callable() tells no more of an Any
+
+
+@contextmanager
+def _found_first(folder: str) -> Iterator[None]:
+    """Look for modules in a folder first during the block, and last after it.
+
+    The folder wins over an installed version of the client. Later imports must not take one of its
+    files for a module of Python's own.
+    """
+    if "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)  # also if listed: an installed version may come first
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the subject may have removed it
+            sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def describe(client: object) -> Hello:
+    """Return what a Python client says of itself.
+
+    Raises:
+        SubjectError: A claim is unknown, or its method is missing or a coroutine. Nobody would
+            await it, so that a ``close`` or ``write`` would seem done.
+    """
+    said = claims(
+        getattr(client, "capabilities", ["read"]),
+        getattr(client, "declares", {}),
+        getattr(client, "auth", ()),
+        getattr(client, "leaves", ()),
+    )
+    needs = {word: word for word in METHODS}
+    needs["cached"] = "read_cached"
+    wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
+    missing = [method for method in wanted if not callable(getattr(client, method, None))]
+    if missing:
+        raise errors.SubjectError(
+            f"the subject has no method {' and no method '.join(missing)}",
+            looked_at=f"its class {type(client).__qualname__}, and what it claims",
+            remedy="add the method, or leave out the capability",
+        )
+    awaited = [name for name in wanted if inspect.iscoroutinefunction(getattr(client, name))]
+    if awaited:
+        raise errors.SubjectError(
+            f"the subject has coroutines for methods: {', '.join(awaited)}",
+            looked_at=f"its class {type(client).__qualname__}; its methods are called from threads",
+            remedy="run its event loop in a thread, and return from each method "
+            "asyncio.run_coroutine_threadsafe(..., loop).result(); "
+            "or let it speak the line protocol (command:)",
+        )
+    return replace(said, version=version_of(getattr(client, "version", None)))
+
+
+def as_reading(value: object) -> Reading:
+    """Return a Python client's result: a string, or an object with ``value`` and ``stale``."""
+    text = value if isinstance(value, str) else getattr(value, "value", None)
+    if not isinstance(text, str):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not a string",
+            looked_at="what read or read_cached returned",
+            remedy="return the value of the one key that was asked for",
+        )
+    return Reading(str.__str__(text), bool(getattr(value, "stale", False)))
+
+
+def as_whole(value: object) -> Whole:
+    """Return the result of a Python client's ``read_all``: strings by their keys.
+
+    The client may return a mapping, or an object with a mapping as its ``value``.
+    """
+    values = value if isinstance(value, Mapping) else getattr(value, "value", None)
+    if not isinstance(values, Mapping) or not all(
+        isinstance(word, str) for pair in values.items() for word in pair
+    ):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not strings by their keys",
+            looked_at="what read_all returned",
+            remedy="return a dictionary of every key of the secret and its value",
+        )
+    return Whole(dict(values), bool(getattr(value, "stale", False)))
+
+
+def as_credential(value: object, *, of: str = "lease") -> Credential:
+    """Return a Python client's credential: a mapping, or ``username`` and ``password``.
+
+    `of` names the method that returned it, for the message.
+    """
+    if isinstance(value, Mapping):
+        username, password = value.get("username"), value.get("password")
+    else:
+        username, password = getattr(value, "username", None), getattr(value, "password", None)
+    if not isinstance(username, str) or not isinstance(password, str):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not a username and a password",
+            looked_at=f"what {of} returned",
+            remedy="return both, as attributes or as the keys of a dictionary",
+        )
+    return Credential(username, password, bool(getattr(value, "stale", False)))
+
+
+def as_flag(value: object) -> bool:
+    """Return the result of a Python client's ``health``."""
+    if not isinstance(value, bool):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not a bool",
+            looked_at="what health returned",
+            remedy="return True when it can serve, False when it cannot",
+        )
+    return value
+
+
+def as_failure(error: BaseException) -> OperationFailed:
+    """Return a Python client's exception as a failed operation."""
+    try:
+        beside = dict(_beside(error))
+    except Exception:  # noqa: BLE001 - what it has in its attributes may be broken in any way
+        beside = {}
+    return OperationFailed(outcome_of(getattr(error, "outcome", None)), in_words(error), beside)
+
+
+CARRIERS = ("request", "response")
+"""Attributes of an error, or of each other, whose objects are searched. Other objects are not."""
+
+DEEPEST = 8
+"""Steps from an error to what it carries."""
+
+
+def _beside(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield the texts that an error carries besides its own, each with its place.
+
+    These are the text and attributes of each error in the chain that a traceback shows.
+    """
+    place, seen, one = "", set[int](), error
+    while id(one) not in seen:
+        seen.add(id(one))
+        if place:
+            yield place, in_words(one)
+        for name, value in (("args", one.args), *vars(one).items()):
+            yield from _texts(value, f"{place}.{name}".lstrip("."), DEEPEST)
+        if one.__cause__ is not None:
+            place, one = f"{place}.__cause__".lstrip("."), one.__cause__
+        elif one.__context__ is not None and not one.__suppress_context__:
+            place, one = f"{place}.__context__".lstrip("."), one.__context__
+
+
+def _texts(value: object, place: str, steps: int) -> Iterator[tuple[str, str]]:
+    """Yield the texts in a value, each with its place."""
+    inside: Iterable[tuple[object, object]] = ()
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, bytes | bytearray):
+        yield place, value.decode("utf-8", "replace")
+    elif isinstance(value, BaseException):
+        yield place, in_words(value)
+    elif isinstance(value, Mapping):
+        inside = list(value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        inside = enumerate(value)
+    elif place.rpartition(".")[2].lstrip("_") in CARRIERS:
+        inside = list(getattr(value, "__dict__", {}).items())
+    if steps:
+        for name, one in inside:
+            yield from _texts(one, f"{place}.{name}", steps - 1)
+
+
+def passed(error: BaseException) -> str:
+    """Return where a client's exception came from, since its frames are not kept."""
+    places = traceback.extract_tb(error.__traceback__)
+    return f", at {places[-1].filename}:{places[-1].lineno}" if places else ""
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception as text, even if its own ``__str__`` raises."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - as above
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

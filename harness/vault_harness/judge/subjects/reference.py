@@ -1,0 +1,90 @@
+"""The reference client as a subject: ``--subject reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+from resilient_vault_client import (
+    Credential,
+    Secret,
+    StaticCredential,
+    VaultClient,
+    WriteConflict,
+)
+
+
+class ReferenceSubject:
+    """``resilient_vault_client.VaultClient`` with the methods of a subject."""
+
+    capabilities = frozenset(
+        {
+            *("read", "read_all", "cached", "fallback", "health", "write", "update"),
+            *("outcomes", "tls", "lease", "static", "fork", "herd"),
+        }
+    )
+
+    def __init__(self, client: VaultClient) -> None:
+        self.client = client
+        # No backoff_cap: its pauses about double, up to 10 s and a fifth of the token's life, which
+        # is less than the suite grants.
+        self.declares = {
+            "deadline": client.config.timeout,
+            "refresh": client.config.cache_ttl,
+            "max_stale": client.config.max_stale,
+        }
+        self.auth = {"approle", "jwt", "token-file", "wrapped-secret-id", "namespace"}
+
+    def read(self, path: str, key: str) -> Secret:
+        """Return one key, from Vault or a fallback."""
+        return self.client.read(path, key)
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        """Return one key, from memory if it is fresh."""
+        return self.client.read_cached(path, key)
+
+    def read_all(self, path: str) -> Secret:
+        """Return all keys by one request, or its fallback."""
+        return self.client.read(path)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        """Write a new version, once."""
+        self.client.put_secret(path, data)
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        """Return the working credential of this path."""
+        lease = self.client.lease(path)
+        if failed is not None:
+            lease.failed(failed)
+        return lease.current()
+
+    def static(self, path: str, failed: str | None = None) -> StaticCredential:
+        """Return user and password of a static role."""
+        return self.client.static_credential(path, failed=failed)
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        """Change some keys: read, then write over the version that was read; three tries."""
+        until = monotonic() + self.client.config.timeout
+        for tries_left in (2, 1, 0):
+            read = self.client.read(path, timeout=max(0.0, until - monotonic()))
+            changed, left = {**read.value, **data}, max(0.0, until - monotonic())
+            try:
+                self.client.put_secret(path, changed, cas=read.version, timeout=left)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
+
+    def health(self) -> bool:
+        """Return whether secrets can be read."""
+        return self.client.health().ok
+
+    def close(self) -> None:
+        """Revoke the token and end."""
+        self.client.close()
+
+
+def factory(environ: Mapping[str, str]) -> ReferenceSubject:
+    """Return the reference client, configured by this environment alone."""
+    return ReferenceSubject(VaultClient(environ=environ))

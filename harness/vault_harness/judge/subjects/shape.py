@@ -1,0 +1,250 @@
+"""What every client under test looks like to a scenario, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from vault_harness import errors
+
+Kind = Literal["in-process", "command", "http", "agent"]
+
+CAPABILITIES = frozenset(
+    {
+        "read",
+        "cached",
+        "fallback",
+        "health",
+        "write",
+        "outcomes",
+        "tls",
+        "lease",
+        "static",
+        "update",
+        "read_all",
+        "fork",
+        "herd",
+    }
+)
+"""Everything a client can claim. Every client has ``read``."""
+
+DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})
+"""The times, in seconds, by which a client may ask to be judged instead of the suite's defaults.
+
+``min_ttl`` is the shortest life of a token or lease that its timers are made for. Scenarios with
+shorter lives are stretched.
+"""
+
+LEAVES = frozenset({"token", "file"})
+"""What a client can leave behind by design.
+
+``token``: its token when it ends. ``file``: the file of a deleted secret.
+"""
+
+OUTCOMES = frozenset({"unavailable", "denied", "missing", "deleted", "stale"})
+"""Why an operation failed, in the words that scenarios compare with."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A secret that a client handed out; `stale` if the client called it an old value."""
+
+    value: str = field(repr=False)
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole secret that a client handed out at once; `stale` if the client called it old."""
+
+    values: Mapping[str, str] = field(repr=False)
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a client hands out of a lease or a static role; `stale` if it called that old."""
+
+    username: str
+    password: str = field(repr=False)
+    stale: bool = False
+
+
+class OperationFailed(Exception):
+    """The client said that an operation failed: an answer to judge, not a broken contract.
+
+    Args:
+        outcome: One of `OUTCOMES`, or None if the client does not tell.
+        message: The client's own words. They may hold anything, even a secret.
+        beside: Further texts that a Python object's error carries, by place: ``__cause__``,
+            ``__cause__.request.headers``.
+    """
+
+    def __init__(
+        self, outcome: str | None, message: str, beside: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(outcome, message)
+        self.beside = dict(beside or {})
+        self.outcome = outcome if outcome in OUTCOMES else None
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.outcome or 'failed'}: {self.message}"
+
+
+class SubjectHung(errors.SubjectError):
+    """An operation did not end in the time that the harness gave it, and was given up."""
+
+
+class SecretNotServed(errors.SubjectError):
+    """The client serves only the secrets of its configuration, and this is not among them."""
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """A client under test, started and ready.
+
+    Operations may be called from many threads at once. Each raises `OperationFailed` if the client
+    reports a failure, and `SubjectHung` if it does not end within ``timeout`` seconds. Each raises
+    `SubjectDied` if its process has ended, and `SubjectError` if it breaks its contract with the
+    harness.
+    """
+
+    @property
+    def name(self) -> str:
+        """The text given as ``--subject``."""
+
+    @property
+    def kind(self) -> Kind:
+        """How it is reached."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it claims to do, a subset of `CAPABILITIES`."""
+
+    @property
+    def declares(self) -> Mapping[str, float]:
+        """Its own times, a subset of `DECLARATIONS`, in seconds."""
+
+    @property
+    def version(self) -> str:
+        """Its own version; empty if unknown."""
+
+    @property
+    def leaves(self) -> Collection[str]:
+        """What it leaves behind by design, a subset of `LEAVES`."""
+
+    @property
+    def reports_outcomes(self) -> bool:
+        """Whether it has claimed or shown that it tells one failure from another."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None without a process of its own on this machine."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of its process, negative for a signal; None while it lives."""
+
+    def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        """Return one key of the secret at ``path`` (below the mount, without ``data/``)."""
+
+    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        """Return one key, possibly from the client's cache."""
+
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        """Return all keys of one version of the secret at ``path``."""
+
+    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Store a new version of the secret at ``path``."""
+
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """Return the working credential of ``path``; ``failed`` names a refused user."""
+
+    def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """Return the static role's credential at ``path``; ``failed`` is a refused password."""
+
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys of the secret at ``path``, and keep the others."""
+
+    def fork(
+        self, path: str, key: str, *, seconds: float, every: float, timeout: float
+    ) -> Sequence[Reading | OperationFailed]:
+        """Fork its process, and return the reads of the child, which ends after ``seconds``."""
+
+    def herd(self, clients: int, *, timeout: float) -> None:
+        """Have this many clients in its process, including the first."""
+
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """Read with the client of this number; the first is 0."""
+
+    def health(self, *, timeout: float) -> bool:
+        """Return whether the client says that it is well."""
+
+    def close(self, *, timeout: float, beyond: float = 0.0) -> None:
+        """End it cleanly, as a deployment would. A good client revokes its token.
+
+        It has ``timeout`` seconds, and the wait is ``beyond`` longer to tell a late end from none.
+        """
+
+    def kill(self) -> None:
+        """End it without a goodbye. Does nothing if it is closed."""
+
+    def logs(self) -> str:
+        """Return everything that it has logged."""
+
+    def is_alive(self) -> bool:
+        """Return whether it can still be asked."""
+
+
+@runtime_checkable
+class Terminable(Protocol):
+    """A subject that can be ended as a program is where it runs, without a goodbye."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM to it and its children. Does nothing once it has ended."""
+
+
+@dataclass(frozen=True)
+class SubjectSpec:
+    """A client under test that is not started yet, made by `parse_subject`.
+
+    Attributes:
+        text: The text given as ``--subject``, which is also the subject's name.
+        module: The module of an in-process subject's factory.
+        factory: The dotted name of that factory in the module.
+        command: Program and arguments of a command subject; no shell is used.
+        url: The base URL of an HTTP subject, without a slash at the end.
+        config: The configuration file of an agent.
+    """
+
+    text: str
+    kind: Kind
+    module: str = ""
+    factory: str = ""
+    command: tuple[str, ...] = ()
+    url: str = ""
+    config: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def outcome_of(word: object) -> str | None:
+    """Return the outcome that a client named; None if it is unknown."""
+    return word if isinstance(word, str) and word in OUTCOMES else None
+
+
+def log_tail(log: Path, lines: int = 12) -> str:
+    """Return the last ``lines`` lines of a log file, or an empty string."""
+    return "\n".join(log_text(log).splitlines()[-lines:])
+
+
+def log_text(log: Path) -> str:
+    """Return a log file as text, even if its encoding is broken."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,1 @@
+"""Engines that run servers: as processes, as containers, or outside of the harness."""

@@ -1,0 +1,57 @@
+"""Choose the engine from the settings, and give the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vault_harness.commands import named
+from vault_harness.local.engine.external.engine import ExternalEngine
+from vault_harness.local.engine.process.engine import ProcessEngine
+from vault_harness.local.engine.shape import Engine, EngineName
+from vault_harness.settings import Settings
+
+
+def choose(settings: Settings, *, lasting: bool = False) -> tuple[EngineName, str]:
+    """Return the engine to use and the reason, in a few words. Never raises.
+
+    ``auto`` means processes. For a `lasting` stack (``invoke up``) it means containers, if docker
+    works here.
+    """
+    if settings.engine != "auto":
+        # The engine itself reports that it cannot be used: its errors say more.
+        return settings.engine, f"asked for by HARNESS_ENGINE={settings.engine}"
+    if lasting and docker_state(settings, lasting=True) is None:
+        return "docker", f"{named('up', '--engine', 'process')} takes processes"
+    if lasting:
+        return "process", f"{named('up', '--engine', 'docker')} takes containers"
+    return "process", "the default"
+
+
+def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
+    """Return in a few words why docker cannot be used here, or None if it can."""
+    # Imported late: the docker client is slow to import, and most machines do not need it.
+    from vault_harness.local.engine.docker.engine import docker_state as state
+
+    return state(settings, lasting=lasting)
+
+
+def open_engine(settings: Settings, *, directory: Path, outward: bool = True) -> Engine:
+    """Open the engine that the settings name; ``auto`` means processes.
+
+    Args:
+        directory: Folder for the engine's files; created.
+        outward: Whether servers may reach addresses beyond each other and this machine. Only
+            containers can be kept from it.
+    """
+    name, why = choose(settings)
+    engine: Engine
+    if name == "process":
+        engine = ProcessEngine(settings, directory=directory)
+    elif name == "external":
+        engine = ExternalEngine(settings, directory=directory)
+    else:
+        from vault_harness.local.engine.docker.engine import DockerEngine
+
+        engine = DockerEngine(settings, directory=directory, outward=outward)
+    engine.choice = f"{engine.choice} ({why})" if engine.choice else f"{name} ({why})"
+    return engine

@@ -1,0 +1,202 @@
+"""Seals whose key a cloud holds. The stanza comes from settings and contains no credentials.
+
+The configuration names the key and its place. Credentials stay in the variables of the cloud's SDK,
+and only the server gets them. OpenBao 2.7 and newer need a plugin for these seals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, get_args, runtime_checkable
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from vault_harness.commands import named
+from vault_harness.errors import ProgramMissing, SettingsError
+from vault_harness.local.engine.provider import StackProvider
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.settings import Settings
+
+PLUGIN_VARIABLE = "HARNESS_KMS_PLUGIN"
+
+
+class _CloudSettings(BaseSettings):
+    """Parameters of a stanza, read from the variables that HashiCorp Vault defines."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+class AwsKmsSettings(_CloudSettings):
+    """Parameters of the stanza ``awskms``.
+
+    Attributes:
+        kms_key_id: Id, ARN or ``alias/NAME`` of the key.
+        endpoint: Another address of the service, such as a VPC endpoint.
+    """
+
+    kms_key_id: str | None = Field(default=None, validation_alias="VAULT_AWSKMS_SEAL_KEY_ID")
+    region: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    endpoint: str | None = Field(default=None, validation_alias="AWS_KMS_ENDPOINT")
+
+
+class AzureKeyVaultSettings(_CloudSettings):
+    """Parameters of the stanza ``azurekeyvault``.
+
+    Attributes:
+        environment: A cloud other than the public one.
+        resource: Another DNS suffix, for a managed HSM.
+    """
+
+    tenant_id: str | None = Field(default=None, validation_alias="AZURE_TENANT_ID")
+    vault_name: str | None = Field(default=None, validation_alias="VAULT_AZUREKEYVAULT_VAULT_NAME")
+    key_name: str | None = Field(default=None, validation_alias="VAULT_AZUREKEYVAULT_KEY_NAME")
+    environment: str | None = Field(default=None, validation_alias="AZURE_ENVIRONMENT")
+    resource: str | None = Field(default=None, validation_alias="AZURE_AD_RESOURCE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cloud:
+    """A cloud seal.
+
+    Attributes:
+        needed: Required parameters, with their variables.
+        credentials: Variables that hold credentials for the cloud's SDK.
+        plugin: The OpenBao plugin program for this seal.
+    """
+
+    settings: type[_CloudSettings]
+    needed: Mapping[str, str]
+    credentials: tuple[str, ...]
+    plugin: str
+
+
+_WAY = ("HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
+"""Proxy variables, for networks without a direct route to the cloud."""
+
+_CLOUDS: dict[str, _Cloud] = {
+    "awskms": _Cloud(
+        settings=AwsKmsSettings,
+        needed={"kms_key_id": "VAULT_AWSKMS_SEAL_KEY_ID", "region": "AWS_REGION"},
+        credentials=(
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+            *("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE"),
+            *("AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_EC2_METADATA_DISABLED",
+        ),
+        plugin="openbao-plugin-kms-aws",
+    ),
+    "azurekeyvault": _Cloud(
+        settings=AzureKeyVaultSettings,
+        needed={
+            "tenant_id": "AZURE_TENANT_ID",
+            "vault_name": "VAULT_AZUREKEYVAULT_VAULT_NAME",
+            "key_name": "VAULT_AZUREKEYVAULT_KEY_NAME",
+        },
+        credentials=(
+            *("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"),
+            *("AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_FEDERATED_TOKEN_FILE"),
+            *("AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT"),
+        ),
+        plugin="openbao-plugin-kms-azure",
+    ),
+}
+
+CLOUD_SEALS: tuple[SealKind, ...] = tuple(kind for kind in get_args(SealKind) if kind in _CLOUDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealCheck:
+    """The result of a successful seal check: the server read the stanza and used the key.
+
+    Attributes:
+        seal: The seal type that the server reports.
+        server: Where the server program comes from.
+        configuration: The configuration that the server started with, as text.
+    """
+
+    seal: str
+    server: str
+    configuration: str
+
+
+@runtime_checkable
+class CloudSealingProvider(StackProvider, Protocol):
+    """A provider whose Vault can be unsealed by a cloud."""
+
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Let the server test a stanza, with throw-away storage.
+
+        Raises:
+            CapabilityMissing: The server does not know that seal.
+            EngineError: The server rejects the stanza or cannot use the key.
+        """
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Let servers that an engine makes later use this stack's access to the cloud."""
+
+
+def cloud_stanza(kind: SealKind, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a cloud seal's stanza, from the environment.
+
+    Values of `recorded`, the stack's present stanza, apply where the environment has none. The
+    `SettingsError` for missing parameters names them all.
+    """
+    cloud = _CLOUDS[kind]
+    given = cloud.settings().model_dump(exclude_none=True)
+    stanza = {name: value for name, value in recorded.items() if name != "disabled"} | given
+    missing = [variable for name, variable in cloud.needed.items() if not stanza.get(name)]
+    if missing:
+        raise SettingsError(
+            f"the seal {kind} needs variables that are not set: {', '.join(missing)}",
+            looked_at="the environment",
+            remedy=f"set {'it' if len(missing) == 1 else 'them'}, then "
+            f"{named('up', '--seal', kind, '--check')}; the server takes its credentials from "
+            f"{', '.join(cloud.credentials[:3])} and other variables of the cloud's SDK",
+        )
+    return stanza
+
+
+def plugin_of(kind: str) -> str:
+    """Return the name of OpenBao's plugin program for a cloud seal."""
+    return _CLOUDS[kind].plugin
+
+
+def with_cloud_seal(spec: NodeSpec, settings: Settings) -> NodeSpec:
+    """Add the plugin and the credential variables to a node with a cloud seal.
+
+    Returns any other node unchanged.
+    """
+    seals = spec.extra.get("seal")
+    kinds = [kind for kind in _CLOUDS if isinstance(seals, Mapping) and kind in seals]
+    if not kinds:
+        return spec
+    passes = tuple(name for kind in kinds for name in _CLOUDS[kind].credentials) + _WAY
+    extra = {**spec.extra, **_plugins(kinds, settings.kms_plugin)}
+    return replace(spec, extra=extra, passes=passes)
+
+
+def _plugins(kinds: list[str], program: Path | None) -> dict[str, object]:
+    """Return the configuration that declares the plugin to OpenBao, with its checksum."""
+    if program is None:
+        return {}
+    path = program.resolve()  # OpenBao accepts no symbolic link here
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise ProgramMissing.not_executable(str(program), setting=PLUGIN_VARIABLE)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    declared = {"command": path.name, "sha256sum": digest}
+    return {
+        "plugin_directory": str(path.parent),
+        "plugin": {"kms": dict.fromkeys(kinds, declared)},
+    }

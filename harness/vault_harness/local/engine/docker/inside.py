@@ -1,0 +1,144 @@
+"""The layout of a Vault server inside its container, for runs and for Compose.
+
+A container mounts the same directory that a child process would use at `INSIDE`: configuration,
+raft data and audit log, all owned by this user. So a stack can switch engines and keep data and
+keys, a backup opens under either engine, and the user can read the audit log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vault_harness import files
+from vault_harness.addresses import base_url
+from vault_harness.certificates import OPERATOR
+from vault_harness.local.dialect import Dialect
+from vault_harness.local.engine.configuration import (
+    DATA_NAME,
+    QUICK_AUTOPILOT,
+    Place,
+    as_text,
+    server_configuration,
+)
+from vault_harness.local.engine.docker.cloud import plugin_inside
+from vault_harness.local.engine.docker.seal_files import seal_of, seen_inside
+from vault_harness.local.engine.provider import NODE_NAME
+from vault_harness.local.engine.shape import NodeSpec
+
+if TYPE_CHECKING:
+    import docker
+
+API_PORT = 8200
+CLUSTER_PORT = 8201
+
+INSIDE = "/vault/node"
+"""The node's directory inside the container; also the server's working directory."""
+
+CONFIGURATION_NAME = "vault.json"
+
+_TLS_NAME = "tls"
+
+# All interfaces of the container. Only its network and the published port lead to them.
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside a container of our own
+
+
+def write_configuration(
+    spec: NodeSpec, dialect: Dialect, *, address: str, host: str, join: Iterable[str] = ()
+) -> None:
+    """Write into a node's directory what its server needs to start.
+
+    Args:
+        address: Base URL for clients on this machine, used in redirects.
+        host: The container's name on its network.
+        join: API addresses of nodes to join, on that network.
+    """
+    if spec.storage == "raft":
+        files.private_directory(spec.directory / DATA_NAME)
+    copy_tls_files(spec)
+    text = as_text(configuration(spec, dialect, address=address, host=host, join=join))
+    files.write_private(spec.directory / CONFIGURATION_NAME, text)
+
+
+def configuration(
+    spec: NodeSpec,
+    dialect: Dialect,
+    *,
+    address: str,
+    host: str,
+    data: str = f"{INSIDE}/{DATA_NAME}",
+    join: Iterable[str] = (),
+) -> dict[str, object]:
+    """Return the content of the configuration file; `data` is the folder of the raft data."""
+    tls = f"{INSIDE}/{_TLS_NAME}" if spec.tls else ""
+    asks = tls if spec.tls and spec.tls.clients else ""
+    place = Place(
+        api=f"{_EVERYWHERE}:{API_PORT}",
+        cluster=f"{_EVERYWHERE}:{CLUSTER_PORT}",
+        address=address,
+        cluster_address=f"{host}:{CLUSTER_PORT}",
+        data=data,
+        certificate=tls and f"{tls}/certificate.pem",
+        key=tls and f"{tls}/key.pem",
+        ca=tls and f"{tls}/ca.pem",
+        clients=asks and f"{asks}/clients.pem",
+        own=asks and f"{asks}/{OPERATOR}.pem",
+        join=tuple(join),
+    )
+    if seal := seal_of(spec):
+        extra = {**plugin_inside(spec.extra), "seal": seen_inside(seal)}
+        spec = replace(spec, extra=extra)
+    return server_configuration(spec, dialect, place)
+
+
+def by_hand(dialect: Dialect) -> str:
+    """Return the file of ``compose/config`` for compose files that are started by hand."""
+    spec = NodeSpec(name=NODE_NAME, directory=Path(), storage="raft")
+    return as_text(configuration(spec, dialect, address="", host=NODE_NAME, data=INSIDE))
+
+
+def by_hand_joining(dialect: Dialect) -> str:
+    """Return that file for the other nodes of a cluster; variables name the single node."""
+    spec = NodeSpec(
+        name="",
+        directory=Path(),
+        storage="raft",
+        extra={"storage": {"raft": QUICK_AUTOPILOT}},
+    )
+    names = (NODE_NAME, *(f"{NODE_NAME}-{number}" for number in (2, 3)))
+    join = [base_url(f"{name}:{API_PORT}") for name in names]
+    content: dict[str, Any] = configuration(
+        spec, dialect, address="", host="", data=INSIDE, join=join
+    )
+    del content["cluster_addr"], content["storage"]["raft"]["node_id"]
+    return as_text(content)
+
+
+def static_seal_by_hand() -> str:
+    """Return the file with which Vault unseals itself by the key mounted at ``/static.key``."""
+    key = seen_inside(
+        {"static": {"current_key_id": "by-hand", "current_key": "file:///static.key"}}
+    )
+    return as_text({"seal": key})
+
+
+def copy_tls_files(spec: NodeSpec) -> None:
+    """Copy the TLS files into the node's directory, where the server sees them."""
+    if spec.tls is None:
+        return
+    inside = files.private_directory(spec.directory / _TLS_NAME)
+    for name, source in asdict(spec.tls).items():
+        if source is not None:
+            files.write_private(inside / f"{name}.pem", Path(source).read_bytes())
+    if (own := spec.tls.own(OPERATOR)) is not None:  # for its health check, and for joining
+        files.write_private(inside / f"{OPERATOR}.pem", own.read_bytes())
+
+
+def container_user(client: docker.DockerClient) -> str:
+    """Return ``uid:gid`` for a server inside, so that this user owns its files outside."""
+    if any("rootless" in option for option in client.info().get("SecurityOptions") or ()):
+        return "0:0"  # a rootless engine maps its root to the user who started it
+    return f"{os.getuid()}:{os.getgid()}"

@@ -1,0 +1,171 @@
+"""Labels that tell which run made a container, network or volume, and whether that run lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from vault_harness.errors import EngineUnavailable
+from vault_harness.local.engine.docker_client import connected
+
+if TYPE_CHECKING:
+    import docker
+
+LABEL_RUN = "vault-harness.run"
+LABEL_PID = "vault-harness.pid"
+LABEL_BORN = "vault-harness.born"
+LABEL_HOST = "vault-harness.host"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerProcess:
+    """One process that makes containers, distinct from every other, also across reboots.
+
+    Attributes:
+        born: Start time in seconds since the epoch, because pids are reused.
+        host: Boot id and pid namespace, because a pid means something only there.
+    """
+
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    pid: int = field(default_factory=os.getpid)
+    born: float = field(default_factory=lambda: psutil.Process().create_time())
+    host: str = field(default_factory=lambda: this_host())
+
+    def labels(self, **more: str) -> dict[str, str]:
+        """Return the labels for everything that this run makes."""
+        return {
+            LABEL_RUN: self.name,
+            LABEL_PID: str(self.pid),
+            LABEL_BORN: f"{self.born:.2f}",
+            LABEL_HOST: self.host,
+            **{f"vault-harness.{name}": value for name, value in more.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The number of removed objects, by kind."""
+
+    containers: int = 0
+    networks: int = 0
+    volumes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.networks or self.volumes)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.containers} containers, {self.networks} networks, {self.volumes} volumes "
+            "of runs that ended without a goodbye"
+        )
+
+
+def this_host() -> str:
+    """Return an id of this boot of this machine, and of this pid namespace."""
+    boot, namespace = platform.node(), ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    return f"{boot} {namespace}".strip()
+
+
+def is_dead(labels: Mapping[str, str]) -> bool:
+    """Return whether the process behind these labels has ended; False if unknown."""
+    if labels.get(LABEL_HOST) != this_host():
+        return False
+    try:
+        pid, born = int(labels[LABEL_PID]), float(labels[LABEL_BORN])
+    except (KeyError, ValueError):
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return abs(process.create_time() - born) > 2.0
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def sweep(client: docker.DockerClient) -> Removed:
+    """Remove what dead runs left. Keeps what living runs and other machines own."""
+    containers = [item for item in _containers(client) if is_dead(item.labels)]
+    networks = [item for item in client.networks.list(filters=_FILTER) if is_dead(_labels(item))]
+    volumes = [item for item in client.volumes.list(filters=_FILTER) if is_dead(_labels(item))]
+    return _remove(containers, networks, volumes)
+
+
+def sweep_leftovers(*, timeout: float = 10.0) -> Removed:
+    """Sweep as `sweep` does; do nothing without an engine."""
+    try:
+        with connected(timeout=timeout) as client:
+            return sweep(client)
+    except EngineUnavailable:
+        return Removed()
+
+
+def remove_run(client: docker.DockerClient, name: str) -> Removed:
+    """Remove everything of one run."""
+    filters = {"label": f"{LABEL_RUN}={name}"}
+    return _remove(
+        list(_containers(client, filters)),
+        client.networks.list(filters=filters),
+        client.volumes.list(filters=filters),
+    )
+
+
+_FILTER = {"label": LABEL_RUN}
+
+
+def _containers(client: docker.DockerClient, filters: Mapping[str, str] = _FILTER) -> Iterator[Any]:
+    # ignore_removed: another process may sweep at the same time.
+    yield from client.containers.list(all=True, filters=dict(filters), ignore_removed=True)
+
+
+def _labels(item: Any) -> Mapping[str, str]:
+    return item.attrs.get("Labels") or {}
+
+
+def _remove(containers: list[Any], networks: list[Any], volumes: list[Any]) -> Removed:
+    counts = [0, 0, 0]
+    for container in containers:
+        counts[0] += _gone(lambda item=container: item.remove(force=True, v=True))
+    for network in networks:
+        _empty(network)
+        counts[1] += _gone(network.remove)
+    for volume in volumes:
+        counts[2] += _gone(lambda item=volume: item.remove(force=True))
+    return Removed(*counts)
+
+
+def _empty(network: Any) -> None:
+    """Disconnect containers on a run's network that the run does not own."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):  # another process was quicker
+        network.reload()
+        for container in network.attrs.get("Containers") or ():
+            network.disconnect(container, force=True)
+
+
+def _gone(remove: Any) -> int:
+    from docker.errors import APIError
+
+    try:
+        remove()
+    except APIError as error:
+        # 404: another process removed it. 409: another process is removing it. 403: a container
+        # still uses it; the next sweep tries again.
+        if error.status_code not in {403, 404, 409}:
+            raise
+        return 0
+    return 1

@@ -1,0 +1,1 @@
+"""A Vault that already runs elsewhere. It is never started, stopped or paused."""

@@ -1,0 +1,153 @@
+"""Ports on the loopback interface of this machine, reserved without races."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+from vault_harness.commands import named
+from vault_harness.errors import EngineError, PortTaken
+from vault_harness.local.engine.docker_client import container_on
+
+LOOPBACK = "127.0.0.1"
+
+_STACK = "stack.json"
+"""Every data directory of a stack has this file; `vault_harness.local.stack.record` writes it."""
+
+# Programs of container engines that listen on a published port for a container.
+_RELAYS = frozenset(
+    {"dockerd", "docker-proxy", "com.docker.backend", "rootlesskit", "rootlessport", "conmon"}
+)
+
+
+class PortLease:
+    """A loopback port that nobody else gets while this object lives.
+
+    On Linux the lease binds a socket to the port with ``SO_REUSEADDR`` and does not listen. The
+    kernel then gives the port to nobody who asks for a free one. A server that names the port can
+    still listen there (Go and asyncio set ``SO_REUSEADDR``), so a restarted server finds its port
+    free. Elsewhere the port is only free at the moment of the call.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        """Take `port`, or a free one if it is 0.
+
+        Raises `EngineError` if the loopback address is missing, or if this user may not use the
+        port.
+        """
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((LOOPBACK, port))
+            self.port: int = held.getsockname()[1]
+            if port and listens(port):
+                raise port_taken(port)
+        except OSError as error:
+            held.close()
+            raise _not_given(port, error) from None
+        except PortTaken:
+            held.close()
+            raise
+        self._held: socket.socket | None = held
+        if sys.platform != "linux":
+            self.release()
+
+    @property
+    def listen(self) -> str:
+        """``host:port``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def release(self) -> None:
+        """Give the port back. A second call does nothing."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def listens(port: int, *, host: str = LOOPBACK) -> bool:
+    """Return whether a server accepts connections on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
+def listener(port: int) -> str:
+    """Return the process that listens on a port, as ``name (pid 123)``; empty if unknown."""
+    with contextlib.suppress(psutil.Error, OSError):
+        process = _listening(port)
+        return f"{process.name()} (pid {process.pid})" if process is not None else ""
+    return ""
+
+
+def _listening(port: int) -> psutil.Process | None:
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or not connection.pid:
+            continue
+        if connection.laddr and connection.laddr.port == port:
+            return psutil.Process(connection.pid)
+    return None
+
+
+def _stack_of(port: int) -> Path | None:
+    """Return the data directory of the stack whose server listens on a port.
+
+    The server's command line names its configuration, one or two folders below that directory.
+    """
+    with contextlib.suppress(psutil.Error, OSError):
+        process = _listening(port)
+        for word in process.cmdline() if process is not None else ():
+            for home in [*Path(word.rpartition("=")[2]).parents][1:3]:
+                if home.is_absolute() and (home / _STACK).is_file():
+                    return home
+    return None
+
+
+def _not_given(port: int, error: OSError) -> EngineError:
+    """Return the error for a port that could not be bound."""
+    if error.errno == errno.EADDRINUSE:
+        return port_taken(port)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return EngineError(
+            f"port {port} on {LOOPBACK} is not for this user: {error.strerror}",
+            looked_at=f"{LOOPBACK}:{port}",
+            remedy="choose one from 1024 on (HARNESS_VAULT_PORT, HARNESS_TOXIPROXY_PORT, "
+            "HARNESS_PROXY_PORT), or 0 for a free one",
+        )
+    return EngineError(
+        f"no server can listen on {LOOPBACK} here: {error.strerror}",
+        looked_at=f"{LOOPBACK}:{port}" if port else LOOPBACK,
+        remedy="bring the loopback interface up with its address (ip link set lo up), which a "
+        "sandbox or a network namespace may lack",
+    )
+
+
+def port_taken(port: int, *, setting: str = "") -> PortTaken:
+    """Return the error for a port that another process uses."""
+    who = listener(port)
+    ways = [f"end {who}" if who else "end what listens there"]
+    if not who or who.partition(" ")[0] in _RELAYS:
+        # A container engine listens for its containers; ending the engine would be wrong.
+        container = container_on(port)
+        if container:
+            who = f"the container {container}"
+            ways = [f"end {who} (docker stop {container})"]
+        elif who:
+            ways = [f"find its container (docker ps) behind {who}, and end that"]
+    elif (home := _stack_of(port)) is not None:
+        # Killed by hand, the server comes back sealed, or not at all if its keys are lost.
+        who = f"{who} of the stack in {home}"
+        at = f"HARNESS_DATA_DIR={shlex.quote(str(home))}"
+        ways = [f"{at} {named('down')} ends that stack, and keeps its data"]
+    if setting:
+        ways.append(f"choose another port with {setting}")
+    return PortTaken(
+        f"port {port} on {LOOPBACK} is taken" + (f" by {who}" if who else ""),
+        looked_at=f"{LOOPBACK}:{port}",
+        remedy=", or ".join(ways),
+    )

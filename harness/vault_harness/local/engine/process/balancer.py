@@ -1,0 +1,76 @@
+"""HAProxy in front of a cluster: one address for clients, which leads to the active node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vault_harness import files
+from vault_harness.addresses import base_url
+from vault_harness.local.engine.balancing import balancer_configuration
+from vault_harness.local.engine.ports import LOOPBACK, PortLease
+from vault_harness.local.engine.process.server import Server
+
+CONFIGURATION_NAME = "haproxy.cfg"
+_ALIVE = "/alive"
+
+
+class ProcessBalancer:
+    """An HAProxy that outlives this process.
+
+    Its directory holds ``haproxy.log`` and ``haproxy.cfg``. The latter's path on the command line
+    identifies the process as ours.
+
+    Args:
+        port: Port for clients; 0 for a free one.
+        nodes: ``host:port`` of each node's API, by node name.
+        own: Client certificate and key for health checks of the nodes; read only at the start.
+        instead_of: Pid of a running HAProxy to replace. It ends with its connections, after at most
+            5 s, and the port stays open throughout.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        *,
+        directory: Path,
+        port: int,
+        nodes: Mapping[str, str],
+        tls: bool = False,
+        own: Path | None = None,
+        instead_of: int | None = None,
+    ) -> None:
+        self._directory = files.private_directory(directory)
+        # The old process still listens on the port, so no lease is needed.
+        self._clients = PortLease() if instead_of else PortLease(port)
+        self._alive = PortLease()
+        self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
+        configuration = self._directory / CONFIGURATION_NAME
+        text = balancer_configuration(
+            nodes,
+            listen=self.listen,
+            alive=self._alive.listen,
+            alive_path=_ALIVE,
+            tls=tls,
+            own=own,
+        )
+        files.write_private(configuration, text)
+        command = [str(program), "-db", "-f", str(configuration)]
+        if instead_of:
+            command += ["-sf", str(instead_of)]
+        self.server = Server(
+            title="HAProxy",
+            command=command,
+            log=self._directory / "haproxy.log",
+            probe=f"{base_url(self._alive.listen)}{_ALIVE}",
+            detached=True,
+        )
+
+    def start(self, *, timeout: float) -> None:
+        """Start it and wait until it answers."""
+        self.server.start(timeout=timeout)
+
+    def close(self) -> None:
+        """Release its ports; the process goes on."""
+        self._clients.release()
+        self._alive.release()

@@ -1,0 +1,217 @@
+"""A child server of any kind: start it, await it, end it, read its log."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from vault_harness import files
+from vault_harness.errors import DeadlineExceeded, ServerDied
+from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.process.spawn import (
+    DetachedProcess,
+    LeashedProcess,
+    Process,
+    child_environment,
+)
+from vault_harness.waiting import Awaited, crowding, wait_until
+
+POLL_SECONDS = 0.005
+POLL_SHARE = 0.05
+"""How much later the end of a start may be noticed, as a share of its length."""
+MOST_POLL_SECONDS = 0.1
+_LOG_LINES_IN_ERRORS = 12
+_FREEZE_SECONDS = 5.0
+
+
+class Server:
+    """A server process and its log file.
+
+    Args:
+        command: Never contains a secret, because every user can read a command line.
+        log: Its output is appended there.
+        probe: URL that answers 200 once the server is ready.
+        environment: Added to the few usual variables. Never contains a secret.
+        passes: Names of our variables that it gets too; the values are not kept here.
+        process: A running process that somebody else started.
+        own: Client certificate and key for the probe.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        command: Sequence[str],
+        log: Path,
+        probe: str,
+        environment: Mapping[str, str] | None = None,
+        passes: Sequence[str] = (),
+        detached: bool = False,
+        process: Process | None = None,
+        own: Path | None = None,
+    ) -> None:
+        self.title = title
+        self.command = tuple(command)
+        self.log = log
+        self.probe = probe
+        self._environment = dict(environment or {})
+        self._passes = tuple(passes)
+        self._detached = detached
+        self._process = process
+        self._own = own
+        self._lock = threading.RLock()
+
+    @property
+    def process(self) -> Process | None:
+        """The process that was started last, or None."""
+        return self._process
+
+    def is_running(self) -> bool:
+        """Return whether the process exists, paused or not."""
+        process = self._process
+        return process is not None and process.alive()
+
+    def spawn(self) -> Process:
+        """Start the process without waiting for its API. Does nothing if it runs."""
+        with self._lock:
+            if self._process is not None:
+                if self._process.alive():
+                    return self._process
+                self._process.release()
+            kind = DetachedProcess.start if self._detached else LeashedProcess
+            environment = child_environment(self._environment, self._passes)
+            self._process = kind(self.command, log=self.log, environment=environment)
+            return self._process
+
+    def start(self, *, timeout: float) -> None:
+        """Start it and wait until it answers. If it does not, it is ended.
+
+        The `timeout` in seconds is multiplied by the number of runnable processes for each core.
+        """
+        began = time.monotonic()
+        try:
+            self.spawn()
+            self.wait_ready(timeout=timeout, began=began)
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait_ready(self, *, timeout: float, began: float | None = None) -> None:
+        """Wait until it answers; see `start`.
+
+        `began` is the start of the wait on the clock `time.monotonic`, now by default.
+        """
+        began = time.monotonic() if began is None else began
+        deadline = began + timeout
+        awaited = Awaited(f"{self.title} to answer, by GET {self.probe}")
+        while True:
+            if answers(self.probe, own=self._own):
+                # Another server may have answered, if ours ended because its port was taken.
+                self.check_alive()
+                return
+            self.check_alive()
+            awaited.still()
+            now = time.monotonic()
+            if now >= deadline and now >= began + timeout * crowding():
+                raise DeadlineExceeded(
+                    f"{self.title} did not answer within {now - began:.1f} s",
+                    looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
+                    remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
+                )
+            # Between two checks, bounded by the deadline. The pause grows: many servers that start
+            # at once take seconds, and constant checks would slow them down.
+            time.sleep(min(MOST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (now - began))))
+
+    def check_alive(self) -> None:
+        """Raise `ServerDied` if it has ended."""
+        process = self._process
+        if process is not None and process.alive():
+            return
+        code = process.exit_code() if process is not None else None
+        how = (
+            ""
+            if code is None
+            else f" with exit code {code}"
+            if code >= 0
+            else f" by signal {-code}"
+        )
+        raise ServerDied(
+            f"{self.title} ended{how}",
+            looked_at=f"its log {self.log}:\n{self.last_lines()}",
+            remedy="the last log lines say why; fix that and start it again",
+        )
+
+    def stop(self, *, timeout: float) -> None:
+        """Send SIGTERM, and SIGKILL after `timeout` seconds."""
+        with self._lock:
+            process = self._process
+            if process is None:
+                return
+            # A paused process would only see SIGTERM once it is resumed.
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                process.signal(number)
+            if not process.wait(timeout):
+                process.kill()
+            process.release()
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the running server."""
+        with self._lock:
+            self.check_alive()
+            assert self._process is not None  # check_alive raised otherwise
+            self._process.signal(number)
+
+    def freeze(self) -> None:
+        """Freeze it (SIGSTOP), and wait until all of its threads stand still.
+
+        A thread inside a system call runs on until that returns. On a busy machine it may answer
+        one more request.
+        """
+        self.signal(signal.SIGSTOP)
+        process = self._process
+        assert process is not None  # signal raised otherwise
+        wait_until(
+            lambda: _stands_still(process.pid),
+            f"{self.title} to stand still",
+            timeout=_FREEZE_SECONDS,
+            interval=POLL_SECONDS,
+        )
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """Return its output, or the last `tail` lines."""
+        return files.tail(self.log, tail)
+
+    def last_lines(self) -> str:
+        """Return the end of its log, indented for an error message."""
+        lines = self.logs(tail=_LOG_LINES_IN_ERRORS).splitlines() or ["(empty)"]
+        return "\n".join(f"    {line}" for line in lines)
+
+
+def _stands_still(pid: int) -> bool:
+    """Return whether no thread of a process runs, also because it has ended."""
+    threads = Path(f"/proc/{pid}/task")
+    if threads.is_dir():
+        return all(_state(thread) in "TtZX" for thread in threads.iterdir())
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _state(thread: Path) -> str:
+    """Return the state letter of a thread. The name before it may contain anything."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"  # it ended in between

@@ -1,0 +1,397 @@
+"""The stack of ``invoke up`` as detached processes; see `StackProvider`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vault_harness.addresses import base_url
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError, StackError
+from vault_harness.local.dialect import Dialect
+from vault_harness.local.engine.cloud_seal import SealCheck, with_cloud_seal
+from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
+from vault_harness.local.engine.logs import follow as follow_file
+from vault_harness.local.engine.logs import lines
+from vault_harness.local.engine.members import (
+    check_room,
+    planned_members,
+    refuse_other_engines_cluster,
+)
+from vault_harness.local.engine.ports import listens, port_taken
+from vault_harness.local.engine.process.cutting import Cutting
+from vault_harness.local.engine.process.finding import recorded
+from vault_harness.local.engine.process.node import ProcessNode
+from vault_harness.local.engine.process.places import TOXIPROXY, title_of
+from vault_harness.local.engine.process.spawn import DetachedProcess
+from vault_harness.local.engine.provider import (
+    BALANCER_NAME,
+    HOLDER_NAME,
+    NODE_NAME,
+    NODES_DIRECTORY,
+    RECORDER_NAME,
+    RELAY_NAME,
+    Endpoints,
+    KnownServers,
+    NodeEndpoint,
+    RecorderEndpoint,
+    ServiceState,
+    known_directories,
+    remove_directories,
+)
+from vault_harness.local.engine.seal import holder_out_of_reach
+from vault_harness.local.engine.seal_check import check_seal
+from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.programs import find_vault
+
+_DATABASES = "*.db"
+"""A server with raft storage keeps these files open from start to end, sealed or not."""
+
+
+def data_was_replaced(pid: int, data: Path) -> bool:
+    """Return whether the files that a server has open were replaced, such as by an older copy.
+
+    Such a server goes on with deleted files. Its data is lost when it ends, and its next start uses
+    the folder's files.
+
+    False also if the server has no such files open, if the folder is empty, and if nobody can tell:
+    only Linux shows the open files of a process, and only to its user.
+    """
+    here = {each for file in data.rglob(_DATABASES) if (each := _identity(file)) is not None}
+    if not here:
+        return False
+    found = False
+    with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            if _identity(file) in here:
+                return False
+            with contextlib.suppress(OSError):  # closed in between
+                found |= str(file.readlink()).removesuffix(" (deleted)").endswith(".db")
+    return found
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        state = os.stat(file)  # noqa: PTH116 -- of an open file, which may have no name
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
+class ProcessStack(Cutting):
+    """Vault and Toxiproxy as detached processes, found again by pid and start time.
+
+    If the record is lost, their command lines identify them, because they name our configuration
+    files. A cluster has several Vaults behind an HAProxy.
+    """
+
+    @property
+    def audit_path(self) -> Path | None:
+        """The audit log of the first node."""
+        return self._directory(NODE_NAME) / AUDIT_LOG_NAME
+
+    @property
+    def audit_paths(self) -> dict[str, Path]:
+        """The audit log of each node."""
+        nodes = self._members(self._record_if_readable())
+        return {name: self._directory(name) / AUDIT_LOG_NAME for name in nodes}
+
+    @property
+    def server_audit_path(self) -> str | None:
+        """The audit log's name in the server's working directory; see `ProcessNode`."""
+        return AUDIT_LOG_NAME
+
+    def check_start(self, *, nodes: int = 1) -> None:
+        """Check that nobody else uses a port of the settings; our own servers may.
+
+        A copy of a folder whose servers run is refused.
+        """
+        record, settings = self._memory.load(), self._settings
+        for name in self._names(record):
+            self._refuse_another(name, record)
+        balanced = nodes > 1 or self._is_cluster(record)
+        if balanced and not self._is_cluster(record):
+            self._refuse_running(record)
+        for name, port, setting in (
+            (BALANCER_NAME if balanced else NODE_NAME, settings.vault_port, "HARNESS_VAULT_PORT"),
+            (TOXIPROXY, settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT"),
+            (TOXIPROXY, settings.proxy_port, "HARNESS_PROXY_PORT"),
+        ):
+            if port and listens(port) and not self._running(name, record):
+                raise port_taken(port, setting=setting)
+
+    def start(self, *, nodes: int = 1) -> Endpoints:
+        """Start what does not run, and wait until all servers answer."""
+        record = self._memory.load()
+        known = self._members(record)
+        members = planned_members(known, nodes)
+        refuse_other_engines_cluster(self.name, members, self._data_dir)
+        balanced = nodes > 1 or self._is_cluster(record)
+        if balanced and not self._is_cluster(record):
+            self._refuse_running(record)
+        started: list[str] = []
+        try:
+            between = [RELAY_NAME] if balanced and self._directory(RELAY_NAME).is_dir() else []
+            behind = [BALANCER_NAME] if balanced else []
+            for name in (*between, *members, *behind, TOXIPROXY):
+                if not self._keep(name, record):
+                    started.append(name)
+                    self._launch(name, record, members if balanced else ())
+            if RECORDER_NAME in record.services:
+                self._keep(RECORDER_NAME, record)  # a dead recorder is not replaced
+            if balanced and members != known and BALANCER_NAME not in started:
+                self._lead_to(record, members)  # it runs, and knows only the old nodes
+        except BaseException:
+            self._end(started, record)
+            self._memory.save(record)
+            raise
+        record.engine = self.name
+        record.endpoints = self._endpoints(record, members)
+        self._memory.save(record)
+        return record.endpoints
+
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Return the product and origin of the server program; see `SealingProvider`."""
+        program = find_vault(self._settings)
+        return program.dialect, f"{program.path} ({program.found})"
+
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Check that the engine runs processes, which share loopback; see `SealingProvider`."""
+        if engine.name != self.name:
+            raise holder_out_of_reach(self, engine)
+
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the seal's key; see `SealingProvider`."""
+        record = self._memory.load()
+        if not self._keep(HOLDER_NAME, record):
+            self._launch(HOLDER_NAME, record)
+        at, others = self._known(HOLDER_NAME, record)
+        return NodeEndpoint(
+            name=HOLDER_NAME,
+            address=base_url(at),
+            proxy="",
+            proxy_listen="",
+            upstream=at,
+            cluster=others,
+        )
+
+    def end_holder(self) -> list[str]:
+        """End the Vault that holds the seal's key; see `SealingProvider`."""
+        return self._end_and_note([HOLDER_NAME])
+
+    def end_vault(self) -> list[str]:
+        """Stop only Vault; see `SealingProvider`."""
+        return self._end_and_note(self._members(self._memory.load()))
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Do nothing: credentials come from the environment; see `CloudSealingProvider`."""
+
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Test a stanza with a server; see `CloudSealingProvider`."""
+        program = find_vault(self._settings)
+
+        def make(spec: NodeSpec) -> ProcessNode:
+            spec = with_cloud_seal(spec, self._settings)
+            return ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
+
+        return check_seal(stanza, make, program.dialect, str(program.path))
+
+    def _end_and_note(self, names: Iterable[str]) -> list[str]:
+        record = self._memory.load()
+        ended = self._end(names, record)
+        self._memory.save(record)
+        return ended
+
+    def _refuse_running(self, record: KnownServers) -> None:
+        """Refuse a cluster while a single server runs, whose address clients know."""
+        if found := self._running(NODE_NAME, record):
+            raise StackError(
+                "one server runs, and three with a load balancer are asked for",
+                looked_at=f"{self._data_dir}; pid {found[0].pid}",
+                remedy=f"{named('down')}, then {named('up', '--ha')}: its data stays, and the "
+                "other nodes get it",
+            )
+
+    def stop(self) -> list[str]:
+        """End all servers, also those of a crashed start; keep the data."""
+        record = self._record_if_readable()
+        ended = self._end(self._all_names(record), record)
+        if record.engine is not None:
+            # A full disk must not keep servers alive. The old record then names processes that are
+            # gone, which is harmless.
+            with contextlib.suppress(OSError):
+                self._memory.save(record)
+        return ended
+
+    def _record_if_readable(self) -> KnownServers:
+        try:
+            return self._memory.load()
+        except HarnessError:
+            return KnownServers()  # command lines identify the servers
+
+    def restart_vault(self) -> None:
+        """Restart Vault, all nodes of a cluster. On a full disk it refuses and stops nothing."""
+        record = self._memory.load()
+        nodes = self._members(record)
+        check_room(self._data_dir, nodes)
+        self._end(nodes, record)
+        try:
+            for name in nodes:
+                self._launch(name, record, nodes if self._is_cluster(record) else ())
+        finally:
+            self._memory.save(record)
+
+    def reload_vault(self) -> None:
+        """Send SIGHUP to each running Vault, and to a recorder, which has the same certificate.
+
+        HAProxy reads its certificate only at the start, so a new one replaces it.
+        """
+        record = self._memory.load()
+        running = self._all_running((*self._members(record), RECORDER_NAME), record)
+        for processes in running.values():
+            for process in processes:
+                process.signal(signal.SIGHUP)
+        balancer = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
+        if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
+            self._lead_to(record, self._members(record))
+
+    # -- the HTTP recorder ------------------------------------------------------------------------
+
+    def start_recorder(self) -> RecorderEndpoint:
+        """Start the recorder, or keep a running one."""
+        record = self._memory.load()
+        if not self._keep(RECORDER_NAME, record):
+            self._launch(RECORDER_NAME, record)
+        found = self.known_recorder()
+        assert found is not None  # it was just noted
+        return found
+
+    def known_recorder(self) -> RecorderEndpoint | None:
+        """Return the recorder of the record, or None."""
+        known = self._record_if_readable().services.get(RECORDER_NAME)
+        if known is None:
+            return None
+        return RecorderEndpoint(listen=str(known["listen"]), api=str(known["api"]))
+
+    def stop_recorder(self) -> list[str]:
+        """End the recorder, also one that the record does not name."""
+        record = self._memory.load()
+        known = RECORDER_NAME in record.services
+        ended = self._end([RECORDER_NAME], record)
+        if known:  # otherwise nothing changed, and a full disk would refuse the write
+            self._memory.save(record)
+        return ended
+
+    # -- the nodes of a cluster -------------------------------------------------------------------
+
+    def kill_node(self, name: str) -> list[str]:
+        """Kill a node (SIGKILL)."""
+        record = self._memory.load()
+        found = self._running(name, record)
+        for process in found:
+            process.kill()
+        record.services.pop(name, None)
+        self._memory.save(record)
+        return [f"{title_of(name)} (pid {process.pid})" for process in found]
+
+    def start_node(self, name: str) -> None:
+        """Start a node that does not run."""
+        record = self._memory.load()
+        if not self._keep(name, record):
+            self._launch(name, record, self._members(record))
+
+    def add_node(self) -> NodeEndpoint:
+        """Start one more node."""
+        record = self._memory.load()
+        members = self._members(record)
+        taken = {*members, *(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))}
+        name = next(n for i in range(2, len(taken) + 3) if (n := f"{NODE_NAME}-{i}") not in taken)
+        try:
+            self._launch(name, record, members)
+            self._lead_to(record, [*members, name])
+        except BaseException:
+            self._end([name], record)
+            self._memory.save(record)
+            raise
+        assert record.endpoints is not None  # just made
+        return record.endpoints.nodes[-1]
+
+    def remove_node(self, name: str) -> list[str]:
+        """End a node and delete its folder."""
+        record = self._memory.load()
+        self._lead_to(record, [member for member in self._members(record) if member != name])
+        ended = self._end([name], record)
+        self._memory.save(record)
+        shutil.rmtree(self._directory(name), ignore_errors=True)
+        return [*ended, str(self._directory(name))]
+
+    def _lead_to(self, record: KnownServers, members: list[str]) -> None:
+        before = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
+        alive = before.pid if before is not None and before.alive() else None
+        server = self._balancer(record, members, instead_of=alive)
+        process = server.process
+        assert isinstance(process, DetachedProcess)  # it was just started
+        record.services[BALANCER_NAME] |= {
+            "pid": process.pid,
+            "born": process.born,
+            "probe": server.probe,
+        }
+        record.endpoints = self._endpoints(record, members)
+        self._memory.save(record)
+
+    def destroy(self) -> list[str]:
+        """Stop, and delete data, logs and configuration."""
+        return self.stop() + remove_directories(self._data_dir)
+
+    def belongings(self) -> list[str]:
+        """Return the running servers, and the directories of all servers."""
+        record = self._record_if_readable()
+        return [
+            *(
+                f"{title_of(name)} (pid {process.pid})"
+                for name, processes in self._all_running(self._all_names(record), record).items()
+                for process in processes
+            ),
+            *known_directories(self._data_dir),
+        ]
+
+    def describe(self) -> list[ServiceState]:
+        """Return the state of each server."""
+        record = self._record_if_readable()
+        states = []
+        names, members = self._names(record), self._members(record)
+        for name, found in self._all_running(self._all_names(record), record).items():
+            if name not in names and not found:
+                continue  # it should not run, and does not
+            states.append(
+                ServiceState(
+                    name=name,
+                    running=bool(found),
+                    paused=any(process.paused() for process in found),
+                    detail=", ".join(f"pid {process.pid}" for process in found),
+                    node=name in members,
+                    aside=name in {HOLDER_NAME, RECORDER_NAME},
+                    replaced=name in {*members, HOLDER_NAME}
+                    and any(self._lost_its_data(name, process) for process in found),
+                )
+            )
+        return states
+
+    def _lost_its_data(self, name: str, process: DetachedProcess) -> bool:
+        return data_was_replaced(process.pid, self._directory(name) / DATA_NAME)
+
+    def log_names(self) -> list[str]:
+        """Return the name of each server, and ``audit``."""
+        return [*self._names(self._record_if_readable()), "audit"]
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of a log."""
+        path = self._log_path(name)
+        yield from lines(path, tail=tail)
+        if follow:
+            yield from follow_file(path)

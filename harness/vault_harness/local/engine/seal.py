@@ -1,0 +1,105 @@
+"""How a stack's Vault is sealed: the stanza, and the holder of the key.
+
+A stack with auto-unseal keeps the server's ``seal`` stanza in a file of its own. The stanza names
+the files of key and token and contains neither.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from vault_harness.commands import named
+from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.local.dialect import Dialect
+from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
+from vault_harness.local.engine.provider import NodeEndpoint, StackProvider
+from vault_harness.local.engine.shape import Engine
+
+SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
+
+SEAL_DIRECTORY = "seal"
+"""Holds the stanza and the files that it names."""
+
+ACCESS_KEYS_NAME = "aws-credentials"
+"""File in that folder with the access keys with which containers reach Amazon's cloud."""
+
+_STANZA = "seal.json"
+_STATIC_KEY = "static.key"
+
+
+@runtime_checkable
+class SealingProvider(StackProvider, Protocol):
+    """A provider whose Vault can unseal itself, by the stanza in its data directory."""
+
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Return the product that the next start runs, and its origin for a user."""
+
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Let servers that an engine makes later reach the Vault that holds the key.
+
+        They get the stanza of this stack and its address of the holder. Another engine than the
+        stack's raises `CapabilityMissing`.
+        """
+
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the unseal key, and wait until it answers.
+
+        Does not initialise it. Keeps one that runs. `StackProvider.stop` and ``destroy`` end it.
+        """
+
+    def end_holder(self) -> list[str]:
+        """End only the holder; return what was ended, for a user."""
+
+    def end_vault(self) -> list[str]:
+        """Stop only Vault, with SIGTERM; return what was ended, for a user."""
+
+
+def static_key_path(data_dir: Path) -> Path:
+    """Return the file of a static seal's key: 32 bytes in base64."""
+    return data_dir / SEAL_DIRECTORY / _STATIC_KEY
+
+
+def stanza_path(data_dir: Path) -> Path:
+    """Return the file of the stanza. Shamir's seal has none."""
+    return data_dir / SEAL_DIRECTORY / _STANZA
+
+
+def node_extra(data_dir: Path, *, cluster: bool) -> dict[str, object]:
+    """Return the configuration that a node has in addition to the common part."""
+    extra: dict[str, object] = {"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {}
+    stanza = seal_stanza(data_dir)
+    return extra | ({"seal": stanza} if stanza else {})
+
+
+def seal_stanza(data_dir: Path) -> dict[str, Any]:
+    """Return the seal stanza of the server's configuration; empty for Shamir's seal.
+
+    During a seal migration it also contains the old seal, as disabled.
+    """
+    path = stanza_path(data_dir)
+    try:
+        content = json.loads(path.read_text())
+        enabled = [kind for kind, stanza in content.items() if not stanza.get("disabled")]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        content, enabled = {}, []
+    if not content or len(enabled) > 1:
+        raise StackError(
+            f"{_STANZA} is not a seal stanza",
+            looked_at=str(path),
+            remedy=f"remove it; {named('up')} writes it again from what {path.parent.name}/ has",
+        )
+    return dict(content)
+
+
+def holder_out_of_reach(provider: StackProvider, engine: Engine) -> CapabilityMissing:
+    """Return the error for a copy that runs under another engine than the holder of its key."""
+    return CapabilityMissing(
+        f"a copy that the {engine.name} engine runs does not reach the Vault that holds the key: "
+        f"that is where the {provider.name} engine has the stack",
+        looked_at="HARNESS_ENGINE",
+        remedy=f"HARNESS_ENGINE={provider.name} for this too",
+    )

@@ -1,0 +1,206 @@
+"""Client certificates for a Vault that requires them: signed, handed out, exchanged.
+
+An authority of their own signs them, not the one of the servers. So a service's key proves nothing
+to clients of the servers, and a server's key opens nothing. The two authorities also change in
+different ways. Clients read their CA file again at any time. A server reads the authorities of its
+clients only at its start (OpenBao 2.7.2; SIGHUP only reloads its own certificate).
+
+Therefore two authorities for clients exist: one signs now, the other one will sign next. A server
+trusts both from its start on, so the next one can begin to sign while all servers run. Each server
+trusts the former one until it starts again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from vault_harness.certificates import (
+    CA_NAME,
+    CLIENTS_NAME,
+    OPERATOR,
+    Authority,
+    end_of,
+    first_in_file,
+    pems,
+)
+from vault_harness.commands import named
+from vault_harness.errors import StackError
+from vault_harness.files import write_text
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.probe import answers, seal_status_url
+from vault_harness.local.engine.provider import (
+    BALANCER_NAME,
+    RECORDER_NAME,
+    TLS_DIRECTORY,
+    NodeEndpoint,
+)
+from vault_harness.local.stack.data_dir import AUTHORITY_NAME, NAMESPACES_NAME
+from vault_harness.local.vault.approle import CERTIFICATE_SUFFIX, certificate_file, credential_files
+from vault_harness.waiting import wait_until
+
+_OWN = (OPERATOR, BALANCER_NAME, RECORDER_NAME)
+"""Clients that belong to the stack: its tasks, the balancer and the recorder."""
+
+_PROBE = "next.pem"
+_PROBE_LIFE = timedelta(hours=1)
+_TAKEN_SECONDS = 15.0
+_LOOK_SECONDS = 3.0
+
+
+class ClientCertificates:
+    """The certificates of all clients of a stack, and the authorities that sign them."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._signing = data_dir / AUTHORITY_NAME / "clients"
+        self._following = data_dir / AUTHORITY_NAME / "clients-next"
+        self._tls = data_dir / TLS_DIRECTORY
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the servers require client certificates."""
+        return (self._tls / CLIENTS_NAME).exists()
+
+    def files(self, blueprint: Blueprint) -> dict[str, Path]:
+        """Return the certificate file of each client by name, whether it exists or not.
+
+        Clients are the stack's own, the blueprint's services and AppRoles with ids here, and all
+        that already have a certificate.
+        """
+        own = {name: self._tls / f"{name}.pem" for name in _OWN}
+        found = sorted(self._data_dir.glob(f"*{CERTIFICATE_SUFFIX}"))
+        return (
+            own
+            | {path.name.removesuffix(CERTIFICATE_SUFFIX): path for path in found}
+            | self._of_services(blueprint)
+        )
+
+    def prepare(self) -> None:
+        """Make the authorities and the stack's own client certificates, before servers start."""
+        signing = self._authorities()[0]
+        self._trust(*self._beside())
+        own = {name: self._tls / f"{name}.pem" for name in _OWN}
+        ends = {name: end_of(path) for name, path in own.items()}
+        now = datetime.now(UTC)
+        self._issue(signing, {n: own[n] for n, end in ends.items() if end is None or end < now})
+
+    def issue_missing(self, blueprint: Blueprint) -> None:
+        """Give a certificate to each service that has none."""
+        services = self._of_services(blueprint)
+        missing = {name: path for name, path in services.items() if not path.exists()}
+        if missing:
+            self._issue(Authority.load(self._signing), missing)
+
+    def renew(self, blueprint: Blueprint) -> tuple[str, ...]:
+        """Issue new certificates for all clients, and end the trust in the former authority.
+
+        Returns the names of the clients; see `files`.
+        """
+        signing = self._authorities()[0]
+        self._trust()
+        return self._issue(signing, self.files(blueprint))
+
+    def exchange(self, blueprint: Blueprint) -> tuple[str, ...]:
+        """Let the next authority issue new certificates; the former one stays trusted.
+
+        Call `check_exchange` first.
+        """
+        before = first_in_file(self._signing / CA_NAME) if self._signing.is_dir() else ""
+        retired = self._signing.with_name("clients-before")
+        shutil.rmtree(retired, ignore_errors=True)
+        if self._signing.is_dir():
+            self._signing.rename(retired)
+        # If this is interrupted from here on, `_authorities` completes it.
+        signing = self._authorities()[0]
+        shutil.rmtree(retired, ignore_errors=True)
+        self._trust(before)
+        return self._issue(signing, self.files(blueprint))
+
+    def check_exchange(self, nodes: Sequence[NodeEndpoint]) -> None:
+        """Check that the nodes accept certificates of the next authority, before clients get them.
+
+        A node that has run since before the last exchange does not.
+        """
+        probe = self._tls / _PROBE
+        Authority.load(self._following).issue_client(probe, OPERATOR, life=_PROBE_LIFE)
+        try:
+            refusing = [node.name for node in nodes if not _taken(node, probe)]
+        finally:
+            probe.unlink(missing_ok=True)
+        if refusing:
+            raise StackError(
+                f"{' and '.join(refusing)} would refuse certificates of the next client authority: "
+                "a server reads its trusted authorities at its start, and this one has run since "
+                "before the last exchange",
+                looked_at=", ".join(node.address for node in nodes),
+                remedy=f"{named('restart')}, then {named('unseal')}, then repeat this; nothing was "
+                "changed",
+            )
+
+    def await_taken(self, nodes: Sequence[NodeEndpoint]) -> None:
+        """Wait until each node accepts the new certificate of the tasks."""
+        own = self._tls / f"{OPERATOR}.pem"
+        for node in nodes:
+            wait_until(
+                partial(_taken, node, own),
+                f"{node.name} to take the tasks' new certificate",
+                timeout=_TAKEN_SECONDS,
+                interval=0.05,
+                remedy=f"look at its log ({named('logs')}); {named('restart')} has it read whom to "
+                "trust, and seals",
+            )
+
+    def _authorities(self) -> tuple[Authority, Authority]:
+        """Return the current and the next authority; make missing ones."""
+        if not self._signing.is_dir() and self._following.is_dir():
+            self._following.rename(self._signing)  # continue an exchange
+        return load_or_make(self._signing), load_or_make(self._following)
+
+    def _beside(self) -> list[str]:
+        """Return further trusted authorities: until a renewal, all former ones stay."""
+        with contextlib.suppress(FileNotFoundError):
+            return [self._tls.joinpath(CLIENTS_NAME).read_text()]
+        return []
+
+    def _trust(self, *beside: str) -> None:
+        """Write the authorities that servers trust from their next start on."""
+        both = [(folder / CA_NAME).read_text() for folder in (self._signing, self._following)]
+        wanted = list(dict.fromkeys(pem for text in (*both, *beside) for pem in pems(text)))
+        write_text(self._tls / CLIENTS_NAME, "".join(wanted))
+
+    def _of_services(self, blueprint: Blueprint) -> dict[str, Path]:
+        roles = {role: role for role in blueprint.approles} | dict(blueprint.services)
+        # A certificate is valid for the whole server, in whatever namespace the ids are.
+        places = [self._data_dir, *self._data_dir.glob(f"{NAMESPACES_NAME}/*/")]
+        return {
+            name: certificate_file(name, self._data_dir)
+            for name, role in roles.items()
+            if any(all(file.exists() for file in credential_files(role, at)) for at in places)
+        }
+
+    @staticmethod
+    def _issue(signing: Authority, clients: Mapping[str, Path]) -> tuple[str, ...]:
+        for name, path in clients.items():
+            signing.issue_client(path, name)
+        return tuple(clients)
+
+
+def load_or_make(directory: Path) -> Authority:
+    """Return the authority of a folder, or make a new one.
+
+    A key without a certificate is unfinished and has signed nothing.
+    """
+    if (directory / CA_NAME).exists():
+        return Authority.load(directory)
+    authority = Authority()
+    authority.save(directory)
+    return authority
+
+
+def _taken(node: NodeEndpoint, own: Path) -> bool:
+    return answers(seal_status_url(node.address), timeout=_LOOK_SECONDS, own=own)

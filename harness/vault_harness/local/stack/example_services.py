@@ -1,0 +1,270 @@
+"""The example services of ``services.yml``, beside the stack of ``invoke up``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vault_harness import files
+from vault_harness.addresses import base_url
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import (
+    BlueprintError,
+    DeadlineExceeded,
+    HarnessError,
+    ImageMissing,
+    StackError,
+)
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.compose import LABEL_PROJECT, LABEL_SERVICE, Compose
+from vault_harness.local.engine.docker.ownership import project_here
+from vault_harness.local.engine.docker.stack import DockerStack
+from vault_harness.local.engine.docker.state import find_image, refuse_outdated
+from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.probe import ask
+from vault_harness.local.images.build import LOCAL_SERVICES
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.service_ids import (
+    CERTIFICATE_NAME,
+    hand_out_ids,
+    hand_out_tls,
+    service_directory,
+)
+from vault_harness.local.vault import approle
+from vault_harness.waiting import in_words, wait_until
+
+if TYPE_CHECKING:
+    import docker
+
+# The port of each service on this machine, and the variable that changes it.
+SERVICES: Mapping[str, tuple[int, str]] = {
+    name: (port, f"{name.upper()}_PORT")
+    for name, port in {
+        "backend": 9101,
+        "celery_worker": 9102,
+        "celery_beat": 9104,
+        "api_gateway": 9103,
+        "recommender": 9105,
+        "search": 9106,
+        "pricing": 9107,
+        "chatbot": 9108,
+        "fraud": 9109,
+        "forecasting": 9110,
+        "vision": 9111,
+    }.items()
+}
+
+_INSIDE_PORT = "8000/tcp"
+_CA_INSIDE = "/run/vault/ca.pem"
+_CERTIFICATE_INSIDE = f"/run/vault/{CERTIFICATE_NAME}"
+_STOP_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleService:
+    """The state of one service.
+
+    Attributes:
+        name: Its name in ``services.yml``.
+        url: Its base URL on this machine, or None if it does not run.
+        health: The engine's health check: ``starting``, ``healthy``, ``unhealthy``, or ``none``
+            without a container.
+        status: The service's own report: ``ok``, ``degraded`` (serves its last good secret),
+            ``unavailable``, or empty if it does not answer.
+    """
+
+    name: str
+    url: str | None
+    health: str
+    status: str
+
+
+class ExampleServices:
+    """Starts and ends the services beside a stack, through the compose files.
+
+    `ports` overrides the loopback port of services; 0 picks a free one.
+    """
+
+    def __init__(self, stack: LocalStack, *, ports: Mapping[str, int] | None = None) -> None:
+        self._local = stack
+        self._ports = dict(ports or {})
+
+    def credentials_directory(self, service: str) -> Path:
+        """Return the directory with a service's two ids."""
+        return service_directory(self._local.data_dir, service)
+
+    @without_frames
+    def write_credentials(self, blueprint: Blueprint) -> None:
+        """Copy the ids of seeded AppRoles to the services."""
+        ids = self._local.ids_directory(self._local.namespace(blueprint))
+        wanted = _of(blueprint)
+        for service in wanted:
+            role = blueprint.services[service]
+            missing = [file for file in approle.credential_files(role, ids) if not file.exists()]
+            if missing:
+                raise StackError(
+                    f"{service} has no ids to log in with: the stack is not seeded",
+                    looked_at=", ".join(map(str, missing)),
+                    remedy=named("seed"),
+                )
+        hand_out_ids(self._local.data_dir, blueprint.services, wanted, ids=ids)
+
+    @without_frames
+    def start(
+        self, *, through_toxiproxy: bool = True, timeout: float = 90.0
+    ) -> list[ExampleService]:
+        """Start the services and wait until all are healthy. Write their credentials first.
+
+        Without `through_toxiproxy`, no fault of Toxiproxy affects them. The error for an unhealthy
+        service contains its log.
+        """
+        compose = self._compose(through_toxiproxy)
+        with connected() as client:
+            image = find_image(client, LOCAL_SERVICES)
+        if image is None:
+            raise ImageMissing(
+                f"the image {LOCAL_SERVICES} is not on this engine",
+                looked_at="docker images",
+                remedy=named("images"),
+            )
+        refuse_outdated(image)
+        wanted = _of(self._local.blueprint())
+        for service in wanted:
+            # Compose would create it as root's.
+            files.private_directory(self.credentials_directory(service))
+        hand_out_tls(self._local.data_dir)
+        # --no-deps: with these variables Compose would replace the running Vault, perhaps by one
+        # that cannot unseal itself.
+        compose("up", "-d", "--no-deps", *wanted, services=True)
+        try:
+            wait_until(
+                lambda: all(service.health == "healthy" for service in self.describe()),
+                "all example services to be healthy",
+                timeout=timeout,
+                interval=0.25,
+            )
+        except DeadlineExceeded:
+            raise self._unhealthy(timeout) from None
+        return self.describe()
+
+    @without_frames
+    def stop(self) -> list[str]:
+        """End the services, remove their containers, and return their names."""
+        with connected() as client:
+            found = {name: item for name, item in self._containers(client) if name in SERVICES}
+            for container in found.values():
+                container.stop(timeout=_STOP_SECONDS)
+                container.remove(v=True)
+        return [name for name in SERVICES if name in found]
+
+    def describe(self) -> list[ExampleService]:
+        """Return the state of each service, running or not."""
+        found = self._attributes()
+        return [_describe(name, found.get(name)) for name in _of(self._local.blueprint())]
+
+    def _attributes(self) -> dict[str, Any]:
+        with connected() as client:
+            return {name: item.attrs for name, item in self._containers(client)}
+
+    def _containers(self, client: docker.DockerClient) -> list[tuple[str, Any]]:
+        known = StackRecord.load(self._local.data_dir)
+        label = f"{LABEL_PROJECT}={project_here(self._local.data_dir, known)}"
+        present = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return [(str(item.labels.get(LABEL_SERVICE)), item) for item in present]
+
+    def restarts(self) -> dict[str, int]:
+        """Return how often the engine restarted each service."""
+        return {
+            name: int(attributes["RestartCount"])
+            for name, attributes in self._attributes().items()
+            if name in SERVICES
+        }
+
+    @without_frames
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each service's secret, for services that can tell it."""
+        prints = {}
+        for service in self.describe():
+            answer = ask(f"{service.url}/fingerprint", timeout=10.0) if service.url else None
+            if answer is not None and answer.status == 200:
+                prints[service.name] = str(json.loads(answer.body)["fingerprint"])
+        return prints
+
+    @without_frames
+    def logs(self, service: str, *, tail: int = 30) -> str:
+        """Return the last lines of a service's log."""
+        with connected() as client:
+            found = [item for name, item in self._containers(client) if name == service]
+            return "\n".join(item.logs(tail=tail).decode(errors="replace") for item in found)
+
+    def _compose(self, through_toxiproxy: bool) -> Compose:
+        provider = self._local.provider()
+        if not isinstance(provider, DockerStack):
+            raise StackError(
+                f"the {provider.name} engine runs this stack, and the example services are "
+                "containers, which cannot reach it",
+                looked_at=str(self._local.data_dir / "stack.json"),
+                remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
+            )
+        tls = self._local.endpoints().ca_cert is not None
+        asked = bool(self._local.client_certificates())
+        upstream = self._local.endpoints().targets[0].upstream
+        address = base_url("toxiproxy:8201" if through_toxiproxy else upstream, tls=tls)
+        files_inside = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
+        if asked:
+            files_inside["SERVICES_CLIENT_CERT"] = _CERTIFICATE_INSIDE
+        ports = {
+            variable: str(self._ports.get(name, os.environ.get(variable, default)))
+            for name, (default, variable) in SERVICES.items()
+        }
+        mount = self._local.blueprint().mount
+        return provider.compose(
+            {
+                "SERVICES_VAULT_ADDR": address,
+                "SERVICES_MOUNT": mount,
+                "SERVICES_NAMESPACE": self._local.namespace(),
+                **files_inside,
+                **ports,
+            }
+        )
+
+    def _unhealthy(self, timeout: float) -> HarnessError:
+        sick = [service for service in self.describe() if service.health != "healthy"]
+        return DeadlineExceeded(
+            f"waited {in_words(timeout)} for the example services to be healthy; "
+            + ", ".join(f"{service.name} is {service.health}" for service in sick),
+            looked_at="\n".join(f"{one.name}:\n{self.logs(one.name)}" for one in sick),
+            remedy=f"is Vault unsealed ({named('status')}) and seeded ({named('seed')})?",
+        )
+
+
+def _of(blueprint: Blueprint) -> list[str]:
+    """Return the services of ``services.yml`` that a blueprint gives an AppRole."""
+    found = [name for name in SERVICES if name in blueprint.services]
+    if not found:
+        raise BlueprintError(
+            "[services] names none of the services of services.yml",
+            looked_at=blueprint.name,
+            remedy='add backend = "ROLE", for example, to [services] of the blueprint',
+        )
+    return found
+
+
+def _describe(name: str, attributes: Mapping[str, Any] | None) -> ExampleService:
+    if attributes is None:
+        return ExampleService(name=name, url=None, health="none", status="")
+    state = attributes["State"]
+    bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
+    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else None
+    health = str((state.get("Health") or {}).get("Status", state["Status"]))
+    answer = ask(f"{url}/health", timeout=10.0) if url else None
+    status = ""
+    if answer is not None:
+        status = str(json.loads(answer.body).get("status", ""))
+    return ExampleService(name=name, url=url, health=health, status=status)

@@ -1,0 +1,216 @@
+"""Look at the stack of a data directory, and get access to it. Changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from vault_harness import files, namespaces
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import DeadlineExceeded, KeyringMissing, NotUp, StackError, VaultIsSealed
+from vault_harness.local.blueprint import DEFAULT_BLUEPRINT, Blueprint
+from vault_harness.local.engine.provider import Endpoints, StackProvider, lacking
+from vault_harness.local.stack import choice, data_dir
+from vault_harness.local.stack.lock import exclusive, leave_if_empty
+from vault_harness.local.stack.look import look
+from vault_harness.local.stack.opening import Opening, none_leads
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.reopening import Reopening
+from vault_harness.local.stack.status import StackStatus
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.namespace import moved
+from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.local.vault.unfinished import UnfinishedRestore
+from vault_harness.settings import Settings
+
+_ACTIVE_SECONDS = 10.0
+_LINES = 200
+
+
+class StackHere:
+    """The stack of a data directory, in any state.
+
+    `reopening` tells whether it can be opened again after it is closed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data_dir = settings.data_dir
+        self._opening = Opening(settings.data_dir, self._server_lines)
+        self.reopening = Reopening(
+            settings.data_dir, self._opening, lambda: choice.provider_here(settings)
+        )
+
+    @property
+    def keyring_path(self) -> Path:
+        """The file of the unseal keys."""
+        return self._opening.keyring_path
+
+    @property
+    def authority_directory(self) -> Path:
+        """The folder of the certificate authority, if the stack ever spoke TLS."""
+        return self.data_dir / data_dir.AUTHORITY_NAME
+
+    def namespace(self, blueprint: Blueprint | None = None) -> str:
+        """Return the namespace of the tasks: the blueprint's, below that of ``VAULT_NAMESPACE``."""
+        blueprint = blueprint or self.blueprint()
+        return namespaces.joined(self.settings.vault_namespace, blueprint.namespace)
+
+    def ids_directory(self, namespace: str | None = None) -> Path:
+        """Return the folder of AppRole ids: the data directory, or a folder for the namespace."""
+        wanted = self.namespace() if namespace is None else namespace
+        return data_dir.ids_directory(self.data_dir, wanted)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Lock the stack against other tasks. Every task that changes something does so."""
+        data_dir.check(self.data_dir)
+        there = self.data_dir.exists()
+        with exclusive(self.data_dir, timeout=self.settings.lock_timeout):
+            try:
+                files.keep_from_git(self.data_dir)
+                yield
+            finally:
+                if not there:  # a refused task leaves no empty folder behind
+                    leave_if_empty(self.data_dir)
+
+    def provider(self) -> StackProvider:
+        """Return the engine that runs the stack, or ran it last. The settings must not differ."""
+        return choice.provider_wanted(self.settings)
+
+    # -- the running stack -------------------------------------------------------------------------
+
+    def endpoints(self) -> Endpoints:
+        """Return the addresses of the running stack."""
+        endpoints = StackRecord.load(self.data_dir).endpoints
+        services = self.provider().describe()
+        missing = lacking(services)
+        if endpoints is None or missing:
+            raise NotUp(
+                "the stack is not up"
+                + (f": {' and '.join(missing)} does not run" if len(missing) == 1 else ""),
+                looked_at=str(self.data_dir),
+                remedy=named("up"),
+            )
+        return endpoints
+
+    @without_frames
+    def operator(self, namespace: str | None = None, *, there: bool = True) -> VaultAdmin:
+        """Return the operator of the running, unsealed Vault, with the root or operator token.
+
+        Args:
+            namespace: By default as `namespace` says; empty for operations on the whole server.
+            there: Check that the namespace exists and is unsealed.
+        """
+        wanted = self.namespace() if namespace is None else namespace
+        endpoints = self.endpoints()
+        status = self._opening.seal_status(endpoints)
+        keys = self.keyring_path.exists()
+        by_itself = status.initialised and status.kind == "recovery"
+        if status.sealed and not keys and not by_itself:
+            raise self._opening.keyring_missing()
+        if status.sealed:
+            raise VaultIsSealed(
+                "this Vault is sealed",
+                looked_at=endpoints.vault,
+                remedy=named("unseal" if keys else "restart"),
+            )
+        keyring = self._opening.keyring()
+        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
+            try:
+                address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
+            except DeadlineExceeded:
+                if why := self.why_none_leads():
+                    raise none_leads(why) from None
+                raise
+        try:
+            acting = admin_with_token(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
+        except KeyringMissing as error:
+            if self._opening.keys_never_kept():  # it unsealed itself, and nobody has a token
+                raise self._opening.keyring_missing() from None
+            raise self._opening.half_restored(error) from None
+        return moved(acting, wanted, there=there)
+
+    def known_endpoints(self) -> Endpoints | None:
+        """Return the addresses of the stack, or the last ones; None if it was never started."""
+        return StackRecord.load(self.data_dir).endpoints
+
+    @without_frames
+    def keyring(self) -> Keyring | None:
+        """Return the keyring, or None if there is none."""
+        return self._opening.keyring()
+
+    def keys_never_kept(self) -> str:
+        """Return the remedy for a Vault whose keys were never saved; empty for others."""
+        return self._opening.keys_never_kept()
+
+    def unfinished_restore(self) -> UnfinishedRestore | None:
+        """Return a restore that was interrupted or is under way."""
+        return self._opening.unfinished_restore()
+
+    def check_restored(self) -> None:
+        """Refuse to continue if a restore was interrupted before its keys were in place.
+
+        The keys here may not belong to this Vault any more.
+        """
+        unfinished = self.unfinished_restore()
+        if unfinished is not None and not unfinished.keys_here:
+            raise StackError(
+                "a restore was ended half-way, and its backup's keys are not here yet",
+                looked_at=str(unfinished.note),
+                remedy=f"{unfinished.remedy}. {unfinished.otherwise}",
+            )
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def log_names(self) -> list[str]:
+        """Return the names that `logs` accepts."""
+        return choice.provider_here(self.settings).log_names()
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of a log."""
+        return choice.provider_here(self.settings).logs(name, tail=tail, follow=follow)
+
+    def _server_lines(self) -> Iterator[str]:
+        provider = choice.provider_here(self.settings)
+        for service in provider.describe():
+            if service.node:
+                yield from provider.logs(service.name, tail=_LINES)
+
+    def why_none_leads(self) -> str:
+        """Return why no node could lead in the last minute; empty if no log says so."""
+        return self._opening.why_none_leads(datetime.now(UTC) - timedelta(minutes=1))
+
+    def blueprint(self) -> Blueprint:
+        """Return the blueprint of the settings, else the last one, else the default."""
+        if self.settings.blueprint is not None:
+            return Blueprint.load(self.settings.blueprint)
+        applied = StackRecord.load(self.data_dir).blueprint
+        if applied and Path(applied).exists():
+            return Blueprint.load(applied)
+        return Blueprint.default()
+
+    def lost_blueprint(self) -> str:
+        """Return the path of the last blueprint if that file is missing, else empty."""
+        applied = StackRecord.load(self.data_dir).blueprint
+        own = Path(applied).name != f"{DEFAULT_BLUEPRINT}.toml"  # the default is in the package
+        chosen = self.settings.blueprint is not None
+        return applied if applied and own and not chosen and not Path(applied).exists() else ""
+
+    @without_frames
+    def status(self, blueprint: Blueprint | None = None, *, inside: bool = True) -> StackStatus:
+        """Return the state of the stack. Changes nothing and takes no lock.
+
+        Args:
+            blueprint: The expected content; by default as `blueprint` says.
+            inside: Whether to look into Vault, with requests that its audit log records.
+        """
+        blueprint = blueprint or self.blueprint()
+        namespace = self.namespace(blueprint)
+        operator = (lambda: self.operator("")) if inside else None
+        return look(self.settings, self._opening, blueprint, operator, namespace)

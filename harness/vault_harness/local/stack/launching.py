@@ -1,0 +1,318 @@
+"""Start a fresh Vault for one scenario: initialised, unsealed, and filled by a blueprint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vault_harness.boundary import without_frames
+from vault_harness.certificates import Authority, TlsFiles
+from vault_harness.closable import Closable
+from vault_harness.errors import OperatorError, VaultIsSealed
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
+from vault_harness.local.engine.external.engine import ExternalEngine
+from vault_harness.local.engine.folders import run_directory
+from vault_harness.local.engine.shape import Engine, Node, NodeSpec, Storage
+from vault_harness.local.toxiproxy.client import Proxy
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import Change, apply
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.operator_token import alive
+from vault_harness.settings import Settings
+
+_ANSWER_SECONDS = 5.0
+"""Short, because nobody starts it in the meantime."""
+
+
+@without_frames
+def check_external(settings: Settings, *, timeout: float = _ANSWER_SECONDS) -> None:
+    """Check that the Vault of ``VAULT_ADDR`` answers, is unsealed, and accepts ``VAULT_TOKEN``."""
+    with run_directory() as directory:
+        engine = ExternalEngine(settings, directory=directory)
+        node = engine.node(NodeSpec(name="external", directory=directory))
+        node.start(timeout=timeout)
+        keyring = keyring_of(engine, node)
+        with contextlib.closing(
+            VaultAdmin(node.address, keyring.root_token, node.ca_cert)
+        ) as operator:
+            if alive(operator) is None:
+                raise OperatorError(
+                    "the external Vault rejects VAULT_TOKEN",
+                    looked_at=f"{node.address}/v1/auth/token/lookup-self",
+                    remedy="set VAULT_TOKEN to a valid operator token",
+                )
+
+
+def keyring_of(engine: ExternalEngine, node: Node) -> Keyring:
+    """Return a keyring with only the operator's token. A sealed Vault is refused, not unsealed."""
+    with contextlib.closing(VaultAdmin(node.address, ca_cert=node.ca_cert)) as operator:
+        status = operator.seal_status()
+    if not status.initialised or status.sealed:
+        raise VaultIsSealed(
+            "the external Vault is not ready: it is "
+            + ("sealed" if status.initialised else "not initialised"),
+            looked_at=node.address,
+            remedy="initialise and unseal it; the harness does not do that to an external Vault",
+        )
+    token = engine.token.get_secret_value()
+    if not token:
+        raise OperatorError("VAULT_TOKEN is empty", remedy="set it to an operator's token")
+    return Keyring(keys=(), threshold=0, root_token=token, ca_cert=node.ca_cert)
+
+
+_UNSEAL_SECONDS = 15.0
+_CLUSTER_SECONDS = 60.0
+
+
+class Secrets(dict[tuple[str, str], Mapping[str, Any]]):
+    """Values of secrets by mount and path. Its repr shows none of them."""
+
+    def __repr__(self) -> str:
+        return f"<Secrets: {len(self)} known>"
+
+    def learn(self, mount: str, path: str, values: Mapping[str, Any]) -> None:
+        """Store the values of a secret."""
+        self[mount, path] = values
+
+
+class Stack(Closable):
+    """A Vault for a scenario, with an operator who may do everything.
+
+    Attributes:
+        nodes: Its servers, several for a cluster.
+        operator: Uses the root token at the first node.
+        keyring: Its keys; for an external Vault only a token.
+        changes: What applying the blueprint did.
+        secrets: The values that the blueprint's secrets had then, by mount and path.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: tuple[Node, ...],
+        operator: VaultAdmin,
+        keyring: Keyring,
+        blueprint: Blueprint,
+        changes: tuple[Change, ...] = (),
+        secrets: Secrets | None = None,
+    ) -> None:
+        self.nodes = nodes
+        self.operator = operator
+        self.keyring = keyring
+        self.blueprint = blueprint
+        self.changes = changes
+        self.secrets = Secrets() if secrets is None else secrets
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.node.name} {self.node.address}>"
+
+    @property
+    def node(self) -> Node:
+        """The first node."""
+        return self.nodes[0]
+
+    def operator_at(self, node: Node) -> VaultAdmin:
+        """Return the same operator for another node."""
+        return VaultAdmin(node.address, self.keyring.root_token, node.ca_cert)
+
+    def leader(self, *, without: Node | None = None, timeout: float = _CLUSTER_SECONDS) -> Node:
+        """Wait for a leader, and return it. The error for a timeout names the nodes' states.
+
+        The node `without` is not asked, because it is lost and may not know it.
+        """
+        asked = [node.address for node in self.nodes if node is not without]
+        with cluster.operators(asked, self.keyring) as every:
+            address = cluster.wait_for_active(every, timeout=timeout).address
+        return next(node for node in self.nodes if node.address == address)
+
+    def unseal(self, *, timeout: float = _CLUSTER_SECONDS) -> None:
+        """Unseal all sealed nodes, and wait until all serve."""
+        with cluster.operators([node.address for node in self.nodes], self.keyring) as every:
+            cluster.unseal_all(every, self.keyring, timeout=timeout)
+
+    def close(self) -> None:
+        """Kill its servers, whose data nobody needs. A second call does nothing."""
+        self.operator.close()
+        for node in self.nodes:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A proxy through which other nodes reach a node.
+
+    Attributes:
+        proxy: Gets its upstream when the node's address is known.
+        address: ``host:port`` of the proxy for nodes.
+    """
+
+    proxy: Proxy
+    address: str
+
+
+def launch(
+    engine: Engine,
+    blueprint: Blueprint,
+    *,
+    directory: Path,
+    storage: Storage = "inmem",
+    audit_raw: bool = False,
+    name: str = "vault",
+    extra: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    authority: Authority | None = None,
+) -> Stack:
+    """Start, initialise and unseal a Vault, and apply a blueprint to it.
+
+    Args:
+        blueprint: Applied in the root namespace, whatever it names.
+        storage: ``inmem`` loses its data at a restart; ``raft`` keeps it and takes a second longer.
+        audit_raw: Log values in clear. Only for throw-away secrets.
+        extra: Further server configuration, in the server's JSON form.
+        environ: Source of ``env`` values. Empty by default, so that no scenario uses a developer's
+            real keys.
+        authority: Signs the server's certificate; plain HTTP without one. Ignored for an external
+            Vault.
+    """
+    spec = NodeSpec(
+        name=name,
+        directory=directory,
+        storage=storage,
+        audit_raw=audit_raw,
+        extra=dict(extra or {}),
+    )
+    node = _node(engine, spec, authority)
+    blueprint = blueprint.without_namespace()
+    with contextlib.ExitStack() as undo:
+        undo.callback(getattr(node, "close", lambda: None))
+        node.start()
+        keyring = _own(engine, node)
+        operator = VaultAdmin(node.address, keyring.root_token, ca_cert=node.ca_cert)
+        undo.callback(operator.close)
+        secrets = Secrets()
+        changes = apply(
+            operator,
+            blueprint,
+            environ=environ or {},
+            audit_path=node.server_audit_path,
+            audit_raw=audit_raw,
+            stored=secrets.learn,
+        )
+        undo.pop_all()
+    return Stack(
+        nodes=(node,),
+        operator=operator,
+        keyring=keyring,
+        blueprint=blueprint,
+        changes=tuple(changes),
+        secrets=secrets,
+    )
+
+
+def launch_cluster(
+    engine: Engine,
+    blueprint: Blueprint,
+    *,
+    directory: Path,
+    count: int = 3,
+    audit_raw: bool = False,
+    name: str = "vault",
+    environ: Mapping[str, str] | None = None,
+    authority: Authority | None = None,
+    link: Callable[[str], Link] | None = None,
+) -> Stack:
+    """Start a raft cluster with all nodes unsealed and voters, and apply a blueprint to it.
+
+    The last node leads at first. The operator uses the first node, so it still works after the
+    leader is lost: a standby forwards requests to the leader.
+
+    Args:
+        engine: Not the external one.
+        blueprint: Applied in the root namespace, whatever it names.
+        audit_raw: Log values in clear. Only for throw-away secrets.
+        name: Prefix of the nodes' names.
+        environ: Source of ``env`` values, as in `launch`.
+        authority: Signs the nodes' certificates; plain HTTP without one.
+        link: Makes a proxy for a node's name, through which the other nodes reach that node.
+    """
+    blueprint = blueprint.without_namespace()
+    with contextlib.ExitStack() as undo:
+        nodes: list[Node] = []
+        secrets = Secrets()
+        for number in range(1, count + 1):
+            made = link(f"{name}-{number}") if link is not None else None
+            spec = NodeSpec(
+                name=f"{name}-{number}",
+                directory=directory / f"{name}-{number}",
+                storage="raft",
+                audit_raw=audit_raw,
+                extra={"storage": {"raft": QUICK_AUTOPILOT}, **_advertised(made)},
+            )
+            node = _node(engine, spec, authority)
+            if made is not None:
+                made.proxy.update(upstream=node.cluster_address)
+            undo.callback(getattr(node, "close", lambda: None))
+            nodes.append(node)
+        for node in nodes:
+            node.start()
+        keyring = _own(engine, nodes[-1])
+        addresses = [node.address for node in nodes]
+        with cluster.operators(addresses, keyring, token=keyring.root_token) as every:
+            *others, leader = every
+            cluster.wait_for_active([leader], timeout=_CLUSTER_SECONDS)
+            leader.request(
+                "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
+            )
+            for other in others:
+                at = nodes[-1].inner_address
+                cluster.admit(other, leader, keyring, timeout=_CLUSTER_SECONDS, at=at)
+            cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS, given=others)
+            changes = apply(
+                leader,
+                blueprint,
+                environ=environ or {},
+                audit_path=nodes[-1].server_audit_path,
+                audit_raw=audit_raw,
+                stored=secrets.learn,
+            )
+            cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
+        operator = VaultAdmin(nodes[0].address, keyring.root_token, nodes[0].ca_cert)
+        undo.pop_all()
+    return Stack(
+        nodes=tuple(nodes),
+        operator=operator,
+        keyring=keyring,
+        blueprint=blueprint,
+        changes=tuple(changes),
+        secrets=secrets,
+    )
+
+
+def _advertised(link: Link | None) -> dict[str, object]:
+    return {"cluster_addr": f"https://{link.address}"} if link is not None else {}
+
+
+def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
+    if authority is None or isinstance(engine, ExternalEngine):
+        return engine.node(spec)
+    folder = spec.directory.with_name(f"{spec.directory.name}-tls")
+    node = engine.node(replace(spec, tls=TlsFiles.within(folder)))
+    authority.issue(folder, *node.hosts)
+    return node
+
+
+def _own(engine: Engine, node: Node) -> Keyring:
+    """Initialise and unseal a new server, or use an external one unchanged."""
+    if isinstance(engine, ExternalEngine):
+        return keyring_of(engine, node)
+    with contextlib.closing(VaultAdmin(node.address, ca_cert=node.ca_cert)) as operator:
+        keyring = operator.init()
+        operator.unseal(keyring, timeout=_UNSEAL_SECONDS)
+    return keyring

@@ -1,0 +1,143 @@
+"""Look at the nodes of a local cluster, and let new ones join."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vault_harness.addresses import base_url
+from vault_harness.errors import HarnessError
+from vault_harness.local.engine.provider import Endpoints, NodeEndpoint
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+
+Role = Literal["leader", "standby", "sealed", "not a member", "not answering", "down"]
+_LOOK_SECONDS = 2.0
+_VOTER_SECONDS = 60.0
+_JOIN_SECONDS = 30.0
+"""Time for a new node to join, even if the leader is overloaded."""
+
+_ROLES: dict[int, Role] = {
+    200: "leader",
+    429: "standby",
+    501: "not a member",
+    503: "sealed",
+    0: "not answering",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStatus:
+    """One node of a cluster.
+
+    Attributes:
+        role: ``down`` if its process does not run.
+        voter: Whether it counts for the quorum; None if unknown.
+        lag: Number of raft log entries behind the leader; None if unknown.
+        cut: Whether the user cut it off from the other nodes.
+    """
+
+    name: str
+    address: str
+    role: Role
+    voter: bool | None = None
+    lag: int | None = None
+    cut: bool = False
+
+
+def look(
+    endpoints: Endpoints, keyring: Keyring | None, serving: set[str], leader: VaultAdmin | None
+) -> tuple[NodeStatus, ...]:
+    """Return the status of each node. Changes nothing.
+
+    Args:
+        keyring: Names the CA for checking certificates.
+        serving: Names of nodes whose process runs and is not paused.
+        leader: An operator that may read the members; None if there is none.
+    """
+    with cluster.operators(
+        endpoints.addresses, keyring, ca_cert=endpoints.ca_cert, timeout=_LOOK_SECONDS
+    ) as nodes:
+        asked = [
+            node
+            for node, endpoint in zip(nodes, endpoints.nodes, strict=True)
+            if endpoint.name in serving
+        ]
+        health = dict(
+            zip((node.address for node in asked), cluster.health_of_all(asked), strict=True)
+        )
+    servers, voters = _autopilot(leader), _voters(leader)
+    ahead = max((int(each.get("last_index") or 0) for each in servers.values()), default=0)
+    return tuple(_status(node, serving, health, voters, servers, ahead) for node in endpoints.nodes)
+
+
+def _status(
+    node: NodeEndpoint,
+    serving: set[str],
+    health: dict[str, int],
+    voters: dict[str, bool],
+    servers: dict[str, dict[str, Any]],
+    ahead: int,
+) -> NodeStatus:
+    running = node.name in serving
+    role: Role = _ROLES.get(health.get(node.address, 0), "not answering") if running else "down"
+    known = servers.get(node.name)
+    following = known is not None and role in {"leader", "standby"}
+    return NodeStatus(
+        name=node.name,
+        address=node.address,
+        role=role,
+        voter=voters.get(node.name),
+        lag=ahead - int(known["last_index"]) if known and following else None,
+    )
+
+
+def _autopilot(leader: VaultAdmin | None) -> dict[str, dict[str, Any]]:
+    """Return what the leader knows of each member, by name; empty if it cannot be asked."""
+    if leader is None:
+        return {}
+    with contextlib.suppress(HarnessError):
+        state = leader.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
+        return dict(state.get("servers") or {})
+    return {}
+
+
+def _voters(leader: VaultAdmin | None) -> dict[str, bool]:
+    """Return whether each member is a voter, which autopilot itself learns a moment later."""
+    if leader is None:
+        return {}
+    with contextlib.suppress(HarnessError):
+        return {peer.node_id: peer.voter for peer in cluster.peers(leader)}
+    return {}
+
+
+def admit(
+    nodes: Sequence[VaultAdmin], leader: VaultAdmin, keyring: Keyring, endpoints: Endpoints
+) -> None:
+    """Let nodes join the cluster.
+
+    Args:
+        nodes: An operator at each new node.
+        leader: An operator at the leader of the cluster.
+        endpoints: Used for the leader's address among nodes, which may differ from that here.
+    """
+    (upstream,) = [n.upstream for n in endpoints.nodes if n.address == leader.address]
+    at = base_url(upstream, tls=endpoints.ca_cert is not None)
+    for node in nodes:
+        cluster.admit(node, leader, keyring, timeout=_JOIN_SECONDS, at=at)
+
+
+def await_voters(leader: VaultAdmin, count: int) -> None:
+    """Wait until `count` nodes are voters.
+
+    The operator should be allowed to set how long the leader watches a new node. If not, the wait
+    takes the server's default of 10 s longer.
+    """
+    with contextlib.suppress(HarnessError):
+        leader.request(
+            "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
+        )
+    cluster.wait_for_voters(leader, count, timeout=_VOTER_SECONDS)

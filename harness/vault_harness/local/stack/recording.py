@@ -1,0 +1,98 @@
+"""The HTTP recorder of a stack: its orders, and their results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import requests
+
+from vault_harness.commands import named
+from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.local.engine.probe import ask
+from vault_harness.local.engine.provider import (
+    RECORDER_NAME,
+    RecorderEndpoint,
+    RecordingProvider,
+    ServiceState,
+    StackProvider,
+)
+from vault_harness.local.stack.status import RecorderStatus, RequestFaultStatus
+
+_ORDER_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
+
+
+def able(provider: StackProvider) -> RecordingProvider:
+    """Return the provider as one that can run a recorder."""
+    if isinstance(provider, RecordingProvider):
+        return provider
+    raise CapabilityMissing(
+        f"the {provider.name} engine has no faults of single requests",
+        looked_at="HARNESS_ENGINE",
+        remedy="HARNESS_ENGINE=process for a stack in another folder (HARNESS_DATA_DIR); "
+        f"{named('break.latency')}, {named('break.slow')} and {named('break.cut')} work here too",
+    )
+
+
+def give(recorder: RecorderEndpoint, order: Mapping[str, object], *, undo: bool = False) -> None:
+    """Send an order to a recorder; with ``undo`` it ends the fault of such an order."""
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy for the internet must not get this request
+        try:
+            answer = session.request(
+                *("DELETE" if undo else "POST", f"{recorder.api}/faults"),
+                json=dict(order),
+                timeout=_ORDER_SECONDS,
+            )
+            said = "" if answer.ok else answer.text
+        except requests.RequestException as error:
+            said = type(error).__name__
+    if said:
+        raise StackError(
+            f"the HTTP recorder refused an order: {said}",
+            looked_at=recorder.api,
+            remedy=f"{named('heal')} ends it, and the next order starts another; "
+            f"{named('logs', RECORDER_NAME)} has its log",
+        )
+
+
+def through(provider: StackProvider) -> str | None:
+    """Return ``host:port`` of the recorder that clients go through; None without one."""
+    known = provider.known_recorder() if isinstance(provider, RecordingProvider) else None
+    return known.listen if known is not None else None
+
+
+def end(provider: StackProvider) -> list[str]:
+    """End the recorder, and return what was done, for a user."""
+    if not isinstance(provider, RecordingProvider):
+        return []
+    return [f"ended {what}" for what in provider.stop_recorder()]
+
+
+def look(provider: StackProvider, services: Sequence[ServiceState]) -> RecorderStatus | None:
+    """Return the state of the recorder; None if none was started."""
+    known = provider.known_recorder() if isinstance(provider, RecordingProvider) else None
+    if known is None:
+        return None
+    running = any(one.name == RECORDER_NAME and one.running for one in services)
+    answer = ask(f"{known.api}/", timeout=_LOOK_SECONDS) if running else None
+    if answer is None:
+        return RecorderStatus(listen=known.listen, running=running, answers=False)
+    told = json.loads(answer.body)
+    return RecorderStatus(
+        listen=known.listen,
+        running=True,
+        answers=True,
+        faults=tuple(
+            RequestFaultStatus(
+                text=one["text"],
+                order=one["order"],
+                seen=one["seen"],
+                acted=one["acted"],
+                over=one["over"],
+            )
+            for one in told["faults"]
+        ),
+        defects=tuple(told["defects"]),
+    )

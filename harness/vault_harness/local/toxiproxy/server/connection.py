@@ -1,0 +1,197 @@
+"""A client and its upstream, joined by two links, and the record of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vault_harness.local.toxiproxy.server import addresses
+from vault_harness.local.toxiproxy.server.addresses import AddressError, Resolver
+from vault_harness.local.toxiproxy.server.link import Link
+from vault_harness.local.toxiproxy.server.toxics import Direction, Toxic
+
+DIAL_TIMEOUT = 30.0
+"""Seconds until a silent upstream is given up; upstream's server waits for ever."""
+LINGER_RESET = struct.pack("ii", 1, 0)
+"""``SO_LINGER`` that makes a close send RST."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The listener and the target of a connection; also the labels of its metrics."""
+
+    proxy: str
+    listener: str
+    upstream: str
+
+
+class Connection:
+    """An accepted client, until both sockets are closed.
+
+    Args:
+        ordinal: Its number among the connections of its proxy, from 1.
+        client_name: ``ip:port`` of the client.
+        toxics: The toxics of its proxy, by direction; read when the upstream is connected.
+        seed: Random draws depend only on it, the proxy, the toxic and the ordinal.
+        ended: Called once, when both sockets are closed.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        ordinal: int,
+        client: socket.socket,
+        client_name: str,
+        *,
+        toxics: Mapping[Direction, list[Toxic]],
+        resolver: Resolver,
+        seed: int,
+        ended: Callable[[Connection], None],
+    ) -> None:
+        self.route = route
+        self.loop = asyncio.get_running_loop()
+        self.links: tuple[Link, ...] = ()  # empty until the upstream is connected
+        self._ordinal = ordinal
+        self._client = client
+        self._client_name = client_name
+        self._server: socket.socket | None = None
+        self._toxics = toxics
+        self._resolver = resolver
+        self._seed = seed
+        self._ended = ended
+        self._resets = False
+        self._opened = time.time()
+        self._closed: float | None = None
+        self._generators: dict[str, random.Random] = {}
+        self._acted: dict[str, None] = {}
+        self._end: str | None = None
+        self._dial: asyncio.Task[None] | None = asyncio.create_task(self._connect())
+
+    def stop(self, reason: str) -> None:
+        """Close both sockets now. Data that was not delivered is lost."""
+        self.note_end(reason)
+        if self._dial is not None:
+            self._dial.cancel()
+        for link in self.links:
+            link.stop()
+        self._close(self._client)
+        if self._server is not None:
+            self._close(self._server)
+        self._over()
+
+    def record(self) -> dict[str, object]:
+        """Return what the API shows of it; times in Unix seconds."""
+        up, down = self.links or (None, None)
+        return {
+            "id": f"{self.route.proxy}-{self._ordinal}",
+            "proxy": self.route.proxy,
+            "client": self._client_name,
+            "opened": self._opened,
+            "closed": self._closed,
+            "bytes_upstream": up.sink.sent if up else 0,
+            "bytes_downstream": down.sink.sent if down else 0,
+            "received_upstream": up.source.received if up else 0,
+            "received_downstream": down.source.received if down else 0,
+            "toxics": list(self._acted),
+            "end": self._end if self._closed is not None else None,
+        }
+
+    # For links: see `Owner`.
+
+    def generator(self, toxic: str) -> random.Random:
+        """Return the random number generator of a toxic on this connection."""
+        found = self._generators.get(toxic)
+        if found is None:
+            seed = f"{self._seed}\0{self.route.proxy}\0{toxic}\0{self._ordinal}"
+            found = self._generators[toxic] = random.Random(seed)  # noqa: S311 - to be repeatable
+        return found
+
+    def acted(self, toxic: str) -> None:
+        """Remember that a toxic had an effect."""
+        self._acted[toxic] = None
+
+    def note_end(self, reason: str) -> None:
+        """Remember why the connection ends; the first reason counts."""
+        if self._end is None:
+            self._end = reason
+
+    def link_over(self, link: Link) -> None:
+        """Close the link's destination, which ends the other link."""
+        up, down = self.links
+        other = down if link is up else up
+        other.source.pause()
+        self._close(link.dest)
+        other.source.finish()
+        if other.sink.over:
+            self._over()
+
+    # Internals.
+
+    async def _connect(self) -> None:
+        try:
+            server = await dial(self.route.upstream, self._resolver)
+        except AddressError as error:
+            self._dial = None
+            self.stop(f"upstream unreachable: {error}")
+            return
+        self._dial = None
+        self._server = server
+        # A toxic that resets affects connections opened while it exists, whatever its toxicity.
+        self._resets = any(toxic.kind.resets for row in self._toxics.values() for toxic in row)
+        up = Link(self, "upstream", self._client, server)
+        down = Link(self, "downstream", server, self._client)
+        self.links = (up, down)
+        for link in self.links:
+            link.start(self._toxics[link.direction])
+
+    def _close(self, sock: socket.socket) -> None:
+        if self._resets:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+        sock.close()
+
+    def _over(self) -> None:
+        if self._closed is None:
+            self._closed = time.time()
+            self._ended(self)
+
+
+async def dial(upstream: str, resolver: Resolver) -> socket.socket:
+    """Connect to the first address of an upstream that answers. The socket is non-blocking."""
+    host, port = addresses.split(upstream)
+    number = addresses.port_number(port)
+    failure = AddressError("no address")
+    for address in await resolver.addresses(host or "localhost"):
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                return await _connect(address, number)
+        except TimeoutError:
+            failure = AddressError("i/o timeout")
+        except OSError as error:
+            failure = AddressError(addresses.reason(error))
+    raise failure
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        addresses.tune(sock)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        if sock.getsockname() == sock.getpeername():
+            # Nobody listens, and the kernel chose the dialled port for this end: TCP lets a socket
+            # connect to itself. A reset leaves no trace, so that the upstream can listen there at
+            # once.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
+    except BaseException:
+        sock.close()
+        raise
+    return sock

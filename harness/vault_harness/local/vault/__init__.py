@@ -1,0 +1,1 @@
+"""One Vault over its API: initialise, unseal, apply blueprints, manage AppRoles and secrets."""

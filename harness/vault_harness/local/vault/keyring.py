@@ -1,0 +1,206 @@
+"""Hold the keys and root token of one cluster, and read and write their file."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from vault_harness import files
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import KeyringMissing, StackError
+
+FORMAT = 2
+"""Format of the file. Format 1, without a number, is ``vault operator init -format=json``."""
+
+_RESTORING = "restoring"
+"""Suffix of the keyring's name: a file with the keys of a backup that is not in place yet."""
+
+KeyKind = Literal["shamir", "recovery"]
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys that ``init`` returns only once. Its repr shows no secret.
+
+    Every node of a cluster takes the same keys.
+
+    Attributes:
+        keys: Shares, base64 as Vault prints them. Empty for an external Vault.
+        root_token: Empty after it was revoked.
+        kind: ``shamir`` keys unseal. ``recovery`` keys belong to a Vault that unseals itself, and
+            only make a root token.
+        ca_cert: CA of the nodes' TLS certificates. None for plain HTTP and for certificates that
+            the machine trusts.
+    """
+
+    keys: tuple[str, ...] = field(repr=False)
+    threshold: int
+    root_token: str = field(repr=False)
+    kind: KeyKind = "shamir"
+    ca_cert: Path | None = None
+
+    @property
+    def shares(self) -> int:
+        """The number of shares."""
+        return len(self.keys)
+
+    @classmethod
+    @without_frames
+    def load(cls, path: Path) -> Keyring:
+        """Read the file that `save` or ``vault operator init -format=json`` wrote.
+
+        Raises:
+            KeyringMissing: There is no such file.
+            StackError: The file is no keyring, or a newer program wrote it.
+            OSError: It may not be read, so its content is unknown.
+        """
+        try:
+            content: Any = json.loads(path.read_text())
+        except FileNotFoundError:
+            away = files.leads_nowhere(path)
+            where = f"is a link to {path.readlink()}, which is" if away else "is"
+            raise KeyringMissing(
+                f"the keyring {path.name} {where} not there",
+                looked_at=str(path),
+                remedy=("mount the disk that has it; otherwise " if away else "")
+                + f"restore it from a backup: {named('restore.keys')}; without it nobody can "
+                "unseal this Vault again",
+            ) from None
+        except ValueError:
+            content = None
+        return cls.from_json(content, source=path)
+
+    @classmethod
+    def from_json(cls, content: Any, *, source: Path) -> Keyring:
+        """Make a keyring from the content of its file; see `to_json`.
+
+        Args:
+            source: The file, for errors and for a CA certificate beside it.
+        """
+        if isinstance(content, Mapping) and content.get("format", 1) not in (1, FORMAT):
+            raise StackError(
+                f"{source.name} has a format that this program does not know",
+                looked_at=f"{source}: format {content['format']!r}, known are 1 to {FORMAT}",
+                remedy="use the newer program that wrote it; the file is left as it is",
+            )
+        try:
+            keyring = cls._of(content, source.parent)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            keyring = cls((), 0, "")
+        if not 0 < keyring.threshold <= keyring.shares:
+            # Not chained: a JSON error quotes the text, which may be secret.
+            raise StackError(
+                f"{source.name} is not a keyring",
+                looked_at=f"{source}: expected unseal_keys_b64, unseal_threshold, root_token",
+                remedy=f"restore the right one from a backup: {named('restore.keys')}, which "
+                "keeps a copy of this file",
+            )
+        return keyring
+
+    @classmethod
+    def _of(cls, content: Mapping[str, Any], directory: Path) -> Keyring:
+        # The command line tool writes both lists, and leaves the one of the other kind empty.
+        recovery = bool(content.get("recovery_keys_b64"))
+        names = _RECOVERY if recovery else _SHAMIR
+        ca_cert = content.get("ca_cert")
+        return cls(
+            keys=tuple(str(key) for key in content[names.keys]),
+            threshold=int(content[names.threshold]),
+            root_token=str(content.get("root_token") or ""),
+            kind="recovery" if recovery else "shamir",
+            ca_cert=directory / ca_cert if ca_cert else None,
+        )
+
+    def to_json(self, directory: Path | None = None) -> dict[str, Any]:
+        """Return the content that `save` writes, with secrets, in the terms of Vault's own CLI.
+
+        Args:
+            directory: Folder of the file. A CA certificate below it gets a relative path, so that
+                the whole folder can be moved.
+        """
+        names = _RECOVERY if self.kind == "recovery" else _SHAMIR
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            names.keys: list(self.keys),
+            names.shares: self.shares,
+            names.threshold: self.threshold,
+            "root_token": self.root_token,
+        }
+        if self.ca_cert is not None:
+            inside = directory is not None and self.ca_cert.is_relative_to(directory)
+            ca_cert = self.ca_cert.relative_to(cast("Path", directory)) if inside else self.ca_cert
+            content["ca_cert"] = str(ca_cert)
+        return content
+
+    def save(self, path: Path) -> None:
+        """Write it safely (temporary name, fsync, rename), with mode 0600.
+
+        A link stays a link, for keys on another disk.
+        """
+        files.write_private(
+            files.led_to(path), json.dumps(self.to_json(path.parent), indent=2) + "\n"
+        )
+
+    def without_root(self) -> Keyring:
+        """Return the keyring without its root token."""
+        return replace(self, root_token="")
+
+
+def unfinished_keyring(keyring_path: Path) -> Path:
+    """Return the file in which an unfinished restore notes the keys of its backup.
+
+    It is beside the keyring. If the keyring is a link to another disk, it is on that disk, so that
+    no keys lie on the disk of the data. A file that an earlier release left beside the link is used
+    until that restore is done.
+    """
+    places = (keyring_path, files.led_to(keyring_path))
+    here, there = (path.with_name(f"{path.name}.{_RESTORING}") for path in places)
+    return here if here.exists() else there
+
+
+def keep_beside(path: Path) -> Path:
+    """Give a file that may hold keys a second name, so that it survives a replacement.
+
+    Nothing is overwritten. For a link, the second name is beside the target: keys on another disk
+    must not go to the disk of the data. Return the second name: the first one with the time after
+    it.
+    """
+    place = files.led_to(path)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        kept = place.with_name(f"{place.name}.{stamp}" + (f".{number}" if number else ""))
+        with contextlib.suppress(FileExistsError):
+            _give_name(place, kept)
+            return kept
+    raise AssertionError  # there is always another number
+
+
+def _give_name(path: Path, name: Path) -> None:
+    """Give a file, which is not a link, a second name."""
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:  # its file system has no hard links
+        if name.exists():
+            raise FileExistsError(name) from None
+        files.write_private(name, path.read_bytes())
+
+
+@dataclass(frozen=True)
+class _Names:
+    keys: str
+    shares: str
+    threshold: str
+
+
+_SHAMIR = _Names("unseal_keys_b64", "unseal_shares", "unseal_threshold")
+_RECOVERY = _Names("recovery_keys_b64", "recovery_keys_shares", "recovery_keys_threshold")

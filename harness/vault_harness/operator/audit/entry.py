@@ -1,0 +1,206 @@
+"""Parse the audit log: one JSON object a line, a request and a response for each call.
+
+Values stay hashed. Only the hashes of role-ids are asked for, to name the role of a failed login
+(`vault_harness.operator.audit.hashes_of_roles`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from vault_harness.namespaces import below
+
+Status = Literal["ok", "denied", "missing", "failed"]
+_LOGIN = re.compile(r"auth/.+/login(/[^/]+)?$")
+"""AppRole logs in at ``login``, userpass and LDAP at ``login/NAME``."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One answered call.
+
+    Attributes:
+        time: When Vault answered, with its time zone.
+        who: The AppRole, else the token's display name, else ``-``.
+        operation: ``read``, ``list``, ``create``, ``update``, ``patch``, ``delete``, ``revoke``,
+            ...
+        path: Without the namespace, for example ``ecommerce/data/backend/django``.
+        status: ``ok``, ``denied`` by a policy or for an invalid token, ``missing`` (404), or
+            ``failed``.
+        error: Vault's text on one line, empty if the call succeeded.
+        namespace: Empty for the root namespace.
+        node: Node that wrote the log, empty if there is only one log.
+    """
+
+    time: datetime
+    who: str
+    role: str | None
+    operation: str
+    path: str
+    status: Status
+    error: str = ""
+    remote: str = ""
+    policies: tuple[str, ...] = ()
+    request_id: str = ""
+    namespace: str = ""
+    node: str = ""
+
+    @property
+    def is_login(self) -> bool:
+        """Whether this was an attempt to log in."""
+        return bool(_LOGIN.match(self.path))
+
+    def __str__(self) -> str:
+        moment = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        why = f"  {self.error}" if self.error and self.status != "denied" else ""
+        path = below(self.namespace, self.path)
+        what = f"{self.operation:<7}  {path}  {self.remote}"
+        node = f"{self.node:<8}  " if self.node else ""
+        return f"{moment}  {node}{self.status:<7}  {self.who:<16}  {what}{why}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which entries pass. A field that is None or empty passes all.
+
+    Attributes:
+        who: Role or display name, with shell wildcards.
+        path: Path with shell wildcards, for example ``ecommerce/data/backend/*``.
+        status: One status, or ``bad`` for every status except ``ok``.
+        namespace: Only this one, without those below it. The empty string is the root namespace.
+    """
+
+    who: str | None = None
+    path: str | None = None
+    operation: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    namespace: str | None = None
+
+    def wants(self, entry: AuditEntry) -> bool:
+        """Return whether an entry passes."""
+        return (
+            (self.who is None or fnmatch.fnmatchcase(entry.who, self.who))
+            and (self.path is None or fnmatch.fnmatchcase(entry.path, self.path))
+            and (self.operation is None or entry.operation == self.operation)
+            and (
+                self.status is None
+                or entry.status == self.status
+                or (self.status == "bad" and entry.status != "ok")
+            )
+            and (self.since is None or entry.time >= self.since)
+            and (self.until is None or entry.time <= self.until)
+            and (self.namespace is None or entry.namespace == self.namespace)
+        )
+
+
+def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> AuditEntry | None:
+    """Parse a line into an entry; None for a request, a cut line, or another text.
+
+    Args:
+        roles: Role names by the hash of their role-id, to name the role of a failed login.
+    """
+    record = parse_record(line)
+    return None if record is None else entry_of(record, roles=roles)
+
+
+def parse_record(line: str) -> dict[str, Any] | None:
+    """Parse a line, request or response; None for a cut line or another text."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def moment_of(record: Mapping[str, Any]) -> datetime:
+    """Return when a line was written."""
+    try:
+        return datetime.fromisoformat(_microseconds(record["time"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("a line without a time") from error
+
+
+def entry_of(
+    record: Mapping[str, Any], *, roles: Mapping[str, str] | None = None, node: str = ""
+) -> AuditEntry | None:
+    """Make an entry from a parsed line; None for a request."""
+    try:
+        if record.get("type") != "response":
+            return None
+        request = record["request"]
+        moment = moment_of(record)
+        response = record.get("response") or {}
+        auth = record.get("auth") or {}
+        path = request["path"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    login = bool(_LOGIN.match(path))
+    if login:
+        # A caller may send a token with a login. It does not tell who logs in.
+        auth = response.get("auth") or {}
+    error = " ".join(
+        str(record.get("error") or "").replace("1 error occurred:", "").replace("* ", "").split()
+    )
+    status = _status(error, request, response, login=login)
+    role = (auth.get("metadata") or {}).get("role_name")
+    if role is None and login and roles:
+        role = roles.get((request.get("data") or {}).get("role_id", ""))
+    return AuditEntry(
+        time=moment,
+        who=role or auth.get("display_name") or "-",
+        role=role,
+        operation=request.get("operation", ""),
+        path=path,
+        status=status,
+        error=error or ("invalid role or secret ID" if login and status == "failed" else ""),
+        remote=request.get("remote_address", ""),
+        policies=tuple(auth.get("policies") or ()),
+        request_id=request.get("id", ""),
+        namespace=str((request.get("namespace") or {}).get("path") or "").strip("/"),
+        node=node,
+    )
+
+
+def _status(
+    error: str, request: Mapping[str, Any], response: Mapping[str, Any], *, login: bool
+) -> Status:
+    if "permission denied" in error:
+        return "denied"
+    data = response.get("data") or {}
+    if response.get("wrap_info") and not error:
+        return "ok"  # the answer is in the wrapping token, and the log has nothing of it
+    if error or "error" in data or (login and not response.get("auth")):
+        return "failed"
+    if request.get("operation") in {"read", "list"} and request.get("mount_type") == "kv":
+        gone = "data" in data and data["data"] is None
+        return "missing" if not data or gone else "ok"
+    return "ok"
+
+
+def _microseconds(moment: str) -> str:
+    """Cut a time to microseconds for Python. Vault writes nanoseconds without trailing zeros."""
+    head, dot, rest = moment.partition(".")
+    if not dot:
+        return moment.replace("Z", "+00:00")
+    digits = rest.rstrip("Z").split("+")[0].split("-")[0]
+    zone = rest[len(digits) :].replace("Z", "+00:00")
+    return f"{head}.{digits[:6].ljust(6, '0')}{zone}"
+
+
+def entries(
+    lines: Iterable[str], wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
+) -> Iterator[AuditEntry]:
+    """Yield the entries that pass the filter, in the order of the log."""
+    for line in lines:
+        entry = parse_line(line, roles=roles)
+        if entry is not None and (wanted is None or wanted.wants(entry)):
+            yield entry

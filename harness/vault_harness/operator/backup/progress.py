@@ -1,0 +1,275 @@
+"""Find out how far the nodes of a Vault are with a backup that is restored into them.
+
+The cluster id travels with a snapshot, and any unsealed node tells it without a token. A valid
+token of the backup proves the same, but it may have expired or been revoked. Either is enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vault_harness.commands import named
+from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin, health_in_words
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.operator_token import alive
+from vault_harness.operator.backup.files import Keys
+from vault_harness.operator.backup.make import cluster_id
+from vault_harness.waiting import Awaited, wait_until
+
+RESTORE_SECONDS = 60.0
+SETTLE_SECONDS = 3.0
+CATCH_UP_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+def await_taken(nodes: Sequence[VaultAdmin], keys: Keys, vault: str, *, timeout: float) -> None:
+    """Wait until every node has taken a snapshot that has other keys.
+
+    A node with Shamir's seal seals itself some time after the restore was answered. A node that
+    unseals itself goes on with the data of the snapshot.
+
+    Args:
+        vault: Cluster id of the snapshot, empty if it is not known.
+    """
+    wait_until(
+        lambda: all(_has_taken(node, keys, vault) for node in nodes),
+        "Vault to take the snapshot",
+        timeout=timeout,
+        evidence=lambda: _states(nodes),
+        remedy=f"Look at the logs: {named('logs')}. Rebuild a node that stays as it was: "
+        f"{named('node.remove', 'NAME')} and {named('node.add')}.",
+    )
+
+
+def must_start_again(nodes: Sequence[VaultAdmin]) -> bool:
+    """Return whether standbys keep their earlier state until they restart."""
+    return len(nodes) > 1 and nodes[0].seal_status().kind == "recovery"
+
+
+def await_on_all(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> None:
+    """Wait until every node has the whole snapshot, as the leader reports it.
+
+    If no token is valid at the leader, each node is asked about itself. A node that restarts before
+    it has the snapshot gets it later, as a standby.
+    """
+    wanted: list[int] = []
+
+    def caught_up() -> bool:
+        leader = cluster.find_leader(nodes)
+        if leader is None:
+            return False
+        with contextlib.suppress(OperatorError):  # the leader is busy with the snapshot
+            indexes = _indexes(leader, nodes, keys, vault)
+            if len(indexes) < len(nodes):
+                return False
+            wanted.append(max(indexes))
+            return min(indexes) >= wanted[0]
+        return False
+
+    wait_until(
+        caught_up,
+        "all nodes to have the snapshot",
+        timeout=RESTORE_SECONDS,
+        evidence=lambda: _states(nodes),
+        remedy=f"Look at the logs: {named('logs')}; {named('up')} starts what does not run. Then "
+        "run this again: it continues.",
+    )
+
+
+def _indexes(leader: VaultAdmin, nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> list[int]:
+    """Return each node's position in the log of the backup's Vault, empty if a node lacks it."""
+    for token in (keys.keyring.root_token, keys.operator_token):
+        if lives(leader, token):
+            with contextlib.closing(leader.with_token(token)) as known:
+                state = known.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
+            servers = (state.get("servers") or {}).values()
+            return [int(server.get("last_index") or 0) for server in servers]
+    if vault and all(cluster_id(node) == vault for node in nodes):
+        own = [node.request("GET", "sys/leader") for node in nodes]
+        return [int(answer.get("raft_applied_index") or 0) for answer in own]
+    return []
+
+
+def having(
+    nodes: Sequence[VaultAdmin], keys: Keys, vault: str, *, patience: float = CATCH_UP_SECONDS
+) -> list[VaultAdmin]:
+    """Return the nodes that have the backup.
+
+    This waits for a slow node. A node whose power failed before it had the snapshot never gets it,
+    since it has the earlier certificates.
+
+    Args:
+        patience: Seconds to wait. A short time is enough right after all nodes restarted, since
+            none can get the snapshot from another one then.
+    """
+    if len(nodes) > 1 and is_restored(nodes, keys, vault):
+        with contextlib.suppress(DeadlineExceeded):
+            await_taken(nodes, keys, vault, timeout=patience)
+    return [node for node in nodes if _is_of_it(node, keys, vault, alone=len(nodes) == 1)]
+
+
+def _is_of_it(node: VaultAdmin, keys: Keys, vault: str, *, alone: bool) -> bool:
+    if not alone and vault and (own := cluster_id(node)):
+        return own == vault  # a node tells it even while it knows no leader
+    return _has_backup(node, keys, vault)
+
+
+def is_restored(nodes: Sequence[VaultAdmin], keys: Keys, vault: str) -> bool:
+    """Return whether a node has the backup already. For ``vault`` see `await_taken`.
+
+    Raises:
+        OperatorError: No node that answers has it, and one does not answer.
+    """
+    if vault and any(cluster_id(node) == vault for node in nodes):
+        return True
+    refused: OperatorError | None = None
+    # A sealed node answers at once, by the keys. An open one without a leader may never answer.
+    for node in sorted(nodes, key=lambda node: not node.seal_status().sealed):
+        try:
+            if _has_backup(node, keys, vault):
+                return True
+        except OperatorError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return False
+
+
+def _has_backup(node: VaultAdmin, keys: Keys, vault: str) -> bool:
+    """Return whether a node belongs to the Vault of these keys already.
+
+    A node that was just given a snapshot stays unsealed for a moment before it seals itself.
+    """
+    begun = time.monotonic()
+    deadline, patience = begun + SETTLE_SECONDS, begun + CATCH_UP_SECONDS
+    awaited = Awaited(f"{node.address} to say which Vault it is of", CATCH_UP_SECONDS)
+    while not node.seal_status().sealed:
+        awaited.still()
+        try:
+            if _knows(node, keys, vault):
+                return True
+        except VaultIsSealed:
+            continue  # it was sealing itself: the answer may take seconds
+        except OperatorError:
+            # A standby without a leader cannot forward the question. Its refusal does not
+            # mean that it lacks the backup.
+            if time.monotonic() > patience:
+                raise
+            time.sleep(POLL_SECONDS)  # bounded by the patience
+            deadline = time.monotonic() + SETTLE_SECONDS
+            continue
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)  # bounded by the deadline
+    try:
+        node.give_keys(keys.keyring)
+    except OperatorError:
+        return False
+    return True
+
+
+def _has_taken(node: VaultAdmin, keys: Keys, vault: str) -> bool:
+    with contextlib.suppress(OperatorError):  # it is busy with the snapshot
+        return node.seal_status().sealed or _knows(node, keys, vault)
+    return False
+
+
+def _knows(node: VaultAdmin, keys: Keys, vault: str) -> bool:
+    """Return whether this is the backup's Vault, by its cluster id or by a valid token."""
+    if vault and cluster_id(node) == vault:
+        return True
+    return any(lives(node, token) for token in (keys.keyring.root_token, keys.operator_token))
+
+
+def lives(op: VaultAdmin, token: str) -> bool:
+    """Return whether a token is valid. An empty one is not."""
+    if not token:
+        return False
+    with contextlib.closing(op.with_token(token)) as known:
+        return alive(known) is not None
+
+
+def _states(nodes: Sequence[VaultAdmin]) -> str:
+    return "; ".join(
+        f"{node.address} {health_in_words(status)}"
+        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
+    )
+
+
+def check_nodes(nodes: Sequence[VaultAdmin]) -> None:
+    """Raise `StackError` if a node is away. It would come back alone, with its old data."""
+    away = [
+        f"{node.address} {health_in_words(status)}"
+        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
+        if status in {0, 501}
+    ]
+    if away and len(nodes) > 1:
+        raise StackError(
+            "every node must take part in a restore, and one does not; nothing was changed",
+            looked_at="; ".join(away),
+            remedy=f"{named('up')} starts and joins every stopped node; or remove it with "
+            f"{named('node.remove', 'NAME')}",
+        )
+
+
+Remake = Callable[[Sequence[str]], object]
+"""Rebuilds the nodes at these addresses from the data of the others."""
+
+
+def parted(
+    nodes: Sequence[VaultAdmin],
+    keys: Keys,
+    vault: str,
+    keyring_path: Path,
+    remake: Remake | None,
+    *,
+    patience: float = CATCH_UP_SECONDS,
+) -> tuple[list[VaultAdmin], list[VaultAdmin]]:
+    """Split nodes into those with the snapshot and those to rebuild, after an interrupted restore.
+
+    If more than half of the nodes lack the snapshot, the others are rebuilt from them. The restore
+    then starts over, and both lists are empty.
+
+    Args:
+        vault: Cluster id of the snapshot, empty if it is not known.
+        keyring_path: Where the earlier keys are.
+    """
+    have = having(nodes, keys, vault, patience=patience)
+    others = [node for node in nodes if node not in have]
+    if len(have) > len(others):
+        return have, others
+    if have:
+        cluster.unseal_all(others, Keyring.load(keyring_path), timeout=RESTORE_SECONDS)
+        rebuild(have, remake)
+    return [], []
+
+
+def rebuild(nodes: Sequence[VaultAdmin], remake: Remake | None) -> None:
+    """Rebuild these nodes from the data of the others. Raise `StackError` without ``remake``."""
+    if not nodes:
+        return
+    addresses = [node.address for node in nodes]
+    if remake is None:
+        raise StackError(
+            "the power failed before all nodes had the snapshot, and some cannot get it any more",
+            looked_at=", ".join(addresses),
+            remedy=f"{named('restore')} rebuilds these nodes from the data of the others",
+        )
+    remake(addresses)
+
+
+def left_behind(node: VaultAdmin, error: OperatorError) -> StackError:
+    """Describe a node that was away and has no certificate that the others know."""
+    return StackError(
+        f"the backup is in place, but the node at {node.address} does not show its content: "
+        f"{error.cause}",
+        looked_at=f"{error.looked_at}, for {CATCH_UP_SECONDS:g} s",
+        remedy="Run this again first: the node may have been slow. A node that was away when the "
+        f"others took the snapshot cannot rejoin: {named('status')} shows its name, and "
+        f"{named('node.remove', 'NAME')} and {named('node.add')} rebuild it.",
+    )

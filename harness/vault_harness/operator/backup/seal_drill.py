@@ -1,0 +1,164 @@
+"""Exercise a seal migration on a copy of Vault: there and back, and nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from vault_harness import files
+from vault_harness.addresses import base_url
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import CapabilityMissing, SettingsError
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, CloudSealingProvider, cloud_stanza
+from vault_harness.local.engine.product import check_seal_of_product
+from vault_harness.local.engine.provider import StackProvider
+from vault_harness.local.engine.seal import SealingProvider, SealKind
+from vault_harness.local.engine.shape import Engine, Node, NodeSpec
+from vault_harness.local.stack.key_holder import KEY_NAME, transit_seal
+from vault_harness.local.stack.seal_migration import both_seals, with_kind_of
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.root.operator_token import admin_with_token
+from vault_harness.operator.backup import Comparison, Copy, DrillReport, compare
+
+_SECONDS = 60.0
+
+Seal = Mapping[str, Any]
+"""A seal stanza; empty for Shamir's seal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealDrill:
+    """Migrates the copy of a drill to another seal and back.
+
+    `directory` holds that seal's key, or the Vault with the key.
+    """
+
+    engine: Engine
+    target: SealKind
+    directory: Path
+    say: Callable[[str], None] = lambda _line: None
+
+    def check(self, present: str) -> None:
+        """Check that the drill is possible, given the seal of the original, before the backup."""
+        if self.target == present:
+            raise SettingsError(
+                f"this Vault already has the seal {present}: there is nothing to exercise",
+                looked_at="the command line",
+                remedy="name another one",
+            )
+        check_seal_of_product(
+            self.target, self.engine.dialect, looked_at=self.engine.choice or "HARNESS_ENGINE"
+        )
+        if self.engine.name == "external":
+            raise CapabilityMissing(
+                f"the {self.engine.name} engine cannot exchange a Vault's seal for {self.target}",
+                looked_at="HARNESS_ENGINE",
+                remedy=f"HARNESS_ENGINE=process {named('drill')} can, on a stack of that engine",
+            )
+
+    @without_frames
+    def __call__(self, copy: Copy, report: DrillReport) -> None:
+        """Migrate the copy's seal there and back, and compare it with its backup each time."""
+        given = copy.spec.extra.get("seal")
+        before: Seal = dict(given) if isinstance(given, Mapping) else {}
+        with contextlib.ExitStack() as closing:
+            after = self._seal(closing)
+            node = copy.node
+            for old, new in ((before, after), (after, before)):
+                kind = next(iter(new), "shamir")
+                self.say(f"migrating its seal to {kind}")
+                with report.timed(f"migrate the seal to {kind}"):
+                    _end(node)
+                    self._go_over(copy, old, new)
+                    node = self._started(copy.spec, new, closing)
+                    _open(node, copy, kind)
+                with report.timed(f"compare under the seal {kind}"):
+                    found = _compared(node, copy)
+                report.seals[kind] = found
+                report.problems += [f"{line} (seal {kind})" for line in found.different]
+
+    def _go_over(self, copy: Copy, old: Seal, new: Seal) -> None:
+        keyring = Keyring.load(copy.keyring_path)
+        with contextlib.ExitStack() as closing:
+            node = self._started(copy.spec, both_seals(old, new), closing)
+            operator = closing.enter_context(contextlib.closing(VaultAdmin(node.address)))
+            operator.migrate_seal(keyring, timeout=_SECONDS)
+        with_kind_of(keyring, _kind(new)).save(copy.keyring_path)
+
+    def _started(self, spec: NodeSpec, seal: Seal, closing: contextlib.ExitStack) -> Node:
+        node = self.engine.node(replace(spec, extra={"seal": dict(seal)} if seal else {}))
+        closing.callback(_end, node)
+        node.start()
+        return node
+
+    def _seal(self, closing: contextlib.ExitStack) -> Seal:
+        """Return the stanza of the target seal, with a key of its own."""
+        if self.target == "shamir":
+            return {}
+        directory = files.private_directory(self.directory)
+        if self.target == "static":
+            path = directory / "static.key"
+            files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
+            return {"static": {"current_key_id": KEY_NAME, "current_key": f"file://{path}"}}
+        if self.target in CLOUD_SEALS:
+            return {self.target: cloud_stanza(self.target, {})}
+        spec = NodeSpec(name="holder", directory=directory / "holder", storage="raft", audit=False)
+        node = self._started(spec, {}, closing)
+        sealed = closing.enter_context(contextlib.closing(VaultAdmin(node.address)))
+        keyring = sealed.init()
+        sealed.unseal(keyring)
+        with contextlib.closing(sealed.with_token(keyring.root_token)) as root:
+            token, at = directory / "holder-token", base_url(node.upstream)
+            return {"transit": transit_seal(root, token, address=at)}
+
+
+def needs_world(*seals: Iterable[str]) -> bool:
+    """Return whether a copy needs the outside network, because a cloud has the key of a seal.
+
+    Otherwise it must not reach it: the copy is an active Vault and would end leases at databases.
+    `seals` are stanzas or names of seal kinds.
+    """
+    return any(kind in CLOUD_SEALS for seal in seals for kind in seal)
+
+
+def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> None:
+    """Give the later servers of an engine, which run a copy of Vault, access to its seal's key."""
+    if "transit" in seal and isinstance(provider, SealingProvider):
+        provider.let_reach_holder(engine)
+    if seal.keys() & set(CLOUD_SEALS) and isinstance(provider, CloudSealingProvider):
+        provider.let_ask_cloud(engine)
+
+
+def _kind(seal: Seal) -> SealKind:
+    known: tuple[SealKind, ...] = get_args(SealKind)
+    return next((kind for kind in known if kind in seal), "shamir")
+
+
+def _open(node: Node, copy: Copy, kind: str) -> None:
+    """Unseal a node that has only its new seal: with keys, or by waiting."""
+    with contextlib.closing(VaultAdmin(node.address)) as operator:
+        if kind == "shamir":
+            operator.unseal(Keyring.load(copy.keyring_path), timeout=_SECONDS)
+        else:
+            operator.wait_active(_SECONDS)
+
+
+def _compared(node: Node, copy: Copy) -> Comparison:
+    keyring = Keyring.load(copy.keyring_path)
+    acting = admin_with_token(node.address, keyring, copy.keyring_path.parent)
+    with contextlib.closing(acting):
+        return compare(acting, copy.contents)
+
+
+def _end(node: Node) -> None:
+    node.stop()
+    close = getattr(node, "close", None)
+    if close is not None:
+        close()

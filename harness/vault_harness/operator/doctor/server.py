@@ -1,0 +1,215 @@
+"""Check that Vault is open and that a valid token exists. Every look into Vault needs both."""
+
+from __future__ import annotations
+
+import contextlib
+
+from vault_harness.errors import (
+    DeadlineExceeded,
+    HarnessError,
+    KeyringMissing,
+    NamespaceError,
+    OperatorError,
+    VaultIsSealed,
+)
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.admin import VaultAdmin, knew_no_leader
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.namespace import check_possible, exists, moved
+from vault_harness.local.vault.root.operator_token import admin_with_token, alive
+from vault_harness.namespaces import above
+from vault_harness.operator.doctor.check import Examination, Patient
+
+_ELECTION_SECONDS = 10.0
+"""Time for nodes to elect a leader."""
+
+
+def check_open(patient: Patient, found: Examination) -> bool:
+    """Check that Vault is initialised and unsealed, and look for a keyring and a valid token."""
+    assert found.seal is not None
+    address = str(found.seal["address"])
+    where = f"{address}/v1/sys/seal-status"
+    if not found.seal["initialised"]:
+        found.bad("uninitialised", where)
+        return False
+    found.good("initialised", where, "it is initialised")
+    keyring = _check_keyring(patient, found)
+    if found.seal["sealed"] and patient.keys_never_kept:
+        found.unknown("tokens and secrets", where, "it is sealed")  # the keys are reported already
+        return False
+    if found.seal["sealed"]:
+        found.bad("sealed" if keyring else "sealed-without-keys", where)
+        return False
+    found.good("sealed", where, "it is unsealed")
+    for closed in found.closed:  # another node is open, and clients are sent to it
+        found.bad("node-sealed", f"{closed}/v1/sys/seal-status", address=closed)
+    _check_leader(patient, found)
+    found.namespace = _check_namespace(patient, found, address, keyring)
+    return found.namespace and _check_token(patient, found, address, keyring)
+
+
+def _check_leader(patient: Patient, found: Examination) -> None:
+    """Check that a node leads. Without a leader, OpenBao's standbys still answer reads."""
+    if len(patient.addresses) < 2:
+        return
+    with cluster.operators(patient.addresses, ca_cert=patient.ca_cert) as nodes:
+        try:
+            leader = cluster.wait_for_active(nodes, timeout=_ELECTION_SECONDS)
+        except DeadlineExceeded as error:
+            found.bad(
+                "no-leader", ", ".join(patient.addresses), cause=_why(patient, error.looked_at)
+            )
+        else:
+            found.good("leader", f"{leader.address}/v1/sys/health", "this node leads")
+
+
+def _check_namespace(
+    patient: Patient, found: Examination, address: str, keyring: Keyring | None
+) -> bool:
+    """Check that the namespace exists and is open. This needs no token."""
+    name = patient.namespace
+    if not name:
+        return True
+    found.root = keyring is None or bool(keyring.root_token)
+    where = f"{address}, namespace {name}"
+    with contextlib.closing(
+        VaultAdmin(address, None, patient.ca_cert, patient.timeout, namespace=name)
+    ) as op:
+        try:
+            check_possible(op)
+        except NamespaceError as error:
+            found.bad("namespaces-none", where, cause=error.cause)
+            return False
+        try:
+            if exists(op):
+                found.good("namespace", where, "it is there, and open")
+                return True
+            with contextlib.closing(op.within(above(name, patient.blueprint.namespace))) as parent:
+                seeded = bool(patient.blueprint.namespace) and exists(parent)
+            found.bad(
+                "namespace-missing" if seeded else "namespace-elsewhere", where, namespace=name
+            )
+        except NamespaceError as error:
+            found.bad("namespace-sealed", where, namespace=name, remedy=error.remedy)
+    return False
+
+
+def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
+    """Return the keyring if it may belong to this Vault."""
+    path = patient.keyring_path
+    assert found.seal is not None
+    if (keyring := load_keyring(patient, found)) is None:
+        return None
+    theirs = (found.seal["shares"], found.seal["threshold"])
+    if keyring.kind == "shamir" and theirs != (keyring.shares, keyring.threshold):
+        found.bad(
+            "keyring-unlike",
+            str(path),
+            shares=keyring.shares,
+            threshold=keyring.threshold,
+            their_shares=theirs[0],
+            their_threshold=theirs[1],
+        )
+        return None
+    found.good(
+        "keyring",
+        str(path),
+        f"{keyring.shares} {'unseal' if keyring.kind == 'shamir' else 'recovery'} keys are here",
+    )
+    return keyring
+
+
+def load_keyring(patient: Patient, found: Examination) -> Keyring | None:
+    """Load the keyring of the stack. Without a readable one, return None and report it."""
+    try:
+        return Keyring.load(patient.keyring_path)
+    except HarnessError as error:
+        if patient.engine != "external":  # the keys of an external Vault are elsewhere
+            missing = isinstance(error, KeyringMissing)
+            kind = "keyring-missing" if missing else "keyring-broken"
+            if missing and patient.keys_never_kept:
+                kind = "keyring-never-kept"
+            found.bad(
+                kind, str(patient.keyring_path), cause=error.cause, remedy=patient.keys_never_kept
+            )
+        return None
+
+
+def _check_token(
+    patient: Patient, found: Examination, address: str, keyring: Keyring | None
+) -> bool:
+    """Check the token of the tasks, and the one in the environment."""
+    own = patient.environ.get("VAULT_TOKEN") or patient.environ.get("BAO_TOKEN")
+    external = (
+        VaultAdmin(address, own, patient.ca_cert, patient.timeout, namespace=patient.namespace)
+        if own
+        else None
+    )
+    good = _check_environment_token(found, external) if external is not None else False
+    where = f"{patient.keyring_path.name}, operator-token in {patient.data_dir}"
+    try:
+        acting = admin_with_token(address, keyring, patient.data_dir, ca_cert=patient.ca_cert)
+        found.operator = moved(acting, patient.namespace, there=False)
+    except HarnessError as error:
+        if good:
+            found.operator = external
+            return True
+        if not isinstance(error, KeyringMissing):  # Vault did not answer, so tokens are unknown
+            note_refusal(patient, found, where, error)
+        elif patient.keys_never_kept:  # nobody kept its keys, so nobody has a token either
+            found.unknown("token", where, error.cause)
+        elif patient.engine != "external":
+            kind = "no-token" if _keys_make_root(patient, address) else "no-token-for-root"
+            found.bad(kind, where, cause=error.cause)
+        return False
+    found.root = "root" in (alive(found.operator) or {}).get("policies", ())
+    found.good("token", where, "the tasks have a valid token")
+    return True
+
+
+def _why(patient: Patient, otherwise: str) -> str:
+    """Return why no node leads, from the servers' logs, or ``otherwise``."""
+    with contextlib.suppress(HarnessError, OSError):
+        return patient.why_none_leads() or otherwise
+    return otherwise
+
+
+def note_refusal(patient: Patient, found: Examination, where: str, error: HarnessError) -> None:
+    """Report that an open Vault refuses a request. No token and no key repairs that."""
+    found.refuses = True
+    if isinstance(error, VaultIsSealed):
+        found.bad("sealed", where)
+    elif isinstance(error, OperatorError) and knew_no_leader(error):
+        if not any(each.kind == "no-leader" for each in found.results):
+            found.bad("no-leader", where, cause=_why(patient, error.cause))
+    elif isinstance(error, OperatorError) and "denied" not in error.cause:
+        found.bad("refuses", where, cause=error.cause)
+    else:
+        found.unknown("content", where, error.cause)
+
+
+def _keys_make_root(patient: Patient, address: str) -> bool:
+    """Return whether this server makes a root token from unseal keys alone. Begins no attempt."""
+    with contextlib.closing(VaultAdmin(address, None, patient.ca_cert, patient.timeout)) as op:
+        try:
+            op.request("GET", "sys/generate-root/attempt")
+        except HarnessError:
+            return False
+    return True
+
+
+def _check_environment_token(found: Examination, op: VaultAdmin) -> bool:
+    where = "VAULT_TOKEN in the environment, looked up at Vault"
+    try:
+        with op.asking("look up the token") as client:
+            data = client.auth.token.lookup_self()["data"]
+    except HarnessError as error:
+        if "denied" not in error.cause and "bad token" not in error.cause:
+            found.unknown("environment token", where, error.cause)
+            return False
+        found.bad("environment-token", where)
+        return False
+    ttl = int(data.get("ttl") or 0)
+    left = f"{ttl} s left" if ttl else "without an end"
+    found.good("environment token", where, f"it is valid, {left}")
+    return True

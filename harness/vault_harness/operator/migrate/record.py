@@ -1,0 +1,255 @@
+"""Record on disk what a migration does, before it does it. The record holds no values.
+
+A second run and ``--undo`` read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.errors import StackError
+from vault_harness.local.vault.kv import SecretVersion
+
+_FORMAT = 1
+DIRECTORY = "migrations"
+
+Returned = Mapping[tuple[str, int, str], tuple[int, str]]
+"""Maps path, number and time of the version that an undo left to the version it restored."""
+
+
+@dataclass
+class Written:
+    """One secret that a migration writes.
+
+    Attributes:
+        before: Latest version at the time of the plan, 0 for none.
+        before_created: When ``before`` was written. A number may occur again, for example after a
+            restore.
+        written: Version that the migration wrote, None until it is confirmed.
+        origin: Set if an earlier run of this migration wrote here and nobody since: the version
+            before that run, 0 for none. ``before`` is then the version of that run.
+        atop: Whether an earlier run of this migration wrote here and somebody else since.
+            ``before`` is then their version, which includes what that run wrote.
+        left: Latest version after the undo. None before it, and in records of earlier releases.
+    """
+
+    path: str
+    variables: dict[str, str]
+    before: int
+    before_created: str = ""
+    written: int | None = None
+    written_created: str = ""
+    undone: bool = False
+    origin: int | None = None
+    origin_created: str = ""
+    atop: bool = False
+    left: int | None = None
+    left_created: str = ""
+
+    @property
+    def back(self) -> tuple[int, str]:
+        """The version that an undo restores, and when it was written."""
+        if self.origin is None:
+            return self.before, self.before_created
+        return self.origin, self.origin_created
+
+    @property
+    def made(self) -> tuple[int | None, str]:
+        """The newest version that the migration wrote, and when."""
+        if self.written is None and self.origin is not None:
+            return self.before, self.before_created
+        return self.written, self.written_created
+
+    def again(self, variables: dict[str, str], now: SecretVersion) -> Written:
+        """Return the step of a later run that writes here again."""
+        if not self.is_written(now):
+            return Written(self.path, variables, now.version, atop=True)
+        origin, created = self.back
+        return Written(
+            self.path,
+            variables,
+            now.version,
+            now.created,
+            origin=origin,
+            origin_created=created,
+            atop=self.atop,
+        )
+
+    def never_again(self) -> None:
+        """Undo `again` after a run that wrote nothing."""
+        if self.written is None and self.origin is not None:
+            self.written, self.written_created = self.made
+            self.before, self.before_created = self.back
+            self.origin, self.origin_created = None, ""
+
+    def note_before(self, now: SecretVersion) -> bool:
+        """Record the version that the write is based on. Return True if it changed."""
+        if (now.version, now.created) == (self.before, self.before_created):
+            return False
+        if now.version != self.before and self.origin is not None:
+            self.origin, self.origin_created, self.atop = None, "", True
+        self.before, self.before_created = now.version, now.created
+        return True
+
+    def is_written(self, version: SecretVersion) -> bool:
+        """Return whether the migration wrote this version. An equal number alone is not enough."""
+        return self._is_made(version.version, version.created)
+
+    def is_own(self, version: SecretVersion, returned: Returned) -> bool:
+        """Return whether the migration wrote this version, or a later undo restored it."""
+        number, created = version.version, version.created
+        while not self._is_made(number, created):
+            back = returned.get((self.path, number, created), (0, ""))
+            if not 0 < back[0] < number:
+                return False
+            number, created = back
+        return True
+
+    def _is_made(self, number: int, created: str) -> bool:
+        wanted, moment = self.made
+        return number == wanted and _same(created, moment)
+
+    def note_undone(self, left: SecretVersion) -> None:
+        """Record that it was undone, and the latest version after that."""
+        self.undone, self.left, self.left_created = True, left.version, left.created
+
+    def is_back(self, version: SecretVersion) -> bool:
+        """Return whether this is the version that an undo restores."""
+        number, created = self.back
+        return version.version == number and _same(version.created, created)
+
+
+@dataclass
+class MigrationRecord:
+    """One migration of one dotenv file.
+
+    Attributes:
+        env_file: Absolute path of the original, see `place`.
+        mount_uuid: Distinguishes the mounts of different Vaults.
+        read_as: Encoding and interpolation used for the original.
+        state: ``running``, ``done``, ``undoing`` or ``undone``.
+        number: Counts the migrations of a data directory, since the clock may be set back. 0 in
+            records of earlier releases, which are older.
+    """
+
+    env_file: str
+    mount: str
+    mount_uuid: str
+    started: str
+    backup: str
+    read_as: dict[str, Any] = field(default_factory=dict)
+    env_vault: str | None = None
+    env_vault_sha256: str | None = None
+    env_vault_backup: str | None = None
+    state: str = "running"
+    steps: dict[str, Written] = field(default_factory=dict)
+    number: int = 0
+    file: Path | None = None
+
+    def save(self) -> None:
+        """Write it atomically: a crash leaves the old state or the new one."""
+        assert self.file is not None
+        files.private_directory(self.file.parent)
+        content = {"format": _FORMAT, **asdict(self)}
+        del content["file"]
+        for step in content["steps"].values():
+            if step["left"] is None:  # so that an earlier release can read it
+                del step["left"], step["left_created"]
+        files.write_private(self.file, json.dumps(content, indent=2) + "\n")
+
+
+def _same(created: str, noted: str) -> bool:
+    """Compare two times. Records of earlier releases have none, so only the number counts there."""
+    return not noted or created == noted
+
+
+def place(file: Path) -> Path:
+    """Return the same path for each way to name its folder. A link in the last part stays."""
+    return file.parent.resolve() / file.name
+
+
+def stamp() -> str:
+    """Return the current time in UTC, for a file name that sorts by time."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRecord]:
+    """Return the migrations of one file into one Vault, oldest first."""
+    wanted = place(env_file)
+    return [
+        record
+        for record in _all(data_dir)
+        if record.mount_uuid == mount_uuid and place(Path(record.env_file)) == wanted
+    ]
+
+
+def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
+    """Return what the newest migration wrote, by path, from any file."""
+    return {
+        step.path: step
+        for record in _all(data_dir)
+        if record.mount_uuid == mount_uuid
+        for step in record.steps.values()
+        if step.made[0] is not None and not step.undone
+    }
+
+
+def returned(data_dir: Path, mount_uuid: str) -> Returned:
+    """Return which version each undo in this Vault restored."""
+    return {
+        (step.path, step.left, step.left_created): step.back
+        for record in _all(data_dir)
+        if record.mount_uuid == mount_uuid
+        for step in record.steps.values()
+        if step.undone and step.left is not None
+    }
+
+
+def half_way(data_dir: Path, env_file: Path, mount_uuid: str) -> str:
+    """Return what was begun with a file and how to finish it; empty if nothing is unfinished."""
+    found: list[MigrationRecord] = []
+    with contextlib.suppress(StackError):  # an unreadable record tells nothing
+        found = records(data_dir, env_file, mount_uuid)
+    state = found[-1].state if found else ""
+    again, back = named("migrate", str(env_file)), named("migrate", str(env_file), "--undo")
+    if state == "running":
+        return f"{env_file.name} is half migrated: {again} continues, {back} takes it back"
+    return f"{env_file.name} is half taken back: {back} continues" if state == "undoing" else ""
+
+
+def next_number(data_dir: Path) -> int:
+    """Return the number for the next migration."""
+    return 1 + max((record.number for record in _all(data_dir)), default=0)
+
+
+def _all(data_dir: Path) -> list[MigrationRecord]:
+    """Return every record, in the order in which the migrations began."""
+    # The sort is stable: records without a number stay sorted by name, so by time.
+    return sorted(_each(data_dir), key=lambda record: record.number)
+
+
+def _each(data_dir: Path) -> Iterator[MigrationRecord]:
+    for path in sorted((data_dir / DIRECTORY).glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            if content.pop("format") != _FORMAT:
+                raise ValueError
+            content["steps"] = {name: Written(**step) for name, step in content["steps"].items()}
+            record = MigrationRecord(**content)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StackError(
+                f"{path.name} is not a record of a migration",
+                looked_at=str(path),
+                remedy=f"Move the file away: mv '{path}' '{path}.broken'. Then --undo cannot take "
+                "that migration back.",
+            ) from None
+        record.file = path
+        yield record

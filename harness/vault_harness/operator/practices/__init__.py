@@ -1,0 +1,48 @@
+"""Compare a Vault with good practice in production. Each practice is kept, broken, or cannot tell.
+
+The doctor checks that a stack works as its blueprint says. This checks that it is safe to run. It
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from vault_harness.boundary import without_frames
+from vault_harness.errors import HarnessError
+from vault_harness.operator.practices import access, server
+from vault_harness.operator.practices.practice import (
+    Deployment,
+    Practice,
+    PracticeState,
+    cannot_tell,
+)
+
+__all__ = ["go_through", "PRACTICES", "Deployment", "Practice", "PracticeState"]
+
+PRACTICES = {
+    "root token": server.root_token,
+    "audit": server.audit,
+    "TLS": server.tls,
+    "HA": server.high_availability,
+    "key shares": server.unseal_keys,
+    "auto-unseal": server.auto_unseal,
+    "secret-ids": access.secret_ids,
+    "token lives": access.tokens,
+    "policies": access.policies,
+    "lockout": access.lockout,
+    "rotation": access.rotation,
+    "backups": server.backups,
+    "monitoring": server.monitoring,
+}
+"""Each practice by its name, in the order of the report."""
+
+
+@without_frames
+def go_through(deployment: Deployment) -> list[Practice]:
+    """Return how each practice stands. An error becomes "cannot tell" and is never raised."""
+    found = []
+    for name, look in PRACTICES.items():
+        try:
+            found.append(look(deployment))
+        except HarnessError as error:
+            found.append(cannot_tell(name, error.looked_at, error.cause, error.remedy))
+    return found

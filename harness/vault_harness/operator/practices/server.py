@@ -1,0 +1,268 @@
+"""Check practices about the servers: access, seal, monitoring and backups."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+
+from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.local.vault import accessors
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.cluster import peers
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import KEYRING, SNAPSHOT, cluster_id, list_backups
+from vault_harness.operator.practices.practice import (
+    Deployment,
+    Practice,
+    broken,
+    cannot_tell,
+    kept,
+)
+
+AUDIT_DEVICES = 2
+"""Vault refuses every request if no device can write, so a second one is needed."""
+
+VOTERS = 3
+"""A raft cluster with this many voters survives the loss of one."""
+
+SHARES, THRESHOLD = 5, 3
+"""Vault's defaults for ``operator init``: two people alone cannot unseal."""
+
+BACKUP_AGE = timedelta(days=1)
+"""How old the newest backup may be."""
+
+CLOCKS = timedelta(minutes=5)
+"""How far the clock of the backup's maker may be ahead of this one."""
+
+MOST_TOKENS = 2000
+"""Above this number, accessors are not looked up one by one."""
+
+MOST_NAMED = 10
+"""A message names at most this many root tokens."""
+
+
+def root_token(deployment: Deployment) -> Practice:
+    """Check that no token with the root policy is valid."""
+    name, where = "root token", "auth/token/accessors, each looked up"
+    # Root tokens belong to the root namespace, even if the stack uses another one.
+    with contextlib.closing(deployment.operator.within("")) as op:
+        living = accessors.living(op)
+        if len(living) > MOST_TOKENS:
+            seen = f"{len(living)} tokens are too many to look up one by one"
+            return cannot_tell(name, where, seen)
+        roots = [
+            accessor
+            for accessor in living
+            if "root" in ((accessors.look_up(op, accessor) or {}).get("policies") or ())
+        ]
+        if not roots:
+            return kept(name, where, f"none of {len(living)} tokens is root")
+        own, acting = _accessor(op, _root_token(deployment)), _accessor(op)
+    count = "one token is" if len(roots) == 1 else f"{len(roots)} tokens are"
+    seen = f"{count} root, usable by anybody who finds it"
+    strays = sorted((each for each in roots if each != own), key=lambda each: each == acting)
+    if strays:
+        seen += f": accessor {', '.join(strays[:MOST_NAMED])}"
+        seen += f" and {len(strays) - MOST_NAMED} more" if len(strays) > MOST_NAMED else ""
+        seen += ", and the one in the keyring" if own in roots else ""
+    commands = _commands_to_end(
+        strays, own=own in roots, acting=acting in roots, namespace=deployment.operator.namespace
+    )
+    return broken(name, where, seen, ", then ".join(commands))
+
+
+def _commands_to_end(strays: list[str], *, own: bool, acting: bool, namespace: str) -> list[str]:
+    """Return the commands that end root tokens. `root.revoke` ends only the one of the keyring.
+
+    Args:
+        strays: Accessors of the other tokens. An acting one comes last.
+        namespace: Where the tasks act. Root tokens belong to the root namespace.
+    """
+    where = ["-namespace=root"] if namespace else []
+    commands = [
+        named("vault", "--", "token", "revoke", *where, "-accessor", accessor)
+        for accessor in strays[:MOST_NAMED]
+    ]
+    if own:
+        return [*commands, named("root.revoke")]
+    if acting:  # an external Vault, whose token is one of these
+        return commands
+    return [named("root.generate"), *commands, named("root.revoke")]
+
+
+def _root_token(deployment: Deployment) -> str:
+    """Return the root token of the keyring on this machine, empty if there is none."""
+    try:
+        return Keyring.load(deployment.keyring).root_token
+    except HarnessError:
+        return ""
+
+
+def _accessor(op: VaultAdmin, token: str | None = None) -> str:
+    """Return the accessor of a token, or of the acting one for None. Empty if it is not valid."""
+    if token == "":
+        return ""
+    with contextlib.ExitStack() as closing:
+        asking = (
+            op if token is None else closing.enter_context(contextlib.closing(op.with_token(token)))
+        )
+        try:
+            found = asking.request("GET", "auth/token/lookup-self").get("data") or {}
+        except OperatorError:
+            return ""
+    return str(found.get("accessor") or "")
+
+
+def audit(deployment: Deployment) -> Practice:
+    """Check for two audit devices, so that a full one does not stop Vault."""
+    where = "sys/audit"
+    devices = sorted(deployment.operator.request("GET", where).get("data") or {})
+    if len(devices) >= AUDIT_DEVICES:
+        return kept("audit", where, f"{len(devices)} devices: {', '.join(devices)}")
+    seen = f"one device: {devices[0]}" if devices else "no device"
+    remedy = (
+        "enable another device, on another disk or of another kind: a second audit block in "
+        "OpenBao's configuration, `vault audit enable` for HashiCorp Vault"
+    )
+    return broken("audit", where, seen, remedy)
+
+
+def tls(deployment: Deployment) -> Practice:
+    """Check that every node uses https, and that no certificate ends soon."""
+    plain = [address for address in deployment.addresses if not address.startswith("https://")]
+    where = ", ".join(deployment.addresses)
+    if plain:
+        keys = f"{named('restore.keys')} first, then " if deployment.lost_by_ending else ""
+        remedy = (
+            "give the listener a certificate (tls_cert_file, tls_key_file) instead of tls_disable; "
+            f"of a stack here: {keys}{named('down')}, then {named('up', '--tls')}"
+        )
+        return broken("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
+    try:
+        ca_cert = deployment.operator.ca_cert
+        ends = min(shown_by(each, ca_cert=ca_cert).ends for each in deployment.addresses)
+        own = end_of(shown) if (shown := shown_beside(ca_cert)) is not None else None
+    except OSError as error:
+        return cannot_tell("TLS", where, f"the TLS handshake failed: {type(error).__name__}")
+    day = f"{ends:%Y-%m-%d}"
+    if ends - deployment.now < NEAR:
+        remedy = f"renew it; of a stack here: {named('tls.renew')}"
+        return broken("TLS", where, f"a certificate ends on {day}", remedy)
+    if own is not None and own - deployment.now < NEAR:
+        remedy = f"renew it; of a stack here: {named('tls.renew')}"
+        return broken("TLS", where, f"the tasks' own certificate ends on {own:%Y-%m-%d}", remedy)
+    seen = f"all addresses are https, with certificates good until {day}"
+    if own is not None:
+        seen += f"; clients show theirs, the tasks one that is good until {own:%Y-%m-%d}"
+    return kept("TLS", where, seen)
+
+
+def high_availability(deployment: Deployment) -> Practice:
+    """Check for three voters, so that one may be lost."""
+    where = "sys/storage/raft/configuration"
+    try:
+        voters = [peer.node_id for peer in peers(deployment.operator) if peer.voter]
+    except HarnessError as error:
+        return _by_ha_status(deployment, error)
+    if len(voters) >= VOTERS:
+        return kept("HA", where, f"{len(voters)} voters: {', '.join(voters)}")
+    seen = "one voter" if len(voters) == 1 else f"{len(voters)} voters"
+    remedy = "run three nodes with raft storage in three places, joined by retry_join"
+    return broken("HA", where, f"{seen}: the loss of one node stops everything", remedy)
+
+
+def _by_ha_status(deployment: Deployment, error: HarnessError) -> Practice:
+    """Judge a storage other than raft. It lists its nodes, but not which one may be lost."""
+    where = "sys/ha-status"
+    try:
+        nodes = deployment.operator.request("GET", where).get("data", {}).get("nodes") or []
+    except HarnessError:
+        return cannot_tell("HA", f"{error.looked_at}; {where}", error.cause)
+    if len(nodes) > 1:
+        return kept("HA", where, f"{len(nodes)} nodes on a storage that is not raft")
+    remedy = "use a storage that several nodes can share: raft, on three of them"
+    return broken("HA", where, "one node, and a storage that others cannot share", remedy)
+
+
+def unseal_keys(deployment: Deployment) -> Practice:
+    """Check for enough key shares, not all of them on the machine of the Vault that they open."""
+    op = deployment.operator
+    where = f"{op.address}/v1/sys/seal-status, {deployment.keyring}"
+    status = op.seal_status()
+    try:
+        keyring: Keyring | None = Keyring.load(deployment.keyring)
+    except HarnessError:
+        keyring = None
+    # With auto-unseal these are recovery keys. They make a root token, so they matter as much.
+    if status.shares < SHARES or status.threshold < THRESHOLD:
+        seen = f"{status.threshold} of {status.shares} keys are enough"
+        remedy = (
+            f"rekey to {SHARES} shares of which {THRESHOLD} are needed: bao operator rotate-keys; "
+            "it prints the new keys once, and after that the old ones open nothing"
+        )
+        return broken("key shares", where, seen, remedy)
+    if keyring is not None and keyring.shares >= status.threshold:
+        seen = f"{keyring.shares} of {status.shares} keys lie together on this machine"
+        remedy = (
+            f"{named('backup.keys')}, take the result to another place, and give each share to "
+            f"another person; then no machine has {status.threshold} of them"
+        )
+        return broken("key shares", where, seen, remedy)
+    return kept("key shares", where, f"{status.threshold} of {status.shares}, not kept here")
+
+
+def auto_unseal(deployment: Deployment) -> Practice:
+    """Check that a node that restarts at night unseals itself."""
+    where = f"{deployment.operator.address}/v1/sys/seal-status"
+    kind = str(deployment.operator.request("GET", "sys/seal-status").get("type") or "")
+    if not kind:
+        return cannot_tell("auto-unseal", where, "the server does not say how it is sealed")
+    if kind != "shamir":
+        return kept("auto-unseal", where, f"the seal is {kind}")
+    remedy = (
+        f"{named('seal.migrate', 'transit')}; elsewhere a seal block in the server's "
+        'configuration: seal "transit", "awskms", ...'
+    )
+    return broken("auto-unseal", where, "a restarted node waits for people with keys", remedy)
+
+
+def backups(deployment: Deployment) -> Practice:
+    """Check for a snapshot of the last day."""
+    where = str(deployment.backups)
+    every = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
+    vault = cluster_id(deployment.operator)
+    found = [each for each in every if each.vault == vault]  # stacks may share a folder
+    if not found:
+        seen = "there is no backup of this Vault, only of others" if every else "there is no backup"
+        return broken("backups", where, seen, named("backup"))
+    # A clock was or is wrong: the age of a backup with a future date is unknown.
+    dated = [each for each in found if each.made - deployment.now <= CLOCKS]
+    if not dated:
+        seen = f"the newest is dated after now: {found[0].made:%Y-%m-%d %H:%M} UTC"
+        return broken("backups", where, seen, f"set the clock that is wrong; {named('backup')}")
+    age = deployment.now - dated[0].made
+    hours = max(age.total_seconds(), 0.0) / 3600
+    seen = f"the newest is {hours:.0f} h old" if hours >= 1 else "the newest is of this hour"
+    if age > BACKUP_AGE:
+        return broken("backups", where, seen, f"{named('backup')}, once a day from a timer")
+    if dated[0].has(KEYRING):
+        return kept("backups", where, f"{seen}, encrypted, with its keys")
+    return kept("backups", where, f"{seen}, encrypted; its keys are kept elsewhere")
+
+
+def monitoring(deployment: Deployment) -> Practice:
+    """Check that Prometheus or another server gets metrics."""
+    where = "sys/config/state/sanitized"
+    data = deployment.operator.request("GET", where).get("data") or {}
+    telemetry = data.get("telemetry") or {}
+    if telemetry.get("prometheus_retention_time"):
+        return kept("monitoring", where, "telemetry is on, for Prometheus to fetch")
+    others = [
+        name for name in ("statsd_addr", "statsite_addr", "dogstatsd_addr") if telemetry.get(name)
+    ]
+    if others:
+        return kept("monitoring", where, f"telemetry goes to {', '.join(others)}")
+    remedy = 'telemetry { prometheus_retention_time = "30s" } in the server\'s configuration'
+    return broken("monitoring", where, "telemetry is off: nobody learns that it is sealed", remedy)

@@ -1,0 +1,55 @@
+"""Rotate secret-ids and secrets while clients keep running."""
+
+from vault_harness.operator.rotate.exchange import SecretRotation
+from vault_harness.operator.rotate.password_server import (
+    Account,
+    PasswordServer,
+    ServerRefusedError,
+    ServerUnreachableError,
+)
+from vault_harness.operator.rotate.postgresql import PostgreSQL
+from vault_harness.operator.rotate.redis import Redis
+from vault_harness.operator.rotate.rotation import (
+    NothingToRollBack,
+    SecretPlan,
+    each_of,
+    find_rollback,
+    plan_secret,
+    roll_back,
+    rotate_secret,
+)
+from vault_harness.operator.rotate.secret_id import (
+    SecretIdPlan,
+    SecretIdRotation,
+    plan_secret_id,
+    rotate_secret_id,
+)
+from vault_harness.operator.rotate.servers import POSTGRESQL_VARIABLE, REDIS_VARIABLE, configured
+from vault_harness.operator.rotate.targets import Target, find_targets, known_targets
+
+__all__ = [
+    "rotate_secret_id",
+    "plan_secret_id",
+    "SecretIdRotation",
+    "SecretIdPlan",
+    "rotate_secret",
+    "roll_back",
+    "find_rollback",
+    "plan_secret",
+    "SecretPlan",
+    "each_of",
+    "NothingToRollBack",
+    "SecretRotation",
+    "Target",
+    "find_targets",
+    "known_targets",
+    "configured",
+    "PasswordServer",
+    "PostgreSQL",
+    "Redis",
+    "Account",
+    "ServerRefusedError",
+    "ServerUnreachableError",
+    "POSTGRESQL_VARIABLE",
+    "REDIS_VARIABLE",
+]

@@ -1,0 +1,136 @@
+"""Record a rotation on disk, so that a later run can finish it or take it back.
+
+A record holds no values: KV has them. It is valid for one mount of one Vault and only for the value
+that the rotation wrote, not for a later value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from vault_harness import files
+from vault_harness.errors import StackError
+from vault_harness.local.vault.kv import Kv, SecretVersion
+from vault_harness.operator.rotate.targets import Target
+
+DIRECTORY = "rotations"
+
+# RFC 7914's parameters for interactive use, about 50 ms. A rollback may return to a value that a
+# person chose, and a plain hash would reveal it.
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+
+
+@dataclass
+class RotationRecord:
+    """A rotation of one value.
+
+    Attributes:
+        mount_uuid: Distinguishes mounts of the same name in different Vaults.
+        before: Version with the replaced value.
+        before_created: When that version was written, since numbers may occur again.
+        ends_as: Final state: ``done`` for a rotation, ``rolled back`` for a rollback.
+        previous: The finished record that this one replaces. It is restored if this rotation fails.
+    """
+
+    mount: str
+    mount_uuid: str
+    path: str
+    key: str
+    before: int
+    before_created: str
+    salt: str
+    digest: str = field(repr=False)
+    ends_as: str = "done"
+    state: str = "running"
+    previous: dict[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def begin(
+        cls,
+        kv: Kv,
+        target: Target,
+        now: SecretVersion,
+        new: object,
+        *,
+        ends_as: str,
+        previous: RotationRecord | None,
+    ) -> RotationRecord:
+        """Make the record of a rotation from version ``now`` to the value ``new``."""
+        salt = secrets.token_hex(16)
+        return cls(
+            mount=kv.mount,
+            mount_uuid=kv.uuid(),
+            path=target.path,
+            key=target.key,
+            before=now.version,
+            before_created=now.created,
+            salt=salt,
+            digest=_digest(new, salt),
+            ends_as=ends_as,
+            previous=None if previous is None else {**asdict(previous), "previous": None},
+        )
+
+    def wrote(self, value: object) -> bool:
+        """Return whether this rotation wrote the value."""
+        return value is not None and hmac.compare_digest(self.digest, _digest(value, self.salt))
+
+    def earlier(self, kv: Kv) -> object | None:
+        """Return the replaced value with its type.
+
+        None if that version is gone, or if its number now belongs to another one.
+        """
+        before = kv.read(self.path, version=self.before)
+        return before.data.get(self.key) if before.created == self.before_created else None
+
+    @property
+    def settled(self) -> RotationRecord | None:
+        """The newest finished rotation: this one, or the previous one."""
+        if self.state != "running":
+            return self
+        return None if self.previous is None else RotationRecord(**self.previous)
+
+    def come_to_nothing(self, file: Path) -> None:
+        """Restore the previous record after a failed rotation."""
+        if self.previous is None:
+            file.unlink(missing_ok=True)
+        else:
+            RotationRecord(**self.previous).save(file)
+
+    def save(self, file: Path) -> None:
+        """Write it atomically: a crash leaves the old state or the new one."""
+        files.private_directory(file.parent)
+        files.write_private(file, json.dumps(asdict(self)) + "\n")
+
+
+def record_file(directory: Path, kv: Kv, target: Target) -> Path:
+    """Return the file of a value's record. Mounts of different Vaults have different files."""
+    place = quote(f"{kv.mount}/{target.path}:{target.key}", safe=":")
+    return directory / DIRECTORY / f"{kv.uuid()}-{place}.json"
+
+
+def load(file: Path) -> RotationRecord | None:
+    """Return the newest rotation of a value, or None."""
+    try:
+        return RotationRecord(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise StackError(
+            f"{file.name} is not a record of a rotation",
+            looked_at=str(file),
+            remedy=f"Move the file away: mv '{file}' '{file}.broken'. Then nobody can take that "
+            "rotation back.",
+        ) from None
+
+
+def _digest(value: object, salt: str) -> str:
+    # The NUL keeps, for example, the number 1 apart from the text "1".
+    text = value if isinstance(value, str) else f"\0{json.dumps(value, sort_keys=True)}"
+    return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_SCRYPT).hex()

@@ -1,0 +1,237 @@
+"""Give secrets new values in KV, and on the server that knows the password too.
+
+Clients can log in at any moment. The next run finishes an interrupted one: the record names the
+earlier versions, KV has both values, and a login at the server tells which one it accepts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.interrupts import telling_what_is_left
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.rotate.exchange import (
+    SecretRotation,
+    Work,
+    account_in,
+    exchange,
+    holding,
+    need_the_one_before,
+    resumable,
+    resume,
+    to_rotate,
+)
+from vault_harness.operator.rotate.password_server import PasswordServer, ServerUnreachableError
+from vault_harness.operator.rotate.record import load, record_file
+from vault_harness.operator.rotate.secret_id import Checkpoint
+from vault_harness.operator.rotate.targets import Target
+from vault_harness.urls import ServerKind
+
+FindServer = Callable[[ServerKind], PasswordServer | None]
+_Of = TypeVar("_Of")
+_Came = TypeVar("_Came")
+
+_SAID = (ServerUnreachableError,)
+"""Errors whose text already names the task to continue with."""
+
+
+@dataclass(frozen=True)
+class SecretPlan:
+    """What a rotation would do.
+
+    Attributes:
+        resumes: Whether it would only finish an earlier run, whose new value is in that version.
+        missed: Places that it could not follow, see `SecretRotation`.
+    """
+
+    version: int
+    resumes: bool
+    missed: tuple[str, ...] = ()
+
+
+class NothingToRollBack(StackError):
+    """There is no rotation of that value in this Vault, or the value changed since."""
+
+
+@without_frames
+def rotate_secret(
+    kv: Kv,
+    target: Target,
+    directory: Path,
+    *,
+    servers: FindServer = lambda _kind: None,
+    blueprint: Blueprint | None = None,
+    grace: float = 0.0,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> SecretRotation:
+    """Give one secret a new value, in Vault and on the server that knows it.
+
+    Args:
+        servers: Returns the server of a kind, or None if none is configured.
+        blueprint: Sets length and alphabet of the new value, if it has the secret.
+        grace: Seconds for which the old password stays valid on a server with two passwords
+            (Redis). Choose it longer than clients cache a value.
+
+    Raises:
+        ServerRefusedError: The server refused the password. Vault has the old value again.
+        ServerUnreachableError: It is unknown which password the server accepts. Vault has the old
+            value if the server was not asked yet. Otherwise Vault keeps the new one, and the next
+            run continues.
+    """
+    work = _work(kv, target, directory, servers, grace, checkpoint)
+    with telling_what_is_left(partial(_left, work, "rotate.secrets"), but=_SAID):
+        record = load(work.file)
+        if record is not None and record.state == "running":
+            finished = resume(work, record)
+            if finished is not None and record.ends_as == "done":
+                return finished
+        new = target.new_value(blueprint, kv.mount)
+        return exchange(work, new, ends_as="done")
+
+
+@without_frames
+def plan_secret(
+    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
+) -> SecretPlan:
+    """Return what `rotate_secret` would do. Changes nothing and asks no server."""
+    now = to_rotate(kv, target)
+    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
+    record = load(work.file)
+    resumes = record is not None and record.ends_as == "done" and resumable(kv, target, record)
+    if work.server is not None and not resumes:
+        need_the_one_before(kv, target, work.server)
+    if resumes:
+        return SecretPlan(now.version, resumes)
+    return SecretPlan(now.version, resumes, holding(work, account_in(target, now))[1])
+
+
+@without_frames
+def roll_back(
+    kv: Kv,
+    target: Target,
+    directory: Path,
+    *,
+    servers: FindServer = lambda _kind: None,
+    grace: float = 0.0,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> SecretRotation:
+    """Return to the value before the newest rotation, in Vault and on the server.
+
+    Only the value that the rotation wrote is replaced. A later value stays. For the arguments see
+    `rotate_secret`.
+
+    Raises:
+        NothingToRollBack: There is no rotation in this Vault, or the value changed since.
+    """
+    work = _work(kv, target, directory, servers, grace, checkpoint)
+    with telling_what_is_left(partial(_left, work, "rotate.rollback"), but=_SAID):
+        record = load(work.file)
+        if record is not None and record.state == "running":
+            finished = resume(work, record)
+            if finished is not None and record.ends_as == "rolled back":
+                return finished
+        earlier, _ = _find_earlier(work)
+        return exchange(work, earlier, ends_as="rolled back")
+
+
+@without_frames
+def find_rollback(
+    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
+) -> int:
+    """Return the version that `roll_back` would return to. Changes nothing and asks no server."""
+    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
+    record = load(work.file)
+    if record is not None and resumable(kv, target, record):  # a rollback finishes it first
+        done = record if record.ends_as == "done" else record.settled
+        if done is not None:
+            return done.before
+    before = _find_earlier(work)[1]
+    if work.server is not None:
+        need_the_one_before(kv, target, work.server)
+    return before
+
+
+def each_of(
+    targets: Iterable[_Of], turn: Callable[[_Of], _Came]
+) -> Iterator[tuple[_Of, _Came | HarnessError]]:
+    """Run ``turn`` for each target, and continue after an error.
+
+    Args:
+        turn: Such as `rotate_secret`, with every argument but the target.
+
+    Yields:
+        Each target with its result or error, as soon as it is known.
+    """
+    for target in targets:
+        try:
+            yield target, turn(target)
+        except HarnessError as error:
+            yield target, error
+
+
+def _work(
+    kv: Kv,
+    target: Target,
+    directory: Path,
+    servers: FindServer,
+    grace: float,
+    checkpoint: Checkpoint,
+) -> Work:
+    server = servers(target.server) if target.server else None
+    return Work(kv, target, server, record_file(directory, kv, target), grace, checkpoint)
+
+
+def _left(work: Work, task: str) -> str:
+    """Return what an interrupt leaves; empty if nothing changed, or everything is done."""
+    record = None
+    with contextlib.suppress(StackError):  # the file is not a record of this run
+        record = load(work.file)
+    if record is None or record.state != "running":
+        return ""
+    knows = f", and {work.server.title} accepts one of the two or both" if work.server else ""
+    both = work.server is not None and work.server.keeps_old and work.grace
+    words = [work.target.name, *(["--grace", f"{work.grace:g}"] if both else [])]
+    return (
+        f"{work.target.name} is half-way: Vault has the old value or the new one{knows}. "
+        f"{named(task, *words)} finds out which, and continues from there"
+    )
+
+
+def _find_earlier(work: Work) -> tuple[object, int]:
+    """Return the value before the newest rotation and its version, if nobody wrote since."""
+    kv, target = work.kv, work.target
+    present = load(work.file)
+    record = present.settled if present is not None else None
+    command = named("vault", "--", "kv", "metadata", "get", f"{kv.mount}/{target.path}")
+    versions = f"See its versions: {command}"
+    if record is None or record.state != "done":
+        raise NothingToRollBack(
+            f"there is no rotation of {target.name} in this Vault to take back",
+            looked_at=str(work.file),
+            remedy=versions,
+        )
+    now = kv.read(target.path)
+    if not record.wrote(now.data.get(target.key)):
+        raise NothingToRollBack(
+            f"{target.key} of {kv.mount}/{target.path} is not what the rotation wrote: somebody "
+            "changed it since, and it stays",
+            looked_at=f"version {now.version}, which is {now.state}; {work.file}",
+            remedy=versions,
+        )
+    earlier = record.earlier(kv)
+    if earlier is None:
+        raise OperatorError(
+            f"version {record.before} of {kv.mount}/{target.path} has no {target.key} any more",
+            looked_at="KV keeps a limited number of versions, and deleted ones cannot be read",
+            remedy=f"Rotate it again: {named('rotate.secrets', target.name)}",
+        )
+    return earlier, record.before

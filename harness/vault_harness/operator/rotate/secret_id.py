@@ -1,0 +1,297 @@
+"""Give a role a new secret-id while its services keep running.
+
+The order matters. First the new id is made and logs in. Then the file is replaced in one step. The
+old id is destroyed last. The next run finishes an interrupted one: each new id carries the name of
+its run, so the next run finds and destroys an id that no file got. Ids of another Vault do not have
+that name, so a record of another Vault does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vault_harness import files
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.errors import OperatorError
+from vault_harness.interrupts import telling_what_is_left
+from vault_harness.local.vault import approle
+from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.operator.rotate.record import DIRECTORY
+from vault_harness.waiting import rest
+
+Checkpoint = Callable[[str], None]
+
+_METADATA = "rotation"
+
+
+@dataclass(frozen=True)
+class SecretIdRotation:
+    """The result of a rotation.
+
+    Attributes:
+        file: Where the role's services find the secret-id.
+        destroyed: Accessors of the old id, of ids from an interrupted run, and of all others with
+            ``end_others``.
+    """
+
+    role: str
+    file: Path
+    accessor: str
+    destroyed: tuple[str, ...]
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SecretIdPlan:
+    """What a rotation would do.
+
+    Attributes:
+        old: Accessor that would be destroyed, if known.
+        others: Accessors of the role's other secret-ids, which services elsewhere may use.
+        left: Accessors from an interrupted run that no file got. They would be destroyed too.
+        resumes: Whether it would only finish an earlier run, whose new secret-id is in the file.
+    """
+
+    role: str
+    file: Path
+    old: str | None
+    others: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    resumes: bool = False
+
+
+@dataclass
+class _Run:
+    """A rotation in progress: its name, the accessor it replaces, and when it replaced the file."""
+
+    name: str
+    old: str | None
+    replaced: float | None = None
+
+
+@without_frames
+def plan_secret_id(
+    op: VaultAdmin, role: str, directory: Path, *, mount: str = approle.DEFAULT_MOUNT
+) -> SecretIdPlan:
+    """Return what `rotate_secret_id` would do, and change nothing."""
+    role = role.lower()  # Vault and the file names use lower case
+    approle.role_id(op, role, mount=mount)
+    _, file = approle.credential_files(role, directory)
+    begun = _load(_record(role, directory))
+    mine = _accessors_of(op, role, begun.name, mount) if begun is not None else set()
+    current = _accessor(op, role, approle.read_id(file), mount)
+    resumes = current is not None and current in mine
+    old = None if resumes else current
+    if old is None and begun is not None:
+        old = begun.old
+    present = approle.accessors(op, role, mount=mount)
+    old = old if old in present else None
+    left = tuple(sorted(mine - {current}))
+    others = tuple(each for each in present if each not in {old, current, *left})
+    return SecretIdPlan(role, file, old, others, left, resumes)
+
+
+@without_frames
+def rotate_secret_id(
+    op: VaultAdmin,
+    role: str,
+    directory: Path,
+    *,
+    mount: str = approle.DEFAULT_MOUNT,
+    grace: float = 0.0,
+    end_others: bool = False,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> SecretIdRotation:
+    """Give a role's services a new secret-id, then destroy the old one.
+
+    Args:
+        directory: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
+        grace: Seconds for which the old secret-id stays valid after the file was replaced. Use it
+            for services that get the id by value. After an interrupt, the next run waits for the
+            rest.
+        end_others: Destroy every other secret-id of the role too, for example those of a lost
+            machine.
+
+    Raises:
+        OperatorError: Vault refused, or a login with the new secret-id failed. Then the file and
+            the old secret-id are unchanged.
+    """
+    role = role.lower()  # see `plan_secret_id`
+    work = _Work(op, role, _record(role, directory), mount, grace, end_others)
+    with telling_what_is_left(lambda: _left(work)):
+        return _rotate(work, directory, checkpoint)
+
+
+def _left(work: _Work) -> str:
+    """Return what an interrupt leaves; empty if nothing changed, or everything is done."""
+    if not work.record.exists():
+        return ""
+    # Repeat the options: without --grace the old id would end at once.
+    words = [work.role, *(["--grace", f"{work.grace:g}"] if work.grace else [])]
+    words += ["--end-others"] if work.end_others else []
+    return (
+        f"{work.role} may have a new secret-id, and the old one may still be valid: "
+        f"{named('rotate.secret-id', *words)} continues from there"
+    )
+
+
+def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRotation:
+    op, role, mount = work.op, work.role, work.mount
+    role_id = approle.role_id(op, role, mount=mount)  # first: a missing role leaves no record
+    role_file, file = approle.credential_files(role, directory)
+    left = _load(work.record)
+    destroyed: list[str] = []
+    if left is not None:
+        mine = _accessors_of(op, role, left.name, mount)
+        current = _accessor(op, role, approle.read_id(file), mount)
+        if current is not None and current in mine:
+            # The caller may not have passed the file on yet. Do it before the old id ends.
+            checkpoint("found the new one in the file")
+            destroyed += _finish(work, left, current, mine - {current}, checkpoint)
+            return SecretIdRotation(role, file, current, tuple(destroyed), resumed=True)
+        for accessor in sorted(mine):
+            approle.destroy(op, role, accessor, mount=mount)
+            destroyed.append(accessor)
+    # If the file is lost or invalid, replace the id that the interrupted run was to replace.
+    old = _accessor(op, role, approle.read_id(file), mount) or (
+        left.old if left is not None else None
+    )
+    run = _Run(secrets.token_hex(8), old)
+    _save(work.record, run)
+    checkpoint("recorded")
+    new = _new(op, role, run.name, mount)
+    checkpoint("made a new secret-id")
+    try:
+        _login(op, role, role_id, new.secret_id, run.name, mount)
+    except OperatorError:
+        for accessor in _accessors_of(op, role, run.name, mount):
+            approle.destroy(op, role, accessor, mount=mount)
+        work.record.unlink()
+        raise
+    checkpoint("logged in with it")
+    if approle.read_id(role_file) != role_id:
+        approle.write_id(role_file, role_id)
+    approle.write_id(file, new.secret_id)
+    run.replaced = time.time()
+    _save(work.record, run)
+    checkpoint("replaced the file")
+    spare = _accessors_of(op, role, run.name, mount) - {new.accessor}
+    destroyed += _finish(work, run, new.accessor, spare, checkpoint)
+    return SecretIdRotation(role, file, new.accessor, tuple(destroyed))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the steps need."""
+
+    op: VaultAdmin
+    role: str
+    record: Path
+    mount: str
+    grace: float
+    end_others: bool
+
+
+def _finish(
+    work: _Work, run: _Run, current: str, spare: set[str], checkpoint: Checkpoint
+) -> list[str]:
+    """Destroy what the new secret-id replaces. The new id has logged in and is in the file."""
+    op, role, mount = work.op, work.role, work.mount
+    left = (run.replaced or time.time()) + work.grace - time.time()
+    if run.old and left > 0:
+        # Nobody knows when the last service got the new id, so wait.
+        rest(min(left, work.grace), f"services of {role} to be given the new secret-id")
+    present = set(approle.accessors(op, role, mount=mount)) - {current}
+    ending = sorted(
+        present if work.end_others else (spare | ({run.old} if run.old else set())) & present
+    )
+    for accessor in ending:
+        approle.destroy(op, role, accessor, mount=mount)
+    checkpoint("destroyed the old secret-id")
+    work.record.unlink()
+    return ending
+
+
+def _new(op: VaultAdmin, role: str, run: str, mount: str) -> approle.SecretId:
+    metadata = json.dumps({_METADATA: run})
+    data = op.request("POST", f"auth/{mount}/role/{role}/secret-id", metadata=metadata)["data"]
+    return approle.SecretId(str(data["secret_id"]), str(data["secret_id_accessor"]))
+
+
+def _login(op: VaultAdmin, role: str, role_id: str, secret_id: str, run: str, mount: str) -> None:
+    """Log in once and revoke the token. If the id works only once, log in with a second one."""
+    known = approle.lookup(op, role, secret_id, mount=mount) or {}
+    if known.get("secret_id_num_uses") == 1:
+        secret_id = _new(op, role, run, mount).secret_id
+    try:
+        with op.asking(f"log in as {role} with the new secret-id") as client:
+            answer = client.auth.approle.login(
+                role_id=role_id, secret_id=secret_id, use_token=False, mount_point=mount
+            )
+            token = answer["auth"]["client_token"]
+    except OperatorError as error:
+        if "permission denied" in error.cause and _is_locked(op, role_id):
+            raise OperatorError(
+                f"cannot log in as {role} with the new secret-id: the role is locked after five "
+                "bad secret-ids",
+                looked_at="sys/locked-users",
+                remedy=f"{named('unlock', role)}, then run this again. Nothing was changed.",
+            ) from None
+        raise
+    if answer["auth"].get("token_type") != "batch":
+        service = op.with_token(token)
+        try:
+            service.request("POST", "auth/token/revoke-self")
+        finally:
+            service.close()
+
+
+def _is_locked(op: VaultAdmin, role_id: str) -> bool:
+    try:
+        return any(each.role_id == role_id for each in approle.locked(op))
+    except OperatorError:
+        return False  # this token may not tell, so the refusal itself is reported
+
+
+def _accessor(op: VaultAdmin, role: str, secret_id: str, mount: str) -> str | None:
+    if not secret_id:
+        return None
+    known: dict[str, Any] | None = approle.lookup(op, role, secret_id, mount=mount)
+    return str(known["secret_id_accessor"]) if known else None
+
+
+def _accessors_of(op: VaultAdmin, role: str, run: str, mount: str) -> set[str]:
+    """Return the accessors of the secret-ids that a run made."""
+    found = set()
+    for accessor in approle.accessors(op, role, mount=mount):
+        # None if it expired after it was listed.
+        known = approle.lookup_accessor(op, role, accessor, mount=mount) or {}
+        if (known.get("metadata") or {}).get(_METADATA) == run:
+            found.add(accessor)
+    return found
+
+
+def _record(role: str, directory: Path) -> Path:
+    """Return the file in which a rotation of a role's secret-id records its steps."""
+    return directory / DIRECTORY / f"secret-id-{role}.json"
+
+
+def _save(record: Path, run: _Run) -> None:
+    files.private_directory(record.parent)
+    files.write_private(record, json.dumps(asdict(run)) + "\n")
+
+
+def _load(record: Path) -> _Run | None:
+    try:
+        return _Run(**json.loads(record.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return None  # files are written atomically, so this is not one of ours

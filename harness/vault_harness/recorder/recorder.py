@@ -1,0 +1,356 @@
+"""The HTTP recorder: relays between Toxiproxy and Vault, and notes each request that reaches it.
+
+It sees requests that reach no audit log, such as those that a sealed Vault or a quota refuses. It
+relays bytes unchanged, unless the scenario asks for an answer that neither Vault nor Toxiproxy can
+give, such as a load balancer's HTML page.
+
+With a certificate it speaks TLS with clients, and HTTP/2 if its context offers that. It then has
+its own TLS connection to Vault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from vault_harness.errors import DeadlineExceeded
+from vault_harness.recorder.ends import Door, End, Heard, Slammed, refusal, shake_hands
+from vault_harness.recorder.history import FIRST_ADDRESS, History
+from vault_harness.recorder.http1 import Message, kind_of
+from vault_harness.recorder.http1_connection import Http1Connection
+from vault_harness.recorder.http2 import Http2Connection
+from vault_harness.recorder.interference import Choice, Interference, RequestKind, Stub
+from vault_harness.recorder.notes import Rewrite
+from vault_harness.recorder.observations import Exchange
+from vault_harness.recorder.secrets import Secrets
+
+PATIENCE = 10.0
+"""Seconds that the recorder's thread may take to open or shut an address."""
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Refuse new connections, after accepting those that have already arrived."""
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)
+    server.close()
+
+
+class SideDoor:
+    """An address of a recorder besides its main one.
+
+    Args:
+        loop: The recorder's loop, which runs in another thread.
+        accept: Returns the protocol of a new connection.
+
+    Attributes:
+        visits: The tasks that relay its connections.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        accept: Callable[[SideDoor], asyncio.Protocol],
+        address: str,
+        port: int,
+    ) -> None:
+        self.address = address
+        self.visits: set[asyncio.Task[None]] = set()
+        self._loop = loop
+        opened = loop.create_server(lambda: accept(self), address, port, backlog=1024)
+        self._server = asyncio.run_coroutine_threadsafe(opened, loop).result(PATIENCE)
+
+    def shut(self) -> None:
+        """Close this door's connections and refuse new ones."""
+
+        async def shut() -> None:
+            await self.stop_listening()
+            for visit in self.visits:
+                visit.cancel()
+
+        asyncio.run_coroutine_threadsafe(shut(), self._loop).result(PATIENCE)
+
+    async def stop_listening(self) -> None:
+        """Refuse new connections. Runs in the recorder's thread and may be called twice."""
+        await stop_listening(self._server)
+
+
+class Recorder:
+    """A relay in its own thread, for one scenario.
+
+    Args:
+        secrets: Learns each token and secret-id that passes.
+        upstream: ``host:port`` of Vault.
+        port: 0 for a free one.
+        tls: Context for clients; None in the clear. It may offer ``h2`` by ALPN.
+        upstream_tls: Context for Vault; None in the clear.
+
+    Attributes:
+        tls: As given; a change applies to new connections.
+        namespace: The configured namespace, with which a path may begin.
+        defects: Failures of the recorder itself: with any, the history proves nothing.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        secrets: Secrets,
+        *,
+        upstream: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        upstream_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.history = history
+        self.secrets = secrets
+        self.upstream = upstream
+        self.tls = tls
+        self.upstream_tls = upstream_tls
+        self.rewrite_login: Rewrite | None = None
+        self.namespace = ""
+        self._interferences: list[Interference] = []
+        self._accessors: dict[str, str] = {}
+        self._leases: dict[str, str] = {}
+        self._away = False
+        self._listen = host, port
+        self._loop = asyncio.new_event_loop()
+        self._ready: Future[int] = Future()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._doors: list[SideDoor] = []
+        self._relays: set[Http1Connection | Http2Connection] = set()
+        self.ends: set[End] = set()
+        self.defects: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        self.port = self._ready.result(timeout=10)
+
+    @contextmanager
+    def interfere(self, one: Interference) -> Iterator[None]:
+        """Apply an interference while the block runs."""
+        self._interferences.append(one)
+        try:
+            yield
+        finally:
+            self._interferences.remove(one)
+
+    @contextmanager
+    def stub(self, stub: Stub) -> Iterator[Interference]:
+        """Answer instead of Vault while the block runs; the result counts the answers."""
+        one = Interference("stub", Choice(kinds=stub.kinds, first=stub.times), stub=stub)
+        with self.interfere(one):
+            yield one
+
+    def accessor(self, token_label: str | None) -> str | None:
+        """Return the accessor of a token, if its login passed the recorder."""
+        return self._accessors.get(token_label or "")
+
+    def learn(self, token_label: str, accessor: str) -> None:
+        """Note the accessor of a token that no login made."""
+        self._accessors[token_label] = accessor
+
+    def deafen(self) -> int:
+        """Drop from now on what comes over the open connections; return their number."""
+        relays = list(self._relays)
+        for relay in relays:
+            relay.deaf = True
+        return len(relays)
+
+    def open_connections(self) -> int:
+        """Return the number of open connections."""
+        return len(self._connections)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Act like a proxy whose upstream is gone: end and note each connection at once."""
+        self._away = True
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._connections])
+        try:
+            yield
+        finally:
+            self._away = False
+
+    def listen_too(self, address: str, port: int) -> SideDoor:
+        """Listen on another address too."""
+        door = SideDoor(self._loop, self._accept, address, port)
+        self._doors.append(door)
+        return door
+
+    def close(self) -> None:
+        """Close all connections and end the thread."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            raise DeadlineExceeded(
+                "The HTTP recorder did not end within 10 s",
+                looked_at=f"its thread and {len(self._connections)} connections",
+                remedy="This is a defect of the harness: please report it with the scenario's id",
+            )
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        try:
+            server = await self._loop.create_server(self._accept, *self._listen, backlog=1024)
+        except OSError as error:
+            self._ready.set_exception(error)
+            return
+        self._ready.set_result(server.sockets[0].getsockname()[1])
+        await self._stop.wait()
+        self._away = True
+        await stop_listening(server)
+        for door in self._doors:
+            await door.stop_listening()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End every connection, including those that are made meanwhile."""
+        told: set[asyncio.Task[None] | End] = set()  # TLS allows no second call
+        while self.ends or len(asyncio.all_tasks()) > 1:
+            for task in self._connections - told:
+                task.cancel()
+            for end in self.ends - told:
+                end.abort()  # a peer that does not read delays a polite close
+            told |= self._connections | self.ends
+            await asyncio.sleep(0)
+
+    def _accept(self, door: SideDoor | None = None) -> asyncio.Protocol:
+        ordinal = self.history.note_connection(door.address if door else FIRST_ADDRESS)
+        if self._away:
+            return Slammed()
+        heard: Heard = asyncio.Queue()
+        client = End("client", heard, self.ends)
+        if self.tls is None:
+            self._keep(self._relay(Http1Connection(self, ordinal, client, heard)), door)
+            return client
+        entry = Door()
+        self._keep(self._secured(entry, ordinal, client, heard, self.tls), door)
+        return entry
+
+    def _keep(self, work: Coroutine[None, None, None], door: SideDoor | None) -> None:
+        task = self._loop.create_task(work)
+        for kept in (self._connections, *([door.visits] if door else [])):
+            kept.add(task)
+            task.add_done_callback(kept.discard)
+
+    async def _relay(self, connection: Http1Connection | Http2Connection) -> None:
+        self._relays.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._relays.discard(connection)
+
+    async def _secured(
+        self, door: Door, ordinal: int, client: End, heard: Heard, context: ssl.SSLContext
+    ) -> None:
+        """Do the handshake with a client, note its result, and relay."""
+        try:
+            protocol = await shake_hands(await door.opened, client, context)
+        except OSError as error:
+            self.history.note_handshake(ordinal, refused=refusal(error))
+            return
+        self.history.note_handshake(ordinal, protocol)
+        kind = Http2Connection if protocol == "h2" else Http1Connection
+        await self._relay(kind(self, ordinal, client, heard))
+
+    def interference(self, kind: RequestKind, path: str) -> Interference | None:
+        """Return what acts on this request, if anything. All that count such requests count it."""
+        taking = [one for one in list(self._interferences) if one.takes(kind, path)]
+        return taking[-1] if taking else None
+
+    async def rewritten(self, response: Message, rewrite: Rewrite) -> bool:
+        """Rewrite a login's answer; return whether that was done.
+
+        `ConnectionAbortedError` is raised if it fails, which is a defect.
+        """
+        if response.status >= 300:
+            return False
+        try:
+            seen = await asyncio.to_thread(rewrite, dict(response.json()))
+        except Exception as error:  # noqa: BLE001 - the client is not to blame
+            text = f"a login's answer could not be exchanged: {type(error).__name__}"
+            self.defects.append(text)
+            raise ConnectionAbortedError(text) from None
+        response.body = bytearray(json.dumps(seen).encode())
+        return True
+
+    def note_request(self, connection: int, request: Message) -> Exchange:
+        """Note a request whose head has arrived, and learn its token."""
+        namespace, path = request.place(self.namespace)
+        exchange = self.history.begin_exchange(
+            connection, request.method, path, kind_of(request.method, f"/v1/{path}")
+        )
+        exchange.namespace = namespace
+        if token := request.token():
+            exchange.token = self.secrets.add("token", token)
+        return exchange
+
+    def note_body(self, exchange: Exchange, request: Message) -> None:
+        """Learn the secret-id of a complete request, or its lease."""
+        if exchange.kind == "lease":
+            named = str(request.json().get("lease_id") or exchange.path.partition("renew/")[2])
+            exchange.credential = self._leases.get(named)
+        if exchange.kind == "login" and isinstance(
+            secret_id := request.json().get("secret_id"), str
+        ):
+            exchange.secret_id = self.secrets.add("secret-id", secret_id)
+
+    def note_stub(self, exchange: Exchange, stub: Stub) -> None:
+        """Fill in what a stub answers."""
+        headers = {name.lower(): value for name, value in stub.headers.items()}
+        exchange.status = stub.status
+        exchange.retry_after = Message(headers=headers).retry_after()
+
+    def note_response(self, exchange: Exchange, response: Message) -> None:
+        """Fill in what an answer says."""
+        exchange.status = response.status
+        exchange.retry_after = response.retry_after()
+        told = exchange.kind in ("login", "renew", "unwrap", "credential", "lease")
+        if not told and response.status < 400:
+            return
+        body = response.json()
+        if exchange.kind in ("credential", "lease"):
+            self._note_lease(exchange, body)
+        errors = body.get("errors")
+        if isinstance(errors, list):
+            exchange.errors = tuple(self.secrets.redact(str(error)) for error in errors)
+        auth = body.get("auth")
+        if isinstance(auth, dict):
+            exchange.accessor = str(auth["accessor"]) if auth.get("accessor") else None
+            exchange.ttl = float(auth.get("lease_duration") or 0)
+            exchange.renewable = bool(auth.get("renewable"))
+            if token := auth.get("client_token"):
+                label = self.secrets.add("token", str(token))
+                if exchange.accessor is not None:  # a batch token has no accessor
+                    self._accessors[label] = exchange.accessor
+                if exchange.kind == "login":
+                    exchange.token = label
+
+    def _note_lease(self, exchange: Exchange, body: Mapping[str, object]) -> None:
+        """Learn a credential that Vault made, and how long a lease lives."""
+        duration = body.get("lease_duration")
+        if isinstance(duration, int | float) and duration:
+            exchange.ttl = float(duration)
+        lease, data = body.get("lease_id"), body.get("data")
+        if exchange.kind != "credential" or not isinstance(data, dict):
+            return
+        # Other engines have no ``password``; there the lease id stands for the credential. A static
+        # role has a password and no lease.
+        if secret := str(data.get("password") or lease or ""):
+            label = exchange.credential = self.secrets.add("credential", secret)
+            if lease and not self.history.frozen:  # a frozen history needs none
+                self._leases[str(lease)] = label

@@ -1,0 +1,145 @@
+"""Clients live under schedules on real servers, and a search leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vault_harness.judge.explore.life import Order, Seen
+from vault_harness.judge.explore.points import Point
+from vault_harness.judge.explore.schedule import Schedule, Step, to_toml
+from vault_harness.judge.explore.workers import carry_out, opened
+from vault_harness.settings import Settings
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+LAZY = "python:tests.subjects.lazy_client:LazyClient"
+DENIED = "python:tests.mutants.clients:LogsInOnEvery403"
+
+LOGIN = Point("login", "auth/approle/login", "start", "first")
+READ = Point("read", "secret", "steady", "first")
+RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place() -> Iterator[None]:
+    """The servers that the runs of this module share."""
+    with opened(Settings(engine="process"), LAZY, seed=1):
+        yield
+
+
+def lived(*steps: Step, number: int) -> Seen:
+    """Return what a correct client's life showed."""
+    seen = carry_out(LAZY, Order(number, Schedule(steps)))
+    assert seen.word != "error", seen.why
+    return seen
+
+
+def test_a_life_without_faults_shows_its_points() -> None:
+    """A login at the start, reads and renewals, and a goodbye at the end are seen."""
+    seen = lived(number=1)
+    assert seen.word == "pass", seen.why
+    for point in (
+        LOGIN,
+        READ,
+        RENEW,
+        Point("revoke", "auth/token/revoke-self", "closing", "first"),
+    ):
+        assert any(point.fits(one) for one in seen.points), point
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step(LOGIN, "503", 1.5),
+        Step(READ, "token-revoked"),
+        Step(READ, "refused", 1.5),
+        Step(READ, "sealed", 1.5),
+        Step(READ, "secret-deleted", 1.5),
+        Step(RENEW, "lost"),
+        Step(RENEW, "silent", 1.5),
+        Step(RENEW, "secret-id-gone", 1.5),
+        Step(RENEW, "role-locked", 1.5),
+    ],
+    ids=lambda step: f"{step.point.kind}-{step.fault}",
+)
+def test_a_correct_client_meets_a_fault_and_survives(step: Step) -> None:
+    """The fault's point comes, and the client keeps every promise."""
+    seen = lived(step, number=100 + abs(hash(step)) % 10_000)
+    assert seen.begun == 1
+    assert seen.findings == (), seen.findings
+
+
+def test_two_faults_come_in_their_order() -> None:
+    """The second fault waits for the first one."""
+    again = Point("read", "secret", "after a fault", "second")
+    seen = lived(Step(READ, "500"), Step(again, "503"), number=2)
+    assert seen.begun == 2
+    assert seen.findings == (), seen.findings
+
+
+def harness(*words: str) -> subprocess.Popen[str]:
+    """Start a task of the program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vault_harness", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_ENGINE": "process"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_schedule_is_replayed(tmp_path: Path) -> None:
+    """A client that logs in on every denial breaks three times of three."""
+    file = tmp_path / "schedule.toml"
+    file.write_text(to_toml(Schedule((Step(READ, "policy-narrowed", 1.5),), DENIED)))
+    process = harness("replay", str(file))
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, text
+    assert len(re.findall(r"run \d of 3: fail", text)) == 3, text
+    assert "logins" in text
+
+
+def children_of(session: int) -> list[int]:
+    """Return the processes whose session is this one, or whose parent was in it."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_runs_after_an_end(number: signal.Signals, tmp_path: Path) -> None:
+    """SIGTERM says how to go on; after either signal no process is left."""
+    words = ("--subject", LAZY, "--workers", "4", "--only", "503", "--report", str(tmp_path))
+    process = harness("explore", *words)
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if "points observed" in line:
+            break
+    time.sleep(1.0)  # the first runs have begun, and are in the middle of their lives
+    process.send_signal(number)
+    rest = process.communicate(timeout=60)[0]
+    wait_until(lambda: not children_of(process.pid), "its processes to end", timeout=20)
+    if number == signal.SIGTERM:
+        assert process.returncode == 143, rest
+        assert "interrupted; this tries what was found first" in rest

@@ -1,0 +1,206 @@
+"""A stack with auto-unseal, by a key in a file or by a second Vault that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.engine.stack.seals import kept, put
+from vault_harness.commands import named
+from vault_harness.errors import StackError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza
+from vault_harness.local.engine.shape import Engine
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.operator.backup import (
+    Keys,
+    Lock,
+    Opener,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+)
+from vault_harness.settings import Settings
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # stacks with two servers start many times
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture
+def process_engine(tmp_path: Path) -> Iterator[Engine]:
+    """A process engine for servers beside the stack's."""
+    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
+        yield engine
+
+
+def configuration(stack: LocalStack) -> dict[str, Any]:
+    """Return Vault's configuration."""
+    content: dict[str, Any] = json.loads((stack.data_dir / "vault" / "vault.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_it_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
+    """The keyring has recovery keys, and Vault unseals itself after a restart and at `up`."""
+    stack.up(seal=kind)
+    put(stack, "of before")
+
+    assert Keyring.load(stack.keyring_path).kind == "recovery"
+    assert StackRecord.load(stack.data_dir).seal == stack.status().seal == kind
+    assert stack.restart()
+    assert kept(stack) == "of before"
+    stack.down()
+    stack.up()
+    assert kept(stack) == "of before"
+
+
+def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
+    """A Vault that was sealed by hand stays sealed until recovery keys open it."""
+    stack.up(seal="static")
+    put(stack, "of before")
+    # A new server tries to unseal itself for some seconds, which would undo the seal.
+    assert stack.restart()
+
+    stack.seal()
+    assert stack.status().state == "sealed"
+    stack.unseal()
+
+    assert kept(stack) == "of before"
+
+
+def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
+    """Vault runs without its holder; unseal and restart start and open the holder."""
+    stack.up(seal="transit")
+    put(stack, "of before")
+    holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
+    os.kill(holder.pid, signal.SIGKILL)
+    wait_until(lambda: not holder.is_running(), "the holder to be gone", timeout=10)
+
+    assert kept(stack) == "of before"
+    stack.seal()
+    stack.unseal()
+    assert kept(stack) == "of before"
+    assert stack.restart()
+
+
+def test_no_key_is_in_the_configuration(stack: LocalStack) -> None:
+    """The configuration names the private files of key and token."""
+    stack.up(seal="transit")
+    seal = configuration(stack)["seal"]["transit"]
+    token = Path(seal["token"].removeprefix("file://"))
+
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() not in (stack.data_dir / "vault" / "vault.json").read_text()
+    assert token.read_text() not in " ".join(
+        psutil.Process(StackRecord.load(stack.data_dir).services["vault"]["pid"]).cmdline()
+    )
+
+
+def test_a_lost_key_is_never_made_again(stack: LocalStack) -> None:
+    """A lost key is not made again, since it would open nothing; `up` names it."""
+    stack.up(seal="static")
+    stack.down()
+    key = stack.data_dir / "seal" / "static.key"
+    kept = key.read_bytes()
+    key.unlink()
+
+    with pytest.raises(StackError, match="the key for that is not here") as caught:
+        stack.up()
+
+    assert str(key) in caught.value.looked_at
+    assert not key.exists()
+    key.write_bytes(kept)
+    stack.up()
+
+
+def test_a_lost_record_does_not_lose_the_seal(stack: LocalStack) -> None:
+    """Without a record the stanza beside the key keeps the seal."""
+    stack.up(seal="static")
+    stack.down()
+    (stack.data_dir / "stack.json").unlink()
+
+    stack.up()
+
+    assert stack.status().seal == "static"
+
+
+def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
+    """`up` with another seal is refused without a change."""
+    stack.up(seal="static")
+    stack.down()
+
+    with pytest.raises(StackError, match="has the seal static, and transit is asked for"):
+        stack.up(seal="transit")
+
+    stack.up()
+
+
+def test_a_backup_goes_into_the_same_kind_of_seal_only(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path
+) -> None:
+    """A drill with the same key restores all; a Vault with keys is refused unchanged."""
+    stack.up(seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    keys = Keys(Keyring.load(stack.keyring_path))
+    private, public = new_identity()
+    with closing(stack.operator()) as op:
+        report = drill(
+            op,
+            keys,
+            process_engine,
+            BLUEPRINT,
+            tmp_path / "drill",
+            seal=seal_stanza(stack.data_dir),
+        )
+        assert not report.problems
+        backup = make_backup(
+            op, keys, tmp_path / "backups", Lock(recipients=(public,)), mounts=BLUEPRINT.mounts
+        )
+    opener = Opener(identities=(private,))
+    snapshot, contents = backup.open_snapshot(opener)
+
+    with launch(process_engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
+        path = tmp_path / "other.json"
+        other.keyring.save(path)
+        with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):
+            restore(
+                [other.operator], path, snapshot, contents, backup.open_keys(opener), overwrite=True
+            )
+        assert not other.operator.seal_status().sealed
+        assert Keyring.load(path) == other.keyring
+
+
+def test_nothing_is_left_of_it(stack: LocalStack) -> None:
+    """`destroy` ends the holder and removes its folder and all keys."""
+    stack.up(seal="transit")
+    holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
+
+    stack.destroy()
+
+    # An ended process stays until its new parent reads its exit code.
+    wait_until(lambda: not holder.is_running(), "the holder to be gone", timeout=30)
+    assert not stack.data_dir.exists()
+
+
+def test_a_start_that_was_ended_when_the_holder_ran(stack: LocalStack) -> None:
+    """A start that was killed when the holder ran has no data, so `up` finishes it."""
+    provider = stack.provider()
+    assert isinstance(provider, SealingProvider)
+    provider.start_holder()
+    status = stack.status()
+    assert (status.state, status.next_step) == ("forgotten", named("up"))

@@ -1,0 +1,72 @@
+"""Obstacles between clients and Vault are shown, and removed on request."""
+
+from __future__ import annotations
+
+from tests.engine.stack.freezing import freeze
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.local.toxiproxy.toxics import Latency
+
+
+def test_after_up_there_is_no_obstacle(stack: LocalStack) -> None:
+    """After `up` there is no obstacle, and nothing to heal."""
+    stack.up()
+
+    assert stack.status().obstacles == ()
+    assert stack.heal() == []
+
+
+def test_toxics_and_a_disabled_proxy_are_named_and_healed(stack: LocalStack) -> None:
+    """`status` and `up` name toxics and a disabled proxy, and `heal` removes them."""
+    endpoints = stack.up()
+    proxy = Toxiproxy(endpoints.toxiproxy).proxy("vault")
+    proxy.add(Latency(latency=1), name="slow", stream="upstream")
+    proxy.disable()
+    stack.up()
+
+    status = stack.status()
+    assert status.state == "ready"
+    assert status.obstacles == (
+        "the proxy vault is disabled",
+        "the toxic slow (latency, upstream) is on the proxy vault",
+    )
+    assert status.next_step.endswith("heal")
+
+    assert stack.heal() == [
+        "removed the toxic slow from the proxy vault",
+        "enabled the proxy vault",
+    ]
+    assert stack.status().obstacles == ()
+    assert not stack.status().next_step.endswith("heal")
+
+
+def test_a_missing_or_misdirected_proxy_is_repaired(stack: LocalStack) -> None:
+    """`heal` and `up` repair a missing proxy and a proxy that leads elsewhere."""
+    endpoints = stack.up()
+    toxiproxy = Toxiproxy(endpoints.toxiproxy)
+    toxiproxy.proxy("vault").update(upstream="127.0.0.1:1")
+    (line,) = stack.status().obstacles
+    assert "127.0.0.1:1" in line
+    assert stack.heal() == ["led the proxy vault to Vault again"]
+    assert stack.status().obstacles == ()
+
+    toxiproxy.proxy("vault").delete()
+    assert stack.status().obstacles == ("the proxy vault in front of Vault is gone",)
+    assert stack.heal() == ["made the proxy vault again"]
+    assert stack.status().obstacles == ()
+
+
+def test_a_paused_toxiproxy_is_not_ready(stack: LocalStack) -> None:
+    """A paused Toxiproxy is not ready although Vault answers; `up` resumes it."""
+    stack.up()
+    pid = int(StackRecord.load(stack.data_dir).services["toxiproxy"]["pid"])
+    freeze(pid)
+    try:
+        status = stack.status()
+        assert status.state == "not answering"
+        assert "Toxiproxy does not answer" in status.obstacles[0]
+    finally:
+        stack.up()
+    assert stack.status().state == "ready"
+    assert stack.status().obstacles == ()

@@ -1,0 +1,133 @@
+"""A power failure ends a restore: the next start of the stack names it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack.conftest import kill_servers
+from tests.engine.stack.restoring import run
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.stack.launching import launch
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.vault import cluster
+from vault_harness.local.vault.keyring import Keyring
+from vault_harness.local.vault.kv import Kv
+from vault_harness.operator.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    make_backup,
+    new_identity,
+    restore,
+)
+from vault_harness.settings import Settings
+
+pytestmark = pytest.mark.slow  # each starts a stack twice
+
+BLUEPRINT = Blueprint.default()
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+class PowerFailure(BaseException):
+    """Ends a restore at once."""
+
+
+def backed_up(directory: Path) -> Backup:
+    """A backup of a Vault that is gone."""
+    settings = Settings.from_environment(engine="process")
+    with (
+        open_engine(settings, directory=directory / "engine") as engine,
+        launch(engine, BLUEPRINT, directory=directory / "vault", storage="raft") as single,
+    ):
+        Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
+        keys, mounts = Keys(single.keyring), BLUEPRINT.mounts
+        return make_backup(single.operator, keys, directory / "backups", LOCK, mounts=mounts)
+
+
+def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
+    """Restore a backup until the power fails after a step; nothing runs afterwards."""
+
+    def look(now: str) -> None:
+        if now == step:
+            raise PowerFailure
+
+    snapshot, contents = backup.open_snapshot(OPENER)
+    keys = backup.open_keys(OPENER)
+    with (
+        cluster.operators(stack.endpoints().addresses) as nodes,
+        pytest.raises(PowerFailure),
+    ):
+        restore(nodes, stack.keyring_path, snapshot, contents, keys, checkpoint=look)
+    kill_servers(stack.data_dir)
+
+
+def restored(stack: LocalStack, backup: Backup) -> str:
+    """Run the task, which must succeed; return its output."""
+    code, printed = run(stack, backup, PRIVATE)
+    assert code == 0, printed
+    return printed
+
+
+def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
+    """`up` leaves a Vault with other keys running, since the restore needs it."""
+    backup = backed_up(tmp_path)
+    stack.up()
+    end_at("unsealed", stack, backup)
+
+    with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
+        stack.up()
+
+    assert f"{named('restore')} again" in caught.value.remedy
+    assert "the same as in the backup" in restored(stack, backup)
+    stack.up()
+    assert Keyring.load(stack.keyring_path) == backup.open_keys(OPENER).keyring
+    with contextlib.closing(stack.operator()) as op:
+        assert Kv(op).read("backend/only-here").data == {"A": "1"}
+
+
+def test_before_the_snapshot_the_local_keys_open_vault(stack: LocalStack, tmp_path: Path) -> None:
+    """Before the snapshot, the local keys open Vault, and no restore is mentioned."""
+    backup = backed_up(tmp_path)
+    stack.up()
+    end_at("kept the backup's keys", stack, backup)
+
+    stack.up()
+
+    with contextlib.closing(stack.operator()) as op:
+        assert op.request("GET", "sys/mounts")["data"]
+
+
+def test_with_auto_unseal_each_task_says_why_the_token_is_wrong(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    """With auto-unseal the local tokens are wrong, and each task that needs one says why."""
+    sealed: SealKind = "static"
+    stack.up(seal=sealed)
+    with contextlib.closing(stack.operator()) as op:
+        keys = Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
+        backup = make_backup(op, keys, tmp_path / "backups", LOCK, mounts=[])
+    key = stack.data_dir / "seal" / "static.key"
+    same = key.read_bytes()
+    stack.destroy()
+    files.private_directory(key.parent)
+    files.write_private(key, same)
+    stack.up(seal=sealed)
+    end_at("unsealed", stack, backup)
+    stack.up()
+
+    with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
+        stack.operator()
+
+    assert f"{named('restore')} again" in caught.value.remedy
+    restored(stack, backup)
+    stack.operator().close()

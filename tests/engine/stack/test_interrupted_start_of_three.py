@@ -1,0 +1,33 @@
+"""A killed first start of three nodes: after the next start any node may be lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.local.stack.opening import Opening
+
+pytestmark = [
+    pytest.mark.slow,  # it makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
+
+
+class Killed(BaseException):
+    """Ends a task at once."""
+
+
+def test_all_vote_when_up_returns(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When `up` returns all nodes vote, even if they joined in a killed `up`."""
+
+    def die(*_given: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as ended:
+        ended.setattr(Opening, "_await_voters", die)
+        with pytest.raises(Killed):
+            stack.up(ha=True)
+
+    stack.up()
+
+    assert [node.voter for node in stack.status().nodes] == [True] * 3

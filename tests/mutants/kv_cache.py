@@ -1,0 +1,397 @@
+"""Clients that break KV-01, 02 or 07: a cache, and stale values in an outage."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from resilient_vault_client import Secret, VaultClient, VaultError, VaultSealed, VaultUnavailable
+from resilient_vault_client.events import ServedStale
+from tests.mutants.clients import (
+    REFERENCE,
+    CachesForTheRefreshTime,
+    CachesForTooLong,
+    Mutant,
+    Tolerated,
+)
+from tests.mutants.login_clients import AnswersFromMemory
+from tests.mutants.reference_clients import Tweaked
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeletedError,
+    MissingError,
+    Reply,
+    UnavailableError,
+)
+
+# KV-01
+
+
+class CachesForever(Tweaked):
+    """Never asks again for what it has read."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._read: dict[tuple[str, str], Secret] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        if (path, key) not in self._read:
+            self._read[path, key] = super().read_cached(path, key)
+        return self._read[path, key]
+
+
+# KV-02
+
+
+class _KnowsWhy(Tweaked):
+    """Knows the reason for a stale value, so that a subclass can react to it."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0, "backoff_cap": 1.0}
+    max_stale, while_sealed, while_refused = 6.0, 6.0, 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client.close()
+        self.declares["max_stale"] = self.max_stale
+        self._why: VaultError | None = None
+        self.client = VaultClient(environ=environ, on_event=self._told, **self.settings)
+
+    def _told(self, event: object) -> None:
+        if isinstance(event, ServedStale):
+            self._why = event.error
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = super().read_cached(path, key)
+        sealed = isinstance(self._why, VaultSealed)
+        if secret.stale and secret.age > (self.while_sealed if sealed else self.while_refused):
+            raise self._why or VaultUnavailable("Vault is away")
+        return secret
+
+
+class ServesNoStaleValueInASeal(_KnowsWhy):
+    """Returns its last good value if Vault is unreachable, and nothing if Vault is sealed."""
+
+    while_sealed = 0.0
+
+
+class ServesNoStaleValueWhenRefused(_KnowsWhy):
+    """Returns it if Vault is sealed, and nothing if Vault is unreachable."""
+
+    while_refused = 0.0
+
+
+class ServesStaleForeverInASeal(_KnowsWhy):
+    """Checks the age of its last good value if Vault is unreachable, but not if it is sealed."""
+
+    while_sealed = 3600.0
+
+
+class ServesStaleForeverWhenRefused(_KnowsWhy):
+    """Checks it if Vault is sealed, but not if it is unreachable."""
+
+    while_refused = 3600.0
+
+
+class ServesStaleForeverInPlainReads(Tweaked):
+    """Limits the age of cached values. A plain read returns the last value for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._last: dict[tuple[str, str], Any] = {}
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            found = self._last[path, key] = super().read(path, key)
+        except VaultUnavailable:
+            if (path, key) not in self._last:
+                raise
+            return dataclasses.replace(self._last[path, key], source="stale")
+        return found
+
+
+class ServesStaleWholeSecretsForever(Tweaked):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._last: dict[str, Any] = {}
+
+    def read_all(self, path: str) -> Any:
+        try:
+            found = self._last[path] = super().read_all(path)
+        except VaultUnavailable:
+            if path not in self._last:
+                raise
+            return dataclasses.replace(self._last[path], source="stale")
+        return found
+
+
+class ServesStaleForever(Tweaked):
+    """Returns its last good value as long as the outage lasts."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
+
+
+class ServesStaleForeverWithATenSecondDeadline(ServesStaleForever):
+    """Does so, and declares ten seconds for its calls."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": "10"})
+
+
+class ServesStaleValuesWithoutAMark(Tweaked):
+    """Returns its last good value as long as the outage lasts, without a mark."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
+
+    def read_cached(self, path: str, key: str) -> Any:
+        return str(super().read_cached(path, key).value)
+
+
+class ServesStaleForTooShort(Tweaked):
+    """Has nothing left after a third of max_stale.
+
+    A failing call takes up to a deadline, and the time counts from its end.
+    """
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 2.0}
+
+
+class ServesStaleForTooLong(Tweaked):
+    """Returns it for longer than any earlier call may take."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 9.5}
+
+
+class ServesStaleJustLongEnough(Tweaked):
+    """Keeps its last good value half a second less than max_stale; R less is allowed."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 5.5}
+
+
+class ServesStaleALittleLonger(Tweaked):
+    """Returns it a bit longer than max_stale, as a call that began earlier may."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 7.4}
+
+
+# KV-07
+
+
+class FillsItsCacheOnlyByPlainReadsAfterAnOutage(LazyClient):
+    """Its cache refreshes itself until an outage; after that only plain reads fill it."""
+
+    capabilities = LazyClient.capabilities | {"cached"}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 3.0}
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+        self._failed = self._away = False
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            value = super().read(path, key)
+        except UnavailableError:
+            self._failed = self._away = True
+            raise
+        except ClientError:
+            self._kept.pop((path, key), None)
+            raise
+        self._away = False
+        self._kept[path, key] = time.monotonic(), value
+        return value
+
+    def read_cached(self, path: str, key: str) -> str:
+        """Return the value of one key, which may be a second old."""
+        if self._away:
+            raise UnavailableError("Vault is away")
+        since, value = self._kept.get((path, key), (0.0, ""))
+        fresh = time.monotonic() - since < 1.0 or self._failed
+        return value if since and fresh else self.read(path, key)
+
+
+class ServesASecretDeletedInAnOutage(LazyClient):
+    """Takes a secret that was deleted during an outage for still unreachable."""
+
+    keeps = 3600.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[tuple[str, str], str] = {}
+        self._missed: dict[tuple[str, str], float] = {}
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            self._had[path, key] = super().read(path, key)
+        except UnavailableError:
+            self._missed[path, key] = time.monotonic()
+            raise
+        except (DeletedError, MissingError):
+            if time.monotonic() - self._missed.get((path, key), -self.keeps) >= self.keeps:
+                raise
+            return self._old(self._had[path, key])
+        self._missed.pop((path, key), None)
+        return self._had[path, key]
+
+    def _old(self, value: str) -> Any:
+        return value
+
+
+class ServesASecretDeletedInAnOutageFromItsCache(ServesASecretDeletedInAnOutage):
+    """Does so only for its cache, which it refreshes when it is asked."""
+
+    capabilities = frozenset({"read", "outcomes", "cached"})
+
+    def read(self, path: str, key: str) -> str:
+        return LazyClient.read(self, path, key)
+
+    def read_cached(self, path: str, key: str) -> Any:
+        return super().read(path, key)
+
+
+class ServesStaleWholeSecretsWithoutAMark(Tweaked):
+    """Returns the last whole secret while Vault is away, without a mark."""
+
+    def read_all(self, path: str) -> Any:
+        return dict(self.client.read(path).value)
+
+
+class _Kept(str):
+    """A value that the client marks as old."""
+
+    __slots__ = ()
+    stale = True
+
+
+class ServesASecretDeletedInAnOutageForTooLong(ServesASecretDeletedInAnOutage):
+    """Marks the value as old, and drops it four seconds too late."""
+
+    keeps = 12.0
+
+    def _old(self, value: str) -> Any:
+        return _Kept(value)
+
+
+class ReadsOverADeadConnectionEverySecondTime(LazyClient):
+    """Alternates two connections, and never renews one of them after an outage."""
+
+    _failed = False
+    _turn = 0
+
+    def _ask(self, *request: Any, **more: Any) -> Reply:
+        try:
+            return super()._ask(*request, **more)
+        except UnavailableError:
+            self._failed = True
+            raise
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._turn += 1
+        if self._failed and self._turn % 2:
+            raise UnavailableError("the connection is closed")
+        return super().read_all(path)
+
+
+class TreatsARefusedConnectionAsAMissingSecret(LazyClient):
+    """Calls a secret missing if the connection is refused."""
+
+    _refused = False
+
+    def _ask(self, *request: Any, **more: Any) -> Reply:
+        try:
+            reply = super()._ask(*request, **more)
+        except UnavailableError as error:
+            self._refused |= "ConnectionRefused" in str(error)
+            raise
+        self._refused = False
+        return reply
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except UnavailableError:
+            if self._refused:
+                raise MissingError(f"there is no {path}") from None
+            raise
+
+
+class ServesASecretDeletedInAnOutageForAWhile(ServesASecretDeletedInAnOutageForTooLong):
+    """Drops it a second and a half early: recovery may take 3 s, a refresh 5 s."""
+
+    keeps = 6.5
+
+
+MUTANTS: dict[str, Mutant] = {
+    "caches-forever": Mutant(CachesForever, "KV-01", "a rotated secret is seen", REFERENCE),
+    "caches-for-too-long": Mutant(CachesForTooLong, "KV-01", "within 5 s"),
+    "serves-no-stale-value-in-a-seal": Mutant(
+        ServesNoStaleValueInASeal, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "serves-no-stale-value-when-refused": Mutant(
+        ServesNoStaleValueWhenRefused, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "serves-stale-forever-in-a-seal": Mutant(
+        ServesStaleForeverInASeal, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-forever-when-refused": Mutant(
+        ServesStaleForeverWhenRefused, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-forever-in-plain-reads": Mutant(
+        ServesStaleForeverInPlainReads, "KV-02", "read gave one", REFERENCE
+    ),
+    "serves-stale-whole-secrets-forever": Mutant(
+        ServesStaleWholeSecretsForever, "KV-02", "read_all gave one", REFERENCE
+    ),
+    "serves-stale-forever": Mutant(ServesStaleForever, "KV-02", "no value is served", REFERENCE),
+    "serves-stale-forever-with-a-ten-second-deadline": Mutant(
+        ServesStaleForeverWithATenSecondDeadline, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-values-without-a-mark": Mutant(
+        ServesStaleValuesWithoutAMark, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-for-too-short": Mutant(
+        ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "serves-stale-for-too-long": Mutant(
+        ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE
+    ),
+    "fills-its-cache-only-by-plain-reads-after-an-outage": Mutant(
+        FillsItsCacheOnlyByPlainReadsAfterAnOutage, "KV-07", "a secret deleted in an outage is gone"
+    ),
+    "serves-a-secret-deleted-in-an-outage": Mutant(
+        ServesASecretDeletedInAnOutage, "KV-07", "it is deleted"
+    ),
+    "serves-a-secret-deleted-in-an-outage-from-its-cache": Mutant(
+        ServesASecretDeletedInAnOutageFromItsCache, "KV-07", "it is deleted"
+    ),
+    "serves-stale-whole-secrets-without-a-mark": Mutant(
+        ServesStaleWholeSecretsWithoutAMark,
+        "KV-07",
+        "read_all of backend/django-read_all gave",
+        REFERENCE,
+    ),
+    "answers-from-memory-longer-than-max-stale": Mutant(
+        AnswersFromMemory, "KV-07", "read of backend/django (SECRET_KEY) gave"
+    ),
+    "serves-a-secret-deleted-in-an-outage-for-too-long": Mutant(
+        ServesASecretDeletedInAnOutageForTooLong, "KV-07", "gone within"
+    ),
+    "reads-over-a-dead-connection-every-second-time": Mutant(
+        ReadsOverADeadConnectionEverySecondTime, "KV-07", "go on: 6 in a row"
+    ),
+    "treats-a-refused-connection-as-a-missing-secret": Mutant(
+        TreatsARefusedConnectionAsAMissingSecret, "KV-07", "never called missing or deleted"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
+    "serves-stale-just-long-enough": Tolerated(ServesStaleJustLongEnough, "KV-02", REFERENCE),
+    "serves-stale-a-little-longer": Tolerated(ServesStaleALittleLonger, "KV-02", REFERENCE),
+    "serves-a-secret-deleted-in-an-outage-for-a-while": Tolerated(
+        ServesASecretDeletedInAnOutageForAWhile, "KV-07"
+    ),
+}

@@ -1,0 +1,913 @@
+"""Clients that break KV-03, 05 or 06: what a read returns."""
+
+from __future__ import annotations
+
+import locale
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+from urllib.parse import unquote
+
+from resilient_vault_client import Secret, SecretNotFound
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    CachesForTheRefreshTime,
+    CachesForTooLong,
+    LogsInOnEvery403,
+    LogsInOnTheFirst403,
+    LogsInOnTwo403s,
+    LooksUpItsTokenThreeTimesAtItsFirstDenial,
+    LooksUpItsTokenTwiceAtItsFirstDenial,
+    Mutant,
+    Remembers,
+    RepeatsEachDeniedRead,
+    RepeatsItsFirstDeniedReadThreeTimes,
+    Tolerated,
+    _KeyByKeyAsEver,
+    _Remembers,
+)
+from tests.mutants.login_clients import LooksEverySecond
+from tests.mutants.reference_clients import ReportsUnhealthyForAWhile, SaysSlowlyHowItIs, Tweaked
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeletedError,
+    MissingError,
+    Reply,
+    UnavailableError,
+)
+
+# KV-03
+
+
+class CachesOneValueForEachPath(Tweaked):
+    """Its cache has one entry for each path: the first key's value is returned for all keys."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, str] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        found = super().read_cached(path, key)
+        first = self._first.setdefault(path, key)
+        return found if first == key else super().read_cached(path, first)
+
+
+class SharesOneReadOfAllKeysOfAPath(LazyClient):
+    """Joins simultaneous reads of a path, and returns the first key's value to all of them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._under_way: dict[str, Future[str]] = {}
+        self._joining = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        with self._joining:
+            there = self._under_way.get(path)
+            mine = self._under_way[path] = there or Future()
+        if there is not None:
+            try:
+                return there.result(timeout=0.97 * self._deadline)
+            except TimeoutError:
+                raise UnavailableError("another caller still waits for it") from None
+        try:
+            mine.set_result(super().read(path, key))
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._joining:
+                del self._under_way[path]
+        return mine.result()
+
+
+class KeepsKeysThatWereRemoved(LazyClient):
+    """Merges each answer into what it has of a secret: a removed key stays."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._known: dict[str, dict[str, str]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = {**self._known.get(path, {}), **super().read_all(path)}
+        self._known[path] = found
+        return dict(found)
+
+
+class DecodesAsLatin1(LazyClient):
+    """Decodes answers as ISO 8859-1, as many HTTP libraries do by default."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(text: str) -> str:
+            return text.encode().decode("latin-1")
+
+        return {read(key): read(value) for key, value in super().read_all(path).items()}
+
+
+class DecodesByItsLocale(LazyClient):
+    """Decodes answers by its locale, which is UTF-8 on a desktop and C in a container."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(text: str) -> str:
+            return text.encode().decode(locale.getencoding(), "replace")
+
+        return {read(key): read(value) for key, value in super().read_all(path).items()}
+
+
+class EncodesSpacesInPathsAsPlus(LazyClient):
+    """Writes a plus for each space of a path, which is right only in a query."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(path.replace(" ", "+"))
+
+
+class RetriesA404WithinTheCall(LazyClient):
+    """Takes every answer but 200 for temporary, and keeps asking within its call."""
+
+    tries = 99
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        for _ in range(self.tries - 1):
+            if reply.status != 404 or time.monotonic() + 0.4 > deadline:
+                break
+            time.sleep(0.3)
+            reply = super()._fetch(path, deadline)
+        return reply
+
+
+class ReadsOnlyAscii(LazyClient):
+    """Handles ASCII only: an answer with another letter is not Vault's."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = super().read_all(path)
+        if not all(value.isascii() for value in found.values()):
+            raise UnavailableError("the answer is none of Vault's")
+        return found
+
+
+class TreatsADeletedWholeSecretAsEmpty(_KeyByKeyAsEver):
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except (DeletedError, MissingError):
+            return {}
+
+
+class KeepsADeletedWholeSecretForever(_Remembers):
+    def read_all(self, path: str) -> Any:
+        try:
+            return super().read_all(path)
+        except (DeletedError, MissingError):
+            if path in self._had:
+                return self._had[path]
+            raise
+
+
+class ConvertsLineEndsInReads(LazyClient):
+    def read_all(self, path: str) -> dict[str, str]:
+        return {key: text.replace("\r\n", "\n") for key, text in super().read_all(path).items()}
+
+
+class CutsValuesAtANul(LazyClient):
+    """Passes its values to a C library, where a text ends at a NUL."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return {key: text.partition("\0")[0] for key, text in super().read_all(path).items()}
+
+
+class ServesADeletedSecretFromItsCache(Remembers):
+    """Keeps a deleted secret in its cache."""
+
+    capabilities = frozenset({"read", "outcomes", "cached"})
+
+    def read_cached(self, path: str, key: str) -> str:
+        try:
+            return self.read(path, key)
+        except (DeletedError, MissingError):
+            if (path, key) in self._kept:
+                return self._kept[path, key]
+            raise
+
+
+class TreatsADeletedSecretAsEmpty(LazyClient):
+    """Returns the empty string for a secret whose data is null."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeletedError:
+            return ""
+
+
+class TreatsAMissingKeyAsEmpty(LazyClient):
+    def read(self, path: str, key: str) -> str:
+        return self.read_all(path).get(key, "")
+
+
+class NeverRereadsADeletedVersion(LazyClient):
+    """Takes a deleted version as deleted for ever, and does not look at it again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._gone: dict[str, int] = {}
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        inner = reply.body.get("data") or {}
+        version = (inner.get("metadata") or {}).get("version")
+        if reply.status == 404 and version:
+            self._gone[path] = version
+        elif version and self._gone.get(path) == version:
+            raise DeletedError(f"version {version} of {path} is deleted")
+        return reply
+
+
+class NeverRereadsADeletedSecret(LazyClient):
+    """Never asks again for a path whose secret was deleted, and tells no outcomes."""
+
+    capabilities = frozenset({"read", "read_all", "tls", "herd"})
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._dead: set[str] = set()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path in self._dead:
+            raise RuntimeError(f"{path} is deleted")
+        try:
+            return super().read_all(path)
+        except DeletedError:
+            self._dead.add(path)
+            raise
+
+
+class CachesA404Forever(Tweaked):
+    """Its cache remembers for ever that a secret is missing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._missing: dict[tuple[str, str], SecretNotFound] = {}
+
+    def read_cached(self, path: str, key: str) -> Any:
+        if (path, key) in self._missing:
+            raise SecretNotFound(f"there is no {key} in {path}", path=path)
+        try:
+            return super().read_cached(path, key)
+        except SecretNotFound as error:
+            self._missing[path, key] = error
+            raise
+
+
+class TreatsAMissingKeyAsAnOutage(LazyClient):
+    """Tells its callers to come back later for a missing key."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return self.read_all(path)[key]
+        except KeyError:
+            raise UnavailableError("Vault gave no value") from None
+
+
+class CachesADeletionForTheRefreshTime(LazyClient):
+    """Calls a deleted secret deleted for nearly five seconds, even without its metadata."""
+
+    keeps = 4.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._gone: dict[str, tuple[float, DeletedError]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        if path in self._gone and asked - self._gone[path][0] < self.keeps:
+            raise self._gone[path][1]
+        try:
+            return super().read(path, key)
+        except DeletedError as error:
+            self._gone[path] = asked, error
+            raise
+
+
+class CachesADeletionForTooLong(CachesADeletionForTheRefreshTime):
+    """Does so for longer than a value may be kept."""
+
+    keeps = 8.0
+
+
+class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
+    """Calls a deleted secret missing for two seconds."""
+
+    lasts = 2.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._since: dict[str, float] = {}
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeletedError:
+            now = time.monotonic()
+            if now - self._since.setdefault(path, now) < self.lasts:
+                raise MissingError(f"there is no {path}") from None
+            raise
+
+
+class ReportsUnhealthyForTooLong(ReportsUnhealthyForAWhile):
+    """Says so two seconds later than declared."""
+
+    after = 6.0
+
+
+class CachesByKeyWithoutThePath(Tweaked):
+    """Caches values by their key, without the path of the secret."""
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, tuple[float, Secret]] = {}
+
+    def named(self, path: str, key: str) -> str:
+        del path
+        return key
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        asked, name = time.monotonic(), self.named(path, key)
+        at, secret = self._kept.get(name, (0.0, None))
+        if secret is None or asked - at >= self.keeps:
+            secret = super().read_cached(path, key)
+            self._kept[name] = asked, secret
+        return secret
+
+
+class CachesByTheLastPartOfThePath(CachesForTheRefreshTime):
+    """Caches what it reads by the last part of its path, and the key."""
+
+    keeps = 1.0
+
+    def read(self, path: str, key: str) -> str:
+        asked, name = time.monotonic(), (path.rpartition("/")[2], key)
+        at, value = self._values.get(name, (0.0, ""))
+        if not at or asked - at >= self.keeps:
+            value = LazyClient.read(self, path, key)
+            self._values[name] = asked, value
+        return value
+
+
+class AnswersAHealthQuestionTooLate(SaysSlowlyHowItIs):
+    """Takes a second more than a call has."""
+
+    lasts = 3.0
+
+
+class TreatsAnEmptyValueAsMissing(LazyClient):
+    """Tests whether a value is true instead of whether it is there."""
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if not value:
+            raise MissingError(f"there is no {key} in {path}")
+        return value
+
+
+class DropsEmptyKeysOfAWholeSecret(_KeyByKeyAsEver):
+    def read_all(self, path: str) -> dict[str, str]:
+        return {key: value for key, value in super().read_all(path).items() if value}
+
+
+class StripsItsValues(LazyClient):
+    def read_all(self, path: str) -> dict[str, str]:
+        return {key: value.strip() for key, value in super().read_all(path).items()}
+
+
+class DescendsIntoAKeyNamedData(LazyClient):
+    """Descends as long as there is `data`, to support both versions of KV."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        inner: Any = super().read_all(path)
+        while "data" in inner:
+            inner = inner["data"]
+        return dict(inner)
+
+
+class SplitsAKeyAtItsDots(LazyClient):
+    """Takes the name of a key for a path into the secret: `tls.crt` is not found."""
+
+    def read(self, path: str, key: str) -> str:
+        inner: Any = self.read_all(path)
+        for part in key.split("."):
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if inner is None:
+            raise MissingError(f"there is no {key} in {path}")
+        return str(inner)
+
+
+class LowercasesKeys(LazyClient):
+    """Keeps the keys of a secret in lower case, as libraries for settings do."""
+
+    def read(self, path: str, key: str) -> str:
+        found = {name.lower(): value for name, value in self.read_all(path).items()}
+        if key.lower() not in found:
+            raise MissingError(f"there is no {key} in {path}")
+        return found[key.lower()]
+
+
+class ParsesDigitsAsANumber(LazyClient):
+    """Parses values like YAML, and returns the shortest form of a number: a PIN loses its zeros."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = super().read_all(path)
+        return {key: str(int(one)) if one.isdigit() else one for key, one in found.items()}
+
+
+class ExpandsVariablesInValues(LazyClient):
+    """Expands environment variables in values, as it does in its settings."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return {key: os.path.expandvars(one) for key, one in super().read_all(path).items()}
+
+
+def _metadata(reply: Reply) -> dict[str, Any]:
+    """Return what an answer says of its version, or nothing."""
+    return dict((reply.body.get("data") or {}).get("metadata") or {})
+
+
+class TreatsAFutureDeletionTimeAsDeleted(LazyClient):
+    """Takes a version with a `deletion_time` for deleted, even if that is in an hour."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        if _metadata(reply).get("deletion_time"):
+            raise DeletedError(f"{path} is deleted")
+        return reply
+
+
+class TreatsADestroyedVersionAsMissing(LazyClient):
+    """Recognises a deleted version by its `deletion_time`, which a destroyed one lacks."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        known = _metadata(reply)
+        if known and reply.status != 200 and not known.get("deletion_time"):
+            raise MissingError(f"there is no {path}")
+        return reply
+
+
+class KeepsAValueWhileTheVersionNumberIsEqual(LazyClient):
+    """Keeps what it has as long as the version number is the same."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, tuple[int, Reply]] = {}
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        if reply.status != 200:
+            self._kept.pop(path, None)
+            return reply
+        version = int(_metadata(reply).get("version") or 0)
+        known, kept = self._kept.get(path, (0, reply))
+        if version == known:
+            return kept
+        self._kept[path] = version, reply
+        return reply
+
+
+class InsertsDataAfterEachFolderNamedLikeTheMount(LazyClient):
+    """Makes `MOUNT/data/` of each `MOUNT/` in a path, also of a folder with the mount's name."""
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        mount = f"{self._mount}/"
+        if path.startswith(mount):
+            path = path.replace(f"{mount}data/", mount, 1).replace(mount, f"{mount}data/")
+        return super()._ask(method, path, deadline, token, body)
+
+
+class MergesAllWholeSecrets(LazyClient):
+    """Has one dictionary for everything: a whole secret has the keys of others too."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._found: dict[str, dict[str, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        found = super().read_all(path)
+        if key not in found:
+            raise MissingError(f"there is no {key} in {path}")
+        return found[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = self._found[path] = super().read_all(path)
+        together: dict[str, str] = {}
+        for one in (*self._found.values(), found):
+            together.update(one)
+        return together
+
+
+class LeavesUnicodeEscapesInValues(LazyClient):
+    """Decodes JSON by itself: it knows escaped newlines and quotes, but no Unicode escapes."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(text: str) -> str:
+            return re.sub(r"[<>&]", lambda letter: f"\\u{ord(letter[0]):04x}", text)
+
+        return {key: read(value) for key, value in super().read_all(path).items()}
+
+
+class ReplacesCharactersBeyond16Bits(LazyClient):
+    """Replaces each letter beyond 16 bits by a question mark."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(text: str) -> str:
+            return re.sub(r"[\U00010000-\U0010ffff]", "?", text)
+
+        return {key: read(value) for key, value in super().read_all(path).items()}
+
+
+class EncodesOnlySpacesInPaths(LazyClient):
+    """Puts paths into URLs unencoded: what follows a `?` is lost."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(unquote(re.split("[?#]", path)[0]))
+
+
+class TreatsPathsAsAlreadyEncoded(LazyClient):
+    """Its library takes a `%3F` in a path for an encoded character."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(unquote(path))
+
+
+class DecodesAPlusInAPathAsASpace(LazyClient):
+    """Decodes paths like a form."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(path.replace("+", " "))
+
+
+class ReplacesNonAsciiCharactersInPaths(LazyClient):
+    """Writes a question mark for each non-ASCII letter of a path."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(path.encode("ascii", "replace").decode())
+
+
+class LowercasesPathsInItsCache(Tweaked):
+    """Its cache knows paths in lower case, as its settings do."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, str] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        return super().read_cached(self._first.setdefault(path.lower(), path), key)
+
+
+class KeepsTheWholeSecret(LazyClient):
+    """Returns a whole secret that it has read for nearly five seconds."""
+
+    keeps = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._whole: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, values = self._whole.get(path, (0.0, {}))
+        if not at or asked - at >= self.keeps:
+            values = super().read_all(path)
+            self._whole[path] = asked, values
+        return dict(values)  # a copy for each caller
+
+
+class RetriesA404Once(RetriesA404WithinTheCall):
+    tries = 2
+
+
+class RefusesPathsWithSpecialCharacters(LazyClient):
+    """Refuses paths with characters that are special in a URL."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if re.search("[?#%]", path):
+            raise ClientError(f"{path} is no path of a secret")
+        return super().read_all(path)
+
+
+# KV-05
+
+
+class LooksUpItsMountBeforeItReads(LazyClient):
+    """Looks up its mount before it reads, and its token if the mount is denied."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        token = self._valid_token(deadline)
+        where = f"sys/internal/ui/mounts/{self._mount}"
+        if self._ask("GET", where, deadline, token).status == 403:
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+            raise MissingError(f"there is no mount {self._mount}")
+        return super()._fetch(path, deadline)
+
+
+class SendsItsFirstRequestLate(LogsInOnTheFirst403):
+    """Is ready at once, and takes longer for its first login than a call may.
+
+    So does a virtual machine that loads its code for TLS and JSON at first use.
+    """
+
+    _warm = False
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        if not self._warm:
+            self._warm = True
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            self._token = None
+            raise UnavailableError("the first login took too long")
+        return token
+
+
+class GivesUpAtItsStartOnADeniedMount(LazyClient):
+    """Asks for its mount with one token, revokes it, asks with another, and gives up."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        deadline = time.monotonic() + self._deadline
+        where = f"sys/internal/ui/mounts/{self._mount}"
+        for _ in range(2):
+            token = self._valid_token(deadline)
+            if self._ask("GET", where, deadline, token).status == 200:
+                return
+            self._token = None
+            self._ask("POST", "auth/token/revoke-self", deadline, token)
+        self.close()
+        raise MissingError(f"there is no mount {self._mount}")
+
+
+# KV-06
+
+
+class ReadsAWholeSecretKeyByKey(LazyClient):
+    """Reads the keys of a secret, and then each value by a read of its own."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        read = super().read_all
+        return {key: read(path)[key] for key in read(path)}
+
+
+class ReturnsTheCachedObjectItself(LazyClient):
+    """Returns whole secrets from a cache for a second, as the cached object itself.
+
+    So does `functools.cache` around a function that returns a dictionary. An application that
+    removes a key, or fills in a template, changes it for all.
+    """
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._wholes: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, whole = self._wholes.get(path, (-self.keeps, {}))
+        if asked - at >= self.keeps:
+            whole = super().read_all(path)
+            self._wholes[path] = asked, whole
+        return whole
+
+
+class CachesEachKeySeparately(LazyClient):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked, new = time.monotonic(), super().read_all(path)
+        for number, (key, value) in enumerate(sorted(new.items()), start=1):
+            if asked - self._kept.get((path, key), (0.0, ""))[0] >= number:
+                self._kept[path, key] = asked, value
+        return {key: self._kept[path, key][1] for key in new}
+
+
+class KeepsTheWholeSecretForTooLong(KeepsTheWholeSecret):
+    """Returns it for twice as long."""
+
+    keeps = 9.6
+
+
+class _KeptWholeSecret(dict[str, str]):
+    """A whole secret that the client marks as old."""
+
+    stale = True
+
+
+class KeepsItsFirstWholeSecretForever(LazyClient):
+    """Returns the first whole secret that it has read for ever, marked as old."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, dict[str, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        return LazyClient.read_all(self, path)[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path not in self._first:
+            self._first[path] = super().read_all(path)
+        return _KeptWholeSecret(self._first[path])
+
+
+MUTANTS: dict[str, Mutant] = {
+    "caches-one-value-for-each-path": Mutant(
+        CachesOneValueForEachPath,
+        "KV-03",
+        "read_cached of backend/pair",
+        REFERENCE,
+    ),
+    "shares-one-read-of-all-keys-of-a-path": Mutant(
+        SharesOneReadOfAllKeysOfAPath, "KV-03", "read of backend/pair"
+    ),
+    "keeps-keys-that-were-removed": Mutant(
+        KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"
+    ),
+    "decodes-as-latin-1": Mutant(DecodesAsLatin1, "KV-03", "a value that nobody ever wrote"),
+    "decodes-by-its-locale": Mutant(
+        DecodesByItsLocale,
+        "KV-03",
+        "a value that nobody ever wrote",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "encodes-spaces-in-paths-as-plus": Mutant(
+        EncodesSpacesInPathsAsPlus, "KV-03", "no read of backend/data/ecommerce/jobs"
+    ),
+    "retries-a-404-within-the-call": Mutant(RetriesA404WithinTheCall, "KV-03", "for one call"),
+    "reads-only-ascii": Mutant(ReadsOnlyAscii, "KV-03", "no read of backend/pair fails"),
+    "treats-a-deleted-whole-secret-as-empty": Mutant(
+        TreatsADeletedWholeSecretAsEmpty, "KV-03", "none of its keys"
+    ),
+    "keeps-a-deleted-whole-secret-forever": Mutant(
+        KeepsADeletedWholeSecretForever, "KV-03", "read_all still gives"
+    ),
+    "converts-line-ends-in-reads": Mutant(
+        ConvertsLineEndsInReads, "KV-03", "a value that nobody ever wrote"
+    ),
+    "cuts-values-at-a-nul": Mutant(CutsValuesAtANul, "KV-03", "a value that nobody ever wrote"),
+    "serves-a-deleted-secret-from-its-cache": Mutant(
+        ServesADeletedSecretFromItsCache, "KV-03", "deleted"
+    ),
+    "treats-a-deleted-secret-as-empty": Mutant(
+        TreatsADeletedSecretAsEmpty, "KV-03", "reported as deleted"
+    ),
+    "treats-a-missing-key-as-empty": Mutant(
+        TreatsAMissingKeyAsEmpty, "KV-03", "a value that nobody ever wrote"
+    ),
+    "never-rereads-a-deleted-version": Mutant(
+        NeverRereadsADeletedVersion, "KV-03", "a secret that is undeleted is seen"
+    ),
+    "never-rereads-a-deleted-secret": Mutant(
+        NeverRereadsADeletedSecret, "KV-03", "a secret that is undeleted is seen"
+    ),
+    "caches-a-404-forever": Mutant(
+        CachesA404Forever,
+        "KV-03",
+        "a secret that was missing is seen",
+        REFERENCE,
+    ),
+    "treats-a-missing-key-as-an-outage": Mutant(
+        TreatsAMissingKeyAsAnOutage, "KV-03", "it was reported as unavailable"
+    ),
+    "caches-a-deletion-for-too-long": Mutant(
+        CachesADeletionForTooLong, "KV-03", "it was reported as deleted"
+    ),
+    "treats-a-deleted-secret-as-missing-for-two-seconds": Mutant(
+        TreatsADeletedSecretAsMissingForTwoSeconds, "KV-03", "it was reported as missing"
+    ),
+    "serves-a-deleted-secret-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
+    "reports-unhealthy-longer-than-declared": Mutant(
+        ReportsUnhealthyForTooLong, "KV-03", "health tells the truth", REFERENCE
+    ),
+    "caches-by-key-without-the-path": Mutant(
+        CachesByKeyWithoutThePath, "KV-03", "no wrong value", REFERENCE
+    ),
+    "caches-by-the-last-part-of-the-path": Mutant(
+        CachesByTheLastPartOfThePath, "KV-03", "no wrong value"
+    ),
+    "answers-a-health-question-too-late": Mutant(
+        AnswersAHealthQuestionTooLate, "KV-03", "health ends within", REFERENCE
+    ),
+    "treats-an-empty-value-as-missing": Mutant(
+        TreatsAnEmptyValueAsMissing, "KV-03", "no read of backend/pair fails"
+    ),
+    "drops-empty-keys-of-a-whole-secret": Mutant(
+        DropsEmptyKeysOfAWholeSecret, "KV-03", "none of its keys"
+    ),
+    "strips-its-values": Mutant(StripsItsValues, "KV-03", "a value that nobody ever wrote"),
+    "descends-into-a-key-named-data": Mutant(
+        DescendsIntoAKeyNamedData, "KV-03", "no read of backend/pair fails"
+    ),
+    "splits-a-key-at-its-dots": Mutant(
+        SplitsAKeyAtItsDots, "KV-03", "no read of backend/pair fails"
+    ),
+    "lowercases-keys": Mutant(LowercasesKeys, "KV-03", "no wrong value is ever handed out"),
+    "parses-digits-as-a-number": Mutant(
+        ParsesDigitsAsANumber, "KV-03", "a value that nobody ever wrote"
+    ),
+    "expands-variables-in-values": Mutant(
+        ExpandsVariablesInValues, "KV-03", "a value that nobody ever wrote"
+    ),
+    "treats-a-future-deletion-time-as-deleted": Mutant(
+        TreatsAFutureDeletionTimeAsDeleted, "KV-03", "no read of backend/pair fails"
+    ),
+    "treats-a-destroyed-version-as-missing": Mutant(
+        TreatsADestroyedVersionAsMissing, "KV-03", "it was reported as missing"
+    ),
+    "keeps-a-value-while-the-version-number-is-equal": Mutant(
+        KeepsAValueWhileTheVersionNumberIsEqual, "KV-03", "removed and written again"
+    ),
+    "inserts-data-after-each-folder-named-like-the-mount": Mutant(
+        InsertsDataAfterEachFolderNamedLikeTheMount,
+        "KV-03",
+        "no read of backend/data/ecommerce/jobs",
+    ),
+    "merges-all-whole-secrets": Mutant(
+        MergesAllWholeSecrets, "KV-03", "read_all still gives backend/pair:v2"
+    ),
+    "leaves-unicode-escapes-in-values": Mutant(
+        LeavesUnicodeEscapesInValues, "KV-03", "a value that nobody ever wrote"
+    ),
+    "replaces-characters-beyond-16-bits": Mutant(
+        ReplacesCharactersBeyond16Bits, "KV-03", "a value that nobody ever wrote"
+    ),
+    "encodes-only-spaces-in-paths": Mutant(
+        EncodesOnlySpacesInPaths, "KV-03", "read of backend/odd?x"
+    ),
+    "treats-paths-as-already-encoded": Mutant(
+        TreatsPathsAsAlreadyEncoded, "KV-03", "read of backend/odd%3Fx"
+    ),
+    "decodes-a-plus-in-a-path-as-a-space": Mutant(
+        DecodesAPlusInAPathAsASpace, "KV-03", "read of backend/odd+x"
+    ),
+    "replaces-non-ascii-characters-in-paths": Mutant(
+        ReplacesNonAsciiCharactersInPaths, "KV-03", "no read of backend/odd-\u00fc fails"
+    ),
+    "lowercases-paths-in-its-cache": Mutant(
+        LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd", REFERENCE
+    ),
+    "logs-in-at-a-wrong-mount": Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins"),
+    "logs-in-at-a-wrong-mount-twice": Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins"),
+    "repeats-its-first-read-at-a-wrong-mount-three-times": Mutant(
+        RepeatsItsFirstDeniedReadThreeTimes, "KV-05", "reads for"
+    ),
+    "looks-up-its-token-three-times-at-a-wrong-mount": Mutant(
+        LooksUpItsTokenThreeTimesAtItsFirstDenial, "KV-05", "looks at the token for"
+    ),
+    "reads-a-whole-secret-key-by-key": Mutant(
+        ReadsAWholeSecretKeyByKey, "KV-06", "all keys of a secret are of one version"
+    ),
+    "returns-the-cached-object-itself": Mutant(
+        ReturnsTheCachedObjectItself, "KV-06", "changes it for nobody else"
+    ),
+    "caches-each-key-separately": Mutant(
+        CachesEachKeySeparately, "KV-06", "all keys of a secret are of one version"
+    ),
+    "keeps-the-whole-secret-for-too-long": Mutant(
+        KeepsTheWholeSecretForTooLong, "KV-06", "the last read gave"
+    ),
+    "keeps-its-first-whole-secret-forever": Mutant(
+        KeepsItsFirstWholeSecretForever, "KV-06", "the last read gave"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "keeps-a-deleted-whole-secret-for-the-refresh-time": Tolerated(KeepsTheWholeSecret, "KV-03"),
+    "retries-a-404-once": Tolerated(RetriesA404Once, "KV-03"),
+    "refuses-paths-with-special-characters": Tolerated(RefusesPathsWithSpecialCharacters, "KV-03"),
+    "caches-a-deletion-for-the-refresh-time": Tolerated(CachesADeletionForTheRefreshTime, "KV-03"),
+    "serves-a-deleted-secret-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-03"),
+    "reports-unhealthy-for-the-declared-pause": Tolerated(
+        ReportsUnhealthyForAWhile, "KV-03", REFERENCE
+    ),
+    "answers-a-health-question-at-its-deadline": Tolerated(SaysSlowlyHowItIs, "KV-03", REFERENCE),
+    "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
+    "repeats-each-read-at-a-wrong-mount": Tolerated(RepeatsEachDeniedRead, "KV-05"),
+    "looks-up-its-mount-before-it-reads": Tolerated(LooksUpItsMountBeforeItReads, "KV-05"),
+    "sends-its-first-request-late": Tolerated(SendsItsFirstRequestLate, "KV-05"),
+    "looks-up-its-token-every-second-at-a-wrong-mount": Tolerated(LooksEverySecond, "KV-05"),
+    "gives-up-at-its-start-on-a-denied-mount": Tolerated(GivesUpAtItsStartOnADeniedMount, "KV-05"),
+    "looks-up-its-token-twice-at-a-wrong-mount": Tolerated(
+        LooksUpItsTokenTwiceAtItsFirstDenial, "KV-05"
+    ),
+    "keeps-the-whole-secret-for-the-refresh-time": Tolerated(KeepsTheWholeSecret, "KV-06"),
+}

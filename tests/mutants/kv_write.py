@@ -1,0 +1,281 @@
+"""Clients that break KV-04: changes of one key of a secret."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from resilient_vault_client import PermissionDenied, VaultClient, VaultUnavailable, WriteConflict
+from resilient_vault_client._deadline import Deadline
+from tests.mutants.clients import REFERENCE, HasItsChangeMerged, Mutant, Tolerated
+from tests.mutants.reference_clients import JoinsByPath, Tweaked
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# KV-04
+
+
+class TreatsAFailedReadAsAnEmptySecret(Tweaked):
+    """Continues with an empty secret if its read fails: all other keys are lost."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            self.client.read(path, timeout=0.8)
+        except VaultUnavailable:
+            self.client.put_secret(path, data, timeout=0.8)
+        else:
+            super().update(path, data)
+
+
+class ChangesAKeyOfItsCachedSecretWithoutCas(Tweaked):
+    """Changes a key of what it read last if it cannot read, and does not check the version."""
+
+    checks = False
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        until = time.monotonic() + self.client.config.timeout
+        for tries_left in (2, 1, 0):
+            read = self.client.read(path, timeout=max(0.0, until - time.monotonic()))
+            changed, left = {**read.value, **data}, max(0.0, until - time.monotonic())
+            cas = read.version if self.checks or not read.stale else None
+            try:
+                self.client.put_secret(path, changed, cas=cas, timeout=left)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
+
+
+class TreatsADeniedReadAsAnEmptySecret(Tweaked):
+    """If it may write but not read a secret, a change of one key removes all others."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().update(path, data)
+        except PermissionDenied:
+            self.client.put_secret(path, data)
+
+
+class NeverLogsInAgainForAChange(Tweaked):
+    """Notices a dead token in reads and writes; a refused change stays refused."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is None:
+            super().update(path, data)
+            return
+        deadline = Deadline(self.client.config.timeout)
+        for tries_left in (2, 1, 0):
+            inner = session._api.read_secret(token.text, path, deadline)["data"]
+            cas, changed = inner["metadata"]["version"], {**inner["data"], **data}
+            try:
+                session._api.write_secret(token.text, path, changed, deadline, cas=cas)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
+
+
+class ReportsAFailedChangeAsDone(Tweaked):
+    """Accepts a change whose read fails, and forgets it."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(VaultUnavailable):
+            super().update(path, data)
+
+
+class ChangesAKeyWithoutCas(Tweaked):
+    """Changes a key of what it has read, and writes that over any newer version."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.client.put_secret(path, {**self.client.read(path).value, **data})
+
+
+class OverwritesAllOtherKeys(Tweaked):
+    """Writes only the keys that it changes: all others are lost."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.client.put_secret(path, data)
+
+
+class MakesAClientForEachChange(ReferenceSubject):
+    """Makes a client for each change, as a script does: it logs in, writes, and ends cleanly."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self._environ = environ
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        own = ReferenceSubject(VaultClient(environ=self._environ))
+        try:
+            own.update(path, data)
+        finally:
+            own.close()
+
+
+class ConvertsLineEndsInAChange(Tweaked):
+    """Converts line ends only in changes."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        super().update(path, {key: text.replace("\r\n", "\n") for key, text in data.items()})
+
+
+class DropsAChangeAndReportsSuccess(Tweaked):
+    """Accepts a change, reports success, and forgets it."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        del path, data
+
+
+class RetriesAChangeWithTheSameVersion(Tweaked):
+    """Tries a refused change four times with the same refused version."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        read = self.client.read(path)
+        for _ in range(4):
+            with contextlib.suppress(WriteConflict):
+                self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+                return
+        raise WriteConflict("somebody else wrote first", path=path)
+
+
+class ChangesInThreeWrites(Tweaked):
+    """Has its change refused twice before it reads what is there now."""
+
+    refused = 2
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        read = self.client.read(path)
+        for _ in range(self.refused):
+            with contextlib.suppress(WriteConflict):
+                self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+                return
+        read = self.client.read(path)
+        self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+
+
+class ChangesInFourWrites(ChangesInThreeWrites):
+    refused = 3
+
+
+class SharesOneChangeBetweenCallers(JoinsByPath):
+    """A caller that changes a key during another change gets that change's result."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.joined(path, partial(super().update, path, data))
+
+
+class StripsValuesInAChange(Tweaked):
+    """Strips them only from changes."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        super().update(path, {key: value.strip() for key, value in data.items()})
+
+
+class _ChangesMore(Tweaked):
+    """Passes the other keys of a secret through its own code when it changes one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        api = self.client._session()._api
+        write = api.write_secret
+
+        def changed(
+            token: str, path: str, data: Mapping[str, Any], deadline: Any, *, cas: int | None
+        ) -> Any:
+            return write(token, path, self.leave(data), deadline, cas=cas)
+
+        api.write_secret = changed  # type: ignore[method-assign]  # that is its fault
+
+    def leave(self, data: Mapping[str, str]) -> dict[str, str]:
+        raise NotImplementedError
+
+
+class DropsEmptyKeysInAChange(_ChangesMore):
+    """A change of one key removes all empty keys of the secret."""
+
+    def leave(self, data: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in data.items() if value}
+
+
+class JoinsLinesInAChange(_ChangesMore):
+    """A change of one key joins the lines of the others, which destroys certificates."""
+
+    def leave(self, data: Mapping[str, str]) -> dict[str, str]:
+        return {key: " ".join(value.splitlines()) for key, value in data.items()}
+
+
+class ChangesAKeyOfItsCachedSecretWithCas(ChangesAKeyOfItsCachedSecretWithoutCas):
+    """Does so, but Vault checks the version, and the change fails if it differs."""
+
+    checks = True
+
+
+MUTANTS: dict[str, Mutant] = {
+    "treats-a-failed-read-as-an-empty-secret": Mutant(
+        TreatsAFailedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE
+    ),
+    "changes-a-key-of-its-cached-secret-without-cas": Mutant(
+        ChangesAKeyOfItsCachedSecretWithoutCas, "KV-04", "loses none of it", REFERENCE
+    ),
+    "treats-a-denied-read-as-an-empty-secret": Mutant(
+        TreatsADeniedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE
+    ),
+    "never-logs-in-again-for-a-change": Mutant(
+        NeverLogsInAgainForAChange, "KV-04", "of the loss of its token", REFERENCE
+    ),
+    "reports-a-failed-change-as-done": Mutant(
+        ReportsAFailedChangeAsDone, "KV-04", "said to be made is made", REFERENCE
+    ),
+    "changes-a-key-without-cas": Mutant(
+        ChangesAKeyWithoutCas, "KV-04", "no change of another is lost", REFERENCE
+    ),
+    "overwrites-all-other-keys": Mutant(
+        OverwritesAllOtherKeys, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+    "makes-a-client-for-each-change": Mutant(
+        MakesAClientForEachChange, "KV-04", "at most 2 logins", REFERENCE
+    ),
+    "converts-line-ends-in-a-change": Mutant(
+        ConvertsLineEndsInAChange, "KV-04", "not there as it was given: mine", REFERENCE
+    ),
+    "drops-a-change-and-reports-success": Mutant(
+        DropsAChangeAndReportsSuccess, "KV-04", "said to be", REFERENCE
+    ),
+    "retries-a-change-with-the-same-version": Mutant(
+        RetriesAChangeWithTheSameVersion, "KV-04", "at most 3 requests (write)", REFERENCE
+    ),
+    "changes-in-four-writes": Mutant(
+        ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE
+    ),
+    "shares-one-change-between-callers": Mutant(
+        SharesOneChangeBetweenCallers, "KV-04", "of two changes at once", REFERENCE
+    ),
+    "strips-values-in-a-change": Mutant(
+        StripsValuesInAChange, "KV-04", "not there as it was given: mine", REFERENCE
+    ),
+    "drops-empty-keys-in-a-change": Mutant(
+        DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+    "joins-lines-in-a-change": Mutant(
+        JoinsLinesInAChange, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "changes-a-key-of-its-cached-secret-with-cas": Tolerated(
+        ChangesAKeyOfItsCachedSecretWithCas, "KV-04", REFERENCE
+    ),
+    "changes-a-key-by-patch": Tolerated(HasItsChangeMerged, "KV-04"),
+    "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
+}

@@ -1,0 +1,994 @@
+"""Clients that break LEASE-03, 04, 06, 07 or 09: renewal of leases."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from resilient_vault_client import (
+    Credential,
+    PermissionDenied,
+    RequestRefused,
+    VaultError,
+    VaultSealed,
+    VaultUnavailable,
+)
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._errors import RateLimited, ServerFailed, UnexpectedAnswer
+from resilient_vault_client._grant import Grant, Token
+from resilient_vault_client._grant import Token as LeasingToken
+from resilient_vault_client._leases import Held, Leases
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.reference_clients import (
+    Leasing,
+    NeverRenewsALease,
+    RenewsAtShare,
+    Trusting,
+    _Endless,
+)
+
+
+class _LeasesTwo(Leases):
+    times = 2
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        for _ in range(self.times - 1 if self._is_for(reason) else 0):
+            super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, patience, reason)
+
+    def _is_for(self, reason: str) -> bool:
+        return reason != "start"
+
+
+class _Silent(Leases):
+    """Asks for nothing new for some seconds after its last credential has ended."""
+
+    seconds = math.inf
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        old = held.grant
+        over = old is None or clock() >= old.expires_at + self.seconds
+        if self._is_for(reason) and not over:
+            raise VaultUnavailable("the lease has ended, and there is no other", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+    def _is_for(self, reason: str) -> bool:
+        return reason in ("token", "expired")
+
+
+# LEASE-03
+
+
+class _Insists(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        if reason == "not_found":
+            grant.lost = None
+            raise RequestRefused("lease not found")
+        return reason
+
+
+class RetriesTheRenewalOfALostLease(Leasing):
+    """Takes `lease not found` for a temporary failure."""
+
+    leases_type = _Insists
+
+
+class _FetchesTwice(_LeasesTwo):
+    def _is_for(self, reason: str) -> bool:
+        return reason == "not_found"
+
+
+class ReplacesALostLeaseTwice(Leasing):
+    """Both the renewer and a caller replace a lost lease."""
+
+    leases_type = _FetchesTwice
+
+
+class _AsksTwice(Leases):
+    tries = 2
+    _asked = 0
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        if reason == "not_found":
+            self._asked += 1
+            if self._asked < self.tries:
+                grant.lost = None
+                return self._renew(held, grant, deadline)
+        return reason
+
+
+class _AsksThreeTimes(_AsksTwice):
+    tries = 3
+
+
+class AsksThreeTimesAboutALostLease(Leasing):
+    leases_type = _AsksThreeTimes
+
+
+class KeepsOnlyOneLease(Leasing):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._path = ""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        self._path = self._path or path
+        return super().lease(self._path, failed)
+
+
+class _EndsWithOne(Leases):
+    _over = False
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        self._over |= reason == "not_found"
+        return reason
+
+    def _step(self) -> float | None:
+        return None if self._over else super()._step()
+
+
+class StopsAllRenewalsAtOneLostLease(Leasing):
+    """Its renewer ends with the loss of one lease."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsWithOne
+
+
+class _LosesAll(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        if reason == "not_found":
+            for other in self._by_path.values():
+                if other.grant is not None:
+                    other.grant.lost = reason
+        return reason
+
+
+class ReplacesAllCredentialsForOneLostLease(Leasing):
+    """Takes new credentials for all paths if the lease of one is gone."""
+
+    leases_type: ClassVar[type[Leases]] = _LosesAll
+
+
+class _LogsInForEachFailure(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        try:
+            return super()._ask_for_more(grant, deadline)
+        except VaultError:
+            with contextlib.suppress(VaultError):
+                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+            raise
+
+
+class LogsInForEachFailedLease(Leasing):
+    """Takes a failed renewal of a lease for a bad token, and logs in.
+
+    Its leases stay with their token. Nobody uses the new tokens, which live for their full life.
+    """
+
+    leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
+
+
+class _WaitsForever(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        del deadline
+        return super()._ask_for_more(grant, Deadline(3600.0))
+
+
+class WaitsForeverForALease(Leasing):
+    """Has no deadline only for the renewal of a lease."""
+
+    leases_type: ClassVar[type[Leases]] = _WaitsForever
+
+
+class _WaitsForeverForAnother(NeverRenewsALease):
+    def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
+        if self._by_path[path].grant is not None:
+            deadline = Deadline(3600.0)
+        return super()._ask(path, token, deadline)
+
+
+class WaitsForeverForAnotherCredential(Leasing):
+    """Renews no lease, and has no deadline for a replacement in the background."""
+
+    leases_type: ClassVar[type[Leases]] = _WaitsForeverForAnother
+
+
+class AsksTwiceAboutALostLease(Leasing):
+    """Checks once more that a lease is gone."""
+
+    leases_type = _AsksTwice
+
+
+class RenewsInCalls(Leasing):
+    """Has no thread for its leases: callers renew what is due."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().leases._threaded = False
+
+
+def _is_lost(error: VaultError) -> bool:
+    return isinstance(error, VaultUnavailable) and error.status is None
+
+
+class _ReplacesAtALostAnswer(RenewsAtShare):
+    share = 0.4
+    times = 1
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except VaultError as error:
+            if not _is_lost(error):
+                raise
+            grant.renewable = False  # remembered while the circuit lets nothing through
+            return "not_renewable"
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        for _ in range(self.times - 1 if reason == "not_renewable" else 0):
+            super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class ReplacesAtALostAnswer(Leasing):
+    """Takes a new credential if a renewal was not answered."""
+
+    leases_type: ClassVar[type[Leases]] = _ReplacesAtALostAnswer
+
+
+# LEASE-04
+
+
+class _MintsAtEachFailure(RenewsAtShare):
+    share = 0.4
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except Exception:  # noqa: BLE001 - every failure counts as the lease's end
+            return "not_renewed"
+
+
+class MintsAtEachFailure(Leasing):
+    """Takes a new credential for a failed renewal early in a life."""
+
+    leases_type = _MintsAtEachFailure
+
+
+class HandsOutEndedCredentialsWhileItRenews(Leasing):
+    """Gives renewals unlimited time, and hands out credentials that ended meanwhile."""
+
+    leases_type = Trusting
+
+
+class _MintsByTheClock(Leases):
+    def _reason(self, grant: Grant) -> str | None:
+        return "expired" if clock() - grant.granted_at > 2.0 else super()._reason(grant)
+
+    def _keep(self, held: Held, deadline: Deadline | None = None) -> float:
+        return min(super()._keep(held, deadline), 0.5)
+
+
+class ReplacesACredentialEveryTwoSeconds(Leasing):
+    """Takes a new credential every two seconds, in any case."""
+
+    leases_type = _MintsByTheClock
+
+
+class _SilentAfterA500(_Silent):
+    _failing = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        self._failing |= isinstance(error, ServerFailed)
+        return super()._failed(held, error)
+
+    def _is_for(self, reason: str) -> bool:
+        return self._failing and reason != "start"
+
+
+class HandsOutNothingAfterA500(Leasing):
+    """Hands out nothing after a renewal was answered 500."""
+
+    leases_type = _SilentAfterA500
+
+
+class _SilentForLongAfterA500(_SilentAfterA500):
+    seconds = 10.0
+
+
+class PausesForTooLongAfterA500(Leasing):
+    """Pauses for ten seconds, more than a life, after each lease that it could not renew."""
+
+    leases_type = _SilentForLongAfterA500
+
+
+class _TriesOn(RenewsAtShare):
+    """Retries a failing renewal a fixed number of times, and then waits for the lease's end."""
+
+    share = 0.5
+    tries: ClassVar[float] = math.inf
+    pause = 0.0
+    _tried = 0
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        super()._failed(held, error)
+        grant = held.grant
+        assert grant is not None  # the caller has a lease that could not be kept
+        self._tried += 1
+        if self._tried < self.tries:
+            held.due = clock() + self.pause
+        else:
+            grant.renewable = False
+            held.due = grant.granted_at + 0.85 * grant.life
+        return held.due - clock()
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        self._tried = 0
+        return super()._replace(held, deadline, patience, reason)
+
+
+class RenewsWithoutAPause(Leasing):
+    """Retries as fast as it is refused, up to the last part of a life."""
+
+    leases_type: ClassVar[type[Leases]] = _TriesOn
+
+
+class _TriesAHundredTimes(_TriesOn):
+    tries, pause = 100, 0.01
+
+
+class TriesALeaseAHundredTimes(Leasing):
+    leases_type = _TriesAHundredTimes
+
+
+class _LogsInForDeniedRenewals(Leases):
+    most = 99
+    _logged_in = 0
+
+    def _denied(
+        self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
+    ) -> str | None:
+        if self._logged_in < self.most:
+            self._logged_in += 1
+            with contextlib.suppress(VaultError):
+                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+        if self._logged_in < self.most and grant.remaining > 0.15 * grant.life:
+            held.due = clock() + 0.5
+            return None
+        return super()._denied(held, grant, denial, deadline)
+
+
+class LogsInForDeniedRenewals(Leasing):
+    """Takes a policy that denies renewals of leases for a dead token, and logs in at each try.
+
+    It tries twice a second, until the lease has nearly ended.
+    """
+
+    leases_type: ClassVar[type[Leases]] = _LogsInForDeniedRenewals
+
+
+class _MintsAtAQuota(RenewsAtShare):
+    share = 0.3
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except RateLimited:
+            return "not_found"
+
+
+class MintsAtAQuota(Leasing):
+    """Takes another credential early in a life if a quota refuses its renewal."""
+
+    leases_type: ClassVar[type[Leases]] = _MintsAtAQuota
+
+
+class _LogsInAtAQuota(RenewsAtShare):
+    share = 0.3
+
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        try:
+            return super()._ask_for_more(grant, deadline)
+        except RateLimited:
+            self._authenticator._lose(grant.token, "rejected")
+            raise
+
+
+class LogsInAfterA429ForALease(Leasing):
+    """Takes another token if a quota refuses its renewal."""
+
+    leases_type: ClassVar[type[Leases]] = _LogsInAtAQuota
+
+
+class _MintsInItsTime(_MintsAtEachFailure):
+    share = 0.56
+
+
+class MintsInItsTime(Leasing):
+    """Takes a new credential for a failed renewal, but after the middle of a life."""
+
+    leases_type = _MintsInItsTime
+
+
+class _LogsInOnceForThem(_LogsInForDeniedRenewals):
+    most = 1
+
+
+class LogsInOnceForDeniedRenewals(Leasing):
+    """Checks once whether its role may do more now."""
+
+    leases_type: ClassVar[type[Leases]] = _LogsInOnceForThem
+
+
+class _SilentForAWhileAfterA500(_SilentAfterA500):
+    seconds = 6.0
+
+
+class PausesAWhileAfterA500(Leasing):
+    """Pauses for three quarters of a life, as much as pauses after failed renewals may grow."""
+
+    leases_type = _SilentForAWhileAfterA500
+
+
+class _TriesThirteenTimes(_TriesOn):
+    tries, pause = 13, 0.1
+
+
+class TriesALeaseThirteenTimes(Leasing):
+    leases_type = _TriesThirteenTimes
+
+
+# LEASE-06
+
+
+class ReplacesACredentialAtHalfItsLife(Leasing):
+    """Asks for a new credential when half of a life is over."""
+
+    leases_type = NeverRenewsALease
+
+
+class _AsksForLittle(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        half = grant.increment // 2
+        return self._api.renew_lease(grant.token.text, grant.id, half, deadline)
+
+
+class RenewsALeaseForHalfItsLife(Leasing):
+    """Each renewal asks for half of what the lease had at first."""
+
+    leases_type = _AsksForLittle
+
+
+class _RenewsLate(RenewsAtShare):
+    share = 0.94
+
+
+class RenewsLeasesLate(Leasing):
+    """Renews in the last tenth of a life, where a slow answer is too late."""
+
+    leases_type = _RenewsLate
+
+
+class _LivesAsTheFirst(Leases):
+    _first = 0
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        self._first = grant.increment = self._first or grant.increment
+        grant._expires_at = grant.granted_at + grant.increment
+        return grant
+
+
+class RenewsAllLeasesByTheLifeOfTheFirst(Leasing):
+    """Assumes that leases of all paths live as long as its first one."""
+
+    leases_type: ClassVar[type[Leases]] = _LivesAsTheFirst
+
+
+class _EndsWithASeal(Leases):
+    _over = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        self._over |= isinstance(error, VaultSealed)
+        if self._over:
+            held.due = wait = math.inf
+        return wait
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        if self._over:
+            raise VaultUnavailable("nobody keeps the leases any more", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class StopsRenewingLeasesAfterASeal(Leasing):
+    """Stops renewing after a renewal that meets a seal: its leases expire without a successor."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsWithASeal
+
+
+class _MeetsEachPage(Leases):
+    """Renews the short lease early and the long one late, so that each gets a page of its own."""
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        held.due = grant.granted_at + grant.life * (0.5 if grant.life < 18.0 else 0.7)
+
+
+class _LosesItsToken(_MeetsEachPage):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except UnexpectedAnswer as error:
+            if error.status == 403:
+                self._authenticator._lose(grant.token, "rejected")
+            raise
+
+
+class LogsInAfterAGateway403ForALease(Leasing):
+    """Takes a 403 to a lease's renewal, by anybody, for the end of its token."""
+
+    leases_type: ClassVar[type[Leases]] = _LosesItsToken
+
+
+class _LeavesIt(_MeetsEachPage):
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        if error.status == 403:
+            held.due = wait = math.inf
+        return wait
+
+
+class StopsRenewingALeaseAfterAGateway403(Leasing):
+    """Takes a 403 to a lease's renewal for a denial, and stops renewing it."""
+
+    leases_type: ClassVar[type[Leases]] = _LeavesIt
+
+
+class _EndsAtAPage(Leases):
+    _ended = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        self._ended |= error.status == 502
+        if self._ended:
+            held.due = wait = math.inf
+        return wait
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        if self._ended:
+            held.due = math.inf
+
+
+class StopsRenewingLeasesAfterAGatewayPage(Leasing):
+    """Stops renewing its leases at a page. A caller gets another credential after the end."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsAtAPage
+
+
+class _AcceptsAGatewayPage(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        try:
+            return super()._ask_for_more(grant, deadline)
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
+            return {"lease_duration": grant.increment, "renewable": True}
+
+
+class TreatsAGatewayPageAsARenewedLease(Leasing):
+    """Looks only at the status of the answer to a renewal."""
+
+    leases_type: ClassVar[type[Leases]] = _AcceptsAGatewayPage
+
+
+class HandsOutNoCredentialInAnOutage(Leasing):
+    """Hands out no credential while it knows that Vault is away."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        session = self.client._session()
+        held = session.leases._by_path.get(path)
+        if held is not None and held.grant is not None and session.circuit.outage is not None:
+            raise VaultUnavailable("Vault is away", sent=False)
+        return super().lease(path, failed)
+
+
+class LooksUpItsTokenBeforeItHandsOutACredential(Leasing):
+    """Asks Vault whether its token lives before it hands out a credential."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is not None and path in session.leases._by_path:
+            session._api.look_up(token.text, Deadline(1.0))
+        return super().lease(path, failed)
+
+
+class LooksUp(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        self._look(grant, deadline)
+        answer = super()._ask_for_more(grant, deadline)
+        self._look(grant, deadline)
+        return answer
+
+    def _look(self, grant: Grant, deadline: Deadline) -> None:
+        self._api._transport.request(
+            "POST",
+            "sys/leases/lookup",
+            token=grant.token.text,
+            body={"lease_id": grant.id},
+            deadline=deadline,
+        )
+
+
+class LooksUpItsLeases(Leasing):
+    """Looks up a lease before and after it renews it; neither is a renewal."""
+
+    leases_type = LooksUp
+
+
+class _RenewsJustInTime(RenewsAtShare):
+    share = 0.86
+
+
+class RenewsLeasesJustInTime(Leasing):
+    """Renews before that."""
+
+    leases_type = _RenewsJustInTime
+
+
+class _ReplacesAtAPage(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except VaultError:
+            grant.renewable = False  # remembered while the circuit lets nothing through
+            return "not_renewable"
+
+
+class ReplacesACredentialAfterAGatewayPage(Leasing):
+    """Takes a new credential after any failed renewal."""
+
+    leases_type: ClassVar[type[Leases]] = _ReplacesAtAPage
+
+
+# LEASE-07
+
+
+class _Believing(RenewsAtShare):
+    share = 2 / 3
+
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        return {**super()._ask_for_more(grant, deadline), "lease_duration": grant.increment}
+
+
+class PlansEachRenewalByTheFirstLife(Leasing):
+    """Assumes that each renewal grants the full life."""
+
+    leases_type = _Believing
+
+
+class _SilentAtItsMaxTtl(_Silent):
+    def _is_for(self, reason: str) -> bool:
+        return reason in ("expired", "max_ttl", "not_found")
+
+
+class HandsOutNothingAtTheMaxTtl(Leasing):
+    """Hands out nothing after a lease could not be extended."""
+
+    leases_type = _SilentAtItsMaxTtl
+
+
+class _NeverRenewsEarly(NeverRenewsALease, RenewsAtShare):
+    share = 0.4
+
+
+class ReplacesACredentialTooEarly(Leasing):
+    """Asks for a new credential before half of a life is over."""
+
+    leases_type = _NeverRenewsEarly
+
+
+class _RenewsOn(RenewsAtShare):
+    """Renews again and again after a renewal grants less than at first."""
+
+    share = 0.3
+    times: ClassVar[float] = math.inf
+    _capped = 0
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        if self._capped < self.times:
+            grant.capped = False
+        reason = super()._renew(held, grant, deadline)
+        self._capped += grant.life + 1.0 < grant.increment
+        return reason
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        self._capped = 0
+        return super()._replace(held, deadline, patience, reason)
+
+
+class RenewsToTheVeryEnd(Leasing):
+    """Renews at 0.3 of the last grant, however small."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsOn
+
+
+class _RenewsOnFiveTimes(_RenewsOn):
+    times = 5
+
+
+class RenewsTheRestOfALifeFiveTimes(Leasing):
+    leases_type = _RenewsOnFiveTimes
+
+
+class _NeverRenewsInTurn(NeverRenewsALease, RenewsAtShare):
+    share = 0.56
+
+
+class ReplacesACredentialAfterHalfItsLife(Leasing):
+    """Asks for a new credential after half of a life."""
+
+    leases_type = _NeverRenewsInTurn
+
+
+class _RenewsOnFourTimes(_RenewsOn):
+    times = 4
+
+
+class RenewsTheRestOfALifeFourTimes(Leasing):
+    """Renews what is left four times, and then takes a new credential."""
+
+    leases_type = _RenewsOnFourTimes
+
+
+# LEASE-09
+
+
+class _StopsAtALostAnswer(Leases):
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        if _is_lost(error):
+            held.due = wait = math.inf
+            assert held.grant is not None  # the caller has a lease that could not be renewed
+            held.grant.__class__ = _Endless  # only the thread would have noticed its end
+        return wait
+
+
+class StopsRenewingLeasesAfterALostAnswer(Leasing):
+    """Its thread handles Vault's errors, and dies if there is no answer."""
+
+    leases_type: ClassVar[type[Leases]] = _StopsAtALostAnswer
+
+
+class _EndsWithALostAnswer(Leases):
+    _lost = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        self._lost |= _is_lost(error)
+        wait = super()._failed(held, error)
+        if self._lost:
+            held.due = wait = math.inf
+        return wait
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        if self._lost:
+            raise VaultUnavailable("nobody keeps the leases any more", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class LosesItsLeasesAfterALostAnswer(Leasing):
+    """Its thread dies too, and its leases end with it."""
+
+    leases_type = _EndsWithALostAnswer
+
+
+class _ReplacesTwiceAtALostAnswer(_ReplacesAtALostAnswer):
+    times = 2
+
+
+class ReplacesACredentialTwiceAfterALostAnswer(Leasing):
+    leases_type = _ReplacesTwiceAtALostAnswer
+
+
+class _Patient(Leases):
+    """Waits for the result of a renewal before it hands out a credential."""
+
+    waits: ClassVar[float] = math.inf
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        held = self._by_path.setdefault(path, Held(path))
+        if held._lock.acquire(timeout=max(0.0, min(self.waits, deadline.remaining()))):
+            held._lock.release()
+        return super().current(path, deadline)
+
+
+class WaitsForARenewalOfALease(Leasing):
+    """Checks its credential under the lock that its thread holds until a renewal is over."""
+
+    leases_type: ClassVar[type[Leases]] = _Patient
+
+
+class _PatientForLong(_Patient):
+    waits = 1.3
+
+
+class WaitsTooLongForARenewalOfALease(Leasing):
+    """Hands out the old credential after more than half of a renewal's time."""
+
+    leases_type = _PatientForLong
+
+
+class RenewsLeasesInACallersCall(Leasing):
+    """Has no thread for leases: a caller renews when it is time, and all others are served."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().leases._threaded = False
+
+
+class _PatientForAMoment(_Patient):
+    waits = 0.5
+
+
+class WaitsALittleForARenewalOfALease(Leasing):
+    """Hands out the old credential after less than a third of a renewal's time."""
+
+    leases_type = _PatientForAMoment
+
+
+_mutant = partial(Mutant, base=REFERENCE)
+
+
+_tolerated = partial(Tolerated, base=REFERENCE)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "retries-the-renewal-of-a-lost-lease": _mutant(
+        RetriesTheRenewalOfALostLease, "LEASE-03", "renewals of a lease that is not found"
+    ),
+    "replaces-a-lost-lease-twice": _mutant(
+        ReplacesALostLeaseTwice, "LEASE-03", "at most 1 credential"
+    ),
+    "asks-three-times-about-a-lost-lease": _mutant(
+        AsksThreeTimesAboutALostLease, "LEASE-03", "at most 2 renewals of a lease"
+    ),
+    "keeps-only-one-lease": _mutant(KeepsOnlyOneLease, "LEASE-03", "its own role"),
+    "stops-all-renewals-at-one-lost-lease": _mutant(
+        StopsAllRenewalsAtOneLostLease, "LEASE-03", "the other path"
+    ),
+    "replaces-all-credentials-for-one-lost-lease": _mutant(
+        ReplacesAllCredentialsForOneLostLease, "LEASE-03", "at most 1 credential"
+    ),
+    "logs-in-for-a-lease-that-is-not-found": _mutant(
+        LogsInForEachFailedLease, "LEASE-03", "the token survives"
+    ),
+    "waits-forever-for-a-lease": _mutant(
+        WaitsForeverForALease, "LEASE-03", "is renewed, or replaced"
+    ),
+    "waits-forever-for-another-credential": _mutant(
+        WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"
+    ),
+    "replaces-a-credential-at-each-failed-renewal": _mutant(
+        MintsAtEachFailure, "LEASE-04", "from one credential to the next"
+    ),
+    "hands-out-ended-credentials-while-it-renews": _mutant(
+        HandsOutEndedCredentialsWhileItRenews, "LEASE-04", "accepted by the database"
+    ),
+    "replaces-a-credential-every-two-seconds": _mutant(
+        ReplacesACredentialEveryTwoSeconds, "LEASE-04", "from one credential to the next"
+    ),
+    "hands-out-nothing-after-a-500": _mutant(HandsOutNothingAfterA500, "LEASE-04", "goes without"),
+    "pauses-for-too-long-after-a-500": _mutant(
+        PausesForTooLongAfterA500, "LEASE-04", "goes without"
+    ),
+    "renews-leases-without-a-pause": _mutant(RenewsWithoutAPause, "LEASE-04", "renewals of leases"),
+    "tries-a-lease-a-hundred-times": _mutant(
+        TriesALeaseAHundredTimes, "LEASE-04", "renewals of leases"
+    ),
+    "logs-in-for-each-lease-that-fails": _mutant(
+        LogsInForEachFailedLease, "LEASE-04", "the token survives"
+    ),
+    "logs-in-for-denied-renewals": _mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
+    "replaces-a-credential-after-a-429": _mutant(
+        MintsAtAQuota, "LEASE-04", "from one credential to the next"
+    ),
+    "logs-in-after-a-429-for-a-lease": _mutant(
+        LogsInAfterA429ForALease, "LEASE-04", "the token survives"
+    ),
+    "replaces-a-credential-at-half-its-life": _mutant(
+        ReplacesACredentialAtHalfItsLife, "LEASE-06", "at most 1 credential"
+    ),
+    "renews-a-lease-for-half-its-life": _mutant(
+        RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"
+    ),
+    "renews-leases-late": _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
+    "renews-all-leases-by-the-life-of-the-first": _mutant(
+        RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"
+    ),
+    "stops-renewing-leases-after-a-seal": _mutant(
+        StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"
+    ),
+    "logs-in-after-a-gateway-403-for-a-lease": _mutant(
+        LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"
+    ),
+    "stops-renewing-a-lease-after-a-gateway-403": _mutant(
+        StopsRenewingALeaseAfterAGateway403, "LEASE-06", "is renewed, or replaced"
+    ),
+    "stops-renewing-leases-after-a-gateway-page": _mutant(
+        StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"
+    ),
+    "treats-a-gateway-page-as-a-renewed-lease": _mutant(
+        TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"
+    ),
+    "hands-out-no-credential-in-an-outage": _mutant(
+        HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
+    ),
+    "looks-up-its-token-before-it-hands-out-a-credential": _mutant(
+        LooksUpItsTokenBeforeItHandsOutACredential, "LEASE-06", "given what is at hand"
+    ),
+    "plans-each-renewal-by-the-first-life": _mutant(
+        PlansEachRenewalByTheFirstLife, "LEASE-07", "accepted by the database"
+    ),
+    "hands-out-nothing-at-the-max-ttl": _mutant(
+        HandsOutNothingAtTheMaxTtl, "LEASE-07", "goes without"
+    ),
+    "replaces-a-credential-too-early": _mutant(
+        ReplacesACredentialTooEarly, "LEASE-07", "from one credential to the next"
+    ),
+    "renews-a-lease-to-the-very-end": _mutant(
+        RenewsToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"
+    ),
+    "renews-the-rest-of-a-life-five-times": _mutant(
+        RenewsTheRestOfALifeFiveTimes, "LEASE-07", "a lease whose maximum is near"
+    ),
+    "stops-renewing-leases-after-a-lost-answer": _mutant(
+        StopsRenewingLeasesAfterALostAnswer, "LEASE-09", "accepted by the database"
+    ),
+    "loses-its-leases-after-a-lost-answer": _mutant(
+        LosesItsLeasesAfterALostAnswer, "LEASE-09", "goes without"
+    ),
+    "replaces-a-credential-twice-after-a-lost-answer": _mutant(
+        ReplacesACredentialTwiceAfterALostAnswer, "LEASE-09", "from one credential to the next"
+    ),
+    "waits-for-a-renewal-of-a-lease": _mutant(
+        WaitsForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
+    ),
+    "waits-too-long-for-a-renewal-of-a-lease": _mutant(
+        WaitsTooLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "asks-twice-about-a-lost-lease": _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
+    "renews-leases-in-calls": _tolerated(RenewsInCalls, "LEASE-03"),
+    "replaces-a-credential-after-silence": _tolerated(ReplacesAtALostAnswer, "LEASE-03"),
+    "replaces-a-credential-at-half-its-life-when-renewals-fail": _tolerated(
+        MintsInItsTime, "LEASE-04"
+    ),
+    "logs-in-once-for-denied-renewals": _tolerated(LogsInOnceForDeniedRenewals, "LEASE-04"),
+    "pauses-a-while-after-a-500": _tolerated(PausesAWhileAfterA500, "LEASE-04"),
+    "tries-a-lease-thirteen-times": _tolerated(TriesALeaseThirteenTimes, "LEASE-04"),
+    "looks-up-its-leases": _tolerated(LooksUpItsLeases, "LEASE-06"),
+    "renews-leases-just-in-time": _tolerated(RenewsLeasesJustInTime, "LEASE-06"),
+    "renews-leases-in-calls-under-a-seal": _tolerated(RenewsInCalls, "LEASE-06"),
+    "replaces-a-credential-after-a-gateway-page": _tolerated(
+        ReplacesACredentialAfterAGatewayPage, "LEASE-06"
+    ),
+    "replaces-a-credential-after-half-its-life": _tolerated(
+        ReplacesACredentialAfterHalfItsLife, "LEASE-07"
+    ),
+    "renews-the-rest-of-a-life-four-times": _tolerated(RenewsTheRestOfALifeFourTimes, "LEASE-07"),
+    "replaces-a-credential-after-a-lost-answer": _tolerated(ReplacesAtALostAnswer, "LEASE-09"),
+    "renews-leases-in-a-callers-call": _tolerated(RenewsLeasesInACallersCall, "LEASE-09"),
+    "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
+        WaitsALittleForARenewalOfALease, "LEASE-09"
+    ),
+}

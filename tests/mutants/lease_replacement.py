@@ -1,0 +1,997 @@
+"""Clients that break LEASE-01, 02, 05 or 08: credentials that are revoked, denied or given back."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from resilient_vault_client import (
+    Credential,
+    PermissionDenied,
+    Secret,
+    VaultClient,
+    VaultError,
+    VaultUnavailable,
+)
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._errors import RateLimited, ServerFailed, UnexpectedAnswer
+from resilient_vault_client._grant import Grant, Token
+from resilient_vault_client._grant import Token as LeaseToken
+from resilient_vault_client._leases import Held, Leases
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.lease_renewal import _LeasesTwo, _Silent
+from tests.mutants.reference_clients import (
+    Leasing,
+    LeavesItsCredentialsBehind,
+    LoadsInEachWay,
+    RenewsAtShare,
+)
+
+# LEASE-01
+
+
+class IgnoresReportsOfRefusedCredentials(Leasing):
+    """Ignores reports of refusals, and relies on the next renewal."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        del failed
+        return super().lease(path)
+
+
+class ActsOnReportsTooLate(Leasing):
+    """Believes a pool after six seconds of refusals."""
+
+    after = 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, float] = {}
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if failed is not None:
+            since = time.monotonic() - self._first.setdefault(failed, time.monotonic())
+            failed = failed if since >= self.after else None
+        return super().lease(path, failed)
+
+
+class _LeasesThree(_LeasesTwo):
+    times = 3
+
+
+class RequestsThreeCredentialsForALostOne(Leasing):
+    leases_type = _LeasesThree
+
+
+class _Restless(Leases):
+    """Retries at once, so that its success does not depend on pauses."""
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        super()._failed(held, error)
+        held.blocked_until = 0.0
+        return 0.1
+
+
+class NeverLogsInAgainForALease(Leasing):
+    """Takes a 403 to a lease for a denial, and never logs in for that."""
+
+    leases_type = _Restless
+    after = math.inf
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        session = self.client._session()
+        careful, denied_at = session._with_token, math.inf
+
+        def careless(operation, *, deadline, patience, **rest):  # type: ignore[no-untyped-def]  # as `WithToken`
+            nonlocal denied_at
+            if time.monotonic() >= denied_at + self.after:
+                return careful(operation, deadline=deadline, patience=patience, **rest)
+            try:
+                return operation(session._token(deadline, patience))
+            except PermissionDenied as denial:
+                denied_at = min(denied_at, time.monotonic())
+                raise VaultUnavailable(str(denial), sent=False) from denial
+
+        session.leases._with_token = careless
+
+
+class LogsInLateForALease(NeverLogsInAgainForALease):
+    after = 6.5
+
+
+class _ForEachReport(Leases):
+    def failed(self, path: str, username: str) -> None:
+        held, deadline = self._by_path[path], Deadline(self._timeout)
+        with held.alone(deadline):
+            if self._heeds(held, username):
+                self._replace(held, deadline, self._timeout, "refused")
+
+    def _heeds(self, held: Held, username: str) -> bool:
+        """Return whether a report of that user is a reason for another credential."""
+        del held, username
+        return True
+
+
+class ReplacesACredentialForEachReport(Leasing):
+    """Takes a new credential for each report of a refusal, even of a replaced user."""
+
+    leases_type: ClassVar[type[Leases]] = _ForEachReport
+
+
+class _WithoutALock(Leases):
+    def failed(self, path: str, username: str) -> None:
+        held = self._by_path[path]
+        if held.grant is not None and held.grant.credential.username == username:
+            self._replace(held, Deadline(self._timeout), self._timeout, "refused")
+
+
+class ReplacesACredentialForEachSimultaneousReport(Leasing):
+    """Checks the reported user without a lock, so that simultaneous reports all act."""
+
+    leases_type: ClassVar[type[Leases]] = _WithoutALock
+
+
+class ReplacesACredentialForALateReport(Leasing):
+    """Takes each report for one of the current user, except simultaneous ones."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if failed is not None:
+            failed = super().lease(path).username
+        return super().lease(path, failed)
+
+
+class _OneLock(Leases):
+    """Makes every caller for a credential, of any path, wait for the one before."""
+
+    waits: ClassVar[float] = math.inf
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        lock: threading.Lock = self.__dict__.setdefault("_one", threading.Lock())
+        held = lock.acquire(timeout=max(0.0, min(self.waits, deadline.remaining())))
+        try:
+            return super().current(path, deadline)
+        finally:
+            if held:
+                lock.release()
+
+
+class HasOneLockForAllLeases(Leasing):
+    """Holds a lock while Vault makes a user, so that callers of other paths wait."""
+
+    leases_type: ClassVar[type[Leases]] = _OneLock
+
+
+class ReplacesAllCredentialsForOneReport(Leasing):
+    """Takes the refusal of one path's user for a refusal of all."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        by_path = self.client._session().leases._by_path
+        held = by_path.get(path)
+        grant = held.grant if held is not None else None
+        if grant is not None and grant.credential.username == failed:
+            for other in by_path.values():
+                if other is not held and other.grant is not None:
+                    other.grant.lost = "refused"
+        return super().lease(path, failed)
+
+
+class _Unbound(Grant):
+    """A lease that ignores its token."""
+
+    @property
+    def expires_at(self) -> float:
+        return self._expires_at
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None
+
+
+class _MovesWhatIsReported(Leases):
+    def _ask(self, path: str, token: LeaseToken, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        grant.__class__ = _Unbound
+        return grant
+
+    def _on_current_token(self, grant: Grant) -> bool:
+        return grant.token.lost is not None or super()._on_current_token(grant)
+
+
+class ReplacesOnlyTheReportedCredentialAfterANewToken(Leasing):
+    """After it lost its token and was late to replace it, only one path gets a new credential."""
+
+    leases_type: ClassVar[type[Leases]] = _MovesWhatIsReported
+
+
+class _OneLockForAMoment(_OneLock):
+    waits = 0.4
+
+
+class HasOneLockForAllLeasesForAMoment(Leasing):
+    """Stops waiting for the lock after a moment."""
+
+    leases_type: ClassVar[type[Leases]] = _OneLockForAMoment
+
+
+class ActsOnReportsJustInTime(ActsOnReportsTooLate):
+    after = 4.0
+
+
+class LeasesTwoForOne(Leasing):
+    """Takes two credentials for a lost one."""
+
+    leases_type = _LeasesTwo
+
+
+class LogsInForALeaseJustInTime(NeverLogsInAgainForALease):
+    after = 4.0
+
+
+# LEASE-02
+
+
+class _Loose(Grant):
+    """A lease that does not know its token."""
+
+    def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
+        super().__init__(path, answer, token, started)
+        self.let_go()
+
+    @property
+    def expires_at(self) -> float:
+        return self._expires_at
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None and clock() < self._expires_at
+
+
+class _KnowsNoParent(Leases):
+    replaces_after = float("inf")
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        started = clock()
+        return _Loose(path, self._api.lease(token.text, path, deadline), token, started)
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return 0.1 if wait is None else min(wait, 0.1)
+
+    def _reason(self, grant: Grant) -> str | None:
+        current = self._authenticator.current
+        young = current is None or clock() - current.issued_at < self.replaces_after
+        return None if grant.lost is None and (young or grant.token is current) else "token"
+
+
+class ForgetsTheEndOfTheParentToken(Leasing):
+    """Uses a lease's own end, although its token may end earlier at its max TTL."""
+
+    leases_type = _KnowsNoParent
+
+
+class _NoticesLate(_KnowsNoParent):
+    replaces_after = 2.5
+
+
+class ReplacesCredentialsTooLateAfterALogin(Leasing):
+    """Replaces its credentials two and a half seconds after the login that killed them."""
+
+    leases_type = _NoticesLate
+
+
+class StopsLeasingWhenItsTokenEnds(Leasing):
+    """Stops leasing when the lease's token ends."""
+
+    leases_type: ClassVar[type[Leases]] = _Silent
+
+
+class _SilentForLong(_Silent):
+    seconds = 6.0
+
+
+class RequestsNoCredentialLongAfterItsTokenEnds(Leasing):
+    leases_type = _SilentForLong
+
+
+class _MovesOnlyOne(Leases):
+    _moved_to: Token | None = None
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        grant.__class__ = _Unbound
+        self._moved_to = token
+        return grant
+
+    def _reason(self, grant: Grant) -> str | None:
+        current = self._authenticator.current
+        moves = current is not None and current is not self._moved_to
+        return "token" if moves or grant.lost is not None else None
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return 0.1 if wait is None else min(wait, 0.1)
+
+
+class ReplacesOneCredentialAfterALogin(Leasing):
+    """When the first lease moves to a new token, it notes the move for all paths."""
+
+    leases_type: ClassVar[type[Leases]] = _MovesOnlyOne
+
+
+class _OnlyOnItsToken(Grant):
+    """A lease that ignores its own end."""
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None and self.token.lost is None
+
+
+class _RenewsOnItsFirstToken(Leases):
+    _first: Token | None = None
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        self._first = self._first or grant.token
+        if grant.token is not self._first:
+            grant.__class__ = _OnlyOnItsToken
+            held.due = math.inf
+
+
+class RenewsOnlyLeasesOfItsFirstToken(Leasing):
+    """Starts its renewer at its start: leases of a later token are not renewed."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsOnItsFirstToken
+
+
+class _RenewsByItsFirstToken(Leases):
+    _first: Token | None = None
+
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        self._first = self._first or grant.token
+        return self._api.renew_lease(self._first.text, grant.id, grant.increment, deadline)
+
+    def _denied(
+        self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
+    ) -> str | None:
+        del held, grant, deadline
+        raise denial
+
+
+class RenewsItsLeasesByItsFirstToken(Leasing):
+    """Renews by a client of its own, with the token from the start."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsByItsFirstToken
+
+
+class _NoticesSoon(_KnowsNoParent):
+    replaces_after = 0.4
+
+
+class ReplacesCredentialsSoonAfterALogin(Leasing):
+    leases_type = _NoticesSoon
+
+
+class _SilentForAMoment(_Silent):
+    seconds = 3.0
+
+
+class RequestsNoCredentialForAMomentAfterItsTokenEnds(Leasing):
+    """Pauses for three seconds: refusals around a login do not count, and a call takes two."""
+
+    leases_type = _SilentForAMoment
+
+
+# LEASE-05
+
+
+class _OverflowsItsTimers(RenewsAtShare):
+    share = 0.8
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        if (held.due - clock()) * 1000 >= 2**31:
+            held.due = clock()
+
+
+class OverflowsTheTimersOfItsLeases(Leasing):
+    """Its leases' timers count milliseconds in 31 bits; its token has other timers."""
+
+    leases_type = _OverflowsItsTimers
+
+
+class RequestsACredentialForEachThread(Leasing):
+    """Each thread has a client of its own, and so a credential."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+        self._own: dict[int, VaultClient] = {}
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        del failed
+        client = self._own.setdefault(threading.get_ident(), VaultClient(environ=self._environ))
+        return client.lease(path).current()
+
+    def close(self) -> None:
+        for client in self._own.values():
+            client.close()
+        super().close()
+
+
+class RevokesItsCredentialsAMomentAfterItsEnd(Leasing):
+    """A thread revokes its credentials and its token a moment after its end."""
+
+    after = 1.0
+
+    def close(self) -> None:
+        def give_back() -> None:
+            with contextlib.suppress(Exception):  # the scenario may be over
+                super(RevokesItsCredentialsAMomentAfterItsEnd, self).close()
+
+        timer = threading.Timer(self.after, give_back)
+        timer.daemon = True
+        timer.start()
+
+
+class RevokesItsCredentialsLongAfterItsEnd(RevokesItsCredentialsAMomentAfterItsEnd):
+    """Does so some seconds after its end."""
+
+    after = 4.0
+
+
+class RejectsCallersWhileItRequestsACredential(Leasing):
+    """Asks for one credential at a time, and turns other callers away meanwhile.
+
+    The first calls take a moment, so that simultaneous callers meet them even on a busy machine.
+    """
+
+    at_once = 1
+    takes = 0.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turns = threading.BoundedSemaphore(self.at_once)
+        self._turned_away = threading.Event()
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if not self._turns.acquire(blocking=False):
+            self._turned_away.set()
+            raise VaultUnavailable("others ask for a credential", sent=False)
+        try:
+            self._turned_away.wait(self.takes)
+            return super().lease(path, failed)
+        finally:
+            self._turns.release()
+
+
+class RejectsTheFifthCallerForACredential(RejectsCallersWhileItRequestsACredential):
+    at_once = 4
+
+
+class DeclaresThatItLeavesItsToken(LeavesItsCredentialsBehind):
+    """Declares that it leaves its token behind by design."""
+
+    leaves = frozenset({"token"})
+
+
+class RejectsCallersForACredentialWhileItStarts(Leasing):
+    """Starts slowly: reads wait for it, but callers for a credential are turned away."""
+
+    takes = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._up_at = time.monotonic() + self.takes
+
+    def read(self, path: str, key: str) -> Secret:
+        time.sleep(max(0.0, self._up_at - time.monotonic()))
+        return super().read(path, key)
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if time.monotonic() < self._up_at:
+            raise VaultUnavailable("it is not up yet", sent=False)
+        return super().lease(path, failed)
+
+
+# LEASE-08
+
+
+class _AsksAQuotaAgain(Leases):
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        try:
+            return super()._ask(path, token, deadline)
+        except RateLimited:
+            time.sleep(0.2)
+        return super()._ask(path, token, deadline)
+
+
+class RequestsCredentialsDespiteRetryAfter(Leasing):
+    """Asks again after a fifth of a second when a quota refuses a credential."""
+
+    leases_type: ClassVar[type[Leases]] = _AsksAQuotaAgain
+
+
+class _AsksAgain(Leases):
+    """Asks again within a call, as long as the call has time."""
+
+    pause = 0.01
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        while True:
+            try:
+                return super()._ask(path, token, deadline)
+            except ServerFailed:
+                if deadline.remaining() < 2 * self.pause:
+                    raise
+                time.sleep(self.pause)
+
+
+class RequestsCredentialsFromAFailingEngineWithoutAPause(Leasing):
+    """Asks a failing engine for a credential a hundred times a second."""
+
+    leases_type: ClassVar[type[Leases]] = _AsksAgain
+
+
+class _DropsItsTokenOn500(Leases):
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        try:
+            return super()._ask(path, token, deadline)
+        except ServerFailed:
+            self._authenticator._lose(token, "rejected")
+            raise
+
+
+class TreatsAFailingEngineAsADeadToken(Leasing):
+    """Logs in again if Vault's database engine fails."""
+
+    leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn500
+
+
+class CallsAFailureADenial(Leasing):
+    """Calls a credential denied while the engine fails."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        try:
+            return super().lease(path, failed)
+        except ServerFailed as error:
+            raise PermissionDenied(str(error)) from error
+
+
+class _Pauses(Leases):
+    """Pauses for some seconds after it was given no credential."""
+
+    seconds = 14.0
+    after: type[VaultError] = ServerFailed
+    _until = 0.0
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        left = self._until - time.monotonic()
+        if left > 0 and held.error is not None:
+            known = held.error.again()
+            known.retry_in, known.echo = left, True
+            raise known
+        try:
+            return super()._replace(held, deadline, patience, reason)
+        except self.after as error:
+            if not error.echo:  # Vault's own answer, rather than a remembered one
+                self._until = time.monotonic() + self.seconds
+            raise
+
+
+class PausesForTooLongAfterAFailure(Leasing):
+    """Pauses for fourteen seconds after a failure of the engine."""
+
+    leases_type: ClassVar[type[Leases]] = _Pauses
+
+
+class _AsksEachTime(Leases):
+    """Asks Vault in each call, without a pause after a denial."""
+
+    def _note(self, held: Held, error: VaultError) -> None:
+        super()._note(held, error)
+        held.blocked_until = 0.0
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        held.blocked_until = 0.0
+        return wait
+
+
+class LogsInForEachDeniedLease(Leasing):
+    """Takes a denial for the end of its token."""
+
+    leases_type: ClassVar[type[Leases]] = _AsksEachTime
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        session = self.client._session()
+        careful = session.leases._with_token
+
+        def careless(operation, **rest):  # type: ignore[no-untyped-def]  # as `WithToken`
+            try:
+                return careful(operation, **rest)
+            except PermissionDenied:
+                if (token := session.authenticator.current) is not None:
+                    session.authenticator._lose(token, "rejected")
+                raise
+
+        session.leases._with_token = careless
+
+
+class _AsksThreeTimes(_AsksEachTime):
+    tries = 3
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        for _ in range(self.tries - 1):
+            try:
+                return super()._ask(path, token, deadline)
+            except PermissionDenied:
+                time.sleep(0.01)
+        return super()._ask(path, token, deadline)
+
+
+class AsksThreeTimesForADeniedLease(Leasing):
+    """Asks three times in each denied call; it never logs in for that."""
+
+    leases_type: ClassVar[type[Leases]] = _AsksThreeTimes
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().authenticator._policy_login_due = math.inf
+
+
+class CallsADenialAnOutage(Leasing):
+    """Tells a denied caller to come again later."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        try:
+            return super().lease(path, failed)
+        except PermissionDenied as error:
+            raise VaultUnavailable(str(error), sent=False) from error
+
+
+class _PausesAfterADenial(_Pauses):
+    seconds = 22.0
+    after = PermissionDenied
+
+
+class PausesForTooLongAfterADenial(Leasing):
+    """Pauses for twenty-two seconds after a denial, which lasts longer than a failure."""
+
+    leases_type: ClassVar[type[Leases]] = _PausesAfterADenial
+
+
+class _OneRound(Leases):
+    def _step(self) -> float | None:
+        waits = []
+        for held in list(self._by_path.values()):
+            if self._stopped:
+                return None
+            wait = self._tend(held)
+            if wait is None:
+                continue
+            waits.append(max(0.0, wait))
+            if held.pause is not None:  # this lease could not be kept: the round ends
+                break
+        return min(waits, default=None)
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        others = (other for other in self._by_path.values() if other is not held)
+        if reason == "expired" and any(other.pause is not None for other in others):
+            raise VaultUnavailable("its turn has not come", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class RenewsNoOtherLeaseWhileOneFails(Leasing):
+    """While one lease cannot be kept, its thread tends no other lease."""
+
+    leases_type: ClassVar[type[Leases]] = _OneRound
+
+
+class _Nothing(Grant):
+    """A credential without a user, whose lease ends at once."""
+
+    def __init__(self, path: str, token: Token, started: float) -> None:
+        nothing = {
+            "lease_id": "none",
+            "lease_duration": 1,
+            "data": {"username": "", "password": ""},
+        }
+        super().__init__(path, nothing, token, started)
+
+
+class _TakesWhatComes(Leases):
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        try:
+            return super()._ask(path, token, deadline)
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
+            return _Nothing(path, token, clock())
+
+
+class HandsOutAnEmptyCredentialForAGatewayPage(Leasing):
+    """Hands out what is in an answer with 200, even if that is nothing."""
+
+    leases_type: ClassVar[type[Leases]] = _TakesWhatComes
+
+
+class ReportsAGatewayPageAsADeniedLease(Leasing):
+    """Calls a credential denied if a gateway said 403."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        try:
+            return super().lease(path, failed)
+        except UnexpectedAnswer as error:
+            if error.status != 403:
+                raise
+            raise PermissionDenied(str(error)) from error
+
+
+class _DropsItsTokenOn403(Leases):
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        try:
+            return super()._ask(path, token, deadline)
+        except UnexpectedAnswer as error:
+            if error.status == 403:
+                self._authenticator._lose(token, "rejected")
+            raise
+
+
+class LogsInAfterAGateway403ToALeaseRequest(Leasing):
+    """Logs in again if a gateway answers 403 to a request for a credential."""
+
+    leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn403
+
+
+class _HandsOutTheEnded(Leases):
+    seconds = math.inf
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        held = self._by_path.get(path)
+        grant = held.grant if held is not None else None
+        if held is not None and grant is not None and held.pause is not None:
+            alive = grant.lost is None and grant.token.lost is None
+            if alive and clock() < grant.expires_at + self.seconds:
+                return grant.credential
+        return super().current(path, deadline)
+
+
+class HandsOutAnEndedCredential(Leasing):
+    """Hands out the last credential while a lease cannot be renewed, as if it were a secret."""
+
+    leases_type: ClassVar[type[Leases]] = _HandsOutTheEnded
+
+
+class HandsOutARefusedCredentialAgain(Leasing):
+    """Returns its last credential if it has no other."""
+
+    lasts = math.inf
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._last: dict[str, Credential] = {}
+        self._since: dict[str, float] = {}
+
+    def lease(self, path: str, failed: str | None = None) -> Any:
+        try:
+            found = self._last[path] = super().lease(path, failed)
+        except VaultError:
+            now = time.monotonic()
+            since = self._since.setdefault(path, now)
+            if path not in self._last or now - since >= self.lasts:
+                raise
+            return self._last[path]
+        self._since.pop(path, None)
+        return found
+
+
+class HandsOutARefusedCredentialForAMoment(HandsOutARefusedCredentialAgain):
+    """Does so for the moment in which other clients find out that there is none."""
+
+    lasts = 1.0
+
+
+class _AsksAgainSlowly(_AsksAgain):
+    pause = 0.4
+
+
+class RequestsCredentialsFromAFailingEngineOften(Leasing):
+    leases_type: ClassVar[type[Leases]] = _AsksAgainSlowly
+
+
+class _AsksTwice(_AsksThreeTimes):
+    tries = 2
+
+
+class AsksTwiceForADeniedLease(AsksThreeTimesForADeniedLease):
+    leases_type = _AsksTwice
+
+
+class _PausesAWhile(_Pauses):
+    seconds = 9.5
+    after = VaultError
+
+
+class PausesAWhileAfterEither(Leasing):
+    """Pauses for nine and a half seconds after either: half as long again as each lasted."""
+
+    leases_type: ClassVar[type[Leases]] = _PausesAWhile
+
+
+class _HandsOutTheEndedForAMoment(_HandsOutTheEnded):
+    seconds = 1.2
+
+
+class HandsOutAnEndedCredentialForAMoment(Leasing):
+    """Does so for a little more than a second after the lease ends."""
+
+    leases_type: ClassVar[type[Leases]] = _HandsOutTheEndedForAMoment
+
+
+_mutant = partial(Mutant, base=REFERENCE)
+
+
+_tolerated = partial(Tolerated, base=REFERENCE)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "ignores-reports-of-refused-credentials": _mutant(
+        IgnoresReportsOfRefusedCredentials, "LEASE-01", "a credential that works"
+    ),
+    "acts-on-reports-too-late": _mutant(
+        ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"
+    ),
+    "requests-three-credentials-for-a-lost-one": _mutant(
+        RequestsThreeCredentialsForALostOne, "LEASE-01", "at most 2 credentials"
+    ),
+    "never-logs-in-again-for-a-lease": _mutant(
+        NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"
+    ),
+    "logs-in-late-for-a-lease": _mutant(
+        LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"
+    ),
+    "replaces-a-credential-for-each-report": _mutant(
+        ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"
+    ),
+    "replaces-a-credential-for-each-simultaneous-report": _mutant(
+        ReplacesACredentialForEachSimultaneousReport, "LEASE-01", "at most 2 credentials"
+    ),
+    "replaces-a-credential-for-a-late-report": _mutant(
+        ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"
+    ),
+    "has-one-lock-for-all-leases": _mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
+    "replaces-all-credentials-for-one-report": _mutant(
+        ReplacesAllCredentialsForOneReport, "LEASE-01", "at most 0 credentials at database/creds/r"
+    ),
+    "replaces-only-the-reported-credential-after-a-new-token": _mutant(
+        ReplacesOnlyTheReportedCredentialAfterANewToken, "LEASE-01", "accepted by the database"
+    ),
+    "forgets-the-end-of-the-parent-token": _mutant(
+        ForgetsTheEndOfTheParentToken, "LEASE-02", "accepted by the database"
+    ),
+    "replaces-credentials-too-late-after-a-login": _mutant(
+        ReplacesCredentialsTooLateAfterALogin, "LEASE-02", "accepted by the database"
+    ),
+    "requests-two-credentials-after-a-login": _mutant(LeasesTwoForOne, "LEASE-02", "credentials"),
+    "stops-leasing-when-its-token-ends": _mutant(
+        StopsLeasingWhenItsTokenEnds, "LEASE-02", "goes without"
+    ),
+    "requests-no-credential-long-after-its-token-ends": _mutant(
+        RequestsNoCredentialLongAfterItsTokenEnds, "LEASE-02", "goes without"
+    ),
+    "replaces-one-credential-after-a-login": _mutant(
+        ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"
+    ),
+    "renews-only-leases-of-its-first-token": _mutant(
+        RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"
+    ),
+    "renews-its-leases-by-its-first-token": _mutant(
+        RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"
+    ),
+    "revokes-no-credentials-at-its-end": _mutant(
+        LeavesItsCredentialsBehind, "LEASE-05", "given back at its end"
+    ),
+    "overflows-the-timers-of-its-leases": _mutant(
+        OverflowsTheTimersOfItsLeases, "LEASE-05", "no loop without a pause"
+    ),
+    "requests-a-credential-for-each-thread": _mutant(
+        RequestsACredentialForEachThread, "LEASE-05", "at most 3 credentials"
+    ),
+    "revokes-its-credentials-long-after-its-end": _mutant(
+        RevokesItsCredentialsLongAfterItsEnd, "LEASE-05", "given back at its end"
+    ),
+    "rejects-callers-while-it-requests-a-credential": _mutant(
+        RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once"
+    ),
+    "rejects-the-fifth-caller-for-a-credential": _mutant(
+        RejectsTheFifthCallerForACredential, "LEASE-05", "at once"
+    ),
+    "requests-credentials-despite-retry-after": _mutant(
+        RequestsCredentialsDespiteRetryAfter,
+        "LEASE-08",
+        "Retry-After is obeyed by each credential",
+    ),
+    "requests-credentials-from-a-failing-engine-without-a-pause": _mutant(
+        RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08", "no request storm"
+    ),
+    "treats-a-failing-engine-as-a-dead-token": _mutant(
+        TreatsAFailingEngineAsADeadToken, "LEASE-08", "the token survives"
+    ),
+    "reports-a-failing-engine-as-a-denial": _mutant(
+        CallsAFailureADenial, "LEASE-08", "a failure then is unavailable"
+    ),
+    "pauses-for-too-long-after-a-failing-engine": _mutant(
+        PausesForTooLongAfterAFailure, "LEASE-08", "a credential that works"
+    ),
+    "logs-in-for-each-denied-lease": _mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
+    "asks-three-times-for-a-denied-lease": _mutant(
+        AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"
+    ),
+    "reports-a-denied-lease-as-an-outage": _mutant(
+        CallsADenialAnOutage, "LEASE-08", "a failure then is denied"
+    ),
+    "pauses-for-too-long-after-a-denied-lease": _mutant(
+        PausesForTooLongAfterADenial, "LEASE-08", "a credential that works"
+    ),
+    "renews-no-other-lease-while-one-fails": _mutant(
+        RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"
+    ),
+    "hands-out-an-empty-credential-for-a-gateway-page": _mutant(
+        HandsOutAnEmptyCredentialForAGatewayPage,
+        "LEASE-08",
+        "what is handed out is accepted by the database",
+    ),
+    "reports-a-gateway-page-as-a-denied-lease": _mutant(
+        ReportsAGatewayPageAsADeniedLease, "LEASE-08", "a failure then is unavailable"
+    ),
+    "logs-in-after-a-gateway-403-to-a-lease-request": _mutant(
+        LogsInAfterAGateway403ToALeaseRequest, "LEASE-08", "the token survives"
+    ),
+    "hands-out-an-ended-credential": _mutant(
+        HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"
+    ),
+    "hands-out-a-refused-credential-again": _mutant(
+        HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "has-one-lock-for-all-leases-for-a-moment": _tolerated(
+        HasOneLockForAllLeasesForAMoment, "LEASE-01"
+    ),
+    "acts-on-reports-just-in-time": _tolerated(ActsOnReportsJustInTime, "LEASE-01"),
+    "requests-two-credentials-for-a-lost-one": _tolerated(LeasesTwoForOne, "LEASE-01"),
+    "logs-in-for-a-lease-just-in-time": _tolerated(LogsInForALeaseJustInTime, "LEASE-01"),
+    "replaces-credentials-soon-after-a-login": _tolerated(
+        ReplacesCredentialsSoonAfterALogin, "LEASE-02"
+    ),
+    "requests-no-credential-for-a-moment-after-its-token-ends": _tolerated(
+        RequestsNoCredentialForAMomentAfterItsTokenEnds, "LEASE-02"
+    ),
+    "revokes-its-credentials-a-moment-after-its-end": _tolerated(
+        RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"
+    ),
+    "declares-that-it-leaves-its-token": _tolerated(DeclaresThatItLeavesItsToken, "LEASE-05"),
+    "loads-code-at-its-first-lease": _tolerated(LoadsInEachWay, "LEASE-05"),
+    "rejects-callers-for-a-credential-while-it-starts": _tolerated(
+        RejectsCallersForACredentialWhileItStarts, "LEASE-05"
+    ),
+    "hands-out-a-refused-credential-for-a-moment": _tolerated(
+        HandsOutARefusedCredentialForAMoment, "LEASE-08"
+    ),
+    "requests-credentials-from-a-failing-engine-often": _tolerated(
+        RequestsCredentialsFromAFailingEngineOften, "LEASE-08"
+    ),
+    "asks-twice-for-a-denied-lease": _tolerated(AsksTwiceForADeniedLease, "LEASE-08"),
+    "pauses-a-while-without-a-credential": _tolerated(PausesAWhileAfterEither, "LEASE-08"),
+    "hands-out-an-ended-credential-for-a-moment": _tolerated(
+        HandsOutAnEndedCredentialForAMoment, "LEASE-08"
+    ),
+}

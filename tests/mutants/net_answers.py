@@ -1,0 +1,607 @@
+"""Clients that break NET-04 or 06 to 10: dead connections, and answers that are late or cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from tests.mutants.clients import (
+    REFERENCE,
+    AtShare,
+    HasATenSecondDeadline,
+    HasAThirtySecondDeadline,
+    HasItsChangeMerged,
+    HasNoTimeout,
+    Mutant,
+    Tolerated,
+    TreatsAnOutageAsAnEmptySecret,
+    _KeyByKeyAsEver,
+    _ReadsWholeSecretsApart,
+)
+from tests.mutants.login_clients import (
+    FIRST,
+    AnswersFromMemory,
+    BreaksItsCircuit,
+    KeepsLongAndLogsInAtAThird,
+    LogsInInsteadOfRenewing,
+    _Unguarded,
+)
+from tests.mutants.reference_clients import Tweaked, _WritesByItself
+from tests.subjects.lazy_client import LazyClient, _secret
+from tests.subjects.lazy_wire import (
+    DeniedError,
+    GivenUpError,
+    Reply,
+    UnavailableError,
+    Wire,
+    _left,
+    is_whole,
+)
+
+
+class _Pool(Wire):
+    """Keeps its connections, and drops all idle ones after a failure.
+
+    It drops a connection that the server has closed before it is used.
+    """
+
+    heeds = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._idle: deque[socket.socket] = deque()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer = self._taken() or socket.create_connection(
+            (self._host, self._port), timeout=_left(deadline)
+        )
+        received = bytearray()
+        try:
+            peer.settimeout(_left(deadline))
+            peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+            while not is_whole(received):
+                peer.settimeout(_left(deadline))
+                piece = peer.recv(65536)
+                if not piece:
+                    raise ConnectionResetError
+                received += piece
+        except OSError:
+            peer.close()
+            self._forget()
+            raise
+        head = received.partition(b"\r\n\r\n")[0].lower()
+        if self.heeds and b"\r\nconnection: close" in head:
+            peer.close()
+        else:
+            self._idle.append(peer)
+        return bytes(received)
+
+    def _forget(self) -> None:
+        while (idle := self._next()) is not None:
+            idle.close()
+
+    def _taken(self) -> socket.socket | None:
+        while (peer := self._next()) is not None:
+            if not select.select([peer], [], [], 0)[0]:
+                return peer
+            peer.close()
+        return None
+
+    def _next(self) -> socket.socket | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+
+class _DeafPool(_Pool):
+    heeds = False
+
+
+# NET-04
+
+
+class _Keeper(Wire):
+    """Keeps one connection for each thread, in any case."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept = threading.local()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer: socket.socket | None = getattr(self._kept, "peer", None)
+        if peer is None:
+            peer = self._kept.peer = socket.create_connection((self._host, self._port))
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+        received = bytearray()
+        while not is_whole(received):
+            piece = peer.recv(65536)
+            if not piece:
+                del self._kept.peer
+                break
+            received += piece
+        if b"\r\nconnection: close" in received.partition(b"\r\n\r\n")[0].lower():
+            self._kept.__dict__.clear()  # the server has announced to close it
+        return bytes(received)
+
+
+class KeepsADeadConnection(LazyClient):
+    """Keeps its connections, even those that no longer answer."""
+
+    wire_type = _Keeper
+
+
+class KeepsADeadConnectionBehindACache(AnswersFromMemory):
+    """Does the same, but callers notice only for values that are not in memory."""
+
+    wire_type = _Keeper
+
+
+class _LoyalPool(_Pool):
+    def _forget(self) -> None:
+        """Keep the other connections."""
+
+
+class KeepsAllOtherDeadConnectionsOfItsPool(LazyClient):
+    """Drops a dead connection, and then meets the next one: as many as a busy hour left."""
+
+    wire_type = _LoyalPool
+
+
+class IgnoresConnectionClose(LazyClient):
+    """Checks whether a connection has closed, but ignores the announcement."""
+
+    wire_type = _DeafPool
+
+
+class ObeysConnectionClose(LazyClient):
+    """Keeps its connections, except those that the server announced to close."""
+
+    wire_type = _Pool
+
+
+class _Dropper(_Keeper):
+    """Keeps a connection as long as it answers."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        try:
+            return super()._exchange(request, deadline)
+        except OSError:
+            self._kept.__dict__.clear()
+            raise
+
+
+class DropsADeadConnectionBehindACache(AnswersFromMemory):
+    """Answers from memory, and notices a dead connection in the background."""
+
+    wire_type = _Dropper
+
+
+# NET-06
+
+
+class _Impatient(Wire):
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        return super().send(*args, deadline=min(deadline, time.monotonic() + 0.5), **how)
+
+
+class HasAShortTimeoutForEachTry(LazyClient):
+    """Has a timeout for each try that only a fast network meets."""
+
+    wire_type = _Impatient
+
+
+class _HasAThird(Wire):
+    """Splits a call's time into three tries, even if Vault is about to answer."""
+
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        return super().send(*args, deadline=min(deadline, time.monotonic() + 1.0), **how)
+
+
+class HasAThirdOfItsTime(LazyClient):
+    """Gives a request a third of its call's deadline, which is three seconds there."""
+
+    wire_type = _HasAThird
+
+
+class RenewsTooLateOnASlowNetwork(AtShare):
+    """Would be in time if answers did not take a tenth of its token's life."""
+
+    share = 0.92
+
+
+class RenewsInTimeOnASlowNetwork(AtShare):
+    """Plans its renewals early, since its tokens arrive late too."""
+
+    share = 0.78
+
+
+class HasAOneMinuteDeadline(HasATenSecondDeadline):
+    """Declares as much as the suite waits for."""
+
+    within = 60.0
+
+
+class _OneAtATime(Wire):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise GivenUpError("another request is under way")
+        try:
+            return super().send(*args, deadline=deadline, **how)
+        finally:
+            self._turn.release()
+
+
+class SendsOneRequestAtATimeOnASlowNetwork(LazyClient):
+    """Never has two requests in flight: a read waits for the renewal before it.
+
+    This is correct while answers come; TOK-22 asks for more.
+    """
+
+    wire_type = _OneAtATime
+
+
+# NET-07
+
+
+class _TakesWhatComes(Wire):
+    """Keeps connections on which an abandoned answer may still arrive."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._idle: list[socket.socket] = []
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        try:
+            peer = self._idle.pop()
+        except IndexError:
+            peer = socket.create_connection((self._host, self._port), timeout=1.0)
+        received = bytearray()
+        try:
+            peer.settimeout(max(0.01, deadline - time.monotonic()))
+            peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+            while not is_whole(received):
+                peer.settimeout(max(0.01, deadline - time.monotonic()))
+                if not (piece := peer.recv(65536)):
+                    raise ConnectionResetError
+                received += piece
+        except TimeoutError:
+            self._idle.append(peer)
+            raise
+        except OSError:
+            peer.close()
+            raise
+        self._idle.append(peer)
+        return bytes(received)
+
+
+class ReturnsALateAnswerToTheNextRequest(LazyClient):
+    """Reuses a connection whose answer was late, and gets that answer first."""
+
+    wire_type = _TakesWhatComes
+
+    def close(self) -> None:
+        super().close()
+        for peer in self._wire._idle:  # type: ignore[attr-defined]  # the wire above has them
+            peer.close()
+
+
+# NET-08
+
+
+class _Patient(Wire):
+    """Has a timeout for each piece."""
+
+    def _exchange(self, request: bytes, *_: Any, **__: Any) -> bytes:
+        received = []
+        with socket.create_connection((self._host, self._port), timeout=1.5) as peer:
+            peer.sendall(request)
+            while piece := peer.recv(65536):
+                received.append(piece)
+        return b"".join(received)
+
+
+class NoTotalDeadline(LazyClient):
+    """Has a timeout for each piece of an answer, and none for the whole."""
+
+    wire_type = _Patient
+
+
+class RestartsItsDeadlineAfterALogin(LazyClient):
+    """A call that finds its token dead starts its deadline again with the next token."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        where = f"{self._mount}/data/{path}"
+        token = self._valid_token(deadline)
+        reply = self._ask("GET", where, deadline, token)
+        if reply.status == 403 and self._was_dead(where, token, self._new_deadline()):
+            return super()._fetch(path, self._new_deadline())
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies {path}")
+        return reply
+
+    def _new_deadline(self) -> float:
+        return time.monotonic() + self._deadline * 0.95
+
+
+class RestartsItsDeadlineAfterALoginBehindACache(
+    RestartsItsDeadlineAfterALogin, KeepsLongAndLogsInAtAThird
+):
+    """Never renews, and answers from memory: its next look mostly has a new token."""
+
+
+class RestartsItsDeadlineForEachStepOfAChange(Tweaked):
+    """Gives the read of a change a call's whole time, and its write the same again."""
+
+    seconds = 0.0
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        seconds = self.seconds or self.client.config.timeout
+        read = self.client.read(path, timeout=seconds)
+        changed = {**read.value, **data}
+        self.client.put_secret(path, changed, cas=read.version, timeout=seconds)
+
+
+class ChangesWithoutADeadline(RestartsItsDeadlineForEachStepOfAChange):
+    """Has a deadline for reads and writes. A change waits for a minute."""
+
+    seconds = 60.0
+
+
+SECONDS_A_PIECE = 1.5
+"""Seconds for each piece of an answer: longer than the gaps of one that drips."""
+
+
+class HasATimeoutForEachPieceOfAnAnswerToAWrite(_WritesByItself):
+    """Has a deadline for a read, but only a timeout for each piece of a write's answer."""
+
+    patience = SECONDS_A_PIECE
+
+
+class _PieceByPiece(Wire):
+    """Has a timeout for each piece of an answer, and none for the whole."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        del deadline
+        received = bytearray()
+        with socket.create_connection((self._host, self._port), timeout=SECONDS_A_PIECE) as peer:
+            peer.sendall(request)
+            while not is_whole(received) and (piece := peer.recv(65536)):
+                received += piece
+        return bytes(received)
+
+
+class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
+    """Has a deadline for the read of one key, but only timeouts for pieces of a whole secret."""
+
+    other_wire = _PieceByPiece
+
+
+# NET-09
+
+
+class HasNoTimeoutOfTen(HasATenSecondDeadline, HasNoTimeout):
+    """Waits for ever for an answer, and declares ten seconds for each call."""
+
+
+PIECE, ROOM = 4096, 65536
+"""Bytes of a piece of an answer, and of the largest buffer."""
+
+
+class DecodesEachPieceByItself(LazyClient):
+    """Decodes each piece of an answer by itself: a letter across two pieces is lost."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(value: str) -> str:
+            raw = value.encode()
+            pieces = (raw[at : at + PIECE] for at in range(0, len(raw), PIECE))
+            return "".join(piece.decode(errors="replace") for piece in pieces)
+
+        return {key: read(value) for key, value in super().read_all(path).items()}
+
+
+class _HasRoomFor64Kilobytes(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        if len(raw) > ROOM:
+            raise UnavailableError("the answer is longer than its buffer")
+        return raw
+
+
+class CutsAnswersAt64Kilobytes(LazyClient):
+    """Reads an answer as a line, with its library's default limit."""
+
+    wire_type = _HasRoomFor64Kilobytes
+
+
+MOST = 8192
+"""Bytes of an answer."""
+
+
+class _HasAnEnd(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        return super()._exchange(request, deadline)[:MOST]
+
+
+class CutsAnswersAtEightKilobytes(LazyClient):
+    """Has a buffer of that size for an answer: a larger secret is always cut."""
+
+    wire_type = _HasAnEnd
+
+
+# NET-10
+
+
+class ReturnsNothingForACutWholeSecret(_KeyByKeyAsEver):
+    """Returns nothing for a truncated whole secret, except what plain reads have kept."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, dict[str, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        self._kept.setdefault(path, {})[key] = value
+        return value
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except UnavailableError:
+            return self._kept.get(path, {})
+
+
+class ReturnsAnEmptyValueForACutAnswer(LazyClient):
+    """Finds no value in a truncated answer, and returns the empty string."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError as error:
+            if "cut short" in str(error):
+                return ""
+            raise
+
+
+class AsksForItFourTimes(LazyClient):
+    """Asks four times in one call if answers are cut off."""
+
+    tries, pause = 4, 0.05
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for _ in range(self.tries):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            time.sleep(self.pause)
+        raise UnavailableError("no answer came whole")
+
+
+class AsksForItAHundredTimes(AsksForItFourTimes):
+    """Asks again at once, for a whole call."""
+
+    tries, pause = 100, 0.005
+
+
+class TriesUntilItsDeadline(LazyClient):
+    """Retries within a call as long as it has time, with pauses that double from 0.1 s."""
+
+    gate_type = _Unguarded
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        pause = FIRST
+        while True:
+            try:
+                return _secret(self._fetch(path, deadline), path)
+            except UnavailableError:
+                if time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)
+            pause *= 2
+
+
+MUTANTS: dict[str, Mutant] = {
+    "keeps-a-dead-connection": Mutant(
+        KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE
+    ),
+    "keeps-a-dead-connection-behind-a-cache": Mutant(
+        KeepsADeadConnectionBehindACache, "NET-04", "1 read of each caller"
+    ),
+    "keeps-all-other-dead-connections-of-its-pool": Mutant(
+        KeepsAllOtherDeadConnectionsOfItsPool, "NET-04", "1 read of each caller"
+    ),
+    "ignores-connection-close": Mutant(IgnoresConnectionClose, "NET-04", "no read fails"),
+    "has-a-short-timeout-for-each-try": Mutant(
+        HasAShortTimeoutForEachTry, "NET-06", "no read fails"
+    ),
+    "has-a-third-of-its-deadline-for-each-try": Mutant(
+        HasAThirdOfItsTime, "NET-06", "no read fails"
+    ),
+    "renews-too-late-on-a-slow-network": Mutant(
+        RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"
+    ),
+    "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
+    "returns-a-late-answer-to-the-next-request": Mutant(
+        ReturnsALateAnswerToTheNextRequest, "NET-07", "no wrong value"
+    ),
+    "no-total-deadline": Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
+    "restarts-its-deadline-after-a-login": Mutant(
+        RestartsItsDeadlineAfterALogin, "NET-08", "every call ends within"
+    ),
+    "restarts-its-deadline-after-a-login-behind-a-cache": Mutant(
+        RestartsItsDeadlineAfterALoginBehindACache, "NET-08", "every call ends within"
+    ),
+    "restarts-its-deadline-for-each-step-of-a-change": Mutant(
+        RestartsItsDeadlineForEachStepOfAChange, "NET-08", "update of backend/ledger", REFERENCE
+    ),
+    "changes-without-a-deadline": Mutant(
+        ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE
+    ),
+    "has-a-timeout-for-each-piece-of-an-answer-to-a-write": Mutant(
+        HasATimeoutForEachPieceOfAnAnswerToAWrite, "NET-08", "write of backend/ledger", REFERENCE
+    ),
+    "has-a-timeout-for-each-piece-of-a-whole-secret": Mutant(
+        HasATimeoutForEachPieceOfAWholeSecret, "NET-08", "read_all of shared/email"
+    ),
+    "waits-forever-for-a-large-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
+    "waits-forever-for-a-larger-answer": Mutant(
+        HasNoTimeoutOfTen, "NET-09", "every call ends within"
+    ),
+    "decodes-each-piece-by-itself": Mutant(
+        DecodesEachPieceByItself, "NET-09", "no wrong value is ever handed out"
+    ),
+    "cuts-answers-at-64-kilobytes": Mutant(
+        CutsAnswersAt64Kilobytes, "NET-09", "a secret of 300 kB is read"
+    ),
+    "cuts-answers-at-eight-kilobytes": Mutant(
+        CutsAnswersAtEightKilobytes, "NET-09", "a good read within"
+    ),
+    "returns-nothing-for-a-cut-whole-secret": Mutant(
+        ReturnsNothingForACutWholeSecret, "NET-10", "no wrong value"
+    ),
+    "returns-an-empty-value-for-a-cut-answer": Mutant(
+        ReturnsAnEmptyValueForACutAnswer, "NET-10", "no wrong value"
+    ),
+    "treats-a-cut-answer-as-an-empty-secret": Mutant(
+        TreatsAnOutageAsAnEmptySecret, "NET-10", "none of its keys"
+    ),
+    "retries-a-cut-answer-a-hundred-times": Mutant(
+        AsksForItAHundredTimes, "NET-10", "no request storm"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "obeys-connection-close": Tolerated(ObeysConnectionClose, "NET-04"),
+    "opens-a-circuit-after-a-failure": Tolerated(BreaksItsCircuit, "NET-04"),
+    "drops-a-dead-connection-behind-a-cache": Tolerated(DropsADeadConnectionBehindACache, "NET-04"),
+    "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    "has-a-one-minute-deadline-on-a-slow-network": Tolerated(HasAOneMinuteDeadline, "NET-06"),
+    "sends-one-request-at-a-time-on-a-slow-network": Tolerated(
+        SendsOneRequestAtATimeOnASlowNetwork, "NET-06"
+    ),
+    "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
+    "has-a-long-deadline-for-late-answers": Tolerated(HasAThirtySecondDeadline, "NET-07"),
+    "notices-a-lost-token-late-with-late-answers": Tolerated(KeepsLongAndLogsInAtAThird, "NET-08"),
+    "changes-a-key-by-patch-with-late-answers": Tolerated(HasItsChangeMerged, "NET-08"),
+    "retries-a-cut-answer-three-times": Tolerated(AsksForItFourTimes, "NET-10"),
+    "tries-until-its-deadline": Tolerated(TriesUntilItsDeadline, "NET-10"),
+    "answers-from-memory": Tolerated(AnswersFromMemory, "NET-10"),
+}

@@ -1,0 +1,691 @@
+"""Clients that break NET-01 to 03, 11, 12, 14 to 16, 18 or 19: outages and connections that end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from resilient_vault_client import Credential, VaultError, VaultUnavailable
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._leases import Held, Leases
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    AsksAgainLater,
+    AsksOften,
+    AsksTooOften,
+    GivesUpAtItsStart,
+    GivesUpRenewing,
+    HasNoTimeout,
+    KeepsFiveInReserve,
+    KeepsNineInReserve,
+    LeavesAThreadForEachFailure,
+    LeavesFiveThreads,
+    LeavesNineThreads,
+    LogsInLaterAfterAFailure,
+    LogsInOnceMoreLater,
+    LogsInThreeTimes,
+    Mutant,
+    NeverRecovers,
+    PausesBeforeItWritesAgain,
+    RenewsTwiceAtOnce,
+    RetriesWithoutAPause,
+    Tolerated,
+    _CallsItSomethingElse,
+)
+from tests.mutants.login_clients import (
+    AsksForAnHour,
+    DropsItsTokenOnError,
+    ExitsInAnOutage,
+    GivesUpInACallersCall,
+    LoadsWhileItIsFirstAsked,
+    LogsInAtAThird,
+    LogsInInsteadOfRenewing,
+    RenewsInACallersCall,
+)
+from tests.mutants.reference_clients import Leasing, LeavesItsCredentialsBehind
+from tests.subjects.lazy_client import LazyClient, Token, log
+from tests.subjects.lazy_wire import (
+    FIRST_PAUSE,
+    ClientError,
+    DeniedError,
+    Gate,
+    GivenUpError,
+    UnavailableError,
+    Wire,
+    _left,
+    is_whole,
+)
+
+# NET-01
+
+
+class _ConnectsOn(Wire):
+    """Tries to connect until it succeeds or the call's time ends."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        while True:
+            log.debug("connecting")
+            try:
+                return super()._exchange(request, deadline)
+            except ConnectionRefusedError:
+                log.debug("refused; trying again")
+
+
+class ConnectsWithoutAPause(LazyClient):
+    """Waits after a failed answer, but retries a refused connection at once."""
+
+    wire_type = _ConnectsOn
+
+
+class PausesWritesForTooLongAfterAnOutage(PausesBeforeItWritesAgain):
+    """Pauses for six seconds, where three are allowed."""
+
+    rests = 6.0
+
+
+class _EightSeconds(AsksAgainLater):
+    pause = 8.4
+
+
+class RecoversTooLate(LazyClient):
+    """Retries four seconds after an outage of four, and declares three."""
+
+    gate_type = _EightSeconds
+
+
+class TreatsARefusedConnectionAsAMissingSecretAlways(_CallsItSomethingElse):
+    """Calls a secret missing if no connection can be made."""
+
+    word = "ConnectionRefused"
+
+
+class PausesWritesForAWhileAfterAnOutage(PausesBeforeItWritesAgain):
+    rests = 2.0
+
+
+class _SixSeconds(AsksAgainLater):
+    pause = 6.2
+
+
+class RecoversLate(LazyClient):
+    """Retries two seconds after an outage of four, and declares three."""
+
+    gate_type = _SixSeconds
+
+
+# NET-02
+
+
+class NeverResetsItsLongPauses(LazyClient):
+    """Its renewer's pauses double while it fails, and never become short again.
+
+    It also logs in after its token's end, until it has another one. A login waits a moment, so that
+    none comes in the very millisecond in which a token ends.
+    """
+
+    most, moment = 60.0, 0.1
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {"deadline": self._deadline}
+        self._rests = FIRST_PAUSE
+
+    def _log_in(self, deadline: float) -> Token:
+        time.sleep(self.moment)
+        return super()._log_in(deadline)
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        """Renew with pauses of its own, independent of its callers' reads."""
+        asked, where = time.monotonic(), "auth/token/renew-self"
+        reply = self._wire.send("POST", where, deadline=deadline, token=token.value, body={})
+        if reply.status != 200:
+            return False
+        token.since = asked
+        self._arm(token.due)
+        return True
+
+    def _tick(self) -> None:
+        deadline = time.monotonic() + self._deadline
+        try:
+            with self._held(deadline):
+                token = self._token
+                if self._timer is not threading.current_thread() or self._closed:
+                    return
+                if token is None or token.left <= 0 or not self._renewed(token, deadline):
+                    self._log_in(deadline)
+        except ClientError:
+            if self._timer is threading.current_thread():
+                self._arm(self._rests)
+                self._rests = min(2 * self._rests, self.most)
+
+
+class LosesALoginAtADeadline(LazyClient):
+    """A call's time ends during its login, and the client forgets it. The next call logs in.
+
+    In practice this is rare; here it happens exactly once.
+    """
+
+    times = 1
+    left = 0.05
+    _lost = 0
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        if not self._logins or self._lost >= self.times:
+            self._logins += 1
+            return super()._log_in(deadline)
+        time.sleep(max(0.0, deadline - self.left - time.monotonic()))
+        super()._log_in(deadline + 0.15)  # a twentieth of its time is left, and a little is granted
+        self._lost += 1
+        self._token = None
+        raise GivenUpError("the answer to the login came when the call's time was up")
+
+
+class LosesTwoLoginsAtADeadline(LosesALoginAtADeadline):
+    """Forgets the next login too."""
+
+    times = 2
+
+
+class NeverResetsItsShortPauses(NeverResetsItsLongPauses):
+    """Never resets its pauses either, but none of them is long."""
+
+    most = 2.0
+
+
+# NET-03
+
+
+class _ConnectsWithoutADeadline(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = bytearray()
+        with socket.create_connection((self._host, self._port)) as peer:
+            peer.settimeout(_left(deadline))
+            peer.sendall(request)
+            while not is_whole(received):
+                peer.settimeout(_left(deadline))
+                if not (piece := peer.recv(65536)):
+                    break
+                received += piece
+        return bytes(received)
+
+
+class ConnectsWithoutADeadline(LazyClient):
+    """Has a deadline for a request and its answer, and none for the connection.
+
+    If no host accepts or refuses the connection, the kernel tries for two minutes.
+    """
+
+    wire_type = _ConnectsWithoutADeadline
+
+
+class ReportsSilenceAsADenial(_CallsItSomethingElse):
+    """Calls a secret denied if there is no answer."""
+
+    word = "TimeoutError"
+    instead = DeniedError
+
+
+# NET-11
+
+
+class _Frank(Gate):
+    @contextlib.contextmanager
+    def passage(self, deadline: float) -> Iterator[None]:
+        del deadline
+        yield
+
+
+class TriesOnce(LazyClient):
+    """Reports the first failure."""
+
+    gate_type = _Frank
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline
+        reply = self._fetch(path, deadline)
+        return str(reply.body["data"]["data"][key])
+
+
+class TriesOnceForAWholeSecret(LazyClient):
+    """Retries the read of one key, but not of a whole secret."""
+
+    gate_type = _Frank
+
+    def read(self, path: str, key: str) -> str:
+        return super().read_all(path)[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        reply = self._fetch(path, time.monotonic() + self._deadline * 0.95)
+        if reply.status != 200:
+            return super().read_all(path)  # a deleted or denied secret has an outcome of its own
+        return {key: str(value) for key, value in reply.body["data"]["data"].items()}
+
+
+# NET-14
+
+
+class _AsksAgain(Leases):
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        while True:
+            try:
+                return super()._replace(held, deadline, patience, reason)
+            except VaultUnavailable as error:
+                if deadline.passed or not error.sent:
+                    raise
+
+
+class RequestsACredentialAgainAfterALostAnswer(Leasing):
+    """Retries a request for a credential as if it were a read."""
+
+    leases_type = _AsksAgain
+
+
+class _HasAllTheTime(Leases):
+    def _ask(self, path: str, token: Any, deadline: Deadline) -> Grant:
+        del deadline
+        return super()._ask(path, token, Deadline(3600.0))
+
+
+class AsksForACredentialWithoutADeadline(Leasing):
+    """Waits for a credential as long as Vault takes to make it."""
+
+    leases_type = _HasAllTheTime
+
+
+# NET-16
+
+
+class _OneAddress(Wire):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._host = socket.gethostbyname(self._host)
+
+
+class ResolvesOnce(LazyClient):
+    """Keeps the address that Vault's name had at the start."""
+
+    wire_type = _OneAddress
+
+
+class _KeepsItAWhile(Wire):
+    """Resolves its server's name again some seconds after the address first failed."""
+
+    lasts = 24.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._name = self._host
+        self._host = socket.gethostbyname(self._name)
+        self._failed: float | None = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        now = time.monotonic()
+        if self._failed is not None and now - self._failed >= self.lasts:
+            self._host, self._failed = socket.gethostbyname(self._name), None
+        try:
+            answer = super()._exchange(request, deadline)
+        except OSError:
+            self._failed = self._failed or now
+            raise
+        self._failed = None if answer else self._failed or now
+        return answer
+
+
+class _KeepsItTooLong(_KeepsItAWhile):
+    lasts = 38.0
+
+
+class KeepsADeadAddressTooLong(LazyClient):
+    """Resolves it 38 s after that."""
+
+    wire_type = _KeepsItTooLong
+
+
+class _LooksBack(Wire):
+    """Appends new addresses to a list."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._name = self._host
+        self._known: dict[str, None] = {}
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        self._known[socket.gethostbyname(self._name)] = None
+        for address in list(self._known):
+            self._host = address
+            last = address == list(self._known)[-1]
+            within = deadline if last else min(deadline, time.monotonic() + 0.2)
+            try:
+                if (answer := super()._exchange(request, within)) or last:
+                    return answer
+            except OSError:
+                if last:
+                    raise
+        return b""
+
+
+class TriesEveryOldAddressFirst(LazyClient):
+    """Tries all addresses that Vault's name ever had, the oldest first, at each request."""
+
+    wire_type = _LooksBack
+
+
+class _AsksNoMore(Wire):
+    """Resolves its server's name for each connection, until that fails once."""
+
+    _nowhere = False
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if self._nowhere:
+            raise ConnectionRefusedError
+        try:
+            return super()._exchange(request, deadline)
+        except socket.gaierror as error:
+            self._nowhere = error.errno == socket.EAI_NONAME
+            raise
+
+
+class GivesUpWhenANameDoesNotResolve(LazyClient):
+    """Takes a name that does not resolve for a mistake in its configuration."""
+
+    wire_type = _AsksNoMore
+
+
+class KeepsAskingItsFirstAddress(LazyClient):
+    """Follows Vault's name, and keeps checking whether its first address is back."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = socket.gethostbyname(self._wire._host)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self._closed:
+            time.sleep(0.4)
+            with contextlib.suppress(OSError):
+                socket.create_connection((self._first, self._wire._port), timeout=0.3).close()
+
+
+class KeepsADeadAddressAWhile(LazyClient):
+    """Resolves Vault's name 24 s after its address died."""
+
+    wire_type = _KeepsItAWhile
+
+
+# NET-18
+
+
+class RetriesItsRenewalWithPauses(LazyClient):
+    """Retries an unanswered renewal every 0.6 s, independent of its callers' reads."""
+
+    pause = 0.6
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        while token.left > 1.0 and not self._closed:
+            asked = time.monotonic()
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send(
+                    *("POST", "auth/token/renew-self"),
+                    deadline=asked + 1.0,
+                    token=token.value,
+                    body={},
+                )
+                if reply.status != 200:
+                    break
+                token.since = asked
+                self._arm(token.due)
+                return True
+            time.sleep(self.pause)
+        return super()._renewed(token, deadline)
+
+
+class RetriesItsRenewalWithoutAPause(RetriesItsRenewalWithPauses):
+    pause = 0.01
+
+
+class _RenewsThen(Leases):
+    """Renews at a time without an answer."""
+
+    share = 0.58
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        held.due = grant.granted_at + self.share * grant.life
+
+
+def _found_nobody(error: VaultError) -> bool:
+    """Return whether there was no answer at all, not even a page."""
+    return isinstance(error, VaultUnavailable) and error.status is None
+
+
+class _KnowsStatusesOnly(_RenewsThen):
+    _ended = False
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        held = self._by_path.get(path)
+        if self._ended and held is not None and held.grant is not None:
+            return held.grant.credential  # it is handed out as if it were still renewed
+        return super().current(path, deadline)
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        self._ended |= _found_nobody(error)
+        if self._ended:
+            held.due = wait = math.inf
+        return wait
+
+
+class EndsItsRenewalsWhereNobodyAnswers(Leasing):
+    """Its renewer handles answers with a status. Any other failure ends it silently."""
+
+    leases_type: ClassVar[type[Leases]] = _KnowsStatusesOnly
+
+
+class _TakesItForDone(_RenewsThen):
+    def _failed(self, held: Held, error: VaultError) -> float:
+        grant = held.grant
+        if grant is None or not _found_nobody(error):
+            return super()._failed(held, error)
+        grant.granted_at, grant._expires_at = clock(), clock() + grant.increment
+        self._plan(held, grant)
+        return held.due - clock()
+
+
+class IgnoresALeaseRenewalThatNothingAnswers(Leasing):
+    """Plans the next renewal before it sends one, and ignores its failure."""
+
+    leases_type: ClassVar[type[Leases]] = _TakesItForDone
+
+
+class DropsItsTokenSoon(DropsItsTokenOnError):
+    """Gives a renewal half a second, so that it fails although Vault answers a little later."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        return super()._renewed(token, min(deadline, time.monotonic() + 0.5))
+
+
+class _WaitsForItsEnd(_RenewsThen):
+    left = 0.6
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        grant = held.grant
+        if grant is not None and grant.usable and _found_nobody(error):
+            wait = max(wait, grant.remaining - self.left)
+            held.due = clock() + wait
+        return wait
+
+
+class RetriesALeaseRenewalJustBeforeItsEnd(Leasing):
+    """Makes its second try only when the lease has half a second left."""
+
+    leases_type: ClassVar[type[Leases]] = _WaitsForItsEnd
+
+
+# NET-19
+
+
+class LoadsForTooLong(LoadsWhileItIsFirstAsked):
+    takes = 3.2
+
+
+class WaitsWithoutADeadlineForAnotherCallersLogin(LazyClient):
+    """Its deadline begins with the login, after an unlimited wait for another caller's login."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        if (token := self._token) is not None and token.left > 0 and token.uses >= 0:
+            return super()._valid_token(deadline)
+        with self._changing:
+            return super()._valid_token(time.monotonic() + self._deadline * 0.95)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "connects-without-a-pause": Mutant(ConnectsWithoutAPause, "NET-01", "no log without a pause"),
+    "pauses-writes-for-too-long-after-an-outage": Mutant(
+        PausesWritesForTooLongAfterAnOutage, "NET-01", "a write is good again"
+    ),
+    "logs-in-later-after-an-outage": Mutant(
+        LogsInLaterAfterAFailure, "NET-01", "the token survives"
+    ),
+    "never-recovers": Mutant(NeverRecovers, "NET-01", "a good read within"),
+    "recovers-too-late": Mutant(RecoversTooLate, "NET-01", "a good read within"),
+    "treats-a-refused-connection-as-a-missing-secret-always": Mutant(
+        TreatsARefusedConnectionAsAMissingSecretAlways, "NET-01", "a failure then is unavailable"
+    ),
+    "exits-in-an-outage": Mutant(ExitsInAnOutage, "NET-02", "the client stays alive", process=True),
+    "never-resets-its-long-pauses": Mutant(
+        NeverResetsItsLongPauses, "NET-02", "renewed, or replaced"
+    ),
+    "logs-in-three-times-after-an-outage": Mutant(LogsInThreeTimes, "NET-02", "at most 1 login"),
+    "loses-two-logins-after-an-outage": Mutant(
+        LosesTwoLoginsAtADeadline, "NET-02", "at most 1 login"
+    ),
+    "logs-in-again-later-after-an-outage": Mutant(LogsInOnceMoreLater, "NET-02", "at most 1 login"),
+    "waits-in-a-black-hole": Mutant(HasNoTimeout, "NET-03", "every call ends within"),
+    "connects-without-a-deadline": Mutant(
+        ConnectsWithoutADeadline, "NET-03", "every call ends within 2 s"
+    ),
+    "reports-silence-as-a-denial": Mutant(
+        ReportsSilenceAsADenial, "NET-03", "a failure then is unavailable"
+    ),
+    "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
+    "tries-once-for-a-whole-secret": Mutant(
+        TriesOnceForAWholeSecret, "NET-11", "at most 20 reads fail"
+    ),
+    "stops-renewing-after-a-reset": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
+    "stops-renewing-in-calls-after-one-failure": Mutant(
+        GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
+    ),
+    "renews-twice-at-once-over-a-bad-link": Mutant(
+        RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
+    ),
+    "requests-a-credential-again-after-a-lost-answer": Mutant(
+        RequestsACredentialAgainAfterALostAnswer, "NET-14", "users that were made", REFERENCE
+    ),
+    "asks-for-a-credential-without-a-deadline": Mutant(
+        AsksForACredentialWithoutADeadline, "NET-14", "every call ends within", REFERENCE
+    ),
+    "revokes-no-lost-credential-at-its-end": Mutant(
+        LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
+    ),
+    "leaves-a-thread-for-each-flap": Mutant(
+        LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
+    ),
+    "leaves-nine-threads-behind-a-flap": Mutant(
+        LeavesNineThreads, "NET-15", "leaves nothing behind"
+    ),
+    "keeps-nine-connections-behind-a-flap": Mutant(
+        KeepsNineInReserve, "NET-15", "connections: 0 before"
+    ),
+    "resolves-once": Mutant(
+        ResolvesOnce, "NET-16", "reads go to 127.0.0.2 within", LAZY_PROCESS, process=True
+    ),
+    "keeps-a-dead-address-too-long": Mutant(
+        KeepsADeadAddressTooLong,
+        "NET-16",
+        "reads go to 127.0.0.2 within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "tries-every-old-address-first": Mutant(
+        TriesEveryOldAddressFirst, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    ),
+    "gives-up-when-a-name-does-not-resolve": Mutant(
+        GivesUpWhenANameDoesNotResolve,
+        "NET-16",
+        "reads go to 127.0.0.3 within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "keeps-asking-its-first-address": Mutant(
+        KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    ),
+    "floods-a-dead-upstream": Mutant(RetriesWithoutAPause, "NET-18", "no connection storm"),
+    "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
+    "retries-its-renewal-without-a-pause": Mutant(
+        RetriesItsRenewalWithoutAPause, "NET-18", "no connection storm"
+    ),
+    "stops-renewing-leases-when-nothing-answers": Mutant(
+        EndsItsRenewalsWhereNobodyAnswers,
+        "NET-18",
+        "is accepted by the database",
+        REFERENCE,
+    ),
+    "ignores-a-lease-renewal-that-nothing-answers": Mutant(
+        IgnoresALeaseRenewalThatNothingAnswers,
+        "NET-18",
+        "is accepted by the database",
+        REFERENCE,
+    ),
+    "logs-in-when-a-renewal-takes-half-a-second": Mutant(
+        DropsItsTokenSoon, "NET-18", "the token survives"
+    ),
+    "waits-in-a-black-hole-from-its-start": Mutant(
+        HasNoTimeout, "NET-19", "every call ends within"
+    ),
+    "never-logs-in-after-a-start-in-a-black-hole": Mutant(
+        GivesUpAtItsStart, "NET-19", "a good read within"
+    ),
+    "loads-code-for-too-long-in-a-black-hole": Mutant(
+        LoadsForTooLong, "NET-19", "every call ends within"
+    ),
+    "waits-without-a-deadline-for-another-callers-login": Mutant(
+        WaitsWithoutADeadlineForAnotherCallersLogin, "NET-19", "every call ends within"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "pauses-writes-for-a-while-after-an-outage": Tolerated(
+        PausesWritesForAWhileAfterAnOutage, "NET-01"
+    ),
+    "recovers-late": Tolerated(RecoversLate, "NET-01"),
+    "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
+    "asks-for-an-hour-before-an-outage": Tolerated(AsksForAnHour, "NET-02"),
+    "never-resets-its-short-pauses": Tolerated(NeverResetsItsShortPauses, "NET-02"),
+    "logs-in-instead-of-renewing-after-an-outage": Tolerated(LogsInInsteadOfRenewing, "NET-02"),
+    "renews-in-a-callers-call-after-an-outage": Tolerated(RenewsInACallersCall, "NET-02"),
+    "loses-a-login-after-an-outage": Tolerated(LosesALoginAtADeadline, "NET-02"),
+    "asks-for-an-hour-again": Tolerated(AsksForAnHour, "NET-12"),
+    "retries-a-lost-renewal-in-a-callers-call": Tolerated(RenewsInACallersCall, "NET-12"),
+    "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
+    "keeps-five-connections-behind-a-flap": Tolerated(KeepsFiveInReserve, "NET-15"),
+    "keeps-a-dead-address-a-while": Tolerated(
+        KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True
+    ),
+    "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
+    "retries-its-renewal-with-pauses": Tolerated(RetriesItsRenewalWithPauses, "NET-18"),
+    "retries-a-lease-renewal-just-before-its-end": Tolerated(
+        RetriesALeaseRenewalJustBeforeItsEnd, "NET-18", REFERENCE
+    ),
+    "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),
+    "loads-code-in-a-black-hole": Tolerated(LoadsWhileItIsFirstAsked, "NET-19"),
+}

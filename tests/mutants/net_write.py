@@ -1,0 +1,450 @@
+"""Clients that break NET-05 or 13: writes over a bad network."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from resilient_vault_client import (
+    PermissionDenied,
+    Secret,
+    SecretNotFound,
+    ServerFailed,
+    VaultClient,
+    VaultError,
+    VaultSealed,
+    VaultUnavailable,
+    VaultUnreachable,
+    WriteConflict,
+)
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import AnswerTruncated, RateLimited, UnexpectedAnswer
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, Writes
+from tests.mutants.net_answers import _DeafPool, _Pool
+from tests.mutants.reference_clients import JoinsByPath, Tweaked
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# NET-05
+
+
+class RetriesWritesLater(Tweaked):
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable:
+            time.sleep(1.2)
+            super().write(path, data)
+
+
+class GivesUpWriting(Tweaked):
+    """Refuses all writes after one failed write, and still reads."""
+
+    _failed: VaultUnavailable | None = None
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            super().write(path, data)
+        except VaultUnavailable as error:
+            self._failed = error
+            raise
+
+
+# NET-13
+
+
+class KeepsRemovedKeysInAWrite(Tweaked):
+    """Takes a write for a change of some keys: a removed key stays."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        until = time.monotonic() + self.client.config.timeout
+        try:
+            kept = self.client.read(path).value
+        except SecretNotFound:
+            kept = {}
+        left = max(0.0, until - time.monotonic())
+        self.client.put_secret(path, {**kept, **data}, timeout=left)
+
+
+class StripsValuesInAWrite(Tweaked):
+    """Strips blanks and line ends from what it writes: a key file loses its last line end."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path, {key: value.strip() for key, value in data.items()})
+
+
+class _SpellsItsWrites(Tweaked):
+    """Builds the body of a write by itself."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def spelled(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if method == "POST" and "/data/" in url.path:
+                content = self.spell(json.loads(content)["data"])
+            return send(method, url, headers, content, deadline)
+
+        transport._send = spelled  # type: ignore[method-assign]  # that is its fault
+
+    def spell(self, data: Mapping[str, str]) -> bytes:
+        raise NotImplementedError
+
+
+class WritesJsonByHand(_SpellsItsWrites):
+    """Puts values between quotes, as shell scripts do: quotes and newlines break the JSON."""
+
+    def spell(self, data: Mapping[str, str]) -> bytes:
+        pairs = ", ".join(f'"{key}": "{value}"' for key, value in data.items())
+        return f'{{"data": {{{pairs}}}}}'.encode()
+
+
+class CountsCharactersAsBytes(_SpellsItsWrites):
+    """Gives the length of a body in characters, so that Vault reads only part of it."""
+
+    def spell(self, data: Mapping[str, str]) -> bytes:
+        text = json.dumps({"data": dict(data)}, ensure_ascii=False)
+        return text.encode()[: len(text)]
+
+
+class WritesOnlyAscii(_SpellsItsWrites):
+    """Writes a question mark for each non-ASCII letter, and reports success."""
+
+    def spell(self, data: Mapping[str, str]) -> bytes:
+        plain = {key: value.encode("ascii", "replace").decode() for key, value in data.items()}
+        return json.dumps({"data": plain}).encode()
+
+
+class WritesASpaceForAPlus(Tweaked):
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path.replace("+", " "), data)
+
+
+class CutsThePathOfAWriteAtAQuestionMark(Tweaked):
+    """Puts a path into a URL unencoded: what follows a question mark is a query."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path.partition("?")[0], data)
+
+
+class _WritesOtherTexts(Tweaked):
+    """Changes each text that it writes."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path, self.other(data))
+
+    def other(self, data: Mapping[str, str]) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class WritesDigitsAsANumber(_WritesOtherTexts):
+    """Takes a text of digits for a number."""
+
+    def other(self, data: Mapping[str, str]) -> dict[str, Any]:
+        return {key: str(int(text)) if text.isdecimal() else text for key, text in data.items()}
+
+
+class DropsEmptyKeysInAWrite(_WritesOtherTexts):
+    """Leaves out keys with empty values."""
+
+    def other(self, data: Mapping[str, str]) -> dict[str, Any]:
+        return {key: text for key, text in data.items() if text}
+
+
+class ConvertsLineEndsInAWrite(_WritesOtherTexts):
+    def other(self, data: Mapping[str, str]) -> dict[str, Any]:
+        return {key: text.replace("\r\n", "\n") for key, text in data.items()}
+
+
+class RetriesWrites(Tweaked):
+    """Repeats a write if the answer did not come."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable:
+            super().write(path, data)
+
+
+class RetriesAWriteAfterAGateway502(Tweaked):
+    """Assumes that nothing was written at a 5xx, but not at a broken connection."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError as error:
+            if (error.status or 0) < 500:
+                raise
+            super().write(path, data)
+
+
+class ReportsAnUnreceivedWriteAsDone(Tweaked):
+    """Reports success for a write that no server received."""
+
+    swallows: tuple[type[VaultUnavailable], ...] = (VaultUnreachable,)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(*self.swallows):
+            super().write(path, data)
+
+
+class ReportsAFailedWriteAsDone(ReportsAnUnreceivedWriteAsDone):
+    """Reports success for a write that the server failed."""
+
+    swallows = (VaultSealed, ServerFailed)
+
+
+class ReportsAWriteAsDoneAfterAGatewayPage(Tweaked):
+    """Looks only at the status of the answer to a write."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(UnexpectedAnswer, AnswerTruncated):
+            super().write(path, data)
+
+
+class ReportsARefusedWriteAsDone(Tweaked):
+    """Reports success for a write that Vault refused with 400 because of a newer version."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(WriteConflict):
+            super().write(path, data)
+
+
+class WritesEachKeySeparately(Tweaked):
+    """Writes each key by a request of its own, so that each version has one key."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        for key, value in data.items():
+            super().write(path, {key: value})
+
+
+class CachesAValueThatItFailedToWrite(Tweaked):
+    """Caches a value before it writes it, and keeps it there if the write fails."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._mine: dict[str, Mapping[str, str]] = {}
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        self._mine[path] = data
+        super().write(path, data)
+        del self._mine[path]  # Vault has it now
+
+    def read_cached(self, path: str, key: str) -> Any:
+        mine = self._mine.get(path, {})
+        return mine[key] if key in mine else super().read_cached(path, key)
+
+
+class BlocksReadersWhileItWrites(ReferenceSubject):
+    """Has a readers-writer lock, and holds it for writing while it waits for Vault."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self._writing = threading.Lock()
+
+    def read(self, path: str, key: str) -> Secret:
+        with self._writing:
+            pass  # readers do not wait for each other
+        return super().read(path, key)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with self._writing:
+            super().write(path, data)
+
+
+class SharesOneWriteBetweenCallers(JoinsByPath):
+    """A caller that writes a secret during another write gets that write's result."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        self.joined(path, partial(super().write, path, data))
+
+
+class RetriesAWriteAfterACutAnswer(Tweaked):
+    """Takes a truncated answer for a failed connection, and writes again."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except AnswerTruncated:
+            super().write(path, data)
+
+
+class WritesAfterConnectionClose(Writes):
+    """Loses a write over such a connection, and rightly does not repeat it."""
+
+    wire_type = _DeafPool
+
+
+class ReportsAWriteAsDoneAfterA429(Tweaked):
+    """Knows Vault's refusals and failures, and takes every other answer for success."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(RateLimited):
+            super().write(path, data)
+
+
+class ReportsAGatewayPageAsADeniedWrite(Tweaked):
+    """Calls a write denied if a gateway said 403."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except UnexpectedAnswer as error:
+            if error.status != 403:
+                raise
+            raise PermissionDenied(str(error)) from error
+
+
+class DropsItsTokenAfterAGateway403ToAWrite(Tweaked):
+    """Takes its token for dead if a gateway said 403 to a write."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except UnexpectedAnswer as error:
+            authenticator = self.client._session().authenticator
+            if error.status == 403 and authenticator.current is not None:
+                authenticator._lose(authenticator.current, "rejected")
+            raise
+
+
+class NeverLogsInAgainForAWrite(Tweaked):
+    """Learns only from reads that its token is dead. A refused write stays refused."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is None or not token.usable:
+            super().write(path, data)
+            return
+        session._api.write_secret(token.text, path, data, Deadline(1.9), cas=None)
+
+
+class ObeysConnectionCloseAtAWrite(Writes):
+    """Writes over another connection."""
+
+    wire_type = _Pool
+
+
+class WritesByTheVersion(Tweaked):
+    """Reads a secret before it writes it, and writes only over that version."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        until = time.monotonic() + self.client.config.timeout
+        try:
+            version = self.client.read(path).version
+        except SecretNotFound:
+            version = 0
+        left = max(0.0, until - time.monotonic())
+        self.client.put_secret(path, data, cas=version, timeout=left)
+
+
+class AcceptsACutAnswerToAWrite(Tweaked):
+    """Looks at the status of a truncated answer, and rightly takes the write for done."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(AnswerTruncated):
+            super().write(path, data)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "retries-a-stalled-write": Mutant(
+        RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
+    ),
+    "stops-writing-after-a-stall": Mutant(
+        GivesUpWriting, "NET-05", "a good write within", REFERENCE
+    ),
+    "stops-writing-after-a-lost-answer": Mutant(
+        GivesUpWriting, "NET-13", "a good write within", REFERENCE
+    ),
+    "keeps-removed-keys-in-a-write": Mutant(
+        KeepsRemovedKeysInAWrite, "NET-13", "left what it does not name: retired", REFERENCE
+    ),
+    "strips-values-in-a-write": Mutant(
+        StripsValuesInAWrite, "NET-13", "and is not there: password", REFERENCE
+    ),
+    "writes-json-by-hand": Mutant(
+        WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
+    ),
+    "counts-characters-as-bytes": Mutant(
+        CountsCharactersAsBytes, "NET-13", "whatever is text can be written", REFERENCE
+    ),
+    "writes-only-ascii": Mutant(WritesOnlyAscii, "NET-13", "and is not there: password", REFERENCE),
+    "writes-a-space-for-a-plus": Mutant(
+        WritesASpaceForAPlus, "NET-13", "is not in backend/ledger+x", REFERENCE
+    ),
+    "cuts-the-path-of-a-write-at-a-question-mark": Mutant(
+        CutsThePathOfAWriteAtAQuestionMark, "NET-13", "a write changes no other secret", REFERENCE
+    ),
+    "writes-digits-as-a-number": Mutant(WritesDigitsAsANumber, "NET-13", ": PIN", REFERENCE),
+    "drops-empty-keys-in-a-write": Mutant(DropsEmptyKeysInAWrite, "NET-13", ": EMPTY", REFERENCE),
+    "converts-line-ends-in-a-write": Mutant(
+        ConvertsLineEndsInAWrite, "NET-13", ": LINES", REFERENCE
+    ),
+    "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
+    "retries-a-write-after-a-gateway-502": Mutant(
+        RetriesAWriteAfterAGateway502, "NET-13", "applied at most once", REFERENCE
+    ),
+    "reports-an-unreceived-write-as-done": Mutant(
+        ReportsAnUnreceivedWriteAsDone, "NET-13", "made no version", REFERENCE
+    ),
+    "reports-a-failed-write-as-done": Mutant(
+        ReportsAFailedWriteAsDone, "NET-13", "made no version", REFERENCE
+    ),
+    "reports-a-write-as-done-after-a-gateway-page": Mutant(
+        ReportsAWriteAsDoneAfterAGatewayPage, "NET-13", "made no version", REFERENCE
+    ),
+    "reports-a-refused-write-as-done": Mutant(
+        ReportsARefusedWriteAsDone, "NET-13", "made no version", REFERENCE
+    ),
+    "writes-each-key-separately": Mutant(
+        WritesEachKeySeparately, "NET-13", "and is not there: user", REFERENCE
+    ),
+    "caches-a-value-that-it-failed-to-write": Mutant(
+        CachesAValueThatItFailedToWrite,
+        "NET-13",
+        "read_cached of backend/ledger (password) gave",
+        REFERENCE,
+    ),
+    "blocks-readers-while-it-writes": Mutant(
+        BlocksReadersWhileItWrites,
+        "NET-13",
+        "no reader of another secret waits",
+        REFERENCE,
+    ),
+    "shares-one-write-between-callers": Mutant(
+        SharesOneWriteBetweenCallers, "NET-13", "of two writes at once", REFERENCE
+    ),
+    "retries-a-write-after-a-cut-answer": Mutant(
+        RetriesAWriteAfterACutAnswer, "NET-13", "applied at most once", REFERENCE
+    ),
+    "writes-after-connection-close": Mutant(
+        WritesAfterConnectionClose, "NET-13", "no connection that was said to end"
+    ),
+    "reports-a-write-as-done-after-a-429": Mutant(
+        ReportsAWriteAsDoneAfterA429, "NET-13", "made no version", REFERENCE
+    ),
+    "reports-a-gateway-page-as-a-denied-write": Mutant(
+        ReportsAGatewayPageAsADeniedWrite, "NET-13", "a failure then is unavailable", REFERENCE
+    ),
+    "drops-its-token-after-a-gateway-403-to-a-write": Mutant(
+        DropsItsTokenAfterAGateway403ToAWrite, "NET-13", "the token survives", REFERENCE
+    ),
+    "never-logs-in-again-for-a-write": Mutant(
+        NeverLogsInAgainForAWrite, "NET-13", "a good write within", REFERENCE
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "obeys-connection-close-at-a-write": Tolerated(ObeysConnectionCloseAtAWrite, "NET-13"),
+    "writes-by-the-version": Tolerated(WritesByTheVersion, "NET-13", REFERENCE),
+    "accepts-a-cut-answer-to-a-write": Tolerated(AcceptsACutAnswerToAWrite, "NET-13", REFERENCE),
+}

@@ -1,0 +1,685 @@
+"""Clients that break PRC-04, 06 or 08: secrets, threads, files and connections that leak."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, ClassVar
+
+from resilient_vault_client import VaultError, VaultUnavailable
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    IgnoresRetryAfter,
+    LeavesAThreadForEachFailure,
+    Mutant,
+    Tolerated,
+    Writes,
+    _kept_open,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import LooksUpItsOldToken
+from tests.mutants.reference_clients import Tweaked
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark, log
+from tests.subjects.lazy_wire import (
+    DeniedError,
+    GivenUpError,
+    MissingError,
+    Reply,
+    UnavailableError,
+    Wire,
+    is_whole,
+)
+
+# PRC-04
+
+
+class LogsItsToken(LazyClient):
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        log.debug("got token %s", token.value)
+        return token
+
+
+class _LogsWhatIsCut(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        if not is_whole(bytearray(received)):
+            log.warning("cannot make anything of %r", received)
+        return received
+
+
+class LogsACutAnswer(LazyClient):
+    """Logs an answer that it cannot parse, and half of a secret with it."""
+
+    wire_type = _LogsWhatIsCut
+
+
+class _LogsWhatIsNoJson(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        content = received.partition(b"\r\n\r\n")[2]
+        if b"/login " in request and is_whole(bytearray(received)):
+            try:
+                json.loads(content or b"{}")
+            except ValueError:
+                log.error("the login's answer is no JSON: %s", content.decode(errors="replace"))
+        return received
+
+
+class LogsAnUnreadableLoginAnswer(LazyClient):
+    """Logs the answer to its login if it cannot parse it, and a token with it."""
+
+    wire_type = _LogsWhatIsNoJson
+
+
+class LogsAFailedWrite(Tweaked):
+    """Logs the write that failed."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError as error:
+            log.error("PUT %s %r failed: %s", path, dict(data), error)
+            raise
+
+
+class LogsAFailedWriteInAnOutage(Tweaked):
+    """Does so only if the write was not denied."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable as error:
+            log.error("PUT %s %r failed: %s", path, dict(data), error)
+            raise
+
+
+class RaisesAnErrorWithItsSecretId(LazyClient):
+    """Puts what it sent into the error that it raises."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except DeniedError as error:
+            raise DeniedError(f"{error}: {self._credentials.current()}") from None
+
+
+class PassesItsTokenAsAnArgument(LazyClient):
+    """Passes each token to a helper program as an argument. The helper ends with it."""
+
+    _helper: subprocess.Popen[bytes] | None = None
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._end_helper()
+        waits = [sys.executable, "-c", "import sys; sys.stdin.read()", f"--token={token.value}"]
+        self._helper = subprocess.Popen(waits, stdin=subprocess.PIPE)
+        return token
+
+    def _end_helper(self) -> None:
+        if self._helper is not None:
+            self._helper.communicate(b"")
+
+    def close(self) -> None:
+        super().close()
+        self._end_helper()
+
+
+class LogsAFailedChange(Tweaked):
+    """Logs the change that failed."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().update(path, data)
+        except VaultError as error:
+            log.error("PATCH %s %r failed: %s", path, dict(data), error)
+            raise
+
+
+class LogsTheSecondHalfOfItsToken(LazyClient):
+    """Masks only the first half of its token in its log."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        half = len(token.value) // 2
+        log.info("logged in with %s%s", "*" * half, token.value[half:])
+        return token
+
+
+class ChainsAnErrorWithItsRequest(LazyClient):
+    """Raises its own error for a denial, whose cause carries the request and the token."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError as error:
+            self._wrap(error)
+            raise DeniedError("the policy denies it") from error
+
+    def _wrap(self, error: DeniedError) -> None:
+        if (held := self._token) is not None:
+            asked = SimpleNamespace(method="GET", headers={"X-Vault-Token": held.value})
+            error.request = asked  # type: ignore[attr-defined]  # as requests does
+
+
+class ChainsAnErrorWithItsRoleIdAndSecretId(LazyClient):
+    """Raises a short message of its own, in the context of an error with both ids."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError as error:
+            try:
+                raise ValueError(f"denied to {self._credentials.current()}: {error}")
+            except ValueError:
+                raise DeniedError("the policy denies it")  # noqa: B904 - that is its fault
+
+
+class KeepsItsTokenInAReadableCacheFolder(LazyClient):
+    """Keeps its token in a cache folder, where files are readable by all by default."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._file = Path("~/.cache/lazy-client/sessions/token").expanduser()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        for folder in self._file.parents[:2]:
+            folder.chmod(0o755)
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._file.write_text(token.value, encoding="ascii")
+        self._file.chmod(0o644)
+        return token
+
+    def close(self) -> None:
+        super().close()
+        self._file.unlink(missing_ok=True)
+
+
+class UsesTheTokenOfItsHome(LazyClient):
+    """Reads with the token of the home folder if it cannot log in, as a command line would."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        try:
+            return super()._fetch(path, deadline)
+        except (DeniedError, UnavailableError):
+            file = Path("~/.vault-token").expanduser()
+            if self._token is not None or not file.exists():
+                raise
+            there = file.read_text(encoding="ascii").strip()
+            stranger = Token(there, 60.0, 60.0, renewable=False, batch=True, uses=0)
+            return self._ask("GET", f"{self._mount}/data/{path}", deadline, stranger)
+
+
+class KeepsItsTokenInAReadableFile(LazyClient):
+    """Keeps its token in a file for its next start, readable by every user of that folder."""
+
+    mode = 0o644
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        handle, name = tempfile.mkstemp(prefix="token-")
+        os.close(handle)
+        self._file = Path(name)
+        self._file.chmod(self.mode)
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._file.write_text(token.value, encoding="ascii")
+        return token
+
+    def close(self) -> None:
+        super().close()
+        self._file.unlink(missing_ok=True)
+
+
+class LogsWholeSecrets(_KeyByKeyAsEver):
+    """Logs whole secrets, for debugging."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        found = super().read_all(path)
+        log.debug("%s is %r", path, found)
+        return found
+
+
+class ChainsAnErrorWithoutItsRequest(ChainsAnErrorWithItsRequest):
+    def _wrap(self, error: DeniedError) -> None:
+        pass
+
+
+class KeepsItsTokenInAPrivateFile(KeepsItsTokenInAReadableFile):
+    """Keeps it where no other user may read."""
+
+    mode = 0o600
+
+
+# PRC-06
+
+
+class LeavesARenewerForEachLogin(LazyClient):
+    """Starts a thread that renews with each login, and does not end the one before."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        threading.Thread(target=self._wait_for_the_end, name="renewer", daemon=True).start()
+        return token
+
+    def _wait_for_the_end(self) -> None:
+        while not self._closed:
+            time.sleep(0.2)
+
+
+class LeavesAThreadForEachLostToken(LazyClient):
+    """Leaves one thread behind for each lost token, however many calls notice it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._lost: Token | None = None
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            dead = super()._was_dead(where, token, deadline)
+            if dead and token is not self._lost:
+                self._lost = token
+                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            return dead
+
+
+class LeavesAThreadForEachFailedLogin(LazyClient):
+    """Starts a thread to log in again, and also logs in itself. The threads never end."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except GivenUpError:  # no request was sent
+            raise
+        except UnavailableError:
+            threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            raise
+
+
+class LeavesAConnectionForEach404(LazyClient):
+    """Does not read answers about missing secrets to their end, nor close their connections.
+
+    So does a function in Go that returns at a 404 before it defers the close of the body.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        if reply.status == 404:
+            self._left.append(_kept_open(self._wire, deadline))
+        return reply
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
+
+
+class LeavesAConnectionForEachWrite(Writes):
+    """Checks the status of a write, leaves the body unread, and closes nothing.
+
+    Reads consume their answers, so that no test of reads notices.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        super().write(path, data)
+        self._left.append(_kept_open(self._wire, time.monotonic() + self._deadline))
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
+
+
+class _Hoarder(Wire):
+    """Closes a connection only if all went well."""
+
+    _kept: ClassVar[list[socket.socket]] = []
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer = socket.create_connection((self._host, self._port), timeout=1.0)
+        self._kept.append(peer)
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        peer.sendall(request)
+        received = bytearray()
+        while not is_whole(received):
+            piece = peer.recv(65536)
+            if not piece:
+                return bytes(received)
+            received += piece
+        peer.close()
+        return bytes(received)
+
+
+class LeavesEachFailedConnectionOpen(LazyClient):
+    """Forgets a failed connection without closing it."""
+
+    wire_type = _Hoarder
+
+
+class _Noting(Wire):
+    """Notes the status of each answer by the thread that asked."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.seen = threading.local()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        self.seen.status = int(raw[9:12]) if raw[9:12].isdigit() else 0
+        return raw
+
+
+class _RefusedForGood(Credentials):
+    """Never tries a secret-id again that was refused once."""
+
+    def usable(self, secret_id: str) -> bool:
+        return not self._failed.get(_mark(secret_id))
+
+
+class TreatsAGatewayPageAsARefusal(LazyClient):
+    """Takes every 403 or 404 for a refusal of its secret-id, and waits for another one."""
+
+    wire_type, credentials_type = _Noting, _RefusedForGood
+    refusals: ClassVar[Collection[int]] = (403, 404)
+
+    def _log_in(self, deadline: float) -> Token:
+        assert isinstance(self._wire, _Noting)
+        self._wire.seen.status = 0
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError:
+            if self._wire.seen.status not in self.refusals:
+                raise
+            self._credentials.refused(self._credentials.current()[1])
+            raise DeniedError("Vault does not take this secret-id") from None
+
+
+class TreatsA429AsARefusal(TreatsAGatewayPageAsARefusal):
+    refusals = (429,)
+
+
+class GivesUpAtAGateway(TreatsAGatewayPageAsARefusal):
+    """Stops logging in after an answer that Vault never gives."""
+
+    refusals = (502,)
+
+
+class LeavesFiveThreadsOnce(LazyClient):
+    """Starts a few threads with its third token, and ends none."""
+
+    left = 5
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(self.left if self._tokens == 3 else 0):
+            threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+        return token
+
+
+class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
+    left = 9
+
+
+class LeavesAConnectionForEachProbe(Tweaked):
+    """Asks for health over a connection of its own, and never closes one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        host, _, port = environ["VAULT_ADDR"].rpartition("/")[2].partition(":")
+        self._address = host, int(port)
+        self._left: list[socket.socket] = []
+
+    def health(self) -> bool:
+        with contextlib.suppress(OSError):
+            connection = socket.create_connection(self._address, timeout=0.5)
+            self._left.append(connection)
+            connection.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
+            connection.recv(65536)
+        return super().health()
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._left:
+            connection.close()
+
+
+class LeavesAThreadForEachWholeSecret(_KeyByKeyAsEver):
+    """Starts a timer for each whole secret that it asks for, and cancels none."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
+        return super().read_all(path)
+
+
+class LeavesAThreadForACachedMiss(LazyClient):
+    """Starts a thread for a value that its cache lacks, unless a read has failed before."""
+
+    capabilities = LazyClient.capabilities | {"cached"}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 1.0}
+        self._missing: set[str] = set()
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except MissingError:
+            self._missing.add(path)
+            raise
+
+    def read_cached(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except MissingError:
+            if path not in self._missing:
+                threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
+            raise
+
+
+# PRC-08
+
+
+class LeavesItsThreadWhenClosed(LazyClient):
+    """Ends its token at its end, and not the thread that renews it."""
+
+    most = 99
+    _left: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        vault = environ["VAULT_ADDR"]
+        self._left[vault] = self._left.get(vault, 0) + 1
+        if self._left[vault] <= self.most:
+            threading.Thread(target=threading.Event().wait, args=(120.0,), daemon=True).start()
+
+
+class LeavesAFileWhenClosed(LazyClient):
+    """Keeps a lock file open for the life of its process, one for each client."""
+
+    _kept: ClassVar[list[IO[bytes]]] = []
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept.append(Path("/proc/self/status").open("rb"))  # noqa: SIM115 - as above
+
+
+class LeavesItsTimerRunningWhenClosed(LazyClient):
+    """Forgets at its end the timer that was to renew its token."""
+
+    def close(self) -> None:
+        self._timer = None
+        super().close()
+
+
+class LeavesItsConnectionOpenWhenClosed(LazyClient):
+    """Keeps a connection for its next request, and does not close it at its end."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: list[socket.socket] = []
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if not self._kept:
+            self._kept.append(_kept_open(self._wire, time.monotonic() + self._deadline))
+        return value
+
+
+class LeavesFiveThreadsWhenClosed(LeavesItsThreadWhenClosed):
+    """Leaves five threads at most, like a pool of the process: two of them in its first lives."""
+
+    most = 5
+    _left: ClassVar[dict[str, int]] = {}
+
+
+class SharesThreads(LazyClient):
+    """Has threads that all clients of its process share, and that no client's end stops."""
+
+    _threads: ClassVar[list[threading.Thread]] = []
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        while len(self._threads) < 9:
+            thread = threading.Thread(target=threading.Event().wait, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "logs-its-token": Mutant(LogsItsToken, "PRC-04", "token"),
+    "logs-a-cut-answer": Mutant(LogsACutAnswer, "PRC-04", "half of v1"),
+    "logs-an-unreadable-login-answer": Mutant(
+        LogsAnUnreadableLoginAnswer, "PRC-04", "token of a login that is cut"
+    ),
+    "logs-a-failed-write": Mutant(LogsAFailedWrite, "PRC-04", "its log has written-", REFERENCE),
+    "logs-a-failed-write-in-an-outage": Mutant(
+        LogsAFailedWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE
+    ),
+    "raises-an-error-with-its-secret-id": Mutant(
+        RaisesAnErrorWithItsSecretId, "PRC-04", "secret-id"
+    ),
+    "passes-its-token-as-an-argument": Mutant(
+        PassesItsTokenAsAnArgument,
+        "PRC-04",
+        "a command line has token-",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "logs-a-failed-change": Mutant(LogsAFailedChange, "PRC-04", "its log has written-", REFERENCE),
+    "logs-the-second-half-of-its-token": Mutant(
+        LogsTheSecondHalfOfItsToken, "PRC-04", "its log has half of token-"
+    ),
+    "chains-an-error-with-its-request": Mutant(
+        ChainsAnErrorWithItsRequest, "PRC-04", "in __cause__.request.headers"
+    ),
+    "chains-an-error-with-its-role-id-and-secret-id": Mutant(
+        ChainsAnErrorWithItsRoleIdAndSecretId, "PRC-04", "in __context__"
+    ),
+    "keeps-its-token-in-a-readable-cache-folder": Mutant(
+        KeepsItsTokenInAReadableCacheFolder,
+        "PRC-04",
+        "nobody else can read a secret",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "reads-with-the-token-of-the-home-folder": Mutant(
+        UsesTheTokenOfItsHome, "PRC-04", "the token of the home folder is not used"
+    ),
+    "reads-with-the-token-of-the-home-folder-in-a-program": Mutant(
+        UsesTheTokenOfItsHome,
+        "PRC-04",
+        "the token of the home folder is not used",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "keeps-its-token-in-a-readable-file": Mutant(
+        KeepsItsTokenInAReadableFile, "PRC-04", "nobody else can read a secret"
+    ),
+    "logs-whole-secrets": Mutant(LogsWholeSecrets, "PRC-04", "its log has v1"),
+    "leaves-a-thread-for-each-fault": Mutant(
+        LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-thread-for-each-login": Mutant(LeavesARenewerForEachLogin, "PRC-06", "threads: "),
+    "leaves-a-thread-for-each-lost-token": Mutant(
+        LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-thread-for-each-failed-login": Mutant(
+        LeavesAThreadForEachFailedLogin, "PRC-06", "leave nothing behind"
+    ),
+    "logs-in-despite-retry-after": Mutant(
+        IgnoresRetryAfter, "PRC-06", "Retry-After is obeyed by each login"
+    ),
+    "leaves-a-connection-for-each-404": Mutant(
+        LeavesAConnectionForEach404, "PRC-06", "connections: "
+    ),
+    "leaves-a-connection-for-each-write": Mutant(
+        LeavesAConnectionForEachWrite, "PRC-06", "connections: "
+    ),
+    "leaves-each-failed-connection-open": Mutant(
+        LeavesEachFailedConnectionOpen, "PRC-06", "leave nothing behind"
+    ),
+    "treats-a-gateway-page-as-a-refused-secret-id": Mutant(
+        TreatsAGatewayPageAsARefusal, "PRC-06", "a good read within"
+    ),
+    "treats-a-429-as-a-refused-secret-id": Mutant(
+        TreatsA429AsARefusal, "PRC-06", "a good read within"
+    ),
+    "stops-logging-in-after-a-gateway-page": Mutant(
+        GivesUpAtAGateway, "PRC-06", "a good read within"
+    ),
+    "leaves-nine-threads-once": Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
+    "looks-up-its-old-token-through-all-faults": Mutant(
+        LooksUpItsOldToken, "PRC-06", "known to be dead"
+    ),
+    "leaves-a-connection-for-each-probe": Mutant(
+        LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE
+    ),
+    "leaves-a-thread-for-each-whole-secret": Mutant(
+        LeavesAThreadForEachWholeSecret, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-thread-for-a-cached-miss": Mutant(
+        LeavesAThreadForACachedMiss, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-its-thread-when-closed": Mutant(LeavesItsThreadWhenClosed, "PRC-08", "threads: "),
+    "leaves-a-file-when-closed": Mutant(LeavesAFileWhenClosed, "PRC-08", "open files: "),
+    "leaves-its-timer-running-when-closed": Mutant(
+        LeavesItsTimerRunningWhenClosed, "PRC-08", "threads: "
+    ),
+    "leaves-its-connection-open-when-closed": Mutant(
+        LeavesItsConnectionOpenWhenClosed, "PRC-08", "connections: "
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "chains-an-error-without-its-request": Tolerated(ChainsAnErrorWithoutItsRequest, "PRC-04"),
+    "keeps-its-token-in-a-private-file": Tolerated(KeepsItsTokenInAPrivateFile, "PRC-04"),
+    "looks-up-its-old-token-and-logs-nothing": Tolerated(LooksUpItsOldToken, "PRC-04"),
+    "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
+    "leaves-five-threads-when-closed": Tolerated(LeavesFiveThreadsWhenClosed, "PRC-08"),
+    "shares-threads": Tolerated(SharesThreads, "PRC-08"),
+}

@@ -1,0 +1,751 @@
+"""Clients that break PRC-01 to 03, 05 or 07: forks, sleep, health and shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import ClassVar
+
+from resilient_vault_client import Credential, VaultUnavailable
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._leases import Leases
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    REFERENCE_PROCESS,
+    AtShare,
+    HangsAtTheEnd,
+    LogsInThreeTimes,
+    Mutant,
+    Shaken,
+    Tolerated,
+    Writes,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import (
+    AnswersFromMemory,
+    AsksForAnHour,
+    EndsWithACallInTime,
+    LogsInAtAQuarter,
+    LogsInAtHalfALife,
+    LogsInFourSecondsAfterASleep,
+    LogsInSixSecondsAfterASleep,
+    LooksUpItsOldToken,
+    ProbesItselfNowAndThen,
+    ReportsTheHealthOfItsLastPoll,
+    _EndsWithACall,
+)
+from tests.mutants.reference_clients import (
+    AlwaysReportsHealthy,
+    Leasing,
+    ReportsUnhealthyLate,
+    ReportsUnhealthyTooLate,
+    Tweaked,
+)
+from tests.subjects.lazy_client import LazyClient, Token, log
+from tests.subjects.lazy_wire import FIRST_PAUSE, ClientError, UnavailableError, Wire, is_whole
+
+# PRC-01
+
+
+class Prefork(LazyClient):
+    """The client behind the mutants of PRC-01: correct, also after a fork."""
+
+    capabilities = frozenset({"read", "outcomes", "fork"})
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._process = os.getpid()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._look_around()
+        return super().read_all(path)
+
+    def close(self) -> None:
+        self._look_around()
+        super().close()
+
+    def _look_around(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Reset the locks, the timer and the token in a child, which has one thread."""
+        self._changing, self._timing = threading.RLock(), threading.Lock()
+        self._gate = self.gate_type(self._longest)
+        self._wire = self.wire_type(self._environ)
+        self._timer = self._token = None
+
+
+class RevokesItsParentsToken(Prefork):
+    """A child uses its parent's token, and revokes it at its end."""
+
+    def _begin_again(self) -> None:
+        token = self._token
+        super()._begin_again()
+        self._token = token
+
+
+_PREFORK = f"command:{sys.executable} -m vault_harness.judge.subjects python:{__name__}:Prefork"
+
+
+class KeepsALockedLockInAFork(Prefork):
+    """Reads one secret at a time, under a lock that a child does not reset.
+
+    If a thread of the parent reads during the fork, the child waits for ever.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._one_at_a_time = threading.Lock()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        with self._one_at_a_time:
+            return super().read_all(path)
+
+
+class RenewsOnlyInTheFirstProcess(Prefork):
+    """Sets its timers before the fork, and none in a child."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = self._process
+
+    def _arm(self, seconds: float) -> None:
+        if self._process == self._first:
+            super()._arm(seconds)
+
+
+class LogsInAtAQuarterInEachWorker(LogsInAtAQuarter, Prefork):
+    """Logs in before that."""
+
+
+class _OneConnection(Wire):
+    """Keeps a connection, and never checks it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.turn = threading.Lock()
+        self._peer: socket.socket | None = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        with self.turn:
+            try:
+                return self._over_it(request.replace(b"Connection: close\r\n", b""), deadline)
+            except OSError:
+                self._peer = None
+                raise
+
+    def _over_it(self, request: bytes, deadline: float) -> bytes:
+        if self._peer is None:
+            self._peer = socket.create_connection((self._host, self._port), timeout=1.0)
+        self._peer.settimeout(max(0.01, deadline - time.monotonic()))
+        self._peer.sendall(request)
+        received = bytearray()
+        while not is_whole(received):
+            piece = self._peer.recv(65536)
+            if not piece:
+                raise ConnectionResetError
+            received += piece
+        return bytes(received)
+
+
+class SharesItsConnection(Prefork):
+    """A child has its own token, but sends it over its parent's connection."""
+
+    wire_type = _OneConnection
+
+    def _begin_again(self) -> None:
+        wire = self._wire
+        super()._begin_again()
+        self._wire = wire
+        assert isinstance(wire, _OneConnection)
+        wire.turn = threading.Lock()
+
+
+class ReadsSlowlyInItsWorkers(Prefork):
+    """Reads in a child so slowly that it makes three fifths of its reads."""
+
+    lasts = 0.4
+    _child = False
+
+    def _begin_again(self) -> None:
+        super()._begin_again()
+        self._child = True
+
+    def read(self, path: str, key: str) -> str:
+        began = time.monotonic()
+        value = super().read(path, key)
+        if self._child:
+            time.sleep(max(0.0, began + self.lasts - time.monotonic()))
+        return value
+
+
+class ReadsTooSlowlyInItsWorkers(ReadsSlowlyInItsWorkers):
+    """Makes a third of its reads."""
+
+    lasts = 0.75
+
+
+class LogsInAtHalfALifeInEachWorker(LogsInAtHalfALife, Prefork):
+    """Never renews: each process logs in again when half of its token's life is over."""
+
+
+# PRC-02
+
+
+class RenewsInATask(LazyClient):
+    """Has one thread with an event loop, in which all calls and renewals run as tasks."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._loop = asyncio.new_event_loop()
+        self._task: Future[None] | None = None
+        threading.Thread(target=self._loop.run_forever, name="event loop", daemon=True).start()
+
+    def read(self, path: str, key: str) -> str:
+        async def read() -> str:
+            return await asyncio.to_thread(LazyClient.read, self, path, key)
+
+        return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
+
+    def close(self) -> None:
+        super().close()
+        if self._task is not None:
+            self._task.cancel()
+        # After the task has ended.
+        self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, self._loop.stop)
+
+    def _arm(self, seconds: float) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if not self._closed:
+            self._task = asyncio.run_coroutine_threadsafe(self._renew_after(seconds), self._loop)
+
+    def _is_timed(self) -> bool:
+        return True
+
+    async def _renew_after(self, seconds: float) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await asyncio.sleep(seconds)
+            token = self._token
+            assert token is not None
+            try:
+                await asyncio.to_thread(self._renew_now, token)
+            except Exception as error:  # noqa: BLE001 - the token must be kept after any failure
+                log.warning("the token was not renewed: %s", error)
+                seconds, pause = pause, min(2 * pause, self._longest)
+            else:
+                seconds, pause = token.due, FIRST_PAUSE
+
+    def _renew_now(self, token: Token) -> None:
+        asked = time.monotonic()
+        deadline = asked + self._deadline
+        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        token.since, token.ttl = asked, float(reply.auth["lease_duration"])
+
+
+class StopsItsRenewalTaskAtAnUnreadableAnswer(RenewsInATask):
+    """Handles Vault's failures but not a parser's: the task ends unnoticed."""
+
+    async def _renew_after(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            token = self._token
+            assert token is not None
+            try:
+                await asyncio.to_thread(self._renew_now, token)
+                seconds = token.due
+            except UnavailableError:
+                seconds = FIRST_PAUSE
+
+
+class TreatsAGatewayPageAsARenewal(AtShare):
+    """Checks only the status of a renewal, and assumes another whole life."""
+
+    share = 0.6
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        asked = time.monotonic()
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            if "none of Vault's" not in str(error):
+                raise
+        token.since = asked
+        self._arm(token.due)
+        return True
+
+
+class StopsRenewingAtAnUnreadableAnswer(AtShare):
+    """Retries a failed renewal, but cannot read an answer that is not JSON.
+
+    Nothing catches the error, and the thread that renews ends.
+    """
+
+    share = 0.5
+    _ended = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            self._ended = "none of Vault's" in str(error)
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        if not self._ended:
+            super()._arm(seconds)
+
+
+class LogsInTwiceForAnUnreadableRenewal(LazyClient):
+    """Takes an unreadable answer for the loss of its token, and logs in twice."""
+
+    times = 2
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            for _ in range(self.times - 1):
+                self._log_in(deadline)
+            return False
+
+
+class LogsInForAnUnreadableRenewal(LogsInTwiceForAnUnreadableRenewal):
+    times = 1
+
+
+# PRC-03
+
+
+class SendsAllMissedLookupsAfterASleep(LazyClient):
+    """Looks up its token by a timetable, and makes up for all missed looks after a sleep."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._by_timetable, daemon=True).start()
+
+    def _by_timetable(self) -> None:
+        due = time.monotonic()
+        while not self._closed:
+            due += 0.4
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self._token is not None:
+                with contextlib.suppress(ClientError):
+                    self._wire.send(
+                        "GET",
+                        "auth/token/lookup-self",
+                        deadline=time.monotonic() + 1.0,
+                        token=self._token.value,
+                    )
+
+
+class _LooksRound(Leases):
+    """Checks its leases four times a second, and so notices that it stood still."""
+
+    every = 0.25
+    gathers_itself = 0.0
+    """Seconds until it checks again after it stood still."""
+
+    _looked = math.inf
+    _stood_still = False
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        credential = super().current(path, deadline)
+        if self._looked == math.inf:  # it may sleep before its first round
+            self._looked = clock()
+        return credential
+
+    def _has_slept(self) -> bool:
+        """Return whether it ever stood still; a call may notice that before the next round."""
+        self._stood_still |= clock() - self._looked > 5.0
+        return self._stood_still
+
+    def _step(self) -> float | None:
+        if not self._stood_still and self._has_slept():
+            threading.Event().wait(self.gathers_itself)
+        wait = super()._step()
+        self._looked = clock()
+        return self.every if wait is None else min(wait, self.every)
+
+
+class _TrustsItsRounds(_LooksRound):
+    gathers_itself = 1.0
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        held = self._by_path.get(path)
+        if held is not None and held.grant is not None and held.grant.lost is None:
+            return held.grant.credential
+        return super().current(path, deadline)
+
+
+class HandsOutEndedCredentialsAfterASleep(Leasing):
+    """Trusts its thread to have replaced its leases, which happens a second after it woke up."""
+
+    leases_type: ClassVar[type[Leases]] = _TrustsItsRounds
+
+
+class _DoesNotWakeUp(_LooksRound):
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        if self._has_slept():
+            raise VaultUnavailable("what was leased has ended")
+        return super().current(path, deadline)
+
+
+class RequestsNoCredentialAfterASleep(Leasing):
+    """Knows that its lease has ended, and asks for no other."""
+
+    leases_type: ClassVar[type[Leases]] = _DoesNotWakeUp
+
+
+class AsksFourTimesAfterASleep(LazyClient):
+    """Notices by its clock that it stood still, and asks a few times whether Vault is well."""
+
+    times = 4
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._notice, daemon=True).start()
+
+    def _notice(self) -> None:
+        last = time.monotonic()
+        while not self._closed:
+            time.sleep(0.05)
+            now = time.monotonic()
+            if now - last > 4.0:
+                for _ in range(self.times):
+                    with contextlib.suppress(ClientError):
+                        self._wire.send("GET", "sys/health", deadline=time.monotonic() + 0.5)
+            last = now
+
+
+class AsksSixTimesAfterASleep(AsksFourTimesAfterASleep):
+    times = 6
+
+
+# PRC-05
+
+
+class NeverReportsHealthyAgain(Tweaked):
+    _red = False
+
+    def health(self) -> bool:
+        self._red = self._red or not super().health()
+        return not self._red
+
+
+class ReportsUnhealthyOnlyInItsFirstOutage(Tweaked):
+    """Its health changes to bad and back once, and is good for ever after that."""
+
+    _ill = _over = False
+
+    def health(self) -> bool:
+        if self._over:
+            return True
+        well = super().health()
+        self._over = well and self._ill
+        self._ill |= not well
+        return well
+
+
+class NeverAnswersAHealthQuestionAfterAnOutage(Shaken):
+    """Answers in calm weather; after an outage its health never answers."""
+
+    capabilities = frozenset({"read", "outcomes", "health"})
+
+    def health(self) -> bool:
+        if self._shaken:
+            threading.Event().wait(30.0)
+        return True
+
+
+class RaisesAtAHealthQuestionWhileUnhealthy(Tweaked):
+    """Raises when it is asked for its health, while it is not well."""
+
+    def health(self) -> bool:
+        if not super().health():
+            raise RuntimeError("Vault does not answer")
+        return True
+
+
+class RaisesAtAHealthQuestionAfterAnOutage(Tweaked):
+    """Says that it is not well, and raises on every later question."""
+
+    _ill = False
+
+    def health(self) -> bool:
+        well = super().health()
+        if well and self._ill:
+            raise RuntimeError("it was not well a moment ago")
+        self._ill = self._ill or not well
+        return well
+
+
+class ReportsUnhealthyBeforeItsFirstLookup(ProbesItselfNowAndThen):
+    """Says that it is not well before its first look."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._well = False
+
+
+# PRC-07
+
+
+class IsEndedByASignal(HangsAtTheEnd):
+    """Would also wait for ever, but has no handler for the signal that ends its program."""
+
+    def close(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        super().close()
+
+
+class EndsWithACallTooLate(_EndsWithACall):
+    """Ends a second and a half too late, which no busy machine explains."""
+
+    lasts = 8.6
+
+
+class EndsAfterItsRead(AnswersFromMemory):
+    """Asks for a value that is not in memory until it has it, under a lock that its end needs."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._missing = threading.Lock()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path in self._kept:
+            return super().read_all(path)
+        with self._missing:
+            while True:
+                with contextlib.suppress(UnavailableError):
+                    return super().read_all(path)
+
+    def close(self) -> None:
+        self._over.set()
+        if self._missing.acquire(timeout=60.0):
+            self._missing.release()
+        super().close()
+
+
+class EndsAfterItsWrite(Writes):
+    """Gives a write as long as Vault takes, and ends when all writes are done.
+
+    So does a thread pool whose shutdown is awaited, beside calls that have deadlines.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._writing = threading.Lock()
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with self._writing:
+            while True:
+                try:
+                    return super().write(path, data)
+                except UnavailableError:
+                    if self._closed:
+                        raise
+
+    def close(self) -> None:
+        if self._writing.acquire(timeout=60.0):
+            self._writing.release()
+        super().close()
+
+
+class EndsAfterItsCachedRead(LazyClient):
+    """Asks for a cached value until it has it, under a lock that its end needs.
+
+    While a plain read of the same secret is in flight, it tries only once.
+    """
+
+    capabilities = LazyClient.capabilities | {"cached"}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 1.0}
+        self._filling = threading.Lock()
+        self._under_way: set[str] = set()
+
+    def read(self, path: str, key: str) -> str:
+        self._under_way.add(path)
+        try:
+            return super().read(path, key)
+        finally:
+            self._under_way.discard(path)
+
+    def read_cached(self, path: str, key: str) -> str:
+        time.sleep(0.05)  # so that a read of the same moment is in flight
+        if path in self._under_way:
+            return super().read(path, key)
+        with self._filling:
+            while True:
+                with contextlib.suppress(UnavailableError):
+                    return super().read(path, key)
+
+    def close(self) -> None:
+        if self._filling.acquire(timeout=60.0):
+            self._filling.release()
+        super().close()
+
+
+class EndsAfterItsWholeSecret(_KeyByKeyAsEver):
+    """Asks for a whole secret until it has it, under a lock that its end needs."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asking = threading.Lock()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        with self._asking:
+            while True:
+                try:
+                    return super().read_all(path)
+                except UnavailableError:
+                    if self._closed:
+                        raise
+
+    def close(self) -> None:
+        if self._asking.acquire(timeout=60.0):
+            self._asking.release()
+        super().close()
+
+
+MUTANTS: dict[str, Mutant] = {
+    "revokes-its-parents-token": Mutant(
+        RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
+    ),
+    "keeps-a-locked-lock-in-a-fork": Mutant(
+        KeepsALockedLockInAFork, "PRC-01", "each worker reads to its end", _PREFORK, process=True
+    ),
+    "renews-only-in-the-first-process": Mutant(
+        RenewsOnlyInTheFirstProcess, "PRC-01", "renews its token", _PREFORK, process=True
+    ),
+    "logs-in-at-a-quarter-in-each-worker": Mutant(
+        LogsInAtAQuarterInEachWorker, "PRC-01", "at most 4 logins", _PREFORK, process=True
+    ),
+    "shares-its-connection": Mutant(
+        SharesItsConnection, "PRC-01", "connections of its own", _PREFORK, process=True
+    ),
+    "reads-too-slowly-in-its-workers": Mutant(
+        ReadsTooSlowlyInItsWorkers, "PRC-01", "each worker reads to its end", _PREFORK, process=True
+    ),
+    "stops-its-renewal-task-at-an-unreadable-answer": Mutant(
+        StopsItsRenewalTaskAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"
+    ),
+    "treats-a-gateway-page-as-a-renewal": Mutant(
+        TreatsAGatewayPageAsARenewal, "PRC-02", "renewed, or replaced"
+    ),
+    "stops-renewing-at-an-unreadable-answer": Mutant(
+        StopsRenewingAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"
+    ),
+    "logs-in-twice-for-an-unreadable-renewal": Mutant(
+        LogsInTwiceForAnUnreadableRenewal, "PRC-02", "at most 1 login"
+    ),
+    "sends-all-missed-lookups-after-a-sleep": Mutant(
+        SendsAllMissedLookupsAfterASleep,
+        "PRC-03",
+        "requests (all kinds)",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "hands-out-ended-credentials-after-a-sleep": Mutant(
+        HandsOutEndedCredentialsAfterASleep,
+        "PRC-03",
+        "is accepted by the database",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "requests-no-credential-after-a-sleep": Mutant(
+        RequestsNoCredentialAfterASleep,
+        "PRC-03",
+        "a credential that works",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "asks-six-times-after-a-sleep": Mutant(
+        AsksSixTimesAfterASleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
+    ),
+    "logs-in-six-seconds-after-a-sleep": Mutant(
+        LogsInSixSecondsAfterASleep, "PRC-03", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "logs-in-three-times-after-a-sleep": Mutant(
+        LogsInThreeTimes, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "looks-up-its-old-token": Mutant(
+        LooksUpItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True
+    ),
+    "reports-healthy-in-a-seal": Mutant(
+        AlwaysReportsHealthy, "PRC-05", "health tells the truth", REFERENCE
+    ),
+    "never-reports-healthy-again": Mutant(
+        NeverReportsHealthyAgain, "PRC-05", "health tells the truth", REFERENCE
+    ),
+    "reports-unhealthy-only-in-its-first-outage": Mutant(
+        ReportsUnhealthyOnlyInItsFirstOutage, "PRC-05", "health tells the truth", REFERENCE
+    ),
+    "never-answers-a-health-question-after-an-outage": Mutant(
+        NeverAnswersAHealthQuestionAfterAnOutage, "PRC-05", "health ends within"
+    ),
+    "reports-unhealthy-too-late": Mutant(
+        ReportsUnhealthyTooLate, "PRC-05", "health tells the truth", REFERENCE
+    ),
+    "raises-at-a-health-question-while-unhealthy": Mutant(
+        RaisesAtAHealthQuestionWhileUnhealthy, "PRC-05", "answered with yes or no", REFERENCE
+    ),
+    "raises-at-a-health-question-after-an-outage": Mutant(
+        RaisesAtAHealthQuestionAfterAnOutage, "PRC-05", "answered with yes or no", REFERENCE
+    ),
+    "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
+    "exits-on-sigterm-in-a-call": Mutant(
+        IsEndedByASignal, "PRC-07", "its exit code is 0", LAZY_PROCESS, process=True
+    ),
+    "ends-with-a-call-too-late": Mutant(
+        EndsWithACallTooLate, "PRC-07", "seconds until it has ended"
+    ),
+    "ends-after-its-read": Mutant(EndsAfterItsRead, "PRC-07", "it ends cleanly"),
+    "ends-after-its-write": Mutant(EndsAfterItsWrite, "PRC-07", "it ends cleanly"),
+    "ends-after-its-cached-read": Mutant(EndsAfterItsCachedRead, "PRC-07", "it ends cleanly"),
+    "ends-after-its-whole-secret": Mutant(EndsAfterItsWholeSecret, "PRC-07", "it ends cleanly"),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
+    "logs-in-at-half-a-life-in-each-worker": Tolerated(
+        LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True
+    ),
+    "reads-slowly-in-its-workers": Tolerated(
+        ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True
+    ),
+    "renews-in-a-task": Tolerated(RenewsInATask, "PRC-02"),
+    "logs-in-for-an-unreadable-renewal": Tolerated(LogsInForAnUnreadableRenewal, "PRC-02"),
+    "asks-four-times-after-a-sleep": Tolerated(
+        AsksFourTimesAfterASleep, "PRC-03", LAZY_PROCESS, process=True
+    ),
+    "logs-in-four-seconds-after-a-sleep": Tolerated(
+        LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True
+    ),
+    "asks-for-an-hour-before-a-sleep": Tolerated(
+        AsksForAnHour, "PRC-03", LAZY_PROCESS, process=True
+    ),
+    "reports-unhealthy-before-its-first-lookup": Tolerated(
+        ReportsUnhealthyBeforeItsFirstLookup, "PRC-05"
+    ),
+    "reports-unhealthy-late": Tolerated(ReportsUnhealthyLate, "PRC-05", REFERENCE),
+    "reports-the-health-of-its-last-poll": Tolerated(ReportsTheHealthOfItsLastPoll, "PRC-05"),
+    "answers-from-memory-while-a-call-hangs": Tolerated(AnswersFromMemory, "PRC-07"),
+    "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
+}

@@ -1,0 +1,673 @@
+"""Clients that break SEA-05, 10 or 11: the load on Vault after a seal."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    CachesForTheRefreshTime,
+    Mutant,
+    NeverRecovers,
+    Shaken,
+    Tolerated,
+)
+from tests.mutants.login_clients import (
+    AsksForAnHour,
+    AsksForHealthFirst,
+    LoadsAtItsFirstRead,
+    LogsInAtAThird,
+    LogsInAtHalfALife,
+    LogsInInsteadOfRenewing,
+    LooksEverySecond,
+    PollsTwiceAMinute,
+    RenewsAtAThird,
+)
+from tests.mutants.sea_seal import WaitsEverLonger
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    ClientError,
+    Gate,
+    GivenUpError,
+    UnavailableError,
+    Wire,
+    is_whole,
+)
+
+# SEA-05
+
+
+class _ByTheClock(Gate):
+    """Probes at each whole second of the time of day."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() + 1.0 - time.time() % 1.0
+
+
+class ProbesAtWholeSeconds(LazyClient):
+    """Asks whether Vault is back at the same time as all its sisters."""
+
+    gate_type = _ByTheClock
+
+
+class ChecksItsTokenThreeTimesAfterALogin(LazyClient):
+    """Checks its token after a login: a look-up, its capabilities, and a first renewal."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        for method, path in (
+            ("GET", "auth/token/lookup-self"),
+            ("POST", "sys/capabilities-self"),
+            ("POST", "auth/token/renew-self"),
+        ):
+            self._ask(method, path, deadline, token, {"paths": ["sys"]})
+        return token
+
+
+class _EveryThreeSeconds(Gate):
+    """Probes every three seconds of the machine's uptime."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() // 3.0 * 3.0 + 3.0
+
+
+class RecoversAtFixedTimes(LazyClient):
+    gate_type = _EveryThreeSeconds
+
+
+class RefreshesEverythingAfterALogin(LazyClient):
+    """Reads everything that it may need as soon as it has a token, once for each of its parts.
+
+    It reads all at once, since a sequence would depend on the speed of each answer.
+    """
+
+    parts = 4
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        for path in ("database", "redis", "celery", "django") * self.parts:
+            threading.Thread(target=self._remember, args=(path, token), daemon=True).start()
+        return token
+
+    def _remember(self, path: str, token: Token) -> None:
+        with contextlib.suppress(UnavailableError):
+            where = f"{self._mount}/data/backend/{path}"
+            self._ask("GET", where, time.monotonic() + self._deadline, token)
+
+
+class LogsInOnceMore(LazyClient):
+    """After a read with a second token it logs in twice more."""
+
+    def read(self, path: str, key: str) -> str:
+        before = self._token
+        value = super().read(path, key)
+        if before is not None and self._token is not before:
+            deadline = time.monotonic() + self._deadline
+            with contextlib.suppress(ClientError), self._held(deadline):
+                self._log_in(deadline)
+                self._log_in(deadline)
+        return value
+
+
+class LooksUpItsSecondTokenMoreOften(LooksEverySecond):
+    """Trusts its first token, and looks up each later one five times a second."""
+
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        self.every = 1.0 if self._logins == 1 else 0.2
+        return super()._log_in(deadline)
+
+
+class LosesALogin(LazyClient):
+    """Its second login is answered too late for the call, and the next call logs in again."""
+
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        if isinstance(threading.current_thread(), threading.Timer):
+            return token  # a timer's login has no call whose time could end
+        self._logins += 1
+        if self._logins == 2:
+            self._token = None
+            raise GivenUpError("the answer to the login came when the call's time was up")
+        return token
+
+
+class LosesALoginAtAThird(LosesALogin, LogsInAtAThird):
+    """Never renews: it logs in as early as others may renew, also after a lost login."""
+
+
+# SEA-10
+
+
+COMES_BACK = "comes back"
+"""The name of each thread that logs in."""
+
+
+class _OpenForTheFirstProbe(Gate):
+    """Holds up callers. A login waits only for the common moment."""
+
+    def _enter(self, deadline: float) -> bool:
+        if threading.current_thread().name == COMES_BACK:
+            return False
+        return super()._enter(deadline)
+
+
+LONG = 20.0
+"""Seconds for a login that no call waits for."""
+
+
+class _RecoversAtOnce(LazyClient):
+    """After an outage it logs in together with all its sisters, even without a caller."""
+
+    gate_type = _OpenForTheFirstProbe
+    _comes_back: threading.Thread | None = None
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except UnavailableError:
+            with self._timing:
+                if self._comes_back is None:
+                    self._comes_back = threading.Thread(
+                        target=self._come_back, name=COMES_BACK, daemon=True
+                    )
+                    self._comes_back.start()
+            raise
+
+    def _come_back(self) -> None:
+        while not self._closed:
+            with contextlib.suppress(ClientError), self._changing:
+                self._log_in(time.monotonic() + LONG)
+                break
+        self._comes_back = None
+
+
+class _Starter:
+    """Sends all logins at one moment, from a single thread.
+
+    Two hundred threads, or two hundred new connections, would spread the logins over time.
+    """
+
+    def __init__(self, wait: Callable[[Wire], None]) -> None:
+        self._wait = wait
+        self._changed = threading.Condition()
+        self._ready: list[tuple[socket.socket, bytes]] = []
+        self._runs = False
+
+    def send(self, wire: Wire, peer: socket.socket, request: bytes) -> None:
+        with self._changed:
+            self._ready.append((peer, request))
+            self._changed.notify()
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._run, args=(wire,), daemon=True).start()
+
+    def _run(self, wire: Wire) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready)
+            self._wait(wire)
+            with self._changed:
+                ready, self._ready = self._ready, []
+            usual = sys.getswitchinterval()
+            sys.setswitchinterval(1e-5)  # otherwise answered threads would take the others' turn
+            for peer, request in ready:
+                with contextlib.suppress(OSError):
+                    peer.sendall(request)
+            sys.setswitchinterval(usual)
+
+
+class _AtOnce(Wire):
+    """Connects first, and sends its login together with those of its sisters."""
+
+    starter: ClassVar[_Starter]
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if b"/login HTTP" not in request:
+            return super()._exchange(request, deadline)
+        left = deadline - time.monotonic()
+        with socket.create_connection((self._host, self._port), timeout=left) as peer:
+            self.starter.send(self, peer, request)
+            received = bytearray()
+            while not is_whole(received) and (piece := peer.recv(65536)):
+                received += piece
+            return bytes(received)
+
+
+def _until_vault_serves(wire: Wire) -> None:
+    while True:
+        with contextlib.suppress(UnavailableError):
+            wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
+            return
+        time.sleep(0.25)
+
+
+class _AfterOneProbe(_AtOnce):
+    starter = _Starter(_until_vault_serves)
+
+
+class LogsInWithAllOthersAfterOneProbe(_RecoversAtOnce):
+    """Logs in when the one client that probes Vault finds that it serves."""
+
+    wire_type = _AfterOneProbe
+
+
+def _until_the_second_is_whole(_: Wire) -> None:
+    time.sleep(1.0 - time.time() % 1.0)
+
+
+class _AtAFullSecond(_AtOnce):
+    starter = _Starter(_until_the_second_is_whole)
+
+
+class LogsInByTheClock(_RecoversAtOnce):
+    """Logs in when the second is full, whether Vault serves or not."""
+
+    wire_type = _AtAFullSecond
+
+
+class _WithinASecond(Gate):
+    """Probes after each whole second, with some jitter."""
+
+    chance = 0.9
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                whole = time.monotonic() + 1.0 - time.time() % 1.0
+                self._opens = whole + random.uniform(0.0, self.chance)
+
+
+class RecoversWithinASecond(LazyClient):
+    """Comes back with all others, within nine tenths of a second."""
+
+    gate_type = _WithinASecond
+
+
+class _FullJitter(Gate):
+    """Probes after a fully random pause of up to a second."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() + random.uniform(0.0, 1.0)
+
+
+class RecoversWithFullJitter(LazyClient):
+    """Half of a crowd comes back within 0.3 s, without any common clock."""
+
+    gate_type = _FullJitter
+
+
+# SEA-11
+
+
+Request = tuple[str, str]
+"""A method and a path."""
+
+
+class _Asks(LazyClient):
+    """Can send a request by itself, with its current token."""
+
+    def _ask_alone(self, request: Request) -> None:
+        token = self._token
+        if self._closed or token is None or token.left <= 0:
+            return
+        method, path = request
+        with contextlib.suppress(ClientError):
+            self._ask(method, path, time.monotonic() + 1.0, token, {"paths": ["sys"]})
+
+
+SECRET: Request = ("GET", "ecommerce/data/backend/django")
+
+
+class _Loops(_Asks):
+    asks = SECRET
+    every = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._ended = threading.Event()
+
+    def _begin_a_loop(self) -> None:
+        threading.Thread(target=self._loop, daemon=True).start()
+
+    def _loop(self) -> None:
+        while not self._ended.wait(self.every):
+            self._ask_alone(self.asks)
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+
+class LeavesARefresherForEachOutage(_Loops, Shaken):
+    """Starts another thread that refreshes its secret after each outage."""
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken:
+            self._shaken = False
+            self._begin_a_loop()
+        return value
+
+
+class LeavesARefresherForItsCache(LeavesARefresherForEachOutage, CachesForTheRefreshTime):
+    """Starts another refresher after each outage, behind a cache."""
+
+    every = 2.0
+
+
+LOOK: Request = ("GET", "auth/token/lookup-self")
+
+
+class LeavesALookupThreadForEachOutage(LeavesARefresherForEachOutage):
+    """Starts another thread that looks up its token after each outage."""
+
+    asks = LOOK
+    every = 2.0
+
+
+class LeavesARenewerForEachLogin(_Loops):
+    """Each login adds a renewer that never ends: all of them renew the latest token."""
+
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._logins += 1
+        if self._logins > 1:
+            self.every = 0.6 * token.ttl
+            self._begin_a_loop()
+        return token
+
+    def _ask_alone(self, request: Request) -> None:
+        del request
+        deadline = time.monotonic() + 1.0
+        with contextlib.suppress(ClientError), self._held(deadline):
+            token = self._token
+            if not self._closed and token is not None and token.left > 0:
+                self._ask("POST", "auth/token/renew-self", deadline, token, {})
+                token.since = time.monotonic()
+
+
+class _AsksAfterALogin(_Asks):
+    """Checks each token but its first for a while."""
+
+    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {2.0: (LOOK,), 4.0: (LOOK,)}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._waiting: list[threading.Timer] = []
+        self._had = False
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        for timer in self._waiting:
+            timer.cancel()
+        self._waiting = [
+            threading.Timer(seconds, self._ask_alone, (request,))
+            for seconds, asked in self.after.items()
+            for request in asked
+            if self._had
+        ]
+        self._had = True
+        for timer in self._waiting:
+            timer.daemon = True
+            timer.start()
+        return token
+
+
+class LooksUpItsTokenThreeTimesAfterOutages(_AsksAfterALogin):
+    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
+        2.0: (LOOK,),
+        4.0: (LOOK,),
+        6.0: (LOOK,),
+    }
+
+
+RIGHTS: Request = ("POST", "sys/capabilities-self")
+
+
+class AsksSixTimesAfterOutages(_AsksAfterALogin):
+    """Also reads its secret twice."""
+
+    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
+        2.0: (LOOK, RIGHTS, SECRET),
+        4.0: (LOOK, RIGHTS, SECRET),
+    }
+
+
+class KeepsTwoConnections(Shaken):
+    """Has two more connections after an outage, and no more after the next one."""
+
+    most = 2
+    each = 2
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: list[socket.socket] = []
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken:
+            self._shaken = False
+            for _ in range(min(self.each, self.most - len(self._kept))):
+                self._kept.append(self._connect())
+        return value
+
+    def _connect(self) -> socket.socket:
+        """Return a connection that was used once: Vault closes an unused one."""
+        address = (self._wire._host, self._wire._port)
+        connection = socket.create_connection(address, timeout=1.0)
+        connection.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
+        connection.recv(65536)
+        return connection
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._kept:
+            connection.close()
+
+
+class KeepsAConnectionForEachOutage(KeepsTwoConnections):
+    """Reconnects after each outage, and closes nothing."""
+
+    most = 99
+    each = 1
+
+
+class RenewsOnlyItsFirstToken(LazyClient):
+    """Starts its renewer with its first token, and with no later one."""
+
+    _first: Token | None = None
+
+    def _arm(self, seconds: float) -> None:
+        self._first = self._first or self._token
+        if self._token is self._first:
+            super()._arm(seconds)
+
+
+class SpinsInAThreadAfterAnOutage(Shaken):
+    """A thread waits for Vault's return by checking only its own flag in a loop.
+
+    So does Go code that reads a closed channel, or waits for a flag that is never set.
+    """
+
+    rests = 0.0
+    _spins = False
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken and not self._spins:
+            self._spins = True
+            threading.Thread(target=self._spin, daemon=True).start()
+        return value
+
+    def _spin(self) -> None:
+        while not self._closed:
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until and not self._closed:
+                pass
+            if self.rests:
+                time.sleep(self.rests)
+
+
+class RenewsNoTokenAfterALoss(LazyClient):
+    """Starts to renew after its own logins, but not after a login for a lost token."""
+
+    _lost = False
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        self._lost = self._lost or dead
+        return dead
+
+    def _arm(self, seconds: float) -> None:
+        if not self._lost:
+            super()._arm(seconds)
+
+
+class WakesUpWithPausesAfterAnOutage(SpinsInAThreadAfterAnOutage):
+    rests = 0.09
+
+
+class LooksUpItsTokenTwiceAfterOutages(_AsksAfterALogin):
+    """Looks twice in the life of a token after an outage."""
+
+
+class AsksFourTimesAfterOutages(_AsksAfterALogin):
+    """Looks up its token twice and its capabilities twice."""
+
+    after: ClassVar[Mapping[float, tuple[Request, ...]]] = {
+        2.0: (LOOK, RIGHTS),
+        4.0: (LOOK, RIGHTS),
+    }
+
+
+MUTANTS: dict[str, Mutant] = {
+    "probes-at-whole-seconds": Mutant(ProbesAtWholeSeconds, "SEA-05", "instances log in within"),
+    "checks-its-token-three-times-after-a-login": Mutant(
+        ChecksItsTokenThreeTimesAfterALogin, "SEA-05", "no stampede"
+    ),
+    "never-recovers-in-some-clients": Mutant(
+        NeverRecovers, "SEA-05", "each caller has a good read"
+    ),
+    "recovers-at-fixed-times": Mutant(RecoversAtFixedTimes, "SEA-05", "instances log in within"),
+    "refreshes-everything-after-a-login": Mutant(
+        RefreshesEverythingAfterALogin, "SEA-05", "no stampede"
+    ),
+    "logs-in-three-times-in-a-herd": Mutant(LogsInOnceMore, "SEA-05", "logins"),
+    "looks-up-its-second-token-more-often": Mutant(
+        LooksUpItsSecondTokenMoreOften, "SEA-05", "no stampede"
+    ),
+    "recovers-too-late-in-all-clients": Mutant(
+        WaitsEverLonger, "SEA-05", "each caller has a good read"
+    ),
+    "logs-in-with-all-others-after-one-probe": Mutant(
+        LogsInWithAllOthersAfterOneProbe,
+        "SEA-10",
+        "instances log in within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "logs-in-at-whole-seconds": Mutant(
+        LogsInByTheClock,
+        "SEA-10",
+        "instances log in within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "recovers-too-late-in-two-hundred-clients": Mutant(
+        WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
+    ),
+    "logs-in-three-times-in-a-crowd": Mutant(
+        LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True
+    ),
+    "leaves-a-refresher-for-each-outage": Mutant(
+        LeavesARefresherForEachOutage, "SEA-11", "read requests in"
+    ),
+    "leaves-a-refresher-for-its-cache": Mutant(
+        LeavesARefresherForItsCache, "SEA-11", "read requests in"
+    ),
+    "leaves-a-lookup-thread-for-each-outage": Mutant(
+        LeavesALookupThreadForEachOutage, "SEA-11", "lookup requests in"
+    ),
+    "leaves-a-renewer-for-each-login": Mutant(
+        LeavesARenewerForEachLogin, "SEA-11", "renew requests in"
+    ),
+    "looks-up-its-token-three-times-after-outages": Mutant(
+        LooksUpItsTokenThreeTimesAfterOutages, "SEA-11", "lookup requests in"
+    ),
+    "asks-six-times-after-outages": Mutant(
+        AsksSixTimesAfterOutages, "SEA-11", "requests of all kinds in"
+    ),
+    "keeps-a-connection-for-each-outage": Mutant(
+        KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
+    ),
+    "renews-only-its-first-token": Mutant(
+        RenewsOnlyItsFirstToken, "SEA-11", "the token is renewed, or replaced"
+    ),
+    "spins-in-a-thread-after-an-outage": Mutant(
+        SpinsInAThreadAfterAnOutage,
+        "SEA-11",
+        "seconds of a processor",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "never-recovers-after-it-had-a-token": Mutant(NeverRecovers, "SEA-11", "a good read within"),
+    "renews-no-token-after-a-loss": Mutant(
+        RenewsNoTokenAfterALoss, "SEA-11", "the token is renewed, or replaced"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "loads-code-in-a-herd": Tolerated(LoadsAtItsFirstRead, "SEA-05"),
+    "logs-in-at-half-a-life-in-a-herd": Tolerated(LogsInAtHalfALife, "SEA-05"),
+    "loses-a-login-in-a-herd": Tolerated(LosesALogin, "SEA-05"),
+    "loses-a-login-at-a-third-in-a-herd": Tolerated(LosesALoginAtAThird, "SEA-05"),
+    "looks-up-its-token-every-second-in-a-herd": Tolerated(LooksEverySecond, "SEA-05"),
+    "asks-for-health-in-a-herd": Tolerated(AsksForHealthFirst, "SEA-05"),
+    "asks-for-an-hour-in-a-herd": Tolerated(AsksForAnHour, "SEA-05"),
+    "loses-a-login-in-a-crowd": Tolerated(LosesALogin, "SEA-10", LAZY_PROCESS, process=True),
+    "logs-in-at-half-a-life-in-a-crowd": Tolerated(
+        LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "recovers-within-a-second": Tolerated(
+        RecoversWithinASecond, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "recovers-with-full-jitter": Tolerated(
+        RecoversWithFullJitter, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "wakes-up-with-pauses-after-an-outage": Tolerated(
+        WakesUpWithPausesAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True
+    ),
+    "looks-up-its-token-twice-after-outages": Tolerated(LooksUpItsTokenTwiceAfterOutages, "SEA-11"),
+    "asks-four-times-after-outages": Tolerated(AsksFourTimesAfterOutages, "SEA-11"),
+    "keeps-two-connections": Tolerated(KeepsTwoConnections, "SEA-11"),
+    "caches-through-outages": Tolerated(CachesForTheRefreshTime, "SEA-11"),
+    "logs-in-instead-through-outages": Tolerated(LogsInInsteadOfRenewing, "SEA-11"),
+    "renews-at-a-third-through-outages": Tolerated(RenewsAtAThird, "SEA-11"),
+    "asks-for-an-hour-through-outages": Tolerated(AsksForAnHour, "SEA-11"),
+    "polls-twice-a-minute": Tolerated(PollsTwiceAMinute, "SEA-11"),
+}

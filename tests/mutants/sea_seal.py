@@ -1,0 +1,730 @@
+"""Clients that break SEA-01 to 04 or 06 to 09: one client and a sealed Vault."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from resilient_vault_client import Secret, VaultError, VaultSealed, VaultUnavailable
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    AsksOften,
+    AsksTooOften,
+    GivesUpAtItsStart,
+    HangsAtTheEnd,
+    KeepsFiveInReserve,
+    KeepsNineInReserve,
+    KeepsThreeSecretsFresh,
+    KeepsThreeSecretsTooFresh,
+    LeavesAThreadForEachFailure,
+    LeavesFiveThreads,
+    LeavesNineThreads,
+    LogsInLaterAfterAFailure,
+    LogsInOnceMoreLater,
+    LogsInThreeTimes,
+    Mutant,
+    NeverRecovers,
+    PausesBeforeItWritesAgain,
+    ReconnectsTooOften,
+    Remembers,
+    RetriesWithoutAPause,
+    Tolerated,
+    TreatsAnOutageAsAnEmptySecret,
+    TreatsASealAsADeadToken,
+    _CallsItSomethingElse,
+    _Reconnects,
+)
+from tests.mutants.login_clients import (
+    AnswersFromMemory,
+    AsksForAnHour,
+    ExitsInAnOutage,
+    LoadsWhileItIsFirstAsked,
+    LogsInAtAThird,
+    LogsInForEachCall,
+    LogsInTooOftenAtItsStart,
+    PausesForFourSeconds,
+    StartsWithAToken,
+    TriesTwiceInEachCall,
+    WantsVaultAtItsSlowStart,
+)
+from tests.mutants.reference_clients import StopsRefreshingAfterA429, Tweaked
+from tests.subjects.lazy_client import LazyClient, Token, _secret, log
+from tests.subjects.lazy_wire import (
+    FIRST_PAUSE,
+    ClientError,
+    DeniedError,
+    Gate,
+    Reply,
+    UnavailableError,
+)
+
+
+class _HasNoLongestPause(Gate):
+    """Triples its pause without a limit."""
+
+    def __init__(self, longest: float) -> None:
+        super().__init__(longest)
+        self._longest = 3600.0
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        grown = FIRST_PAUSE * 3.0 ** min(self._failures, 9) if failed else 0.0
+        super()._leave(probe=probe, failed=failed, pause=max(grown, pause))
+
+
+class WaitsEverLonger(LazyClient):
+    """Lets its pauses grow as long as Vault is away."""
+
+    gate_type = _HasNoLongestPause
+
+
+# SEA-01
+
+
+class LogsInALoopWhileVaultIsAway(LazyClient):
+    """A thread waits for Vault's return, and logs each look at a flag.
+
+    It sends nothing, and has no pause.
+    """
+
+    lines, pause = 50, 0.005
+    _waiting: threading.Thread | None = None
+    _away = False
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            reply = super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            self._away = True
+            if self._waiting is None or not self._waiting.is_alive():
+                self._waiting = threading.Thread(target=self._wait, name="waits", daemon=True)
+                self._waiting.start()
+            raise
+        self._away = False
+        return reply
+
+    def _wait(self) -> None:
+        while self._away and not self._closed:
+            for _ in range(self.lines):
+                log.info("Vault is away; waiting for it")
+            time.sleep(self.pause)
+
+
+class NoWholeSecretsAfterAFailure(Tweaked):
+    """Reads whole secrets through a circuit of their own, which a failure opens for good."""
+
+    _open = False
+
+    def read_all(self, path: str) -> Any:
+        if self._open:
+            raise VaultUnavailable("the circuit is open")
+        try:
+            found = super().read_all(path)
+        except VaultUnavailable:
+            self._open = True
+            raise
+        self._open = found.stale
+        return found
+
+
+class NeverRefreshesAfterAnOutage(Remembers):
+    """Asks Vault in calm weather; after an outage it uses what it has."""
+
+    _shaken = False
+
+    def read(self, path: str, key: str) -> str:
+        if self._shaken and (path, key) in self._kept:
+            return self._kept[path, key]
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._shaken = True
+            raise
+
+
+class FillsItsCacheOnlyByPlainReadsAfterASeal(Tweaked):
+    """Its cache asks for nothing after an outage: only a plain read of that secret fills it."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._failed: dict[str, VaultError] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        found = super().read(path, key)
+        self._failed.pop(path, None)
+        return found
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        if path in self._failed:
+            raise self._failed[path]
+        try:
+            return super().read_cached(path, key)
+        except VaultUnavailable as error:
+            self._failed[path] = error
+            raise
+
+
+class StopsRefreshingAfterASeal(StopsRefreshingAfterA429):
+    ends_at = VaultSealed
+
+
+class ExitsInASeal(ExitsInAnOutage):
+    times = 2
+
+
+class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
+    """Refreshes what it has read, answers from that, and pauses for everything else.
+
+    Only a secret that was never read shows the pause.
+    """
+
+    every, keeps = 0.5, 5.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, tuple[float, dict[str, str]]] = {}
+        self._over = threading.Event()
+        threading.Thread(target=self._refresh, name="refresh", daemon=True).start()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, values = self._kept.get(path, (float("-inf"), {}))
+        if asked - at >= self.keeps:
+            values = super().read_all(path)
+            self._kept[path] = asked, values
+        return dict(values)
+
+    def _refresh(self) -> None:
+        while not self._over.wait(self.every):
+            token = self._token
+            for path in list(self._kept) if token is not None else []:
+                assert token is not None
+                asked = time.monotonic()
+                where, deadline = f"{self._mount}/data/{path}", asked + self.every
+                try:
+                    reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                    self._kept[path] = asked, _secret(reply, path)
+                except UnavailableError:
+                    self._until = time.monotonic() + self.rests
+                except ClientError:
+                    self._kept.pop(path, None)  # the next caller asks, and gets the reason
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+class PausesReadsOfUncachedSecretsForTooLong(PausesReadsOfUncachedSecrets):
+    """Declares four seconds, and pauses for twice as long."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.rests = 8.0
+
+
+class TreatsASealAsAMissingSecret(_CallsItSomethingElse):
+    word = "sealed"
+
+
+class LogsWithAPauseWhileVaultIsAway(LogsInALoopWhileVaultIsAway):
+    """Has a short pause."""
+
+    lines, pause = 10, 0.02
+
+
+# SEA-02
+
+
+class _UntilVaultIsLongBack(Gate):
+    """Asks again a fixed time after the first failure: some time after a seal of 9.6 s."""
+
+    pause = 10.9
+    _paused = False
+
+    def _enter(self, deadline: float) -> bool:
+        return super()._enter(deadline - 0.4)  # a login that is cut off would be one too many
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        first = failed and not self._paused
+        self._paused = self._paused or failed
+        super()._leave(probe=probe, failed=failed, pause=self.pause if first else pause)
+
+
+class _ForTooLong(_UntilVaultIsLongBack):
+    pause = 14.4
+
+
+class RecoversTooLateFromALongSeal(LazyClient):
+    gate_type = _ForTooLong
+
+
+class LogsInForEachCallerWithoutAToken(LazyClient):
+    """Logs in once for all refused callers, but once for each caller without a token.
+
+    It locks where it looks at a 403, but not where it takes the token.
+    """
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = self._token
+        if token is None or token.left <= 0:
+            return self._log_in(deadline)
+        return super()._valid_token(deadline)
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            dead = super()._was_dead(where, token, deadline)
+            if dead and self._token is None:
+                self._token = token  # callers from now on are refused, and wait at the lock
+                self._log_in(deadline)
+            return dead
+
+
+class RecoversLateFromALongSeal(LazyClient):
+    """Checks Vault a while after a seal that outlasted its token, and logs in."""
+
+    gate_type = _UntilVaultIsLongBack
+
+
+# SEA-03
+
+
+class FloodsVaultAtItsStart(LazyClient):
+    """Does not start without a token, and asks for one without a pause."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        ids = self._credentials.current()
+        body = dict(zip(("role_id", "secret_id"), ids, strict=True))
+        while True:
+            with contextlib.suppress(UnavailableError):
+                self._wire.send(
+                    "POST", "auth/approle/login", deadline=time.monotonic() + 1.0, body=body
+                )
+                return
+            time.sleep(0.02)
+
+
+class GivesUpAfterAFailedLogin(LazyClient):
+    """Waits out a seal, but takes an error at its login as final."""
+
+    _over = False
+
+    def _log_in(self, deadline: float) -> Token:
+        if self._over:
+            raise DeniedError("Vault could not let it in")
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            self._over = "answered 500" in str(error)
+            raise
+
+
+class TreatsA429ToALoginAsARefusal(LazyClient):
+    """Takes a 429 to its login for a refusal: after the third it waits for another secret-id."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if "answered 429" not in str(error):
+                raise
+            self._credentials.refused(self._credentials.current()[1])
+            raise DeniedError("Vault refused role-id or secret-id") from None
+
+
+class TreatsAGatewayPageForALoginAsARefusal(LazyClient):
+    """Takes a gateway's page for Vault's refusal of its secret-id, and stops using it."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if "none of Vault's" not in str(error):
+                raise
+            self._credentials.refused(self._credentials.current()[1])
+            raise DeniedError("Vault refused role-id or secret-id") from None
+
+
+# SEA-04
+
+
+class LeavesOneThreadForEachSeal(LazyClient):
+    """Leaves one thread behind for each seal, however many calls fail."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._meeting = threading.Lock()
+        self._sealed = False
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            reply = super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            with self._meeting:
+                new, self._sealed = not self._sealed, True
+            if new:
+                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            raise
+        self._sealed = False
+        return reply
+
+
+# SEA-06
+
+
+class ReconnectsOften(LazyClient):
+    """Tries three connections a second to a dead server. It waits after a failed answer."""
+
+    wire_type = _Reconnects
+
+
+# SEA-07
+
+
+class InitialisesAnEmptyVault(LazyClient):
+    """Initialises an empty Vault with one key, which it forgets."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            with contextlib.suppress(UnavailableError):
+                deadline = time.monotonic() + 1.0
+                alone = {"secret_shares": 1, "secret_threshold": 1}
+                self._wire.send("PUT", "sys/init", deadline=deadline, body=alone)
+            raise
+
+
+# SEA-08
+
+
+class _EndsLate(LazyClient):
+    """Takes time at its end, and then leaves without a goodbye."""
+
+    lasts = 4.5
+
+    def close(self) -> None:
+        threading.Event().wait(self.lasts)
+        self._token = None
+        super().close()
+
+
+class EndsTooLate(_EndsLate):
+    """Ends a second and a half too late, which no busy machine explains."""
+
+    lasts = 6.6
+
+
+class EndsOnlyByASignal(LazyClient):
+    """A program that ignores `close` and the end of its input, and ends only by SIGTERM."""
+
+    takes = 0.0
+
+    def close(self) -> None:
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+        told.wait(60.0)
+        threading.Event().wait(self.takes)
+        super().close()
+
+
+class EndsLongAfterASignal(EndsOnlyByASignal):
+    """Takes longer for its end than is then left of five seconds."""
+
+    takes = 2.5
+
+
+class RaisesWhereItsTokenIsNotTaken(LazyClient):
+    """Insists on revoking its token, and raises if that fails."""
+
+    def close(self) -> None:
+        token, self._token = self._token, None
+        super().close()
+        if token is not None:
+            deadline = time.monotonic() + 1.0
+            self._wire.send("POST", "auth/token/revoke-self", deadline=deadline, token=token.value)
+
+
+class RaisesWhenNothingAnswersItsRevocation(LazyClient):
+    """Handles Vault's answers to a revocation, and no other failure."""
+
+    def close(self) -> None:
+        token = self._token
+        try:
+            if token is not None:
+                self._give_back(token)
+        finally:
+            self._token = None
+            super().close()
+
+    def _give_back(self, token: Token) -> None:
+        deadline = time.monotonic() + 2.0
+        try:
+            self._wire.send("POST", "auth/token/revoke-self", deadline=deadline, token=token.value)
+        except UnavailableError as error:
+            if "Vault answered" not in str(error):
+                raise
+
+
+class RetriesItsRevocationWhileNothingAnswers(RaisesWhenNothingAnswersItsRevocation):
+    """Retries the revocation while there is no answer, as if it could not end before."""
+
+    def _give_back(self, token: Token) -> None:
+        until = time.monotonic() + 30.0
+        while time.monotonic() < until:
+            try:
+                super()._give_back(token)
+                break
+            except UnavailableError:
+                time.sleep(0.4)
+
+
+class WaitsForALoginAtItsEnd(LazyClient):
+    """Waits at its end for its login, even if it never succeeds."""
+
+    _asked = False
+
+    def read(self, path: str, key: str) -> str:
+        self._asked = True
+        return super().read(path, key)
+
+    def close(self) -> None:
+        while self._asked and self._token is None and not self._closed:
+            with contextlib.suppress(ClientError):
+                self._valid_token(time.monotonic() + 1.0)
+            time.sleep(0.2)
+        super().close()
+
+
+class EndsInTime(_EndsLate):
+    """Ends within its five seconds."""
+
+
+# SEA-09
+
+
+class SpinsWhileItWaits(LogsInALoopWhileVaultIsAway):
+    """Has such a thread without a log: it checks in a loop.
+
+    So does a `select` in Go that has a `default`, and a loop that waits for a time of day.
+    """
+
+    rests = 0.0
+
+    def _wait(self) -> None:
+        while self._away and not self._closed:
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until and not self._closed:
+                pass
+            if self.rests:
+                time.sleep(self.rests)
+
+
+class _InMilliseconds(Gate):
+    """Doubles a pause of half a second in a 32-bit number before it applies the limit."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if how["failed"]:
+                self._opens = time.monotonic() + self.pause_after(self._failures)
+
+    def pause_after(self, failures: int) -> float:
+        grown = (500 << failures) & 0xFFFFFFFF
+        signed = grown - (1 << 32) if grown >> 31 else grown
+        return min(signed / 1000, self._longest)
+
+
+class NeverPausesAfter22Failures(LazyClient):
+    """After 22 failures its pause is negative, and it asks without one."""
+
+    gate_type = _InMilliseconds
+
+
+class _Sleeps(_InMilliseconds):
+    def _leave(self, **how: Any) -> None:
+        if how["failed"] and self.pause_after(self._failures + 1) < 0:
+            raise ValueError("sleep length must be non-negative")  # its probe never ends
+        super()._leave(**how)
+
+
+class CrashesAfter22Failures(LazyClient):
+    """After 22 failures its pause raises an error, and nothing is tried any more."""
+
+    gate_type = _Sleeps
+
+
+class _CountsItsTries(Gate):
+    """Tries nothing any more after ten failures in a row."""
+
+    def _enter(self, deadline: float) -> bool:
+        if self._failures >= 10:
+            raise UnavailableError("too many failures")
+        return super()._enter(deadline)
+
+
+class GivesUpAfterANumberOfTries(LazyClient):
+    """Survives short seals, and no seal that outlasts its number of tries."""
+
+    gate_type = _CountsItsTries
+
+
+class WakesUpWithPausesWhileItWaits(SpinsWhileItWaits):
+    rests = 0.09
+
+
+MUTANTS: dict[str, Mutant] = {
+    "logs-in-a-loop-while-vault-is-away": Mutant(
+        LogsInALoopWhileVaultIsAway, "SEA-01", "no log without a pause"
+    ),
+    "treats-a-seal-as-an-empty-secret": Mutant(
+        TreatsAnOutageAsAnEmptySecret, "SEA-01", "none of its keys"
+    ),
+    "returns-no-whole-secret-after-a-failure": Mutant(
+        NoWholeSecretsAfterAFailure, "SEA-01", "a good read_all within", REFERENCE
+    ),
+    "never-refreshes-after-an-outage": Mutant(
+        NeverRefreshesAfterAnOutage, "SEA-01", "rotated secret"
+    ),
+    "treats-a-seal-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "SEA-01", "the token survives"
+    ),
+    "pauses-writes-after-a-seal": Mutant(
+        PausesBeforeItWritesAgain, "SEA-01", "a write is good again"
+    ),
+    "fills-its-cache-only-by-plain-reads-after-a-seal": Mutant(
+        FillsItsCacheOnlyByPlainReadsAfterASeal, "SEA-01", "a good read_cached within", REFERENCE
+    ),
+    "stops-refreshing-after-a-seal": Mutant(
+        StopsRefreshingAfterASeal, "SEA-01", "a rotated secret is seen", REFERENCE
+    ),
+    "logs-in-later-after-a-short-seal": Mutant(
+        LogsInLaterAfterAFailure, "SEA-01", "the token survives"
+    ),
+    "retries-without-a-pause": Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
+    "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
+    "polls-three-secrets-too-often": Mutant(KeepsThreeSecretsTooFresh, "SEA-01", "requests in"),
+    "exits-in-a-seal": Mutant(ExitsInASeal, "SEA-01", "the client stays alive", process=True),
+    "pauses-reads-of-uncached-secrets-for-too-long": Mutant(
+        PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "nobody touched can be read"
+    ),
+    "treats-a-seal-as-a-missing-secret": Mutant(
+        TreatsASealAsAMissingSecret, "SEA-01", "a failure then is unavailable"
+    ),
+    "never-recovers-after-a-long-seal": Mutant(NeverRecovers, "SEA-02", "a good read within"),
+    "recovers-too-late-from-a-long-seal": Mutant(
+        RecoversTooLateFromALongSeal, "SEA-02", "a new login within"
+    ),
+    "logs-in-three-times-after-a-seal": Mutant(LogsInThreeTimes, "SEA-02", "at most 1 login"),
+    "logs-in-again-later-after-a-seal": Mutant(LogsInOnceMoreLater, "SEA-02", "at most 1 login"),
+    "logs-in-for-each-caller-without-a-token": Mutant(
+        LogsInForEachCallerWithoutAToken, "SEA-02", "at most 1 login"
+    ),
+    "floods-vault-at-its-start": Mutant(FloodsVaultAtItsStart, "SEA-03", "no request storm"),
+    "never-logs-in-after-a-failed-start": Mutant(GivesUpAtItsStart, "SEA-03", "a good read within"),
+    "gives-up-after-a-failed-login": Mutant(
+        GivesUpAfterAFailedLogin, "SEA-03", "a good read within"
+    ),
+    "treats-a-429-to-a-login-as-a-refusal": Mutant(
+        TreatsA429ToALoginAsARefusal, "SEA-03", "a failure then is unavailable"
+    ),
+    "logs-in-too-often-at-its-start": Mutant(
+        LogsInTooOftenAtItsStart, "SEA-03", "no request storm"
+    ),
+    "treats-a-gateway-page-for-a-login-as-a-refusal": Mutant(
+        TreatsAGatewayPageForALoginAsARefusal, "SEA-03", "a failure then is unavailable"
+    ),
+    "leaves-a-thread-for-each-seal": Mutant(
+        LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"
+    ),
+    "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    "leaves-one-thread-for-each-seal": Mutant(
+        LeavesOneThreadForEachSeal, "SEA-04", "leave nothing behind"
+    ),
+    "keeps-nine-connections-in-reserve": Mutant(
+        KeepsNineInReserve, "SEA-04", "connections: 0 before"
+    ),
+    "treats-a-restart-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "SEA-06", "the token survives"
+    ),
+    "never-recovers-after-a-restart": Mutant(NeverRecovers, "SEA-06", "a good read within"),
+    "reconnects-too-often-to-a-dead-server": Mutant(
+        ReconnectsTooOften, "SEA-06", "no connection storm"
+    ),
+    "initialises-an-empty-vault": Mutant(
+        InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"
+    ),
+    "floods-an-empty-vault": Mutant(FloodsVaultAtItsStart, "SEA-07", "no request storm"),
+    "hangs-at-its-end-in-a-seal": Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly"),
+    "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
+    "ends-long-after-a-signal": Mutant(
+        EndsLongAfterASignal, "SEA-08", "seconds until it has ended", LAZY_PROCESS, process=True
+    ),
+    "raises-at-its-end-in-a-seal": Mutant(
+        RaisesWhereItsTokenIsNotTaken, "SEA-08", "it ends cleanly"
+    ),
+    "raises-when-nothing-answers-its-revocation": Mutant(
+        RaisesWhenNothingAnswersItsRevocation, "SEA-08", "it ends cleanly"
+    ),
+    "retries-its-revocation-while-nothing-answers": Mutant(
+        RetriesItsRevocationWhileNothingAnswers, "SEA-08", "it ends cleanly"
+    ),
+    "waits-for-a-login-at-its-end": Mutant(WaitsForALoginAtItsEnd, "SEA-08", "it ends cleanly"),
+    "spins-while-it-waits": Mutant(
+        SpinsWhileItWaits,
+        "SEA-09",
+        "seconds of a processor",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "waits-longer-after-each-failure": Mutant(WaitsEverLonger, "SEA-09", "a good read within"),
+    "never-pauses-after-22-failures": Mutant(
+        NeverPausesAfter22Failures, "SEA-09", "no request storm"
+    ),
+    "crashes-after-22-failures": Mutant(CrashesAfter22Failures, "SEA-09", "a good read within"),
+    "gives-up-after-a-number-of-tries": Mutant(
+        GivesUpAfterANumberOfTries, "SEA-09", "a good read within"
+    ),
+    "logs-in-again-later-after-a-long-seal": Mutant(
+        LogsInOnceMoreLater, "SEA-09", "at most 1 login"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "logs-in-for-each-call-in-a-seal": Tolerated(LogsInForEachCall, "SEA-01"),
+    "logs-with-a-pause-while-vault-is-away": Tolerated(LogsWithAPauseWhileVaultIsAway, "SEA-01"),
+    "logs-in-at-a-third-after-a-seal": Tolerated(LogsInAtAThird, "SEA-01"),
+    "pauses-reads-of-uncached-secrets": Tolerated(PausesReadsOfUncachedSecrets, "SEA-01"),
+    "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
+    "polls-three-secrets": Tolerated(KeepsThreeSecretsFresh, "SEA-01"),
+    "tries-twice-in-each-call-in-a-seal": Tolerated(TriesTwiceInEachCall, "SEA-02"),
+    "logs-in-for-each-call-in-a-long-seal": Tolerated(LogsInForEachCall, "SEA-02"),
+    "asks-for-an-hour-before-a-seal": Tolerated(AsksForAnHour, "SEA-02"),
+    "answers-from-memory-through-a-seal": Tolerated(AnswersFromMemory, "SEA-02"),
+    "recovers-late-from-a-long-seal": Tolerated(RecoversLateFromALongSeal, "SEA-02"),
+    "loads-code-at-a-sealed-vault": Tolerated(LoadsWhileItIsFirstAsked, "SEA-03"),
+    "exits-without-a-token-at-its-slow-start": Tolerated(WantsVaultAtItsSlowStart, "SEA-03"),
+    "starts-with-a-token": Tolerated(StartsWithAToken, "SEA-03"),
+    "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
+    "keeps-five-connections-in-reserve": Tolerated(KeepsFiveInReserve, "SEA-04"),
+    "reconnects-often-to-a-dead-server": Tolerated(ReconnectsOften, "SEA-06"),
+    "loads-code-at-an-empty-vault": Tolerated(LoadsWhileItIsFirstAsked, "SEA-07"),
+    "starts-with-a-token-at-an-empty-vault": Tolerated(StartsWithAToken, "SEA-07"),
+    "loads-code-before-it-ends-in-a-seal": Tolerated(LoadsWhileItIsFirstAsked, "SEA-08"),
+    "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
+    "ends-only-by-a-signal": Tolerated(EndsOnlyByASignal, "SEA-08", LAZY_PROCESS, process=True),
+    "wakes-up-with-pauses-while-it-waits": Tolerated(
+        WakesUpWithPausesWhileItWaits, "SEA-09", LAZY_PROCESS, process=True
+    ),
+}

@@ -1,0 +1,735 @@
+"""Clients that break SID-01 to 08 or 12: logins with secret-ids."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tests.mutants.clients import (
+    REFERENCE,
+    AtShare,
+    Mutant,
+    ReadsItsSecretIdOnce,
+    RetriesWithoutAPause,
+    Tolerated,
+    TreatsAnOutageAsAnEmptySecret,
+    TriesFiveTimesInOneCall,
+    TriesFourTimesInOneCall,
+    TriesNowAndThen,
+    TrustsSysHealth,
+)
+from tests.mutants.login_clients import (
+    KeepsAndLogsInAtAThird,
+    KeepsLongAndLogsInAtAThird,
+    KeepsLongerAndLogsInAtAThird,
+    LoadsAtItsFirstRead,
+    LogsInAtAThird,
+    LogsInAtHalfALife,
+    PollsItsSecrets,
+    ReadsWithATokenThatItHasRevoked,
+    RefusesToStart,
+    RenewsInACallersCall,
+    ReportsTheHealthOfItsLastPoll,
+    StartsSlowly,
+    StartsWithAToken,
+    WantsVaultAtItsSlowStart,
+)
+from tests.mutants.reference_clients import AlwaysReportsHealthy, Tweaked
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    GivenUpError,
+    MissingError,
+    Reply,
+    UnavailableError,
+    Wire,
+)
+
+# SID-02
+
+
+class TriesABadSecretIdForever(LazyClient):
+    """Makes few tries in a short time; the fifth, which locks the role, comes much later."""
+
+    credentials_type = TriesNowAndThen
+
+
+class _Unrestrained(Credentials):
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+
+class RetriesItsSecretIdWithoutAPause(LazyClient):
+    """Tries a refused secret-id again at every call, until the role is locked for everybody."""
+
+    credentials_type = _Unrestrained
+
+
+class ReportsTheHealthOfItsLastLookup(ReportsTheHealthOfItsLastPoll):
+    """Counts a poll without a token as failed too, and polls every 24 s."""
+
+    every = 24.0
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        try:
+            return super()._fetch(path, deadline)
+        except ClientError:
+            self._well = False
+            raise
+
+
+class ReportsTheHealthOfItsFirstLookup(ReportsTheHealthOfItsLastLookup):
+    def health(self) -> bool:
+        return True
+
+
+class _FourTimes(Credentials):
+    tries = 4
+
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        return len(times) < self.tries and (not times or time.monotonic() - times[-1] >= 1.0)
+
+
+class _FiveTimes(_FourTimes):
+    tries = 5
+
+
+class TriesASecretIdFiveTimes(LazyClient):
+    """Makes the fifth failing try, which locks the role for everybody."""
+
+    credentials_type = _FiveTimes
+
+
+class _LookedAtBefore(Credentials):
+    """Decides whether a secret-id is usable before the turn to log in."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._seen = threading.local()
+
+    def look(self) -> None:
+        self._seen.good = super().usable(self.current()[1])
+
+    def usable(self, secret_id: str) -> bool:
+        del secret_id
+        return bool(getattr(self._seen, "good", True))
+
+
+class ChecksItsSecretIdBeforeItWaitsForTheLock(LazyClient):
+    """Checks its secret-id, waits for its turn, and uses the secret-id even if it was refused.
+
+    All waiting callers saw it as good.
+    """
+
+    credentials_type = _LookedAtBefore
+
+    @contextlib.contextmanager
+    def _held(self, deadline: float) -> Iterator[None]:
+        assert isinstance(self._credentials, _LookedAtBefore)
+        self._credentials.look()
+        with super()._held(deadline):
+            yield
+
+
+class _InBursts(Credentials):
+    """Tries a refused secret-id three times at once, and again after a pause."""
+
+    burst, rest = 3, 20.0
+
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        return len(times) % self.burst > 0 or not times or time.monotonic() - times[-1] >= self.rest
+
+
+class TriesInBursts(LazyClient):
+    """Has a circuit around its logins: three failures open it, and twenty seconds close it."""
+
+    credentials_type = _InBursts
+
+
+class TakesNoLoginForNoSecret(LazyClient):
+    """Has one error for every failure: that the secret is missing.
+
+    An application that mirrors secrets deletes what is missing.
+    """
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except DeniedError:
+            raise MissingError("there is no such secret") from None
+        except UnavailableError as error:
+            if "no login of this role" not in str(error):
+                raise
+            raise MissingError("there is no such secret") from None
+
+
+class _LongPauses(Credentials):
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        long_ago = not times or time.monotonic() - times[-1] >= 2.0 * 2 ** len(times)
+        return len(times) < 3 and long_ago
+
+
+class StopsAfterLongPauses(LazyClient):
+    """Tries a refused secret-id twice more, after 4 s and after 8 s, and then stops."""
+
+    credentials_type = _LongPauses
+
+
+class TriesASecretIdFourTimes(LazyClient):
+    """Stops one try before the lock."""
+
+    credentials_type = _FourTimes
+
+
+# SID-03
+
+
+class _Offended(Credentials):
+    """Uses no secret-id after a refusal."""
+
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return not self._failed
+
+
+class NeverTriesANewSecretId(LazyClient):
+    """Uses no other secret-id after a refused one."""
+
+    credentials_type = _Offended
+
+
+class _InPairs(_InBursts):
+    burst = 2
+
+
+class TriesInPairs(LazyClient):
+    """Reads the file again and tries once more after each pause."""
+
+    credentials_type = _InPairs
+
+
+class DropsALivingTokenBeforeItLogsIn(LazyClient):
+    """Drops a living token that can no longer be renewed, and then looks for another.
+
+    If there is no other, its callers have nothing for the last third of a life.
+    """
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if super()._renewed(token, deadline):
+            return True
+        self._token = None
+        return False
+
+
+class DropsALivingTokenShortlyBeforeItsEnd(AtShare, DropsALivingTokenBeforeItLogsIn):
+    """Does so when its life is nearly over."""
+
+    share = 0.85
+
+
+# SID-04
+
+
+class TreatsALockedRoleAsABadSecretId(LazyClient):
+    """Waits for another secret-id when the role is locked."""
+
+    credentials_type = _Offended
+
+    def _log_in(self, deadline: float) -> Token:
+        secret_id = self._credentials.current()[1]
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if "no login of this role" in str(error):
+                self._credentials.refused(secret_id)
+            raise
+
+
+class _PatientWithLogins(Wire):
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        if path.endswith("/login"):
+            deadline = time.monotonic() + 3600.0
+        return super().send(method, path, deadline=deadline, token=token, body=body)
+
+
+class WaitsForeverForItsLogin(LazyClient):
+    """The call that logs in waits for ever, and holds the lock that all others need."""
+
+    wire_type = _PatientWithLogins
+
+
+class LogsInInAThreadWithoutADeadline(LazyClient):
+    """A thread logs in for all calls, which wait for it until their deadlines."""
+
+    wire_type: type[Wire] = _PatientWithLogins
+    patience = 1.0  # times the deadline of a call
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._under_way: threading.Thread | None = None
+        self._failure: ClientError | None = None
+
+    def _log_in(self, deadline: float) -> Token:
+        running, before = self._under_way, self._token
+        if running is None or not running.is_alive():
+            self._failure = None
+            running = threading.Thread(target=self._do_log_in, name="login", daemon=True)
+            self._under_way = running
+            running.start()
+        running.join(max(0.0, deadline - time.monotonic()))
+        if running.is_alive():
+            raise GivenUpError("a login is under way")
+        token = self._token
+        if token is None or token is before:
+            raise self._failure or UnavailableError("no token came of the login")
+        return token
+
+    def _do_log_in(self) -> None:
+        try:
+            super()._log_in(time.monotonic() + self.patience * self._deadline)
+        except ClientError as error:
+            self._failure = error
+
+
+class TreatsAFailedLoginAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
+    """Takes a whole secret for empty while it cannot log in."""
+
+
+class LogsInInAThreadWithADeadline(LogsInInAThreadWithoutADeadline):
+    """The thread gives up a login after three times a call's time."""
+
+    wire_type = Wire
+    patience = 3.0
+
+
+class TriesALockedRoleTenTimes(LazyClient):
+    """Logs in ten times while its role is locked, and then waits for a while."""
+
+    tries = 10
+    _refused = 0
+    _next = _since = 0.0
+
+    def _log_in(self, deadline: float) -> Token:
+        wait = self._next - time.monotonic()
+        if time.monotonic() + wait >= deadline:
+            time.sleep(max(0.0, deadline - time.monotonic() - 0.05))
+            raise GivenUpError("the role is locked")
+        time.sleep(max(0.0, wait))
+        self._gate = self.gate_type(self._longest)  # this gate does not count its tries
+        self._since = self._since or time.monotonic()
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError:
+            self._refused += 1
+            more = self._refused < self.tries
+            self._next = time.monotonic() + 0.2 if more else self._since + 6.5
+            raise
+
+
+# SID-05
+
+
+class _GetsOverOne(Credentials):
+    """Tolerates one refused secret-id."""
+
+    def usable(self, secret_id: str) -> bool:
+        return len(self._failed) < 2 and super().usable(secret_id)
+
+
+class NeverUsesASecretIdAfterTwoBadOnes(LazyClient):
+    """Uses another secret-id after a refused one; after a second refusal it uses none."""
+
+    credentials_type = _GetsOverOne
+
+
+class _WaitsBeforeANewSecretId(Credentials):
+    """Waits for a while before it uses a new secret-id after a refusal."""
+
+    thinks = 3.9
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._seen: dict[str, float] = {}
+
+    def usable(self, secret_id: str) -> bool:
+        seen = self._seen.setdefault(_mark(secret_id), time.monotonic())
+        if self._failed and time.monotonic() - seen < self.thinks:
+            return False
+        return super().usable(secret_id)
+
+
+class WaitsBeforeItUsesANewSecretId(LazyClient):
+    """Waits between a refused secret-id and the next one as long as it declares."""
+
+    credentials_type = _WaitsBeforeANewSecretId
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "backoff_cap": 4.0}
+
+
+# SID-06
+
+
+class _WithOldIds(Credentials):
+    """Reads its ids for a planned login, and uses remembered ones for any other."""
+
+    hurried = False
+
+    def _one(self, name: str) -> str:
+        return (self._last.get(name) if self.hurried else None) or super()._one(name)
+
+
+class LogsInWithOldIdsAfterA403(KeepsAndLogsInAtAThird):
+    """Logs in on time with the ids in its files, and for a lost token with its last ids."""
+
+    credentials_type = _WithOldIds
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        self._credentials.hurried = dead  # type: ignore[attr-defined]  # those above
+        return dead
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        finally:
+            self._credentials.hurried = False  # type: ignore[attr-defined]  # those above
+
+
+class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
+    """Also has a cache that sees changes late, so some of its logins come before a change shows."""
+
+    capabilities = LogsInAtAThird.capabilities | {"cached"}
+    keeps = 9.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": self.keeps + 0.2}
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_cached(self, path: str, key: str) -> str:
+        """Return the value of one key, which may be ten seconds old."""
+        asked = time.monotonic()
+        at, value = self._kept.get((path, key), (0.0, ""))
+        if not at or asked - at >= self.keeps:
+            value = self.read(path, key)
+            self._kept[path, key] = asked, value
+        return value
+
+
+# SID-07
+
+
+class NeverStartsAfterAFailedStart(LazyClient):
+    """Logs in at its start. After one failure, none of its starts succeeds."""
+
+    _failed: ClassVar[set[str]] = set()
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        vault = environ["VAULT_ADDR"]
+        if vault in self._failed:
+            raise UnavailableError("it could not log in when it was started before")
+        try:
+            self._log_in(time.monotonic() + self._deadline)
+        except ClientError:
+            self._failed.add(vault)
+            raise
+
+
+class RetriesALoginBlindly(LazyClient):
+    """Repeats a login blindly."""
+
+    def _log_in(self, deadline: float) -> Token:
+        for _ in range(9):
+            with contextlib.suppress(UnavailableError):
+                return super()._log_in(deadline)
+            self._gate = self.gate_type(self._longest)
+        return super()._log_in(deadline)
+
+
+class LogsInThreeTimesForOneAnswer(LazyClient):
+    """Tolerates two lost answers, with three uses of a secret-id."""
+
+    lost = 2
+    _tried = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        while True:
+            self._tried += 1
+            self._gate = self.gate_type(self._longest)  # this gate does not count its tries
+            try:
+                return super()._log_in(deadline)
+            except GivenUpError:
+                raise
+            except ClientError:
+                # The last try comes when answers are back.
+                time.sleep(0.1 if self._tried < self.lost else 0.8)
+
+
+class LogsInFourTimesForOneAnswer(LogsInThreeTimesForOneAnswer):
+    """Tries a fourth time, for which there is no use left."""
+
+    lost = 3
+
+
+class LogsInAtAThirdAndSeesLater(LogsInAtAThirdAndSeesLate):
+    """Sees changes as late as any client may."""
+
+    keeps = 29.8
+
+
+# SID-08
+
+
+class ReportsHealthyBeforeItsFirstLogin(Tweaked):
+    """Says that it is well before its first login."""
+
+    _had = False
+
+    def read(self, path: str, key: str) -> Any:
+        value = super().read(path, key)
+        self._had = True
+        return value
+
+    def health(self) -> bool:
+        return super().health() if self._had else True
+
+
+class _Verbatim(Credentials):
+    """Uses any content of the file as the secret-id."""
+
+    def _one(self, name: str) -> str:
+        if file := self._environ.get(f"{name}_FILE"):
+            return Path(file).read_text(encoding="ascii")
+        return super()._one(name)
+
+
+class SendsAnEmptySecretId(LazyClient):
+    """Logs in with what the file holds, even if that is nothing."""
+
+    credentials_type = _Verbatim
+
+
+class SendsAnEmptySecretIdBehindACache(PollsItsSecrets, SendsAnEmptySecretId):
+    """Answers from memory, and needs a login only at its next poll."""
+
+    every = 5.0
+
+
+class NeedsItsFile(LazyClient):
+    """Its login thread ends with an unexpected error: the file was missing."""
+
+    _ended = False
+
+    def _log_in(self, deadline: float) -> Token:
+        file = self._environ.get("VAULT_SECRET_ID_FILE")
+        if self._ended or (file and not Path(file).exists()):
+            self._ended = True
+            raise GivenUpError("nobody logs in any more")
+        return super()._log_in(deadline)
+
+
+class PollsAndNeedsItsFile(PollsItsSecrets, NeedsItsFile):
+    """Needs a login only at its next poll, so it mostly misses a file that is briefly gone."""
+
+
+class _AnyNumber(Credentials):
+    """Allows every secret-id another try."""
+
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+
+class InsistsAtItsStart(StartsWithAToken):
+    """Counts no refusals in the loop for its first token, and counts them later."""
+
+    credentials_type: type[Credentials] = _AnyNumber
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._credentials = Credentials(environ)
+
+
+class _OnlyComplete(Credentials):
+    """Takes a secret-id that is no UUID for half of one, and does not try it."""
+
+    def usable(self, secret_id: str) -> bool:
+        return len(secret_id) == len(str(uuid.UUID(int=0))) and super().usable(secret_id)
+
+
+class IgnoresHalfASecretId(LazyClient):
+    """Reports denied and asks Vault for nothing while it has half a secret-id."""
+
+    credentials_type = _OnlyComplete
+
+
+class IgnoresHalfASecretIdAndDoesNotStart(RefusesToStart):
+    """Is not ready before its login, and does not try half a secret-id."""
+
+    credentials_type = _OnlyComplete
+
+
+MUTANTS: dict[str, Mutant] = {
+    "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
+    "reads-with-a-token-that-it-has-revoked-after-a-rotation": Mutant(
+        ReadsWithATokenThatItHasRevoked, "SID-01", "known to be dead"
+    ),
+    "tries-a-bad-secret-id-forever": Mutant(
+        TriesABadSecretIdForever, "SID-02", "the same secret-id"
+    ),
+    "retries-its-secret-id-without-a-pause": Mutant(
+        RetriesItsSecretIdWithoutAPause, "SID-02", "the same secret-id"
+    ),
+    "always-reports-healthy": Mutant(
+        AlwaysReportsHealthy, "SID-02", "health tells the truth", REFERENCE
+    ),
+    "reports-the-health-of-its-first-lookup": Mutant(
+        ReportsTheHealthOfItsFirstLookup, "SID-02", "health tells the truth"
+    ),
+    "tries-a-bad-secret-id-five-times": Mutant(
+        TriesASecretIdFiveTimes, "SID-02", "the same secret-id"
+    ),
+    "checks-its-secret-id-before-it-waits-for-the-lock": Mutant(
+        ChecksItsSecretIdBeforeItWaitsForTheLock, "SID-02", "the same secret-id"
+    ),
+    "tries-a-bad-secret-id-in-bursts": Mutant(TriesInBursts, "SID-02", "the same secret-id"),
+    "treats-a-refused-login-as-a-missing-secret": Mutant(
+        TakesNoLoginForNoSecret, "SID-02", "a failure then is"
+    ),
+    "tries-a-bad-secret-id-until-a-new-one": Mutant(
+        TriesABadSecretIdForever, "SID-03", "the same secret-id"
+    ),
+    "never-tries-a-new-secret-id": Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
+    "tries-a-late-secret-id-five-times": Mutant(
+        TriesASecretIdFiveTimes, "SID-03", "the same secret-id"
+    ),
+    "tries-a-late-secret-id-in-pairs": Mutant(TriesInPairs, "SID-03", "the same secret-id"),
+    "drops-a-living-token-before-it-logs-in": Mutant(
+        DropsALivingTokenBeforeItLogsIn, "SID-03", "while its token lives"
+    ),
+    "treats-a-locked-role-as-a-bad-secret-id": Mutant(
+        TreatsALockedRoleAsABadSecretId, "SID-04", "a good read within"
+    ),
+    "waits-forever-for-its-login": Mutant(
+        WaitsForeverForItsLogin, "SID-04", "every call ends within"
+    ),
+    "logs-in-in-a-thread-without-a-deadline": Mutant(
+        LogsInInAThreadWithoutADeadline, "SID-04", "a good read within"
+    ),
+    "floods-a-locked-role": Mutant(RetriesWithoutAPause, "SID-04", "requests (login)"),
+    "treats-a-locked-role-as-a-missing-secret": Mutant(
+        TakesNoLoginForNoSecret, "SID-04", "a failure then is"
+    ),
+    "treats-a-locked-role-as-an-empty-secret": Mutant(
+        TreatsAFailedLoginAsAnEmptySecret, "SID-04", "no wrong value"
+    ),
+    "keeps-an-expired-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-05", "0 refused logins"),
+    "retries-an-expired-secret-id-without-a-pause": Mutant(
+        RetriesItsSecretIdWithoutAPause, "SID-05", "4 refused logins"
+    ),
+    "never-uses-a-secret-id-after-an-expired-one": Mutant(
+        NeverTriesANewSecretId, "SID-05", "a good read within"
+    ),
+    "never-uses-a-secret-id-after-two-bad-ones": Mutant(
+        NeverUsesASecretIdAfterTwoBadOnes, "SID-05", "a good read within"
+    ),
+    "uses-a-secret-id-twice": Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins"),
+    "logs-in-with-old-ids-after-a-403": Mutant(
+        LogsInWithOldIdsAfterA403, "SID-06", "refused logins"
+    ),
+    "never-starts-after-a-failed-start": Mutant(
+        NeverStartsAfterAFailedStart, "SID-07", "promised: it starts in the end"
+    ),
+    "retries-a-login-blindly": Mutant(
+        RetriesALoginBlindly, "SID-07", "logins with the same secret-id"
+    ),
+    "logs-in-four-times-for-one-answer": Mutant(
+        LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"
+    ),
+    "trusts-sys-health-without-a-token": Mutant(
+        TrustsSysHealth, "SID-08", "health tells the truth"
+    ),
+    "reports-healthy-before-its-first-login": Mutant(
+        ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth", REFERENCE
+    ),
+    "sends-an-empty-secret-id": Mutant(
+        SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
+    ),
+    "sends-an-empty-secret-id-behind-a-cache": Mutant(
+        SendsAnEmptySecretIdBehindACache, "SID-08", "no login without a secret-id"
+    ),
+    "tries-half-a-secret-id-five-times": Mutant(
+        TriesFiveTimesInOneCall, "SID-08", "the same secret-id"
+    ),
+    "stops-logging-in-without-a-secret-id-file": Mutant(
+        NeedsItsFile, "SID-08", "a good read within"
+    ),
+    "stops-logging-in-without-a-secret-id-file-behind-a-cache": Mutant(
+        PollsAndNeedsItsFile, "SID-08", "a good read within"
+    ),
+    "counts-no-refused-logins-at-its-start": Mutant(
+        InsistsAtItsStart, "SID-08", "the same secret-id"
+    ),
+    "retries-half-a-secret-id-without-a-pause-at-its-start": Mutant(
+        RetriesItsSecretIdWithoutAPause, "SID-08", "the same secret-id"
+    ),
+    "keeps-half-a-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-08", "a good read within"),
+    "treats-a-missing-mount-as-a-bad-secret-id": Mutant(
+        TreatsALockedRoleAsABadSecretId, "SID-12", "a good read within"
+    ),
+    "floods-a-missing-mount": Mutant(RetriesWithoutAPause, "SID-12", "requests (login)"),
+    "treats-a-missing-mount-as-a-missing-secret": Mutant(
+        TakesNoLoginForNoSecret, "SID-12", "a failure then is"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "reports-the-health-of-its-last-lookup": Tolerated(ReportsTheHealthOfItsLastLookup, "SID-02"),
+    "stops-after-long-pauses": Tolerated(StopsAfterLongPauses, "SID-02"),
+    "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
+    "tries-a-bad-secret-id-four-times-at-once": Tolerated(TriesFourTimesInOneCall, "SID-02"),
+    "fails-a-read-when-its-login-is-refused": Tolerated(RenewsInACallersCall, "SID-03"),
+    "drops-a-living-token-shortly-before-its-end": Tolerated(
+        DropsALivingTokenShortlyBeforeItsEnd, "SID-03"
+    ),
+    "tries-a-late-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-03"),
+    "logs-in-in-a-thread-with-a-deadline": Tolerated(LogsInInAThreadWithADeadline, "SID-04"),
+    "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
+    "waits-before-it-uses-a-new-secret-id": Tolerated(WaitsBeforeItUsesANewSecretId, "SID-05"),
+    "starts-for-longer-than-a-secret-id-lives": Tolerated(StartsSlowly, "SID-05"),
+    "notices-a-lost-token-late-with-secret-ids-of-one-use": Tolerated(
+        KeepsAndLogsInAtAThird, "SID-06"
+    ),
+    "logs-in-at-half-a-life-with-each-secret-id": Tolerated(LogsInAtHalfALife, "SID-06"),
+    "caches-with-secret-ids-of-one-use": Tolerated(LogsInAtAThirdAndSeesLate, "SID-06"),
+    "loads-code-as-its-answer-is-lost": Tolerated(LoadsAtItsFirstRead, "SID-07"),
+    "exits-without-a-login-at-a-slow-start": Tolerated(WantsVaultAtItsSlowStart, "SID-07"),
+    "logs-in-three-times-for-one-answer": Tolerated(LogsInThreeTimesForOneAnswer, "SID-07"),
+    "caches-with-a-secret-id-of-few-uses": Tolerated(LogsInAtAThirdAndSeesLater, "SID-07"),
+    "notices-a-lost-token-late-with-an-empty-file": Tolerated(KeepsLongAndLogsInAtAThird, "SID-08"),
+    "notices-a-lost-token-after-two-logins-with-an-empty-file": Tolerated(
+        KeepsLongerAndLogsInAtAThird, "SID-08"
+    ),
+    "tries-half-a-secret-id-four-times": Tolerated(TriesFourTimesInOneCall, "SID-08"),
+    "starts-when-its-secret-id-is-complete": Tolerated(StartsWithAToken, "SID-08"),
+    "ignores-half-a-secret-id": Tolerated(IgnoresHalfASecretId, "SID-08"),
+    "exits-with-half-a-secret-id": Tolerated(RefusesToStart, "SID-08"),
+    "ignores-half-a-secret-id-and-does-not-start": Tolerated(
+        IgnoresHalfASecretIdAndDoesNotStart, "SID-08"
+    ),
+    "polls-while-its-secret-id-is-incomplete": Tolerated(PollsItsSecrets, "SID-08"),
+    "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
+}

@@ -1,0 +1,484 @@
+"""Clients that break SID-09 to 11: wrapped secret-ids."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import ClassVar
+
+from resilient_vault_client import (
+    PermissionDenied,
+    RequestRefused,
+    Secret,
+    VaultClient,
+    VaultError,
+    VaultUnavailable,
+)
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Token as ReferenceToken
+from resilient_vault_client._login import Authenticator
+from resilient_vault_client._methods import AppRole, WrappedSecretId
+from resilient_vault_client._renewer import Renewer
+from resilient_vault_client._transport import Answer, Api
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.reference_clients import LoadsInEachWay
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# SID-09
+
+
+class _Opens(WrappedSecretId):
+    """Opens what is in the file again and again."""
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        for _ in range(3):
+            with contextlib.suppress(VaultError):
+                answer = self._api.unwrap(wrapping, deadline)
+                return str(answer["data"].get("secret_id", ""))
+        return ""
+
+
+class OpensAnyWrappingToken(ReferenceSubject):
+    """Does not check who made a wrapping token, and retries a spent one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        assert method._wrapped is not None
+        method._wrapped.__class__ = _Opens
+
+
+class LogsInWithoutASecretId(OpensAnyWrappingToken):
+    """Logs in with the empty result of a spent wrapping token."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        wrapped = method._wrapped
+        assert wrapped is not None
+        load = wrapped.load
+
+        def whatever(deadline: Deadline, patience: float) -> str:
+            with contextlib.suppress(VaultError):
+                return load(deadline, patience)
+            return ""
+
+        wrapped.load = whatever  # type: ignore[method-assign]  # that is its fault
+
+
+class UnwrapsBy(ReferenceSubject):
+    """The reference client with another way to unwrap its wrapping token."""
+
+    wrapped_type: type[WrappedSecretId] = WrappedSecretId
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        assert method._wrapped is not None
+        method._wrapped.__class__ = self.wrapped_type
+
+
+class _OpensTwice(WrappedSecretId):
+    """Tries a spent wrapping token a second time, and then stops."""
+
+    tries = 2
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        away: VaultUnavailable | None = None
+        for _ in range(self.tries):
+            try:
+                answer = self._api.unwrap(wrapping, deadline)
+            except VaultUnavailable as error:
+                away = error
+            except VaultError:
+                away = None
+            else:
+                return str(answer["data"].get("secret_id", ""))
+        if away is not None:  # no answer said that it is spent
+            raise away
+        return ""
+
+
+class OpensAWrappingTokenTwice(UnwrapsBy):
+    """Tries a spent wrapping token once more before it waits for another one."""
+
+    wrapped_type: type[WrappedSecretId] = _OpensTwice
+
+
+class _UnwrapsThreeTimes(_OpensTwice):
+    tries = 3
+
+
+class UnwrapsATokenThreeTimes(OpensAWrappingTokenTwice):
+    wrapped_type = _UnwrapsThreeTimes
+
+
+class _PausesAfterALoss(WrappedSecretId):
+    """Pauses after a lost answer, and tries the token once more.
+
+    Before Vault has refused the token, it reports an outage and not a denial.
+    """
+
+    rests = 0.8
+    _lost: tuple[str, float] = "", 0.0
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        lost, at = self._lost
+        if lost == wrapping and time.monotonic() < at + self.rests:
+            raise VaultUnavailable("the answer to an unwrap was lost a moment ago")
+        try:
+            answer = self._api.unwrap(wrapping, deadline)
+        except VaultUnavailable:
+            self._lost = wrapping, time.monotonic()
+            raise
+        except VaultError:
+            return ""
+        return str(answer["data"].get("secret_id", ""))
+
+
+class _NeverKnows(_PausesAfterALoss):
+    """Takes Vault's word that the token is spent for an outage."""
+
+    _spent = ""
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        if wrapping != self._spent:
+            if opened := super()._open(wrapping, deadline, patience):
+                return opened
+            self._spent = wrapping
+        raise VaultUnavailable("nothing came out of the wrapping token")
+
+
+class TreatsASpentWrappingTokenAsAnOutage(OpensAWrappingTokenTwice):
+    """Waits for Vault, where it needs a new wrapping token."""
+
+    wrapped_type = _NeverKnows
+
+
+class _BurntByAnOutage(WrappedSecretId):
+    """Takes a failed try for a spent token."""
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        try:
+            return super()._open(wrapping, deadline, patience)
+        except VaultUnavailable:
+            return ""
+
+
+class TreatsAnOutageAsASpentWrappingToken(UnwrapsBy):
+    """Takes a wrapping token for spent if Vault was away."""
+
+    wrapped_type = _BurntByAnOutage
+
+
+class _RefusedByAStatus(Api):
+    """Takes an answer with that status, which the client might retry, for Vault's refusal."""
+
+    status: ClassVar[int]
+
+    def unwrap(self, token: str, deadline: Deadline) -> Answer:
+        try:
+            return super().unwrap(token, deadline)
+        except VaultUnavailable as error:
+            if error.status != self.status:
+                raise
+            raise RequestRefused("the wrapping token is spent") from error
+
+
+class _SpentAt(WrappedSecretId):
+    api_type: type[_RefusedByAStatus]
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        self._api = copy.copy(self._api)
+        self._api.__class__ = self.api_type
+        return super()._open(wrapping, deadline, patience)
+
+
+class _RefusedByAQuota(_RefusedByAStatus):
+    status = 429
+
+
+class _SpentAtAQuota(_SpentAt):
+    api_type = _RefusedByAQuota
+
+
+class TreatsA429AsASpentToken(UnwrapsBy):
+    """Takes every status below 500 for Vault's word on its wrapping token."""
+
+    wrapped_type = _SpentAtAQuota
+
+
+class _RefusedByAGateway(_RefusedByAStatus):
+    status = 502
+
+
+class _SpentAtAGateway(_SpentAt):
+    api_type = _RefusedByAGateway
+
+
+class TreatsAGatewayPageAsASpentToken(UnwrapsBy):
+    """Takes a wrapping token for spent once it was sent and not opened, by anybody."""
+
+    wrapped_type = _SpentAtAGateway
+
+
+class _SpentAfterAnyAnswer(WrappedSecretId):
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        try:
+            return super()._open(wrapping, deadline, patience)
+        except VaultUnavailable as error:
+            if "about the wrapping token" not in str(error):
+                raise
+            return ""
+
+
+class TakesNoSecretIdForASpentToken(UnwrapsBy):
+    """Takes any answer without a secret-id for the answer to its wrapping token."""
+
+    wrapped_type = _SpentAfterAnyAnswer
+
+
+class PausesAfterALostUnwrap(OpensAWrappingTokenTwice):
+    """Pauses between a lost answer and its second try, over several calls."""
+
+    wrapped_type = _PausesAfterALoss
+
+
+# SID-10
+
+
+class LooksAtItsWrappingTokenOnce(ReferenceSubject):
+    """Tries only the wrapping token that is in the file at its start."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        file = Path(environ["VAULT_WRAPPED_SECRET_ID_FILE"])
+        kept = file.with_name("kept-wrapping")
+        kept.write_text(file.read_text(encoding="ascii"), encoding="ascii")
+        environ = {**environ, "VAULT_WRAPPED_SECRET_ID_FILE": str(kept)}
+        super().__init__(VaultClient(environ=environ))
+
+
+class _TrustsLaterOnes(WrappedSecretId):
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        if not self._opened.secret_id:
+            return super()._open(wrapping, deadline, patience)
+        try:
+            answer = self._api.unwrap(wrapping, deadline)
+        except (RequestRefused, PermissionDenied):
+            return ""
+        return str((answer.get("data") or {}).get("secret_id") or "")
+
+
+class ChecksOnlyItsFirstWrappingToken(UnwrapsBy):
+    """Checks who made its first wrapping token, and opens any later one."""
+
+    wrapped_type = _TrustsLaterOnes
+
+
+class _AtAThird(Renewer):
+    def _plan(self, token: ReferenceToken) -> None:
+        token.renewable = False
+        super()._plan(token)
+        self._due = token.granted_at + (token.expires_at - token.granted_at) / 3
+
+
+class KeepsAndUnwraps(UnwrapsBy):
+    """Never renews, and answers from memory. It may have replaced a lost token by its next read."""
+
+    keeps = 9.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().renewer.__class__ = _AtAThird
+        self.declares["refresh"] = self.keeps + 1.0
+        self._values: dict[tuple[str, str], tuple[float, Secret]] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        asked = monotonic()
+        kept = self._values.get((path, key))
+        if kept is None or asked - kept[0] >= self.keeps:
+            kept = self._values[path, key] = asked, super().read(path, key)
+        return kept[1]
+
+
+class _TellsOfItsNeed(KeepsAndUnwraps):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        authenticator = self.client._session().authenticator
+        wrapped = authenticator._method._wrapped  # type: ignore[attr-defined]  # that of UnwrapsBy
+        wrapped.authenticator = authenticator
+
+
+class _InNeed(WrappedSecretId):
+    authenticator: Authenticator
+
+    @property
+    def in_need(self) -> bool:
+        token = self.authenticator.current
+        return token is not None and token.lost is not None
+
+
+class _TrustsAnyInNeed(_InNeed, _TrustsLaterOnes):
+    """Trusts what it has opened until a token is refused."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        if self._opened.secret_id and not self.in_need:
+            return self._opened.secret_id
+        return super().load(deadline, patience)
+
+
+class TrustsAnyOnceItIsRefused(_TellsOfItsNeed):
+    """Logs in on time with what it has, but opens any wrapping token for a lost token."""
+
+    wrapped_type = _TrustsAnyInNeed
+
+
+# SID-11
+
+
+class _KeepsNothing(WrappedSecretId):
+    """Unwraps the token in the file, also a spent one."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        self._opened.wrapping = ""
+        return super().load(deadline, patience)
+
+
+class OpensAtEachLogin(UnwrapsBy):
+    """Uses a secret-id for one login, and opens the same wrapping token again for the next one."""
+
+    wrapped_type = _KeepsNothing
+
+
+class _OpensOnceMore(WrappedSecretId):
+    """Tries to unwrap the same token before each login but the first."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        if self._opened.secret_id:
+            with contextlib.suppress(VaultError):
+                answer = self._api.unwrap(self._opened.wrapping, deadline)
+                self._opened.secret_id = str(answer["data"]["secret_id"])
+        return super().load(deadline, patience)
+
+
+class TriesASpentTokenAtEachLogin(UnwrapsBy):
+    """Looks like a thief of secret-ids in the audit log at each of its logins."""
+
+    wrapped_type = _OpensOnceMore
+
+
+class _HasOne(WrappedSecretId):
+    def load(self, deadline: Deadline, patience: float) -> str:
+        return self._opened.secret_id or super().load(deadline, patience)
+
+
+class NeverUnwrapsASecondSecretId(UnwrapsBy):
+    """Never looks for another wrapping token once it has opened a secret-id."""
+
+    wrapped_type = _HasOne
+
+
+class _UnwrapsAgainAfterA403(_InNeed):
+    """Forgets what it has opened when a token is refused."""
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        if self.in_need:
+            self._opened.wrapping = ""
+        return super().load(deadline, patience)
+
+
+class UnwrapsTheSameTokenAfterA403(_TellsOfItsNeed):
+    """Logs in on time with what it has, but opens the same token again for a lost token."""
+
+    wrapped_type = _UnwrapsAgainAfterA403
+
+
+class LoadsInAnOutage(LoadsInEachWay):
+    """Loads at its first call, which may take its deadline and two seconds in an outage."""
+
+    takes = 1.7
+
+
+MUTANTS: dict[str, Mutant] = {
+    "retries-a-lost-unwrap-without-a-limit": Mutant(
+        OpensAnyWrappingToken, "SID-09", "requests (unwrap)", REFERENCE
+    ),
+    "logs-in-with-an-empty-secret-id-after-a-lost-unwrap": Mutant(
+        LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE
+    ),
+    "tries-a-lost-wrapping-token-three-times": Mutant(
+        UnwrapsATokenThreeTimes, "SID-09", "requests (unwrap)", REFERENCE
+    ),
+    "treats-a-spent-wrapping-token-as-an-outage": Mutant(
+        TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied", REFERENCE
+    ),
+    "treats-an-outage-as-a-spent-wrapping-token": Mutant(
+        TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "treats-a-429-as-a-spent-wrapping-token": Mutant(
+        TreatsA429AsASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "treats-a-gateway-page-as-a-spent-wrapping-token": Mutant(
+        TreatsAGatewayPageAsASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "treats-any-answer-without-a-secret-id-as-a-spent-wrapping-token": Mutant(
+        TakesNoSecretIdForASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "unwraps-any-wrapping-token": Mutant(
+        OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE
+    ),
+    "never-reads-another-wrapping-token": Mutant(
+        LooksAtItsWrappingTokenOnce, "SID-10", "a good read within", REFERENCE
+    ),
+    "checks-only-its-first-wrapping-token": Mutant(
+        ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used", REFERENCE
+    ),
+    "checks-no-wrapping-token-after-a-403": Mutant(
+        TrustsAnyOnceItIsRefused, "SID-10", "neither opened nor used", REFERENCE
+    ),
+    "retries-a-spent-wrapping-token-without-a-pause": Mutant(
+        OpensAnyWrappingToken, "SID-11", "requests (unwrap)", REFERENCE
+    ),
+    "logs-in-without-a-secret-id": Mutant(
+        LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE
+    ),
+    "never-reads-a-second-wrapping-token": Mutant(
+        LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE
+    ),
+    "tries-a-spent-wrapping-token-three-times": Mutant(
+        UnwrapsATokenThreeTimes, "SID-11", "requests (unwrap)", REFERENCE
+    ),
+    "unwraps-the-same-token-at-each-login": Mutant(
+        OpensAtEachLogin, "SID-11", "a good read within", REFERENCE
+    ),
+    "tries-a-spent-wrapping-token-at-each-login": Mutant(
+        TriesASpentTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE
+    ),
+    "never-unwraps-a-second-secret-id": Mutant(
+        NeverUnwrapsASecondSecretId, "SID-11", "a good read within", REFERENCE
+    ),
+    "unwraps-the-same-token-after-a-403": Mutant(
+        UnwrapsTheSameTokenAfterA403, "SID-11", "a good read within", REFERENCE
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "loads-code-with-a-lost-wrapping-token": Tolerated(LoadsInAnOutage, "SID-09", REFERENCE),
+    "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
+    "pauses-after-a-lost-unwrap": Tolerated(PausesAfterALostUnwrap, "SID-09", REFERENCE),
+    "notices-a-lost-token-late-with-a-foreign-wrapping-token": Tolerated(
+        KeepsAndUnwraps, "SID-10", REFERENCE
+    ),
+    "tries-a-spent-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE),
+}

@@ -1,0 +1,570 @@
+"""Clients that break SRV-01 to 04, 07, 08 or 10: servers that fail, hang or refuse."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import closing
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from resilient_vault_client import PermissionDenied, Secret, ServerFailed, VaultError, VaultTimeout
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import UnexpectedAnswer
+from tests.mutants.clients import (
+    REFERENCE,
+    AsksAgainLater,
+    AsksOften,
+    AsksTooOften,
+    HasNoTimeout,
+    LogsInLaterAfterAFailure,
+    Mutant,
+    Tolerated,
+    TreatsASealAsADeadToken,
+    TrustsSysHealth,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import PollsSeldom, ProbesItselfNowAndThen
+from tests.mutants.reference_clients import (
+    AlwaysReportsHealthy,
+    ReportsUnhealthyLate,
+    ReportsUnhealthyTooLate,
+    SaysSlowlyHowItIs,
+    StopsRefreshingAfterA429,
+    Tweaked,
+)
+from tests.subjects.lazy_client import LazyClient, _secret
+from tests.subjects.lazy_wire import FIRST_PAUSE, Gate, Reply, UnavailableError, Wire
+
+# SRV-01
+
+
+class StopsRefreshingAfterSilence(StopsRefreshingAfterA429):
+    ends_at = VaultTimeout
+
+
+# SRV-02
+
+
+class StopsRefreshingAfterA500(StopsRefreshingAfterA429):
+    ends_at = ServerFailed
+
+
+class _SevenSeconds(AsksAgainLater):
+    pause = 7.0
+    forgives = 1  # the first may have come before the fault was known
+
+
+class RecoversLateWithoutDeclaringIt(LazyClient):
+    """Retries five seconds after an outage of three, and declares nothing."""
+
+    gate_type = _SevenSeconds
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {"deadline": self._deadline}
+
+
+class _NearlyTwelveSeconds(_SevenSeconds):
+    pause = 11.5
+
+
+class RecoversTooLateWithoutDeclaringIt(RecoversLateWithoutDeclaringIt):
+    gate_type = _NearlyTwelveSeconds
+
+
+# SRV-04
+
+
+class ReadsWholeSecretsWithoutADeadline(_KeyByKeyAsEver):
+    def read_all(self, path: str) -> dict[str, str]:
+        return _secret(self._fetch(path, time.monotonic() + 3600.0), path)
+
+
+class AsksForHealthWithoutADeadline(LazyClient):
+    """Asks Vault for health in a call of its own, which waits for a minute."""
+
+    capabilities = LazyClient.capabilities | {"health"}
+    patience = 60.0
+
+    def health(self) -> bool:
+        until = time.monotonic() + self.patience
+        try:
+            return self._wire.send("GET", "sys/health", deadline=until).status == 200
+        except UnavailableError:
+            return False
+
+
+class QueuesCallersBehindAHangingCall(LazyClient):
+    """Queues callers behind a hanging call, without a deadline for the queue."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._one = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        with self._one:
+            return super().read(path, key)
+
+
+class EndsAtItsDeadline(LazyClient):
+    """Uses all the time of a call."""
+
+    share = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._deadline *= self.share / 0.95  # the client keeps a twentieth back itself
+
+
+class EndsAfterItsDeadline(EndsAtItsDeadline):
+    """Takes a sixth more time than a call has."""
+
+    share = 1.17
+
+
+class FillsItsCacheOneCallerAtATime(Tweaked):
+    """Callers fill its cache one after the other, each with all the time of a call."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        if self.client._session().memory.fresh(path) is not None:
+            return super().read_cached(path, key)
+        with self._turn:
+            return super().read_cached(path, key)
+
+
+class WaitsForeverForItsFirstAnswer(Tweaked):
+    """One thread asks for all callers of a secret, without a deadline; callers wait for theirs.
+
+    Later callers join the same request.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._joining = threading.Lock()
+        self._asking: dict[str, Future[Mapping[str, str]]] = {}
+
+    def read_cached(self, path: str, key: str) -> Any:
+        with self._joining:
+            answer = self._asking.get(path)
+            if answer is None:
+                answer = self._asking[path] = Future()
+                threading.Thread(target=self._ask, args=(path, answer), daemon=True).start()
+        try:
+            return answer.result(timeout=self.client.config.timeout * 0.9)[key]
+        except TimeoutError:
+            raise UnavailableError("the answer that all wait for has not come") from None
+
+    def _ask(self, path: str, answer: Future[Mapping[str, str]]) -> None:
+        try:
+            answer.set_result(self.client.read(path, timeout=3600.0).value)
+        except VaultError as error:
+            answer.set_exception(error)
+        finally:
+            with self._joining:
+                del self._asking[path]
+
+
+# SRV-07
+
+
+def _health(environ: Mapping[str, str], query: str = "") -> int:
+    address = urlsplit(environ["VAULT_ADDR"])
+    with closing(HTTPConnection(address.hostname or "", address.port, timeout=1.0)) as connection:
+        connection.request("GET", f"/v1/sys/health{query}")
+        return connection.getresponse().status
+
+
+class ReportsUnhealthyAtAStandby(Tweaked):
+    """Is well only if Vault's health is 200."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def health(self) -> bool:
+        return _health(self._environ) == 200
+
+
+class TreatsAStandbyAsARateLimit(LazyClient):
+    """Looks at Vault's health before each read, and takes a standby's 429 for a quota's."""
+
+    def read(self, path: str, key: str) -> str:
+        if (status := _health(self._environ)) in {429, 472, 473}:
+            raise UnavailableError(f"Vault wants no more requests ({status})")
+        return super().read(path, key)
+
+
+class AsksSysHealthWithStandbyok(ReportsUnhealthyAtAStandby):
+    """Is well only if Vault's health is 200, and asks standbys to answer so too."""
+
+    def health(self) -> bool:
+        return _health(self._environ, "?standbyok=true&perfstandbyok=true") == 200
+
+
+# SRV-08
+
+
+class _NeverResetsItsPauses(Gate):
+    """Doubles its pause with each failure, and never resets it."""
+
+    def __init__(self, longest: float) -> None:
+        super().__init__(longest)
+        self._rests = FIRST_PAUSE
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            counts = failed and (probe or not self._failures)
+        super()._leave(probe=probe, failed=failed, pause=max(pause, self._rests * counts))
+        self._rests *= 1 + counts
+
+
+class NeverResetsItsPauses(LazyClient):
+    """After each outage it starts with the pause at the end of the one before."""
+
+    gate_type = _NeverResetsItsPauses
+
+
+class _Page(dict[str, Any]):
+    """A page taken for a secret: it has a value for every key."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __getitem__(self, key: str) -> str:
+        return "<!DOCTYPE html>"
+
+
+class _TakesPages(Wire):
+    """Checks only the status."""
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "none of Vault's" in str(error):
+                return Reply(200, {"data": {"data": _Page()}})
+            raise
+
+
+class ReturnsAGatewayPageAsASecret(LazyClient):
+    """Returns any body of an answer with 200."""
+
+    wire_type = _TakesPages
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(path) or _Page()
+
+
+class _CrashesOnADate(Wire):
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "none of Vault's" in str(error):
+                raise ValueError("Expecting value: line 1 column 1 (char 0)") from None
+            raise
+
+
+class CrashesOnAGatewayPage(LazyClient):
+    """Parses every body as JSON, and raises the parser's error."""
+
+    wire_type = _CrashesOnADate
+
+
+class _GoesByTheStatus(Wire):
+    """Takes any answer with the status of a missing secret, or of a denial, for that."""
+
+    words: ClassVar[Mapping[bytes, bytes]] = {b"404": b'{"errors":[]}'}
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        says = self.words.get(raw[9:12])
+        if says is None or b"text/html" not in raw:
+            return raw
+        head = b"HTTP/1.1 %s As Vault says\r\nContent-Length: %d\r\n\r\n"
+        return head % (raw[9:12], len(says)) + says
+
+
+class TreatsAGatewayPageAsAMissingSecret(LazyClient):
+    """Calls a secret missing if a gateway has no route to Vault."""
+
+    wire_type = _GoesByTheStatus
+
+
+class _TakesItForADenial(_GoesByTheStatus):
+    words: ClassVar[Mapping[bytes, bytes]] = {b"403": b'{"errors":["permission denied"]}'}
+
+
+class TreatsAGateway403AsADeadToken(LazyClient):
+    """Takes a gateway's 403 for Vault's, and its token for dead."""
+
+    wire_type = _TakesItForADenial
+
+
+class _TreatsARefusalAsMissing(_GoesByTheStatus):
+    statuses: ClassVar[tuple[bytes, ...]] = (b"400",)
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        if raw[9:12] not in self.statuses or not request.startswith(b"GET"):
+            return raw
+        says = b'{"errors":[]}'
+        return b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(says) + says
+
+
+class TreatsA400AsAMissingSecret(LazyClient):
+    """Takes every 400 for a path that does not exist."""
+
+    wire_type = _TreatsARefusalAsMissing
+
+
+class _TreatsATimeoutAsMissing(_TreatsARefusalAsMissing):
+    statuses = (b"408", b"409")
+
+
+class TreatsA504AsAMissingSecret(LazyClient):
+    """Calls a secret missing if a gateway timed out."""
+
+    wire_type = _TreatsATimeoutAsMissing
+
+
+class FindsNothingOnAPage(LazyClient):
+    """Takes an answer that is not Vault's for an empty secret."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except UnavailableError as error:
+            if "none of Vault's" in str(error) and "cut short" not in str(error):
+                return {}
+            raise
+
+
+class TreatsForeignJsonAsAMissingKey(FindsNothingOnAPage):
+    """Calls each key missing if the answer is not Vault's, without a fallback."""
+
+
+class TreatsAGatewayPageAsAnEmptySecret(FindsNothingOnAPage, _KeyByKeyAsEver):
+    """Returns an empty whole secret for a page. It reads single keys correctly."""
+
+
+class StopsRefreshingAfterAGatewayPage(StopsRefreshingAfterA429):
+    """Its thread ends at an unreadable answer. It hands out the value it has for ever."""
+
+    ends_at = UnexpectedAnswer
+
+
+class _CountsSeconds(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        for line in raw.partition(b"\r\n\r\n")[0].split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.lower() == b"retry-after":
+                float(value)
+        return raw
+
+
+class CrashesOnARetryAfterDate(LazyClient):
+    """Takes each ``Retry-After`` for a number, and raises if it is a date."""
+
+    wire_type = _CountsSeconds
+
+
+class _ObeysADate(Wire):
+    """Waits until the date of any ``Retry-After``."""
+
+    _moment = 0.0
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        for line in raw.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n"):
+            name, _, value = line.partition(":")
+            if name.lower() == "retry-after" and value.endswith("GMT"):
+                self._moment = parsedate_to_datetime(value).timestamp()
+        return raw
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        try:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        except UnavailableError as error:
+            pause = max(0.0, self._moment - time.time())
+            error.pause = pause  # type: ignore[attr-defined]  # read by the gate alone
+            raise
+
+
+class ObeysARetryAfterDate(LazyClient):
+    """Asks again when a gateway has announced that Vault is back, and not before."""
+
+    wire_type = _ObeysADate
+
+
+# SRV-10
+
+
+class RetriesAWriteThatIsTooLarge(Tweaked):
+    """Retries each failed write once, after any failure."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError:
+            super().write(path, data)
+
+
+class ReportsA413AsAnOutage(Tweaked):
+    """Tells its callers to come back later with a secret that is too large."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError as error:
+            raise UnavailableError(f"try again later: {type(error).__name__}") from None
+
+
+class LogsInForEachDeniedWrite(Tweaked):
+    """Takes a denied write for one with a dead token."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        session = self.client._session()
+        try:
+            super().write(path, data)
+        except PermissionDenied:
+            if (token := session.authenticator.current) is not None:
+                session.authenticator.replace(token, Deadline(1.0), reason="rejected")
+            super().write(path, data)
+
+
+class AsksForItsCapabilitiesBeforeAWrite(Tweaked):
+    """Writes only if Vault says that it may."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        session, deadline = self.client._session(), Deadline(1.0)
+        where = f"{session._api._mount}/data/{path}"
+        may = session._api._transport.request(
+            "POST",
+            "sys/capabilities-self",
+            token=session.authenticator.token(deadline, 1.0).text,
+            body={"paths": [where]},
+            deadline=deadline,
+        )
+        if may["capabilities"] == ["deny"]:
+            raise PermissionDenied(f"the policy denies {path}", path=path)
+        super().write(path, data)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
+    "reports-healthy-while-all-hangs": Mutant(
+        AlwaysReportsHealthy, "SRV-01", "health says not well", REFERENCE
+    ),
+    "reports-unhealthy-too-late-while-all-hangs": Mutant(
+        ReportsUnhealthyTooLate, "SRV-01", "health says not well", REFERENCE
+    ),
+    "stops-refreshing-after-silence": Mutant(
+        StopsRefreshingAfterSilence, "SRV-01", "a rotated secret is seen", REFERENCE
+    ),
+    "logs-in-later-after-a-500": Mutant(LogsInLaterAfterAFailure, "SRV-02", "the token survives"),
+    "treats-a-500-as-a-dead-token": Mutant(TreatsASealAsADeadToken, "SRV-02", "the token survives"),
+    "stops-refreshing-after-a-500": Mutant(
+        StopsRefreshingAfterA500, "SRV-02", "a rotated secret is seen", REFERENCE
+    ),
+    "recovers-too-late-without-declaring-it": Mutant(
+        RecoversTooLateWithoutDeclaringIt, "SRV-02", "a good read within"
+    ),
+    "treats-lost-storage-as-a-dead-token": Mutant(
+        TreatsASealAsADeadToken, "SRV-03", "the token survives"
+    ),
+    "trusts-sys-health": Mutant(TrustsSysHealth, "SRV-03", "health tells the truth"),
+    "asks-too-often-without-a-storage": Mutant(AsksTooOften, "SRV-03", "requests in"),
+    "reads-whole-secrets-without-a-deadline": Mutant(
+        ReadsWholeSecretsWithoutADeadline, "SRV-04", "read_all of"
+    ),
+    "asks-for-health-without-a-deadline": Mutant(
+        AsksForHealthWithoutADeadline, "SRV-04", "health ends within 2 s"
+    ),
+    "queues-callers-behind-a-hanging-call": Mutant(
+        QueuesCallersBehindAHangingCall, "SRV-04", "every call ends within"
+    ),
+    "ends-after-its-deadline": Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
+    "fills-its-cache-one-caller-at-a-time": Mutant(
+        FillsItsCacheOneCallerAtATime, "SRV-04", "every call ends within", REFERENCE
+    ),
+    "waits-forever-for-its-first-answer": Mutant(
+        WaitsForeverForItsFirstAnswer, "SRV-04", "a good read_cached within", REFERENCE
+    ),
+    "reports-unhealthy-at-a-standby": Mutant(
+        ReportsUnhealthyAtAStandby, "SRV-07", "health says well", REFERENCE
+    ),
+    "treats-a-standby-as-a-rate-limit": Mutant(
+        TreatsAStandbyAsARateLimit, "SRV-07", "no read fails"
+    ),
+    "never-resets-its-pauses": Mutant(NeverResetsItsPauses, "SRV-08", "a good read within"),
+    "returns-a-gateway-page-as-a-secret": Mutant(
+        ReturnsAGatewayPageAsASecret, "SRV-08", "no wrong value"
+    ),
+    "crashes-on-a-gateway-page": Mutant(
+        CrashesOnAGatewayPage, "SRV-08", "a failure then is unavailable"
+    ),
+    "treats-a-gateway-page-as-a-missing-secret": Mutant(
+        TreatsAGatewayPageAsAMissingSecret, "SRV-08", "the first is missing"
+    ),
+    "treats-a-gateway-403-as-a-dead-token": Mutant(
+        TreatsAGateway403AsADeadToken, "SRV-08", "the token survives"
+    ),
+    "treats-a-400-as-a-missing-secret": Mutant(
+        TreatsA400AsAMissingSecret, "SRV-08", "never called missing or deleted"
+    ),
+    "treats-a-504-as-a-missing-secret": Mutant(
+        TreatsA504AsAMissingSecret, "SRV-08", "never called missing or deleted"
+    ),
+    "treats-foreign-json-as-a-missing-key": Mutant(
+        TreatsForeignJsonAsAMissingKey, "SRV-08", "the first is missing"
+    ),
+    "treats-a-gateway-page-as-an-empty-secret": Mutant(
+        TreatsAGatewayPageAsAnEmptySecret, "SRV-08", "none of its keys"
+    ),
+    "stops-refreshing-after-a-gateway-page": Mutant(
+        StopsRefreshingAfterAGatewayPage, "SRV-08", "a rotated secret is seen", REFERENCE
+    ),
+    "crashes-on-a-retry-after-date": Mutant(
+        CrashesOnARetryAfterDate, "SRV-08", "a failure then is unavailable"
+    ),
+    "retries-a-write-that-is-too-large": Mutant(
+        RetriesAWriteThatIsTooLarge, "SRV-10", "at most 1 requests (write)", REFERENCE
+    ),
+    "reports-a-413-as-an-outage": Mutant(
+        ReportsA413AsAnOutage, "SRV-10", "a failure then is", REFERENCE
+    ),
+    "logs-in-for-each-denied-write": Mutant(
+        LogsInForEachDeniedWrite, "SRV-10", "at most 1 login", REFERENCE
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "reports-unhealthy-late-while-all-hangs": Tolerated(ReportsUnhealthyLate, "SRV-01", REFERENCE),
+    "reports-the-health-of-its-last-own-probe": Tolerated(ProbesItselfNowAndThen, "SRV-01"),
+    "recovers-late-without-declaring-it": Tolerated(RecoversLateWithoutDeclaringIt, "SRV-02"),
+    "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
+    "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
+    "answers-a-health-question-at-its-deadline-in-silence": Tolerated(
+        SaysSlowlyHowItIs, "SRV-04", REFERENCE
+    ),
+    "polls-seldom-at-a-standby": Tolerated(PollsSeldom, "SRV-07"),
+    "asks-sys-health-with-standbyok": Tolerated(AsksSysHealthWithStandbyok, "SRV-07", REFERENCE),
+    "obeys-a-retry-after-date": Tolerated(ObeysARetryAfterDate, "SRV-08"),
+    "asks-for-its-capabilities-before-a-write": Tolerated(
+        AsksForItsCapabilitiesBeforeAWrite, "SRV-10", REFERENCE
+    ),
+}

@@ -1,0 +1,688 @@
+"""Clients that break SRV-05, 06, 09 or 11: quotas, lagging standbys and retries."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resilient_vault_client import RateLimited
+from tests.mutants.clients import (
+    REFERENCE,
+    HasATenSecondDeadline,
+    IgnoresRetryAfter,
+    LooksByItself,
+    Mutant,
+    Remembers,
+    RetriesWithoutAPause,
+    Tolerated,
+    Writes,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import (
+    AsksForAnHour,
+    AsksOnceItIsOld,
+    LogsInAtAThird,
+    PollsItsSecrets,
+    RenewsAtAThird,
+    RenewsInACallersCall,
+)
+from tests.mutants.reference_clients import StopsRefreshingAfterA429, Tweaked
+from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    Gate,
+    GivenUpError,
+    Reply,
+    UnavailableError,
+    Wire,
+)
+
+# SRV-05
+
+
+class _Old(str):
+    """A value that the client marks as old."""
+
+    __slots__ = ()
+    stale = True
+
+
+class IgnoresRetryAfterBehindAStaleValue(Remembers):
+    """Ignores ``Retry-After`` in every call, and returns an old value that is marked as stale."""
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token = self._valid_token(deadline)
+        where = f"{self._mount}/data/{path}"
+        with contextlib.suppress(UnavailableError):
+            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+            if reply.status != 200:
+                return super().read(path, key)
+            self._kept[path, key] = value = str(reply.body["data"]["data"][key])
+            return value
+        if (path, key) in self._kept:
+            return _Old(self._kept[path, key])
+        raise UnavailableError("there is no value yet")
+
+
+class PollsAgainTooSoonAfterA429(Remembers):
+    """Polls its value every eight seconds, in three requests, and soon after a refusal."""
+
+    keeps, asks, pause = 8.0, 3, 0.2
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asked: dict[tuple[str, str], float] = {}
+        self.declares = {"deadline": self._deadline, "refresh": self.keeps + 0.5}
+
+    def read(self, path: str, key: str) -> str:
+        asked, last = time.monotonic(), self._asked.get((path, key), float("-inf"))
+        if asked - last < self.keeps:
+            return self._kept[path, key]
+        deadline = asked + self._deadline * 0.95
+        token = self._valid_token(deadline)
+        for _ in range(self.asks):
+            try:
+                self._wire.send(
+                    "GET", f"{self._mount}/data/{path}", deadline=deadline, token=token.value
+                )
+            except UnavailableError:
+                time.sleep(self.pause)
+        try:
+            value = super().read(path, key)
+        except UnavailableError:
+            if (path, key) in self._kept:
+                return _Old(self._kept[path, key])
+            raise
+        self._asked[path, key] = asked
+        return value
+
+
+class _AnsweredInItsWay(Wire):
+    """Sends a request as `_answered` decides."""
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        send = super().send
+
+        def ask(until: float) -> Reply:
+            return send(method, path, deadline=until, token=token, body=body)
+
+        return self._answered(ask, deadline)
+
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
+        raise NotImplementedError
+
+
+class _ReadsHeadersAsTheyAreSpelled(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
+        try:
+            return ask(deadline)
+        except UnavailableError as error:
+            if getattr(error, "pause", 0.0) and not self._spelled:
+                error.pause = 0.0  # type: ignore[attr-defined]  # as what raised it has set it
+            raise
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        self._spelled = b"\r\nRetry-After:" in received
+        return received
+
+    _spelled = False
+
+
+class IgnoresALowercaseRetryAfter(LazyClient):
+    """Looks for ``Retry-After`` and does not find ``retry-after``, which is the same."""
+
+    wire_type = _ReadsHeadersAsTheyAreSpelled
+
+
+class _SleepsAsItIsTold(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
+        while True:
+            try:
+                return ask(deadline)
+            except UnavailableError as error:
+                pause = float(getattr(error, "pause", 0.0))
+                if not pause:
+                    raise
+            time.sleep(pause)
+            deadline = max(deadline, time.monotonic() + 1.0)
+
+
+class SleepsForRetryAfterBeyondItsDeadline(LazyClient):
+    """Obeys ``Retry-After`` within the call, even for a minute.
+
+    Libraries that retry by themselves do so, such as urllib3 by default.
+    """
+
+    wire_type = _SleepsAsItIsTold
+
+
+class _AsksOnceMoreAtOnce(_AnsweredInItsWay):
+    def _answered(self, ask: Callable[[float], Reply], deadline: float) -> Reply:
+        try:
+            return ask(deadline)
+        except UnavailableError as error:
+            if not getattr(error, "pause", 0.0):
+                raise
+        return ask(deadline)
+
+
+class RetriesA429OnceWithoutAPause(LazyClient):
+    """Retries a request that a quota refused once, at once, over another connection.
+
+    After that it obeys ``Retry-After``. Its callers come two at a time.
+    """
+
+    capabilities = LazyClient.capabilities | {"cached"}
+    wire_type = _AsksOnceMoreAtOnce
+
+    def read_cached(self, path: str, key: str) -> str:
+        return self.read(path, key)
+
+
+class FillsItsCacheDespiteRetryAfter(Tweaked):
+    """Obeys Retry-After in plain reads, but not where it fills its cache."""
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return self._read_at_once(path, key)
+        except RateLimited:
+            return self._read_at_once(path, key)
+
+    def _read_at_once(self, path: str, key: str) -> Any:
+        circuit = self.client._session().circuit
+        with circuit._changed:
+            for outage in circuit._outages.values():
+                outage.next_attempt = 0.0
+            circuit._changed.notify_all()
+        return super().read_cached(path, key)
+
+
+class _AsTold(Gate):
+    """Waits for a share of what ``Retry-After`` says."""
+
+    share = 1.0
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            if probe:
+                self._probing = False
+            if not failed:
+                self._failures = 0
+            elif probe or not self._failures:
+                self._failures += 1
+                self._opens = time.monotonic() + (pause * self.share or 0.5)
+            self._changed.notify_all()
+
+
+class _Hasty(_AsTold):
+    share = 0.85
+
+
+class RetriesBeforeRetryAfter(LazyClient):
+    """Asks a third of a second too soon."""
+
+    gate_type = _Hasty
+
+
+class ReadsWholeSecretsDespiteRetryAfter(_KeyByKeyAsEver):
+    """Reads whole secrets by separate code without pauses."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token, where = self._valid_token(deadline), f"{self._mount}/data/{path}"
+        try:
+            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+        except UnavailableError:
+            time.sleep(0.2)
+            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+        if reply.status == 403 and self._was_dead(where, token, deadline):
+            return super().read_all(path)
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies {path}")
+        return _secret(reply, path)
+
+
+class PollsVersionsDespiteRetryAfter(LooksByItself):
+    """Polls the version of the last read twice a second. A quota stops only its reads."""
+
+    every = 0.5
+    _last = ""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._last = path
+        return super().read_all(path)
+
+    def _look(self, token: Token, deadline: float) -> None:
+        if where := self._last:
+            where = f"{self._mount}/metadata/{where}"
+            self._wire.send("GET", where, deadline=deadline, token=token.value)
+
+
+class WritesDespiteRetryAfter(Writes):
+    def _post(self, where: str, deadline: float, token: Token, data: Mapping[str, str]) -> Reply:
+        body = {"data": dict(data)}
+        try:
+            return self._wire.send("POST", where, deadline=deadline, token=token.value, body=body)
+        except UnavailableError as error:
+            if "429" not in str(error):
+                raise
+            time.sleep(0.2)
+        return self._wire.send("POST", where, deadline=deadline, token=token.value, body=body)
+
+
+class RetriesExactlyAfterRetryAfter(LazyClient):
+    """Asks as soon as ``Retry-After`` is over."""
+
+    gate_type = _AsTold
+
+
+# SRV-09
+
+
+class _KnowsNo412(Wire):
+    """Takes every status below 500 as final."""
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "answered 412" in str(error):
+                raise ClientError(str(error)) from None
+            raise
+
+
+class ReportsA412AsAnError(LazyClient):
+    """Reports the 412 of a standby that lags as an error."""
+
+    wire_type = _KnowsNo412
+
+
+class ReturnsAnOldValueOnceForA412(ReportsA412AsAnError):
+    """Returns the previous value, marked as old, in the call that meets a 412, then asks again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            self._had[path, key] = super().read(path, key)
+        except ClientError as error:
+            if "answered 412" not in str(error):
+                raise
+            return _Old(self._had[path, key])
+        return self._had[path, key]
+
+
+class ReturnsAnOldValueForeverAfterA412(ReturnsAnOldValueOnceForA412):
+    """Keeps returning the previous value after a 412."""
+
+    def read(self, path: str, key: str) -> str:
+        had = self._had.get((path, key))
+        if isinstance(had, _Old):
+            return had
+        value = super().read(path, key)
+        if isinstance(value, _Old):
+            self._had[path, key] = value
+        return value
+
+
+class TriesA412SixTimesWithoutPauses(LazyClient):
+    """Counts its tries, and does not pause between them."""
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for _ in range(6):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            time.sleep(0.003)
+        raise UnavailableError("none of six tries was answered")
+
+
+class TriesA412SixTimes(LazyClient):
+    """Asks a lagging standby six times in one call, with the shortest pause."""
+
+    tries, pause = 6, 0.11
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for number in range(self.tries):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            if number:
+                time.sleep(self.pause)
+        raise UnavailableError("no try was answered")
+
+
+class TriesA412SevenTimes(TriesA412SixTimes):
+    tries = 7
+
+
+class TriesA412WithShortPauses(TriesA412SixTimes):
+    """Pauses a little too briefly."""
+
+    pause = 0.07
+
+
+class TriesA412SixTimesAndPolls(LooksByItself, TriesA412SixTimes):
+    """Polls its secret every 0.7 s by itself, and tries six times in a call."""
+
+    every = 0.7
+
+    def _look(self, token: Token, deadline: float) -> None:
+        if token.left > 0:
+            where = f"{self._mount}/data/backend/django"
+            self._wire.send("GET", where, deadline=deadline, token=token.value)
+
+
+class TriesA412EightTimesAndPolls(TriesA412SixTimesAndPolls):
+    """Polls now and then, tries eight times with short pauses, and waits until its call is over."""
+
+    every, tries, pause = 0.4, 8, 0.045
+
+    def _look(self, token: Token, deadline: float) -> None:
+        self.every = 5.0
+        super()._look(token, deadline)
+
+    def read(self, path: str, key: str) -> str:
+        began = time.monotonic()
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            time.sleep(max(0.0, began + 0.9 * self._deadline - time.monotonic()))
+            raise
+
+
+# SRV-11
+
+
+class _AtARefusal(LazyClient):
+    """Reacts in its own way if a renewal fails with `word` in the error."""
+
+    word = ""
+    _over = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            if self.word not in str(error):
+                raise
+            if self._turned_away():
+                raise
+            return False
+
+    def _turned_away(self) -> bool:
+        """Return whether the client keeps its token. This client takes another at once."""
+        return False
+
+    def _arm(self, seconds: float) -> None:
+        if not self._over:
+            super()._arm(seconds)
+
+
+class _GivesUp(_AtARefusal):
+    def _turned_away(self) -> bool:
+        self._over = True
+        return True
+
+
+class StopsRenewingAfterA429(_GivesUp):
+    """Stops renewing when a quota refuses a renewal, and logs in after its token's end."""
+
+    word = "429"
+
+
+class LogsInAfterA429(_AtARefusal):
+    """Takes another token if a quota refuses a renewal, as if that were final."""
+
+    word = "429"
+
+
+class StopsRenewingAfterAGatewayPage(_GivesUp):
+    """Stops renewing when a gateway answers a renewal."""
+
+    word = "none of Vault's"
+
+
+class LogsInAfterAGatewayPage(_AtARefusal):
+    word = "none of Vault's"
+
+
+DENIED = "403 by a page"
+
+
+class _ReadsTheStatus(Wire):
+    """Uses the status of a page."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        head = raw.partition(b"\r\n\r\n")[0].lower()
+        if head.startswith(b"http/1.1 403") and b"text/html" in head:
+            raise UnavailableError(DENIED)
+        return raw
+
+
+class LogsInAfterAGateway403(LazyClient):
+    """Takes another token when a renewal is answered 403 by anybody."""
+
+    wire_type = _ReadsTheStatus
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            if DENIED not in str(error):
+                raise
+            return self._goes_on()
+
+    def _goes_on(self) -> bool:
+        return False
+
+
+class StopsRenewingAfterAGateway403(LogsInAfterAGateway403):
+    """Stops renewing when a renewal is answered 403, and logs in after the token's end."""
+
+    _over = False
+
+    def _goes_on(self) -> bool:
+        self._over = True
+        return True
+
+    def _arm(self, seconds: float) -> None:
+        if not self._over:
+            super()._arm(seconds)
+
+
+class FailsAReadWhenItsRenewalFails(LazyClient):
+    """Renews during a read, and fails the read if the renewal was refused."""
+
+    def read(self, path: str, key: str) -> str:
+        token = self._token
+        if token is not None and token.due <= 0 < token.left:
+            self._renewed(token, time.monotonic() + self._deadline)
+        return super().read(path, key)
+
+    def _arm(self, seconds: float) -> None:
+        """Start no thread."""
+
+
+class StopsRenewingAfterA503(LazyClient):
+    """Ends its renewer when Vault is sealed: the next login starts another."""
+
+    _ended = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            self._ended = "sealed" in str(error)
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        if not self._ended:
+            super()._arm(seconds)
+
+    def _log_in(self, deadline: float) -> Token:
+        self._ended = False
+        return super()._log_in(deadline)
+
+
+class DoublesItsPausesBetweenRenewals(LazyClient):
+    """Retries a renewal after 1.5 s, then after 3 s, and declares no longest pause."""
+
+    times = 3.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {"deadline": self._deadline}
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and seconds > self._longest:  # otherwise it is a pause after a failure
+            seconds = token.since + 0.5 * token.ttl - time.monotonic()
+        else:
+            seconds *= self.times
+        super()._arm(seconds)
+
+
+class RenewsLateAndAgain(LazyClient):
+    """Renews at 0.85 of a life, and retries after a pause."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        due = token.left - 0.15 * token.ttl if token is not None else 0.0
+        super()._arm(due if due > 0 else seconds)
+
+
+class FailsAReadWhenItsRenewalMeetsASeal(RenewsInACallersCall):
+    """Fails the call whose renewal finds Vault sealed: its read would fail too."""
+
+    _told = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            self._told = "sealed" in str(error)
+            raise
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = super()._valid_token(deadline)
+        if self._told:
+            self._told = False
+            raise GivenUpError("Vault is sealed")
+        return token
+
+
+MUTANTS: dict[str, Mutant] = {
+    "ignores-retry-after-behind-a-stale-value": Mutant(
+        IgnoresRetryAfterBehindAStaleValue, "SRV-05", "Retry-After"
+    ),
+    "polls-again-too-soon-after-a-429": Mutant(
+        PollsAgainTooSoonAfterA429, "SRV-05", "Retry-After is obeyed"
+    ),
+    "ignores-a-lowercase-retry-after": Mutant(
+        IgnoresALowercaseRetryAfter, "SRV-05", "Retry-After is obeyed"
+    ),
+    "sleeps-for-retry-after-beyond-its-deadline": Mutant(
+        SleepsForRetryAfterBeyondItsDeadline, "SRV-05", "every call ends within 4 s"
+    ),
+    "retries-a-429-once-without-a-pause": Mutant(
+        RetriesA429OnceWithoutAPause, "SRV-05", "Retry-After is obeyed"
+    ),
+    "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
+    "fills-its-cache-despite-retry-after": Mutant(
+        FillsItsCacheDespiteRetryAfter, "SRV-05", "Retry-After is obeyed", REFERENCE
+    ),
+    "retries-before-retry-after": Mutant(
+        RetriesBeforeRetryAfter, "SRV-05", "Retry-After is obeyed"
+    ),
+    "reads-whole-secrets-despite-retry-after": Mutant(
+        ReadsWholeSecretsDespiteRetryAfter, "SRV-05", "Retry-After is obeyed"
+    ),
+    "polls-versions-despite-retry-after": Mutant(
+        PollsVersionsDespiteRetryAfter,
+        "SRV-05",
+        "Retry-After is obeyed by each look at a version",
+    ),
+    "writes-despite-retry-after": Mutant(
+        WritesDespiteRetryAfter, "SRV-05", "Retry-After is obeyed by each write"
+    ),
+    "stops-refreshing-after-a-429": Mutant(
+        StopsRefreshingAfterA429, "SRV-06", "a rotated secret is seen", REFERENCE
+    ),
+    "retries-a-429-without-a-pause": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
+    "reports-a-412-as-an-error": Mutant(ReportsA412AsAnError, "SRV-09", "a 412 is tried again"),
+    "returns-an-old-value-forever-after-a-412": Mutant(
+        ReturnsAnOldValueForeverAfterA412, "SRV-09", "the steady state holds again"
+    ),
+    "floods-a-lagging-standby": Mutant(RetriesWithoutAPause, "SRV-09", "for one call"),
+    "tries-a-412-six-times-without-pauses": Mutant(
+        TriesA412SixTimesWithoutPauses, "SRV-09", "0.1 s apart"
+    ),
+    "tries-a-412-seven-times": Mutant(TriesA412SevenTimes, "SRV-09", "for one call"),
+    "tries-a-412-with-short-pauses": Mutant(TriesA412WithShortPauses, "SRV-09", "0.1 s apart"),
+    "tries-a-412-eight-times-and-polls": Mutant(
+        TriesA412EightTimesAndPolls, "SRV-09", "0.1 s apart"
+    ),
+    "stops-renewing-after-a-429": Mutant(
+        StopsRenewingAfterA429, "SRV-11", "the next renewal succeeds"
+    ),
+    "renews-despite-retry-after": Mutant(
+        IgnoresRetryAfter, "SRV-11", "Retry-After is obeyed by each renew"
+    ),
+    "logs-in-after-a-429": Mutant(LogsInAfterA429, "SRV-11", "the token survives"),
+    "stops-renewing-after-a-gateway-page": Mutant(
+        StopsRenewingAfterAGatewayPage, "SRV-11", "the next renewal succeeds"
+    ),
+    "logs-in-after-a-gateway-page": Mutant(LogsInAfterAGatewayPage, "SRV-11", "the token survives"),
+    "logs-in-after-a-gateway-403": Mutant(LogsInAfterAGateway403, "SRV-11", "the token survives"),
+    "stops-renewing-after-a-gateway-403": Mutant(
+        StopsRenewingAfterAGateway403, "SRV-11", "the next renewal succeeds"
+    ),
+    "fails-a-read-when-its-renewal-fails": Mutant(
+        FailsAReadWhenItsRenewalFails, "SRV-11", "no read fails"
+    ),
+    "stops-renewing-after-a-503": Mutant(
+        StopsRenewingAfterA503, "SRV-11", "the next renewal succeeds"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "logs-in-at-a-third-after-a-quota": Tolerated(LogsInAtAThird, "SRV-05"),
+    "retries-exactly-after-retry-after": Tolerated(RetriesExactlyAfterRetryAfter, "SRV-05"),
+    "keeps-what-it-read-under-a-quota": Tolerated(AsksOnceItIsOld, "SRV-05"),
+    "keeps-what-it-read-under-a-silent-quota": Tolerated(AsksOnceItIsOld, "SRV-06"),
+    "polls-under-a-silent-quota": Tolerated(PollsItsSecrets, "SRV-06"),
+    "has-a-ten-second-deadline-at-a-lagging-standby": Tolerated(HasATenSecondDeadline, "SRV-09"),
+    "tries-a-412-six-times": Tolerated(TriesA412SixTimes, "SRV-09"),
+    "tries-a-412-six-times-and-polls": Tolerated(TriesA412SixTimesAndPolls, "SRV-09"),
+    "returns-an-old-value-once-for-a-412": Tolerated(ReturnsAnOldValueOnceForA412, "SRV-09"),
+    "retries-a-412-in-a-later-call": Tolerated(AsksOnceItIsOld, "SRV-09"),
+    "asks-for-an-hour-before-a-quota": Tolerated(AsksForAnHour, "SRV-11"),
+    "renews-at-a-third-under-a-quota": Tolerated(RenewsAtAThird, "SRV-11"),
+    "doubles-its-pauses-between-renewals": Tolerated(DoublesItsPausesBetweenRenewals, "SRV-11"),
+    "renews-late-under-a-quota": Tolerated(RenewsLateAndAgain, "SRV-11"),
+    "fails-a-read-when-its-renewal-meets-a-seal": Tolerated(
+        FailsAReadWhenItsRenewalMeetsASeal, "SRV-11"
+    ),
+}

@@ -1,0 +1,356 @@
+"""Clients that break STA: static roles, whose passwords Vault rotates."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from resilient_vault_client import (
+    SecretNotFound,
+    StaticCredential,
+    VaultClient,
+    VaultError,
+    VaultUnavailable,
+)
+from resilient_vault_client._deadline import Deadline
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from vault_harness.judge.subjects.reference import ReferenceSubject
+
+# STA-01
+
+
+class GoesByTtl(ReferenceSubject):
+    """Keeps a password until Vault's `ttl` has passed, or until it is refused."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self._known: dict[str, tuple[StaticCredential, float]] = {}
+
+    def static(self, path: str, failed: str | None = None) -> StaticCredential:
+        known, until = self._known.get(self.name_of(path), (None, 0.0))
+        refused = known is not None and self.believes(known.password, failed)
+        if known is not None and not refused and time.monotonic() < until:
+            return known
+        if refused:
+            self.forget(path)
+        try:
+            fresh = self.ask(path)
+        except VaultUnavailable as failure:
+            if known is None:
+                raise
+            return self.instead(known, failure, until)
+        self._known[self.name_of(path)] = fresh, time.monotonic() + self.lasts(fresh)
+        return fresh
+
+    def name_of(self, path: str) -> str:
+        """Return the name under which a password is remembered."""
+        return path
+
+    def believes(self, password: str, failed: str | None) -> bool:
+        return password == failed
+
+    def forget(self, path: str) -> None:
+        self._known.pop(path, None)
+
+    def ask(self, path: str) -> StaticCredential:
+        self.client._session().static.forget(path)
+        return self.client.static_credential(path)
+
+    def lasts(self, credential: StaticCredential) -> float:
+        return max(1.0, float(credential.data["ttl"]))
+
+    def instead(
+        self, known: StaticCredential, failure: VaultError, until: float
+    ) -> StaticCredential:
+        del known, until
+        raise failure
+
+
+class NeverAsksAgain(GoesByTtl):
+    """Keeps a password for ever, since it has no lease."""
+
+    def lasts(self, credential: StaticCredential) -> float:
+        del credential
+        return math.inf
+
+
+OVER, WORKS = "a password that is over is not handed out", "a credential that works"
+
+
+class TreatsATtlOfZeroAsEndless(GoesByTtl):
+    """Takes the `ttl` of 0 during a due rotation for a password that never ends."""
+
+    def lasts(self, credential: StaticCredential) -> float:
+        return float(credential.data["ttl"]) or math.inf
+
+
+class SeesIt(GoesByTtl):
+    """Hands a new password out with a delay."""
+
+    late = 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._new: dict[str, tuple[float, StaticCredential]] = {}
+        self._shown: dict[str, StaticCredential] = {}
+
+    def static(self, path: str, failed: str | None = None) -> StaticCredential:
+        del failed
+        fresh, now = self.ask(path), time.monotonic()
+        since, new = self._new.get(path, (0.0, None))
+        if new is None or new.password != fresh.password:
+            since = now if new is not None else 0.0
+            self._new[path] = since, fresh
+        if now - since >= self.late or path not in self._shown:
+            self._shown[path] = fresh
+        return self._shown[path]
+
+
+class AsksWithoutAPause(GoesByTtl):
+    """Asks without a pause while the `ttl` is 0, until Vault has rotated the password."""
+
+    def ask(self, path: str) -> StaticCredential:
+        """Return Vault's answer once it has a next rotation."""
+        until = time.monotonic() + self.client.config.timeout / 2
+        found = super().ask(path)
+        while not float(found.data["ttl"]) and time.monotonic() < until:
+            found = super().ask(path)
+        return found
+
+    def lasts(self, credential: StaticCredential) -> float:
+        return float(credential.data["ttl"])
+
+
+class _AsksByItself(GoesByTtl):
+    """Asks Vault at each call, and also in a thread of its own."""
+
+    every = 0.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def static(self, path: str, failed: str | None = None) -> StaticCredential:
+        del failed
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look_on, args=(path,), daemon=True)
+            self._thread.start()
+        return self.ask(path)
+
+    def _look_on(self, path: str) -> None:
+        while not self._end.wait(self.every):
+            with contextlib.suppress(VaultError):
+                self.client._session().fetch_static(
+                    path, self._deadline(), patience=self.client.config.timeout
+                )
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self.client.config.timeout)
+
+    def close(self) -> None:
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+        super().close()
+
+
+class AsksThreeTimesASecond(_AsksByItself):
+    every = 0.3
+
+
+class SeesItJustInTime(SeesIt):
+    """Hands it out within the five seconds."""
+
+    late = 4.5
+
+
+class AsksTwiceASecond(_AsksByItself):
+    """Asks less than twice a second."""
+
+    every = 0.55
+
+
+# STA-02
+
+
+class IgnoresRefusals(GoesByTtl):
+    """Ignores reports of refusals, since the `ttl` has not passed."""
+
+    def believes(self, password: str, failed: str | None) -> bool:
+        del password, failed
+        return False
+
+
+class ActsOnARefusedPasswordTooLate(GoesByTtl):
+    """Believes a pool after six seconds of refusals."""
+
+    after = 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, float] = {}
+
+    def believes(self, password: str, failed: str | None) -> bool:
+        if password != failed:
+            return False
+        return time.monotonic() - self._first.setdefault(password, time.monotonic()) >= self.after
+
+
+class ActsOnARefusedPasswordJustInTime(ActsOnARefusedPasswordTooLate):
+    after = 4.0
+
+
+# STA-03
+
+
+class _StandsIn(GoesByTtl):
+    """Hands out its last password in an outage, marked stale, for `max_stale` after its time."""
+
+    def instead(
+        self, known: StaticCredential, failure: VaultError, until: float
+    ) -> StaticCredential:
+        if time.monotonic() > until + self.client.config.max_stale:
+            raise failure
+        return replace(known, source="stale")
+
+
+class HandsOutWhatWasRefused(_StandsIn):
+    """Hands out a refused password too."""
+
+    def forget(self, path: str) -> None:
+        """Keep the password, but end its time."""
+        known, _ = self._known[path]
+        self._known[path] = known, time.monotonic()
+
+
+class MarksNothing(_StandsIn):
+    def instead(
+        self, known: StaticCredential, failure: VaultError, until: float
+    ) -> StaticCredential:
+        super().instead(known, failure, until)
+        return known
+
+
+class ServesForever(GoesByTtl):
+    """Hands out an old password, marked stale, as long as Vault is away."""
+
+    def instead(
+        self, known: StaticCredential, failure: VaultError, until: float
+    ) -> StaticCredential:
+        del failure, until
+        return replace(known, source="stale")
+
+
+class CallsAnOutageMissing(GoesByTtl):
+    """Calls the role missing while Vault cannot be reached."""
+
+    def ask(self, path: str) -> StaticCredential:
+        try:
+            return super().ask(path)
+        except VaultUnavailable:
+            raise SecretNotFound("there is no such role", path=path) from None
+
+
+class MixesRoles(_StandsIn):
+    """Remembers one password for all roles."""
+
+    def name_of(self, path: str) -> str:
+        del path
+        return "the password"
+
+    def forget(self, path: str) -> None:
+        super().forget(self.name_of(path))
+
+
+class PausesForTooLong(_StandsIn):
+    """Leaves Vault alone for half a minute after a failure."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._rests_until = 0.0
+
+    def ask(self, path: str) -> StaticCredential:
+        if time.monotonic() < self._rests_until:
+            raise VaultUnavailable("it rests", sent=False)
+        try:
+            return super().ask(path)
+        except VaultUnavailable:
+            self._rests_until = time.monotonic() + 60.0
+            raise
+
+
+# STA-04
+
+
+class ActsOnTheFourthReport(GoesByTtl):
+    """Believes the fourth report, after seven refused logins: each connection tries twice."""
+
+    ignores = 3
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._told: dict[str, int] = {}
+
+    def believes(self, password: str, failed: str | None) -> bool:
+        if password != failed:
+            return False
+        self._told[password] = self._told.get(password, 0) + 1
+        return self._told[password] > self.ignores
+
+
+class ActsOnTheThirdReport(ActsOnTheFourthReport):
+    """Believes the third report, after five refused logins."""
+
+    ignores = 2
+
+
+_mutant = partial(Mutant, base=REFERENCE)
+
+
+_tolerated = partial(Tolerated, base=REFERENCE)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "keeps-its-first-password": _mutant(NeverAsksAgain, "STA-01", OVER),
+    "treats-a-ttl-of-zero-as-endless": _mutant(TreatsATtlOfZeroAsEndless, "STA-01", OVER),
+    "sees-a-rotation-too-late": _mutant(SeesIt, "STA-01", OVER),
+    "asks-for-a-due-rotation-without-a-pause": _mutant(AsksWithoutAPause, "STA-01", "credentials"),
+    "asks-three-times-a-second-for-a-password": _mutant(
+        AsksThreeTimesASecond, "STA-01", "credentials"
+    ),
+    "ignores-a-refused-password": _mutant(IgnoresRefusals, "STA-02", WORKS),
+    "acts-on-a-refused-password-too-late": _mutant(ActsOnARefusedPasswordTooLate, "STA-02", WORKS),
+    "hands-out-a-refused-password": _mutant(HandsOutWhatWasRefused, "STA-03", OVER),
+    "hands-out-an-old-password-without-a-mark": _mutant(
+        MarksNothing, "STA-03", "as if it were good"
+    ),
+    "serves-an-old-password-forever": _mutant(ServesForever, "STA-03", OVER),
+    "reports-an-outage-as-a-missing-role": _mutant(
+        CallsAnOutageMissing, "STA-03", "a failure then is unavailable"
+    ),
+    "keeps-one-password-for-all-static-roles": _mutant(
+        MixesRoles, "STA-03", "a role gives its own user"
+    ),
+    "pauses-for-too-long-without-a-password": _mutant(PausesForTooLong, "STA-03", WORKS),
+    "acts-on-the-fourth-report": _mutant(ActsOnTheFourthReport, "STA-04", "logins refused"),
+    "ignores-refused-logins-of-a-pool": _mutant(IgnoresRefusals, "STA-04", "logins refused"),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "refreshes-a-password-after-its-ttl": _tolerated(GoesByTtl, "STA-01"),
+    "sees-a-rotation-just-in-time": _tolerated(SeesItJustInTime, "STA-01"),
+    "asks-twice-a-second-for-a-password": _tolerated(AsksTwiceASecond, "STA-01"),
+    "acts-on-a-refused-password-just-in-time": _tolerated(
+        ActsOnARefusedPasswordJustInTime, "STA-02"
+    ),
+    "hands-out-no-old-password": _tolerated(GoesByTtl, "STA-03"),
+    "hands-out-an-old-password-for-a-while": _tolerated(_StandsIn, "STA-03"),
+    "acts-on-the-third-report": _tolerated(ActsOnTheThirdReport, "STA-04"),
+}

@@ -1,0 +1,289 @@
+"""Clients that break TOK-22 or 23: a renewal or a login that hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import GivesUpRenewing, LogsInThreeTimes, Mutant, Tolerated
+from tests.mutants.login_clients import AsksForAnHour, RenewsAtAThird, RenewsInACallersCall
+from tests.mutants.tok_renewal import RenewsLate
+from tests.mutants.tok_replacement import HasNoneWhileItLogsIn
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, GivenUpError, Reply, UnavailableError, Wire
+
+# TOK-22
+
+
+class HoldsItsLockWhileItRenews(LazyClient):
+    """Checks its token under the lock that its timer holds until a renewal is over."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        with self._held(deadline):
+            return super()._valid_token(deadline)
+
+
+class _OneAfterTheOther(Wire):
+    """Sends one request at a time, each after the answer to the one before."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        try:
+            return super()._exchange(request, deadline)
+        finally:
+            self._turn.release()
+
+
+class QueuesReadsBehindARenewal(LazyClient):
+    """Has no lock on its token, but its reads queue behind the renewal."""
+
+    wire_type = _OneAfterTheOther
+
+
+class WaitsALittleForARenewal(LazyClient):
+    """Waits a short time for the new life, and then uses the old one."""
+
+    waits = 0.7
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._changing.acquire(timeout=self.waits):
+            self._changing.release()
+        return super()._valid_token(deadline)
+
+
+class WaitsTooLongForARenewal(WaitsALittleForARenewal):
+    """Waits longer than its callers can bear."""
+
+    waits = 1.6
+
+
+class BlocksAllCallersDuringARenewal(RenewsInACallersCall):
+    """Makes all other callers wait for a renewal, although the token is good."""
+
+    others_wait = True
+
+
+class NeverRenewsAfterAHangingRenewal(GivesUpRenewing):
+    """Gives up a renewal soon, and never renews again."""
+
+    patience = 1.2
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        return super()._renewed(token, min(deadline, time.monotonic() + self.patience))
+
+
+class _RenewsWithoutADeadline(Wire):
+    """Gives a renewal some seconds more than a call has."""
+
+    more = 3600.0
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        if path == "auth/token/renew-self":
+            deadline += self.more
+        return super().send(method, path, deadline=deadline, token=token, body=body)
+
+
+class WaitsForeverForARenewal(LazyClient):
+    """Gives only renewals no deadline, and makes them under the lock of a login.
+
+    A renewal that a firewall swallows stops the client when its token ends.
+    """
+
+    wire_type = _RenewsWithoutADeadline
+
+
+class PausesForTooLongAfterIt(LazyClient):
+    """Tries again half a minute after a renewal that it gave up, even if its token ends before."""
+
+    patience, rest = 1.2, 30.0
+    _rests = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, min(deadline, time.monotonic() + self.patience))
+        except UnavailableError:
+            self._rests = True
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        rests, self._rests = self._rests, False
+        super()._arm(self.rest if rests else seconds)
+
+
+class LogsInWhenARenewalHangs(LazyClient):
+    """Gives up a slow renewal, and logs in while its old token lives."""
+
+    patience = 1.2
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        until = min(deadline, time.monotonic() + self.patience)
+        with contextlib.suppress(ClientError):
+            if not token.renewable:
+                return False
+            self._wire.send(
+                "POST", "auth/token/renew-self", deadline=until, token=token.value, body={}
+            )
+            token.since = time.monotonic()
+            self._arm(token.due)
+            return True
+        return False
+
+
+class LogsInThreeTimesWhenARenewalHangs(LogsInWhenARenewalHangs, LogsInThreeTimes):
+    """Logs in twice more."""
+
+
+class _RenewsWithPatience(_RenewsWithoutADeadline):
+    more = 3.0
+
+
+class WaitsLongerThanACallForARenewal(LazyClient):
+    """Gives a renewal seven seconds, where a call has four. Nobody waits for it."""
+
+    wire_type = _RenewsWithPatience
+
+
+class AsksAgainSoon(LazyClient):
+    """Gives up a renewal soon, and tries again after half a second, time and again."""
+
+    patience, rest = 0.8, 0.5
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        until = min(deadline, time.monotonic() + self.patience)
+        if not token.renewable:
+            return False
+        try:
+            self._wire.send(
+                "POST", "auth/token/renew-self", deadline=until, token=token.value, body={}
+            )
+        except UnavailableError:
+            self._arm(self.rest)
+            return True
+        token.since = time.monotonic()
+        self._arm(token.due)
+        return True
+
+
+class AsksAgainAtOnce(AsksAgainSoon):
+    """Tries again at once over a new connection."""
+
+    patience, rest = 2.0, 0.0
+
+
+class GivesUpALateRenewalSoon(AsksAgainSoon):
+    """Renews at 0.89 of a life, gives up after 2.5 s, and tries once more a second later."""
+
+    share = 0.89
+    patience, rest = 2.5, 1.0
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and seconds != self.rest:
+            seconds = token.ttl * self.share
+        super()._arm(seconds)
+
+
+# TOK-23
+
+
+class HasNoDeadlineForALoginInItsTimer(LazyClient):
+    """Has a deadline for a call, and none for its timer."""
+
+    def _log_in(self, deadline: float) -> Token:
+        replacing = isinstance(threading.current_thread(), threading.Timer)
+        return super()._log_in(time.monotonic() + 3600.0 if replacing else deadline)
+
+
+class DropsALivingTokenAfterALostLogin(LazyClient):
+    """Takes an unanswered login for the end of its current token, and pauses."""
+
+    rest = 3.0
+    _resting = 0.0
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError:
+            self._token, self._resting = None, time.monotonic() + self.rest
+            raise
+
+    def _valid_token(self, deadline: float) -> Token:
+        if time.monotonic() < self._resting:
+            raise GivenUpError("it is not logged in")
+        return super()._valid_token(deadline)
+
+
+class LogsInThreeTimesMore(LazyClient):
+    times = 3
+    _lost = False
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            for _ in range(self.times - 1 if self._lost else 0):
+                super()._log_in(deadline)
+            self._lost = False
+            return super()._log_in(deadline)
+        except UnavailableError:
+            self._lost = True
+            raise
+
+
+MUTANTS: dict[str, Mutant] = {
+    "holds-its-lock-while-it-renews": Mutant(
+        HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"
+    ),
+    "queues-reads-behind-a-renewal": Mutant(
+        QueuesReadsBehindARenewal, "TOK-22", "holds up no read"
+    ),
+    "waits-too-long-for-a-renewal": Mutant(WaitsTooLongForARenewal, "TOK-22", "holds up no read"),
+    "blocks-all-callers-during-a-renewal": Mutant(
+        BlocksAllCallersDuringARenewal, "TOK-22", "holds up no read"
+    ),
+    "never-renews-after-a-hanging-renewal": Mutant(
+        NeverRenewsAfterAHangingRenewal, "TOK-22", "renewed, or replaced"
+    ),
+    "waits-forever-for-a-renewal": Mutant(
+        WaitsForeverForARenewal, "TOK-22", "renewed, or replaced"
+    ),
+    "pauses-for-too-long-after-a-hanging-renewal": Mutant(
+        PausesForTooLongAfterIt, "TOK-22", "renewed, or replaced"
+    ),
+    "logs-in-three-times-when-a-renewal-hangs": Mutant(
+        LogsInThreeTimesWhenARenewalHangs, "TOK-22", "at most 1 login"
+    ),
+    "has-no-deadline-for-a-login-in-its-timer": Mutant(
+        HasNoDeadlineForALoginInItsTimer, "TOK-23", "renewed, or replaced"
+    ),
+    "drops-a-living-token-after-a-lost-login": Mutant(
+        DropsALivingTokenAfterALostLogin, "TOK-23", "at most 2 reads fail"
+    ),
+    "drops-a-living-token-during-a-hanging-login": Mutant(
+        HasNoneWhileItLogsIn, "TOK-23", "a login that hangs holds up no read"
+    ),
+    "logs-in-three-times-more-after-a-lost-login": Mutant(
+        LogsInThreeTimesMore, "TOK-23", "at most 1 login"
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "waits-a-little-for-a-renewal": Tolerated(WaitsALittleForARenewal, "TOK-22"),
+    "renews-in-a-callers-call": Tolerated(RenewsInACallersCall, "TOK-22"),
+    "logs-in-when-a-renewal-hangs": Tolerated(LogsInWhenARenewalHangs, "TOK-22"),
+    "waits-longer-than-a-call-for-a-renewal": Tolerated(WaitsLongerThanACallForARenewal, "TOK-22"),
+    "retries-a-hanging-renewal-soon": Tolerated(AsksAgainSoon, "TOK-22"),
+    "retries-a-hanging-renewal-without-a-pause": Tolerated(AsksAgainAtOnce, "TOK-22"),
+    "gives-up-a-late-renewal-soon": Tolerated(GivesUpALateRenewalSoon, "TOK-22"),
+    "renews-at-a-third-and-hangs": Tolerated(RenewsAtAThird, "TOK-22"),
+    "renews-late-and-hangs": Tolerated(RenewsLate, "TOK-22"),
+    "asks-for-an-hour-and-hangs": Tolerated(AsksForAnHour, "TOK-22"),
+}

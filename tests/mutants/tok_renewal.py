@@ -1,0 +1,968 @@
+"""Clients that break TOK-01, 02, 04, 08, 14 to 16 or 18: renewal of a token."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, ClassVar
+
+from resilient_vault_client import Secret
+from resilient_vault_client._deadline import Deadline, clock
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._grant import Token as LeasingToken
+from resilient_vault_client._leases import Held, Leases
+from resilient_vault_client._memory import Memory, Remembered
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE_PROCESS,
+    AtShare,
+    CachesForTheRefreshTime,
+    CachesForTooLong,
+    GivesUpRenewing,
+    LogsInThreeTimes,
+    Mutant,
+    RenewsTwiceAtOnce,
+    Tolerated,
+    _kept_open,
+)
+from tests.mutants.login_clients import (
+    AsksForAnHour,
+    GivesUpInACallersCall,
+    LoadsAtItsFirstRead,
+    LogsInAtAQuarter,
+    LogsInAtAThird,
+    LogsInInsteadOfRenewing,
+    LooksBeforeEachRead,
+    ReadsWithATokenThatItHasRevoked,
+    RenewsAtAThird,
+    RenewsInACallersCall,
+)
+from tests.mutants.reference_clients import (
+    Leasing,
+    NeverRenewsALease,
+    RenewsAtShare,
+    Trusting,
+    Tweaked,
+)
+from tests.subjects.lazy_client import LazyClient, Token, _secret
+from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError, Reply, UnavailableError
+
+
+class FindsOutByARefusal(LazyClient):
+    """Knows no end of a token: a refused read tells it, and is repeated with another token."""
+
+    def _arm(self, seconds: float) -> None:
+        pass
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()
+        return super()._valid_token(deadline)
+
+
+class LogsInBesideRenewing(AtShare):
+    """Renews and still logs in: five times in two TTLs."""
+
+    share = 0.42
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
+        return False
+
+
+class LogsInTwiceForOne(LogsInInsteadOfRenewing):
+    """Never renews, and logs in twice when it replaces its first token."""
+
+    share, times = 0.45, 2
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        for _ in range(self.times - 1 if self._logins == 2 else 0):
+            super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class RenewsLate(AtShare):
+    """Renews as late as allowed, and still before the end."""
+
+    share = 0.87
+
+
+class NeverRenews(LazyClient):
+    """Logs in only after its token has ended."""
+
+    def _arm(self, seconds: float) -> None:
+        pass
+
+
+# TOK-01
+
+
+class _IsMadeForTenSeconds(LazyClient):
+    """Declares that its timers are made for lives of ten seconds, and checks its own token."""
+
+    least = 10.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "min_ttl": self.least}
+
+
+class ReturnsHalfAValueWithAShortTtl(_IsMadeForTenSeconds):
+    """Returns half of each value if its token lives shorter."""
+
+    def read(self, path: str, key: str) -> str:
+        value, token = super().read(path, key), self._token
+        short = token is not None and token.first_ttl < self.least
+        return value[: len(value) // 2] if short else value
+
+
+class RenewsTooLate(AtShare):
+    """Waits for the last moment, which a slow network misses."""
+
+    share = 0.98
+
+
+class RenewsOnce(LazyClient):
+    _done = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        self._done = True
+        return super()._renewed(token, deadline)
+
+    def _arm(self, seconds: float) -> None:
+        if not self._done:
+            super()._arm(seconds)
+
+
+class RenewsTwiceASecond(LazyClient):
+    """Renews every half second, however long the token lives."""
+
+    def _arm(self, seconds: float) -> None:
+        super()._arm(min(seconds, 0.5))
+
+
+class LoadsCodeAtItsSecondRead(LoadsAtItsFirstRead):
+    times = 2
+
+
+class ComputesTheEndInLocalTime(LazyClient):
+    """Takes the time at which a token ends for local time.
+
+    This is right where local time is UTC, as on most servers, and hours off elsewhere.
+    """
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        told = self._ask("GET", "auth/token/lookup-self", deadline, token).body["data"]
+        ends = datetime.fromisoformat(told["expire_time"][:19])
+        token.since = time.monotonic()
+        token.ttl = (ends - datetime.now()).total_seconds()  # noqa: DTZ005 - its very fault
+        self._arm(token.due)
+        return token
+
+
+class RenewsAtAQuarter(AtShare):
+    """Renews a little too early."""
+
+    share = 0.27
+
+
+class ExitsWithAShortTtl(_IsMadeForTenSeconds):
+    """Refuses to work if its token lives shorter, and ends at once."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        if token.first_ttl < self.least:
+            os._exit(3)
+        return token
+
+
+# TOK-02
+
+
+class RenewsAtExactlyHalfALife(LazyClient):
+    """Renews at exactly half of its token's life, as all its sisters do."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        super()._arm(token.ttl / 2 if token is not None else seconds)
+
+
+class RenewsAtWholeTicksOfTheClock(LazyClient):
+    """Renews at the first tick of the wall clock after three tenths of its token's life.
+
+    So does a cron job: clients with different tokens renew at the same moment.
+    """
+
+    after = 0.0
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and token.ttl:
+            now, tick = time.time(), token.ttl / 2
+            at = math.ceil((now + 0.3 * token.ttl) / tick) * tick
+            seconds = at - now + random.uniform(0.0, self.after) * token.ttl
+        super()._arm(seconds)
+
+
+class ClosesASharedPool(LazyClient):
+    """All instances of a process share a pool, and the first to close closes it for all."""
+
+    _pool: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._pool["open"] = True
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if not self._pool["open"]:
+            raise RuntimeError("the pool is closed")
+        return super()._ask(method, path, deadline, token, body)
+
+    def close(self) -> None:
+        super().close()
+        self._pool["open"] = False
+
+
+class StopsASharedRenewer(LazyClient):
+    """All instances of a process share a renewer, which ends with the first closed instance."""
+
+    _renews: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._renews[self._wire._authority] = True
+
+    def _arm(self, seconds: float) -> None:
+        if self._renews[self._wire._authority]:
+            super()._arm(seconds)
+
+    def _tick(self) -> None:
+        if self._renews[self._wire._authority]:
+            super()._tick()
+
+    def close(self) -> None:
+        self._renews[self._wire._authority] = False
+        super().close()
+
+
+class RenewsAtAFixedRate(LazyClient):
+    """Renews first at a time of its own, and then at each half of a life after that.
+
+    So does a timer with a delay and a period, as Java's ``scheduleAtFixedRate``.
+    """
+
+    _next = 0.0
+
+    def _arm(self, seconds: float) -> None:
+        token, now = self._token, time.monotonic()
+        if token is not None:
+            self._next = self._next or now + random.uniform(0.3, 0.7) * token.ttl
+            while self._next <= now:
+                self._next += 0.5 * token.ttl
+            seconds = self._next - now
+        super()._arm(seconds)
+
+
+class RenewsARandomTimeAfterATick(RenewsAtWholeTicksOfTheClock):
+    """Waits a random time of up to a twentieth of a life after the tick."""
+
+    after = 0.05
+
+
+class RenewsInACallWithLittleJitter(RenewsInACallersCall):
+    """Renews in a call after a time with 3.3 % of jitter, like LifetimeWatcher."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and seconds > self._longest:  # otherwise it is a pause after a failure
+            due = token.since + token.ttl * random.uniform(0.5835, 0.6165)
+            seconds = due - time.monotonic()
+        super()._arm(seconds)
+
+
+# TOK-04
+
+
+class KeepsItsFirstTtl(LazyClient):
+    """Assumes that a renewal gives as much as the login."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        renewed = super()._renewed(token, deadline)
+        if token.ttl < token.first_ttl:
+            token.ttl, token.renewable = token.first_ttl, True
+            self._arm(token.due)
+            return True
+        return renewed
+
+
+class RetriesACappedRenewalForever(LazyClient):
+    """Asks again and again for the life that a renewal no longer gives."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        renewed = super()._renewed(token, deadline)
+        if token.left < 1.0:
+            return renewed
+        if not renewed and token.ttl < token.first_ttl:
+            token.renewable = True
+            self._arm(0.3)
+            return True
+        return renewed
+
+
+class LogsInThreeTimesInALife(LogsInTwiceForOne):
+    """Logs in late enough to have few tokens in all."""
+
+    share = 0.75
+
+
+class LogsInFourTimesInALife(LogsInThreeTimesInALife):
+    times = 3
+
+
+class TriesACappedRenewalFourTimes(LazyClient):
+    """Asks three more times for the life that a renewal no longer grants."""
+
+    tries = 4
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        renewed = super()._renewed(token, deadline)
+        for _ in range(self.tries - 1):
+            if renewed or token.ttl >= token.first_ttl * 0.9:
+                break
+            time.sleep(0.1)
+            token.renewable = True
+            renewed = super()._renewed(token, deadline)
+        return renewed
+
+
+class TriesACappedRenewalFiveTimes(TriesACappedRenewalFourTimes):
+    """Asks once too often."""
+
+    tries = 5
+
+
+class LogsInForEachCap(LogsInBesideRenewing):
+    """Renews early, takes the grant for too little, and logs in."""
+
+    share = 0.33
+
+
+# TOK-08
+
+
+class LeavesAConnectionForEachRenewal(LazyClient):
+    """Makes a client for each renewal, and closes none of them."""
+
+    most = 99
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if len(self._left) < self.most:
+            self._left.append(_kept_open(self._wire, deadline))
+        return super()._renewed(token, deadline)
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
+
+
+class LeavesAFileForEachRenewal(LazyClient):
+    """Opens a file before each renewal, and closes none of them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[IO[bytes]] = []
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        self._left.append(Path("/proc/self/status").open("rb"))  # noqa: SIM115 - that is its fault
+        return super()._renewed(token, deadline)
+
+    def close(self) -> None:
+        super().close()
+        for file in self._left:
+            file.close()
+
+
+class LeavesAThreadForEachRenewal(LazyClient):
+    """Starts a thread that watches the token after each renewal, and ends them only at its end."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        threading.Thread(target=self._over.wait, name="token watcher", daemon=True).start()
+        return super()._renewed(token, deadline)
+
+    def close(self) -> None:
+        super().close()
+        self._over.set()
+
+
+class RenewsThreeTimes(AtShare):
+    """Counts successful renewals as tries, and makes three of them."""
+
+    share = 0.6
+    most = 3
+    _made = 0
+    _failed = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        self._made += 1
+        self._failed = False
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            self._made -= 1
+            self._failed = True
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        if self._failed:  # it retries after a pause, and not at its share
+            LazyClient._arm(self, seconds)
+        elif self._made < self.most:
+            super()._arm(seconds)
+
+
+class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
+    """Keeps three at most, like a full pool: one of them from its first life."""
+
+    most = 3
+
+
+# TOK-14
+
+
+class RenewsInAHotLoop(LazyClient):
+    """Retries a refused renewal without a pause."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        while token.left > 0:
+            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+            if reply.status == 200:
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(0.02)
+        return False
+
+
+class TriesARenewalFourTimes(LazyClient):
+    """Takes a refused renewal for a hiccup, and tries three more times."""
+
+    tries = 4
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        for _ in range(self.tries):
+            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+            if reply.status == 200:
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(0.1)
+        return False
+
+
+class TriesARenewalFiveTimes(TriesARenewalFourTimes):
+    tries = 5
+
+
+class PlansByItsFirstToken(AtShare):
+    share = 0.75
+    _first = 0.0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._first = self._first or token.ttl
+        token.ttl = token.first_ttl = self._first
+        self._arm(token.due)
+        return token
+
+
+# TOK-15
+
+
+class ReplacesAnEndedTokenAMomentLater(LazyClient):
+    """Lets a token that cannot be renewed expire, and takes another one a moment later."""
+
+    after = 0.8
+    _due = 0.0
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if super()._renewed(token, deadline):
+            return True
+        self._due = token.since + token.ttl + self.after
+        timer = threading.Timer(self._due - time.monotonic() + 0.01, self._at_last)
+        timer.daemon = True
+        timer.start()
+        return True
+
+    def _log_in(self, deadline: float) -> Token:
+        if time.monotonic() < self._due:
+            raise GivenUpError("the last token may have come to its end")
+        return super()._log_in(deadline)
+
+    def _at_last(self) -> None:
+        deadline = time.monotonic() + self._deadline
+        with contextlib.suppress(ClientError), self._held(deadline):
+            self._log_in(deadline)
+
+
+class ReplacesAnEndedTokenTooLate(ReplacesAnEndedTokenAMomentLater):
+    after = 3.4
+
+
+class NeverReplacesATokenAfterARefusedRenewal(LazyClient):
+    """Stops renewing after a refusal, and learns the consequence from a refused read."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
+        return True
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()  # it knows no end of its token
+        return super()._valid_token(deadline)
+
+
+class LeavesTheLoginToTheNextCall(LazyClient):
+    """Drops a token that Vault does not renew, and takes another at the next read."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if not super()._renewed(token, deadline):
+            self._token = None
+        return True
+
+
+class AsksForHealthMeanwhile(RenewsInACallersCall):
+    """Asks each second whether Vault serves, which needs no token."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._ask_on, name="asks", daemon=True).start()
+
+    def _ask_on(self) -> None:
+        while not self._closed:
+            time.sleep(1.0)
+            with contextlib.suppress(ClientError):
+                self._wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
+
+
+# TOK-16
+
+
+class LooksUpItsTokenBeforeItRenews(LazyClient):
+    """Looks up its token before it renews it, and takes a failure for a dead token."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+        except UnavailableError as error:
+            if "answered 5" not in str(error):
+                raise
+            return False
+        return super()._renewed(token, deadline)
+
+
+# TOK-18
+
+
+class _ByTheWallClock(Token):
+    """A token whose life is measured by the time of day."""
+
+    @property
+    def left(self) -> float:
+        day: float = vars(self).setdefault("day", time.time() - time.monotonic())
+        return self.since + day + self.ttl - time.time()
+
+
+class TrustsTheWallClock(LazyClient):
+    """Takes a token for dead once the time of day is past its end."""
+
+    def _log_in(self, deadline: float) -> Token:
+        self._token = token = _ByTheWallClock(**vars(super()._log_in(deadline)))
+        assert token.left > 0  # this fixes the difference of the two clocks now
+        return token
+
+
+class _AtATimeOfDay(threading.Timer):
+    """Polls the time of day until it is the set one."""
+
+    def run(self) -> None:
+        due = time.time() + self.interval
+        while not self.finished.wait(0.05):
+            if time.time() >= due:
+                self.function(*self.args, **self.kwargs)
+                self.finished.set()
+
+
+class RenewsAtATimeOfDay(LazyClient):
+    """Renews at a time of day, however often that comes."""
+
+    def _arm(self, seconds: float) -> None:
+        with self._timing:
+            if self._timer is not None:
+                self._timer.cancel()
+            if not self._closed and self._token is not None and self._token.ttl:
+                self._timer = _AtATimeOfDay(seconds, self._tick)
+                self._timer.daemon = True
+                self._timer.start()
+
+
+class _PausesByTheTimeOfDay(Gate):
+    def _enter(self, deadline: float) -> bool:
+        with self._changed:
+            while self._failures:
+                now = time.monotonic()
+                opens = now + max(0.0, self._opens - time.time())
+                if max(opens, now) >= deadline:
+                    raise GivenUpError("Vault does not answer, and the call's time is up")
+                if now >= opens and not self._probing:
+                    self._probing = True
+                    return True
+                waits = opens if now < opens else deadline
+                self._changed.wait(min(waits, deadline) - now)
+            return False
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            before = self._opens
+            super()._leave(probe=probe, failed=failed, pause=pause)
+            if self._opens != before:
+                self._opens += time.time() - time.monotonic()
+
+
+class MeasuresPausesByTheWallClock(LazyClient):
+    """Measures its pauses after a failure by the wall clock."""
+
+    gate_type = _PausesByTheTimeOfDay
+
+
+class MeasuresDeadlinesByTheWallClock(LazyClient):
+    """Retries a call within its deadline by the wall clock."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        until = time.time() + 0.9 * self._deadline
+        while True:
+            try:
+                return _secret(self._fetch(path, time.monotonic() + 0.3), path)
+            except UnavailableError:
+                if time.time() >= until:
+                    raise
+                time.sleep(0.1)
+
+
+class _ByTheTimeOfDay(Memory):
+    def keep(self, entry: Remembered) -> None:
+        super().keep(entry)
+        self.__dict__.setdefault("_kept_at", {})[entry.path] = time.time()
+
+    def stand_in(self, path: str) -> Remembered | None:
+        entry = self.entries.get(path)
+        kept = self.__dict__.get("_kept_at", {}).get(path, 0.0)
+        return entry if time.time() - kept <= self._max_stale else None
+
+
+class MeasuresMaxStaleByTheWallClock(Tweaked):
+    """Measures the age of its last values by the wall clock."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().memory.__class__ = _ByTheTimeOfDay
+
+
+class MeasuresTheAgeOfItsCacheByTheWallClock(Tweaked):
+    """The age of its cached values follows the time of day, which can be set back."""
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, Secret]] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        kept = self._kept.get((path, key))
+        if kept is not None and time.time() - kept[0] < self.keeps:
+            return kept[1]
+        secret = self.read(path, key)
+        self._kept[path, key] = time.time(), secret
+        return secret
+
+
+class _OverAtATimeOfDay(Grant):
+    """A lease whose end is stored as a time of day."""
+
+    _over = 0.0
+
+    @property
+    def _expires_at(self) -> float:
+        return clock() + self._over - time.time()
+
+    @_expires_at.setter
+    def _expires_at(self, end: float) -> None:
+        self._over = time.time() + end - clock()
+
+
+class _EndsAtATimeOfDay(Leases):
+    def _ask(self, path: str, token: LeasingToken, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        end = grant._expires_at
+        grant.__class__ = _OverAtATimeOfDay
+        grant._expires_at = end
+        return grant
+
+
+class EndsLeasesByTheWallClock(Leasing):
+    """Stores the end of a lease as a time of day, and asks for another credential from then on."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsAtATimeOfDay
+
+
+class _RenewsAtATimeOfDay(Trusting):
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        self.__dict__.setdefault("_due", {})[held.path] = time.time() + held.due - clock()
+
+    def _tend(self, held: Held, deadline: Deadline | None = None) -> float | None:
+        if held.pause is None:  # otherwise it is retried after its pause
+            held.due = clock() + self.__dict__.get("_due", {}).get(held.path, 0.0) - time.time()
+        return super()._tend(held, deadline)
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return None if wait is None else min(wait, 0.25)
+
+
+class RenewsLeasesByTheWallClock(Leasing):
+    """Renews a lease at a time of day, and hands out its credential before that."""
+
+    leases_type: ClassVar[type[Leases]] = _RenewsAtATimeOfDay
+
+
+class _AtAQuarter(NeverRenewsALease, RenewsAtShare):
+    share = 0.25
+
+
+class ReplacesItsLeasesAtAQuarter(Leasing):
+    """Takes another credential too early."""
+
+    leases_type: ClassVar[type[Leases]] = _AtAQuarter
+
+
+class _AtAThird(NeverRenewsALease, RenewsAtShare):
+    share = 0.34
+
+
+class ReplacesItsLeasesAtAThird(Leasing):
+    """Renews no lease: it takes another credential as soon as allowed."""
+
+    leases_type: ClassVar[type[Leases]] = _AtAThird
+
+
+MUTANTS: dict[str, Mutant] = {
+    "returns-half-a-value-with-a-short-ttl": Mutant(
+        ReturnsHalfAValueWithAShortTtl, "TOK-01", "a value that nobody ever wrote"
+    ),
+    "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
+    "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
+    "caches-for-too-long-with-short-lives": Mutant(
+        CachesForTooLong, "TOK-01", "is gone within 5 s"
+    ),
+    "renews-too-late": Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
+    "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
+    "renews-twice-a-second": Mutant(RenewsTwiceASecond, "TOK-01", "into a life of"),
+    "loads-code-at-its-second-read": Mutant(
+        LoadsCodeAtItsSecondRead, "TOK-01", "every call ends within"
+    ),
+    "computes-the-end-in-local-time": Mutant(
+        ComputesTheEndInLocalTime,
+        "TOK-01",
+        "a renewal or a login between",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "renews-at-a-quarter": Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
+    "renews-at-exactly-half-a-life": Mutant(
+        RenewsAtExactlyHalfALife, "TOK-02", "instances differ by"
+    ),
+    "renews-at-whole-ticks-of-the-clock": Mutant(
+        RenewsAtWholeTicksOfTheClock, "TOK-02", "had logged in apart", LAZY_PROCESS, process=True
+    ),
+    "closes-a-shared-pool": Mutant(ClosesASharedPool, "TOK-02", "the steady state holds again"),
+    "stops-a-shared-renewer": Mutant(StopsASharedRenewer, "TOK-02", "the end of one ends no other"),
+    "keeps-its-first-ttl": Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
+    "retries-a-capped-renewal-forever": Mutant(
+        RetriesACappedRenewalForever, "TOK-04", "at most 4 renewals"
+    ),
+    "logs-in-four-times-in-a-shortened-life": Mutant(
+        LogsInFourTimesInALife, "TOK-04", "at most 2 logins"
+    ),
+    "tries-a-capped-renewal-five-times": Mutant(
+        TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"
+    ),
+    "replaces-a-token-only-after-a-403": Mutant(
+        FindsOutByARefusal, "TOK-04", "a token that has ended"
+    ),
+    "reads-with-a-token-that-it-has-revoked": Mutant(
+        ReadsWithATokenThatItHasRevoked, "TOK-04", "known to be dead"
+    ),
+    "logs-in-at-a-quarter-of-a-period": Mutant(LogsInAtAQuarter, "TOK-08", "at most 1 login"),
+    "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
+    "leaves-a-connection-for-each-renewal": Mutant(
+        LeavesAConnectionForEachRenewal, "TOK-08", "connections: "
+    ),
+    "leaves-a-file-for-each-renewal": Mutant(LeavesAFileForEachRenewal, "TOK-08", "open files: "),
+    "leaves-a-thread-for-each-renewal": Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: "),
+    "leaves-a-thread-for-each-renewal-of-a-program": Mutant(
+        LeavesAThreadForEachRenewal, "TOK-08", "threads: ", LAZY_PROCESS, process=True
+    ),
+    "renews-three-times": Mutant(RenewsThreeTimes, "TOK-08", "a renewal or a login between"),
+    "retries-a-denied-renewal-without-a-pause": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
+    "tries-a-denied-renewal-five-times": Mutant(
+        TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
+    ),
+    "plans-by-its-first-token": Mutant(
+        PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"
+    ),
+    "retries-a-refused-renewal-without-a-pause": Mutant(
+        RenewsInAHotLoop, "TOK-15", "at most 4 renewals"
+    ),
+    "tries-a-refused-renewal-five-times": Mutant(
+        TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
+    ),
+    "replaces-an-ended-token-too-late": Mutant(
+        ReplacesAnEndedTokenTooLate, "TOK-15", "a new login within"
+    ),
+    "never-replaces-a-token-after-a-refused-renewal": Mutant(
+        NeverReplacesATokenAfterARefusedRenewal, "TOK-15", "a token that has ended"
+    ),
+    "logs-in-three-times-for-a-refused-renewal": Mutant(
+        LogsInThreeTimes, "TOK-15", "at most 1 login"
+    ),
+    "looks-up-its-token-before-it-renews": Mutant(
+        LooksUpItsTokenBeforeItRenews, "TOK-16", "the token survives"
+    ),
+    "stops-renewing-in-calls-after-a-500": Mutant(
+        GivesUpInACallersCall, "TOK-16", "the next renewal succeeds"
+    ),
+    "stops-renewing-after-a-500": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
+    "trusts-the-wall-clock": Mutant(
+        TrustsTheWallClock, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "renews-at-a-time-of-day": Mutant(
+        RenewsAtATimeOfDay, "TOK-18", "a renewal or a login between", LAZY_PROCESS, process=True
+    ),
+    "measures-pauses-by-the-wall-clock": Mutant(
+        MeasuresPausesByTheWallClock,
+        "TOK-18",
+        "a good read within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "measures-deadlines-by-the-wall-clock": Mutant(
+        MeasuresDeadlinesByTheWallClock,
+        "TOK-18",
+        "every call ends within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "measures-max-stale-by-the-wall-clock": Mutant(
+        MeasuresMaxStaleByTheWallClock,
+        "TOK-18",
+        "an old value is served for max_stale",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "measures-the-age-of-its-cache-by-the-wall-clock": Mutant(
+        MeasuresTheAgeOfItsCacheByTheWallClock,
+        "TOK-18",
+        "is seen within",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "ends-leases-by-the-wall-clock": Mutant(
+        EndsLeasesByTheWallClock,
+        "TOK-18",
+        "from one credential to the next",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "renews-leases-by-the-wall-clock": Mutant(
+        RenewsLeasesByTheWallClock,
+        "TOK-18",
+        "accepted by the database",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "replaces-its-leases-at-a-quarter": Mutant(
+        ReplacesItsLeasesAtAQuarter,
+        "TOK-18",
+        "from one credential to the next",
+        REFERENCE_PROCESS,
+        process=True,
+    ),
+    "renews-too-late-while-its-clock-is-set": Mutant(
+        RenewsTooLate,
+        "TOK-18",
+        "a renewal or a login between",
+        LAZY_PROCESS,
+        process=True,
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "looks-up-its-token-before-each-read": Tolerated(LooksBeforeEachRead, "TOK-01"),
+    "exits-with-a-short-ttl": Tolerated(ExitsWithAShortTtl, "TOK-01", LAZY_PROCESS, process=True),
+    "caches-for-the-refresh-time-with-short-lives": Tolerated(CachesForTheRefreshTime, "TOK-01"),
+    "logs-in-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "TOK-01"),
+    "loads-code-at-its-first-read": Tolerated(LoadsAtItsFirstRead, "TOK-01"),
+    "asks-for-an-hour": Tolerated(AsksForAnHour, "TOK-01"),
+    "renews-at-a-third": Tolerated(RenewsAtAThird, "TOK-01"),
+    "renews-late": Tolerated(RenewsLate, "TOK-01"),
+    "loads-code-beside-four-others": Tolerated(LoadsAtItsFirstRead, "TOK-02"),
+    "renews-at-a-fixed-rate": Tolerated(RenewsAtAFixedRate, "TOK-02"),
+    "renews-a-random-time-after-a-tick": Tolerated(
+        RenewsARandomTimeAfterATick, "TOK-02", LAZY_PROCESS, process=True
+    ),
+    "renews-in-a-call-with-little-jitter": Tolerated(RenewsInACallWithLittleJitter, "TOK-02"),
+    "logs-in-at-a-third-in-a-shortened-life": Tolerated(LogsInAtAThird, "TOK-04"),
+    "logs-in-three-times-in-a-shortened-life": Tolerated(LogsInThreeTimesInALife, "TOK-04"),
+    "logs-in-for-each-cap": Tolerated(LogsInForEachCap, "TOK-04"),
+    "tries-a-capped-renewal-four-times": Tolerated(TriesACappedRenewalFourTimes, "TOK-04"),
+    "leaves-two-connections-for-renewals": Tolerated(LeavesTwoConnectionsForRenewals, "TOK-08"),
+    "logs-in-at-a-third-of-a-period": Tolerated(LogsInAtAThird, "TOK-08"),
+    "logs-in-instead-of-a-denied-renewal": Tolerated(LogsInInsteadOfRenewing, "TOK-14"),
+    "tries-a-denied-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-14"),
+    "asks-for-an-hour-in-vain": Tolerated(AsksForAnHour, "TOK-15"),
+    "tries-a-refused-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-15"),
+    "replaces-an-ended-token-a-moment-later": Tolerated(ReplacesAnEndedTokenAMomentLater, "TOK-15"),
+    "leaves-the-login-to-the-next-call": Tolerated(LeavesTheLoginToTheNextCall, "TOK-15"),
+    "renews-in-a-callers-call-and-is-refused": Tolerated(RenewsInACallersCall, "TOK-15"),
+    "asks-for-health-until-a-call": Tolerated(AsksForHealthMeanwhile, "TOK-15"),
+    "asks-for-an-hour-twice": Tolerated(AsksForAnHour, "TOK-16"),
+    "tries-again-in-a-callers-call": Tolerated(RenewsInACallersCall, "TOK-16"),
+    "renews-late-while-its-clock-is-set": Tolerated(
+        RenewsLate, "TOK-18", LAZY_PROCESS, process=True
+    ),
+    "replaces-its-leases-at-a-third": Tolerated(
+        ReplacesItsLeasesAtAThird, "TOK-18", REFERENCE_PROCESS, process=True
+    ),
+}

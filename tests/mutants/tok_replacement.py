@@ -1,0 +1,785 @@
+"""Clients that break TOK-03, 05 to 07, 09, 10 or 17: replacement of a token that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    AtShare,
+    LogsInThreeTimes,
+    Mutant,
+    Tolerated,
+    TriesFiveTimesInOneCall,
+    TriesFourTimesInOneCall,
+    _Four,
+)
+from tests.mutants.login_clients import (
+    AsksOnceItIsOld,
+    DropsItsTokenOnError,
+    LogsInAtAThird,
+    LogsInFourSecondsAfterASleep,
+    LogsInSixSecondsAfterASleep,
+    LooksBeforeEachRead,
+    PollsItsSecrets,
+    ProbesItselfNowAndThen,
+    RenewsInACallersCall,
+    RenewsItsOldToken,
+)
+from tests.mutants.reference_clients import ReportsUnhealthyLate, ReportsUnhealthyTooLate
+from tests.mutants.tok_renewal import (
+    FindsOutByARefusal,
+    LogsInBesideRenewing,
+    LogsInTwiceForOne,
+    NeverRenews,
+)
+from tests.subjects.lazy_client import Credentials, LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, Reply, UnavailableError
+
+
+class RenewsEachTokenOnce(LazyClient):
+    """Learns of each token by asking that it cannot be renewed."""
+
+    at_the_first, later = 1, 1
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(self.at_the_first if self._tokens == 1 else self.later):
+            self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        return token
+
+
+class RenewsItsFirstTokenTwice(RenewsEachTokenOnce):
+    """Asks twice for its first token."""
+
+    at_the_first = 2
+
+
+class HasNoneWhileItLogsIn(LazyClient):
+    """Drops its token before it asks for another, so that reads meanwhile fail.
+
+    A login takes milliseconds, so that hardly any read fails while Vault is idle.
+    """
+
+    _between = False
+
+    def _log_in(self, deadline: float) -> Token:
+        self._between = self._token is not None
+        self._token = None
+        try:
+            return super()._log_in(deadline)
+        finally:
+            self._between = False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._between:
+            raise DeniedError("it is not logged in")
+        return super()._valid_token(deadline)
+
+
+# TOK-03
+
+
+class IgnoresMaxTtl(LazyClient):
+    """Keeps renewing while the TTL shrinks; a caller is the first to notice the end."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        token.first_ttl = 0.0
+        super()._renewed(token, deadline)
+        return True
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        super()._was_dead(where, token, deadline)
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()  # its own clock must not notice it
+        return super()._valid_token(deadline)
+
+
+class KeepsThreeTokens(AtShare):
+    """Replaces each token in time, and the old one expires; once it logs in twice."""
+
+    share = 0.75
+    times = 2
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        for _ in range(self.times - 1 if self._logins == 3 else 0):
+            super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class KeepsFourTokens(KeepsThreeTokens):
+    times = 3
+
+
+class RevokesItsOldTokenAfterALogin(LazyClient):
+    """Revokes its token as soon as it has another; a read with the old one is repeated.
+
+    Such a read is rare. Here a caller always has one, delayed for a moment after it took the old
+    token.
+    """
+
+    late = 0.1
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._old: Token | None = None
+        self._taken, self._given_back = threading.Event(), threading.Event()
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        if old is not None:
+            self._taken.clear()
+            self._given_back.clear()
+            self._old = old
+            self._taken.wait(1.0)
+        token = super()._log_in(deadline)
+        if old is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old)
+            self._given_back.set()
+        return token
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if method == "GET" and token is self._old and not self._taken.is_set():
+            self._taken.set()
+            self._given_back.wait(1.0)
+            time.sleep(self.late)
+        return super()._ask(method, path, deadline, token, body)
+
+
+class ReadsMuchLaterWithATokenThatItHasRevoked(RevokesItsOldTokenAfterALogin):
+    """Has a caller that reads with the old token much later, and learns from the refusal."""
+
+    late = 0.7
+
+
+class ReadsWithoutATokenAtItsStart(LazyClient):
+    """Sends one request without a token at its start, to see whether there is a secret."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        deadline = time.monotonic() + self._deadline
+        self._wire.send("GET", f"{self._mount}/data/backend/django", deadline=deadline)
+
+
+# TOK-06
+
+
+class RenewsTheUnrenewable(LazyClient):
+    """Ignores ``renewable``, and retries after the 400."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        if reply.status != 200:
+            raise UnavailableError("not renewed")
+        token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+        self._arm(token.due)
+        return True
+
+
+class ChecksItsTokenUnderTheLockOfALogin(LazyClient):
+    """Checks its token under the lock of a login, even if the token has not ended.
+
+    A renewal delays no caller, since it is no login.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._logging_in = threading.RLock()
+
+    def _log_in(self, deadline: float) -> Token:
+        with self._logging_in:
+            return super()._log_in(deadline)
+
+    def _valid_token(self, deadline: float) -> Token:
+        if not self._logging_in.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise GivenUpError("another thread still waits for Vault")
+        self._logging_in.release()
+        return super()._valid_token(deadline)
+
+
+class LogsInAtAQuarterForTheUnrenewable(AtShare):
+    """Logs in a little too early."""
+
+    share = 0.27
+
+
+class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
+    """Has few tokens in all, two of them for one; its third login hangs for a while."""
+
+    share = 0.45
+
+
+class LogsInSixTimesIn16Lives(LogsInFiveTimesIn16Lives):
+    times = 3
+
+
+class LogsInAtAThirdForTheUnrenewable(AtShare):
+    """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
+
+    share = 0.31
+
+
+class TriesAHangingLoginAgain(LogsInAtAThirdForTheUnrenewable):
+    """Gives a login a second, and then makes another one."""
+
+    gives, more = 1.0, 1
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(min(deadline, time.monotonic() + self.gives))
+        except UnavailableError:
+            for _ in range(self.more - 1):
+                super()._log_in(deadline)
+            return super()._log_in(deadline)
+
+
+class TriesAHangingLoginThreeTimesMore(TriesAHangingLoginAgain):
+    more = 3
+
+
+class RevokesItsTokenBeforeItLogsIn(LazyClient):
+    """Revokes its token before it asks for another, so that reads meanwhile use a dead one."""
+
+    def _log_in(self, deadline: float) -> Token:
+        if (old := self._token) is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return super()._log_in(deadline)
+
+
+class ReplacesLate(AtShare):
+    """Logs in just before the end of a token that cannot be renewed."""
+
+    share = 0.95
+
+
+# TOK-07
+
+
+class RevokesBatchTokens(LazyClient):
+    """Revokes every replaced token, even those that cannot be revoked."""
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        if old is not None:
+            for _ in range(2):  # Vault answers 400, so it tries once more
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
+
+
+NO_JSON, NO_AUTH = "none of Vault's", "login was answered with 200"
+"""The correct client's words for a page, and for JSON without a token."""
+
+
+class _AtALogin(LazyClient):
+    """Reacts in its own way if a login fails with `word` in the error."""
+
+    word = NO_JSON
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if self.word not in str(error):
+                raise
+            return self._met(error)
+
+    def _met(self, error: UnavailableError) -> Token:
+        raise error
+
+
+class TreatsAGatewayPageAsALogin(_AtALogin):
+    """Looks only at the status of its login's answer, and then has no token for ever."""
+
+    def _met(self, error: UnavailableError) -> Token:
+        del error
+        self._token = Token("", first_ttl=0.0, ttl=0.0, renewable=False, batch=True, uses=0)
+        return self._token
+
+
+class TreatsForeignJsonAsALogin(TreatsAGatewayPageAsALogin):
+    """Recognises a page, and takes all JSON for Vault's answer."""
+
+    word = NO_AUTH
+
+
+class _HearsOfItsEnd(LazyClient):
+    """Learns only from a refused read that its token has ended.
+
+    Vault counts whole seconds, so the client's own clock could be first or second by chance.
+    """
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()
+        return super()._valid_token(deadline)
+
+
+class StopsReplacingTokensAfterAGatewayPage(_HearsOfItsEnd, _AtALogin):
+    """A thread replaces its token in time, and dies of an answer that it cannot read."""
+
+    _ended = False
+
+    def _met(self, error: UnavailableError) -> Token:
+        self._ended = True
+        raise error
+
+    def _arm(self, seconds: float) -> None:
+        if not self._ended:
+            super()._arm(seconds)
+
+
+class StopsReplacingTokensAfterForeignJson(StopsReplacingTokensAfterAGatewayPage):
+    """The thread dies of JSON without a token, as ``body["auth"]["client_token"]`` does."""
+
+    word = NO_AUTH
+
+
+class ExitsAfterAGatewayPageForALogin(_AtALogin):
+    """Its process ends when its own thread cannot read an answer."""
+
+    def _met(self, error: UnavailableError) -> Token:
+        del error
+        os._exit(1)
+
+
+class PausesAfterAFailedLogin(LazyClient):
+    """Declares no pauses, and retries a failed login in time."""
+
+    rest = 2.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {"deadline": self._deadline}
+
+    def _arm(self, seconds: float) -> None:
+        super()._arm(self.rest if seconds < 2 * self._longest else seconds)
+
+
+class PausesForTooLongAfterAFailedLogin(_HearsOfItsEnd, PausesAfterAFailedLogin):
+    """Retries a failed login only after the token has ended."""
+
+    rest = 6.5
+
+
+class RenewsOneBatchToken(RenewsEachTokenOnce):
+    """Learns once that batch tokens cannot be renewed."""
+
+    later = 0
+
+
+class RenewsOneBatchTokenTwice(RenewsOneBatchToken):
+    at_the_first = 2
+
+
+class RevokesOneBatchToken(LazyClient):
+    """Tries once to revoke its batch token at its end, which Vault refuses."""
+
+    times = 1
+
+    def close(self) -> None:
+        token, deadline = self._token, time.monotonic() + 2.0
+        for _ in range(self.times if token is not None else 0):
+            assert token is not None
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "POST", "auth/token/revoke-self", deadline=deadline, token=token.value
+                )
+        super().close()
+
+
+class RevokesOneBatchTokenTwice(RevokesOneBatchToken):
+    times = 2
+
+
+class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
+    """Logs in within a caller's call, which fails if the login fails."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._call = threading.local()
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except ClientError:
+            self._call.failed = True
+            raise
+
+    def _valid_token(self, deadline: float) -> Token:
+        self._call.failed = False
+        token = super()._valid_token(deadline)
+        if self._call.failed:
+            raise GivenUpError("a login that was due has failed")
+        return token
+
+
+class TriesToGiveBackEachBatchToken(LazyClient):
+    """Tries to revoke each token that it replaces, and accepts Vault's 400."""
+
+    times = 1
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        for _ in range(self.times if old is not None else 0):
+            assert old is not None
+            self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
+
+
+# TOK-09
+
+
+class TreatsAPeriodicTokenAsEndless(LazyClient):
+    """Assumes that a periodic token cannot end, and takes every 403 for a policy."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()
+        return super()._valid_token(deadline)
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
+        return True
+
+    def _was_dead(self, *_: object, **__: object) -> bool:
+        return False
+
+
+class RenewsAnEndedToken(LazyClient):
+    """Wakes up and tries hard to renew a token that has ended."""
+
+    tries = 8
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = self._token
+        if token is not None and token.left <= 0:
+            for _ in range(self.tries):
+                self._ask("POST", "auth/token/renew-self", deadline, token, {})
+                time.sleep(0.05)
+        return super()._valid_token(deadline)
+
+
+class RenewsAnEndedTokenFiveTimes(RenewsAnEndedToken):
+    tries = 5
+
+
+class RenewsAnEndedTokenFourTimes(RenewsAnEndedToken):
+    """Needs four answers to see that its token has ended."""
+
+    tries = 4
+
+
+# TOK-10
+
+
+class FailsAReadWhenUsesRunOut(LazyClient):
+    """Does not count its token's uses, and passes the final 403 to its caller."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        token.uses = 0
+        return token
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        super()._was_dead(where, token, deadline)
+        return False
+
+
+class LooksUpEachTokenOnce(LazyClient):
+    """Spends one use of each token on a look-up."""
+
+    at_the_first = 1
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(self.at_the_first if self._tokens == 1 else 1):
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+        return token
+
+
+class LooksUpItsFirstTokenTwice(LooksUpEachTokenOnce):
+    """Spends one more use."""
+
+    at_the_first = 2
+
+
+class UsesATokenThreeTimes(LazyClient):
+    """Uses its first token up, and half of each later one."""
+
+    later = 3
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        if self._tokens > 1 and token.uses:
+            token.uses = self.later
+        return token
+
+    def close(self) -> None:
+        """Revoke it even if it seems used up; Vault still counts it."""
+        if self._token is not None and self._tokens > 1 and self._token.uses < 0:
+            self._token.uses = 0
+        super().close()
+
+
+class UsesATokenOnce(UsesATokenThreeTimes):
+    """Uses its first token up, and takes another one for each later read."""
+
+    later = 1
+
+
+# TOK-17
+
+
+class _HasOneRoleId(Credentials):
+    def _one(self, name: str) -> str:
+        known = self._last.get(name) if name == "VAULT_ROLE_ID" else None
+        return known or super()._one(name)
+
+
+class ReadsItsRoleIdOnce(LazyClient):
+    """Reads a new secret-id at each login, and its role-id only once.
+
+    A role that is created again has another role-id.
+    """
+
+    credentials_type = _HasOneRoleId
+
+
+class BlocksAllCallsAfterAFailedRenewal(AtShare):
+    """Drops a token after one failed renewal, and has each call wait for another one.
+
+    Each call tries a login, and is refused: four in all, which is allowed. The token still lives,
+    but its callers cannot use it.
+    """
+
+    share = 0.3
+    credentials_type = _Four
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        with contextlib.suppress(UnavailableError):
+            if super()._renewed(token, deadline):
+                return True
+        self._token = None
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            return super()._valid_token(deadline)
+        time.sleep(0.6)
+        try:
+            return super()._valid_token(deadline)
+        except DeniedError:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            raise
+
+
+class RenewsInVainElevenTimes(LazyClient):
+    """Tries a failing renewal eleven times, and then waits for its token's end."""
+
+    tries, pause = 11, 0.2
+    _tried = 0
+
+    def _renewed(self, token: Token, _: float) -> bool:
+        while self._tried < self.tries and token.left > 1.0:
+            self._tried += 1
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send(
+                    "POST",
+                    "auth/token/renew-self",
+                    deadline=time.monotonic() + 1.0,
+                    token=token.value,
+                    body={},
+                )
+                if reply.status != 200:
+                    return False
+                self._tried = 0
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(self.pause)
+        raise UnavailableError("it cannot be renewed now")
+
+
+class RenewsInVainAHundredTimes(RenewsInVainElevenTimes):
+    tries, pause = 100, 0.01
+
+
+class FailsACallForALogin(RenewsInACallersCall):
+    """Never renews, and fails the call whose login is refused. The next calls use its token."""
+
+    def _renewed(self, *_: object) -> bool:
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        before = self._refusals()
+        token = super()._valid_token(deadline)
+        if self._refusals() > before:
+            raise DeniedError("Vault refused a login that was due")
+        return token
+
+    def _refusals(self) -> int:
+        return sum(map(len, self._credentials._failed.values()))
+
+
+MUTANTS: dict[str, Mutant] = {
+    "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
+    "keeps-four-tokens": Mutant(KeepsFourTokens, "TOK-03", "tokens alive at once"),
+    "reads-much-later-with-a-token-that-it-has-revoked": Mutant(
+        ReadsMuchLaterWithATokenThatItHasRevoked, "TOK-03", "a token that has ended"
+    ),
+    "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
+    "logs-in-after-the-end-of-explicit-max-ttl": Mutant(NeverRenews, "TOK-05", "before"),
+    "logs-in-after-the-end-of-the-unrenewable": Mutant(NeverRenews, "TOK-06", "before"),
+    "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
+    "checks-its-token-under-the-lock-of-a-login": Mutant(
+        ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"
+    ),
+    "logs-in-at-a-quarter-for-the-unrenewable": Mutant(
+        LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"
+    ),
+    "logs-in-six-times-for-the-unrenewable": Mutant(
+        LogsInSixTimesIn16Lives, "TOK-06", "at most 1 login"
+    ),
+    "tries-a-hanging-login-three-times-more": Mutant(
+        TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"
+    ),
+    "renews-its-first-token-twice": Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
+    "replaces-an-unrenewable-token-only-after-a-403": Mutant(
+        FindsOutByARefusal, "TOK-06", "a token that has ended"
+    ),
+    "drops-a-living-token-before-each-login": Mutant(
+        HasNoneWhileItLogsIn, "TOK-06", "no read fails"
+    ),
+    "revokes-its-token-before-it-logs-in": Mutant(
+        RevokesItsTokenBeforeItLogsIn, "TOK-06", "a token that has ended"
+    ),
+    "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
+    "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
+    "treats-a-gateway-page-as-a-login": Mutant(
+        TreatsAGatewayPageAsALogin, "TOK-07", "a token that has ended"
+    ),
+    "treats-foreign-json-as-a-login": Mutant(
+        TreatsForeignJsonAsALogin, "TOK-07", "a token that has ended"
+    ),
+    "stops-replacing-tokens-after-a-gateway-page": Mutant(
+        StopsReplacingTokensAfterAGatewayPage, "TOK-07", "a token that has ended"
+    ),
+    "stops-replacing-tokens-after-foreign-json": Mutant(
+        StopsReplacingTokensAfterForeignJson, "TOK-07", "a token that has ended"
+    ),
+    "exits-after-a-gateway-page-for-a-login": Mutant(
+        ExitsAfterAGatewayPageForALogin,
+        "TOK-07",
+        "the client stays alive",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "pauses-for-too-long-after-a-failed-login": Mutant(
+        PausesForTooLongAfterAFailedLogin, "TOK-07", "a token that has ended"
+    ),
+    "renews-a-batch-token-twice": Mutant(RenewsOneBatchTokenTwice, "TOK-07", "at most 1 renewal"),
+    "revokes-a-batch-token-twice": Mutant(
+        RevokesOneBatchTokenTwice, "TOK-07", "revocations of one token"
+    ),
+    "treats-a-periodic-token-as-endless": Mutant(
+        TreatsAPeriodicTokenAsEndless, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "renews-an-ended-token": Mutant(
+        RenewsAnEndedToken, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True
+    ),
+    "renews-an-ended-token-five-times": Mutant(
+        RenewsAnEndedTokenFiveTimes,
+        "TOK-09",
+        "at most 4 renewals",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "logs-in-six-seconds-after-a-freeze": Mutant(
+        LogsInSixSecondsAfterASleep, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "logs-in-three-times-after-a-freeze": Mutant(
+        LogsInThreeTimes, "TOK-09", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "renews-its-old-token": Mutant(
+        RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True
+    ),
+    "fails-a-read-when-uses-run-out": Mutant(FailsAReadWhenUsesRunOut, "TOK-10", "no read fails"),
+    "looks-up-its-first-token-twice": Mutant(
+        LooksUpItsFirstTokenTwice, "TOK-10", "requests (lookup)"
+    ),
+    "uses-a-token-once": Mutant(UsesATokenOnce, "TOK-10", "logins"),
+    "reads-its-role-id-once": Mutant(ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
+    "blocks-all-calls-after-a-failed-renewal": Mutant(
+        BlocksAllCallsAfterAFailedRenewal, "TOK-17", "no reader of backend/django waits longer"
+    ),
+    "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
+    "renews-in-vain-a-hundred-times": Mutant(RenewsInVainAHundredTimes, "TOK-17", "renewals"),
+    "tries-a-lost-secret-id-five-times": Mutant(
+        TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
+    ),
+    "reports-unhealthy-too-late-after-its-tokens-end": Mutant(
+        ReportsUnhealthyTooLate, "TOK-17", "health says not well", REFERENCE
+    ),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "looks-up-its-token-before-each-read-to-a-max-ttl": Tolerated(LooksBeforeEachRead, "TOK-03"),
+    "reads-without-a-token-at-its-start": Tolerated(ReadsWithoutATokenAtItsStart, "TOK-03"),
+    "logs-in-five-times": Tolerated(LogsInBesideRenewing, "TOK-03"),
+    "logs-in-at-a-third-at-a-max-ttl": Tolerated(LogsInAtAThird, "TOK-03"),
+    "revokes-its-old-token-after-a-login": Tolerated(RevokesItsOldTokenAfterALogin, "TOK-03"),
+    "keeps-three-tokens": Tolerated(KeepsThreeTokens, "TOK-03"),
+    "logs-in-at-a-third-at-an-explicit-max-ttl": Tolerated(LogsInAtAThird, "TOK-05"),
+    "replaces-late": Tolerated(ReplacesLate, "TOK-06"),
+    "tries-a-hanging-login-again": Tolerated(TriesAHangingLoginAgain, "TOK-06"),
+    "logs-in-at-a-third-for-the-unrenewable": Tolerated(LogsInAtAThirdForTheUnrenewable, "TOK-06"),
+    "renews-each-token-once": Tolerated(RenewsEachTokenOnce, "TOK-06"),
+    "renews-a-batch-token-once": Tolerated(RenewsOneBatchToken, "TOK-07"),
+    "revokes-a-batch-token-once": Tolerated(RevokesOneBatchToken, "TOK-07"),
+    "pauses-after-a-failed-login": Tolerated(PausesAfterAFailedLogin, "TOK-07"),
+    "fails-a-read-when-its-login-fails": Tolerated(FailsAReadWhenItsLoginFails, "TOK-07"),
+    "logs-in-at-a-third-behind-a-gateway": Tolerated(LogsInAtAThird, "TOK-07"),
+    "revokes-each-batch-token-once": Tolerated(TriesToGiveBackEachBatchToken, "TOK-07"),
+    "renews-an-ended-token-four-times": Tolerated(
+        RenewsAnEndedTokenFourTimes, "TOK-09", LAZY_PROCESS, process=True
+    ),
+    "logs-in-four-seconds-after-a-freeze": Tolerated(
+        LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True
+    ),
+    "looks-up-each-token-once": Tolerated(LooksUpEachTokenOnce, "TOK-10"),
+    "uses-a-token-three-times": Tolerated(UsesATokenThreeTimes, "TOK-10"),
+    "polls-its-secrets": Tolerated(PollsItsSecrets, "TOK-10"),
+    "needs-a-token-at-its-next-read": Tolerated(AsksOnceItIsOld, "TOK-10"),
+    "fails-a-read-when-its-role-is-gone": Tolerated(FailsACallForALogin, "TOK-17"),
+    "renews-in-vain-eleven-times": Tolerated(RenewsInVainElevenTimes, "TOK-17"),
+    "tries-a-lost-secret-id-four-times": Tolerated(TriesFourTimesInOneCall, "TOK-17"),
+    "reports-unhealthy-late-after-its-tokens-end": Tolerated(
+        ReportsUnhealthyLate, "TOK-17", REFERENCE
+    ),
+    "reports-the-health-of-its-last-own-probe-without-a-token": Tolerated(
+        ProbesItselfNowAndThen, "TOK-17"
+    ),
+}

@@ -1,0 +1,645 @@
+"""Clients that break TOK-11 to 13 or 19 to 21: one login for a lost token, start and shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from resilient_vault_client import VaultClient
+from resilient_vault_client._deadline import Deadline
+from tests.mutants.clients import (
+    LAZY_PROCESS,
+    REFERENCE,
+    AtShare,
+    CachesForTheRefreshTime,
+    HangsAtTheEnd,
+    KeepsThreeSecretsFresh,
+    KeepsThreeSecretsTooFresh,
+    LogsInThreeTimes,
+    Mutant,
+    ReadsWholeSecretsWithItsFirstToken,
+    Shaken,
+    Tolerated,
+    Writes,
+    _KeyByKeyAsEver,
+)
+from tests.mutants.login_clients import (
+    AsksForAnHour,
+    EndsWithACallInTime,
+    KeepsLongerAndLogsInAtAThird,
+    LoadsAtItsFirstRead,
+    LogsInAtAThird,
+    LogsInAtHalfALife,
+    LooksUpItsOldToken,
+    PollsSeldom,
+    SendsOnceMore,
+)
+from tests.mutants.reference_clients import Tweaked
+from tests.mutants.tok_replacement import RenewsItsFirstTokenTwice
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    GivenUpError,
+    MissingError,
+    Reply,
+    UnavailableError,
+)
+
+# TOK-11
+
+
+class NeverLogsInAgain(LazyClient):
+    """Reports a dead token as a denial, for ever."""
+
+    def _was_dead(self, *_: Any, **__: Any) -> bool:
+        return False
+
+
+class WritesWithItsFirstToken(Writes):
+    _first: Token | None = None
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._first = self._first or token
+        return token
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token = self._first or self._valid_token(deadline)
+        reply = self._post(f"{self._mount}/data/{path}", deadline, token, data)
+        if reply.status != 200:
+            raise DeniedError(f"the policy denies writing {path}")
+
+
+class LogsInSlowly(LazyClient):
+    """Waits a while before it replaces a lost token, even if calls fail meanwhile."""
+
+    after = 1.4
+    _due: float | None = 0.0  # the first login is due at once
+
+    def _log_in(self, deadline: float) -> Token:
+        now, last = time.monotonic(), deadline - 0.15  # a login takes time too
+        if self._due is None:
+            self._due = now + self.after
+        time.sleep(max(0.0, min(self._due, last) - now))
+        if self._due > last:
+            raise GivenUpError("it still thinks about the token that it has lost")
+        self._due = None
+        return super()._log_in(deadline)
+
+
+class LogsInTooLate(LogsInSlowly):
+    """Waits twice as long as it may, which no busy machine explains."""
+
+    after = 4.0
+
+
+class TreatsADeadTokenAsAMissingSecret(LazyClient):
+    """The call that finds its token dead calls the secret missing. The next call logs in."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        where, token = f"{self._mount}/data/{path}", self._valid_token(deadline)
+        reply = self._ask("GET", where, deadline, token)
+        if reply.status == HTTPStatus.FORBIDDEN:
+            if self._was_dead(where, token, deadline):
+                raise MissingError(f"there is no {path}")
+            raise DeniedError(f"the policy denies {path}")
+        return reply
+
+
+class DeniesWholeSecretsAfterADeadToken(LogsInAtAThird, _KeyByKeyAsEver):
+    """Takes one refusal of a dead token for a denial of whole secrets, for ten seconds."""
+
+    keeps = 9.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 10.0}
+        self._denied_until = 0.0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        if dead:
+            self._denied_until = time.monotonic() + self.keeps
+        return dead
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if time.monotonic() < self._denied_until:
+            raise DeniedError(f"the policy denied {path}")
+        return super().read_all(path)
+
+
+class HasARequestInFlightWhenItsTokenIsReplaced(SendsOnceMore):
+    """Has a request with the lost token in flight for a moment when the new one comes."""
+
+    late = 0.1
+
+
+class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
+    """Never renews, revokes each token that it has replaced, and asks for little in between.
+
+    So it may replace a lost token on time before anything was refused.
+    """
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        if old is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
+
+
+# TOK-12
+
+
+class LogsInOncePerThread(LazyClient):
+    """Has no single flight: each thread with a dead token logs in for itself."""
+
+    def _was_dead(self, _: str, token: Token, deadline: float) -> bool:
+        looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
+        if looked.status != 403:
+            return False
+        self._log_in(deadline)
+        return True
+
+
+class AsksOnceForAll(CachesForTheRefreshTime):
+    """Has a cache, and asks once for all callers of a secret: Vault sees one request for fifty."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turns: dict[str, threading.Lock] = {}
+
+    def read(self, path: str, key: str) -> str:
+        with self._turns.setdefault(path, threading.Lock()):
+            return super().read(path, key)
+
+
+class LogsInOncePerThreadBehindItsCache(AsksOnceForAll, LogsInOncePerThread):
+    """Hides that behind a cache: a cached value needs no token at all."""
+
+
+class HasEightWorkers(LazyClient):
+    """Has eight threads for all calls; a caller waits for a thread before it takes a token.
+
+    So does an asyncio client that uses the default executor of a small machine.
+    """
+
+    workers = 8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._workers = threading.BoundedSemaphore(self.workers)
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if not self._workers.acquire(timeout=self._deadline / 2):
+            raise UnavailableError("all threads are taken")
+        try:
+            return super().read_all(path)
+        finally:
+            self._workers.release()
+
+
+class LogsInOncePerThreadOfEight(HasEightWorkers, LogsInOncePerThread):
+    """Each of the threads logs in for itself when it meets a dead token."""
+
+
+class LogsInOncePerThreadOfTwo(LogsInOncePerThreadOfEight):
+    """Has only two threads: both are refused, and both log in."""
+
+    workers = 2
+
+
+class NeverLogsInAgainBehindItsCache(AsksOnceForAll, NeverLogsInAgain):
+    """Returns cached values for a while."""
+
+
+class LogsInTooLateForFifty(LogsInSlowly):
+    """Lets them wait twice as long."""
+
+    after = 5.4
+
+
+class TreatsATokenLostByAnotherCallAsADenial(LazyClient):
+    """If another caller has replaced its token, a caller takes its own refusal for the policy's.
+
+    One of many callers is served again, and the others never.
+    """
+
+    keeps = float("inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._refused: dict[str, float] = {}
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            if self._token is not token:
+                self._refused[where] = time.monotonic()
+                return False
+            return super()._was_dead(where, token, deadline)
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        refused = self._refused.get(f"{self._mount}/data/{path}", float("-inf"))
+        if time.monotonic() - refused < self.keeps:
+            raise DeniedError(f"the policy denies {path}")
+        return super()._fetch(path, deadline)
+
+
+class TreatsATokenLostByAnotherCallAsADenialOnce(TreatsATokenLostByAnotherCallAsADenial):
+    """Asks again when it would refresh a value."""
+
+    keeps = 4.8
+
+
+class LogsInLateForFifty(LogsInSlowly):
+    """Lets fifty callers wait for a while before it takes another token."""
+
+    after = 2.6
+
+
+class HasARequestWaitingForAConnectionWhenItsTokenIsReplaced(SendsOnceMore):
+    """Has such a request wait for a connection, which a slow link keeps busy."""
+
+    late = 0.9
+
+
+# TOK-13
+
+
+class NeverLogsInAgainForItsCache(Tweaked):
+    """Fills its cache with a request that does not notice a dead token."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_cached(self, path: str, key: str) -> Any:
+        at, value = self._kept.get((path, key), (0.0, ""))
+        asked = time.monotonic()
+        if asked - at < 1.0:
+            return value
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is None or not token.usable:
+            return str(self.read(path, key).value)
+        answer = session._api.read_secret(token.text, path, Deadline(1.9))
+        self._kept[path, key] = asked, str(answer["data"]["data"][key])
+        return self._kept[path, key][1]
+
+
+# TOK-19
+
+
+class RevokesNoTokenAtItsEnd(LazyClient):
+    def close(self) -> None:
+        self._token = None
+        super().close()
+
+
+class EndsTooLateWithoutAFault(EndsWithACallInTime):
+    """Takes nearly two seconds more than it has."""
+
+    lasts = 6.9
+
+
+class RaisesAnErrorAtItsEnd(LazyClient):
+    """Ends, and then fails on something that it has already released."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("it is closed already")
+
+
+class RevokesItsTokenByADeniedPath(LazyClient):
+    """Revokes its token by the path for any token, for which it lacks the right."""
+
+    def close(self) -> None:
+        token, self._token = self._token, None
+        super().close()
+        if token is not None:
+            deadline, body = time.monotonic() + 1.0, {"token": token.value}
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "POST", "auth/token/revoke", deadline=deadline, token=token.value, body=body
+                )
+
+
+class RevokesOnlyItsLastToken(LazyClient):
+    """Logs in again at its second read, and forgets its first token."""
+
+    _reads = 0
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._reads += 1
+        if self._reads == 2:
+            deadline = time.monotonic() + self._deadline
+            with self._held(deadline):
+                self._log_in(deadline)
+        return super().read_all(path)
+
+
+class LogsInAfterItsEnd(LazyClient):
+    """Revokes its token at its end, but its renewer still runs and gets another.
+
+    The end of a process ends such a renewer. A client that is closed and made again within a
+    process, as in a test or at a reload, leaves it behind.
+    """
+
+    def close(self) -> None:
+        token = self._token
+        if token is not None:
+            deadline = time.monotonic() + 2.0
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "POST", "auth/token/revoke-self", deadline=deadline, token=token.value
+                )
+
+
+class LogsInForACallerAfterItsEnd(LazyClient):
+    """Revokes its token at its end, and gets another for a caller after that."""
+
+    def _log_in(self, deadline: float) -> Token:
+        closed, self._closed = self._closed, False
+        try:
+            return super()._log_in(deadline)
+        finally:
+            self._closed = closed
+
+
+class EndsLateWithoutAFault(EndsWithACallInTime):
+    """Revokes its token, and takes its time although nothing is broken."""
+
+    lasts = 4.4
+
+
+# TOK-20
+
+
+class RevokesNoTokenOfAnUnfinishedLogin(LogsInAfterItsEnd):
+    """Does not wait at its end for a login in flight, although it begins no other."""
+
+    def close(self) -> None:
+        self._closed = True
+        super().close()
+
+
+class RevokesNoTokenAtItsEndAfterAnOutage(Shaken):
+    def close(self) -> None:
+        if self._shaken:
+            self._token = None
+        super().close()
+
+
+class RevokesNoTokenOnSigterm(LazyClient):
+    """Revokes its token on `close`; the signal of a deployment kills it."""
+
+    def read(self, path: str, key: str) -> str:
+        # The process of a Python client handles SIGTERM. C can reset that from any thread.
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
+        return super().read(path, key)
+
+
+class TakesASecondToEnd(LazyClient):
+    """A thread notices the end of its client within a second."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._wait_for_the_end, name="renewer", daemon=True).start()
+
+    def _wait_for_the_end(self) -> None:
+        while not self._closed:
+            time.sleep(1.0)
+
+
+# TOK-21
+
+
+class LogsInForEveryRead(LazyClient):
+    """Does not remember its token."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        with self._held(deadline):
+            return self._log_in(deadline)
+
+
+class LogsInForItsHealth(Tweaked):
+    """Makes a client of its own for each health question, and is well if that can log in."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def health(self) -> bool:
+        own = VaultClient(environ=self._environ)
+        try:
+            return own.health().ok
+        finally:
+            own.close()
+
+
+class SpinsWhileIdle(LazyClient):
+    """A thread checks without a pause whether there is anything to do."""
+
+    rests = 0.001
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self._closed:
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until and not self._closed:
+                pass
+            time.sleep(self.rests)
+
+
+class OverflowsItsTimer(AtShare):
+    """Its timers count milliseconds in 31 bits, as JavaScript's `setTimeout` does.
+
+    A timer over 24.8 days fires at once. Four fifths of Vault's default life of 768 hours are
+    longer.
+    """
+
+    share = 0.8
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        due = token.ttl * self.share if token is not None else seconds
+        LazyClient._arm(self, due if due * 1000 < 2**31 else 0.001)
+
+
+class LooksUpItsTokenForEveryFourthRead(LazyClient):
+    """Looks up its token now and then."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._numbers = itertools.count(1)
+
+    def looks(self, number: int) -> bool:
+        return number % 4 == 0
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        if self.looks(next(self._numbers)):
+            self._ask("GET", "auth/token/lookup-self", deadline, self._valid_token(deadline))
+        return super()._fetch(path, deadline)
+
+
+class LooksUpItsTokenForTwoReadsOfFive(LooksUpItsTokenForEveryFourthRead):
+    def looks(self, number: int) -> bool:
+        """Return whether this is the second or last of five reads."""
+        return number % 5 in (0, 2)
+
+
+class LogsInForEachFirstCaller(LazyClient):
+    """Logs in once at a time after it has a token. Before that, every caller logs in."""
+
+    _begun = False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._begun:
+            return super()._valid_token(deadline)
+        token = self._log_in(deadline)
+        self._begun = True
+        return token
+
+
+class WakesUpWithPausesWhileIdle(SpinsWhileIdle):
+    rests = 0.09
+
+
+MUTANTS: dict[str, Mutant] = {
+    "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
+    "writes-with-its-first-token": Mutant(
+        WritesWithItsFirstToken, "TOK-11", "a write is good again"
+    ),
+    "logs-in-three-times": Mutant(LogsInThreeTimes, "TOK-11", "at most 1 login"),
+    "reads-whole-secrets-with-its-first-token": Mutant(
+        ReadsWholeSecretsWithItsFirstToken, "TOK-11", "a good read_all within"
+    ),
+    "logs-in-too-late": Mutant(LogsInTooLate, "TOK-11", "a new login within"),
+    "sends-a-request-with-its-dead-token": Mutant(SendsOnceMore, "TOK-11", "known to be dead"),
+    "treats-a-dead-token-as-a-missing-secret": Mutant(
+        TreatsADeadTokenAsAMissingSecret, "TOK-11", "never called missing or deleted"
+    ),
+    "logs-in-once-per-thread": Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
+    "logs-in-once-per-thread-behind-its-cache": Mutant(
+        LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"
+    ),
+    "logs-in-once-per-thread-of-eight": Mutant(
+        LogsInOncePerThreadOfEight, "TOK-12", "at most 1 login"
+    ),
+    "logs-in-once-per-thread-of-two": Mutant(LogsInOncePerThreadOfTwo, "TOK-12", "at most 1 login"),
+    "never-logs-in-again-behind-its-cache": Mutant(
+        NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"
+    ),
+    "logs-in-too-late-for-fifty": Mutant(LogsInTooLateForFifty, "TOK-12", "a new login within"),
+    "treats-a-token-lost-by-another-call-as-a-denial": Mutant(
+        TreatsATokenLostByAnotherCallAsADenial, "TOK-12", "a good read within"
+    ),
+    "never-replaces-a-lost-child-token": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
+    "logs-in-three-times-for-a-lost-child-token": Mutant(
+        LogsInThreeTimes, "TOK-13", "at most 1 login"
+    ),
+    "logs-in-too-late-for-a-lost-child-token": Mutant(
+        LogsInTooLate, "TOK-13", "a new login within"
+    ),
+    "looks-up-a-lost-child-token": Mutant(LooksUpItsOldToken, "TOK-13", "known to be dead"),
+    "never-logs-in-again-for-its-cache": Mutant(
+        NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE
+    ),
+    "revokes-no-token-at-its-end": Mutant(RevokesNoTokenAtItsEnd, "TOK-19", "tokens alive"),
+    "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "it ends cleanly"),
+    "ends-too-late-without-a-fault": Mutant(
+        EndsTooLateWithoutAFault, "TOK-19", "seconds until it has ended"
+    ),
+    "raises-an-error-at-its-end": Mutant(RaisesAnErrorAtItsEnd, "TOK-19", "it ends cleanly"),
+    "revokes-its-token-by-a-denied-path": Mutant(
+        RevokesItsTokenByADeniedPath, "TOK-19", "tokens alive five seconds after the end"
+    ),
+    "revokes-only-its-last-token": Mutant(
+        RevokesOnlyItsLastToken,
+        "TOK-19",
+        "tokens alive five seconds after the end",
+    ),
+    "logs-in-after-its-end": Mutant(
+        LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"
+    ),
+    "logs-in-for-a-caller-after-its-end": Mutant(
+        LogsInForACallerAfterItsEnd, "TOK-19", "tokens alive five seconds after the end"
+    ),
+    "revokes-no-token-of-an-unfinished-login": Mutant(
+        RevokesNoTokenOfAnUnfinishedLogin, "TOK-20", "tokens alive"
+    ),
+    "revokes-no-token-at-its-end-after-an-outage": Mutant(
+        RevokesNoTokenAtItsEndAfterAnOutage, "TOK-20", "tokens alive"
+    ),
+    "revokes-no-token-on-sigterm": Mutant(
+        RevokesNoTokenOnSigterm, "TOK-20", "tokens alive", LAZY_PROCESS, process=True
+    ),
+    "logs-in-for-each-read": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
+    "logs-in-for-its-health": Mutant(LogsInForItsHealth, "TOK-21", "at most 1 login", REFERENCE),
+    "polls-its-secrets-too-often": Mutant(
+        KeepsThreeSecretsTooFresh, "TOK-21", "at most 27 requests"
+    ),
+    "spins-while-idle": Mutant(
+        SpinsWhileIdle,
+        "TOK-21",
+        "seconds of a processor",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "overflows-its-timer": Mutant(OverflowsItsTimer, "TOK-21", "at most 1 renewal"),
+    "renews-a-long-lived-token-twice": Mutant(
+        RenewsItsFirstTokenTwice, "TOK-21", "at most 1 renewal"
+    ),
+    "looks-up-its-token-for-two-reads-of-five": Mutant(
+        LooksUpItsTokenForTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
+    ),
+    "logs-in-for-each-first-caller": Mutant(LogsInForEachFirstCaller, "TOK-21", "at most 1 login"),
+}
+
+
+TOLERATED: dict[str, Tolerated] = {
+    "denies-whole-secrets-after-a-dead-token": Tolerated(
+        DeniesWholeSecretsAfterADeadToken, "TOK-11"
+    ),
+    "logs-in-late": Tolerated(LogsInSlowly, "TOK-11"),
+    "has-a-request-in-flight-when-its-token-is-replaced": Tolerated(
+        HasARequestInFlightWhenItsTokenIsReplaced, "TOK-11"
+    ),
+    "notices-a-lost-token-at-its-third-login": Tolerated(KeepsLongerAndLogsInAtAThird, "TOK-11"),
+    "notices-a-lost-token-at-its-next-poll": Tolerated(MeetsItsLossAtItsNextPoll, "TOK-11"),
+    "treats-a-token-lost-by-another-call-as-a-denial-once": Tolerated(
+        TreatsATokenLostByAnotherCallAsADenialOnce, "TOK-12"
+    ),
+    "answers-fifty-from-memory": Tolerated(AsksOnceForAll, "TOK-12"),
+    "answers-fifty-with-eight-workers": Tolerated(HasEightWorkers, "TOK-12"),
+    "logs-in-late-for-fifty": Tolerated(LogsInLateForFifty, "TOK-12"),
+    "has-a-request-waiting-for-a-connection-when-its-token-is-replaced": Tolerated(
+        HasARequestWaitingForAConnectionWhenItsTokenIsReplaced, "TOK-12"
+    ),
+    "logs-in-late-for-a-lost-child-token": Tolerated(LogsInSlowly, "TOK-13"),
+    "notices-a-lost-child-token-at-its-next-poll": Tolerated(MeetsItsLossAtItsNextPoll, "TOK-13"),
+    "ends-late-without-a-fault": Tolerated(EndsLateWithoutAFault, "TOK-19"),
+    "takes-a-second-to-end": Tolerated(TakesASecondToEnd, "TOK-20"),
+    "loads-code-under-ten-first-reads": Tolerated(LoadsAtItsFirstRead, "TOK-21"),
+    "asks-for-an-hour-of-a-month": Tolerated(AsksForAnHour, "TOK-21"),
+    "wakes-up-with-pauses-while-idle": Tolerated(
+        WakesUpWithPausesWhileIdle, "TOK-21", LAZY_PROCESS, process=True
+    ),
+    "polls-its-secrets-often": Tolerated(KeepsThreeSecretsFresh, "TOK-21"),
+    "looks-up-its-token-for-every-fourth-read": Tolerated(
+        LooksUpItsTokenForEveryFourthRead, "TOK-21"
+    ),
+}

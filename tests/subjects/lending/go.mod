@@ -1,0 +1,3 @@
+module lending
+
+go 1.21

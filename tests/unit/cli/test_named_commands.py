@@ -1,0 +1,106 @@
+"""Every command that a message or a document names exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vault_harness.cli.tasks import by_name
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "harness" / "vault_harness"
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scenarios").glob("*.py")])
+TYPED = re.compile(r"(?:\binvoke|\./dev|\bvault-harness) ([a-z][a-z-]*(?:\.[a-z][a-z-]*)?)")
+# Words that follow "invoke" in prose, not in a command.
+PROSE = {"passes", "tasks", "wants", "has", "is", "command", "itself", "lets"}
+
+
+@pytest.fixture(scope="module")
+def tasks() -> set[str]:
+    """Return the names and aliases of all tasks."""
+    spec = importlib.util.spec_from_file_location("tasks_of_the_project", ROOT / "tasks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = module.namespace.task_names
+    return {*names, *(alias for aliases in names.values() for alias in aliases)}
+
+
+def typed_in(text: str) -> set[str]:
+    """Return the tasks that a text tells the reader to run."""
+    return set(TYPED.findall(text)) - PROSE
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the strings of a module that are not docstrings, with their lines."""
+    tree = ast.parse(path.read_text())
+    alone = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.lineno, node.value
+
+
+def named_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the tasks that a module names with `commands.named`, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        if name == "named" and node.args and isinstance(node.args[0], ast.Constant):
+            task = str(node.args[0].value)
+            if not task.startswith("--"):  # the program's own --list and --help
+                yield node.lineno, task
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_remedy_names_a_task_that_exists(path: Path, tasks: set[str]) -> None:
+    """`named("x")` in a message, `invoke x` in a docstring: x is a task."""
+    quoted = " ".join(re.findall(r"`+[^`]+`", path.read_text()))
+    found = {name for _, name in named_in(path)} | typed_in(quoted)
+    assert found - tasks == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_message_writes_a_command_by_hand(path: Path) -> None:
+    """A message builds its commands with `vault_harness.commands.named`, as readers type them."""
+    by_hand = [f"{path}:{line}: {text}" for line, text in literals(path) if typed_in(text)]
+    assert by_hand == []
+
+
+def test_the_documentation_says_which_tasks_have_a_dry_run() -> None:
+    """The documentation lists exactly the tasks that have a dry run."""
+    text = (ROOT / "docs" / "explanation" / "tasks.md").read_text()
+    promise = text.partition("`--dry-run` by ")[2].partition(";")[0]
+    tasks = set(by_name().values())
+    assert set(re.findall(r"`([^`]+)`", promise)) == {
+        task.shortest for task in tasks if "dry_run" in task.parameters
+    }
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("init-vault.sh", "migrate-secrets.sh", "unseal-vault.sh", "rotate-secrets.sh"),
+        *("sys/health", "seal-status", "audit.log", "backup.tar.gz", "init.json", "recovery"),
+        *("sealed", "authentication failed", "secret not found", "token expired", "refused"),
+    ],
+)
+def test_each_command_of_the_guide_has_ours(command: str) -> None:
+    """The table has a row for every operator command of the guide."""
+    lines = (ROOT / "docs" / "guide.md").read_text().splitlines()
+    # A | inside a cell is written \|.
+    cells = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("| ")]
+    ours = [row[2] for row in cells if command in row[1]]
+    assert ours
+    assert all("./dev" in cell or "not needed" in cell for cell in ours)

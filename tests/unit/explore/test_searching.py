@@ -1,0 +1,169 @@
+"""The search believes nothing once, drops what is not needed, and says what it covered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import SubjectError
+from vault_harness.judge.explore.budgets import Baseline
+from vault_harness.judge.explore.life import Order, Seen
+from vault_harness.judge.explore.points import Point
+from vault_harness.judge.explore.schedule import Schedule, Step, possible
+from vault_harness.judge.explore.search import TIMES, Explorer, Options
+from vault_harness.judge.explore.telling import LINES, claim, prose
+
+RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first", "kept")
+READ = Point("read", "secret", "steady", "first", "kept")
+AFTER = Point("login", "auth/approle/login", "after a fault", "first", "new")
+PROMISE = "at most # logins"
+
+
+class Now(Executor):
+    """Runs each order at once, in this thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Client:
+    """A client that breaks if `breaks` says so of the faults that it meets."""
+
+    def __init__(self, breaks: Callable[[tuple[Step, ...], int], bool]) -> None:
+        self._breaks = breaks
+        self.runs: Counter[Schedule] = Counter()
+
+    def __call__(self, order: Order) -> Seen:
+        schedule = order.schedule
+        self.runs[schedule] += 1
+        points: tuple[Point, ...] = (READ, RENEW)
+        later = (AFTER,) if any(step.fault == "lost" for step in schedule.steps) else ()
+        broke = self._breaks(schedule.steps, self.runs[schedule])
+        return Seen(
+            "fail" if broke else "pass",
+            findings=((PROMISE, "14 logins"),) if broke else (),
+            begun=len(schedule.steps),
+            points=points,
+            later=later,
+            signature=tuple(step.fault for step in schedule.steps),
+            baseline=Baseline(10, 1),
+        )
+
+
+def explored(client: Client, **options: Any) -> Explorer:
+    """Explore a client to the end."""
+    explorer = Explorer(client, Now(), Options(**options), lambda _: None)
+    explorer.search()
+    return explorer
+
+
+def test_a_good_client_survives_all_single_faults() -> None:
+    """Nothing is found, and every possible fault was tried once."""
+    client = Client(lambda _steps, _run: False)
+    explorer = explored(client, pairs=False)
+    cells = len(possible(READ)) + len(possible(RENEW))
+    assert explorer.broken == []
+    assert (explorer.coverage.cells, explorer.coverage.tried) == (cells, cells)
+    assert claim(explorer.coverage).startswith(f"all {cells} single faults tried")
+
+
+def test_a_fault_that_breaks_each_time_is_told() -> None:
+    """A finding says how often it repeats, with and without the fault."""
+    client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
+    explorer = explored(client, pairs=False, only=frozenset({"429"}))
+    found = explorer.broken[0]
+    assert found.schedule.steps[0].fault == "429"
+    assert (found.repeats, found.without) == (TIMES, (0,))
+    text = prose(found, "my client")
+    assert "my client breaks in 1 step. 1. " in text
+    assert "3 of 3 runs; 0 of 3 without a fault" in text
+    assert len(text.splitlines()) <= LINES
+
+
+def test_chance_is_not_believed() -> None:
+    """What breaks only in the first run is not told."""
+    explorer = explored(Client(lambda steps, run: bool(steps) and run == 1), pairs=False)
+    assert explorer.broken == []
+
+
+def test_what_does_not_repeat_three_times_is_not_told() -> None:
+    """Two of three are not enough."""
+    explorer = explored(
+        Client(lambda steps, run: bool(steps) and run % 4 != 0),
+        pairs=False,
+        only=frozenset({"429", "read"}),
+    )
+    assert explorer.broken == []
+
+
+def test_a_pair_follows_the_trace() -> None:
+    """A second fault is tried at points that appear only after the first one."""
+
+    def breaks(steps: tuple[Step, ...], _run: int) -> bool:
+        return len(steps) == 2 and steps[0].fault == "lost" and steps[1].fault == "503"
+
+    explorer = explored(Client(breaks))
+    found = explorer.broken[0]
+    assert [step.fault for step in found.schedule.steps] == ["lost", "503"]
+    assert found.schedule.steps[1].point == AFTER
+    assert found.without == (0, 0)
+    assert explorer.coverage.pairs_tried == explorer.coverage.pairs > 0
+
+
+def test_a_step_that_is_not_needed_is_dropped() -> None:
+    """A schedule found before shrinks to the step that matters."""
+    needed = Step(RENEW, "503")
+    before = Schedule((Step(READ, "500"), needed))
+
+    def breaks(steps: tuple[Step, ...], _run: int) -> bool:
+        return any(s.point == RENEW and s.fault == "503" for s in steps)
+
+    explorer = explored(Client(breaks), pairs=False, only=frozenset({"404"}), before=(before,))
+    assert [one.schedule.steps for one in explorer.broken] == [(needed,)]
+
+
+def test_the_simplest_fault_is_told() -> None:
+    """If any error breaks a client, the simplest one is told."""
+    client = Client(lambda steps, _: any(s.point == RENEW for s in steps))
+    explorer = explored(client, pairs=False, only=frozenset({"dripping"}))
+    assert explorer.broken[0].schedule.steps == (Step(RENEW, "500"),)
+
+
+def test_parts_cover_everything_once() -> None:
+    """All shards together try each single fault once."""
+    whole = explored(Client(lambda *_: False), pairs=False).coverage.cells
+    parts = [
+        explored(Client(lambda *_: False), pairs=False, shard=(part, 3)).coverage.cells
+        for part in (1, 2, 3)
+    ]
+    assert sum(parts) == whole
+
+
+def test_a_slow_machine_breaks_nobody() -> None:
+    """A run on a machine that was too slow is repeated, and never a finding."""
+
+    def slow(order: Order) -> Seen:
+        seen = Client(lambda steps, _: bool(steps))(order)
+        return replace(seen, too_slow="it stood still") if order.schedule.steps else seen
+
+    explorer = Explorer(slow, Now(), Options(pairs=False, only=frozenset({"503"})), lambda _: None)
+    explorer.search()
+    assert explorer.broken == []
+    assert explorer.coverage.runs > explorer.coverage.cells
+
+
+def test_a_client_that_does_not_start_is_told() -> None:
+    """Exploring needs a client that lives without faults."""
+
+    def dead(_order: Order) -> Seen:
+        return Seen("not exercised", "the subject does not start")
+
+    with pytest.raises(SubjectError, match="does not start"):
+        Explorer(dead, Now(), Options(), lambda _: None).search()
