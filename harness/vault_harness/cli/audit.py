@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import Seconds, command
+from vault_harness.cli.command import Seconds, command, option
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.console import say, say_on, table
 from vault_harness.commands import named
@@ -21,15 +21,48 @@ if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack
     from vault_harness.operator.audit import AuditEntry, AuditReport, Filter, Proposal
 
-_FILTERS = {
-    "who": "an AppRole or a token's display name, * allowed",
-    "path": "a path in Vault, * allowed, for example 'ecommerce/data/backend/*'",
-    "operation": "read, list, create, update, patch, delete, ...",
-    "status": "ok, denied, missing, failed, or bad for all but ok",
-    "since": "nothing older than this: 90s, 15m, 2h, 7d",
-    "file": "another audit log than the stack's",
-    "node": "one node of a cluster, with the requests it forwarded; by default all nodes, joined",
-}
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which log is read, and which of its entries."""
+
+    who: str | None = option("an AppRole or a token's display name, * allowed")
+    path: str | None = option("a path in Vault, * allowed, for example 'ecommerce/data/backend/*'")
+    operation: str | None = option("read, list, create, update, patch, delete, ...")
+    status: str | None = option("ok, denied, missing, failed, or bad for all but ok")
+    since: Seconds | None = option("nothing older than this: 90s, 15m, 2h, 7d")
+    file: str | None = option("another audit log than the stack's")
+    node: str | None = option(
+        "one node of a cluster, with the requests it forwarded; by default all nodes, joined"
+    )
+
+    def filter(self) -> Filter:
+        """Return the filter of entries; raise `SettingsError` for an unknown status."""
+        from vault_harness.errors import SettingsError
+        from vault_harness.operator.audit import STATUSES, Filter
+
+        if self.status is not None and self.status not in {*STATUSES, "bad"}:
+            raise SettingsError(
+                f"there is no status {self.status}",
+                remedy=f"Give one of {', '.join(STATUSES)}, bad.",
+            )
+        moment = None
+        if self.since is not None:
+            with contextlib.suppress(OverflowError):  # before the year 1, so nothing is older
+                moment = datetime.now(UTC) - timedelta(seconds=self.since)
+        return Filter(
+            who=self.who,
+            path=self.path,
+            operation=self.operation,
+            status=self.status,
+            since=moment,
+        )
+
+    def words(self) -> list[str]:
+        """Return the options that repeat a summary."""
+        since = None if self.since is None else _typed(self.since)
+        given = {"--since": since, "--file": self.file, "--node": self.node}
+        return [word for pair in given.items() if pair[1] is not None for word in pair if word]
 
 
 @command(
@@ -38,23 +71,12 @@ _FILTERS = {
     default=True,
     examples=("audit --who backend --status bad", "audit --follow"),
     help={
-        **_FILTERS,
         "lines": "only the last entries, counted after filtering, 20 by default; 0 for all, "
         "with --follow for new ones only",
         "follow": "go on until Ctrl-C",
     },
 )
-def show(
-    who: str | None = None,
-    path: str | None = None,
-    operation: str | None = None,
-    status: str | None = None,
-    since: Seconds | None = None,
-    file: str | None = None,
-    node: str | None = None,
-    lines: int = 20,
-    follow: bool = False,
-) -> None:
+def show(chosen: Chosen, lines: int = 20, follow: bool = False) -> None:
     """Show the audit log: who did what, when, and how it went.
 
     Values stay hashed, as Vault writes them. The logs of all nodes of a cluster are joined. Each
@@ -63,14 +85,14 @@ def show(
     from vault_harness.operator.audit import follow_joined, joined_entries, last_joined
 
     stack = local_stack()
-    wanted = _filter(who, path, operation, status, since)
-    logs = _logs(stack, file, node)
+    wanted = chosen.filter()
+    logs = _logs(stack, chosen)
     if not follow:
         wanted = replace(wanted, until=datetime.now(UTC))  # without the requests of `_hashes`
     roles = _hashes(stack)
 
     def present() -> Mapping[str, Path]:
-        return logs if file or node else stack_logs(stack)  # nodes come and go
+        return logs if chosen.file or chosen.node else stack_logs(stack)  # nodes come and go
 
     found: Iterable[AuditEntry]
     if follow:
@@ -88,19 +110,10 @@ def show(
     "audit.report",
     group="operator",
     examples=("audit.report --since 7d --write proposals/",),
-    help={
-        "since": _FILTERS["since"],
-        "file": _FILTERS["file"],
-        "node": _FILTERS["node"],
-        "write": "also write each proposed policy to a file in this folder",
-    },
+    fields=("since", "file", "node"),
+    help={"write": "also write each proposed policy to a file in this folder"},
 )
-def report(
-    since: Seconds | None = None,
-    file: str | None = None,
-    node: str | None = None,
-    write: str | None = None,
-) -> None:
+def report(chosen: Chosen, write: str | None = None) -> None:
     """Sum up the audit log, and propose narrower policies.
 
     The summary is per AppRole, over all nodes of a cluster. Each proposal is the whole text of a
@@ -109,15 +122,15 @@ def report(
     from vault_harness.operator.audit import report as sum_up
 
     stack = local_stack()
-    logs = _logs(stack, file, node)
+    logs = _logs(stack, chosen)
     with contextlib.closing(stack.operator()) as op:
-        found = sum_up(op, logs.values(), wanted=_filter(None, None, None, None, since))
+        found = sum_up(op, logs.values(), wanted=chosen.filter())
     _show(found)
     if write and found.proposals:
         with stack.held():
             _write(found.proposals, Path(write), stack)
     elif found.proposals:
-        again = named("audit.report", *_words(since, file, node), "--write", "FOLDER")
+        again = named("audit.report", *chosen.words(), "--write", "FOLDER")
         say(f"to apply these proposals: {again}")
 
 
@@ -138,12 +151,6 @@ def _write(proposals: Sequence[Proposal], folder: Path, stack: LocalStack) -> No
             ("undo that", kept.keep("policy", name, proposal.present)),
         ):
             say(f"to {what}: {named('vault', '--', 'policy', 'write', name, file)}{adopt}")
-
-
-def _words(since: Seconds | None, file: str | None, node: str | None) -> list[str]:
-    """Return the options that repeat a summary."""
-    given = {"--since": None if since is None else _typed(since), "--file": file, "--node": node}
-    return [word for pair in given.items() if pair[1] is not None for word in pair if word]
 
 
 def _typed(seconds: Seconds) -> str:
@@ -208,9 +215,10 @@ def stack_logs(stack: LocalStack) -> dict[str, Path]:
     return found
 
 
-def _logs(stack: LocalStack, file: str | None, node: str | None) -> dict[str, Path]:
+def _logs(stack: LocalStack, chosen: Chosen) -> dict[str, Path]:
     from vault_harness.errors import SettingsError, StackError
 
+    file, node = chosen.file, chosen.node
     if file and node:
         raise SettingsError(
             "--file and --node name two different logs",
@@ -253,24 +261,3 @@ def _hashes(stack: LocalStack) -> Mapping[str, str]:
             return hashes_of_roles(op)
     except HarnessError:
         return {}
-
-
-def _filter(
-    who: str | None,
-    path: str | None,
-    operation: str | None,
-    status: str | None,
-    since: Seconds | None,
-) -> Filter:
-    from vault_harness.errors import SettingsError
-    from vault_harness.operator.audit import STATUSES, Filter
-
-    if status is not None and status not in {*STATUSES, "bad"}:
-        raise SettingsError(
-            f"there is no status {status}", remedy=f"Give one of {', '.join(STATUSES)}, bad."
-        )
-    moment = None
-    if since is not None:
-        with contextlib.suppress(OverflowError):  # before the year 1, so nothing is older
-            moment = datetime.now(UTC) - timedelta(seconds=since)
-    return Filter(who=who, path=path, operation=operation, status=status, since=moment)

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.backup_options import (
     KEYRING_HELP,
-    LOCKS,
-    OPENERS,
+    Locking,
+    Opening,
     chosen,
-    lock_of,
-    opener_of,
     vault_here,
 )
 from vault_harness.cli.command import command
@@ -33,15 +31,8 @@ from vault_harness.cli.restore import tell
     group="operator",
     default=True,
     examples=("backup.identity --out backup-key.txt", "backup --recipient age1..."),
-    iterable=["recipient"],
-    help=LOCKS,
 )
-def now(
-    recipient: list[str] | None = None,
-    to: str | None = None,
-    passphrase_file: str | None = None,
-    dry_run: bool = False,
-) -> None:
+def now(locking: Locking) -> None:
     """Take a snapshot of Vault and of its keys, encrypted.
 
     Snapshot and keyring (unseal keys and root token) are two files. The format is age
@@ -54,10 +45,10 @@ def now(
 
     stack = local_stack()
     whole_server(stack, "a snapshot is")
-    lock = lock_of(recipient, passphrase_file)
+    lock = locking.lock()
     with stack.held(), closing(stack.operator()) as op:
-        directory, mounts = backups_dir(stack, to), stack.blueprint().mounts
-        if dry_run:
+        directory, mounts = backups_dir(stack, locking.to), stack.blueprint().mounts
+        if locking.dry_run:
             say(f"would write a snapshot of {op.address} and its keyring to {directory},")
             say(f"locked with {lock.kind}, comparing {', '.join(f'{m}/' for m in mounts)} later")
             return
@@ -74,15 +65,8 @@ def now(
     "backup.keys",
     group="operator",
     examples=("backup.keys --recipient age1... --to /media/usb",),
-    iterable=["recipient"],
-    help=LOCKS,
 )
-def keys(
-    recipient: list[str] | None = None,
-    to: str | None = None,
-    passphrase_file: str | None = None,
-    dry_run: bool = False,
-) -> None:
+def keys(locking: Locking) -> None:
     """Back up the unseal keys alone.
 
     This also works while Vault is sealed or stopped.
@@ -90,11 +74,11 @@ def keys(
     from vault_harness.operator.backup import backup_keys as take
 
     stack = local_stack()
-    lock = lock_of(recipient, passphrase_file)
-    directory = backups_dir(stack, to)
+    lock = locking.lock()
+    directory = backups_dir(stack, locking.to)
     with stack.held():
         present = keys_here(stack)
-        if dry_run:
+        if locking.dry_run:
             say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
             return
         made = take(present, directory, lock, vault=vault_here(stack))
@@ -104,12 +88,12 @@ def keys(
     _say_seal_key(stack, present)
 
 
-@command("backup.list", group="operator", examples=("backup.list",), help={"to": LOCKS["to"]})
-def list_(to: str | None = None) -> None:
+@command("backup.list", group="operator", examples=("backup.list",), fields=("to",))
+def list_(opening: Opening) -> None:
     """Show the existing backups, newest first."""
     from vault_harness.operator.backup import SNAPSHOT, list_backups
 
-    directory = backups_dir(local_stack(), to)
+    directory = backups_dir(local_stack(), opening.to)
     found = list_backups(directory)
     rows = [
         (
@@ -129,22 +113,13 @@ def list_(to: str | None = None) -> None:
     "backup.verify",
     group="operator",
     examples=("backup.verify", "backup.verify --identity backup-key.txt"),
-    iterable=["identity"],
     help={
-        **OPENERS,
         "passphrase-file": "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE. Without "
         "either, and without --identity, only checksums are checked",
-        "to": LOCKS["to"],
         "keyring": KEYRING_HELP,
     },
 )
-def verify(
-    identity: list[str] | None = None,
-    source: str | None = None,
-    to: str | None = None,
-    passphrase_file: str | None = None,
-    keyring: str | None = None,
-) -> None:
+def verify(opening: Opening, keyring: str | None = None) -> None:
     """Check that a backup is whole.
 
     This always checks the checksums. With a key or a passphrase it also checks that the backup
@@ -152,7 +127,7 @@ def verify(
     """
     from vault_harness.operator.backup import KEYRING, PASSPHRASE_VARIABLE, SNAPSHOT
 
-    found = chosen(source, to)
+    found = chosen(opening)
     elsewhere = Path(keyring) if keyring else None
     away = found.check_files(keyring=elsewhere)
     here = len(found.checksums) - len(away)
@@ -161,10 +136,11 @@ def verify(
         say("it belongs to another Vault than the one here")
     for part in away:
         say(f"not checked: {part}, which is kept in another place")
-    if not identity and not passphrase_file and not os.environ.get(PASSPHRASE_VARIABLE):
+    key = opening.identity or opening.passphrase_file or os.environ.get(PASSPHRASE_VARIABLE)
+    if not key:
         say("to check that it opens too, give --identity or --passphrase-file")
         return
-    opener = opener_of(identity, passphrase_file)
+    opener = opening.opener()
     if found.has(SNAPSHOT):
         _, contents = found.open_snapshot(opener)
         say(f"the snapshot opens and is whole: {plural(len(contents.secrets), 'secret')}")

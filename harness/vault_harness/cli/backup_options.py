@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vault_harness.cli.command import option, repeated
 from vault_harness.cli.common import backups_dir, local_stack, vault_without_token
 
 if TYPE_CHECKING:
@@ -14,46 +16,62 @@ if TYPE_CHECKING:
     from vault_harness.operator.backup import Backup, Lock, Opener
 
 _ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
-LOCKS = {
-    "to": "the folder that holds backups, default vault-backups beside the data directory",
-    "recipient": "a public key (age1... or ssh-ed25519 ...), or a file of them; may be repeated",
-    "passphrase-file": _ITS_FILE,
-    "dry-run": "show what would be done, change nothing",
-}
-OPENERS = {
-    "source": "the folder of one backup, default the newest usable one, of this Vault if any",
-    "identity": "a file with the private key; may be repeated",
-    "passphrase-file": _ITS_FILE,
-}
+_FOLDER = "the folder that holds backups, default vault-backups beside the data directory"
+
+
+@dataclass(frozen=True)
+class Locking:
+    """Where a backup goes, and what locks it."""
+
+    recipient: list[str] = repeated(
+        "a public key (age1... or ssh-ed25519 ...), or a file of them; may be repeated"
+    )
+    to: str | None = option(_FOLDER)
+    passphrase_file: str | None = option(_ITS_FILE)
+    dry_run: bool = option("show what would be done, change nothing", default=False)
+
+    def lock(self) -> Lock:
+        """Return public keys, or a passphrase, which may be asked for."""
+        from vault_harness.operator.backup import lock_from
+
+        return lock_from(
+            recipients=self.recipient,
+            passphrase_file=Path(self.passphrase_file) if self.passphrase_file else None,
+            environ=os.environ,
+            ask=_ask_twice(),
+        )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A backup, and what opens it."""
+
+    identity: list[str] = repeated("a file with the private key; may be repeated")
+    source: str | None = option(
+        "the folder of one backup, default the newest usable one, of this Vault if any"
+    )
+    to: str | None = option(_FOLDER)
+    passphrase_file: str | None = option(_ITS_FILE)
+
+    def opener(self) -> Opener:
+        """Return private keys, or a passphrase, which may be asked for."""
+        from vault_harness.operator.backup import opener_from
+
+        return opener_from(
+            identity_files=[Path(each) for each in self.identity],
+            passphrase_file=Path(self.passphrase_file) if self.passphrase_file else None,
+            environ=os.environ,
+            ask=_ask_once(),
+        )
+
+
+IN_ONE_FOLDER = ("identity", "source", "passphrase_file")
+"""The options of `Opening` of a task that restores."""
+
 KEYRING_HELP = "the path of keyring.age, if it is kept apart from the rest, as it should be"
 
 
-def lock_of(recipients: list[str] | None, passphrase_file: str | None) -> Lock:
-    """Return the lock for a backup: public keys, or a passphrase, which may be asked for."""
-    from vault_harness.operator.backup import lock_from
-
-    file = Path(passphrase_file) if passphrase_file else None
-    return lock_from(
-        recipients=recipients or [], passphrase_file=file, environ=os.environ, ask=_ask_twice()
-    )
-
-
-def opener_of(identities: list[str] | None, passphrase_file: str | None) -> Opener:
-    """Return what opens a backup: private keys, or a passphrase, which may be asked for."""
-    from vault_harness.operator.backup import opener_from
-
-    file = Path(passphrase_file) if passphrase_file else None
-    return opener_from(
-        identity_files=[Path(each) for each in identities or []],
-        passphrase_file=file,
-        environ=os.environ,
-        ask=_ask_once(),
-    )
-
-
-def chosen(
-    source: str | None, to: str | None, part: str | None = None, *, own: bool = False
-) -> Backup:
+def chosen(opening: Opening, part: str | None = None, *, own: bool = False) -> Backup:
     """Return the named backup, else the newest one that has ``part``.
 
     Stacks may share a folder, so only a backup of this Vault counts, if this Vault reports its id
@@ -62,10 +80,11 @@ def chosen(
     from vault_harness.operator.backup import Backup, check_vault, newest
 
     stack = local_stack()
-    vault = vault_here(stack) if own or not source else ""
-    found = (
-        Backup.load(Path(source)) if source else newest(backups_dir(stack, to), part, vault=vault)
-    )
+    vault = vault_here(stack) if own or not opening.source else ""
+    if opening.source:
+        found = Backup.load(Path(opening.source))
+    else:
+        found = newest(backups_dir(stack, opening.to), part, vault=vault)
     if own:
         check_vault(found, vault)
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import Seconds, command
+from vault_harness.cli.command import Seconds, command, option
 from vault_harness.cli.common import LEAVE_SEALED, local_stack, opened_by, see_that_all_answered
 from vault_harness.cli.console import plural, say
 from vault_harness.commands import named
@@ -85,13 +86,17 @@ _TARGET = (
     "what the requests are for: login, renew, read, write, credential, lease, lookup, revoke, "
     "unwrap, metadata, capabilities, status, other, several with commas; or health or any, alone"
 )
-_WHICH = {
-    "first": "only this many requests, counted from now",
-    "nth": "only this request",
-    "every": "3 means the third, the sixth and so on",
-    "path": "a pattern for the path after /v1/, '*/data/backend/celery'",
-    **_FOR,
-}
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which requests a fault meets, and for how long."""
+
+    first: int | None = option("only this many requests, counted from now")
+    nth: int | None = option("only this request")
+    every: int | None = option("3 means the third, the sixth and so on")
+    path: str | None = option("a pattern for the path after /v1/, '*/data/backend/celery'")
+    for_: Seconds | None = option(_FOR["for"])
 
 
 @command(
@@ -104,19 +109,11 @@ _WHICH = {
         "break.fail read,write --every 3 --status 500",
         "break.fail read --path '*/data/backend/celery'",
     ),
-    help={"target": _TARGET, "status": "HTTP status of the answer, 503 by default", **_WHICH},
+    help={"target": _TARGET, "status": "HTTP status of the answer, 503 by default"},
 )
-def fail(
-    target: str | None = None,
-    status: int = 503,
-    first: int | None = None,
-    nth: int | None = None,
-    every: int | None = None,
-    path: str | None = None,
-    for_: Seconds | None = None,
-) -> None:
+def fail(target: str | None = None, status: int = 503, *, which: Which) -> None:
     """Answer requests with an error; they never reach Vault."""
-    _order("fail", target, status=status, first=first, nth=nth, every=every, path=path, for_=for_)
+    _order("fail", target, which, status=status)
 
 
 @command(
@@ -125,20 +122,11 @@ def fail(
     takes=("target", "seconds"),
     needs=("target",),
     examples=("break.delay renew --nth 2 --seconds 3", "break.delay login 500ms"),
-    help={"target": _TARGET, "seconds": "how late; default 2s", **_WHICH},
+    help={"target": _TARGET, "seconds": "how late; default 2s"},
 )
-def delay(
-    target: str | None = None,
-    seconds: Seconds | None = None,
-    first: int | None = None,
-    nth: int | None = None,
-    every: int | None = None,
-    path: str | None = None,
-    for_: Seconds | None = None,
-) -> None:
+def delay(target: str | None = None, seconds: Seconds | None = None, *, which: Which) -> None:
     """Delay answers to requests; Vault acts at once."""
-    late = 2.0 if seconds is None else seconds
-    _order("delay", target, by=late, first=first, nth=nth, every=every, path=path, for_=for_)
+    _order("delay", target, which, by=2.0 if seconds is None else seconds)
 
 
 @command(
@@ -147,18 +135,11 @@ def delay(
     takes=("target",),
     needs=("target",),
     examples=("break.lose-answer write", "break.lose-answer renew --first 1"),
-    help={"target": _TARGET, **_WHICH},
+    help={"target": _TARGET},
 )
-def lose_answer(
-    target: str | None = None,
-    first: int | None = None,
-    nth: int | None = None,
-    every: int | None = None,
-    path: str | None = None,
-    for_: Seconds | None = None,
-) -> None:
+def lose_answer(target: str | None = None, *, which: Which) -> None:
     """Lose answers to requests; Vault acts on the requests."""
-    _order("lose answer", target, first=first, nth=nth, every=every, path=path, for_=for_)
+    _order("lose answer", target, which)
 
 
 @command(
@@ -272,16 +253,7 @@ def _unset() -> None:
 
 
 def _order(
-    act: Act,
-    target: str | None,
-    *,
-    status: int = 503,
-    by: float = 0.0,
-    first: int | None,
-    nth: int | None,
-    every: int | None,
-    path: str | None,
-    for_: Seconds | None,
+    act: Act, target: str | None, which: Which, *, status: int = 503, by: float = 0.0
 ) -> None:
     """Set a fault of single requests."""
     from vault_harness.judge.faults import Order
@@ -294,14 +266,14 @@ def _order(
             "targets": target.split(","),
             "status": status,
             "by": by,
-            "path": path,
-            "first": first,
-            "nth": nth,
-            "every": every,
+            "path": which.path,
+            "first": which.first,
+            "nth": which.nth,
+            "every": which.every,
         }
     )
     told, faults = order.to_json(), RequestFaults(local_stack())
-    _break(str(order), lambda: faults.set(told), lambda: faults.undo(told), for_)
+    _break(str(order), lambda: faults.set(told), lambda: faults.undo(told), which.for_)
 
 
 def _break(

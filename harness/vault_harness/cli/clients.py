@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
-from vault_harness.cli.common import ENGINE, PYTEST, pytest_environment, use_engine
+from vault_harness.cli.common import PYTEST, pytest_environment, use_engine
 from vault_harness.cli.console import say, table
-from vault_harness.cli.judge import at_once, suite_arguments
+from vault_harness.cli.judge import Suite
 
 if TYPE_CHECKING:
     from vault_harness.judge.clients import Client
@@ -27,25 +28,16 @@ if TYPE_CHECKING:
         *("clients", "clients hvac", "clients hvac --only critical", "clients hvac --write"),
         *("clients hvac --only KV-07 --write", "clients --write"),
     ),
+    fields=("only", "report", "workers", "engine"),
     help={
         "name": "a client of the list; without a name all are listed",
-        "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "report": "where the runs leave their reports, default report/clients/NAME",
         "workers": "how many scenarios run side by side; the default depends on the client's start",
-        "engine": ENGINE,
         "write": "publish: write the client's score (with --only just those verdicts) and all "
         "pages in docs/clients; without a name only the pages",
     },
-    iterable=["only"],
 )
-def clients(
-    name: str | None = None,
-    only: list[str] | None = None,
-    report: str | None = None,
-    workers: int | None = None,
-    engine: str | None = None,
-    write: bool = False,
-) -> None:
+def clients(name: str | None = None, *, suite: Suite, write: bool = False) -> None:
     """List the published clients, or build one and judge it.
 
     Its own package manager builds it in the user's cache. Scenarios that fail run three times more,
@@ -58,17 +50,17 @@ def clients(
     from vault_harness.judge.clients import broken_down, find, proved_nothing, settled
     from vault_harness.judge.report.score import updated
 
-    use_engine(engine)
+    use_engine(suite.engine)
     if write:
         _refuse_without_a_checkout()
     if name is None:
         _write_pages() if write else _list()
         return
     client = find(name)
-    if write and only:
+    if write and suite.only:
         _refuse_a_part_of_nothing(client)
-    folder = Path(report or f"report/clients/{name}")
-    first, again = _judged(client, folder, only or [], workers)
+    folder = Path(suite.report or f"report/clients/{name}")
+    first, again = _judged(client, folder, suite)
     if broken := broken_down(first, again):
         raise NotJudged(
             f"{len(broken)} scenario{'s' * (len(broken) > 1)} ended with an error of the harness, "
@@ -86,7 +78,7 @@ def clients(
             "run this again",
         )
     if write:
-        _publish(client, updated(published, score) if only and published else score)
+        _publish(client, updated(published, score) if suite.only and published else score)
         return
     if published is None:
         say("nothing about it is published yet")
@@ -142,28 +134,26 @@ def _refuse_without_a_checkout() -> None:
 Journal = Mapping[str, Any]
 
 
-def _judged(
-    client: Client, report: Path, only: list[str], workers: int | None
-) -> tuple[Journal, Journal | None]:
+def _judged(client: Client, report: Path, suite: Suite) -> tuple[Journal, Journal | None]:
     """Build a client and run the suite, then the failures again; return both journals."""
     from vault_harness.judge.clients import install, to_settle
 
-    workers = at_once(workers)  # refused before anything is built
-    options = {"workers": workers, "subject": client.subject(install(client))}
-    first = _run({**options, "only": only}, report)
+    suite = suite.checked()  # refused before anything is built
+    suite = replace(suite, subject=client.subject(install(client)))
+    first = _run(suite, report)
     again = None
     if ids := to_settle(first):
         say(f"\nagain, three times each, to tell flaky from broken: {', '.join(ids)}")
-        again = _run({**options, "only": ids, "repeat": 3}, report / "again")
+        again = _run(replace(suite, only=ids, repeat=3), report / "again")
     return first, again
 
 
-def _run(options: Mapping[str, object], report: Path) -> Journal:
+def _run(suite: Suite, report: Path) -> Journal:
     """Run the suite in a process of its own, and return its journal."""
     from vault_harness.errors import HarnessDefect
     from vault_harness.judge.report import load
 
-    words = suite_arguments(**options, report=report)
+    words = replace(suite, report=str(report)).words()
     code = run_child([sys.executable, *PYTEST, *words], env=pytest_environment())
     if code not in _JUDGED:
         raise SystemExit(code)

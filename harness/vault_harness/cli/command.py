@@ -7,12 +7,13 @@ messages, and lets a task clean up after a signal.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_type_hints
 
 from invoke.context import Context
 from invoke.parser.argument import Argument
@@ -36,6 +37,53 @@ HELP = frozenset({"--help", "-h"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def option(help: str, default: Any = None) -> Any:  # noqa: A002 -- invoke's own name
+    """Make a field of a class of options, with its help."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def repeated(help: str) -> Any:  # noqa: A002 -- invoke's own name
+    """Make a field for an option that may be repeated, with its help."""
+    return dataclasses.field(default_factory=list, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class command:  # noqa: N801 -- a decorator
+    """Make a task of a function.
+
+    A parameter whose type is a dataclass stands for all fields of that class, which several tasks
+    may share. `option` and `repeated` make such fields.
+
+    Attributes:
+        path: Its full name, with a dot if it belongs to a group of tasks.
+        group: Its group in the overview.
+        examples: Command lines without the runner, at least one.
+        takes: Options that may be given as plain words, in order.
+        needs: Those of them that must be given.
+        default: Whether the part of the name before the dot runs it too.
+        passes_on: Whether all words after its name belong to another program.
+        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
+        help: The help of each option; it wins over that of a class of options.
+        fields: The options that it has of a class of options, in order; all if it is empty.
+    """
+
+    path: str
+    _: dataclasses.KW_ONLY
+    group: Group
+    examples: Sequence[str]
+    takes: Sequence[str] = ()
+    needs: Sequence[str] = ()
+    default: bool = False
+    passes_on: bool = False
+    judges: bool = False
+    help: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fields: Sequence[str] = ()
+
+    def __call__(self, body: Callable[..., None]) -> Command:
+        """Return the task."""
+        return Command(body, self)
+
+
 class Command(Task[Callable[..., None]]):
     """A task of vault-harness.
 
@@ -49,44 +97,57 @@ class Command(Task[Callable[..., None]]):
         examples: Command lines without the runner.
         passes_on: Whether all words after its name belong to another program.
         judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
+        parameters: Its options.
         told: The help of each option.
     """
 
-    def __init__(
-        self,
-        body: Callable[..., None],
-        *,
-        path: str,
-        group: Group,
-        default: bool,
-        takes: Sequence[str],
-        needed: Sequence[str],
-        examples: Sequence[str],
-        passes_on: bool,
-        judges: bool,
-        help: Mapping[str, str],  # noqa: A002 -- invoke's own name
-        iterable: Iterable[str],
-    ) -> None:
-        self.path = path
-        self.group = group
-        self.group_name = path.rpartition(".")[0]
-        self.shown_as_group = default and path.endswith((".now", ".follow", ".list"))
-        self.takes = tuple(takes)
-        self.needed = frozenset(needed)
-        self.examples = tuple(examples)
-        self.passes_on = passes_on
-        self.judges = judges
-        self.told = dict(help)
-        self.parameters = dict(inspect.signature(body).parameters)
+    def __init__(self, body: Callable[..., None], about: command) -> None:
+        self.path = about.path
+        self.group = about.group
+        self.group_name, _, name = about.path.rpartition(".")
+        self.shown_as_group = about.default and name in {"now", "follow", "list"}
+        self.takes = tuple(about.takes)
+        self.needed = frozenset(about.needs)
+        self.examples = tuple(about.examples)
+        self.passes_on = about.passes_on
+        self.judges = about.judges
+        self.parameters: dict[str, inspect.Parameter] = {}
+        self.told: dict[str, str] = {}
+        self._classes: dict[str, tuple[Callable[..., object], list[str]]] = {}
+        self._take_options(body, about.fields)
+        self.told |= about.help
         super().__init__(
             self._around(body),
-            name=path.rpartition(".")[2],
-            default=default,
+            name=name,
+            default=about.default,
             positional=(),
             auto_shortflags=False,
-            help=dict(help),
-            iterable=tuple(iterable),
+            help=dict(self.told),
+            iterable=tuple(
+                name
+                for name, option in self.parameters.items()
+                if str(option.annotation).startswith("list[")
+            ),
         )
+
+    def _take_options(self, body: Callable[..., None], chosen: Sequence[str]) -> None:
+        """Note the body's parameters, with the fields of a class of options in its place."""
+        types = get_type_hints(body)
+        for name, parameter in inspect.signature(body).parameters.items():
+            of = types[name]
+            if not (isinstance(of, type) and dataclasses.is_dataclass(of)):
+                self.parameters[name] = parameter
+                continue
+            known = {field.name: field for field in dataclasses.fields(of)}
+            names = list(chosen or known)
+            for each in names:
+                field = known[each]
+                default = None if field.default is dataclasses.MISSING else field.default
+                self.parameters[each] = parameter.replace(
+                    name=each, default=default, annotation=field.type
+                )
+                self.told[self.option(each)[2:]] = field.metadata["help"]
+            self._classes[name] = (of, names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,13 +210,13 @@ class Command(Task[Callable[..., None]]):
                 if context.config.run.dry:
                     raise refused_dry(self)
                 with telling_waits(complain):
-                    body(**self._read(given))
+                    body(**self._gathered(self._read(given)))
                 see_that_all_was_said()
 
         signature = inspect.signature(body)
         first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         run.__signature__ = signature.replace(  # type: ignore[attr-defined] # read by inspect
-            parameters=[first, *signature.parameters.values()]
+            parameters=[first, *self.parameters.values()]
         )
         del run.__wrapped__  # otherwise inspect looks there
         return run
@@ -171,13 +232,21 @@ class Command(Task[Callable[..., None]]):
             if isinstance(value, str) and value.startswith("--") and name in self.takes:
                 raise usage_error(self, f"{self.shortest} has no option {value}")
             if value is None and name in self.needed:
-                raise usage_error(self, f"{self.shortest} needs {metavar(name)}: {self.told[name]}")
+                raise usage_error(
+                    self, f"{self.shortest} needs {metavar(name)}: {self.meaning(name)}"
+                )
             if self.group == "judge" and self.parameters[name].default != "":
                 from vault_harness.errors import refuse_empty
 
                 refuse_empty(self.option(name), value if isinstance(value, list) else [value])
             kind = str(self.parameters[name].annotation).removesuffix(" | None")
             read[name] = self._value(name, kind, value) if isinstance(value, str) else value
+        return read
+
+    def _gathered(self, read: dict[str, Any]) -> dict[str, Any]:
+        """Put the options of each class into an object of it."""
+        for name, (of, fields) in self._classes.items():
+            read[name] = of(**{field: read.pop(field) for field in fields if field in read})
         return read
 
     def _value(self, name: str, kind: str, text: str) -> object:
@@ -198,52 +267,6 @@ class Command(Task[Callable[..., None]]):
                 wrong = f"{self.option(name)} {text}: give a time as 5, 5s, 500ms, 15m, 2h or 7d"
                 raise usage_error(self, wrong)
         return text
-
-
-def command(
-    path: str,
-    *,
-    group: Group,
-    examples: Sequence[str],
-    takes: Sequence[str] = (),
-    needs: Sequence[str] = (),
-    default: bool = False,
-    passes_on: bool = False,
-    judges: bool = False,
-    help: Mapping[str, str] | None = None,  # noqa: A002 -- invoke's own name
-    iterable: Iterable[str] = (),
-) -> Callable[[Callable[..., None]], Command]:
-    """Make a task of a function.
-
-    Args:
-        path: Its full name, with a dot if it belongs to a group of tasks.
-        group: Its group in the overview.
-        examples: Command lines without the runner, at least one.
-        takes: Options that may be given as plain words, in order.
-        needs: Those of them that must be given.
-        default: Whether the part of the name before the dot runs it too.
-        passes_on: Whether all words after its name belong to another program.
-        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
-        help: The help of each option.
-        iterable: Options that may be repeated.
-    """
-
-    def make(body: Callable[..., None]) -> Command:
-        return Command(
-            body,
-            path=path,
-            group=group,
-            default=default,
-            takes=takes,
-            needed=needs,
-            examples=examples,
-            passes_on=passes_on,
-            judges=judges,
-            help=help or {},
-            iterable=iterable,
-        )
-
-    return make
 
 
 def plain_words(task: Command, words: Sequence[str]) -> int:

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import command
+from vault_harness.cli.command import command, option, repeated
 from vault_harness.cli.common import ENGINE, settings, use_engine
 from vault_harness.cli.console import complain, plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.judge.explore.search import Explorer
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which client is explored, and how far."""
+
+    subject: str = option(
+        "the client: reference, python:MODULE:FACTORY, command:..., http://...",
+        default="reference",
+    )
+    minutes: int | None = option("end after this time, default when everything is tried")
+    only: list[str] = repeated(
+        "a fault (503, sealed), a kind of request (renew) or a phase; may be repeated"
+    )
+    seed: int = option("order in which faults are tried", default=0)
+    shard: str | None = option("try one of several parts: 2/4")
+    workers: int | None = option("how many clients live side by side, default 10 for each core")
+    singles: bool = option("try no pairs of faults", default=False)
+    schedules: str | None = option("folder of schedules found before, which are tried first")
+    report: str = option("where schedules and scenarios go, default report/", default="report")
+    engine: str | None = option(ENGINE)
 
 
 @command(
@@ -23,32 +45,8 @@ if TYPE_CHECKING:
         "explore --subject 'command:./my-client' --minutes 10",
         "explore --only renew --only sealed",
     ),
-    help={
-        "subject": "the client: reference, python:MODULE:FACTORY, command:..., http://...",
-        "minutes": "end after this time, default when everything is tried",
-        "only": "a fault (503, sealed), a kind of request (renew) or a phase; may be repeated",
-        "seed": "order in which faults are tried",
-        "shard": "try one of several parts: 2/4",
-        "workers": "how many clients live side by side, default 10 for each core",
-        "singles": "try no pairs of faults",
-        "schedules": "folder of schedules found before, which are tried first",
-        "report": "where schedules and scenarios go, default report/",
-        "engine": ENGINE,
-    },
-    iterable=["only"],
 )
-def explore(
-    subject: str = "reference",
-    minutes: int | None = None,
-    only: list[str] | None = None,
-    seed: int = 0,
-    shard: str | None = None,
-    workers: int | None = None,
-    singles: bool = False,
-    schedules: str | None = None,
-    report: str = "report",
-    engine: str | None = None,
-) -> None:
+def explore(search: Search) -> None:
     """Find the shortest sequence of faults that breaks a client.
 
     It watches the client without faults, tries every fault at every kind of request that it saw,
@@ -62,30 +60,31 @@ def explore(
     from vault_harness.judge.explore.workers import AT_ONCE_PER_CORE, carry_out, opened
     from vault_harness.judge.explore.workers import workers as side_by_side
 
-    use_engine(engine)
+    use_engine(search.engine)
+    subject, report = search.subject, Path(search.report)
     cores = os.cpu_count() or 1
-    at_once = workers or AT_ONCE_PER_CORE * cores
-    folder = Path(schedules) if schedules else Path(report) / telling.FOLDER
+    at_once = search.workers or AT_ONCE_PER_CORE * cores
+    folder = Path(search.schedules) if search.schedules else report / telling.FOLDER
     options = Options(
-        seed=seed,
-        only=_words(only),
-        shard=_part(shard),
-        minutes=minutes,
+        seed=search.seed,
+        only=_words(search.only),
+        shard=_part(search.shard),
+        minutes=search.minutes,
         at_once=at_once,
         quiet=min(at_once, 2 * cores),
-        pairs=not singles,
+        pairs=not search.singles,
         before=telling.read_folder(folder),
     )
-    with opened(settings(), subject, seed=seed), side_by_side(at_once) as pool:
+    with opened(settings(), subject, seed=search.seed), side_by_side(at_once) as pool:
         explorer = Explorer(carried_by(carry_out, subject), pool, options, complain)
         try:
             explorer.search()
         except KeyboardInterrupt:
-            _tell(explorer, subject, Path(report), options.shard)
+            _tell(explorer, subject, report, options.shard)
             again = named("explore", "--subject", subject, "--schedules", str(folder))
             complain(f"interrupted; this tries what was found first, and goes on: {again}")
             raise
-    _tell(explorer, subject, Path(report), options.shard)
+    _tell(explorer, subject, report, options.shard)
     if explorer.broken:
         raise SystemExit(1)
     if not explorer.coverage.reached:
@@ -104,12 +103,12 @@ def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]
     say(telling.claim(explorer.coverage, shard))
 
 
-def _words(only: list[str] | None) -> frozenset[str]:
+def _words(only: list[str]) -> frozenset[str]:
     from vault_harness.errors import SettingsError
     from vault_harness.judge.explore.points import KINDS, PHASES
     from vault_harness.judge.explore.schedule import FAULTS
 
-    words = frozenset(word.strip() for text in only or [] for word in text.split(","))
+    words = frozenset(word.strip() for text in only for word in text.split(","))
     if foreign := sorted(words - {*FAULTS, *KINDS, *PHASES}):
         raise SettingsError(
             f"--only {foreign[0]} names no fault, no kind of request and no phase",

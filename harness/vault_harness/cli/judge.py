@@ -9,10 +9,11 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import Seconds, command
+from vault_harness.cli.command import Seconds, command, option, repeated
 from vault_harness.cli.common import (
     ENGINE,
     run_pytest,
@@ -25,12 +26,103 @@ from vault_harness.cli.console import complain, plural, say, table
 from vault_harness.cli.subject import see_that_contract_is_kept
 from vault_harness.commands import named
 
-LAST_FAILED = "run what did not pass in the last run of this client; all if everything passed"
-"""The help of this option."""
-
 if TYPE_CHECKING:
     from vault_harness.judge.report.formats import Score
     from vault_harness.judge.report.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How a client is judged."""
+
+    subject: str | None = option(
+        "the client under test: reference, python:MODULE:FACTORY, command:..., "
+        "http://..., agent:FILE"
+    )
+    only: list[str] = repeated(
+        "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated"
+    )
+    declare: list[str] = repeated(
+        "a time that the client promises, e.g. max_stale=30; may be repeated"
+    )
+    seed: int | None = option("seed of the network faults, as a failure printed it")
+    repeat: int | None = option(
+        "how many times each scenario runs; a scenario that passes and fails is flaky"
+    )
+    ttl_scale: float | None = option(
+        "stretch all lives by this factor, for clients that expect longer ones"
+    )
+    strict: bool = option(
+        "fail for a SHOULD too: a promise of medium or low severity", default=False
+    )
+    wire: str | None = option(
+        "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)"
+    )
+    shard: str | None = option(
+        "run one of several parts that take about as long as each other: 2/4"
+    )
+    workers: int | None = option(
+        "how many scenarios run side by side; the client's start is then not measured, "
+        "and may take 30 s"
+    )
+    known: str | None = option(
+        "what the client is known not to keep, default vault-harness.toml if it is there"
+    )
+    write_known: bool = option("write what is broken in this run to that file", default=False)
+    report: str | None = option("where journal, page and score go, default report/")
+    durations: bool = option("show where the time went", default=False)
+    last_failed: bool = option(
+        "run what did not pass in the last run of this client; all if everything passed",
+        default=False,
+    )
+    engine: str | None = option(ENGINE)
+    args: str = option(
+        "further arguments for pytest, which loads only the plugins named by -p", default=""
+    )
+
+    def checked(self) -> Suite:
+        """Return the options with the scenarios that ``--last-failed`` chooses.
+
+        Raise `SettingsError` if an option is invalid or a journal cannot be read.
+        """
+        if self.workers is not None:
+            settings(workers=self.workers)
+        return replace(self, only=self._chosen()) if self.last_failed else self
+
+    def words(self) -> list[str]:
+        """Return pytest's arguments for the suite."""
+        words = suite_place()
+        for field in fields(self):
+            option, value = f"--vault-{field.name.replace('_', '-')}", getattr(self, field.name)
+            if field.name in {"last_failed", "engine", "args"}:
+                continue  # they are this command line's own
+            if value is True:
+                words.append(option)
+            elif isinstance(value, list):
+                words += [word for one in value for word in (option, one)]
+            elif value is not None and value is not False:
+                words += [option, str(value)]
+        return [*words, *shlex.split(self.args)]
+
+    def _chosen(self) -> list[str]:
+        """Return the scenarios that did not pass in the last run; empty for all of them."""
+        from vault_harness.errors import SettingsError
+
+        if self.only:
+            raise SettingsError(
+                "--only and --last-failed both choose scenarios",
+                looked_at="the command line",
+                remedy="leave one of them out",
+            )
+        file = Path(self.report or "report") / "journal.json"
+        found = _not_passed(file, self.subject or "reference")
+        if found is None:
+            complain(f"{file} has no run of this client: every scenario runs")
+        elif found:
+            complain(f"{plural(len(found), 'scenario')} did not pass last time: {', '.join(found)}")
+        else:
+            complain("every scenario of the last run passed: every scenario runs")
+        return found or []
 
 
 @command(
@@ -43,48 +135,8 @@ if TYPE_CHECKING:
         "scenarios --subject 'command:./client --flag' --only TOK-11 --only SEA",
         "scenarios --only critical --declare max_stale=30",
     ),
-    help={
-        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., "
-        "http://..., agent:FILE",
-        "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
-        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
-        "seed": "seed of the network faults, as a failure printed it",
-        "repeat": "how many times each scenario runs; a scenario that passes and fails is flaky",
-        "ttl-scale": "stretch all lives by this factor, for clients that expect longer ones",
-        "strict": "fail for a SHOULD too: a promise of medium or low severity",
-        "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
-        "shard": "run one of several parts that take about as long as each other: 2/4",
-        "workers": "how many scenarios run side by side; the client's start is then not measured, "
-        "and may take 30 s",
-        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
-        "write-known": "write what is broken in this run to that file",
-        "report": "where journal, page and score go, default report/",
-        "durations": "show where the time went",
-        "last-failed": LAST_FAILED,
-        "engine": ENGINE,
-        "args": "further arguments for pytest, which loads only the plugins named by -p",
-    },
-    iterable=["only", "declare"],
 )
-def scenarios(
-    subject: str | None = None,
-    only: list[str] | None = None,
-    declare: list[str] | None = None,
-    seed: int | None = None,
-    repeat: int | None = None,
-    ttl_scale: float | None = None,
-    strict: bool = False,
-    wire: str | None = None,
-    shard: str | None = None,
-    workers: int | None = None,
-    known: str | None = None,
-    write_known: bool = False,
-    report: str | None = None,
-    durations: bool = False,
-    last_failed: bool = False,
-    engine: str | None = None,
-    args: str = "",
-) -> None:
+def scenarios(suite: Suite) -> None:
     """Break Vault in every way, and judge a client.
 
     Each scenario has a Vault of its own. `docs how-to/test-your-client` says how to name a client
@@ -95,24 +147,8 @@ def scenarios(
     or the run did not finish; 4: the command line, a setting or a file is wrong; 5: no scenario was
     chosen; 130, 143, 129: interrupted.
     """
-    use_engine(engine)
-    words = suite_arguments(
-        subject=subject,
-        workers=at_once(workers),
-        durations=durations,
-        seed=seed,
-        repeat=repeat,
-        ttl_scale=ttl_scale,
-        strict=strict,
-        shard=shard,
-        known=known,
-        write_known=write_known,
-        report=report,
-        wire=wire,
-        only=chosen(only, report, subject, last_failed=last_failed),
-        declare=declare,
-    )
-    run_pytest(*words, *shlex.split(args))
+    use_engine(suite.engine)
+    run_pytest(*suite.checked().words())
 
 
 @command(
@@ -120,35 +156,18 @@ def scenarios(
     group="judge",
     judges=True,
     examples=("judge --subject 'command:./my-client'", "judge --subject http://127.0.0.1:9000"),
+    fields=(
+        *("subject", "declare", "strict", "shard", "workers", "known", "write_known", "report"),
+        *("last_failed", "engine"),
+    ),
     help={
         "subject": "your client: python:MODULE:FACTORY, command:..., http://..., agent:FILE, "
         "reference",
-        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
-        "strict": "fail for a SHOULD too: a promise of medium or low severity",
-        "shard": "run one of several parts that take about as long as each other: 2/4",
         "workers": "how many scenarios run side by side; the default depends on the client's start",
-        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
-        "write-known": "write what is broken in this run to that file",
-        "report": "where journal, page and score go, default report/",
-        "last-failed": LAST_FAILED,
-        "engine": ENGINE,
         "anyway": "judge it although it breaks its contract",
     },
-    iterable=["declare"],
 )
-def judge(
-    subject: str | None = None,
-    declare: list[str] | None = None,
-    strict: bool = False,
-    shard: str | None = None,
-    workers: int | None = None,
-    known: str | None = None,
-    write_known: bool = False,
-    report: str | None = None,
-    last_failed: bool = False,
-    engine: str | None = None,
-    anyway: bool = False,
-) -> None:
+def judge(suite: Suite, anyway: bool = False) -> None:
     """Judge your client, with nothing else to set.
 
     It first runs `subject check`, which takes seconds. A client that breaks its contract is not
@@ -160,79 +179,18 @@ def judge(
     """
     from vault_harness.errors import SettingsError
 
-    if not subject:
+    if not suite.subject:
         raise SettingsError(
             "judge needs --subject: the client to judge",
             looked_at="the command line",
             remedy=f"{named('judge')} --subject 'command:./my-client'; "
             f"{named('docs', 'how-to/test-your-client')} says how",
         )
-    use_engine(engine)
-    words = suite_arguments(
-        subject=subject,
-        workers=at_once(workers),
-        strict=strict,
-        shard=shard,
-        known=known,
-        write_known=write_known,
-        report=report,
-        only=chosen(None, report, subject, last_failed=last_failed),
-        declare=declare,
-    )
-    if not anyway and subject != "reference":
-        see_that_contract_is_kept(subject)
+    use_engine(suite.engine)
+    words = suite.checked().words()
+    if not anyway and suite.subject != "reference":
+        see_that_contract_is_kept(suite.subject)
     run_pytest(*words)
-
-
-def at_once(workers: int | None) -> int | None:
-    """Return the number of scenarios side by side; raise `SettingsError` if it is invalid."""
-    return None if workers is None else settings(workers=workers).workers
-
-
-def suite_arguments(**options: object) -> list[str]:
-    """Return pytest's arguments for the suite.
-
-    ``options`` are the suite's own, without ``--vault-``; None, False and an empty list are left
-    out.
-    """
-    words = suite_place()
-    for name, value in options.items():
-        option = f"--vault-{name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif isinstance(value, list):
-            words += [word for one in value for word in (option, str(one))]
-        elif value is not None and value is not False:
-            words += [option, str(value)]
-    return words
-
-
-def chosen(
-    only: list[str] | None, report: str | None, subject: str | None, *, last_failed: bool
-) -> list[str] | None:
-    """Return the scenarios of ``--only``, or those that did not pass in the last run.
-
-    Raise `SettingsError` if both were asked for, or if the journal cannot be read.
-    """
-    from vault_harness.errors import SettingsError
-
-    if not last_failed:
-        return only
-    if only:
-        raise SettingsError(
-            "--only and --last-failed both choose scenarios",
-            looked_at="the command line",
-            remedy="leave one of them out",
-        )
-    file = Path(report or "report") / "journal.json"
-    found = _not_passed(file, subject or "reference")
-    if found is None:
-        complain(f"{file} has no run of this client: every scenario runs")
-    elif found:
-        complain(f"{plural(len(found), 'scenario')} did not pass last time: {', '.join(found)}")
-    else:
-        complain("every scenario of the last run passed: every scenario runs")
-    return found
 
 
 def _not_passed(journal: Path, subject: str) -> list[str] | None:
@@ -280,6 +238,29 @@ def timeline(
     say(told(file, id.upper(), since=since, until=end, raw=raw))
 
 
+@dataclass(frozen=True)
+class Pages:
+    """The runs of a page, or the parts of one run."""
+
+    journal: str | None = option("the journal of a run, default report/journal.json")
+    beside: str | None = option("the journal of a second run, to show beside it")
+    also: list[str] = repeated("the journal of a further run; may be repeated")
+    to: str = option("the page, default report/index.html", default="report/index.html")
+    join: list[str] = repeated(
+        "a part of a run (--shard), or a folder with all of them; may be repeated"
+    )
+    known: str | None = option("the file of --write-known, default vault-harness.toml")
+    write_known: bool = option(
+        "with --join: write what is broken in the whole run to that file", default=False
+    )
+    open: bool = option("open the page in a browser, where there is one", default=False)
+
+    @property
+    def others(self) -> list[str]:
+        """The journals after the first one."""
+        return [*([self.beside] if self.beside else []), *self.also]
+
+
 @command(
     "report",
     group="judge",
@@ -291,28 +272,8 @@ def timeline(
         "report --join shards/",
         "report mine/journal.json yours/journal.json --to both.html",
     ),
-    help={
-        "journal": "the journal of a run, default report/journal.json",
-        "beside": "the journal of a second run, to show beside it",
-        "also": "the journal of a further run; may be repeated",
-        "to": "the page, default report/index.html",
-        "join": "a part of a run (--shard), or a folder with all of them; may be repeated",
-        "known": "the file of --write-known, default vault-harness.toml",
-        "write-known": "with --join: write what is broken in the whole run to that file",
-        "open": "open the page in a browser, where there is one",
-    },
-    iterable=["join", "also"],
 )
-def report(
-    journal: str | None = None,
-    beside: str | None = None,
-    also: list[str] | None = None,
-    to: str = "report/index.html",
-    join: list[str] | None = None,
-    known: str | None = None,
-    write_known: bool = False,
-    open: bool = False,  # noqa: A002 -- the option is called --open
-) -> None:
+def report(pages: Pages) -> None:
     """Make the page of a run, or of several side by side.
 
     The page is one file that needs only a browser: a summary, and a timeline of each scenario.
@@ -323,24 +284,24 @@ def report(
     from vault_harness.errors import SettingsError
     from vault_harness.judge.report.known import KNOWN_FILE
 
-    others = [*([beside] if beside else []), *(also or [])]
-    if known and not write_known:
+    page = Path(pages.to)
+    if pages.known and not pages.write_known:
         raise SettingsError(
             "--known names the file for --write-known, which was not given",
-            looked_at=f"--known {known}",
+            looked_at=f"--known {pages.known}",
             remedy="add --write-known, or leave --known out: each part has its known failures",
         )
-    if join:
+    if pages.join:
         # A shell makes several words of `--join shards/*`, and the option takes only the first.
-        parts = [*join, *([journal] if journal else []), *others]
-        file = Path(known or KNOWN_FILE) if write_known else None
-        code = _join([Path(part) for part in parts], Path(to), known_file=file)
-        if open:
-            _open(Path(to))
+        parts = [*pages.join, *([pages.journal] if pages.journal else []), *pages.others]
+        file = Path(pages.known or KNOWN_FILE) if pages.write_known else None
+        code = _join([Path(part) for part in parts], page, known_file=file)
+        if pages.open:
+            _open(page)
         if code:
             raise SystemExit(code)
         return
-    if write_known:
+    if pages.write_known:
         raise SettingsError(
             "--write-known is for a run that is joined",
             looked_at="report without --join",
@@ -350,11 +311,11 @@ def report(
     from vault_harness.judge.report import load, refuse_foreign_page
     from vault_harness.judge.report.html import write_page
 
-    refuse_foreign_page(Path(to))
-    files = [Path(file) for file in (journal or "report/journal.json", *others)]
-    say(f"written: {write_page([load(file) for file in files], Path(to))}")
-    if open:
-        _open(Path(to))
+    refuse_foreign_page(page)
+    files = [Path(file) for file in (pages.journal or "report/journal.json", *pages.others)]
+    say(f"written: {write_page([load(file) for file in files], page)}")
+    if pages.open:
+        _open(page)
 
 
 def _open(page: Path) -> None:

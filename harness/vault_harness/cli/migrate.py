@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.command import command
+from vault_harness.cli.command import command, option
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.console import plural, say, table
 from vault_harness.cli.git import warn_of_git
@@ -20,34 +21,34 @@ if TYPE_CHECKING:
     from vault_harness.operator.migrate import ClientSettings, Outcome, Plan, VariableMap
 
 
+@dataclass(frozen=True)
+class Move:
+    """Which file is moved, and how it is read and compared."""
+
+    env_file: str | None = option("the dotenv file, default .env; it is never changed")
+    map: str | None = option(
+        "a TOML file that says where variables belong; it overrides the built-in places"
+    )
+    dry_run: bool = option("show what would be written, change nothing", default=False)
+    undo: bool = option("undo the newest migration of this file", default=False)
+    overwrite: bool = option("where Vault has another value, take the file's", default=False)
+    keep: bool = option("where Vault has another value, keep Vault's", default=False)
+    interpolate: bool = option(
+        "replace ${NAME} and ${NAME:-default}, as a shell would", default=False
+    )
+    encoding: str | None = option("the file's encoding, default UTF-8")
+    role: str | None = option(
+        "whose credentials .env.vault names, default the blueprint's first AppRole"
+    )
+
+
 @command(
     "migrate",
     group="operator",
     takes=("env_file",),
     examples=("migrate .env --dry-run", "migrate .env", "migrate .env --undo"),
-    help={
-        "env-file": "the dotenv file, default .env; it is never changed",
-        "map": "a TOML file that says where variables belong; it overrides the built-in places",
-        "dry-run": "show what would be written, change nothing",
-        "undo": "undo the newest migration of this file",
-        "overwrite": "where Vault has another value, take the file's",
-        "keep": "where Vault has another value, keep Vault's",
-        "interpolate": "replace ${NAME} and ${NAME:-default}, as a shell would",
-        "encoding": "the file's encoding, default UTF-8",
-        "role": "whose credentials .env.vault names, default the blueprint's first AppRole",
-    },
 )
-def migrate(
-    env_file: str | None = None,
-    map: str | None = None,  # noqa: A002 -- the option is called --map
-    dry_run: bool = False,
-    undo: bool = False,
-    overwrite: bool = False,
-    keep: bool = False,
-    interpolate: bool = False,
-    encoding: str | None = None,
-    role: str | None = None,
-) -> None:
+def migrate(move: Move) -> None:
     """Move secrets from a dotenv file into Vault.
 
     The file is copied first (mode 0600) and is not changed. .env.vault beside it holds the
@@ -60,41 +61,41 @@ def migrate(
     from vault_harness.operator.migrate import migrate as carry_out
     from vault_harness.operator.migrate.run import check
 
-    if overwrite and keep:
+    if move.overwrite and move.keep:
         raise SettingsError(
             "--overwrite and --keep contradict each other", remedy="Give one of them."
         )
     stack = local_stack()
-    file = Path(env_file or ".env")
+    file = Path(move.env_file or ".env")
     with stack.held(), contextlib.closing(stack.operator()) as op:
         blueprint = stack.blueprint()
         kv = Kv(op, blueprint.mount)
-        if undo:
-            _undo(kv, file, stack.data_dir, dry_run=dry_run)
+        if move.undo:
+            _undo(kv, file, stack.data_dir, dry_run=move.dry_run)
             return
-        environ = os.environ if interpolate else None
-        dotenv = read(file, encoding=encoding, interpolate=interpolate, environ=environ)
+        environ = os.environ if move.interpolate else None
+        dotenv = read(file, encoding=move.encoding, interpolate=move.interpolate, environ=environ)
         plan = make_plan(
             kv,
             dotenv,
-            _map(blueprint, map),
+            _map(blueprint, move.map),
             written=previous_versions(kv, stack.data_dir),
             blueprint=blueprint,
-            overwrite=overwrite,
+            overwrite=move.overwrite,
         )
         _show(plan, kv.mount)
-        if dry_run:
+        if move.dry_run:
             say("dry run: nothing was changed")
-            check(plan, file, keep=keep)  # it ends as the real run would
+            check(plan, file, keep=move.keep)  # it ends as the real run would
             return
         outcome = carry_out(
             kv,
             plan,
             file,
-            _client_settings(stack, blueprint, role),
+            _client_settings(stack, blueprint, move.role),
             data_dir=stack.data_dir,
-            keep=keep,
-            read_as={"encoding": encoding, "interpolate": interpolate},
+            keep=move.keep,
+            read_as={"encoding": move.encoding, "interpolate": move.interpolate},
         )
     say(f"wrote {plural(len(outcome.changed), 'secret')}, each read back and compared")
     say(f"the original's copy: {outcome.backup}")

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli.backup_options import KEYRING_HELP, OPENERS, chosen, opener_of
+from vault_harness.cli.backup_options import IN_ONE_FOLDER, KEYRING_HELP, Opening, chosen
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack, vault_without_token
 from vault_harness.cli.console import plural, say
@@ -28,18 +28,15 @@ if TYPE_CHECKING:
         "restore --source FOLDER --identity backup-key.txt",
         "restore --identity backup-key.txt --dry-run",
     ),
-    iterable=["identity"],
+    fields=IN_ONE_FOLDER,
     help={
-        **OPENERS,
         "keyring": KEYRING_HELP,
         "overwrite": "replace this Vault's content; without it only an empty Vault is restored",
         "dry-run": "open and check the backup, change nothing",
     },
 )
 def now(
-    identity: list[str] | None = None,
-    source: str | None = None,
-    passphrase_file: str | None = None,
+    opening: Opening,
     keyring: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -58,8 +55,8 @@ def now(
     from vault_harness.operator.backup.on_stack import rehearse_on
 
     stack = local_stack()
-    found = chosen(source, None, SNAPSHOT)
-    opener = opener_of(identity, passphrase_file)
+    found = chosen(opening, SNAPSHOT)
+    opener = opening.opener()
     snapshot, contents = found.open_snapshot(opener)
     opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
     say(f"{found.directory} opens and is whole: {plural(len(contents.secrets), 'secret')}")
@@ -127,9 +124,8 @@ def _remake(stack: LocalStack, addresses: Sequence[str]) -> None:
     "restore.keys",
     group="operator",
     examples=("restore.keys --source FOLDER --identity backup-key.txt",),
-    iterable=["identity"],
+    fields=IN_ONE_FOLDER,
     help={
-        **OPENERS,
         "source": "the folder of a backup, or a keyring.age; default the newest backup with it",
         "overwrite": "replace an existing keyring or seal key; the old one is kept beside it",
         "seal-key": "only the key of a static seal, into a new folder, before a restore there",
@@ -137,9 +133,7 @@ def _remake(stack: LocalStack, addresses: Sequence[str]) -> None:
     },
 )
 def keys(
-    identity: list[str] | None = None,
-    source: str | None = None,
-    passphrase_file: str | None = None,
+    opening: Opening,
     overwrite: bool = False,
     seal_key: bool = False,
     dry_run: bool = False,
@@ -154,11 +148,12 @@ def keys(
     from vault_harness.operator.backup import restore_keys as put_back
 
     stack = local_stack()
-    opener = opener_of(identity, passphrase_file)
-    if source and Path(source).is_file():
-        origin, opened = Path(source), open_keys_file(Path(source), opener)
+    opener = opening.opener()
+    if opening.source and Path(opening.source).is_file():
+        origin = Path(opening.source)
+        opened = open_keys_file(origin, opener)
     else:
-        found = chosen(source, None, KEYRING, own=not seal_key)
+        found = chosen(opening, KEYRING, own=not seal_key)
         origin, opened = found.directory, found.open_keys(opener)
     if seal_key:
         _restore_seal_key(stack, opened, overwrite=overwrite, dry_run=dry_run)

@@ -6,10 +6,11 @@ import contextlib
 import functools
 import json as json_module
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from vault_harness.cli.command import command
+from vault_harness.cli.command import command, option
 from vault_harness.cli.common import (
     LEAVE_SEALED,
     local_stack,
@@ -33,6 +34,23 @@ if TYPE_CHECKING:
     from vault_harness.local.vault.apply import Change, What
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What a stack is from now on."""
+
+    ha: bool = option(
+        "three nodes with a load balancer (HAProxy) in front; stays so", default=False
+    )
+    tls: bool = option("Vault uses TLS, with its own authority; stays so", default=False)
+    client_certs: bool = option(
+        "Vault refuses clients without a certificate of the stack; implies --tls; stays so",
+        default=False,
+    )
+    cuttable: bool = option(
+        "with --ha: nodes can be cut off from each other (node.cut); stays so", default=False
+    )
+
+
 @command(
     "up",
     group="every day",
@@ -41,11 +59,6 @@ if TYPE_CHECKING:
         *("up --seal static", "up --ha --seal transit", "up --seal awskms --check"),
     ),
     help={
-        "ha": "three nodes with a load balancer (HAProxy) in front; stays so",
-        "tls": "Vault uses TLS, with its own authority; stays so",
-        "cuttable": "with --ha: nodes can be cut off from each other (node.cut); stays so",
-        "client-certs": "Vault refuses clients without a certificate of the stack; implies "
-        "--tls; stays so",
         "seal": "for a new Vault: shamir, or a seal that opens itself: static (OpenBao; key in a "
         "file), transit (key in a second Vault), awskms or azurekeyvault (key in a cloud)",
         "check": "start nothing; let the server check the configuration of a cloud's seal",
@@ -53,13 +66,7 @@ if TYPE_CHECKING:
     },
 )
 def up(
-    ha: bool = False,
-    tls: bool = False,
-    client_certs: bool = False,
-    cuttable: bool = False,
-    seal: str | None = None,
-    check: bool = False,
-    engine: str | None = None,
+    shape: Shape, seal: str | None = None, check: bool = False, engine: str | None = None
 ) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
@@ -79,7 +86,13 @@ def up(
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
     before = _running(stack)
     with telling_what_is_left(lambda: _left_running(stack, before), but=(HarnessError,)):
-        stack.up(ha=ha, tls=tls, client_certs=client_certs, cuttable=cuttable, seal=kind)
+        stack.up(
+            ha=shape.ha,
+            tls=shape.tls,
+            client_certs=shape.client_certs,
+            cuttable=shape.cuttable,
+            seal=kind,
+        )
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
@@ -106,31 +119,34 @@ def _left_running(stack: LocalStack, before: set[str]) -> str:
     return f"its servers run on, and Vault may be sealed: {up_} goes on, {down_} ends them"
 
 
+@dataclass(frozen=True)
+class Seed:
+    """What of a blueprint is written, over what."""
+
+    blueprint: str | None = option(
+        "a blueprint file; else the one applied last, at first the e-commerce one"
+    )
+    only: str | None = option("access: policies and AppRoles alone, no secret is read or written")
+    overwrite: bool = option(
+        "write everything as the blueprint has it, with new generated values; asks first",
+        default=False,
+    )
+    new_values: bool = option(
+        "make new values even if another mount has the blueprint's secrets", default=False
+    )
+    adopt: str | None = option(
+        "only this: accept the policy of that name as Vault has it, instead of the blueprint's"
+    )
+    dry_run: bool = option("show what would be done, change nothing", default=False)
+    yes: bool = option("do not ask before values are overwritten", default=False)
+
+
 @command(
     "seed",
     group="every day",
     examples=("seed", "seed --dry-run", "seed --only access", "seed --blueprint my.toml"),
-    help={
-        "blueprint": "a blueprint file; else the one applied last, at first the e-commerce one",
-        "only": "access: policies and AppRoles alone, no secret is read or written",
-        "overwrite": "write everything as the blueprint has it, with new generated values; asks "
-        "first",
-        "new-values": "make new values even if another mount has the blueprint's secrets",
-        "adopt": "only this: accept the policy of that name as Vault has it, instead of the "
-        "blueprint's",
-        "dry-run": "show what would be done, change nothing",
-        "yes": "do not ask before values are overwritten",
-    },
 )
-def seed(
-    blueprint: str | None = None,
-    only: str | None = None,
-    overwrite: bool = False,
-    new_values: bool = False,
-    adopt: str | None = None,
-    dry_run: bool = False,
-    yes: bool = False,
-) -> None:
+def seed(how: Seed) -> None:
     """Fill Vault from the blueprint, write AppRole ids to files.
 
     Existing content stays, even if it differs from the blueprint. --only access and --overwrite
@@ -140,18 +156,18 @@ def seed(
     from vault_harness.local.vault.apply import values_replaced
 
     stack = local_stack()
-    plan = Blueprint.load(Path(blueprint)) if blueprint else _applied_last(stack)
-    what = _what(only)
-    if adopt is not None:
-        _adopt(stack, adopt, plan, dry_run=dry_run)
+    plan = Blueprint.load(Path(how.blueprint)) if how.blueprint else _applied_last(stack)
+    what = _what(how.only)
+    if how.adopt is not None:
+        _adopt(stack, how.adopt, plan, dry_run=how.dry_run)
         return
     apply = functools.partial(
-        stack.seed, plan, what=what, overwrite=overwrite, new_values=new_values
+        stack.seed, plan, what=what, overwrite=how.overwrite, new_values=how.new_values
     )
-    if dry_run or (overwrite and not yes):
+    if how.dry_run or (how.overwrite and not how.yes):
         planned = apply(dry=True)
         replaced = values_replaced(planned)
-        if dry_run:
+        if how.dry_run:
             say(_changes(planned))
             say(f"would replace {plural(replaced, 'value')}; dry run: nothing was changed")
             return

@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.child import run_child
-from vault_harness.cli.command import command
+from vault_harness.cli.command import command, option, repeated
 from vault_harness.cli.common import ENGINE, PYTEST, pytest_environment, suite_place, use_engine
 from vault_harness.cli.console import say
 
@@ -24,6 +24,23 @@ _LOAD = "import os\nparent = {parent}\nwhile os.getppid() == parent:\n    sum(ra
 """A program that keeps one core busy until its parent ends."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """How often which scenarios of which client run."""
+
+    runs: int | None = option("how many times the suite runs")
+    subject: str = option("the client under test, as for scenarios", default="reference")
+    busy: int = option(
+        "in this many of them, the last ones, other programs keep all cores busy", default=0
+    )
+    only: list[str] = repeated(
+        "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated"
+    )
+    resume: bool = option("continue an interrupted call after its last run", default=False)
+    to: str = option("where steady.md and steady.json go, default report", default="report")
+    engine: str | None = option(ENGINE)
+
+
 @command(
     "steady",
     group="judge",
@@ -31,26 +48,8 @@ _LOAD = "import os\nparent = {parent}\nwhile os.getppid() == parent:\n    sum(ra
     takes=("runs",),
     needs=("runs",),
     examples=("steady 20 --busy 5", "steady 3 --subject 'command:./client' --only critical"),
-    help={
-        "runs": "how many times the suite runs",
-        "subject": "the client under test, as for scenarios",
-        "busy": "in this many of them, the last ones, other programs keep all cores busy",
-        "only": "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated",
-        "resume": "continue an interrupted call after its last run",
-        "to": "where steady.md and steady.json go, default report",
-        "engine": ENGINE,
-    },
-    iterable=["only"],
 )
-def steady(
-    runs: int | None = None,
-    subject: str = "reference",
-    busy: int = 0,
-    only: list[str] | None = None,
-    resume: bool = False,
-    to: str = "report",
-    engine: str | None = None,
-) -> None:
+def steady(order: Order) -> None:
     """Run the suite many times, and compare the verdicts.
 
     Exit code 1: a verdict differs from the first run; 3 or 4: that is unknown. The table is written
@@ -60,40 +59,33 @@ def steady(
     from vault_harness.errors import SettingsError
     from vault_harness.judge.report import steady as kept
 
+    runs, busy, directory = order.runs, order.busy, Path(order.to)
     assert runs is not None, "the command line asks for it"
-    use_engine(engine)
+    use_engine(order.engine)
     if not 0 <= busy <= runs or not runs:
         raise SettingsError(
             f"{runs} runs, {busy} of them busy, do not make sense",
             looked_at="the command line",
             remedy="give at least one run, and no more busy ones than runs",
         )
-    directory = Path(to)
-    words = sorted({word.strip().upper() for text in only or [] for word in text.split(",")})
-    order = {"subject": subject, "only": words, "runs": runs, "busy": busy}
-    done = kept.load(directory, order) if resume else []
+    words = sorted({word.strip().upper() for text in order.only for word in text.split(",")})
+    order = replace(order, only=words)
+    asked = {"subject": order.subject, "only": words, "runs": runs, "busy": busy}
+    done = kept.load(directory, asked) if order.resume else []
     environ = pytest_environment()
     while len(done) < runs:
         number = len(done) + 1
-        done.append(_run(number, subject, words, directory, environ, busy=number > runs - busy))
+        done.append(_run(number, order, environ, busy=number > runs - busy))
         say(_settle(done))
-        kept.save(directory, done, order)
+        kept.save(directory, done, asked)
     say()
-    say(kept.told(done, subject=subject))
+    say(kept.told(done, subject=order.subject))
     say(f"written: {directory / 'steady.md'}, {directory / 'steady.json'}")
     if kept.differences(done):
         raise SystemExit(1)
 
 
-def _run(
-    number: int,
-    subject: str,
-    only: list[str],
-    directory: Path,
-    environ: Mapping[str, str],
-    *,
-    busy: bool,
-) -> Judged:
+def _run(number: int, order: Order, environ: Mapping[str, str], *, busy: bool) -> Judged:
     """Run the suite in its own process, with its journal in its own folder.
 
     Raise `SettingsError` if it has no verdict at all.
@@ -103,12 +95,12 @@ def _run(
     from vault_harness.judge.report.outcome import Outcome
     from vault_harness.judge.report.steady import judged
 
-    folder = directory / f"run-{number}"
+    folder = Path(order.to) / f"run-{number}"
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "journal.json"
     before = _written(journal)  # perhaps left by an interrupted call; a run removes it
-    options = ["--vault-subject", subject, "--vault-report", str(folder), "-q"]
-    options += [word for name in only for word in ("--vault-only", name)]
+    options = ["--vault-subject", order.subject, "--vault-report", str(folder), "-q"]
+    options += [word for name in order.only for word in ("--vault-only", name)]
     output = folder / "output.txt"
     with (
         output.open("wb") as file,

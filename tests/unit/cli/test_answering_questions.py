@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.cli.backup_options import lock_of, opener_of
+from vault_harness.cli.backup_options import Locking, Opening
 from vault_harness.errors import SettingsError
 
 Program = Callable[..., Any]  # of conftest.py
@@ -65,7 +65,7 @@ def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> N
     assert (ended.code, ended.err) == (1, "nothing was deleted\n")
 
 
-@pytest.mark.parametrize("asked", [lock_of, opener_of])
+@pytest.mark.parametrize("asked", [Locking().lock, Opening().opener])
 def test_ctrl_d_for_a_passphrase(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +74,7 @@ def test_ctrl_d_for_a_passphrase(
     monkeypatch.setattr(getpass, "getpass", ends)
     monkeypatch.delenv("HARNESS_BACKUP_PASSPHRASE", raising=False)
     with pytest.raises(SettingsError, match="no passphrase was given") as told:
-        asked(None, None)
+        asked()
     assert "--passphrase-file" in told.value.remedy
 
 
@@ -85,4 +85,4 @@ def test_ctrl_d_at_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed, None) or ends(prompt))
     monkeypatch.delenv("HARNESS_BACKUP_PASSPHRASE", raising=False)
     with pytest.raises(SettingsError, match="no passphrase was given"):
-        lock_of(None, None)
+        Locking().lock()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vault_harness.cli.audit import _filter, _show, _words
+from vault_harness.cli.audit import Chosen, _show
 from vault_harness.cli.command import seconds_in
 from vault_harness.operator.audit import AuditReport
 
@@ -37,11 +37,11 @@ def test_it_says_how_to_look_before_how_to_delete(
 @pytest.mark.parametrize("since", ["7d", "36h", "90s", "15m", "1.5s"])
 def test_how_to_write_it_is_the_same_report(since: str) -> None:
     """The command for the same report repeats its time, file and node."""
-    words = _words(seconds_in(since), "a b.log", None)
+    words = Chosen(since=seconds_in(since), file="a b.log").words()
     assert words == ["--since", since, "--file", "a b.log"]
-    assert _words(None, None, "vault-2") == ["--node", "vault-2"]
+    assert Chosen(node="vault-2").words() == ["--node", "vault-2"]
 
 
 def test_a_time_before_all_times_leaves_nothing_out() -> None:
     """A very large number of days leaves nothing out and does not fail."""
-    assert _filter(None, None, None, None, seconds_in("999999d")).since is None
+    assert Chosen(since=seconds_in("999999d")).filter().since is None
