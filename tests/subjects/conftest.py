@@ -12,6 +12,7 @@ import pytest
 
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.settings import Settings
 
@@ -24,7 +25,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = Settings(engine="process")
     with (
         open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine,
-        launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as launched,
+        launch(
+            engine, Blueprint.default(), NodeSpec(directory=tmp_path_factory.mktemp("vault"))
+        ) as launched,
     ):
         yield launched
 

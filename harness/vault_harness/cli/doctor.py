@@ -130,8 +130,8 @@ def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> S
         raise SystemExit(1)
     with closing(operator):
         return go_through(
-            Deployment.today(
-                operator,
+            Deployment(
+                operator=operator,
                 addresses=patient.addresses,
                 keyring=patient.keyring_path,
                 backups=backups_dir(stack, backups),

@@ -142,7 +142,7 @@ def secrets(
     HARNESS_REDIS_URL=redis://host:port names it. If that server refuses, Vault keeps the old value.
     """
     from vault_harness.local.vault.kv import Kv
-    from vault_harness.operator.rotate import each_of, find_targets, plan_secret, rotate_secret
+    from vault_harness.operator.rotate import How, each_of, find_targets, plan_secret, rotate_secret
 
     stack = local_stack()
     assert name is not None, "the command line asks for it"
@@ -174,7 +174,7 @@ def secrets(
         done = each_of(
             targets,
             lambda target: rotate_secret(
-                kv, target, stack.data_dir, servers=_server, blueprint=blueprint, grace=grace
+                kv, target, stack.data_dir, How(servers=_server, grace=grace), blueprint=blueprint
             ),
         )
         _tell(done, kv.mount, new_values=True)
@@ -204,7 +204,7 @@ def rollback(
     rotation stays.
     """
     from vault_harness.local.vault.kv import Kv
-    from vault_harness.operator.rotate import each_of, find_rollback, find_targets, roll_back
+    from vault_harness.operator.rotate import How, each_of, find_rollback, find_targets, roll_back
 
     stack = local_stack()
     assert name is not None, "the command line asks for it"
@@ -222,7 +222,7 @@ def rollback(
             return
         done = each_of(
             targets,
-            lambda target: roll_back(kv, target, stack.data_dir, servers=_server, grace=grace),
+            lambda target: roll_back(kv, target, stack.data_dir, How(servers=_server, grace=grace)),
         )
         _tell(done, kv.mount)
 

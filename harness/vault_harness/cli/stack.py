@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json as json_module
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -153,7 +153,7 @@ def seed(how: Seed) -> None:
     replace what differs; vault-data/replaced keeps a copy of each policy and role.
     """
     from vault_harness.local.blueprint import Blueprint
-    from vault_harness.local.vault.apply import values_replaced
+    from vault_harness.local.vault.apply import Applying, values_replaced
 
     stack = local_stack()
     plan = Blueprint.load(Path(how.blueprint)) if how.blueprint else _applied_last(stack)
@@ -161,11 +161,10 @@ def seed(how: Seed) -> None:
     if how.adopt is not None:
         _adopt(stack, how.adopt, plan, dry_run=how.dry_run)
         return
-    apply = functools.partial(
-        stack.seed, plan, what=what, overwrite=how.overwrite, new_values=how.new_values
-    )
+    applying = Applying(what=what, overwrite=how.overwrite)
+    apply = functools.partial(stack.seed, plan, new_values=how.new_values)
     if how.dry_run or (how.overwrite and not how.yes):
-        planned = apply(dry=True)
+        planned = apply(replace(applying, dry=True))
         replaced = values_replaced(planned)
         if how.dry_run:
             say(_changes(planned))
@@ -176,7 +175,7 @@ def seed(how: Seed) -> None:
             if not confirmed(f"replace {plural(replaced, 'value')} in Vault by other ones?"):
                 complain("nothing was changed")
                 raise SystemExit(1)
-    changes = apply()
+    changes = apply(applying)
     say(_changes(changes))
     counts = [
         f"{sum(change.action == action for change in changes)} {action}"

@@ -11,6 +11,7 @@ from vault_harness.addresses import base_url
 from vault_harness.files import private_directory
 from vault_harness.judge.environment import Environment
 from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.key_holder import transit_seal
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.toxiproxy.client import Proxy
@@ -40,7 +41,7 @@ class KeyHolder:
     ) -> None:
         empty = Blueprint(name="key-holder", mounts={})
         holder = closing.enter_context(
-            launch(environment.engine, empty, directory=directory, name=name)
+            launch(environment.engine, empty, NodeSpec(directory=directory, name=name))
         )
         self._proxy: Proxy = environment.toxiproxy.create(
             name,

@@ -27,13 +27,13 @@ from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.dialect import OPENBAO, of_product
 from vault_harness.local.engine.process.postgresql import Postgresql
-from vault_harness.local.engine.shape import Capability, Node
+from vault_harness.local.engine.shape import Capability, Node, NodeSpec
 from vault_harness.local.programs import find_postgresql
 from vault_harness.local.stack.launching import Link, Stack, launch, launch_cluster
 from vault_harness.local.toxiproxy.client import Proxy
 from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault import approle
-from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.namespace import Namespace
 from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.recorder.history import History
@@ -227,11 +227,13 @@ class Servers(Closable):
         return launch(
             engine,
             blueprint,
-            directory=directory,
-            storage="inmem" if self.entry.storage == "postgresql" else self.entry.storage,
-            audit_raw=True,
-            name=name,
-            extra={**extra, **(self._storage_outside() if outside else {})},
+            NodeSpec(
+                directory=directory,
+                storage="inmem" if self.entry.storage == "postgresql" else self.entry.storage,
+                audit_raw=True,
+                name=name,
+                extra={**extra, **(self._storage_outside() if outside else {})},
+            ),
             authority=authority,
         )
 
@@ -337,7 +339,7 @@ class Servers(Closable):
         self.operator = self.namespace.operator
         # Audit devices belong to the whole server.
         inside = self.stack.blueprint.model_copy(update={"audit": {}})
-        apply(self.operator, inside, environ={}, stored=self.stack.secrets.learn)
+        apply(self.operator, inside, Applying(stored=self.stack.secrets.learn), environ={})
         self.recorder.namespace = self.entry.namespace
 
     @property

@@ -19,6 +19,7 @@ import hvac
 from resilient_vault_client import VaultClient
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.settings import Settings
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         place = Path(directory)
         with (
             open_engine(settings, directory=place / "engine") as engine,
-            launch(engine, Blueprint.default(), directory=place / "vault") as stack,
+            launch(engine, Blueprint.default(), NodeSpec(directory=place / "vault")) as stack,
         ):
             return _measure(stack, options.rounds)
 

@@ -25,7 +25,7 @@ from rich.table import Table
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import choose, open_engine
 from vault_harness.local.engine.docker.state import inspect_docker
-from vault_harness.local.engine.shape import Engine, EngineName
+from vault_harness.local.engine.shape import Engine, EngineName, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
@@ -89,14 +89,16 @@ def in_memory(measured: Measured, engine: EngineName) -> None:
                 opened = closing.enter_context(
                     open_engine(settings, directory=Path(directory) / "engine")
                 )
-                vault = launch(opened, Blueprint.default(), directory=Path(directory) / "vault")
+                vault = launch(
+                    opened, Blueprint.default(), NodeSpec(directory=Path(directory) / "vault")
+                )
             vault.close()
 
 
 def fresh(measured: Measured, engine: Engine, directory: Path) -> None:
     """Launch the Vault that each scenario begins with."""
     with stopwatch(measured, "a fresh Vault for a scenario", engine.name):
-        stack = launch(engine, Blueprint.default(), directory=directory)
+        stack = launch(engine, Blueprint.default(), NodeSpec(directory=directory))
     with stopwatch(measured, "its removal", engine.name):
         stack.close()
 

@@ -13,7 +13,7 @@ from vault_harness.errors import ProgramMissing
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.process.postgresql import Postgresql
-from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
+from vault_harness.local.engine.shape import Engine, NodeSpec, ToxiproxyProcess
 from vault_harness.local.programs import find_postgresql
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.settings import Settings
@@ -30,7 +30,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A Vault that several tests share: none of them may seal or break it."""
-    with launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as stack:
+    with launch(
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path_factory.mktemp("vault"))
+    ) as stack:
         yield stack
 
 
@@ -80,5 +82,5 @@ def lab(shared: Stack, make_lab: Callable[[Stack], Lab]) -> Lab:
 @pytest.fixture
 def own_lab(engine: Engine, tmp_path: Path, make_lab: Callable[[Stack], Lab]) -> Iterator[Lab]:
     """A lab on a Vault of its own, which may be sealed and broken."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         yield make_lab(stack)

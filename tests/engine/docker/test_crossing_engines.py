@@ -41,7 +41,7 @@ def seeded(tmp_path: Path) -> Callable[[Engine], Stack]:
 
     def make(engine: Engine) -> Stack:
         directory = tmp_path / f"seeded-{engine.name}"
-        return launch(engine, Blueprint.default(), directory=directory, storage="raft")
+        return launch(engine, Blueprint.default(), NodeSpec(directory=directory, storage="raft"))
 
     return make
 

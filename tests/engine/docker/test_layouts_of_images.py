@@ -13,6 +13,7 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.images.build import LOCAL_VAULT
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
@@ -52,7 +53,9 @@ def test_a_scenario_runs_on_it(chosen: Settings, tmp_path: Path) -> None:
     """A scenario finds the server by name and runs it as this user."""
     with (
         DockerEngine(chosen, directory=tmp_path / "engine") as engine,
-        launch(engine, Blueprint.default(), directory=tmp_path / "vault", storage="raft") as stack,
+        launch(
+            engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault", storage="raft")
+        ) as stack,
     ):
         assert stack.operator.seal_status().product == "openbao"
 

@@ -15,7 +15,7 @@ import pytest
 from vault_harness.judge.faults import NetworkFaults, ProcessFaults, VaultFaults
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.toxiproxy.client import Proxy, Toxiproxy
 from vault_harness.local.vault import approle
@@ -143,7 +143,7 @@ def broken_vault(stack: Stack) -> Broken:
 def broken(process_engine: Engine, tmp_path: Path) -> Iterator[Broken]:
     """A Vault of the test's own."""
     blueprint = Blueprint.default()
-    with launch(process_engine, blueprint, directory=tmp_path / "vault") as stack:
+    with launch(process_engine, blueprint, NodeSpec(directory=tmp_path / "vault")) as stack:
         yield broken_vault(stack)
 
 
@@ -169,7 +169,7 @@ def shared_stack(
 ) -> Iterator[Stack]:
     """A shared Vault, of which only the network is broken."""
     directory = tmp_path_factory.mktemp("shared") / "vault"
-    with launch(process_engine, Blueprint.default(), directory=directory) as stack:
+    with launch(process_engine, Blueprint.default(), NodeSpec(directory=directory)) as stack:
         yield stack
 
 

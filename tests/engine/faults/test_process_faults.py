@@ -19,7 +19,7 @@ from vault_harness.errors import ToxiproxyError
 from vault_harness.judge.faults import ProcessFaults, flapping, process_tree
 from vault_harness.judge.subjects.process import spawn
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.recorder.fault import Fault
 from vault_harness.waiting import wait_until
@@ -46,7 +46,9 @@ def test_server_paused(broken: Broken) -> None:
 def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
     """A killed server refuses, then is back at its address, unsealed, with its data."""
     blueprint = Blueprint.default()
-    with launch(process_engine, blueprint, directory=tmp_path / "vault", storage="raft") as stack:
+    with launch(
+        process_engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")
+    ) as stack:
         broken = broken_vault(stack)
         token, _ = broken.token()
         with broken.processes.server_killed(
@@ -68,9 +70,7 @@ def test_server_killed_under_supervision(process_engine: Engine, tmp_path: Path)
     with launch(
         process_engine,
         Blueprint.default(),
-        directory=tmp_path / "vault",
-        storage="raft",
-        extra={"seal": seal},
+        NodeSpec(directory=tmp_path / "vault", storage="raft", extra={"seal": seal}),
     ) as stack:
         broken = broken_vault(stack)
         token, _ = broken.token()

@@ -87,7 +87,7 @@ class FaultLog:
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
     """Run a seeded Vault that keeps its data over a restart."""
     blueprint = Blueprint.default()
-    with launch(engine, blueprint, directory=tmp_path / "vault", storage="raft") as own:
+    with launch(engine, blueprint, NodeSpec(directory=tmp_path / "vault", storage="raft")) as own:
         yield own
 
 

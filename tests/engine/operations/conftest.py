@@ -16,7 +16,7 @@ import pytest
 
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault.kv import Kv
 from vault_harness.settings import Settings
@@ -48,14 +48,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A seeded Vault that several tests share: none of them may seal it or change its roles."""
-    with launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as stack:
+    with launch(
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path_factory.mktemp("vault"))
+    ) as stack:
         yield stack
 
 
 @pytest.fixture
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
     """A seeded Vault of the test's own."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as own:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as own:
         yield own
 
 

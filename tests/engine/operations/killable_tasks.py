@@ -38,6 +38,7 @@ from vault_harness.operator.rotate import (
     rotate_secret,
     rotate_secret_id,
 )
+from vault_harness.operator.rotate.rotation import How
 
 Checkpoint = Callable[[str], None]
 
@@ -77,8 +78,7 @@ def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
         kv,
         known_targets()[given["target"]],
         Path(given["directory"]),
-        servers=lambda kind: configured(kind, given.get("servers", {})),
-        checkpoint=checkpoint,
+        How(lambda kind: configured(kind, given.get("servers", {})), checkpoint=checkpoint),
     )
 
 

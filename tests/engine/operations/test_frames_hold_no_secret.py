@@ -18,11 +18,11 @@ from tests.walking import places
 from vault_harness import files
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
 from vault_harness.local.vault.root.generate import generate_root, prove_keys, revoke_root
@@ -60,6 +60,7 @@ from vault_harness.operator.rotate import (
     rotate_secret,
     rotate_secret_id,
 )
+from vault_harness.operator.rotate.rotation import How
 
 VALUE = "value-of-a-secret-4711"
 PASSPHRASE = "passphrase-of-a-backup-4711"
@@ -116,11 +117,7 @@ def _migrate(case: Case) -> object:
 
 def _rotate(case: Case) -> object:
     return rotate_secret(
-        case.kv,
-        DATABASE,
-        case.directory,
-        servers=case.servers,
-        checkpoint=case.checkpoint,
+        case.kv, DATABASE, case.directory, How(servers=case.servers, checkpoint=case.checkpoint)
     )
 
 
@@ -138,7 +135,7 @@ DOINGS: dict[str, Callable[[Case], object]] = {
     "parse": lambda _c: parse(f"A='{VALUE}\nB={VALUE}\nC"),
     "rotate": _rotate,
     "roll back": lambda c: roll_back(
-        c.kv, DATABASE, c.directory, servers=c.servers, checkpoint=c.checkpoint
+        c.kv, DATABASE, c.directory, How(servers=c.servers, checkpoint=c.checkpoint)
     ),
     "rotate secret-id": lambda c: rotate_secret_id(
         c.op, "backend", c.directory, checkpoint=c.checkpoint
@@ -149,7 +146,9 @@ DOINGS: dict[str, Callable[[Case], object]] = {
     "look up": lambda c: approle.lookup(
         c.op, "backend", (c.directory / "backend-secret-id").read_text()
     ),
-    "seed": lambda c: apply(c.op, c.blueprint, overwrite=True, environ={"DB_PASSWORD": VALUE}),
+    "seed": lambda c: apply(
+        c.op, c.blueprint, Applying(overwrite=True), environ={"DB_PASSWORD": VALUE}
+    ),
     "write": lambda c: c.kv.write("backend/django", {"SECRET_KEY": VALUE}, cas=99),
     "backup": lambda c: make_backup(
         c.op,
@@ -279,7 +278,9 @@ STATES: dict[str, Disturb] = {
 def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
     """A finished backup of another Vault, on raft storage."""
     directory = tmp_path_factory.mktemp("backed-up")
-    with launch(engine, Blueprint.default(), directory=directory, storage="raft") as other:
+    with launch(
+        engine, Blueprint.default(), NodeSpec(directory=directory, storage="raft")
+    ) as other:
         return make_backup(
             other.operator,
             Keys(other.keyring),

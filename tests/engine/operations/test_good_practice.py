@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.certificates import Authority
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.keyring import Keyring
@@ -31,8 +31,8 @@ BROAD = 'path "*" { capabilities = ["read"] }'
 
 def deployed(stack: Stack, folder: Path) -> Deployment:
     """A stack whose keys are not on this machine."""
-    return Deployment.today(
-        stack.operator,
+    return Deployment(
+        operator=stack.operator,
         addresses=(stack.node.address,),
         keyring=folder / "init.json",
         backups=folder / "vault-backups",
@@ -70,7 +70,7 @@ def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
 def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
     """From two weeks before its end a certificate is reported."""
     with launch(
-        engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault"), authority=Authority()
     ) as stack:
         deployment = deployed(stack, tmp_path)
         assert look(deployment, "TLS").standing is PracticeState.KEPT
@@ -85,7 +85,7 @@ def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
 def test_a_client_certificate_near_its_end_is_reported(engine: Engine, tmp_path: Path) -> None:
     """The tasks' own client certificate is checked like the servers'."""
     with launch(
-        engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault"), authority=Authority()
     ) as stack:
         deployment = deployed(stack, tmp_path)
         assert "clients show" not in look(deployment, "TLS").seen
@@ -190,7 +190,7 @@ def test_old_values(shared: Stack, tmp_path: Path) -> None:
 def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
     """A backup of today is new enough, a backup of the day before yesterday is not."""
     with launch(
-        engine, Blueprint.default(), directory=tmp_path / "vault", storage="raft"
+        engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault", storage="raft")
     ) as durable:
         _age_of_backups(durable, tmp_path)
 

@@ -22,7 +22,7 @@ from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
 from vault_harness.local.vault.root.generate import generate_root, revoke_root
@@ -102,7 +102,7 @@ def test_nothing_is_audited(
     if by_api:
         before = Kv(root).read("backend/django").data
         assert found["audit-off"].remedy == named("seed")
-        apply(root, here.blueprint, environ={}, audit_path="audit.log")
+        apply(root, here.blueprint, Applying(audit_path="audit.log"), environ={})
         assert kinds(here) == {}
         assert Kv(root).read("backend/django").data == before
 

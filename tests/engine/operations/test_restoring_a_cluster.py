@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch, launch_cluster
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.keyring import Keyring
@@ -54,7 +54,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
 
     Backups of two Vaults take turns, so that each restore changes the keys.
     """
-    with launch(engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
+    with launch(engine, BLUEPRINT, NodeSpec(directory=tmp_path / "other", storage="raft")) as other:
         Kv(other.operator).write("backend/other", {"A": "1"}, cas=0)
         theirs = backed_up(other, tmp_path / "theirs")
     backups = [theirs, backed_up(three, tmp_path / "ours")]

@@ -26,6 +26,7 @@ from vault_harness.operator.rotate import (
     roll_back,
     rotate_secret,
 )
+from vault_harness.operator.rotate.rotation import How
 
 ADMIN = "admin-of-the-test"
 DATABASE, REDIS = known_targets()["database"], known_targets()["redis"]
@@ -82,11 +83,13 @@ def test_postgresql_gets_the_new_password(
 ) -> None:
     """Vault and server have the new password, set by the administrator or the account itself."""
     servers = account.servers(account.with_admin if by_admin else account.alone)
-    assert rotate_secret(account.kv, DATABASE, tmp_path, servers=servers).server == "PostgreSQL"
+    assert (
+        rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers)).server == "PostgreSQL"
+    )
     assert account.password != "start"
     assert account.opens(account.password)
     assert not account.opens("start")
-    roll_back(account.kv, DATABASE, tmp_path, servers=servers)
+    roll_back(account.kv, DATABASE, tmp_path, How(servers=servers))
     assert account.password == "start"
     assert account.opens("start")
 
@@ -105,7 +108,9 @@ def test_the_server_never_sees_the_password_itself(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.Connection, "execute", spy)
-        rotate_secret(account.kv, DATABASE, tmp_path, servers=account.servers(account.with_admin))
+        rotate_secret(
+            account.kv, DATABASE, tmp_path, How(servers=account.servers(account.with_admin))
+        )
     assert any("SCRAM-SHA-256$" in statement for statement in seen)
     assert not any(account.password in statement for statement in seen)
 
@@ -134,7 +139,7 @@ def test_a_refusal_leaves_everything_as_it_was(
         account.kv.write("backend/database", data, cas=1)
     before = account.kv.read("backend/database").data
     with pytest.raises(ServerRefusedError) as refusal:
-        rotate_secret(account.kv, DATABASE, tmp_path, servers=account.servers(url))
+        rotate_secret(account.kv, DATABASE, tmp_path, How(servers=account.servers(url)))
     assert account.kv.read("backend/database").data == before
     assert account.opens("start")
     assert ADMIN not in str(refusal.value)
@@ -149,7 +154,7 @@ def test_an_account_that_may_not_come_into_the_administrators_database(
         connection.execute("CREATE DATABASE closed")
         connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
     servers = account.servers(account.with_admin.replace("/postgres", "/closed"))
-    rotate_secret(account.kv, DATABASE, tmp_path, servers=servers)
+    rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers))
     assert account.password != "start"
     assert account.opens(account.password)
 
@@ -158,7 +163,9 @@ def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Pat
     """If a password cannot be tried, the rotation does not begin."""
     account.execute("ALTER ROLE {} CONNECTION LIMIT 0")
     with pytest.raises(ServerRefusedError, match="too many connections"):
-        rotate_secret(account.kv, DATABASE, tmp_path, servers=account.servers(account.with_admin))
+        rotate_secret(
+            account.kv, DATABASE, tmp_path, How(servers=account.servers(account.with_admin))
+        )
     account.execute("ALTER ROLE {} CONNECTION LIMIT -1")
     assert account.password == "start"
     assert account.opens("start")
@@ -176,7 +183,7 @@ def test_vault_refusing_leaves_the_server_as_it_was(
     )["auth"]["client_token"]
     reader = Kv(account.kv.op.with_token(token), account.kv.mount)
     with pytest.raises(OperatorError, match="permission denied"):
-        rotate_secret(reader, DATABASE, tmp_path, servers=account.servers(account.with_admin))
+        rotate_secret(reader, DATABASE, tmp_path, How(servers=account.servers(account.with_admin)))
     assert account.opens("start")
 
 
@@ -223,7 +230,7 @@ def test_a_client_under_load_misses_nothing(account: PostgresAccount, tmp_path: 
     try:
         for _ in range(3):
             rotate_secret(
-                account.kv, DATABASE, tmp_path, servers=account.servers(account.with_admin)
+                account.kv, DATABASE, tmp_path, How(servers=account.servers(account.with_admin))
             )
     finally:
         done.set()
@@ -268,7 +275,7 @@ def test_redis_gets_the_new_password_and_keeps_it(
 ) -> None:
     """Vault, URL and server have the new password, also after a restart; the old one is dead."""
     environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"}
-    rotate_secret(redis_kv, REDIS, tmp_path, servers=lambda kind: configured(kind, environ))
+    rotate_secret(redis_kv, REDIS, tmp_path, How(servers=lambda kind: configured(kind, environ)))
     data = redis_kv.read("backend/redis").data
     new = str(data["REDIS_PASSWORD"])
     assert data["REDIS_URL"] == f"redis://:{new}@redis/0"
@@ -276,7 +283,7 @@ def test_redis_gets_the_new_password_and_keeps_it(
         assert redis_opens(redis_server.port, new)
         assert not redis_opens(redis_server.port, redis_password)
         redis_server.restart()
-    roll_back(redis_kv, REDIS, tmp_path, servers=lambda kind: configured(kind, environ))
+    roll_back(redis_kv, REDIS, tmp_path, How(servers=lambda kind: configured(kind, environ)))
     assert redis_opens(redis_server.port, redis_password)
     assert not redis_opens(redis_server.port, new)
 
@@ -298,8 +305,7 @@ def test_both_passwords_are_good_until_the_end(
         redis_kv,
         REDIS,
         tmp_path,
-        servers=lambda kind: configured(kind, environ),
-        checkpoint=look,
+        How(servers=lambda kind: configured(kind, environ), checkpoint=look),
     )
     assert len(seen) >= 3
     assert all(new and old for _, new, old in seen)
@@ -326,7 +332,9 @@ def test_only_a_login_sends_redis_the_new_password(
     environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{port}"}
     with monkeypatch.context() as patch:
         patch.setattr(redis.connection.AbstractConnection, "send_command", spy)
-        rotate_secret(redis_kv, REDIS, tmp_path, servers=lambda kind: configured(kind, environ))
+        rotate_secret(
+            redis_kv, REDIS, tmp_path, How(servers=lambda kind: configured(kind, environ))
+        )
     new = str(redis_kv.read("backend/redis").data["REDIS_PASSWORD"])
     told = {words[0] for words in sent if {new, redis_password} & set(words)}
     assert told, "it logged in"
@@ -349,7 +357,7 @@ def test_redis_refusing_leaves_everything_as_it_was(
         environ = {"HARNESS_REDIS_URL": f"redis://{login}@127.0.0.1:{port}"}
         server = configured("redis", environ)
         with pytest.raises(ServerRefusedError):
-            rotate_secret(redis_kv, REDIS, tmp_path, servers=only(server))
+            rotate_secret(redis_kv, REDIS, tmp_path, How(servers=only(server)))
     assert redis_kv.read("backend/redis").data["REDIS_PASSWORD"] == redis_password
     assert redis_opens(port, redis_password)
 
@@ -359,12 +367,12 @@ def test_a_persons_password_on_the_server_survives_a_rollback(
 ) -> None:
     """A rollback keeps a password that a person set in both places after the rotation."""
     servers = account.servers(account.with_admin)
-    rotate_secret(account.kv, DATABASE, tmp_path, servers=servers)
+    rotate_secret(account.kv, DATABASE, tmp_path, How(servers=servers))
     account.execute("ALTER ROLE {} PASSWORD 'by hand'")
     now = account.kv.read("backend/database")
     account.kv.write("backend/database", {**now.data, "DB_PASSWORD": "by hand"}, cas=now.version)
     with pytest.raises(NothingToRollBack):
-        roll_back(account.kv, DATABASE, tmp_path, servers=servers)
+        roll_back(account.kv, DATABASE, tmp_path, How(servers=servers))
     assert account.password == "by hand"
     assert account.opens("by hand")
 

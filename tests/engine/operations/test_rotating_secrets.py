@@ -11,7 +11,7 @@ import pytest
 from tests.engine.operations.rotations import rotation
 from vault_harness.errors import OperatorError, SettingsError, StackError
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.rotate import (
@@ -84,9 +84,9 @@ def test_a_value_written_after_the_rotation_stays(kv: Kv, tmp_path: Path) -> Non
 def test_a_record_of_another_vault_is_not_acted_on(kv: Kv, engine: Engine, tmp_path: Path) -> None:
     """If the Vault was made again with the same names, nothing is rolled back."""
     blueprint = Blueprint.default()
-    with launch(engine, blueprint, directory=tmp_path / "first") as first:
+    with launch(engine, blueprint, NodeSpec(directory=tmp_path / "first")) as first:
         rotate_secret(Kv(first.operator), DATABASE, tmp_path)
-    with launch(engine, blueprint, directory=tmp_path / "second") as second:
+    with launch(engine, blueprint, NodeSpec(directory=tmp_path / "second")) as second:
         again = Kv(second.operator)
         now = again.read("backend/database")
         again.write("backend/database", {**now.data, "DB_PASSWORD": "another"}, cas=1)

@@ -45,7 +45,9 @@ LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
 def durable(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A seeded Vault on raft storage. Tests read it and add secrets of their own."""
     directory = tmp_path_factory.mktemp("durable")
-    with launch(engine, Blueprint.default(), directory=directory, storage="raft") as stack:
+    with launch(
+        engine, Blueprint.default(), NodeSpec(directory=directory, storage="raft")
+    ) as stack:
         yield stack
 
 

@@ -13,7 +13,7 @@ import redis
 from psycopg import sql
 
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.migrate import ClientSettings, VariableMap, make_plan, migrate, read
@@ -34,7 +34,7 @@ class Application:
         for path, values in secrets.items():
             self.blueprint = self.blueprint.with_secret(path, values)
         self.directory = directory
-        self.stack = launch(engine, self.blueprint, directory=directory / "vault")
+        self.stack = launch(engine, self.blueprint, NodeSpec(directory=directory / "vault"))
         self.kv = Kv(self.stack.operator)
 
     def migrate(self, text: str) -> None:

@@ -14,7 +14,7 @@ from vault_harness.fixtures import Vault
 from vault_harness.local.blueprint import Blueprint, Database
 from vault_harness.local.engine.process.postgresql import Postgresql
 from vault_harness.local.programs import find_postgresql
-from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.apply import Applying, apply
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_role_that_differs(vault: Vault, postgresql: Postgresql) -> None:
     wanted = blueprint(**settings(postgresql, static_roles=other))
     (_, left) = apply(vault.operator, wanted, environ={})
     assert (left.action, left.detail) == ("unchanged", "differs from the blueprint, left alone")
-    (_, changed) = apply(vault.operator, wanted, environ={}, overwrite=True)
+    (_, changed) = apply(vault.operator, wanted, Applying(overwrite=True), environ={})
     assert changed.action == "changed"
     role = vault.operator.request("GET", "database/static-roles/app")["data"]
     assert role["rotation_period"] == 7200

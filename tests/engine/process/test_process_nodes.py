@@ -158,7 +158,7 @@ def test_raft_survives_a_kill_and_memory_does_not(engine: ProcessEngine, tmp_pat
     """The capability DURABLE is true: raft survives a kill, memory does not."""
     blueprint = Blueprint.default()
     for storage, initialised in (("raft", True), ("inmem", False)):
-        stack = launch(engine, blueprint, directory=tmp_path / storage, storage=storage)  # type: ignore[arg-type] # of the tuple
+        stack = launch(engine, blueprint, NodeSpec(directory=tmp_path / storage, storage=storage))  # type: ignore[arg-type] # of the tuple
         stack.node.kill()
         stack.node.start()
 
@@ -172,7 +172,7 @@ def test_audit_log_in_clear_only_when_asked(engine: ProcessEngine, tmp_path: Pat
     blueprint = Blueprint.default().with_secret("backend/probe", {"KEY": "plainly-visible"})
     for raw in (False, True):
         directory = tmp_path / f"raw-{raw}"
-        with launch(engine, blueprint, directory=directory, audit_raw=raw) as stack:
+        with launch(engine, blueprint, NodeSpec(directory=directory, audit_raw=raw)) as stack:
             path = stack.node.audit_path
             assert path is not None
             text = path.read_text()
@@ -183,7 +183,7 @@ def test_audit_log_in_clear_only_when_asked(engine: ProcessEngine, tmp_path: Pat
 
 def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> None:
     """After SIGHUP the server writes a new audit log."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         path = stack.node.audit_path
         assert path is not None
         path.rename(path.with_suffix(".1"))
@@ -228,13 +228,14 @@ import signal, sys, time
 from pathlib import Path
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 from vault_harness.local.stack.launching import launch
 # A shell's job in the background ignores it, and so would what that starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 directory = Path(sys.argv[1])
 engine = open_engine(Settings(engine="process"), directory=directory)
-stack = launch(engine, Blueprint.default(), directory=directory / "vault")
+stack = launch(engine, Blueprint.default(), NodeSpec(directory=directory / "vault"))
 toxiproxy = engine.toxiproxy()
 print(stack.node.process_id, toxiproxy.server.process.pid, flush=True)
 time.sleep(300)
@@ -267,7 +268,7 @@ def test_no_server_survives_its_parent(tmp_path: Path, how: signal.Signals) -> N
 
 def test_secrets_are_on_no_command_line(tmp_path: Path, engine: ProcessEngine) -> None:
     """No key, token or value is in /proc, as an argument or a variable."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         secrets = [*stack.keyring.keys, stack.keyring.root_token]
         processes = psutil.Process().children(recursive=True)
         assert processes
@@ -338,7 +339,7 @@ def test_a_new_certificate_is_taken_at_a_reload(engine: ProcessEngine, tmp_path:
 
 def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
     """An unsealed server has Prometheus metrics without a token."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         url = f"{stack.node.address}/v1/sys/metrics?format=prometheus"
         answer = requests.get(url, timeout=5)
         assert answer.ok

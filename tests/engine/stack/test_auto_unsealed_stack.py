@@ -19,7 +19,7 @@ from vault_harness.errors import StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
@@ -174,7 +174,9 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
     opener = Opener(identities=(private,))
     snapshot, contents = backup.open_snapshot(opener)
 
-    with launch(process_engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
+    with launch(
+        process_engine, BLUEPRINT, NodeSpec(directory=tmp_path / "other", storage="raft")
+    ) as other:
         path = tmp_path / "other.json"
         other.keyring.save(path)
         with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):

@@ -83,7 +83,7 @@ def test_it_is_neither_sealed_nor_put_back(node: Node, tmp_path: Path) -> None:
     history = History()
     with (
         open_engine(settings, directory=tmp_path / "external") as engine,
-        launch(engine, Blueprint.default(), directory=tmp_path / "stack") as stack,
+        launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "stack")) as stack,
     ):
         faults = VaultFaults(stack, history)
         with pytest.raises(CapabilityMissing, match="its keys are not here"):

@@ -26,6 +26,7 @@ from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.stack.requests import RequestFaults
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.apply import Applying
 from vault_harness.local.vault.keyring import Keyring
 
 BLUEPRINT = Blueprint.default()
@@ -37,7 +38,7 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "what an end would lose": lambda s: s.reopening.lost_by_ending(),
     "seal": lambda s: s.seal(),
     "unseal": lambda s: s.unseal(),
-    "seed": lambda s: s.seed(BLUEPRINT, overwrite=True),
+    "seed": lambda s: s.seed(BLUEPRINT, Applying(overwrite=True)),
     "disturb requests": lambda s: RequestFaults(s).set(
         Order(act="fail", targets=("read",)).to_json()
     ),

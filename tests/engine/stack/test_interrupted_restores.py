@@ -15,6 +15,7 @@ from vault_harness.errors import HarnessError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.vault import cluster
@@ -47,7 +48,9 @@ def backed_up(directory: Path) -> Backup:
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=directory / "engine") as engine,
-        launch(engine, BLUEPRINT, directory=directory / "vault", storage="raft") as single,
+        launch(
+            engine, BLUEPRINT, NodeSpec(directory=directory / "vault", storage="raft")
+        ) as single,
     ):
         Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
         keys, mounts = Keys(single.keyring), BLUEPRINT.mounts

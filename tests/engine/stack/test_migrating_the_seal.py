@@ -28,7 +28,7 @@ from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.process.stack import ProcessStack
 from vault_harness.local.engine.provider import Endpoints
 from vault_harness.local.engine.seal import SealKind, seal_stanza
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
@@ -259,7 +259,7 @@ def test_a_server_that_died_while_it_went_over(
     token = keep(stack, "of before")
     killed("static", "wrote the stanza")
     with launch(
-        process_engine, Blueprint.default(), directory=tmp_path / "other", storage="raft"
+        process_engine, Blueprint.default(), NodeSpec(directory=tmp_path / "other", storage="raft")
     ) as other:
         other.node.stop()
         shutil.rmtree(stack.data_dir / "vault" / "data")

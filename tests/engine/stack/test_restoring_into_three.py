@@ -10,6 +10,7 @@ import pytest
 from tests.engine.stack.restoring import run
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
@@ -48,7 +49,9 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=directory / "engine") as engine,
-        launch(engine, BLUEPRINT, directory=directory / "vault", storage="raft") as single,
+        launch(
+            engine, BLUEPRINT, NodeSpec(directory=directory / "vault", storage="raft")
+        ) as single,
     ):
         Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
         mounts = BLUEPRINT.mounts

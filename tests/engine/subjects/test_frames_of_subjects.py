@@ -28,6 +28,7 @@ from vault_harness.judge.subjects import Subject, open_subject, parse_subject
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.ports import PortLease
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.kv import Kv
@@ -55,7 +56,7 @@ def case(tmp_path: Path) -> Iterator[Case]:
     settings = Settings.from_environment(engine="process")
     with (
         open_engine(settings, directory=tmp_path / "engine") as engine,
-        launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack,
+        launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack,
     ):
         ids = approle.write_credentials(stack.operator, "backend", tmp_path)
         kv = Kv(stack.operator)

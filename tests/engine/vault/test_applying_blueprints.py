@@ -13,10 +13,10 @@ import pytest
 from vault_harness.errors import BlueprintError, OperatorError, VaultIsSealed
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
-from vault_harness.local.vault.apply import Change, apply, values_replaced
+from vault_harness.local.vault.apply import Applying, Change, apply, values_replaced
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.settings import Settings
 
@@ -33,7 +33,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
     """A Vault with the e-commerce blueprint."""
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         yield stack
 
 
@@ -90,8 +90,8 @@ def test_the_result_has_the_stored_values(stack: Stack) -> None:
     apply(
         stack.operator,
         stack.blueprint,
+        Applying(stored=lambda _, path, its: told.update({path: dict(its)})),
         environ={},
-        stored=lambda _, path, its: told.update({path: dict(its)}),
     )
     assert told == values(stack)
 
@@ -122,7 +122,7 @@ def test_overwrite_restores_all_that_is_written(stack: Stack) -> None:
         "",
         "differs from the blueprint, left alone",
     }
-    changes = actions(apply(stack.operator, stack.blueprint, overwrite=True, environ={}))
+    changes = actions(apply(stack.operator, stack.blueprint, Applying(overwrite=True), environ={}))
 
     assert read(stack, "backend/django")["SECRET_KEY"] != secret_key
     assert read(stack, "backend/database")["DB_HOST"] == "postgres"
@@ -146,9 +146,9 @@ def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
     stack.operator.request("DELETE", "sys/policies/acl/ai-services")
     before = values(stack)
 
-    planned = apply(stack.operator, stack.blueprint, what="access", dry=True, environ={})
+    planned = apply(stack.operator, stack.blueprint, Applying(what="access", dry=True), environ={})
     assert stack.operator.request("GET", "sys/policies/acl/ai-services") == {}
-    done = apply(stack.operator, stack.blueprint, what="access", environ={})
+    done = apply(stack.operator, stack.blueprint, Applying(what="access"), environ={})
 
     assert planned == done
     assert {name: action for name, action in actions(done).items() if action != "unchanged"} == {
@@ -168,15 +168,15 @@ def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
     write(stack, "backend/database", **{**read(stack, "backend/database"), "DB_HOST": "mine"})
     before = values(stack)
 
-    gentle = apply(stack.operator, stack.blueprint, dry=True, environ={})
-    harsh = apply(stack.operator, stack.blueprint, overwrite=True, dry=True, environ={})
+    gentle = apply(stack.operator, stack.blueprint, Applying(dry=True), environ={})
+    harsh = apply(stack.operator, stack.blueprint, Applying(overwrite=True, dry=True), environ={})
 
     assert values(stack) == before
     assert values_replaced(gentle) == 0
     (database,) = [change for change in harsh if change.name == "ecommerce/backend/database"]
     assert "DB_HOST" in database.replaces
     assert "DB_NAME" not in database.replaces, "its value is the blueprint's"
-    apply(stack.operator, stack.blueprint, overwrite=True, environ={})
+    apply(stack.operator, stack.blueprint, Applying(overwrite=True), environ={})
     replaced = [
         key
         for path, keys in before.items()
@@ -218,7 +218,7 @@ def test_values_from_the_environment(engine: Engine, tmp_path: Path) -> None:
     """A variable wins over a generated value; an empty one does not count."""
     environ = {"OPENAI_API_KEY": "from-outside", "ANTHROPIC_API_KEY": ""}
     blueprint = Blueprint.default()
-    with launch(engine, blueprint, directory=tmp_path / "v", environ=environ) as stack:
+    with launch(engine, blueprint, NodeSpec(directory=tmp_path / "v"), environ=environ) as stack:
         assert read(stack, "ai/openai") == {"OPENAI_API_KEY": "from-outside"}
         assert read(stack, "ai/anthropic")["ANTHROPIC_API_KEY"].startswith("sk-ant-local-")
 
@@ -228,7 +228,7 @@ def test_a_scenario_never_gets_real_keys(
 ) -> None:
     """A developer's own variables are not read unless they are passed."""
     monkeypatch.setenv("OPENAI_API_KEY", "a-real-key-that-costs-money")
-    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+    with launch(engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault")) as stack:
         assert "real" not in read(stack, "ai/openai")["OPENAI_API_KEY"]
 
 

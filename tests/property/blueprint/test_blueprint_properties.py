@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vault_harness.errors import BlueprintError
 from vault_harness.local.blueprint import Blueprint, Value
 from vault_harness.local.engine.choice import open_engine
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.policy import CAPABILITIES, PolicyError, parse
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault.apply import apply
@@ -141,7 +142,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A Vault to apply blueprints to."""
     directory = tmp_path_factory.mktemp("idempotence")
     with open_engine(Settings(engine="process"), directory=directory) as engine:
-        yield launch(engine, Blueprint.default(), directory=directory / "vault")
+        yield launch(engine, Blueprint.default(), NodeSpec(directory=directory / "vault"))
 
 
 @settings(

@@ -20,6 +20,7 @@ from vault_harness.operator.rotate import (
     find_targets,
     rotate_secret,
 )
+from vault_harness.operator.rotate.rotation import How
 
 TARGETS = {target.name: target for target in find_targets("all")}
 
@@ -45,7 +46,7 @@ class Stack:
                 raise Killed
 
         with contextlib.suppress(Killed):
-            rotate_secret(self.kv, TARGETS[name], self.directory, checkpoint=look)
+            rotate_secret(self.kv, TARGETS[name], self.directory, How(checkpoint=look))
 
     def run(self, task: Any, name: str, *, dry_run: bool = False, code: int = 0) -> str:
         """Return what a task prints; a dry run must change nothing."""

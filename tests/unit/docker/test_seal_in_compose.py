@@ -15,6 +15,7 @@ from vault_harness.local.engine.cloud_seal import CloudSealingProvider, with_clo
 from vault_harness.local.engine.docker import engine as engine_module
 from vault_harness.local.engine.docker import sealing
 from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.docker.container import Order
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.inside import configuration
 from vault_harness.local.engine.docker.layout import (
@@ -252,7 +253,7 @@ class Asking(DockerEngine):
     """An engine that makes no container, and tells what it would get."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made: list[dict[str, Any]] = []
+        self.made: list[Order] = []
         self.closed = 0
         self.settings = Settings()
         self._directory = directory
@@ -262,7 +263,7 @@ class Asking(DockerEngine):
         self.vault_image = cast("Any", SimpleNamespace(name="vault:of-a-test", dialect=OPENBAO))
         self.network = cast("Any", SimpleNamespace(name="", is_local=True))
         self.run = cast("Any", SimpleNamespace(labels=lambda **_: {}))
-        monkeypatch.setattr(engine_module, "Container", lambda *_, **given: self.made.append(given))
+        monkeypatch.setattr(engine_module, "Container", lambda _, order: self.made.append(order))
 
     def close(self) -> None:
         """Do nothing."""
@@ -274,8 +275,8 @@ class Asking(DockerEngine):
         self._vault_container("copy", with_cloud_seal(spec, self.settings), 1)
         inside = "/vault/seal/cloud/AWS_SHARED_CREDENTIALS_FILE"
         made = self.made[-1]
-        named = made["environment"].get("AWS_SHARED_CREDENTIALS_FILE")
-        mounted = dict(made["files"])
+        named = made.environment.get("AWS_SHARED_CREDENTIALS_FILE")
+        mounted = dict(made.files)
         return (named, mounted) == (inside, {data_dir / "seal" / "aws-credentials": inside})
 
 

@@ -202,12 +202,12 @@ class Following:
         self.settle()
 
     def _run(self, **more: Any) -> None:
-        found = follow_joined(lambda: dict(self.logs), stop=self._idle, interval=0.001, **more)
+        found = follow_joined(lambda: dict(self.logs), pause=self._idle, **more)
         self.seen.extend(paths(found))
 
     def _idle(self) -> bool:
         self._looked.release()
-        return self._done.is_set()
+        return not self._done.wait(0.001)
 
     def settle(self) -> None:
         """Return once the follower has looked at least twice more."""

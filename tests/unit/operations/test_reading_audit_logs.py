@@ -168,7 +168,7 @@ def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
     log.write_text(line(error="permission denied") + line() * 1000)
     bad = Filter(who="backend", status="bad")
     assert [each.status for each in last_entries(log, 20, bad)] == ["denied"]
-    following = follow_entries(log, bad, last=20, stop=lambda: True)
+    following = follow_entries(log, bad, last=20, pause=lambda: False)
     assert [each.status for each in following] == ["denied"]
 
 
@@ -182,10 +182,10 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
 
     def idle() -> bool:
         waiting.release()
-        return done.is_set()
+        return not done.wait(0.001)
 
     def run() -> None:
-        seen.extend(each.who for each in follow_entries(log, last=1, stop=idle, interval=0.001))
+        seen.extend(each.who for each in follow_entries(log, last=1, pause=idle))
 
     def settle() -> None:
         for _ in range(3):  # it has looked at least twice since the last write

@@ -29,6 +29,7 @@ from vault_harness.operator.rotate import (
     roll_back,
     rotate_secret,
 )
+from vault_harness.operator.rotate.rotation import How
 
 DATABASE = known_targets()["database"]
 LOST = "the server has it"
@@ -89,7 +90,7 @@ class World:
 
     def rotate(self, turn: Any = rotate_secret, **options: Any) -> Any:
         """Rotate the password, or roll it back."""
-        return turn(self.kv, DATABASE, self.directory, servers=lambda _kind: self.server, **options)
+        return turn(self.kv, DATABASE, self.directory, How(lambda _kind: self.server, **options))
 
     def down_at(self, step: str) -> Callable[[str], None]:
         """Return a checkpoint after which the server does not answer."""

@@ -99,8 +99,11 @@ def stand(tmp_path: Path) -> Callable[[Vault], Practice]:
 
     def look(vault: Vault) -> Practice:
         return PRACTICES["root token"](
-            Deployment.today(
-                vault, addresses=(), keyring=tmp_path / "init.json", backups=tmp_path / "backups"
+            Deployment(
+                operator=vault,
+                addresses=(),
+                keyring=tmp_path / "init.json",
+                backups=tmp_path / "backups",
             )
         )
 

@@ -14,10 +14,10 @@ from vault_harness.judge.environment import Environment
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.servers import KEY, PATH, platform
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.shape import Node
+from vault_harness.local.engine.shape import Node, NodeSpec
 from vault_harness.local.stack.launching import Secrets, Stack, launch
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.apply import apply
+from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 
 _RUN = """
@@ -68,7 +68,7 @@ class SharedVault:
                 spare_key=entry.spare_key,
             )
             blueprint, secrets = Blueprint.parse(text, source=Path("explore.toml")), Secrets()
-            apply(operator, blueprint, environ={}, stored=secrets.learn)
+            apply(operator, blueprint, Applying(stored=secrets.learn), environ={})
         except BaseException:
             operator.close()
             raise
@@ -123,7 +123,6 @@ def shared_vault(environment: Environment) -> Iterator[SharedVault]:
     with launch(
         environment.engine,
         blueprint,
-        directory=environment.directory / "shared",
-        name="shared",
+        NodeSpec(directory=environment.directory / "shared", name="shared"),
     ) as stack:
         yield SharedVault(stack.node.address, stack.keyring, stack.node.ca_cert)

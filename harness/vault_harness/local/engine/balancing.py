@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 # HAProxy passes TCP through, so TLS runs from client to node. A standby (429) gets no clients: its
@@ -59,35 +60,40 @@ resolvers network
 """
 
 
+@dataclass(frozen=True)
+class Backends:
+    """The nodes that HAProxy leads to.
+
+    Attributes:
+        nodes: ``host:port`` of the API of each node, by node name.
+        own: Certificate and key that HAProxy shows to the nodes; read only at its start.
+    """
+
+    nodes: Mapping[str, str]
+    tls: bool = False
+    own: Path | PurePosixPath | None = None
+
+
 def balancer_configuration(
-    nodes: Mapping[str, str],
-    *,
-    listen: str,
-    alive: str,
-    alive_path: str,
-    tls: bool,
-    own: Path | PurePosixPath | None = None,
-    by_name: bool = False,
+    backends: Backends, *, listen: str, alive: str, alive_path: str, by_name: bool = False
 ) -> str:
     """Return the text of HAProxy's configuration.
 
     Args:
-        nodes: ``host:port`` of the API of each node, by node name.
         listen: The address for clients, in HAProxy's notation.
         alive: The address for health checks of HAProxy itself.
         alive_path: The path there that answers 200.
-        own: Certificate and key that HAProxy shows to the nodes.
         by_name: Resolve node names again and again, as a container network needs.
     """
     # Verification is off: health checks carry no secret, and clients verify for themselves.
-    check = "check check-ssl verify none" if tls else "check"
-    if own is not None:
-        check += f" crt {shlex.quote(str(own))}"  # HAProxy quotes as a shell does
+    check = "check check-ssl verify none" if backends.tls else "check"
+    if backends.own is not None:
+        check += f" crt {shlex.quote(str(backends.own))}"  # HAProxy quotes as a shell does
     return _TEXT.format(
         listen=listen,
         alive=alive,
         alive_path=alive_path,
-        servers="\n".join(f"  server {name} {at} {check}" for name, at in nodes.items()),
+        servers="\n".join(f"  server {name} {at} {check}" for name, at in backends.nodes.items()),
         by_name=_BY_NAME if by_name else "",
         resolvers=_RESOLVERS if by_name else "",
     )

@@ -55,7 +55,7 @@ class NodeSpec:
             Containers get files instead where possible.
     """
 
-    name: str
+    name: str = "vault"
     directory: Path
     storage: Storage = "inmem"
     port: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
 from vault_harness.local.engine.external.engine import ExternalEngine
 from vault_harness.local.engine.folders import run_directory
-from vault_harness.local.engine.shape import Engine, Node, NodeSpec, Storage
+from vault_harness.local.engine.shape import Engine, Node, NodeSpec
 from vault_harness.local.toxiproxy.client import Proxy
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.apply import Change, apply
+from vault_harness.local.vault.apply import Applying, Change, apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.operator_token import alive
 from vault_harness.settings import Settings
@@ -80,6 +80,7 @@ class Secrets(dict[tuple[str, str], Mapping[str, Any]]):
         self[mount, path] = values
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Stack(Closable):
     """A Vault for a scenario, with an operator who may do everything.
 
@@ -91,22 +92,12 @@ class Stack(Closable):
         secrets: The values that the blueprint's secrets had then, by mount and path.
     """
 
-    def __init__(
-        self,
-        *,
-        nodes: tuple[Node, ...],
-        operator: VaultAdmin,
-        keyring: Keyring,
-        blueprint: Blueprint,
-        changes: tuple[Change, ...] = (),
-        secrets: Secrets | None = None,
-    ) -> None:
-        self.nodes = nodes
-        self.operator = operator
-        self.keyring = keyring
-        self.blueprint = blueprint
-        self.changes = changes
-        self.secrets = Secrets() if secrets is None else secrets
+    nodes: tuple[Node, ...]
+    operator: VaultAdmin
+    keyring: Keyring
+    blueprint: Blueprint
+    changes: tuple[Change, ...] = ()
+    secrets: Secrets = field(default_factory=Secrets)
 
     def __repr__(self) -> str:
         return f"<Stack {self.node.name} {self.node.address}>"
@@ -160,12 +151,8 @@ class Link:
 def launch(
     engine: Engine,
     blueprint: Blueprint,
+    spec: NodeSpec,
     *,
-    directory: Path,
-    storage: Storage = "inmem",
-    audit_raw: bool = False,
-    name: str = "vault",
-    extra: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     authority: Authority | None = None,
 ) -> Stack:
@@ -173,21 +160,12 @@ def launch(
 
     Args:
         blueprint: Applied in the root namespace, whatever it names.
-        storage: ``inmem`` loses its data at a restart; ``raft`` keeps it and takes a second longer.
-        audit_raw: Log values in clear. Only for throw-away secrets.
-        extra: Further server configuration, in the server's JSON form.
+        spec: The server. Storage ``raft`` keeps its data at a restart and takes a second longer.
         environ: Source of ``env`` values. Empty by default, so that no scenario uses a developer's
             real keys.
         authority: Signs the server's certificate; plain HTTP without one. Ignored for an external
             Vault.
     """
-    spec = NodeSpec(
-        name=name,
-        directory=directory,
-        storage=storage,
-        audit_raw=audit_raw,
-        extra=dict(extra or {}),
-    )
     node = _node(engine, spec, authority)
     blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
@@ -200,10 +178,10 @@ def launch(
         changes = apply(
             operator,
             blueprint,
+            Applying(
+                audit_path=node.server_audit_path, audit_raw=spec.audit_raw, stored=secrets.learn
+            ),
             environ=environ or {},
-            audit_path=node.server_audit_path,
-            audit_raw=audit_raw,
-            stored=secrets.learn,
         )
         undo.pop_all()
     return Stack(
@@ -277,10 +255,12 @@ def launch_cluster(
             changes = apply(
                 leader,
                 blueprint,
+                Applying(
+                    audit_path=nodes[-1].server_audit_path,
+                    audit_raw=audit_raw,
+                    stored=secrets.learn,
+                ),
                 environ=environ or {},
-                audit_path=nodes[-1].server_audit_path,
-                audit_raw=audit_raw,
-                stored=secrets.learn,
             )
             cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
         operator = VaultAdmin(nodes[0].address, keyring.root_token, nodes[0].ca_cert)

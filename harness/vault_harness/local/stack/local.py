@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vault_harness import files, namespaces
@@ -24,7 +25,7 @@ from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.seal_verbs import SealVerbs
 from vault_harness.local.stack.service_ids import hand_out_ids, hand_out_tls, write_ids
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.local.vault.apply import Change, What, apply
+from vault_harness.local.vault.apply import WITHOUT_LOSS, Applying, Change, apply
 from vault_harness.local.vault.kept import Kept, policy_text
 from vault_harness.local.vault.kv import moved_mount
 from vault_harness.local.vault.namespace import exists
@@ -207,11 +208,9 @@ class LocalStack(SealVerbs):
     def seed(
         self,
         blueprint: Blueprint,
+        how: Applying = WITHOUT_LOSS,
         *,
-        what: What = "everything",
-        overwrite: bool = False,
         new_values: bool = False,
-        dry: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> list[Change]:
         """Apply a blueprint, and write the ids of its AppRoles to files.
@@ -220,11 +219,7 @@ class LocalStack(SealVerbs):
         has the blueprint's secrets, nothing is changed.
 
         Args:
-            what: ``access`` for policies, AppRoles and ids only; secrets are not touched.
-            overwrite: Replace existing values. Ask the user first: `values_replaced` of a dry run
-                says how many.
             new_values: Make new values even if another mount has the blueprint's secrets.
-            dry: Change nothing; return what would be done.
             environ: Source of ``env`` values; the environment by default.
         """
         environ = os.environ if environ is None else environ
@@ -238,17 +233,13 @@ class LocalStack(SealVerbs):
             contextlib.closing(operator.within(namespace)) as inside,
             needing_root(operator, named("seed")),
         ):
-            if what == "everything" and not new_values:
+            if how.what == "everything" and not new_values:
                 _refuse_moved(inside, blueprint)
             changes = apply(
                 operator,
                 blueprint,
-                what=what,
-                overwrite=overwrite,
-                dry=dry,
+                replace(how, audit_path=self.provider().server_audit_path, kept=Kept(ids)),
                 environ=environ,
-                audit_path=self.provider().server_audit_path,
-                kept=Kept(ids),
             )
             made = {
                 change.name
@@ -256,12 +247,12 @@ class LocalStack(SealVerbs):
                 if change.kind == "approle" and change.action == "created"
             }
             for role in blueprint.approles:
-                changes.append(write_ids(inside, role, ids, new=role in made, dry=dry))
-            if not dry:
+                changes.append(write_ids(inside, role, ids, new=role in made, dry=how.dry))
+            if not how.dry:
                 hand_out_ids(self.data_dir, blueprint.services, ids=ids)
                 self._certify(blueprint)
                 record = StackRecord.load(self.data_dir)
-                if what == "everything":
+                if how.what == "everything":
                     record.seeded = blueprint.name
                 # An absolute path, because the next task may run in another folder.
                 record.blueprint = str(blueprint.source.absolute()) if blueprint.source else ""

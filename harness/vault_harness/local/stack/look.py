@@ -57,7 +57,14 @@ def look(
         )
     cut = cutting.look(provider)
     obstacles += tuple(map(cut_off, cut))
-    inside, nodes = _inside(opening, blueprint, record, seal, serving, operator, namespace)
+    open_now = seal is not None and seal.initialised and not seal.sealed
+    inside, acting = _Inside(seeded=bool(record.seeded)), None
+    with contextlib.ExitStack() as closing:
+        if operator and open_now:
+            with contextlib.suppress(HarnessError, OSError):
+                acting = closing.enter_context(contextlib.closing(operator()))
+                inside = _in_namespace(acting, namespace, blueprint)
+        nodes = _nodes(record.endpoints, opening, serving, acting)
     return StackStatus(
         state=_state(
             endpoints, seal, running=running, complete=complete, serving=not lacking(services)
@@ -115,32 +122,16 @@ def _in_namespace(root: VaultAdmin, namespace: str, blueprint: Blueprint) -> _In
         return _Inside(seeded=_contains(operator, blueprint))
 
 
-def _inside(
-    opening: Opening,
-    blueprint: Blueprint,
-    record: StackRecord,
-    seal: SealStatus | None,
-    serving: set[str],
-    operator: Callable[[], VaultAdmin] | None,
-    namespace: str,
-) -> tuple[_Inside, tuple[members.NodeStatus, ...]]:
-    """Return whether mounts, policies and roles exist, and the nodes of a cluster.
-
-    The former is as last known if it cannot be checked.
-    """
-    endpoints = record.endpoints
+def _nodes(
+    endpoints: Endpoints | None, opening: Opening, serving: set[str], acting: VaultAdmin | None
+) -> tuple[members.NodeStatus, ...]:
+    """Return the nodes of a cluster; empty for a single server."""
+    if endpoints is None or endpoints.balancer is None:
+        return ()
     keyring = None
     with contextlib.suppress(HarnessError, OSError):
         keyring = opening.keyring()
-    inside, acting = _Inside(seeded=bool(record.seeded)), None
-    with contextlib.ExitStack() as closing:
-        if operator and seal is not None and seal.initialised and not seal.sealed:
-            with contextlib.suppress(HarnessError, OSError):
-                acting = closing.enter_context(contextlib.closing(operator()))
-                inside = _in_namespace(acting, namespace, blueprint)
-        if endpoints is None or endpoints.balancer is None:
-            return inside, ()
-        return inside, members.look(endpoints, keyring, serving, acting)
+    return members.look(endpoints, keyring, serving, acting)
 
 
 def _state(

@@ -71,28 +71,21 @@ def look(
         )
     servers, voters = _autopilot(leader), _voters(leader)
     ahead = max((int(each.get("last_index") or 0) for each in servers.values()), default=0)
-    return tuple(_status(node, serving, health, voters, servers, ahead) for node in endpoints.nodes)
 
+    def status(node: NodeEndpoint) -> NodeStatus:
+        running = node.name in serving
+        role: Role = _ROLES.get(health.get(node.address, 0), "not answering") if running else "down"
+        known = servers.get(node.name)
+        following = known is not None and role in {"leader", "standby"}
+        return NodeStatus(
+            name=node.name,
+            address=node.address,
+            role=role,
+            voter=voters.get(node.name),
+            lag=ahead - int(known["last_index"]) if known and following else None,
+        )
 
-def _status(
-    node: NodeEndpoint,
-    serving: set[str],
-    health: dict[str, int],
-    voters: dict[str, bool],
-    servers: dict[str, dict[str, Any]],
-    ahead: int,
-) -> NodeStatus:
-    running = node.name in serving
-    role: Role = _ROLES.get(health.get(node.address, 0), "not answering") if running else "down"
-    known = servers.get(node.name)
-    following = known is not None and role in {"leader", "standby"}
-    return NodeStatus(
-        name=node.name,
-        address=node.address,
-        role=role,
-        voter=voters.get(node.name),
-        lag=ahead - int(known["last_index"]) if known and following else None,
-    )
+    return tuple(status(node) for node in endpoints.nodes)
 
 
 def _autopilot(leader: VaultAdmin | None) -> dict[str, dict[str, Any]]:

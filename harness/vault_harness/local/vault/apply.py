@@ -78,70 +78,71 @@ class _Step:
 _LEFT = "differs from the blueprint, left alone"
 
 
-@without_frames
-def apply(
-    op: VaultAdmin,
-    blueprint: Blueprint,
-    *,
-    what: What = "everything",
-    overwrite: bool = False,
-    dry: bool = False,
-    environ: Mapping[str, str] | None = None,
-    audit_path: str | None = None,
-    audit_raw: bool = False,
-    stored: Callable[[str, str, Mapping[str, Any]], None] | None = None,
-    kept: Kept | None = None,
-) -> list[Change]:
-    """Make a Vault contain what the blueprint says.
+@dataclass(frozen=True)
+class Applying:
+    """How a blueprint is applied.
 
-    Everything except audit devices goes into the blueprint's namespace, below the one of ``op``.
-    The namespace is made if it is missing.
-
-    Existing things stay as they are, and missing keys are added to a secret. With ``overwrite``,
-    everything is written as the blueprint says, with new generated values. A replaced value
-    survives only as an older version of its secret, so ask the user first, with the result of
-    ``dry``.
-
-    Return one change for each thing in the blueprint.
-
-    Args:
+    Attributes:
         what: ``access`` makes policies and AppRoles equal to the blueprint, even existing ones, and
             does not touch secrets.
-        environ: Where ``env`` values come from; None for the environment.
+        overwrite: Write everything as the blueprint says, with new generated values. A replaced
+            value survives only as an older version of its secret, so ask the user first, with the
+            result of ``dry``.
+        dry: Change nothing; return what would be done.
         audit_path: Path on the server of an audit log without a path in the blueprint.
         audit_raw: Let a new audit device log values in clear. For throw-away secrets only.
         stored: Called with mount, path and values of each secret of the blueprint as it is now.
         kept: Keeps a copy of each replaced policy and setting. Its adopted policies count instead
             of the blueprint's, unless ``overwrite``.
+    """
+
+    what: What = "everything"
+    overwrite: bool = False
+    dry: bool = False
+    audit_path: str | None = None
+    audit_raw: bool = False
+    stored: Callable[[str, str, Mapping[str, Any]], None] | None = None
+    kept: Kept | None = None
+
+
+WITHOUT_LOSS = Applying()
+"""Make what is missing, and leave the rest as it is."""
+
+
+@without_frames
+def apply(
+    op: VaultAdmin,
+    blueprint: Blueprint,
+    how: Applying = WITHOUT_LOSS,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> list[Change]:
+    """Make a Vault contain what the blueprint says.
+
+    Everything except audit devices goes into the blueprint's namespace, below the one of ``op``.
+    The namespace is made if it is missing. Existing things stay as they are, and missing keys are
+    added to a secret.
+
+    Return one change for each thing in the blueprint.
+
+    Args:
+        environ: Where ``env`` values come from; None for the environment.
 
     Raises:
         BlueprintError: A needed environment variable is not set. Nothing was written.
         NamespaceError: The server has no namespaces, or the blueprint's is sealed.
     """
     environ = os.environ if environ is None else environ
-    audit = _AuditPlace(audit_path, raw=audit_raw)
     with _within(op, blueprint.namespace) as inside:
-        plan = _Plan(
-            *(op, inside, blueprint),
-            overwrite=overwrite,
-            environ=environ,
-            audit=audit,
-            kept=kept,
-        )
-        steps = plan.access() if what == "access" else plan.everything()
-        if not dry:
+        plan = _Plan(op, inside, blueprint, how, environ)
+        steps = plan.access() if how.what == "access" else plan.everything()
+        if not how.dry:
             for step in steps:
                 if step.write is not None:
                     step.write()
-                if step.secret is not None and stored is not None:
-                    stored(*step.secret)
+                if step.secret is not None and how.stored is not None:
+                    how.stored(*step.secret)
     return [step.change for step in steps]
-
-
-@dataclass(frozen=True)
-class _AuditPlace:
-    path: str | None
-    raw: bool
 
 
 class _Plan:
@@ -150,20 +151,15 @@ class _Plan:
         above: VaultAdmin,
         op: VaultAdmin,
         blueprint: Blueprint,
-        *,
-        overwrite: bool,
+        how: Applying,
         environ: Mapping[str, str],
-        audit: _AuditPlace,
-        kept: Kept | None,
     ) -> None:
         self._above = above
         self._missing = _missing_namespaces(above, blueprint.namespace)
         self._op = op
         self._blueprint = blueprint
-        self._overwrite = overwrite
+        self._how = how
         self._environ = environ
-        self._audit_place = audit
-        self._files = kept
         self._mounts = {
             str(name).rstrip("/"): body for name, body in self._data("sys/mounts").items()
         }
@@ -174,8 +170,8 @@ class _Plan:
             *self._audit(),
             *self._namespaces(),
             *(self._mount(name) for name in self._blueprint.mounts),
-            *self._policies(self._overwrite),
-            *self._approles(self._overwrite),
+            *self._policies(self._how.overwrite),
+            *self._approles(self._how.overwrite),
             *self._secrets(),
             *self._databases(),
         ]
@@ -224,11 +220,11 @@ class _Plan:
             return _Step(replace(change, action="unchanged", detail=_LEFT))
 
         def write() -> None:
-            if self._files is not None:
-                self._files.keep(change.kind, change.name, before)
+            if self._how.kept is not None:
+                self._how.kept.keep(change.kind, change.name, before)
             self._write(path, body)
 
-        copy = f"what it was is kept in {self._files.replaced_path}" if self._files else ""
+        copy = f"what it was is kept in {self._how.kept.replaced_path}" if self._how.kept else ""
         return _Step(replace(change, detail=copy), write)
 
     def _audit(self) -> list[_Step]:
@@ -243,11 +239,11 @@ class _Plan:
         ]
 
     def _new_audit(self, name: str, device: AuditDevice) -> _Step:
-        path = device.file_path or self._audit_place.path
+        path = device.file_path or self._how.audit_path
         if path is None:
             # An external Vault, or one without a log: a blueprint must not choose the path.
             return _Step(Change("audit", name, "unchanged", "no place for the log is known"))
-        options = dialect.audit_options(path, raw=self._audit_place.raw)
+        options = dialect.audit_options(path, raw=self._how.audit_raw)
         return self._step(
             "audit", name, "created", f"sys/audit/{name}", type="file", options=options
         )
@@ -272,7 +268,7 @@ class _Plan:
                 return _Step(Change("mount", name, "unchanged"))
             change, path = Change("mount", name, "changed"), f"{name}/config"
             before = _settings(current, config)
-            return self._existing(change, path, config, before, overwrite=self._overwrite)
+            return self._existing(change, path, config, before, overwrite=self._how.overwrite)
 
         def write() -> None:
             body = {
@@ -291,7 +287,9 @@ class _Plan:
         steps = []
         for name, policy in self._blueprint.policies.items():
             path = f"sys/policies/acl/{name}"
-            adopted = self._files.adopted(name) if self._files and not self._overwrite else ""
+            adopted = (
+                self._how.kept.adopted(name) if self._how.kept and not self._how.overwrite else ""
+            )
             rules, detail = adopted or policy.rules, "as it was adopted" if adopted else ""
             if name not in present:
                 step = self._step("policy", name, "created", path, policy=rules)
@@ -356,7 +354,7 @@ class _Plan:
         # Templates last: they are made of other values, and never of each other.
         for path, key, value in sorted(entries, key=lambda entry: entry[2].template is not None):
             present = current[path][1].get(key)
-            if present is not None and not self._overwrite:
+            if present is not None and not self._how.overwrite:
                 known[path, key] = present
             elif value.template is not None:
                 known[path, key] = value.fill(path, known)
@@ -431,7 +429,7 @@ class _Plan:
         if all(current.get(field) == value for field, value in details.items()):
             return _Step(Change("database", name, "unchanged"))
         change, before = Change("database", name, "changed"), _settings(current, details)
-        return self._existing(change, path, body, before, overwrite=self._overwrite)
+        return self._existing(change, path, body, before, overwrite=self._how.overwrite)
 
     def _static_role(self, connection: str, database: Database, name: str) -> _Step:
         path, role = f"{database.mount}/static-roles/{name}", database.static_roles[name]
@@ -442,7 +440,7 @@ class _Plan:
         if all(current.get(field) == value for field, value in body.items()):
             return _Step(Change("static role", name, "unchanged"))
         change, before = Change("static role", name, "changed"), _settings(current, body)
-        return self._existing(change, path, body, before, overwrite=self._overwrite)
+        return self._existing(change, path, body, before, overwrite=self._how.overwrite)
 
     def _configured(self, path: str, mount: str) -> dict[str, Any]:
         """Return the data at a path of a database engine; empty if there is none."""

@@ -39,7 +39,14 @@ from vault_harness.errors import OperatorError
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.audit.entry import AuditEntry, Filter, entry_of, moment_of, parse_record
-from vault_harness.operator.audit.log import Tail, backwards, end_of_lines, read_lines, unreadable
+from vault_harness.operator.audit.log import (
+    Tail,
+    backwards,
+    end_of_lines,
+    read_lines,
+    unreadable,
+    wait_a_moment,
+)
 from vault_harness.operator.audit.reports import AuditReport, summarise
 
 HANDED_ON = timedelta(seconds=2)
@@ -115,8 +122,7 @@ def follow_joined(
     *,
     last: int = 0,
     roles: Mapping[str, str] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    interval: float = 0.2,
+    pause: Callable[[], bool] = wait_a_moment,
 ) -> Iterator[AuditEntry]:
     """Yield the last entries that pass the filter, then new ones, forever.
 
@@ -126,8 +132,7 @@ def follow_joined(
     Args:
         logs: By node. Called at each look.
         last: Number of present entries that come first.
-        stop: Called when there is nothing new. True ends it.
-        interval: Seconds between two looks.
+        pause: Called when there is nothing new. It waits a moment. False ends the following.
     """
     tails: dict[str, _NodeTail] = {}
     try:
@@ -136,7 +141,7 @@ def follow_joined(
             tails[name] = _NodeTail(name, Tail(path))  # the file may not exist yet
             ends[name] = path, tails[name].tail.skip()
         yield from _last_before(ends, last, wanted, roles)
-        yield from _follow(tails, logs, wanted, roles, stop, interval)
+        yield from _follow(tails, logs, wanted, roles, pause)
     finally:
         for tail in tails.values():
             tail.tail.close()
@@ -147,8 +152,7 @@ def _follow(
     logs: Callable[[], Mapping[str, Path]],
     wanted: Filter | None,
     roles: Mapping[str, str] | None,
-    stop: Callable[[], bool],
-    interval: float,
+    pause: Callable[[], bool],
 ) -> Iterator[AuditEntry]:
     """Yield new entries from the position of the tails. ``tails`` holds all open ones."""
     once, waiting = _Once(), _Waiting()
@@ -171,12 +175,11 @@ def _follow(
             tails.pop(name).tail.close()  # it was read once more after its node left
         if busy:
             continue
-        if stop():
+        if not pause():
             for half in waiting.rest():
                 yield from _passing(once.feed(half), wanted)
             yield from _passing(once.rest(), wanted)
             return
-        time.sleep(interval)
 
 
 class _Once:

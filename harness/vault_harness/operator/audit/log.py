@@ -40,14 +40,19 @@ def last_entries(
         raise unreadable(path, error) from error
 
 
+def wait_a_moment() -> bool:
+    """Wait until a log is looked at again. Return True, since nothing ends the following."""
+    time.sleep(0.2)
+    return True
+
+
 def follow_entries(
     path: Path,
     wanted: Filter | None = None,
     *,
     last: int = 0,
     roles: Mapping[str, str] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    interval: float = 0.2,
+    pause: Callable[[], bool] = wait_a_moment,
 ) -> Iterator[AuditEntry]:
     """Yield the last entries that pass the filter, then new ones, forever.
 
@@ -55,13 +60,12 @@ def follow_entries(
 
     Args:
         last: Number of present entries that come first.
-        stop: Called when there is nothing new. True ends it.
-        interval: Seconds between two looks.
+        pause: Called when there is nothing new. It waits a moment. False ends the following.
     """
     with contextlib.closing(Tail(path)) as tail:
         tail.skip()
         yield from tail.before(last, wanted, roles)
-        yield from entries(_follow_lines(tail, stop, interval), wanted, roles=roles)
+        yield from entries(_follow_lines(tail, pause), wanted, roles=roles)
 
 
 class Tail:
@@ -151,13 +155,11 @@ class Tail:
         return data
 
 
-def _follow_lines(tail: Tail, stop: Callable[[], bool], interval: float) -> Iterator[str]:
+def _follow_lines(tail: Tail, pause: Callable[[], bool]) -> Iterator[str]:
     while True:
         yield from tail.lines()
-        if not tail.more:
-            if stop():
-                return
-            time.sleep(interval)
+        if not tail.more and not pause():
+            return
 
 
 def _last_before(

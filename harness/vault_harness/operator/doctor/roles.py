@@ -119,40 +119,34 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
             why = "its last login was refused less than 15 minutes ago, another might lock the role"
             found.unknown(f"secret-id {role}", str(secret_file), why)
             continue
-        _try_login(patient, found, tries, address, role, role_id, secret_id)
+        op = VaultAdmin(
+            address, None, patient.ca_cert, patient.timeout, namespace=patient.namespace
+        )
+        with contextlib.closing(op):
+            if not _try_login(op, found, role, role_id, secret_id):
+                tries.note_failure(role_id, secret_id)
 
 
-def _try_login(
-    patient: Patient,
-    found: Examination,
-    tries: _Tries,
-    address: str,
-    role: str,
-    role_id: str,
-    secret_id: str,
-) -> None:
-    name, where = f"secret-id {role}", f"one login as {role} at {address}"
-    op = VaultAdmin(address, None, patient.ca_cert, patient.timeout, namespace=patient.namespace)
+def _try_login(op: VaultAdmin, found: Examination, role: str, role_id: str, secret_id: str) -> bool:
+    """Record whether a role's files log in. Return False if Vault refused them."""
+    name, where = f"secret-id {role}", f"one login as {role} at {op.address}"
     try:
         with op.asking(f"log in as {role}") as client:
             try:
                 answer = client.auth.approle.login(role_id, secret_id, use_token=False)
             except hvac.exceptions.InvalidRequest:
-                tries.note_failure(role_id, secret_id)
                 found.bad("login-refused", where, role=role)
-                return
+                return False
             except hvac.exceptions.Forbidden:
-                tries.note_failure(role_id, secret_id)
                 found.bad("login-denied", where, role=role)
-                return
+                return False
         token = answer["auth"]["client_token"]
         found.good(name, where, "it logs in")
         with contextlib.suppress(HarnessError):  # may be forbidden; the token expires anyway
             op.with_token(token).request("POST", "auth/token/revoke-self")
     except HarnessError as error:
         found.unknown(name, where, error.cause)
-    finally:
-        op.close()
+    return True
 
 
 class _Tries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,28 +64,6 @@ class Deployment:
     addresses: Sequence[str]
     keyring: Path
     backups: Path
-    audit_logs: Sequence[Path]
-    now: datetime
+    audit_logs: Sequence[Path] = ()
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
     lost_by_ending: str = ""
-
-    @classmethod
-    def today(
-        cls,
-        operator: VaultAdmin,
-        *,
-        addresses: Sequence[str],
-        keyring: Path,
-        backups: Path,
-        audit_logs: Sequence[Path] = (),
-        lost_by_ending: str = "",
-    ) -> Deployment:
-        """Make a deployment with the current time."""
-        return cls(
-            operator=operator,
-            addresses=addresses,
-            keyring=keyring,
-            backups=backups,
-            audit_logs=audit_logs,
-            now=datetime.now(UTC),
-            lost_by_ending=lost_by_ending,
-        )

@@ -10,6 +10,7 @@ from vault_harness.operator.rotate.password_server import (
 from vault_harness.operator.rotate.postgresql import PostgreSQL
 from vault_harness.operator.rotate.redis import Redis
 from vault_harness.operator.rotate.rotation import (
+    How,
     NothingToRollBack,
     SecretPlan,
     each_of,
@@ -32,6 +33,7 @@ __all__ = [
     "plan_secret_id",
     "SecretIdRotation",
     "SecretIdPlan",
+    "How",
     "rotate_secret",
     "roll_back",
     "find_rollback",

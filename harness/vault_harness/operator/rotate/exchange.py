@@ -101,8 +101,8 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
         # In the end only a login tells which password counts. Without one, do not begin.
         work.server.accepts(account, account.old)
     present = load(work.file)
-    previous = present.settled if present is not None else None
-    record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as, previous=previous)
+    record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as)
+    record.follow(present.settled if present is not None else None)
     versions: dict[str, int] = {}
     asked = False
     try:

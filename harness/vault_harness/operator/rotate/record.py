@@ -60,7 +60,6 @@ class RotationRecord:
         new: object,
         *,
         ends_as: str,
-        previous: RotationRecord | None,
     ) -> RotationRecord:
         """Make the record of a rotation from version ``now`` to the value ``new``."""
         salt = secrets.token_hex(16)
@@ -74,8 +73,12 @@ class RotationRecord:
             salt=salt,
             digest=_digest(new, salt),
             ends_as=ends_as,
-            previous=None if previous is None else {**asdict(previous), "previous": None},
         )
+
+    def follow(self, earlier: RotationRecord | None) -> None:
+        """Keep the finished record that this one replaces."""
+        if earlier is not None:
+            self.previous = {**asdict(earlier), "previous": None}
 
     def wrote(self, value: object) -> bool:
         """Return whether this rotation wrote the value."""

@@ -58,6 +58,26 @@ class SecretPlan:
     missed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class How:
+    """How a value is exchanged.
+
+    Attributes:
+        servers: Returns the server of a kind, or None if none is configured.
+        grace: Seconds for which the old password stays valid on a server with two passwords
+            (Redis). Choose it longer than clients cache a value.
+        checkpoint: Called with the name of each completed step.
+    """
+
+    servers: FindServer = lambda _kind: None
+    grace: float = 0.0
+    checkpoint: Checkpoint = lambda _step: None
+
+
+IN_VAULT_ALONE = How()
+"""No server knows the value."""
+
+
 class NothingToRollBack(StackError):
     """There is no rotation of that value in this Vault, or the value changed since."""
 
@@ -67,19 +87,14 @@ def rotate_secret(
     kv: Kv,
     target: Target,
     directory: Path,
+    how: How = IN_VAULT_ALONE,
     *,
-    servers: FindServer = lambda _kind: None,
     blueprint: Blueprint | None = None,
-    grace: float = 0.0,
-    checkpoint: Checkpoint = lambda _step: None,
 ) -> SecretRotation:
     """Give one secret a new value, in Vault and on the server that knows it.
 
     Args:
-        servers: Returns the server of a kind, or None if none is configured.
         blueprint: Sets length and alphabet of the new value, if it has the secret.
-        grace: Seconds for which the old password stays valid on a server with two passwords
-            (Redis). Choose it longer than clients cache a value.
 
     Raises:
         ServerRefusedError: The server refused the password. Vault has the old value again.
@@ -87,7 +102,7 @@ def rotate_secret(
             value if the server was not asked yet. Otherwise Vault keeps the new one, and the next
             run continues.
     """
-    work = _work(kv, target, directory, servers, grace, checkpoint)
+    work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.secrets"), but=_SAID):
         record = load(work.file)
         if record is not None and record.state == "running":
@@ -104,7 +119,7 @@ def plan_secret(
 ) -> SecretPlan:
     """Return what `rotate_secret` would do. Changes nothing and asks no server."""
     now = to_rotate(kv, target)
-    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
+    work = _work(kv, target, directory, How(servers))
     record = load(work.file)
     resumes = record is not None and record.ends_as == "done" and resumable(kv, target, record)
     if work.server is not None and not resumes:
@@ -119,10 +134,7 @@ def roll_back(
     kv: Kv,
     target: Target,
     directory: Path,
-    *,
-    servers: FindServer = lambda _kind: None,
-    grace: float = 0.0,
-    checkpoint: Checkpoint = lambda _step: None,
+    how: How = IN_VAULT_ALONE,
 ) -> SecretRotation:
     """Return to the value before the newest rotation, in Vault and on the server.
 
@@ -132,7 +144,7 @@ def roll_back(
     Raises:
         NothingToRollBack: There is no rotation in this Vault, or the value changed since.
     """
-    work = _work(kv, target, directory, servers, grace, checkpoint)
+    work = _work(kv, target, directory, how)
     with telling_what_is_left(partial(_left, work, "rotate.rollback"), but=_SAID):
         record = load(work.file)
         if record is not None and record.state == "running":
@@ -148,7 +160,7 @@ def find_rollback(
     kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
 ) -> int:
     """Return the version that `roll_back` would return to. Changes nothing and asks no server."""
-    work = _work(kv, target, directory, servers, 0.0, lambda _step: None)
+    work = _work(kv, target, directory, How(servers))
     record = load(work.file)
     if record is not None and resumable(kv, target, record):  # a rollback finishes it first
         done = record if record.ends_as == "done" else record.settled
@@ -178,16 +190,9 @@ def each_of(
             yield target, error
 
 
-def _work(
-    kv: Kv,
-    target: Target,
-    directory: Path,
-    servers: FindServer,
-    grace: float,
-    checkpoint: Checkpoint,
-) -> Work:
-    server = servers(target.server) if target.server else None
-    return Work(kv, target, server, record_file(directory, kv, target), grace, checkpoint)
+def _work(kv: Kv, target: Target, directory: Path, how: How) -> Work:
+    server = how.servers(target.server) if target.server else None
+    return Work(kv, target, server, record_file(directory, kv, target), how.grace, how.checkpoint)
 
 
 def _left(work: Work, task: str) -> str:

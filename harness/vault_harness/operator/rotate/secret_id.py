@@ -169,7 +169,7 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
     new = _new(op, role, run.name, mount)
     checkpoint("made a new secret-id")
     try:
-        _login(op, role, role_id, new.secret_id, run.name, mount)
+        _login(work, role_id, new.secret_id, run.name)
     except OperatorError:
         for accessor in _accessors_of(op, role, run.name, mount):
             approle.destroy(op, role, accessor, mount=mount)
@@ -225,8 +225,9 @@ def _new(op: VaultAdmin, role: str, run: str, mount: str) -> approle.SecretId:
     return approle.SecretId(str(data["secret_id"]), str(data["secret_id_accessor"]))
 
 
-def _login(op: VaultAdmin, role: str, role_id: str, secret_id: str, run: str, mount: str) -> None:
+def _login(work: _Work, role_id: str, secret_id: str, run: str) -> None:
     """Log in once and revoke the token. If the id works only once, log in with a second one."""
+    op, role, mount = work.op, work.role, work.mount
     known = approle.lookup(op, role, secret_id, mount=mount) or {}
     if known.get("secret_id_num_uses") == 1:
         secret_id = _new(op, role, run, mount).secret_id

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from vault_harness import files
 from vault_harness.certificates import TlsFiles
-from vault_harness.local.engine.balancing import balancer_configuration
+from vault_harness.local.engine.balancing import Backends, balancer_configuration
 from vault_harness.local.engine.docker.inside import API_PORT
 from vault_harness.local.engine.provider import BALANCER_NAME, NODE_NAME
 
@@ -46,12 +46,14 @@ def configuration(nodes: Iterable[str], tls: TlsFiles | None, *, path: str | Non
     """Return the text of the configuration file."""
     names = tuple(nodes)
     return balancer_configuration(
-        {name: f"{name}:{API_PORT}" for name in names},
+        Backends(
+            {name: f"{name}:{API_PORT}" for name in names},
+            tls=tls is not None,
+            own=INSIDE_BALANCER / _OWN_NAME if tls and tls.own(BALANCER_NAME) else None,
+        ),
         listen=f"*:{API_PORT}",
         alive=f"*:{STATUS_PORT}",
         alive_path=path or alive_path(names, tls),
-        tls=tls is not None,
-        own=INSIDE_BALANCER / _OWN_NAME if tls and tls.own(BALANCER_NAME) else None,
         by_name=True,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ LOOPBACK = "127.0.0.1"
 _TAIL = 30
 
 
-class Container:
-    """One container of a run.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a container runs, and what it sees.
 
-    Args:
+    Attributes:
         name: Unique on the engine; also its name on the network.
         entrypoint: Replaces the image's own.
         publish: Ports inside to loopback ports here; 0 lets the engine choose.
@@ -35,59 +37,66 @@ class Container:
         knows_host: Whether ``host.docker.internal`` leads to this machine.
     """
 
-    def __init__(
-        self,
-        client: docker.DockerClient,
-        image: str,
-        *,
-        name: str,
-        network: str,
-        labels: Mapping[str, str],
-        command: Sequence[str],
-        publish: Mapping[int, int],
-        entrypoint: Sequence[str] | None = None,
-        mounts: Mapping[Path, str] | None = None,
-        files: Mapping[Path, str] | None = None,
-        user: str | None = None,
-        environment: Mapping[str, str] | None = None,
-        working_dir: str | None = None,
-        knows_host: bool = False,
-    ) -> None:
+    image: str
+    name: str
+    network: str
+    labels: Mapping[str, str]
+    command: Sequence[str]
+    publish: Mapping[int, int]
+    entrypoint: Sequence[str] | None = None
+    mounts: Mapping[Path, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+    user: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    working_dir: str | None = None
+    knows_host: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of the engine's client."""
         from testcontainers.core.labels import create_labels
 
-        self.name = name
-        self._client = client
-        self._container: EngineContainer | None = None
-        self._away: str | None = None
-        self._options: dict[str, Any] = {
-            "image": image,
-            "name": name,
-            "network": network,
+        options: dict[str, Any] = {
+            "image": self.image,
+            "name": self.name,
+            "network": self.network,
             # Ryuk, if it runs, removes containers by the labels of testcontainers.
-            "labels": create_labels(image, dict(labels)),
-            "command": list(command),
-            "environment": dict(environment or {}),
+            "labels": create_labels(self.image, dict(self.labels)),
+            "command": list(self.command),
+            "environment": dict(self.environment),
             "ports": {
-                f"{inside}/tcp": (LOOPBACK, outside or None) for inside, outside in publish.items()
+                f"{inside}/tcp": (LOOPBACK, outside or None)
+                for inside, outside in self.publish.items()
             },
             # z: lets the container use it under SELinux; no effect elsewhere.
             "volumes": {
                 str(source): {"bind": target, "mode": f"{mode},z"}
-                for mode, sources in (("rw", mounts), ("ro", files))
-                for source, target in (sources or {}).items()
+                for mode, sources in (("rw", self.mounts), ("ro", self.files))
+                for source, target in sources.items()
             },
             "cap_drop": ["ALL"],
             "cap_add": ["IPC_LOCK"],
             "security_opt": ["no-new-privileges:true"],
         }
-        if knows_host:
-            self._options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
-        if entrypoint is not None:
-            self._options["entrypoint"] = list(entrypoint)
-        if working_dir is not None:
-            self._options["working_dir"] = working_dir
-        if user is not None:
-            self._options["user"] = user
+        if self.knows_host:
+            options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
+        if self.entrypoint is not None:
+            options["entrypoint"] = list(self.entrypoint)
+        if self.working_dir is not None:
+            options["working_dir"] = self.working_dir
+        if self.user is not None:
+            options["user"] = self.user
+        return options
+
+
+class Container:
+    """One container of a run."""
+
+    def __init__(self, client: docker.DockerClient, order: Order) -> None:
+        self.name = order.name
+        self._client = client
+        self._container: EngineContainer | None = None
+        self._away: str | None = None
+        self._options = order.options()
 
     def start(self) -> None:
         """Create and start the container, or start it again. Does not wait."""

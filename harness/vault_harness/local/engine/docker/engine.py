@@ -18,7 +18,7 @@ from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.docker.cloud import told
 from vault_harness.local.engine.docker.compose import find_compose
-from vault_harness.local.engine.docker.container import Container
+from vault_harness.local.engine.docker.container import Container, Order
 from vault_harness.local.engine.docker.inside import (
     API_PORT,
     CONFIGURATION_NAME,
@@ -27,7 +27,7 @@ from vault_harness.local.engine.docker.inside import (
 )
 from vault_harness.local.engine.docker.labels import OwnerProcess, remove_run, sweep
 from vault_harness.local.engine.docker.network import PrivateNetwork
-from vault_harness.local.engine.docker.node import DockerNode
+from vault_harness.local.engine.docker.node import DockerNode, Surroundings
 from vault_harness.local.engine.docker.reaper import Reaper, start_ryuk_if_present
 from vault_harness.local.engine.docker.seal_files import seal_files, seal_of
 from vault_harness.local.engine.docker.state import (
@@ -127,9 +127,11 @@ class DockerEngine(Closable):
             self.vault_image.dialect,
             make=lambda spec, port: self._vault_container(name, spec, port),
             upstream_host=name,
-            translate=self._translate,
-            start_timeout=self.settings.start_timeout,
-            shares_files=self.network.is_local,
+            around=Surroundings(
+                translate=self._translate,
+                start_timeout=self.settings.start_timeout,
+                shares_files=self.network.is_local,
+            ),
         )
         with self._lock:
             self._nodes.append(node)
@@ -149,13 +151,15 @@ class DockerEngine(Closable):
             flavour=flavour,
             make=lambda publish, arguments: Container(
                 self._client,
-                self.toxiproxy_image.name,
-                name=name,
-                network=self.network.name,
-                labels=self.run.labels(kind="toxiproxy"),
-                knows_host=not self.network.is_local,
-                command=arguments,
-                publish=publish,
+                Order(
+                    image=self.toxiproxy_image.name,
+                    name=name,
+                    network=self.network.name,
+                    labels=self.run.labels(kind="toxiproxy"),
+                    knows_host=not self.network.is_local,
+                    command=arguments,
+                    publish=publish,
+                ),
             ),
             network=self.network,
             seed=seed,
@@ -217,21 +221,23 @@ class DockerEngine(Closable):
         cloud = told(spec, self._directory / "cloud", kept=self._access_keys)
         return Container(
             self._client,
-            self.vault_image.name,
-            name=name,
-            network=self.network.name,
-            labels=self.run.labels(kind="vault", node=spec.name),
-            # The images' own entry points change the owner of mounted directories and switch users.
-            # This server runs as the owner from the start.
-            entrypoint=[self.vault_image.dialect.program],
-            working_dir=INSIDE,
-            command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],
-            publish={API_PORT: port},
-            mounts={spec.directory.absolute(): INSIDE},
-            files={**seal_files(seal_of(spec)), **cloud.files},
-            user=self._user,
-            # A plugin needs a temporary folder for its socket, which an image may lack.
-            environment={"HOME": INSIDE, "TMPDIR": INSIDE, **cloud.environment()},
+            Order(
+                image=self.vault_image.name,
+                name=name,
+                network=self.network.name,
+                labels=self.run.labels(kind="vault", node=spec.name),
+                # The images' own entry points change the owner of mounted directories and switch
+                # users. This server runs as the owner from the start.
+                entrypoint=[self.vault_image.dialect.program],
+                working_dir=INSIDE,
+                command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],
+                publish={API_PORT: port},
+                mounts={spec.directory.absolute(): INSIDE},
+                files={**seal_files(seal_of(spec)), **cloud.files},
+                user=self._user,
+                # A plugin needs a temporary folder for its socket, which an image may lack.
+                environment={"HOME": INSIDE, "TMPDIR": INSIDE, **cloud.environment()},
+            ),
         )
 
 

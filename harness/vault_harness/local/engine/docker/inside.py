@@ -64,15 +64,9 @@ def write_configuration(
 
 
 def configuration(
-    spec: NodeSpec,
-    dialect: Dialect,
-    *,
-    address: str,
-    host: str,
-    data: str = f"{INSIDE}/{DATA_NAME}",
-    join: Iterable[str] = (),
+    spec: NodeSpec, dialect: Dialect, *, address: str, host: str, join: Iterable[str] = ()
 ) -> dict[str, object]:
-    """Return the content of the configuration file; `data` is the folder of the raft data."""
+    """Return the content of the configuration file."""
     tls = f"{INSIDE}/{_TLS_NAME}" if spec.tls else ""
     asks = tls if spec.tls and spec.tls.clients else ""
     place = Place(
@@ -80,7 +74,7 @@ def configuration(
         cluster=f"{_EVERYWHERE}:{CLUSTER_PORT}",
         address=address,
         cluster_address=f"{host}:{CLUSTER_PORT}",
-        data=data,
+        data=f"{INSIDE}/{DATA_NAME}",
         certificate=tls and f"{tls}/certificate.pem",
         key=tls and f"{tls}/key.pem",
         ca=tls and f"{tls}/ca.pem",
@@ -97,7 +91,7 @@ def configuration(
 def by_hand(dialect: Dialect) -> str:
     """Return the file of ``compose/config`` for compose files that are started by hand."""
     spec = NodeSpec(name=NODE_NAME, directory=Path(), storage="raft")
-    return as_text(configuration(spec, dialect, address="", host=NODE_NAME, data=INSIDE))
+    return as_text(_with_data_here(configuration(spec, dialect, address="", host=NODE_NAME)))
 
 
 def by_hand_joining(dialect: Dialect) -> str:
@@ -110,11 +104,15 @@ def by_hand_joining(dialect: Dialect) -> str:
     )
     names = (NODE_NAME, *(f"{NODE_NAME}-{number}" for number in (2, 3)))
     join = [base_url(f"{name}:{API_PORT}") for name in names]
-    content: dict[str, Any] = configuration(
-        spec, dialect, address="", host="", data=INSIDE, join=join
-    )
+    content = _with_data_here(configuration(spec, dialect, address="", host="", join=join))
     del content["cluster_addr"], content["storage"]["raft"]["node_id"]
     return as_text(content)
+
+
+def _with_data_here(content: dict[str, Any]) -> dict[str, Any]:
+    """Put the raft data into the folder that the compose files mount."""
+    content["storage"]["raft"]["path"] = INSIDE
+    return content
 
 
 def static_seal_by_hand() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vault_harness import files
@@ -32,6 +33,21 @@ from vault_harness.local.engine.shape import (
 _TRIES = 5
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a node in a container needs to know of its engine.
+
+    Attributes:
+        translate: Turns an address of another node here into its address for containers.
+        start_timeout: Seconds for the API to answer.
+        shares_files: Whether engine and harness are on one machine and share files.
+    """
+
+    translate: Callable[[str], str]
+    start_timeout: float
+    shares_files: bool
+
+
 class DockerNode:
     """One Vault server in a container; see `vault_harness.local.engine.shape.Node`.
 
@@ -41,9 +57,6 @@ class DockerNode:
     Args:
         make: Makes the container, given the published port.
         upstream_host: Its name on the run's network.
-        translate: Turns an address of another node here into its address for containers.
-        start_timeout: Seconds for the API to answer.
-        shares_files: Whether engine and harness are on one machine and share files.
     """
 
     def __init__(
@@ -53,9 +66,7 @@ class DockerNode:
         *,
         make: Callable[[NodeSpec, int], Container],
         upstream_host: str,
-        translate: Callable[[str], str],
-        start_timeout: float,
-        shares_files: bool,
+        around: Surroundings,
     ) -> None:
         if spec.storage not in dialect.storages:
             raise EngineError(
@@ -67,9 +78,7 @@ class DockerNode:
         self.dialect = dialect
         self._make = make
         self._host = upstream_host
-        self._translate = translate
-        self._start_timeout = start_timeout
-        self._shares_files = shares_files
+        self._around = around
         self._directory = files.private_directory(spec.directory)
         self._lock = threading.RLock()
         self._lease = PortLease(spec.port)
@@ -121,7 +130,7 @@ class DockerNode:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this engine can do to it."""
-        able = IN_CONTAINERS if self._shares_files else IN_CONTAINERS_ELSEWHERE
+        able = IN_CONTAINERS if self._around.shares_files else IN_CONTAINERS_ELSEWHERE
         return able - {Capability.DURABLE} if self.spec.storage == "inmem" else able
 
     @property
@@ -155,7 +164,7 @@ class DockerNode:
                 else:
                     break
             self._container.wait_until(
-                self._answers, "its API answered", timeout=timeout or self._start_timeout
+                self._answers, "its API answered", timeout=timeout or self._around.start_timeout
             )
 
     def stop(self, *, timeout: float = 10.0) -> None:
@@ -242,5 +251,5 @@ class DockerNode:
             self.dialect,
             address=self.address,
             host=self._host,
-            join=[self._translate(address) for address in self.spec.retry_join],
+            join=[self._around.translate(address) for address in self.spec.retry_join],
         )

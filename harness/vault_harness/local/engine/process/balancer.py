@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.local.engine.balancing import balancer_configuration
+from vault_harness.local.engine.balancing import Backends, balancer_configuration
 from vault_harness.local.engine.ports import LOOPBACK, PortLease
 from vault_harness.local.engine.process.server import Server
 
@@ -23,8 +22,6 @@ class ProcessBalancer:
 
     Args:
         port: Port for clients; 0 for a free one.
-        nodes: ``host:port`` of each node's API, by node name.
-        own: Client certificate and key for health checks of the nodes; read only at the start.
         instead_of: Pid of a running HAProxy to replace. It ends with its connections, after at most
             5 s, and the port stays open throughout.
     """
@@ -35,9 +32,7 @@ class ProcessBalancer:
         *,
         directory: Path,
         port: int,
-        nodes: Mapping[str, str],
-        tls: bool = False,
-        own: Path | None = None,
+        backends: Backends,
         instead_of: int | None = None,
     ) -> None:
         self._directory = files.private_directory(directory)
@@ -47,12 +42,10 @@ class ProcessBalancer:
         self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
         configuration = self._directory / CONFIGURATION_NAME
         text = balancer_configuration(
-            nodes,
+            backends,
             listen=self.listen,
             alive=self._alive.listen,
             alive_path=_ALIVE,
-            tls=tls,
-            own=own,
         )
         files.write_private(configuration, text)
         command = [str(program), "-db", "-f", str(configuration)]

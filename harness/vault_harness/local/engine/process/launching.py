@@ -14,6 +14,7 @@ from vault_harness import files
 from vault_harness.certificates import OPERATOR
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError
+from vault_harness.local.engine.balancing import Backends
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.local.engine.process.balancer import ProcessBalancer
@@ -266,9 +267,11 @@ class Launching(Places):
             find_balancer(),
             directory=self._directory(BALANCER_NAME),
             port=port,
-            nodes={name: self._known(name, record)[0] for name in members},
-            tls=tls_files(self._data_dir) is not None,
-            own=self._own(BALANCER_NAME),
+            backends=Backends(
+                {name: self._known(name, record)[0] for name in members},
+                tls=tls_files(self._data_dir) is not None,
+                own=self._own(BALANCER_NAME),
+            ),
             instead_of=instead_of,
         )
         with contextlib.closing(balancer):

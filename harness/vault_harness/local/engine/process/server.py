@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -29,64 +30,47 @@ _LOG_LINES_IN_ERRORS = 12
 _FREEZE_SECONDS = 5.0
 
 
+@dataclass(kw_only=True, eq=False)
 class Server:
     """A server process and its log file.
 
-    Args:
+    Attributes:
         command: Never contains a secret, because every user can read a command line.
         log: Its output is appended there.
         probe: URL that answers 200 once the server is ready.
         environment: Added to the few usual variables. Never contains a secret.
         passes: Names of our variables that it gets too; the values are not kept here.
-        process: A running process that somebody else started.
+        process: The process that was started last, or a running one that somebody else started.
         own: Client certificate and key for the probe.
     """
 
-    def __init__(
-        self,
-        *,
-        title: str,
-        command: Sequence[str],
-        log: Path,
-        probe: str,
-        environment: Mapping[str, str] | None = None,
-        passes: Sequence[str] = (),
-        detached: bool = False,
-        process: Process | None = None,
-        own: Path | None = None,
-    ) -> None:
-        self.title = title
-        self.command = tuple(command)
-        self.log = log
-        self.probe = probe
-        self._environment = dict(environment or {})
-        self._passes = tuple(passes)
-        self._detached = detached
-        self._process = process
-        self._own = own
-        self._lock = threading.RLock()
-
-    @property
-    def process(self) -> Process | None:
-        """The process that was started last, or None."""
-        return self._process
+    title: str
+    command: Sequence[str]
+    log: Path
+    probe: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    passes: Sequence[str] = ()
+    detached: bool = False
+    process: Process | None = None
+    own: Path | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def is_running(self) -> bool:
         """Return whether the process exists, paused or not."""
-        process = self._process
+        process = self.process
         return process is not None and process.alive()
 
     def spawn(self) -> Process:
         """Start the process without waiting for its API. Does nothing if it runs."""
         with self._lock:
-            if self._process is not None:
-                if self._process.alive():
-                    return self._process
-                self._process.release()
-            kind = DetachedProcess.start if self._detached else LeashedProcess
-            environment = child_environment(self._environment, self._passes)
-            self._process = kind(self.command, log=self.log, environment=environment)
-            return self._process
+            if self.process is not None:
+                if self.process.alive():
+                    return self.process
+                self.process.release()
+            kind = DetachedProcess.start if self.detached else LeashedProcess
+            environment = child_environment(self.environment, self.passes)
+            self.process = kind(self.command, log=self.log, environment=environment)
+            return self.process
 
     def start(self, *, timeout: float) -> None:
         """Start it and wait until it answers. If it does not, it is ended.
@@ -110,7 +94,7 @@ class Server:
         deadline = began + timeout
         awaited = Awaited(f"{self.title} to answer, by GET {self.probe}")
         while True:
-            if answers(self.probe, own=self._own):
+            if answers(self.probe, own=self.own):
                 # Another server may have answered, if ours ended because its port was taken.
                 self.check_alive()
                 return
@@ -129,7 +113,7 @@ class Server:
 
     def check_alive(self) -> None:
         """Raise `ServerDied` if it has ended."""
-        process = self._process
+        process = self.process
         if process is not None and process.alive():
             return
         code = process.exit_code() if process is not None else None
@@ -149,7 +133,7 @@ class Server:
     def stop(self, *, timeout: float) -> None:
         """Send SIGTERM, and SIGKILL after `timeout` seconds."""
         with self._lock:
-            process = self._process
+            process = self.process
             if process is None:
                 return
             # A paused process would only see SIGTERM once it is resumed.
@@ -162,15 +146,15 @@ class Server:
     def kill(self) -> None:
         """Kill it (SIGKILL)."""
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
+            if self.process is not None:
+                self.process.kill()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the running server."""
         with self._lock:
             self.check_alive()
-            assert self._process is not None  # check_alive raised otherwise
-            self._process.signal(number)
+            assert self.process is not None  # check_alive raised otherwise
+            self.process.signal(number)
 
     def freeze(self) -> None:
         """Freeze it (SIGSTOP), and wait until all of its threads stand still.
@@ -179,7 +163,7 @@ class Server:
         one more request.
         """
         self.signal(signal.SIGSTOP)
-        process = self._process
+        process = self.process
         assert process is not None  # signal raised otherwise
         wait_until(
             lambda: _stands_still(process.pid),

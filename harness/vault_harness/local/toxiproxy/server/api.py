@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, unquote
 from vault_harness.local.toxiproxy.server import VERSION, bodies, traffic
 from vault_harness.local.toxiproxy.server.addresses import Address, AddressError, Resolver
 from vault_harness.local.toxiproxy.server.bodies import Problem
-from vault_harness.local.toxiproxy.server.connection import Connection
+from vault_harness.local.toxiproxy.server.connection import Common, Connection
 from vault_harness.local.toxiproxy.server.proxy import Proxy
 from vault_harness.local.toxiproxy.server.toxics import (
     Direction,
@@ -327,14 +327,8 @@ class Api:
     # Looking up.
 
     def _new(self, name: str, listen: str, upstream: str) -> Proxy:
-        return Proxy(
-            name,
-            listen,
-            upstream,
-            resolver=self._resolver,
-            seed=self._seed,
-            ended=self._traffic.ended,
-        )
+        common = Common(self._resolver, self._seed, self._traffic.ended)
+        return Proxy(name, listen, upstream, common=common)
 
     def _proxy(self, name: str) -> Proxy:
         proxy = self.proxies.get(name)

@@ -32,40 +32,58 @@ class Route:
     upstream: str
 
 
+@dataclass(frozen=True)
+class Common:
+    """What all connections of a server share.
+
+    Attributes:
+        seed: Random draws depend only on it, the proxy, the toxic and the ordinal.
+        ended: Called once for each connection, when both of its sockets are closed.
+    """
+
+    resolver: Resolver
+    seed: int
+    ended: Callable[[Connection], None]
+
+
+@dataclass(frozen=True)
+class Client:
+    """An accepted client.
+
+    Attributes:
+        name: Its ``ip:port``.
+        ordinal: Its number among the connections of its proxy, from 1.
+    """
+
+    socket: socket.socket
+    name: str
+    ordinal: int
+
+
 class Connection:
     """An accepted client, until both sockets are closed.
 
     Args:
-        ordinal: Its number among the connections of its proxy, from 1.
-        client_name: ``ip:port`` of the client.
         toxics: The toxics of its proxy, by direction; read when the upstream is connected.
-        seed: Random draws depend only on it, the proxy, the toxic and the ordinal.
-        ended: Called once, when both sockets are closed.
     """
 
     def __init__(
         self,
         route: Route,
-        ordinal: int,
-        client: socket.socket,
-        client_name: str,
+        client: Client,
         *,
         toxics: Mapping[Direction, list[Toxic]],
-        resolver: Resolver,
-        seed: int,
-        ended: Callable[[Connection], None],
+        common: Common,
     ) -> None:
         self.route = route
         self.loop = asyncio.get_running_loop()
         self.links: tuple[Link, ...] = ()  # empty until the upstream is connected
-        self._ordinal = ordinal
-        self._client = client
-        self._client_name = client_name
+        self._ordinal = client.ordinal
+        self._client = client.socket
+        self._client_name = client.name
         self._server: socket.socket | None = None
         self._toxics = toxics
-        self._resolver = resolver
-        self._seed = seed
-        self._ended = ended
+        self._common = common
         self._resets = False
         self._opened = time.time()
         self._closed: float | None = None
@@ -109,7 +127,7 @@ class Connection:
         """Return the random number generator of a toxic on this connection."""
         found = self._generators.get(toxic)
         if found is None:
-            seed = f"{self._seed}\0{self.route.proxy}\0{toxic}\0{self._ordinal}"
+            seed = f"{self._common.seed}\0{self.route.proxy}\0{toxic}\0{self._ordinal}"
             found = self._generators[toxic] = random.Random(seed)  # noqa: S311 - to be repeatable
         return found
 
@@ -136,7 +154,7 @@ class Connection:
 
     async def _connect(self) -> None:
         try:
-            server = await dial(self.route.upstream, self._resolver)
+            server = await dial(self.route.upstream, self._common.resolver)
         except AddressError as error:
             self._dial = None
             self.stop(f"upstream unreachable: {error}")
@@ -160,7 +178,7 @@ class Connection:
     def _over(self) -> None:
         if self._closed is None:
             self._closed = time.time()
-            self._ended(self)
+            self._common.ended(self)
 
 
 async def dial(upstream: str, resolver: Resolver) -> socket.socket:

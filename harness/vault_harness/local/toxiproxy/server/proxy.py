@@ -9,11 +9,12 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 from vault_harness.local.toxiproxy.server import addresses
-from vault_harness.local.toxiproxy.server.addresses import Address, AddressError, Resolver
-from vault_harness.local.toxiproxy.server.connection import Connection, Route
+from vault_harness.local.toxiproxy.server.addresses import Address, AddressError
+from vault_harness.local.toxiproxy.server.connection import Client, Common, Connection, Route
 from vault_harness.local.toxiproxy.server.link import Link
 from vault_harness.local.toxiproxy.server.toxics import Direction, Toxic
 
@@ -35,25 +36,15 @@ class Proxy:
         connections: All live connections, also those that are still connecting.
     """
 
-    def __init__(
-        self,
-        name: str,
-        listen: str,
-        upstream: str,
-        *,
-        resolver: Resolver,
-        seed: int,
-        ended: Callable[[Connection], None],
-    ) -> None:
+    def __init__(self, name: str, listen: str, upstream: str, *, common: Common) -> None:
         self.name = name
         self.listen = listen
         self.upstream = upstream
         self.enabled = False
         self.toxics: dict[Direction, list[Toxic]] = {"upstream": [], "downstream": []}
         self.connections: dict[Connection, None] = {}
-        self._resolver = resolver
-        self._seed = seed
-        self._ended = ended
+        self._ended = common.ended
+        self._common = replace(common, ended=self._forget)
         self._accepted = 0
         self._listener: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
@@ -155,14 +146,14 @@ class Proxy:
             self._accepted += 1
             connection = Connection(
                 Route(self.name, self.listen, self.upstream),
-                self._accepted,
-                client,
                 # A dual-stack socket reports IPv4 clients in IPv6 notation.
-                addresses.join(address[0].removeprefix("::ffff:"), address[1]),
+                Client(
+                    client,
+                    addresses.join(address[0].removeprefix("::ffff:"), address[1]),
+                    self._accepted,
+                ),
                 toxics=self.toxics,
-                resolver=self._resolver,
-                seed=self._seed,
-                ended=self._forget,
+                common=self._common,
             )
             self.connections[connection] = None
 

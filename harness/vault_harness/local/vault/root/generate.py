@@ -120,7 +120,7 @@ def generate_root(
                     _cancel(root, directory)
                 return False
     with uninterrupted():  # after the last key the token is valid and exists only in memory
-        token = _root_token(op, keyring, keyring_path, directory, cancel, checkpoint)
+        token = _root_token(op, keyring_path, directory, cancel, checkpoint)
         try:
             replace(keyring, root_token=token).save(keyring_path)
         except OSError:
@@ -135,9 +135,8 @@ def generate_root(
 @without_frames
 def prove_keys(op: VaultAdmin, keyring_path: Path, directory: Path) -> None:
     """Check that a keyring's keys belong to an open Vault, which stays unsealed."""
-    keyring = Keyring.load(keyring_path)
     with uninterrupted():  # after the last key a root token is valid, and must be revoked
-        token = _root_token(op, keyring, keyring_path, directory, False, lambda _step: None)
+        token = _root_token(op, keyring_path, directory, False, lambda _step: None)
         _revoke(op, token)
         _mark(directory).unlink(missing_ok=True)
 
@@ -153,13 +152,13 @@ def _mark(directory: Path) -> Path:
 
 def _root_token(
     op: VaultAdmin,
-    keyring: Keyring,
     keyring_path: Path,
     directory: Path,
     cancel: bool,
     checkpoint: Callable[[str], None],
 ) -> str:
     """Make a root token. The nonce file stays until the caller has saved or revoked the token."""
+    keyring = Keyring.load(keyring_path)
     if len(keyring.keys) < keyring.threshold:
         raise KeyringMissing(
             "the keyring holds too few unseal keys",

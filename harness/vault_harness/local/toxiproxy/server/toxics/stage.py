@@ -15,6 +15,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Host(Protocol):
         """Take note why the connection is about to close; the first reason counts."""
 
 
+@dataclass(slots=True, eq=False)
 class Toxic:
     """One toxic of one proxy, as the API shows it.
 
@@ -86,25 +88,18 @@ class Toxic:
         values: All attributes of its type, all integers.
     """
 
-    __slots__ = ("direction", "kind", "name", "stream", "toxicity", "values")
+    kind: type[Stage]
+    _: KW_ONLY
+    name: str
+    stream: str
+    direction: Direction
+    toxicity: float
+    values: Mapping[str, int]
 
-    def __init__(
-        self,
-        kind: type[Stage],
-        *,
-        name: str,
-        stream: str,
-        direction: Direction,
-        toxicity: float,
-        values: Mapping[str, int],
-    ) -> None:
-        kind.check(values)
-        self.kind = kind
-        self.name = name
-        self.stream = stream
-        self.direction = direction
-        self.toxicity = toxicity
-        self.values = dict(values)
+    def __post_init__(self) -> None:
+        """Check the attributes, and keep a copy of them."""
+        self.kind.check(self.values)
+        self.values = dict(self.values)
 
     def change(self, values: Mapping[str, int], toxicity: float) -> None:
         """Apply new settings, or raise `InvalidAttributes` and keep the old ones."""
