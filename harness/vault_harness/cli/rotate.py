@@ -154,7 +154,7 @@ def secrets(
             missed: list[HarnessError] = []
 
             def foretell(target: Target) -> str:
-                plan = plan_secret(kv, target, stack.data_dir, servers=_server)
+                plan = plan_secret(kv, target, stack.data_dir, How(servers=_server))
                 server = _server(target.server) if target.server else None
                 also = f", and on {server!r}" if server else ""
                 where = f"{kv.mount}/{target.path} {target.key}"
@@ -214,7 +214,7 @@ def rollback(
         if dry_run:
 
             def foretell(target: Target) -> str:
-                version = find_rollback(kv, target, stack.data_dir, servers=_server)
+                version = find_rollback(kv, target, stack.data_dir, How(servers=_server))
                 where = f"{kv.mount}/{target.path} {target.key}"
                 return f"would return {where} to the value of version {version}"
 

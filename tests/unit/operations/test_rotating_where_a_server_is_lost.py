@@ -188,7 +188,7 @@ def test_where_vault_keeps_one_version_nothing_is_begun(world: World) -> None:
 def test_it_is_foretold_that_nothing_would_be_begun(world: World) -> None:
     """A dry run reports the same refusal, for rotation and rollback."""
     world.rotate()
-    plan_secret(world.kv, DATABASE, world.directory, servers=lambda _kind: world.server)
+    plan_secret(world.kv, DATABASE, world.directory, How(servers=lambda _kind: world.server))
     world.kv.keeps_the_one_before = lambda _path: False  # type: ignore[assignment,method-assign]
     for turn in (plan_secret, find_rollback):
         turn(world.kv, DATABASE, world.directory)

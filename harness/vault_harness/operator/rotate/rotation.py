@@ -114,12 +114,10 @@ def rotate_secret(
 
 
 @without_frames
-def plan_secret(
-    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
-) -> SecretPlan:
+def plan_secret(kv: Kv, target: Target, directory: Path, how: How = IN_VAULT_ALONE) -> SecretPlan:
     """Return what `rotate_secret` would do. Changes nothing and asks no server."""
     now = to_rotate(kv, target)
-    work = _work(kv, target, directory, How(servers))
+    work = _work(kv, target, directory, how)
     record = load(work.file)
     resumes = record is not None and record.ends_as == "done" and resumable(kv, target, record)
     if work.server is not None and not resumes:
@@ -156,11 +154,9 @@ def roll_back(
 
 
 @without_frames
-def find_rollback(
-    kv: Kv, target: Target, directory: Path, *, servers: FindServer = lambda _kind: None
-) -> int:
+def find_rollback(kv: Kv, target: Target, directory: Path, how: How = IN_VAULT_ALONE) -> int:
     """Return the version that `roll_back` would return to. Changes nothing and asks no server."""
-    work = _work(kv, target, directory, How(servers))
+    work = _work(kv, target, directory, how)
     record = load(work.file)
     if record is not None and resumable(kv, target, record):  # a rollback finishes it first
         done = record if record.ends_as == "done" else record.settled
