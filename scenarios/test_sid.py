@@ -43,8 +43,7 @@ from vault_harness.judge.oracles import (
 )
 from vault_harness.judge.verdict import Finding, NotExercised
 from vault_harness.local.vault import approle
-from vault_harness.recorder.fault import Fault
-from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.observations import Exchange
 
 TRIES = 4

@@ -70,9 +70,8 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.subjects import InProcessSubject, OperationFailed, Terminable
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.local.vault import approle
-from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.fault import Fault, RequestKind
 from vault_harness.recorder.history import SLACK, History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange, Operation
 
 # Renewed in time, replaced in time

@@ -31,8 +31,8 @@ from vault_harness.errors import SettingsError
 from vault_harness.judge.faults import Order
 from vault_harness.local.engine.provider import RECORDER_NAME
 from vault_harness.orders import OrderHandler, begin, taken
+from vault_harness.recorder.fault import Interference, RequestKind
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import Interference, RequestKind
 from vault_harness.recorder.recorder import Recorder
 from vault_harness.recorder.secrets import Forgetful
 

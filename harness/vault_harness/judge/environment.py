@@ -1,23 +1,28 @@
-"""What the scenarios of one process share: an engine, Toxiproxy and the subject."""
+"""What the scenarios of one process share, and what the time of each is spent on."""
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from vault_harness.judge.postgresql import SharedPostgresql
 from vault_harness.judge.subjects import SubjectSpec
-from vault_harness.judge.tls import Wire
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.folders import run_directory
-from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.process.postgresql import Postgresql, SharedPostgresql
 from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.recorder.witness import Witness
 from vault_harness.settings import Settings
+
+Wire = Literal["plain", "tls", "h2"]
+"""Protocol between a client and Vault: HTTP in the clear, TLS, or TLS that offers HTTP/2."""
+
+WIRES: tuple[Wire, ...] = get_args(Wire)
 
 START = 30.0
 """Seconds from a subject's start to its ``hello``: a Java VM needs time to warm up."""
@@ -111,3 +116,51 @@ def open_environment(
             shared.close()
             if toxiproxy is None:
                 server.stop()
+
+
+@dataclass
+class Spent:
+    """Measures parts of a scenario, which runs alone in its process.
+
+    Attributes:
+        wall: Seconds of wall time by purpose.
+        subject: CPU seconds of the subject's ended processes.
+    """
+
+    wall: dict[str, float] = field(default_factory=dict)
+    subject: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._own, self._children = time.process_time(), _of_children()
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the wall time of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.wall[what] = self.wall.get(what, 0.0) + time.monotonic() - began
+
+    def told(self, waited: Mapping[str, float], *, seconds: float) -> dict[str, dict[str, float]]:
+        """Return all times as data, after the scenario's processes have ended.
+
+        `waited` has the seconds of each wait, `seconds` the scenario's duration.
+        """
+        wall = {**self.wall, **{f"waiting for {what}": s for what, s in waited.items()}}
+        wall["else"] = max(0.0, seconds - sum(wall.values()))
+        children = _of_children() - self._children
+        cpu = {
+            "servers": max(0.0, children - self.subject),
+            "subject": self.subject,
+            "harness": time.process_time() - self._own,
+        }
+        return {
+            "wall": {what: round(value, 3) for what, value in wall.items()},
+            "cpu": {what: round(value, 3) for what, value in cpu.items()},
+        }
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

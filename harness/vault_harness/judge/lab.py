@@ -10,11 +10,10 @@ from pathlib import Path
 
 from vault_harness.errors import HarnessDefect, ScenarioDefect
 from vault_harness.judge import oracles
-from vault_harness.judge.asking import Asking
-from vault_harness.judge.closing import LATE, closing_act
+from vault_harness.judge.closing import LATE, Asking, closing_act
 from vault_harness.judge.conditions import look
 from vault_harness.judge.environment import Environment
-from vault_harness.judge.leaks import leaks
+from vault_harness.judge.logs import leaks
 from vault_harness.judge.oracles import Oracle, standing
 from vault_harness.judge.servers import KEY, MOUNT, PATH, ROLE
 from vault_harness.judge.verdict import (

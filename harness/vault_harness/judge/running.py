@@ -17,8 +17,8 @@ from vault_harness.errors import EngineError, SubjectError
 from vault_harness.files import private_directory
 from vault_harness.judge import oracles
 from vault_harness.judge.catalogue import Entry
-from vault_harness.judge.conditions import Condition
-from vault_harness.judge.credentials import Credentials
+from vault_harness.judge.conditions import Condition, evidence_of
+from vault_harness.judge.credentials import Credentials, Tokens
 from vault_harness.judge.driver import (
     LETTERS_OF_A_START,
     Driver,
@@ -28,13 +28,10 @@ from vault_harness.judge.driver import (
     redacted,
 )
 from vault_harness.judge.environment import Environment
-from vault_harness.judge.leaks import CommandLines, files_with_secrets
-from vault_harness.judge.logs import LogLine, LogWatch
+from vault_harness.judge.logs import CommandLines, LogLine, LogWatch, files_with_secrets
 from vault_harness.judge.oracles import Oracle, slow_at_first
 from vault_harness.judge.servers import Servers
 from vault_harness.judge.subjects import OperationFailed, Subject, make_home, open_subject
-from vault_harness.judge.tokens import Tokens
-from vault_harness.judge.vacuity import evidence_of
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK

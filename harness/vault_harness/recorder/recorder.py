@@ -19,13 +19,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from vault_harness.errors import DeadlineExceeded
-from vault_harness.recorder.ends import Door, End, Heard, Slammed, refusal, shake_hands
+from vault_harness.recorder.ends import Door, End, Heard, Rewrite, Slammed, refusal, shake_hands
+from vault_harness.recorder.fault import Choice, Interference, RequestKind, Stub
 from vault_harness.recorder.history import FIRST_ADDRESS, History
 from vault_harness.recorder.http1 import Message, kind_of
 from vault_harness.recorder.http1_connection import Http1Connection
 from vault_harness.recorder.http2 import Http2Connection
-from vault_harness.recorder.interference import Choice, Interference, RequestKind, Stub
-from vault_harness.recorder.notes import Rewrite
 from vault_harness.recorder.observations import Exchange
 from vault_harness.recorder.secrets import Secrets
 

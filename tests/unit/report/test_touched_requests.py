@@ -70,8 +70,7 @@ from vault_harness.judge.report.touched import (
     touches_of,
     written,
 )
-from vault_harness.recorder.fault import Fault, Signature
-from vault_harness.recorder.interference import Interference
+from vault_harness.recorder.fault import Fault, Interference, Signature
 from vault_harness.recorder.observations import Handshake, Touch
 
 Maker = Callable[..., Record]

@@ -13,9 +13,8 @@ from typing import Literal, TypedDict, Unpack
 import pytest
 
 from vault_harness.judge.oracles import Oracle
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, RequestKind, Signature
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange, Operation, Outcome
 from vault_harness.recorder.recorder import Recorder
 from vault_harness.recorder.secrets import Secrets

@@ -14,9 +14,8 @@ from vault_harness.judge.lab import Lab
 from vault_harness.judge.verdict import Finding
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, RequestKind, Signature, Stub
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import RequestKind, Stub
 from vault_harness.recorder.recorder import Recorder
 
 

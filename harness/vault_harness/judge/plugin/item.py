@@ -229,7 +229,7 @@ def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem
     """Return the scenarios that are not run: not asked for, or in another part."""
     asked = [s for s in scenarios if not chosen.only or chosen.only & words_of(s.entry)]
     if chosen.shard is not None:
-        from vault_harness.judge.durations import shard
+        from vault_harness.judge.catalogue import shard
 
         mine = shard({s.entry.id: s.entry.seconds for s in asked}, *chosen.shard)
         asked = [s for s in asked if s.entry.id in mine]

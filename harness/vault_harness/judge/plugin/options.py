@@ -16,9 +16,9 @@ from vault_harness.judge.plugin.flags import HELP, SWITCHES
 
 if TYPE_CHECKING:
     from vault_harness.judge.catalogue import Entry
-    from vault_harness.judge.postgresql import SharedPostgresql
+    from vault_harness.judge.environment import Wire
     from vault_harness.judge.report.known import Known
-    from vault_harness.judge.tls import Wire
+    from vault_harness.local.engine.process.postgresql import SharedPostgresql
     from vault_harness.local.engine.shape import ToxiproxyProcess
     from vault_harness.recorder.witness import Witness
 
@@ -152,7 +152,7 @@ def known(config: pytest.Config) -> Known:
 def _shard(text: str) -> tuple[int, int] | None:
     if not text:
         return None
-    from vault_harness.judge.durations import parse_shard
+    from vault_harness.judge.catalogue import parse_shard
 
     return parse_shard(text)
 
@@ -160,7 +160,7 @@ def _shard(text: str) -> tuple[int, int] | None:
 def _wire(text: str) -> Wire:
     if text == "plain":
         return "plain"
-    from vault_harness.judge.tls import WIRES
+    from vault_harness.judge.environment import WIRES
 
     for wire in WIRES:
         if text == wire:

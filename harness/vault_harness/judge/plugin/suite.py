@@ -293,7 +293,7 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     starts, they would take several.
     """
     from vault_harness.judge.catalogue import load
-    from vault_harness.judge.postgresql import SharedPostgresql
+    from vault_harness.local.engine.process.postgresql import SharedPostgresql
 
     asked = _asked(chosen, load(catalogue).values())
     leases = (e.logs_in and e.needs_postgresql for e in asked)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Final
 
+from vault_harness.judge.conditions import WAITED_OUT
 from vault_harness.judge.report.events import (
     Event,
     Record,
@@ -53,7 +54,6 @@ from vault_harness.judge.report.kinds import (
     WRITE,
     WRONG,
 )
-from vault_harness.judge.vacuity import WAITED_OUT
 
 HUNG = 1.0
 """Seconds after which a lost answer counts as silence too."""

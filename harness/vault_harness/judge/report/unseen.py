@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Final
 
+from vault_harness.judge.conditions import WAITED_OUT
 from vault_harness.judge.report.events import (
     Event,
     Record,
@@ -28,7 +29,6 @@ from vault_harness.judge.report.kinds import (
     UNWRAP,
     WRITE,
 )
-from vault_harness.judge.vacuity import WAITED_OUT
 
 _CALLS: Final[Mapping[str, str]] = {
     "read": READ,

@@ -29,8 +29,14 @@ from vault_harness.judge.subjects.agent_config import (
     load_agent,
     secret_in,
 )
-from vault_harness.judge.subjects.home import home_without_token
-from vault_harness.judge.subjects.process import Life, how_ended, spawn, surroundings
+from vault_harness.judge.subjects.process import (
+    Life,
+    home_without_token,
+    how_ended,
+    spawn,
+    surroundings,
+)
+from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import (
     Kind,
     OperationFailed,
@@ -41,7 +47,6 @@ from vault_harness.judge.subjects.shape import (
     log_tail,
     log_text,
 )
-from vault_harness.judge.subjects.workers import Workers
 from vault_harness.waiting import wait_until
 
 
