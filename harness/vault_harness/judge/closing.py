@@ -41,41 +41,26 @@ class Asking(Running):
         *,
         renewals: int = 0,
         logins: int = 0,
-        refused_reads: int = 0,
         refused_readers: int = 0,
         versions: int = 0,
-        calls_each: int = 0,
-        callers: int | None = None,
         since: float = 0.0,
-        until: float | None = None,
     ) -> None:
         """`require` the usual conditions. Each number is a minimum, and 0 asks for nothing.
 
         Args:
-            refused_reads: Reads that Vault refused (400, 403).
             refused_readers: Different callers that had a read refused with 403.
             versions: Different values of one secret; the whole history counts.
-            calls_each: Reads by each caller.
-            callers: Number of callers, for `calls_each`.
         """
         wanted = {
             "renewal": (renewals, conditions.renewals),
             "login": (logins, conditions.logins),
-            "refused read": (refused_reads, conditions.refused),
             "refused reader": (refused_readers, conditions.readers_refused),
         }
         for what, (number, condition) in wanted.items():
             if number:
-                self.require(_count(number, what), condition(number, since=since, until=until))
+                self.require(_count(number, what), condition(number, since=since))
         if versions:
             self.require(_count(versions, "version"), conditions.versions_served(versions))
-        if calls_each:
-            self.require(
-                f"{_count(calls_each, 'call')} by each caller",
-                conditions.calls_by_each_caller(
-                    calls_each, callers=callers, since=since, until=until
-                ),
-            )
 
     def judge_later(self, *asked: Oracle) -> None:
         """Ask these oracles too at the end of the scenario."""
@@ -171,7 +156,8 @@ def _see_the_new(lab: Asking, client: Driver, verb: ReadVerb, changed: float) ->
     last, late = _until(lab, lambda: client.ask(verb), new, since=changed)
     if late or not new(last):
         promise = f"a rotated secret is seen within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=new(last)))
+        due = changed + lab.refresh
+        lab.note(_late(promise, last, changed, due, came=new(last)))
 
 
 def _see_it_gone(lab: Asking, client: Driver, verb: ReadVerb, changed: float) -> None:
@@ -183,7 +169,8 @@ def _see_it_gone(lab: Asking, client: Driver, verb: ReadVerb, changed: float) ->
     last, late = _until(lab, lambda: client.ask(verb, path, key), gone, since=changed)
     if late or not gone(last):
         promise = f"a deleted secret is gone within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
+        due = changed + lab.refresh
+        lab.note(_late(promise, last, changed, due, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
         text = f"as {last.told}"
@@ -246,16 +233,14 @@ def _not_read(call: Operation, since: float) -> Finding:
     return Finding(promise, seen, since, rests_on=(), until=call.ended)
 
 
-def _late(
-    lab: Asking, promise: str, verb: ReadVerb, last: Operation, changed: float, *, came: bool
-) -> Finding:
-    due, took = changed + lab.refresh, last.began - changed
+def _late(promise: str, last: Operation, changed: float, due: float, *, came: bool) -> Finding:
+    took = last.began - changed
     if came:
-        seen = f"{verb} told so only after {took:.1f} s"
+        seen = f"{last.verb} told so only after {took:.1f} s"
         return Finding(
             promise, seen, changed, rests_on=(), missed=last.began - due, until=last.began
         )
-    seen = f"{verb} still gives {last.value or last.outcome} after {took:.1f} s"
+    seen = f"{last.verb} still gives {last.value or last.outcome} after {took:.1f} s"
     return Finding(promise, seen, changed, rests_on=(), until=due)
 
 

@@ -65,34 +65,36 @@ class Environment:
     postgresql: SharedPostgresql = field(default_factory=SharedPostgresql)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What an environment finds running; it starts the rest itself."""
+
+    toxiproxy: ToxiproxyProcess | None = None
+    postgresql: Postgresql | None = None
+    witness: Witness | None = None
+
+
 @contextmanager
 def open_environment(
     settings: Settings,
     subject: SubjectSpec,
     *,
     seed: int,
-    declared: Mapping[str, float] | None = None,
-    ttl_scale: float = 1.0,
-    turns: Path | None = None,
-    start: float = START,
-    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
-    wire: Wire = "plain",
-    toxiproxy: ToxiproxyProcess | None = None,
-    postgresql: Postgresql | None = None,
-    witness: Witness | None = None,
+    given: Given | None = None,
 ) -> Iterator[Environment]:
     """Start an engine and a Toxiproxy server for scenarios, and stop them after the block.
 
-    Servers and a witness that are given run already, and are not stopped here. `Environment`
-    explains the other arguments.
+    What runs already is not stopped here.
     """
+    given = given or Given()
+    witness = given.witness
     with (
         run_directory() as directory,
         open_engine(settings, directory=directory / "engine") as engine,
         nullcontext(witness) if witness is not None else Witness() as watching,
     ):
-        server = toxiproxy or engine.toxiproxy(seed=seed)
-        shared = SharedPostgresql(host=engine.bind_host(), server=postgresql)
+        server = given.toxiproxy or engine.toxiproxy(seed=seed)
+        shared = SharedPostgresql(host=engine.bind_host(), server=given.postgresql)
         try:
             yield Environment(
                 engine=engine,
@@ -103,18 +105,12 @@ def open_environment(
                 directory=directory,
                 witness=watching,
                 subject=subject,
-                declared=dict(declared or {}),
                 seed=seed,
-                ttl_scale=ttl_scale,
-                turns=turns,
-                start=start,
-                watched=watched,
-                wire=wire,
                 postgresql=shared,
             )
         finally:
             shared.close()
-            if toxiproxy is None:
+            if given.toxiproxy is None:
                 server.stop()
 
 

@@ -32,6 +32,7 @@ from vault_harness.judge.logs import CommandLines, LogLine, LogWatch, files_with
 from vault_harness.judge.oracles import Oracle, slow_at_first
 from vault_harness.judge.servers import Servers
 from vault_harness.judge.subjects import OperationFailed, Subject, make_home, open_subject
+from vault_harness.judge.subjects.process import Apart
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK
@@ -287,10 +288,9 @@ class Running(Servers):
             self.history,
             self.secrets,
             deadline=self.deadline,
-            path=self.entry.path,
-            key=self.entry.key,
-            instance=operation.number,
+            secret=(self.entry.path, self.entry.key),
         )
+        driver.instance = operation.number
         self._drivers.append(driver)
         self._closing.callback(self._end_subject, driver)
         return driver
@@ -299,14 +299,14 @@ class Running(Servers):
         log = self.directory / f"subject-{number}.log"
         if log not in self._logs:
             self._logs.append(log)
+        # A developer's own SECRET_KEY must not serve as the fallback.
+        keys = {key for _, _, several in self.stack.blueprint.paths() for key in several}
         return open_subject(
             self.environment.subject,
             environ,
             log=log,
             timeout=timeout,
-            # A developer's own SECRET_KEY must not serve as the fallback.
-            withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
-            within=self._name.command if self._name is not None else (),
+            apart=Apart(withhold=keys, within=self._name.command if self._name is not None else ()),
         )
 
     def _check_login_method(self, number: int, timeout: float) -> None:

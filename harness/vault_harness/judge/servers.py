@@ -35,7 +35,7 @@ from vault_harness.local.vault.namespace import Namespace
 from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import GONE
-from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.recorder import CLEAR, Recorder, Tls
 from vault_harness.recorder.secrets import Secrets
 from vault_harness.waiting import wait_until
 
@@ -115,10 +115,10 @@ class Servers(Closable):
             self.history,
             self.secrets,
             upstream=joined(leader.address),
-            host=work.engine.bind_host(),
-            upstream_tls=client_context(leader.ca_cert)
+            listen=(work.engine.bind_host(), 0),
+            tls=Tls(vault=client_context(leader.ca_cert))
             if leader.address.startswith("https:")
-            else None,
+            else CLEAR,
         )
         self._closing.callback(self.recorder.close)
         self.proxy: Proxy = work.toxiproxy.create(

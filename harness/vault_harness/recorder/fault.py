@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
@@ -195,10 +195,11 @@ class Choice:
         return last is not None and seen >= last
 
 
+@dataclass(eq=False)
 class Interference:
     """Acts on some of the requests that pass, and counts them. Thread-safe.
 
-    Args:
+    Attributes:
         name: A unique name, by which the affected requests are known.
         choice: The requests.
         stub: Answer with this instead of asking Vault.
@@ -209,35 +210,25 @@ class Interference:
             it.
     """
 
-    def __init__(
-        self,
-        name: str,
-        choice: Choice,
-        *,
-        stub: Stub | None = None,
-        late: float = 0.0,
-        loses: bool = False,
-        instead: Stub | None = None,
-        closes: bool = False,
-    ) -> None:
-        self.name = name
-        self.stub = stub
-        self.late = late
-        self.loses = loses
-        self.instead = instead
-        self.closes = closes
-        self._choice = choice
-        self._seen = 0
-        self._taken = 0
-        self._lock = threading.Lock()
+    name: str
+    choice: Choice
+    _: KW_ONLY
+    stub: Stub | None = None
+    late: float = 0.0
+    loses: bool = False
+    instead: Stub | None = None
+    closes: bool = False
+    _seen: int = field(default=0, init=False)
+    _taken: int = field(default=0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def takes(self, kind: RequestKind, path: str) -> bool:
         """Count a request, and return whether this acts on it."""
-        if not self._choice.fits(kind, path):
+        if not self.choice.fits(kind, path):
             return False
         with self._lock:
             self._seen += 1
-            taken = self._choice.turn(self._seen)
+            taken = self.choice.turn(self._seen)
             self._taken += taken
             return taken
 
@@ -254,7 +245,7 @@ class Interference:
     @property
     def over(self) -> bool:
         """Whether it has acted for the last time."""
-        return self._choice.over(self._seen)
+        return self.choice.over(self._seen)
 
 
 class Relay(Protocol):

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, TypedDict, Unpack, get_args
 
 from vault_harness.errors import DeadlineExceeded, SettingsError
 from vault_harness.recorder.fault import (
@@ -53,6 +53,22 @@ def a_page(status: int) -> bytes:
     return _PAGE % status
 
 
+class Which(TypedDict, total=False):
+    """The requests of some kinds on which a fault acts; at most one count.
+
+    Attributes:
+        path: As in `Choice`.
+        first: Only this many requests from the first on.
+        nth: Only this one.
+        every: 3 means the third, the sixth and so on.
+    """
+
+    path: str | None
+    first: int | None
+    nth: int | None
+    every: int | None
+
+
 class HttpFaults:
     """Faults of single requests.
 
@@ -73,10 +89,7 @@ class HttpFaults:
         status: int = 503,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Answer requests with an error; they never reach Vault.
 
@@ -87,15 +100,13 @@ class HttpFaults:
             status: HTTP status of the answer.
             body: Its body; by default an error as Vault writes one.
             headers: Its headers; by default they say that the body is JSON.
-            path: As in `Choice`, like the following.
-            first: Only this many requests from the first on.
-            nth: Only this one.
-            every: 3 means the third, the sixth and so on.
+            which: See `Which`; by default all of them.
         """
         stub = answered(status, body=body, headers=headers)
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"{words(targets)} answered {status}"
-        with self._acting(what, choice, stub=stub) as fault:
+        one = Interference(self._named(what), choice, stub=stub)
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -103,18 +114,16 @@ class HttpFaults:
         self,
         *targets: Affected,
         by: float,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Let Vault act at once, and deliver its answer `by` seconds late.
 
         The other arguments are those of `fail`.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} {by:g} s late"
-        with self._acting(what, choice, late=lateness(by)) as fault:
+        one = Interference(self._named(what), choice, late=lateness(by))
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -123,10 +132,7 @@ class HttpFaults:
         *targets: Affected,
         by: float | None = None,
         status: int | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Let Vault act, drop its answer, and end the connection.
 
@@ -134,12 +140,9 @@ class HttpFaults:
             targets: What the requests are for.
             by: Seconds before the connection ends; None ends it at once.
             status: Send a gateway's page with this HTTP status instead, and keep the connection.
-            path: As in `Choice`, like the following.
-            first: Only this many requests from the first on.
-            nth: Only this one.
-            every: 3 means the third, the sixth and so on.
+            which: See `Which`; by default all of them.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} lost"
         late = 0.0 if by is None else lateness(by)
         if by is not None:
@@ -148,7 +151,8 @@ class HttpFaults:
         if status is not None:
             what += f", {status} in its place"
             page = answered(status, body=a_page(status), headers=HTML)
-        with self._acting(what, choice, late=late, loses=True, instead=page) as fault:
+        one = Interference(self._named(what), choice, late=late, loses=True, instead=page)
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -156,10 +160,7 @@ class HttpFaults:
         self,
         *targets: Affected,
         by: float | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Announce with answers that the connection ends: ``Connection: close``, or a GOAWAY.
 
@@ -167,35 +168,27 @@ class HttpFaults:
         are ignored, and it ends seconds later if the client does not end it. The answers are also
         ``by`` seconds late; the other arguments are those of `fail`.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} says goodbye"
         late = 0.0 if by is None else lateness(by)
-        with self._acting(what, choice, late=late, closes=True) as fault:
+        one = Interference(self._named(what), choice, late=late, closes=True)
+        with self._acting(what, one) as fault:
             yield fault
 
+    def _named(self, what: str) -> str:
+        """Return a unique name for an interference."""
+        return f"{what} #{next(self._numbers)}"
+
     @contextmanager
-    def _acting(
-        self,
-        what: str,
-        choice: Choice,
-        *,
-        stub: Stub | None = None,
-        late: float = 0.0,
-        loses: bool = False,
-        instead: Stub | None = None,
-        closes: bool = False,
-    ) -> Iterator[Fault]:
-        name = f"{what} #{next(self._numbers)}"
-        one = Interference(
-            name, choice, stub=stub, late=late, loses=loses, instead=instead, closes=closes
-        )
+    def _acting(self, what: str, one: Interference) -> Iterator[Fault]:
         fault: Fault | None = None
         try:
             with self._relay.interfere(one):
+                choice = one.choice
                 counts = {"first": choice.first, "nth": choice.nth, "every": choice.every}
                 given = {"path": choice.path, **counts}
                 detail = {key: value for key, value in given.items() if value is not None}
-                fault = self._log.begin_fault(what, Signature(interference=name), detail)
+                fault = self._log.begin_fault(what, Signature(interference=one.name), detail)
                 fault.counter = one
                 yield fault
         finally:
@@ -234,20 +227,14 @@ def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
     return seconds
 
 
-def choose(
-    targets: tuple[Affected, ...],
-    path: str | None,
-    first: int | None,
-    nth: int | None,
-    every: int | None,
-    *,
-    asked_by: str = ASKED_BY,
-) -> Choice:
+def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which]) -> Choice:
     """Return the requests that a fault is for; raise `SettingsError` if the values do not fit."""
     known = (*get_args(RequestKind), "health", "any")
     for target in targets or ("nothing",):
         if target not in known:
             raise _senseless(target, f"any of {', '.join(known)}", asked_by)
+    path = which.get("path")
+    first, nth, every = which.get("first"), which.get("nth"), which.get("every")
     counts = [count for count in (first, nth, every) if count is not None]
     if len(counts) > 1:
         raise _senseless("several of first, nth and every", "one of them", asked_by)
@@ -381,7 +368,14 @@ class Order:
 
     def choice(self) -> Choice:
         """Return the requests that it is for."""
-        return choose(self.targets, self.path, self.first, self.nth, self.every, asked_by=_ASKED_BY)
+        return choose(
+            *self.targets,
+            path=self.path,
+            first=self.first,
+            nth=self.nth,
+            every=self.every,
+            asked_by=_ASKED_BY,
+        )
 
     @property
     def subject(self) -> tuple[object, ...]:

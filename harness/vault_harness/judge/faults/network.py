@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -38,6 +39,10 @@ from vault_harness.recorder.recorder import Recorder
 
 Stream = Literal["upstream", "downstream"]
 """``upstream`` carries the client's requests, ``downstream`` Vault's answers."""
+
+
+CUT = Signature(unanswered=True, answers_late=inf)
+"""The marks of a connection on which nothing arrives, or that ends."""
 
 
 class NetworkFaults:
@@ -70,20 +75,20 @@ class NetworkFaults:
         ``closes_after`` ends each connection after that many seconds; 0 means never.
         """
         toxic = Timeout(timeout=int(closes_after * 1000))
-        with self._toxic("black hole", toxic, stream, late=None) as fault:
+        with self._toxic("black hole", toxic, stream) as fault:
             yield fault
 
     @contextmanager
     def stalled(self, *, stream: Stream = "downstream") -> Iterator[Fault]:
         """Let nothing through; the held bytes arrive afterwards on the same connections."""
-        with self._toxic("connection stalled", Bandwidth(rate=0), stream, late=None) as fault:
+        with self._toxic("connection stalled", Bandwidth(rate=0), stream) as fault:
             yield fault
 
     @contextmanager
     def drip(self, *, pause: float, stream: Stream = "downstream") -> Iterator[Fault]:
         """Send one byte at a time, `pause` seconds apart, so that no single read times out."""
         toxic = Slicer(average_size=1, size_variation=0, delay=int(pause * 1_000_000))
-        with self._toxic("answers drip", toxic, stream, late=None) as fault:
+        with self._toxic("answers drip", toxic, stream) as fault:
             yield fault
 
     @contextmanager
@@ -92,20 +97,20 @@ class NetworkFaults:
     ) -> Iterator[Fault]:
         """Deliver each chunk `latency` seconds late, plus or minus `jitter` seconds."""
         toxic = Latency(latency=int(latency * 1000), jitter=int(jitter * 1000))
-        late, most = (latency - jitter) / 2, latency + jitter
-        with self._toxic("network slow", toxic, stream, late=late, answers_late=most) as fault:
+        mark = replace(CUT, late=(latency - jitter) / 2, answers_late=latency + jitter)
+        with self._toxic("network slow", toxic, stream, mark) as fault:
             yield fault
 
     @contextmanager
     def narrow(self, *, rate: int, stream: Stream = "downstream") -> Iterator[Fault]:
         """Limit the rate to `rate` kilobytes a second."""
-        with self._toxic("network narrow", Bandwidth(rate=rate), stream, late=None) as fault:
+        with self._toxic("network narrow", Bandwidth(rate=rate), stream) as fault:
             yield fault
 
     @contextmanager
     def truncated(self, *, after: int, stream: Stream = "downstream") -> Iterator[Fault]:
         """End connections after `after` bytes, usually in the middle of an answer."""
-        with self._toxic("answers truncated", LimitData(bytes=after), stream, late=None) as fault:
+        with self._toxic("answers truncated", LimitData(bytes=after), stream) as fault:
             yield fault
 
     @contextmanager
@@ -114,7 +119,7 @@ class NetworkFaults:
     ) -> Iterator[Fault]:
         """Reset later connections at their first chunk, or `after` seconds later."""
         toxic = ResetPeer(timeout=int(after * 1000))
-        with self._toxic("connections reset", toxic, stream, late=None, toxicity=toxicity) as fault:
+        with self._toxic("connections reset", toxic, stream, toxicity=toxicity) as fault:
             yield fault
 
     def drop_connections(self) -> None:
@@ -128,20 +133,14 @@ class NetworkFaults:
         name: str,
         toxic: Attributes,
         stream: Stream,
+        mark: Signature = CUT,
         *,
-        late: float | None,
-        answers_late: float = inf,
         toxicity: float = 1.0,
     ) -> Iterator[Fault]:
         fault: Fault | None = None
         try:
             with self._proxy.toxic(toxic, stream=stream, toxicity=toxicity) as live:
-                signature = Signature(
-                    unanswered=True,
-                    late=late,
-                    toxics=frozenset({live.name}),
-                    answers_late=answers_late,
-                )
+                signature = replace(mark, toxics=frozenset({live.name}))
                 fault = self._log.begin_fault(
                     name, signature, {"toxic": live.name, "stream": stream}
                 )

@@ -16,7 +16,7 @@ from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.recorder.fault import Fault, RequestKind, Signature, Stub
 from vault_harness.recorder.history import History
-from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.recorder import Recorder, Tls
 
 
 @contextmanager
@@ -111,8 +111,9 @@ def other_host(
         history,
         lab.secrets,
         upstream=upstream or lab.recorder.upstream,
-        tls=None if plain else lab.recorder.tls,
-        upstream_tls=None if upstream else lab.recorder.upstream_tls,
+        tls=Tls(
+            None if plain else lab.recorder.tls, None if upstream else lab.recorder.upstream_tls
+        ),
     )
     try:
         # The name must differ from that in VAULT_ADDR, which is a number.

@@ -230,7 +230,6 @@ def requests_a_call_at_most(
     since: float,
     until: float | None = None,
     path: str | None = None,
-    may_be_empty: bool = False,
 ) -> Oracle:
     """Check that each read takes at most `count` requests of these kinds, for a single caller.
 
@@ -246,7 +245,7 @@ def requests_a_call_at_most(
             until=until,
             where=lambda o: path is None or o.path == path,
         )
-        if not calls and not may_be_empty:
+        if not calls:
             return lacking(promise, "read", since, until)
         for call in calls:
             seen = [

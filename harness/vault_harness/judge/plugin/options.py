@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,6 +76,28 @@ class Options:
     def part(self) -> str | None:
         """The part of a whole run, as it was given: ``2/4``."""
         return None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}"
+
+    def again(self, name: str, *, by_pytest: bool = False) -> str:
+        """Return the command that runs one scenario again under the same conditions.
+
+        Args:
+            name: The scenario's id for the task, its node id for pytest.
+            by_pytest: Whether to name pytest itself, for a repository that uses the plugin.
+        """
+        from vault_harness.commands import named
+
+        prefix = "--vault-" if by_pytest else "--"
+        words = [f"{prefix}subject", self.subject]
+        for time, value in self.declared.items():
+            words += [f"{prefix}declare", f"{time}={value:g}"]
+        words += [f"{prefix}seed", str(self.seed)]
+        if self.ttl_scale != 1.0:
+            words += [f"{prefix}ttl-scale", f"{self.ttl_scale:g}"]
+        if self.wire != "plain":
+            words += [f"{prefix}wire", self.wire]
+        if by_pytest:
+            return shlex.join(["pytest", name, *words])
+        return named("scenarios", "--only", name, *words)
 
 
 def typed(name: str) -> str:

@@ -3,8 +3,9 @@
 Everything is made of records (`vault_harness.judge.record`), so a journal can produce it again.
 """
 
-from vault_harness.judge.report.explanation import again, explain
+from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.journal import (
+    Asked,
     begin,
     begun,
     clear,
@@ -26,7 +27,7 @@ __all__ = [
     "Line",
     "Moment",
     "Summary",
-    "again",
+    "Asked",
     "begin",
     "begun",
     "clear",

@@ -139,6 +139,7 @@ class Summary:
 
     Attributes:
         broken: Node ids of tests without a line, or with an error after it.
+        complete: Whether the run came to its end.
         unfinished: Scenarios that were chosen and did not end.
         lacking: Parts of the run that are missing, such as ``2/4``.
         broken_off: Parts of the run that did not end, such as ``part 2/4``.
@@ -151,6 +152,7 @@ class Summary:
     engine: str = ""
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
+    complete: bool = True
     unfinished: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     broken_off: list[str] = field(default_factory=list)

@@ -8,13 +8,15 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.judge.subjects.process import (
+    ORDINARY,
+    Apart,
     Life,
     home_without_token,
     how_ended,
@@ -224,8 +226,6 @@ class CommandSubject(Asked):
         environ: Its variables; see `surroundings` for what else its process sees.
         log: File for its standard error.
         timeout: Seconds from its start until it must have answered ``hello``.
-        withhold: Names of variables that it must not inherit.
-        within: Program and arguments that start it by replacing themselves.
     """
 
     kind: Kind = "command"
@@ -238,8 +238,7 @@ class CommandSubject(Asked):
         *,
         log: Path,
         timeout: float = 10.0,
-        withhold: Collection[str] = (),
-        within: Sequence[str] = (),
+        apart: Apart = ORDINARY,
     ) -> None:
         super().__init__(spec.text)
         self._log = log
@@ -251,8 +250,8 @@ class CommandSubject(Asked):
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = Conversation(self._outbox.put)
-        around = surroundings({**home_without_token(log), **environ}, withhold)
-        leashed = spawn([*within, *spec.command], around, log)
+        around = surroundings({**home_without_token(log), **environ}, apart.withhold)
+        leashed = spawn([*apart.within, *spec.command], around, log)
         self._life = Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()

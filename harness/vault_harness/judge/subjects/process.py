@@ -36,6 +36,24 @@ _BURIAL_SECONDS = 30.0
 """Seconds for a killed process to be gone. It takes milliseconds on an idle machine."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """How a subject's process differs from a child of the harness.
+
+    Attributes:
+        withhold: Names of secrets' variables that it must not inherit: it would take them for
+            fallbacks.
+        within: Program and arguments that start it by replacing themselves, for an environment of
+            its own.
+    """
+
+    withhold: Collection[str] = ()
+    within: Sequence[str] = ()
+
+
+ORDINARY = Apart()
+
+
 @dataclass(frozen=True)
 class Leashed:
     """A process in a session and a group of its own, and what keeps it alive.

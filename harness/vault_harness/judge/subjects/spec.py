@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import shlex
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from vault_harness.judge.subjects.agent_config import load_agent
 from vault_harness.judge.subjects.command import CommandSubject
 from vault_harness.judge.subjects.http import HttpSubject
 from vault_harness.judge.subjects.inprocess import InProcessSubject
-from vault_harness.judge.subjects.process import search_path
+from vault_harness.judge.subjects.process import ORDINARY, Apart, search_path
 from vault_harness.judge.subjects.python_object import find_factory
 from vault_harness.judge.subjects.shape import Subject, SubjectSpec
 
@@ -167,8 +167,7 @@ def open_subject(
     *,
     log: Path,
     timeout: float = 10.0,
-    withhold: Collection[str] = (),
-    within: Sequence[str] = (),
+    apart: Apart = ORDINARY,
 ) -> Subject:
     """Start a client and ask what it can do.
 
@@ -178,10 +177,7 @@ def open_subject(
             except those of Vault clients.
         log: File for its log, in an existing folder.
         timeout: Seconds until it must be ready.
-        withhold: Names of secrets' variables that a process must not inherit: it would take them
-            for fallbacks.
-        within: Program and arguments that start a command by replacing themselves, for an
-            environment of its own. Clients in this process or behind a server ignore it.
+        apart: For a process. Clients in this process or behind a server ignore it.
 
     Raises:
         SettingsError: Its factory cannot be imported, or its configuration cannot be read.
@@ -190,11 +186,9 @@ def open_subject(
         SubjectError: It broke its contract in another way.
     """
     if spec.kind == "command":
-        return CommandSubject(
-            spec, environ, log=log, timeout=timeout, withhold=withhold, within=within
-        )
+        return CommandSubject(spec, environ, log=log, timeout=timeout, apart=apart)
     if spec.kind == "agent":
-        return AgentSubject(spec, environ, log=log, withhold=withhold, within=within)
+        return AgentSubject(spec, environ, log=log, apart=apart)
     if spec.kind == "http":
         return HttpSubject(spec, environ, log=log, timeout=timeout)
     return InProcessSubject(spec, environ, log=log, timeout=timeout)
