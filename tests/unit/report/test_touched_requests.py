@@ -213,7 +213,7 @@ def test_faults_of_requests_are_known_by_their_names(
         with verb:
             acting = ways.acting[-1]
         at, status = next(times) * 10.0, answer.pop("status", 200)
-        kind: Any = next(iter(acting._choice.kinds))
+        kind: Any = next(iter(acting.choice.kinds))
         ended = at + answer.pop("ended", 0.01)
         sent = story.sent(kind, at, status, ended=ended, path="sys/leases/renew", **answer)
         sent.interference = acting.name
