@@ -72,7 +72,10 @@ def ends(command: Sequence[str], folder: Path, *, by: str) -> tuple[int, list[di
     """
     environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_MOUNT_POINT": "ecommerce"}
     environ |= {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "top-secret"}
-    environ |= {"VAULT_CLIENT_TIMEOUT": "2"}
+    home = folder / "home"  # with the token of somebody else
+    home.mkdir(exist_ok=True)
+    (home / ".vault-token").write_text("a-foreign-token")
+    environ |= {"VAULT_CLIENT_TIMEOUT": "2", "HOME": str(home)}
     program = subprocess.Popen(
         command,
         cwd=folder,
