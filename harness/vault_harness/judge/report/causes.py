@@ -128,7 +128,15 @@ THEMES = (
         "Retry reads within the deadline. While Vault is away, serve the last good value for as "
         "long as the client declares. Encode paths and values.",
         (
-            *("no read", "reads fail", "read of", "read is not lost", "to its end", "a 412"),
+            *(
+                "no read",
+                "reads fail",
+                "read of",
+                "reads of",
+                "read is not lost",
+                "to its end",
+                "a 412",
+            ),
             *("value is served", "is the fallback", "at hand", "goes on", "a write"),
             *("can be written", "write is done", "in spite of another"),
         ),
