@@ -17,8 +17,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
 from vault_harness.judge.faults import NetworkFaults
 from vault_harness.judge.faults.http import HttpFaults
-from vault_harness.judge.report.events import WAYS
-from vault_harness.judge.report.kinds import (
+from vault_harness.judge.report.events import (
     AWAY,
     CHANGED,
     CONNECTION,
@@ -56,6 +55,7 @@ from vault_harness.judge.report.kinds import (
     SILENT,
     STOPPED,
     UNWRAP,
+    WAYS,
     WRITE,
     WRONG,
 )

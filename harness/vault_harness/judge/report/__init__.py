@@ -17,8 +17,15 @@ from vault_harness.judge.report.journal import (
     refuse_foreign_page,
     write_part,
 )
-from vault_harness.judge.report.lines import HEADER, Line, Summary, line_of, wire_of
-from vault_harness.judge.report.spent import Effort, where_time_went
+from vault_harness.judge.report.lines import (
+    HEADER,
+    Effort,
+    Line,
+    Summary,
+    line_of,
+    where_time_went,
+    wire_of,
+)
 from vault_harness.judge.report.timing import Moment, collapse, in_short, moments, one_line, shown
 
 __all__ = [
