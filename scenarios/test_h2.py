@@ -8,7 +8,11 @@ import pytest
 
 from vault_harness.judge.helpers import connections_said_to_end, dead_connections, given_up
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.oracles import failed_reads_at_most, recovers_within, same_token
+from vault_harness.judge.oracles import (
+    failed_reads_of_each_caller_at_most,
+    recovers_within,
+    same_token,
+)
 from vault_harness.judge.verdict import NotClaimed
 
 APART = 0.2
@@ -38,11 +42,10 @@ def test_dead_connection(lab: Lab) -> None:
         lab.until_good_read(since=fault.began, within=fault.began + bound - lab.history.now())
         end = lab.history.now()
     lab.judge(
-        failed_reads_at_most(
+        failed_reads_of_each_caller_at_most(
             1,
             since=fault.began,
             until=end,
-            each_caller=True,
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
         recovers_within(bound, since=fault.began, begun=True),

@@ -50,9 +50,8 @@ from vault_harness.judge.oracles import (
 )
 from vault_harness.judge.subjects import Credential
 from vault_harness.judge.verdict import NotClaimed, NotExercised
-from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import Stub
 from vault_harness.recorder.observations import Exchange
 
 RESTARTS, CALLERS = 3, 5

@@ -38,15 +38,16 @@ from vault_harness.judge.helpers import (
     version_of,
     works_after_all,
 )
+from vault_harness.judge.helpers.leaders import address_beside, address_gone, follows
 from vault_harness.judge.lab import KEY, PATH, Lab
 from vault_harness.judge.leases import CREDENTIALS, READ_ONLY, first_credential, pool
-from vault_harness.judge.moving import address_beside, address_gone, follows
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
     READ_VERBS,
     Oracle,
     at_most,
     failed_reads_at_most,
+    failed_reads_of_each_caller_at_most,
     failures_are,
     last_grant,
     lease_grants,
@@ -370,11 +371,10 @@ def test_dead_idle_connections(lab: Lab) -> None:
         lambda _: len([c for c in {o.caller for o in calls} if _reads_of(calls, c) > 1]) == 3,
     )
     lab.judge(
-        failed_reads_at_most(
+        failed_reads_of_each_caller_at_most(
             1,
             since=fault.began,
             until=end,
-            each_caller=True,
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
         recovers_within(bound, since=fault.began, begun=True),

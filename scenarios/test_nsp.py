@@ -17,7 +17,7 @@ from vault_harness.judge.oracles import (
     renews_within,
     same_token,
 )
-from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.fault import Stub
 
 LEDGER = "backend/ledger"
 

@@ -28,9 +28,8 @@ from vault_harness.judge.oracles import (
     requests_at_most,
     says_of_its_health,
 )
-from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.fault import Fault, RequestKind
 from vault_harness.recorder.history import SLACK, History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"

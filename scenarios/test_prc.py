@@ -65,8 +65,7 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.subjects import OperationFailed
 from vault_harness.judge.verdict import Finding, NotClaimed
 from vault_harness.local.vault.approle import SecretId
-from vault_harness.recorder.fault import Fault
-from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.observations import Exchange
 
 WORKERS = 4

@@ -23,7 +23,7 @@ from vault_harness.judge.helpers import (
     vault_gone,
     works_after_all,
 )
-from vault_harness.judge.herd import all_served, herd_reading, open_herd, open_light_herd
+from vault_harness.judge.helpers.starts import all_served, herd_reading, open_herd, open_light_herd
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     READ_VERBS,

@@ -43,8 +43,7 @@ from vault_harness.judge.oracles import (
 )
 from vault_harness.judge.verdict import Finding, NotExercised
 from vault_harness.local.vault import approle
-from vault_harness.recorder.fault import Fault
-from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.observations import Exchange
 
 TRIES = 4
@@ -616,7 +615,8 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
         if lost:
             lab.ask(fails_as("denied", "unavailable", since=said, until=until))
             said = max(said, _refused_to_open(lab))
-        lab.ask(fails_as("denied", since=said, until=until, may_be_empty=lost))
+        if not lost or lab.history.calls("read", since=said, until=until):
+            lab.ask(fails_as("denied", since=said, until=until))
     else:
         lab.watch(2.0)
 

@@ -35,7 +35,7 @@ from vault_harness.judge.helpers import (
     vault_gone,
     wholes_come_back,
 )
-from vault_harness.judge.herd import open_reading
+from vault_harness.judge.helpers.starts import open_reading
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
 from vault_harness.judge.leases import first_credential, pool
 from vault_harness.judge.oracles import (
@@ -70,9 +70,8 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.subjects import InProcessSubject, OperationFailed, Terminable
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.local.vault import approle
-from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.fault import Fault, RequestKind
 from vault_harness.recorder.history import SLACK, History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange, Operation
 
 # Renewed in time, replaced in time

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -131,9 +132,8 @@ def caught(environment: Environment) -> Judge:
 def _judged(
     environment: Environment, run: Callable[..., Result], subject: str, scenario: str
 ) -> Result:
-    result = run(
-        environment, _catalogue()[scenario], _functions()[scenario], subject=parse_subject(subject)
-    )
+    environment = replace(environment, subject=parse_subject(subject))
+    result = run(environment, _catalogue()[scenario], _functions()[scenario])
     assert result.verdict is not None, result.trace or result.why
     return result
 

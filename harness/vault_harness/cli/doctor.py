@@ -183,7 +183,7 @@ def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
 
 @contextmanager
 def _patient(stack: LocalStack) -> Iterator[Patient]:
-    from vault_harness.local.engine.external.engine import external_trust
+    from vault_harness.local.engine.external import external_trust
     from vault_harness.local.engine.folders import run_directory
 
     settings = stack.settings

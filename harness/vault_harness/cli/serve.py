@@ -56,7 +56,8 @@ def serve(port: int = 0, at_once: int = 2, engine: str | None = None) -> None:
     ):
         try:
             server = CaseServer(
-                *(environment, catalogue, functions),
+                environment,
+                {n: (catalogue[n], f) for n, f in functions.items() if n in catalogue},
                 port=port,
                 at_once=at_once,
                 others={"vaults": lender.handle},

@@ -31,9 +31,9 @@ from vault_harness.errors import SettingsError
 from vault_harness.judge.faults import Order
 from vault_harness.local.engine.provider import RECORDER_NAME
 from vault_harness.orders import OrderHandler, begin, taken
+from vault_harness.recorder.fault import Interference, RequestKind
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import Interference, RequestKind
-from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.recorder import CLEAR, Recorder, Tls
 from vault_harness.recorder.secrets import Forgetful
 
 log = logging.getLogger(__name__)
@@ -77,29 +77,27 @@ class ByHand:
             History(frozen=True),  # it stores nothing
             Forgetful(),
             upstream=upstream,
-            host=host,
-            port=int(port),
-            **self._contexts(),
+            listen=(host, int(port)),
+            tls=self._contexts(),
         )
         self._set: dict[tuple[object, ...], _Set] = {}
         self._lock = threading.Lock()
 
-    def _contexts(self) -> dict[str, ssl.SSLContext]:
+    def _contexts(self) -> Tls:
         if self._tls is None:
-            return {}
+            return CLEAR
         files = TlsFiles.within(self._tls)
         clients = files.clients.read_text() if files.clients is not None else None
         upstream = ssl.create_default_context(cafile=files.ca)
         if (own := files.own(RECORDER_NAME)) is not None:
             upstream.load_cert_chain(own)
         shown = server_context(files, protocols=["h2", "http/1.1"], clients=clients)  # as Vault
-        return {"tls": shown, "upstream_tls": upstream}
+        return Tls(shown, upstream)
 
     def reload(self) -> None:
         """Reload the certificate for new connections."""
         try:
-            for name, context in self._contexts().items():
-                setattr(self._recorder, name, context)
+            self._recorder.tls, self._recorder.upstream_tls = self._contexts()
         except OSError as error:
             log.warning("the certificate is the one before: %s", type(error).__name__)
 

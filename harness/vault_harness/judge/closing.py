@@ -1,5 +1,6 @@
-"""The closing act, with which every scenario ends, so that general promises are always checked.
+"""What a scenario asks, and the closing act, with which every scenario ends.
 
+The act checks general promises at the end of each scenario.
 A value is rotated and must be seen. Another secret is deleted and must be gone. A client that can
 write writes. Its health must be good. Then it is closed, which is not judged.
 """
@@ -9,13 +10,70 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from secrets import token_hex
 
-from vault_harness.judge.asking import Asking
-from vault_harness.judge.conditions import Sighting
+from vault_harness.judge import conditions
+from vault_harness.judge.conditions import Condition, Sighting
 from vault_harness.judge.driver import Driver, ReadVerb
+from vault_harness.judge.oracles import Oracle
+from vault_harness.judge.running import Running
 from vault_harness.judge.servers import WRITTEN
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import Operation
+
+
+class Asking(Running):
+    """A running scenario that collects what its verdict rests on."""
+
+    def require(self, name: str, condition: Condition) -> None:
+        """Add a condition: what must have happened for the verdict to mean anything.
+
+        If it was not met, the scenario is ``not exercised``, unless the subject broke a promise
+        that does not depend on it.
+
+        Args:
+            name: In plain words: ``a renewal seen``.
+            condition: Takes the history; returns a `Sighting`, the evidence as a text, or a bool.
+        """
+        self._conditions.append((name, condition))
+
+    def must_have(
+        self,
+        *,
+        renewals: int = 0,
+        logins: int = 0,
+        refused_readers: int = 0,
+        versions: int = 0,
+        since: float = 0.0,
+    ) -> None:
+        """`require` the usual conditions. Each number is a minimum, and 0 asks for nothing.
+
+        Args:
+            refused_readers: Different callers that had a read refused with 403.
+            versions: Different values of one secret; the whole history counts.
+        """
+        wanted = {
+            "renewal": (renewals, conditions.renewals),
+            "login": (logins, conditions.logins),
+            "refused reader": (refused_readers, conditions.readers_refused),
+        }
+        for what, (number, condition) in wanted.items():
+            if number:
+                self.require(_count(number, what), condition(number, since=since))
+        if versions:
+            self.require(_count(versions, "version"), conditions.versions_served(versions))
+
+    def judge_later(self, *asked: Oracle) -> None:
+        """Ask these oracles too at the end of the scenario."""
+        self._asked.extend(asked)
+
+    def note(self, *found: Finding) -> None:
+        """Add findings of the scenario itself."""
+        self._findings.extend(found)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
 
 LABEL = "closing"
 """Label of the value that the act writes."""
@@ -98,7 +156,8 @@ def _see_the_new(lab: Asking, client: Driver, verb: ReadVerb, changed: float) ->
     last, late = _until(lab, lambda: client.ask(verb), new, since=changed)
     if late or not new(last):
         promise = f"a rotated secret is seen within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=new(last)))
+        due = changed + lab.refresh
+        lab.note(_late(promise, last, changed, due, came=new(last)))
 
 
 def _see_it_gone(lab: Asking, client: Driver, verb: ReadVerb, changed: float) -> None:
@@ -110,7 +169,8 @@ def _see_it_gone(lab: Asking, client: Driver, verb: ReadVerb, changed: float) ->
     last, late = _until(lab, lambda: client.ask(verb, path, key), gone, since=changed)
     if late or not gone(last):
         promise = f"a deleted secret is gone within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
+        due = changed + lab.refresh
+        lab.note(_late(promise, last, changed, due, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
         text = f"as {last.told}"
@@ -173,16 +233,14 @@ def _not_read(call: Operation, since: float) -> Finding:
     return Finding(promise, seen, since, rests_on=(), until=call.ended)
 
 
-def _late(
-    lab: Asking, promise: str, verb: ReadVerb, last: Operation, changed: float, *, came: bool
-) -> Finding:
-    due, took = changed + lab.refresh, last.began - changed
+def _late(promise: str, last: Operation, changed: float, due: float, *, came: bool) -> Finding:
+    took = last.began - changed
     if came:
-        seen = f"{verb} told so only after {took:.1f} s"
+        seen = f"{last.verb} told so only after {took:.1f} s"
         return Finding(
             promise, seen, changed, rests_on=(), missed=last.began - due, until=last.began
         )
-    seen = f"{verb} still gives {last.value or last.outcome} after {took:.1f} s"
+    seen = f"{last.verb} still gives {last.value or last.outcome} after {took:.1f} s"
     return Finding(promise, seen, changed, rests_on=(), until=due)
 
 

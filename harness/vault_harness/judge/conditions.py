@@ -1,19 +1,22 @@
 """Conditions: what must have happened for a verdict to mean anything.
 
-Scenarios use them with `Lab.require` and `Lab.must_have`. Each function here returns a condition,
-which takes a history. Times are seconds on the history's clock.
+Scenarios use them with `Lab.require` and `Lab.must_have`. The functions before `evidence_of` return
+a condition, which takes a history. Times are seconds on the history's clock. `evidence_of` checks
+that a fault touched the subject's traffic. If it did not, the run is no pass.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vault_harness.judge.logs import INTERVAL, LogLine
 from vault_harness.judge.verdict import TOO_SLOW, Seen
+from vault_harness.recorder.fault import Fault, RequestKind
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import RequestKind
-from vault_harness.recorder.observations import Exchange, Operation
+from vault_harness.recorder.observations import Exchange, Operation, Touch
 
 
 @dataclass(frozen=True)
@@ -170,3 +173,152 @@ def _when(exchanges: list[Exchange]) -> str:
     shown = ", ".join(f"+{exchange.began:.2f} s" for exchange in exchanges[:4])
     more = f" and {len(exchanges) - 4} more" if len(exchanges) > 4 else ""
     return f"{len(exchanges)} ({shown}{more})" if exchanges else "0"
+
+
+WAITED_OUT = 0.4
+"""Seconds within a fault after which a call counts as held up: many times a normal read."""
+
+AFTERMATH = 1.0
+"""Seconds after a fault in which its marks may still appear, as in a late answer."""
+
+
+_FAILED = re.compile(
+    r"connection refused|connection reset|deadline exceeded|timed out|i/o timeout"
+    r"|ECONNREFUSED|ECONNRESET",
+    re.IGNORECASE,
+)
+"""How programs in Go, Python, Java, Rust and JavaScript log a request without an answer."""
+
+
+def evidence_of(
+    history: History, fault: Fault, accessors: dict[str, str], log: Sequence[LogLine] = ()
+) -> str | None:
+    """Return how a fault is known to have touched the subject, or None.
+
+    Args:
+        accessors: Accessor of each token label.
+        log: The subject's log, if nothing calls it, as it renders files.
+    """
+    mark = fault.signature
+    until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
+    for exchange in list(history.exchanges):
+        if (exchange.ended or until) < fault.began or exchange.began > until:
+            continue
+        if found := _mark_on(exchange, fault, accessors):
+            return f"{fault.name}: {found} at +{exchange.began:.2f} s"
+    if mark.refused and (refused := _refused(history, fault, until)):
+        return f"{fault.name}: {refused}"
+    if mark.turned_away and (opened := _turned_away(history, fault)):
+        return f"{fault.name}: {opened}"
+    if mark.swallowed and (swallowed := _swallowed(history, fault, until)):
+        return f"{fault.name}: {swallowed}"
+    for toxic in mark.toxics:
+        if count := sum(
+            _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
+        ):
+            return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
+    if mark.toxics and not history.touches_known and (passed := _passed(history, fault, until)):
+        return f"{fault.name}: {passed}"
+    if mark.unanswered and (suffered := _suffered(history, fault, until) or _logged(log, fault)):
+        return f"{fault.name}: {suffered}"
+    return None
+
+
+def _suffered(history: History, fault: Fault, until: float) -> str | None:
+    """Find a call that failed, was late or was held up during the fault."""
+    late = fault.signature.late
+    for operation in history.calls(until=until):
+        what = f"{operation.verb} at +{operation.began:.2f} s"
+        over = (operation.ended or until) >= fault.began
+        if over and (operation.outcome not in ("ok", None) or operation.value == "fallback"):
+            how = operation.outcome if operation.value != "fallback" else "with the fallback"
+            return f"{what} ended {how}"
+        if late and over and (operation.ended or until) - operation.began >= late:
+            return f"{what} came late"
+        if (waited := _overlap(operation, fault, until)) >= WAITED_OUT:
+            return f"{what} waited {waited:.1f} s"
+    return None
+
+
+def _refused(history: History, fault: Fault, until: float) -> str | None:
+    """Find a handshake that was refused during the fault."""
+    for handshake in list(history.handshakes):
+        if handshake.refused and fault.began <= handshake.at <= until:
+            return f"handshake refused at +{handshake.at:.2f} s ({handshake.refused})"
+    return None
+
+
+def _turned_away(history: History, fault: Fault) -> str | None:
+    """Find a connection that was opened during the fault and never used."""
+    used = {exchange.connection for exchange in list(history.exchanges)}
+    end = history.now() if fault.ended is None else fault.ended
+    for number, at in enumerate(list(history.connections), start=1):
+        if fault.began <= at <= end and number not in used:
+            return f"a connection at +{at:.2f} s found nobody"
+    return None
+
+
+def _swallowed(history: History, fault: Fault, until: float) -> str | None:
+    """Find data that was sent over a dead connection during the fault."""
+    for one in list(history.swallowed):
+        if fault.began <= one.at <= until:
+            return f"what came over connection {one.connection} at +{one.at:.2f} s was not heard"
+    return None
+
+
+def _logged(log: Sequence[LogLine], fault: Fault) -> str | None:
+    """Find a log line during the fault that says that a request got no answer.
+
+    A line seen right after the fault began may have been written before.
+    """
+    begun = fault.began + INTERVAL
+    for line in log:
+        within = begun <= line.at and (fault.ended is None or line.at <= fault.ended)
+        if within and (failed := _FAILED.search(line.text)):
+            return f"its log says {failed.group().lower()} at +{line.at:.2f} s"
+    return None
+
+
+def _passed(history: History, fault: Fault, until: float) -> str | None:
+    """Find an answer that went through the proxy while the toxic was there.
+
+    A real Toxiproxy does not say on which connections a toxic acted. But every answer that passed
+    the recorder then has passed the toxic.
+    """
+    for exchange in list(history.exchanges):
+        if exchange.ended is not None and fault.began <= exchange.ended <= (fault.ended or until):
+            return f"an answer to {exchange.kind} passed its toxic at +{exchange.ended:.2f} s"
+    return None
+
+
+def _at_that_time(touch: Touch, fault: Fault, until: float) -> bool:
+    """Return whether a connection lived during the fault; a later toxic may have the same name."""
+    return touch.opened <= until and (touch.closed is None or touch.closed >= fault.began)
+
+
+def _overlap(operation: Operation, fault: Fault, until: float) -> float:
+    if operation.verb in ("start", "close", "health"):
+        return 0.0
+    ended = min(operation.ended or until, fault.ended or until)
+    return ended - max(operation.began, fault.began)
+
+
+def _mark_on(exchange: Exchange, fault: Fault, accessors: dict[str, str]) -> str | None:
+    mark = fault.signature
+    if mark.kinds and exchange.kind not in mark.kinds:
+        return None
+    if mark.token is not None and accessors.get(exchange.token or "") != mark.token:
+        return None
+    if mark.interference is not None and mark.interference == exchange.interference:
+        if exchange.by == "stub":
+            return f"{exchange.kind} answered {exchange.status} in Vault's place"
+        return f"{exchange.kind} was met"
+    if mark.stubbed and exchange.by == "stub":
+        return f"{exchange.kind} answered {exchange.status} in Vault's place"
+    if exchange.by == "vault" and exchange.status in mark.statuses:
+        return f"{exchange.kind} answered {exchange.status}"
+    if mark.unanswered and (exchange.closed is not None or exchange.status is None):
+        return f"{exchange.kind} got no answer"
+    if mark.late and exchange.ended is not None and exchange.ended - exchange.began >= mark.late:
+        return f"{exchange.kind} took {exchange.ended - exchange.began:.1f} s"
+    return None

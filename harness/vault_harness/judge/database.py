@@ -1,15 +1,27 @@
-"""A scenario's database: Vault makes users in it, and the harness logs in as these users."""
+"""Servers that a scenario may have beside its Vault: a database, and a holder of its unseal key.
+
+Vault makes users in the database, and the harness logs in as these users.
+"""
 
 from __future__ import annotations
 
 import secrets as random
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vault_harness.files import encodable
+from vault_harness.addresses import base_url
+from vault_harness.files import encodable, private_directory
+from vault_harness.judge.environment import Environment
 from vault_harness.judge.subjects import Credential
+from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.shape import NodeSpec
+from vault_harness.local.stack.launching import launch, transit_seal
+from vault_harness.local.toxiproxy.client import Proxy
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.recorder.fault import Signature
 from vault_harness.recorder.history import History
@@ -203,3 +215,51 @@ def allow(operator: VaultAdmin, role: str) -> None:
 
 def _role(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+_TOKEN = "holder-token"  # noqa: S105 - the name of its file
+
+
+class KeyHolder:
+    """A second, empty Vault with a key in its transit engine.
+
+    Args:
+        client: Folder of the Vault that is unsealed; the holder's token is stored there.
+        closing: Ends the holder.
+
+    Attributes:
+        seal: The seal stanza of the Vault that is unsealed.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        name: str,
+        *,
+        directory: Path,
+        client: Path,
+        closing: ExitStack,
+    ) -> None:
+        empty = Blueprint(name="key-holder", mounts={})
+        holder = closing.enter_context(
+            launch(environment.engine, empty, NodeSpec(directory=directory, name=name))
+        )
+        self._proxy: Proxy = environment.toxiproxy.create(
+            name,
+            listen=environment.listen(),
+            upstream=holder.node.upstream,
+        )
+        closing.callback(self._proxy.delete)
+        stanza = transit_seal(
+            holder.operator,
+            private_directory(client) / _TOKEN,
+            address=base_url(environment.reachable_from_nodes(self._proxy.listen)),
+        )
+        # A relative name, since a container sees the server's folder under another path.
+        self.seal: Mapping[str, Any] = {"transit": {**stanza, "token": f"file://{_TOKEN}"}}
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse new connections to the holder and end existing ones."""
+        with self._proxy.disabled():
+            yield

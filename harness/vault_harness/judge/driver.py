@@ -69,12 +69,11 @@ class Driver:
 
     Args:
         deadline: Seconds in which the client promises to end a call.
-        path: The secret that is read by default.
-        key: The key of it that is read.
-        instance: Number of the operation that started the subject.
+        secret: Path and key that are read by default.
 
     Attributes:
         closed: Whether `close` was called.
+        instance: Number of the operation that started the subject.
         number: Index of this client within a herd; None for the first or only client.
     """
 
@@ -85,13 +84,11 @@ class Driver:
         secrets: Secrets,
         *,
         deadline: float,
-        path: str = "backend/django",
-        key: str = "SECRET_KEY",
-        instance: int | None = None,
+        secret: tuple[str, str] = ("backend/django", "SECRET_KEY"),
     ) -> None:
         self.subject = subject
-        self._instance = instance
-        self._path, self._key = path, key
+        self.instance: int | None = None
+        self._path, self._key = secret
         self._history = history
         self._secrets = secrets
         self.closed = False
@@ -279,7 +276,7 @@ class Driver:
 
     def _begin(self, verb: str, path: str, *, key: str = "", caller: int = 0) -> Operation:
         return self._history.begin_operation(
-            verb, path, key=key, caller=caller, instance=self._instance
+            verb, path, key=key, caller=caller, instance=self.instance
         )
 
     def _read(self, operation: Operation, reading: Reading) -> None:

@@ -1,23 +1,28 @@
-"""What the scenarios of one process share: an engine, Toxiproxy and the subject."""
+"""What the scenarios of one process share, and what the time of each is spent on."""
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from vault_harness.judge.postgresql import SharedPostgresql
 from vault_harness.judge.subjects import SubjectSpec
-from vault_harness.judge.tls import Wire
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.folders import run_directory
-from vault_harness.local.engine.process.postgresql import Postgresql
+from vault_harness.local.engine.process.postgresql import Postgresql, SharedPostgresql
 from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.recorder.witness import Witness
 from vault_harness.settings import Settings
+
+Wire = Literal["plain", "tls", "h2"]
+"""Protocol between a client and Vault: HTTP in the clear, TLS, or TLS that offers HTTP/2."""
+
+WIRES: tuple[Wire, ...] = get_args(Wire)
 
 START = 30.0
 """Seconds from a subject's start to its ``hello``: a Java VM needs time to warm up."""
@@ -60,34 +65,36 @@ class Environment:
     postgresql: SharedPostgresql = field(default_factory=SharedPostgresql)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What an environment finds running; it starts the rest itself."""
+
+    toxiproxy: ToxiproxyProcess | None = None
+    postgresql: Postgresql | None = None
+    witness: Witness | None = None
+
+
 @contextmanager
 def open_environment(
     settings: Settings,
     subject: SubjectSpec,
     *,
     seed: int,
-    declared: Mapping[str, float] | None = None,
-    ttl_scale: float = 1.0,
-    turns: Path | None = None,
-    start: float = START,
-    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
-    wire: Wire = "plain",
-    toxiproxy: ToxiproxyProcess | None = None,
-    postgresql: Postgresql | None = None,
-    witness: Witness | None = None,
+    given: Given | None = None,
 ) -> Iterator[Environment]:
     """Start an engine and a Toxiproxy server for scenarios, and stop them after the block.
 
-    Servers and a witness that are given run already, and are not stopped here. `Environment`
-    explains the other arguments.
+    What runs already is not stopped here.
     """
+    given = given or Given()
+    witness = given.witness
     with (
         run_directory() as directory,
         open_engine(settings, directory=directory / "engine") as engine,
         nullcontext(witness) if witness is not None else Witness() as watching,
     ):
-        server = toxiproxy or engine.toxiproxy(seed=seed)
-        shared = SharedPostgresql(host=engine.bind_host(), server=postgresql)
+        server = given.toxiproxy or engine.toxiproxy(seed=seed)
+        shared = SharedPostgresql(host=engine.bind_host(), server=given.postgresql)
         try:
             yield Environment(
                 engine=engine,
@@ -98,16 +105,58 @@ def open_environment(
                 directory=directory,
                 witness=watching,
                 subject=subject,
-                declared=dict(declared or {}),
                 seed=seed,
-                ttl_scale=ttl_scale,
-                turns=turns,
-                start=start,
-                watched=watched,
-                wire=wire,
                 postgresql=shared,
             )
         finally:
             shared.close()
-            if toxiproxy is None:
+            if given.toxiproxy is None:
                 server.stop()
+
+
+@dataclass
+class Spent:
+    """Measures parts of a scenario, which runs alone in its process.
+
+    Attributes:
+        wall: Seconds of wall time by purpose.
+        subject: CPU seconds of the subject's ended processes.
+    """
+
+    wall: dict[str, float] = field(default_factory=dict)
+    subject: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._own, self._children = time.process_time(), _of_children()
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the wall time of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.wall[what] = self.wall.get(what, 0.0) + time.monotonic() - began
+
+    def told(self, waited: Mapping[str, float], *, seconds: float) -> dict[str, dict[str, float]]:
+        """Return all times as data, after the scenario's processes have ended.
+
+        `waited` has the seconds of each wait, `seconds` the scenario's duration.
+        """
+        wall = {**self.wall, **{f"waiting for {what}": s for what, s in waited.items()}}
+        wall["else"] = max(0.0, seconds - sum(wall.values()))
+        children = _of_children() - self._children
+        cpu = {
+            "servers": max(0.0, children - self.subject),
+            "subject": self.subject,
+            "harness": time.process_time() - self._own,
+        }
+        return {
+            "wall": {what: round(value, 3) for what, value in wall.items()},
+            "cpu": {what: round(value, 3) for what, value in cpu.items()},
+        }
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from vault_harness.errors import HarnessDefect, ScenarioDefect
 from vault_harness.judge import oracles
-from vault_harness.judge.asking import Asking
-from vault_harness.judge.closing import LATE, closing_act
+from vault_harness.judge.closing import LATE, Asking, closing_act
 from vault_harness.judge.conditions import look
 from vault_harness.judge.environment import Environment
-from vault_harness.judge.leaks import leaks
+from vault_harness.judge.logs import leaks
 from vault_harness.judge.oracles import Oracle, standing
 from vault_harness.judge.servers import KEY, MOUNT, PATH, ROLE
 from vault_harness.judge.verdict import (
@@ -86,8 +85,6 @@ class Lab(Asking):
     def judge(
         self,
         *asked: Oracle,
-        refresh: float | None = None,
-        stale_for: float | None = None,
         fallback: Collection[tuple[str, str]] = (),
         steady: bool = True,
         no_closing: str = "",
@@ -96,8 +93,6 @@ class Lab(Asking):
         """Ask the scenario's oracles and the general ones, and set the verdict.
 
         Args:
-            refresh: Maximum age of a value that is not marked stale; the subject's R by default.
-            stale_for: Maximum age of a value that is marked stale; the subject's S by default.
             fallback: Paths and keys whose environment variable is a right value too.
             steady: Whether the steady state must hold again now.
             no_health: Why the closing act does not ask for the subject's health, if so.
@@ -138,14 +133,13 @@ class Lab(Asking):
             raise
         self._collect()
         self._look_again()
-        kept = self.refresh if refresh is None else refresh
         always = (
             oracles.no_wrong_value(
-                refresh=kept,
-                stale_for=self.declared_or_none("max_stale") if stale_for is None else stale_for,
+                refresh=self.refresh,
+                stale_for=self.declared_or_none("max_stale"),
                 fallback=fallback,
             ),
-            standing.no_false_absence(refresh=kept),
+            standing.no_false_absence(refresh=self.refresh),
             oracles.every_call_ends_within(self.deadline),
             standing.health_ends_within(self.deadline),
             standing.one_renewal_at_a_time(),

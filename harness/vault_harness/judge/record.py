@@ -30,7 +30,6 @@ def record_of(
     *,
     word: Word,
     why: str,
-    seconds: float,
 ) -> dict[str, Any]:
     """Return one scenario's record.
 
@@ -43,7 +42,6 @@ def record_of(
         "promise": entry.promise,
         "severity": entry.severity,
         "word": word,
-        "seconds": round(seconds, 2),
         "why": why,
         "source": entry.source,
         "subject": environment.subject.text,

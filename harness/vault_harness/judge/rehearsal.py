@@ -20,7 +20,7 @@ from vault_harness.judge.driver import Driver, in_a_line, redacted
 from vault_harness.judge.environment import Environment
 from vault_harness.judge.helpers import allow_writes
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.leaks import leaks
+from vault_harness.judge.logs import leaks
 from vault_harness.judge.subjects import CAPABILITIES, OperationFailed
 from vault_harness.judge.verdict import NotClaimed, NotExercised
 from vault_harness.recorder.observations import Operation

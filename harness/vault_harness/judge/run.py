@@ -160,14 +160,28 @@ class Result:
     trace: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """When a scenario runs, beside the others of a run.
+
+    Attributes:
+        rank: Its place among them, which decides whose servers start first.
+        alone: Whether it waits until no other one is running.
+    """
+
+    rank: int = 0
+    alone: bool = False
+
+
+PLAIN = Turn()
+
+
 def run_scenario(
     environment: Environment,
     entry: Entry,
     function: Scenario,
     *,
-    subject: SubjectSpec | None = None,
-    rank: int = 0,
-    alone: bool = False,
+    when: Turn = PLAIN,
     make: Callable[..., Lab] = Lab,
 ) -> Result:
     """Run one scenario once, on its own servers.
@@ -181,19 +195,16 @@ def run_scenario(
     that was done with the shorter lives is still the verdict.
 
     Args:
-        subject: The client under test; the environment's by default.
-        rank: Its place among the scenarios of a run, which decides whose servers start first.
-        alone: Wait until no other scenario of the run is running.
+        when: When it runs, beside the other scenarios of a run.
         make: Makes the lab.
     """
-    if subject is not None:
-        environment = replace(environment, subject=subject)
     scaled = _scaled(environment, entry)
-    with turn(environment.turns, alone=alone):
-        result, longer = _run(environment, scaled, function, rank, make)
+    with turn(environment.turns, alone=when.alone):
+        result, longer = _Run(environment, scaled).result(function, when.rank, make)
         if longer is not None:
             short = result
-            result, _ = _run(environment, scaled.scaled(longer), function, rank, make)
+            again = _Run(environment, scaled.scaled(longer))
+            result, _ = again.result(function, when.rank, make)
             result.record["leaks"] = leaks_of_others(
                 result.record["leaks"], {"with shorter lives": short.record["leaks"]}
             )
@@ -201,16 +212,18 @@ def run_scenario(
 
 
 def judge_scenario(
-    environment: Environment,
-    entry: Entry,
-    function: Scenario,
-    *,
-    subject: SubjectSpec | None = None,
+    environment: Environment, entry: Entry, function: Scenario, subject: SubjectSpec | None = None
 ) -> Result:
-    """Run a scenario until it is settled, each quiet run with no other scenario beside it."""
-    results = [run_scenario(environment, entry, function, subject=subject)]
+    """Run a scenario until it is settled, each quiet run with no other scenario beside it.
+
+    Args:
+        subject: The client under test; the environment's by default.
+    """
+    if subject is not None:
+        environment = replace(environment, subject=subject)
+    results = [run_scenario(environment, entry, function)]
     while confirmation.settled([one.record for one in results]) is None:
-        results.append(run_scenario(environment, entry, function, subject=subject, alone=True))
+        results.append(run_scenario(environment, entry, function, when=Turn(alone=True)))
     record = confirmation.told([one.record for one in results])
     return replace(results[-1], word=record["word"], why=record["why"], record=record)
 
@@ -219,37 +232,112 @@ def _scaled(environment: Environment, entry: Entry) -> Entry:
     return entry.stretched(environment.ttl_scale, environment.declared.get(MIN_TTL, 0.0))
 
 
-def _run(
-    environment: Environment,
-    entry: Entry,
-    function: Scenario,
-    rank: int,
-    make: Callable[..., Lab],
-) -> tuple[Result, float | None]:
-    """Return the result, and the factor by which lives must grow for this subject, if any."""
-    began = time.monotonic()
-    if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
-        why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
-        return _cannot(environment, entry, why, began), None
-    if entry.needs_postgresql and (lacking := environment.postgresql.lacking()):
-        return _cannot(environment, entry, lacking, began), None
-    folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
-    lab: Lab | None = None
-    try:
-        places = STARTS_PER_CORE * (os.cpu_count() or 1)
-        with place(environment.turns, places=places, rank=rank):
-            began = time.monotonic()  # waiting for other scenarios does not count
-            lab = make(environment, entry, directory=folder / "lab")
-        with lab, environment.watched(lab):
-            result = _carry_out(environment, entry, lab, function, began)
-            longer = _longer(lab, entry)
-    except NotClaimed as error:  # its servers are impossible here
-        return _cannot(environment, entry, str(error), began), None
-    except Exception as error:  # noqa: BLE001 - set-up or undoing may fail
-        return _failed(environment, entry, lab, error, began), None
-    result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
-    again = longer > 1.0 and not (result.verdict and _harm(result.verdict))
-    return result, longer if again else None
+class _Run:
+    """One run of a scenario with given lives.
+
+    Attributes:
+        lab: Its lab, if it came to that.
+        began: When it began, on the monotonic clock.
+    """
+
+    def __init__(self, environment: Environment, entry: Entry) -> None:
+        self.environment = environment
+        self.entry = entry
+        self.lab: Lab | None = None
+        self.began = time.monotonic()
+
+    def result(
+        self, function: Scenario, rank: int, make: Callable[..., Lab]
+    ) -> tuple[Result, float | None]:
+        """Return the result, and the factor by which lives must grow for this subject, if any."""
+        environment, entry = self.environment, self.entry
+        if missing := sorted(
+            entry.engine_needs - {str(c) for c in environment.engine.capabilities}
+        ):
+            name = environment.engine.name
+            return self._cannot(f"the {name} engine cannot do this: {', '.join(missing)}"), None
+        if entry.needs_postgresql and (lacking := environment.postgresql.lacking()):
+            return self._cannot(lacking), None
+        folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
+        try:
+            places = STARTS_PER_CORE * (os.cpu_count() or 1)
+            with place(environment.turns, places=places, rank=rank):
+                self.began = time.monotonic()  # waiting for other scenarios does not count
+                self.lab = lab = make(environment, entry, directory=folder / "lab")
+            with lab, environment.watched(lab):
+                result = self._carry_out(lab, function)
+                longer = _longer(lab, entry)
+        except NotClaimed as error:  # its servers are impossible here
+            return self._cannot(str(error)), None
+        except Exception as error:  # noqa: BLE001 - set-up or undoing may fail
+            return self._failed(error), None
+        seconds = time.monotonic() - self.began
+        result.record["spent"] = lab.spent.told(lab.history.waited, seconds=seconds)
+        again = longer > 1.0 and not (result.verdict and _harm(result.verdict))
+        return result, longer if again else None
+
+    def _carry_out(self, lab: Lab, function: Scenario) -> Result:
+        try:
+            try:
+                function(lab)
+            except NotExercised as error:
+                lab.abandon(str(error))
+            except NotClaimed as error:
+                lab.skip(str(error))
+            assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
+            if _longer(lab, self.entry) > 1.0:
+                leave_the_harm(lab.verdict)
+        except Exception as error:  # noqa: BLE001 - reported as the scenario's error
+            lab.history.freeze()
+            return self._failed(error)
+        return self._ended(lab.verdict.word, lab.verdict.why)
+
+    def _cannot(self, why: str) -> Result:
+        """Return a skip that is due to this machine, not to the client's claims."""
+        self.lab = None
+        result = self._ended("skipped", why)
+        result.record["cannot"] = {"why": why, "needs": sorted(self.entry.asks_for)}
+        return result
+
+    def _failed(self, error: Exception) -> Result:
+        redact = self.lab.secrets.redact if self.lab is not None else encodable
+        ours = isinstance(error, HarnessError)
+        why = redact(error.in_a_line if isinstance(error, HarnessError) else _words(error))
+        trace = redact(str(error) if ours else "".join(traceback.format_exception(error)))
+        result = self._ended("error", why)
+        result.record["trace"] = trace
+        return replace(result, error=error, trace=trace)
+
+    def _ended(self, word: Word, why: str) -> Result:
+        seconds = time.monotonic() - self.began
+        record = record_of(self.environment, self.entry, self.lab, word=word, why=why)
+        record |= {"seconds": round(seconds, 2), "trace": "", "too_slow": self._too_slow(record)}
+        verdict = self.lab.verdict if self.lab is not None else None
+        return Result(self.entry, word, record["why"], seconds, verdict, record)
+
+    def _too_slow(self, record: dict[str, Any]) -> str:
+        """Return why this run does not count, or ``""``.
+
+        Stalls before the steady state are ignored.
+        """
+        word, untouched, lab = record["word"], record["untouched"], self.lab
+        slow = bool(untouched) and all(one.startswith(TOO_SLOW) for one in untouched)
+        if word == "not exercised" and slow:
+            return str(untouched[0])
+        clock = self.began if lab is None else lab.history.started
+        steady = 0.0 if lab is None else lab.steady_since
+        machine = self.environment.witness.seen(clock + steady, time.monotonic(), clock=clock)
+        times = self.entry if lab is None else lab
+        return confirmation.too_slow(
+            machine,
+            bound=min(times.deadline, times.ttl / 4) / 2,
+            word=word,
+            findings=record["findings"],
+        )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _longer(lab: Lab, entry: Entry) -> float:
@@ -271,71 +359,3 @@ def leave_the_harm(verdict: Verdict) -> None:
 
 def _harm(verdict: Verdict) -> list[Finding]:
     return [finding for finding in verdict.findings if finding.harm]
-
-
-def _carry_out(
-    environment: Environment, entry: Entry, lab: Lab, function: Scenario, began: float
-) -> Result:
-    try:
-        try:
-            function(lab)
-        except NotExercised as error:
-            lab.abandon(str(error))
-        except NotClaimed as error:
-            lab.skip(str(error))
-        assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
-        if _longer(lab, entry) > 1.0:
-            leave_the_harm(lab.verdict)
-    except Exception as error:  # noqa: BLE001 - reported as the scenario's error
-        lab.history.freeze()
-        return _failed(environment, entry, lab, error, began)
-    return _result(environment, entry, lab, lab.verdict.word, lab.verdict.why, began)
-
-
-def _cannot(environment: Environment, entry: Entry, why: str, began: float) -> Result:
-    """Return a skip that is due to this machine, not to the client's claims."""
-    result = _result(environment, entry, None, "skipped", why, began)
-    result.record["cannot"] = {"why": why, "needs": sorted(entry.asks_for)}
-    return result
-
-
-def _failed(
-    environment: Environment, entry: Entry, lab: Lab | None, error: Exception, began: float
-) -> Result:
-    redact = lab.secrets.redact if lab is not None else encodable
-    ours = isinstance(error, HarnessError)
-    why = redact(error.in_a_line if isinstance(error, HarnessError) else _words(error))
-    trace = redact(str(error) if ours else "".join(traceback.format_exception(error)))
-    result = _result(environment, entry, lab, "error", why, began)
-    result.record["trace"] = trace
-    return replace(result, error=error, trace=trace)
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _result(
-    environment: Environment, entry: Entry, lab: Lab | None, word: Word, why: str, began: float
-) -> Result:
-    seconds = time.monotonic() - began
-    record = record_of(environment, entry, lab, word=word, why=why, seconds=seconds)
-    record |= {"trace": "", "too_slow": _too_slow(environment, entry, lab, record, began)}
-    verdict = lab.verdict if lab is not None else None
-    return Result(entry, word, record["why"], seconds, verdict, record)
-
-
-def _too_slow(
-    environment: Environment, entry: Entry, lab: Lab | None, record: dict[str, Any], began: float
-) -> str:
-    """Return why this run does not count, or ``""``. Stalls before the steady state are ignored."""
-    word, untouched = record["word"], record["untouched"]
-    if word == "not exercised" and untouched and all(one.startswith(TOO_SLOW) for one in untouched):
-        return str(untouched[0])
-    clock = began if lab is None else lab.history.started
-    steady = 0.0 if lab is None else lab.steady_since
-    machine = environment.witness.seen(clock + steady, time.monotonic(), clock=clock)
-    deadline, ttl = (entry.deadline, entry.ttl) if lab is None else (lab.deadline, lab.ttl)
-    return confirmation.too_slow(
-        machine, bound=min(deadline, ttl / 4) / 2, word=word, findings=record["findings"]
-    )

@@ -17,8 +17,8 @@ from vault_harness.errors import EngineError, SubjectError
 from vault_harness.files import private_directory
 from vault_harness.judge import oracles
 from vault_harness.judge.catalogue import Entry
-from vault_harness.judge.conditions import Condition
-from vault_harness.judge.credentials import Credentials
+from vault_harness.judge.conditions import Condition, evidence_of
+from vault_harness.judge.credentials import Credentials, Tokens
 from vault_harness.judge.driver import (
     LETTERS_OF_A_START,
     Driver,
@@ -28,13 +28,11 @@ from vault_harness.judge.driver import (
     redacted,
 )
 from vault_harness.judge.environment import Environment
-from vault_harness.judge.leaks import CommandLines, files_with_secrets
-from vault_harness.judge.logs import LogLine, LogWatch
+from vault_harness.judge.logs import CommandLines, LogLine, LogWatch, files_with_secrets
 from vault_harness.judge.oracles import Oracle, slow_at_first
 from vault_harness.judge.servers import Servers
 from vault_harness.judge.subjects import OperationFailed, Subject, make_home, open_subject
-from vault_harness.judge.tokens import Tokens
-from vault_harness.judge.vacuity import evidence_of
+from vault_harness.judge.subjects.process import Apart
 from vault_harness.judge.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import SLACK
@@ -290,10 +288,9 @@ class Running(Servers):
             self.history,
             self.secrets,
             deadline=self.deadline,
-            path=self.entry.path,
-            key=self.entry.key,
-            instance=operation.number,
+            secret=(self.entry.path, self.entry.key),
         )
+        driver.instance = operation.number
         self._drivers.append(driver)
         self._closing.callback(self._end_subject, driver)
         return driver
@@ -302,14 +299,14 @@ class Running(Servers):
         log = self.directory / f"subject-{number}.log"
         if log not in self._logs:
             self._logs.append(log)
+        # A developer's own SECRET_KEY must not serve as the fallback.
+        keys = {key for _, _, several in self.stack.blueprint.paths() for key in several}
         return open_subject(
             self.environment.subject,
             environ,
             log=log,
             timeout=timeout,
-            # A developer's own SECRET_KEY must not serve as the fallback.
-            withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
-            within=self._name.command if self._name is not None else (),
+            apart=Apart(withhold=keys, within=self._name.command if self._name is not None else ()),
         )
 
     def _check_login_method(self, number: int, timeout: float) -> None:

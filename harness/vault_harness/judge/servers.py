@@ -15,14 +15,11 @@ from vault_harness.closable import Closable
 from vault_harness.errors import OperatorError, ScenarioDefect
 from vault_harness.files import write_private
 from vault_harness.judge.catalogue import Entry
-from vault_harness.judge.clock import ClientClock
-from vault_harness.judge.database import Database, allow
-from vault_harness.judge.environment import Environment
+from vault_harness.judge.database import Database, KeyHolder, allow
+from vault_harness.judge.environment import Environment, Spent, Wire
 from vault_harness.judge.faults import HttpFaults, NetworkFaults, ProcessFaults, VaultFaults
-from vault_harness.judge.key_holder import KeyHolder
-from vault_harness.judge.name import MovingName
-from vault_harness.judge.spent import Spent
-from vault_harness.judge.tls import ScenarioTls, Wire
+from vault_harness.judge.faults.network import MovingName, ScenarioTls
+from vault_harness.judge.faults.process import ClientClock
 from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.dialect import OPENBAO, of_product
@@ -38,7 +35,7 @@ from vault_harness.local.vault.namespace import Namespace
 from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import GONE
-from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.recorder import CLEAR, Recorder, Tls
 from vault_harness.recorder.secrets import Secrets
 from vault_harness.waiting import wait_until
 
@@ -118,10 +115,10 @@ class Servers(Closable):
             self.history,
             self.secrets,
             upstream=joined(leader.address),
-            host=work.engine.bind_host(),
-            upstream_tls=client_context(leader.ca_cert)
+            listen=(work.engine.bind_host(), 0),
+            tls=Tls(vault=client_context(leader.ca_cert))
             if leader.address.startswith("https:")
-            else None,
+            else CLEAR,
         )
         self._closing.callback(self.recorder.close)
         self.proxy: Proxy = work.toxiproxy.create(

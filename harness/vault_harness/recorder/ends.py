@@ -1,4 +1,4 @@
-"""Both sides of a recorder's connection, in the clear or over TLS."""
+"""Both sides of a recorder's connection, in the clear or over TLS, and what they need of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import socket
 import ssl
 import struct
 import time
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from vault_harness.recorder.fault import Interference, RequestKind, Stub
+from vault_harness.recorder.history import History
+from vault_harness.recorder.http1 import Message
+from vault_harness.recorder.observations import Exchange
 
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
@@ -280,3 +286,30 @@ def refusal(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return str(error.reason).lower().replace("_", " ")
     return type(error).__name__
+
+
+Rewrite = Callable[[dict[str, object]], dict[str, object]]
+"""Takes the JSON of an accepted login and returns what the client gets instead."""
+
+
+class Notes(Protocol):
+    """The recorder, as far as a connection needs it. `Recorder` explains each member."""
+
+    upstream: str
+    upstream_tls: ssl.SSLContext | None
+    history: History
+    ends: set[End]
+    defects: list[str]
+    rewrite_login: Rewrite | None
+
+    def interference(self, kind: RequestKind, path: str) -> Interference | None: ...
+
+    async def rewritten(self, response: Message, rewrite: Rewrite) -> bool: ...
+
+    def note_request(self, connection: int, request: Message) -> Exchange: ...
+
+    def note_body(self, exchange: Exchange, request: Message) -> None: ...
+
+    def note_stub(self, exchange: Exchange, stub: Stub) -> None: ...
+
+    def note_response(self, exchange: Exchange, response: Message) -> None: ...

@@ -21,8 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vault_harness.recorder.fault import Fault, Signature
-from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.fault import Fault, RequestKind, Signature
 from vault_harness.recorder.observations import (
     AuditRecord,
     Exchange,

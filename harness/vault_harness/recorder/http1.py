@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.fault import RequestKind
 
 _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
     # method pattern, path pattern below /v1/, kind; the first match wins

@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from vault_harness.recorder.ends import HEARD_OUT_SECONDS, End, Heard, Side, closing, reach
+from vault_harness.recorder.ends import (
+    HEARD_OUT_SECONDS,
+    End,
+    Heard,
+    Notes,
+    Rewrite,
+    Side,
+    closing,
+    reach,
+)
+from vault_harness.recorder.fault import Interference, Stub
 from vault_harness.recorder.http1 import (
     GO_ON,
     Message,
@@ -14,8 +24,6 @@ from vault_harness.recorder.http1 import (
     ResponseReader,
     render,
 )
-from vault_harness.recorder.interference import Interference, Stub
-from vault_harness.recorder.notes import Notes, Rewrite
 from vault_harness.recorder.observations import Exchange
 
 

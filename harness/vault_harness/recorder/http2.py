@@ -24,12 +24,12 @@ from vault_harness.recorder.ends import (
     End,
     Goodbye,
     Heard,
+    Notes,
     goaway,
     reach,
 )
+from vault_harness.recorder.fault import Interference
 from vault_harness.recorder.http1 import WITHOUT_BODY, Message, NotHttp, ResponseReader, in_ascii
-from vault_harness.recorder.interference import Interference
-from vault_harness.recorder.notes import Notes
 from vault_harness.recorder.observations import Exchange
 
 # At level DEBUG, hpack logs tokens, and a client within this process shares its log.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.fault import RequestKind
 
 Outcome = Literal[
     "ok", "stale", "unavailable", "denied", "missing", "deleted", "error", "hung", "died"

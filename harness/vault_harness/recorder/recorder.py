@@ -17,15 +17,15 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from vault_harness.errors import DeadlineExceeded
-from vault_harness.recorder.ends import Door, End, Heard, Slammed, refusal, shake_hands
+from vault_harness.recorder.ends import Door, End, Heard, Rewrite, Slammed, refusal, shake_hands
+from vault_harness.recorder.fault import Choice, Interference, RequestKind, Stub
 from vault_harness.recorder.history import FIRST_ADDRESS, History
 from vault_harness.recorder.http1 import Message, kind_of
 from vault_harness.recorder.http1_connection import Http1Connection
 from vault_harness.recorder.http2 import Http2Connection
-from vault_harness.recorder.interference import Choice, Interference, RequestKind, Stub
-from vault_harness.recorder.notes import Rewrite
 from vault_harness.recorder.observations import Exchange
 from vault_harness.recorder.secrets import Secrets
 
@@ -81,18 +81,32 @@ class SideDoor:
         await stop_listening(self._server)
 
 
+class Tls(NamedTuple):
+    """TLS on both sides of a recorder; None in the clear.
+
+    Attributes:
+        clients: Context for clients, which may offer ``h2`` by ALPN.
+        vault: Context for Vault.
+    """
+
+    clients: ssl.SSLContext | None = None
+    vault: ssl.SSLContext | None = None
+
+
+CLEAR = Tls()
+
+
 class Recorder:
     """A relay in its own thread, for one scenario.
 
     Args:
         secrets: Learns each token and secret-id that passes.
         upstream: ``host:port`` of Vault.
-        port: 0 for a free one.
-        tls: Context for clients; None in the clear. It may offer ``h2`` by ALPN.
-        upstream_tls: Context for Vault; None in the clear.
+        listen: Host and port; port 0 for a free one.
 
     Attributes:
-        tls: As given; a change applies to new connections.
+        tls: Context for clients; None in the clear. A change applies to new connections.
+        upstream_tls: Context for Vault; None in the clear.
         namespace: The configured namespace, with which a path may begin.
         defects: Failures of the recorder itself: with any, the history proves nothing.
     """
@@ -103,23 +117,20 @@ class Recorder:
         secrets: Secrets,
         *,
         upstream: str,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        tls: ssl.SSLContext | None = None,
-        upstream_tls: ssl.SSLContext | None = None,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        tls: Tls = CLEAR,
     ) -> None:
         self.history = history
         self.secrets = secrets
         self.upstream = upstream
-        self.tls = tls
-        self.upstream_tls = upstream_tls
+        self.tls, self.upstream_tls = tls
         self.rewrite_login: Rewrite | None = None
         self.namespace = ""
         self._interferences: list[Interference] = []
         self._accessors: dict[str, str] = {}
         self._leases: dict[str, str] = {}
         self._away = False
-        self._listen = host, port
+        self._listen = listen
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
         self._connections: set[asyncio.Task[None]] = set()

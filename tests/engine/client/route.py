@@ -11,8 +11,8 @@ from vault_harness.judge.faults import NetworkFaults
 from vault_harness.local.engine.shape import Engine, ToxiproxyProcess
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.toxiproxy.client import Toxiproxy
+from vault_harness.recorder.fault import Choice, Interference, RequestKind, Stub
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import Choice, Interference, RequestKind, Stub
 from vault_harness.recorder.recorder import Recorder
 from vault_harness.recorder.secrets import Secrets
 

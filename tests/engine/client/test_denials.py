@@ -9,7 +9,7 @@ import pytest
 from resilient_vault_client import PermissionDenied, VaultUnavailable
 from tests.engine.client.lab import Lab, until
 from tests.engine.client.route import http
-from vault_harness.recorder.interference import RequestKind, Stub
+from vault_harness.recorder.fault import RequestKind, Stub
 
 
 def test_denied_path_costs_little(lab: Lab) -> None:

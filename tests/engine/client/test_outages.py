@@ -30,7 +30,7 @@ from resilient_vault_client import (
 from resilient_vault_client.events import OutageBegan
 from tests.engine.client.lab import Lab, keep_reading, until
 from tests.engine.client.route import http
-from vault_harness.recorder.interference import Stub
+from vault_harness.recorder.fault import Stub
 
 # What a busy machine may add to a deadline. Without a deadline a call would last at least 15 s: a
 # black hole never answers, and a dripping answer takes minutes.

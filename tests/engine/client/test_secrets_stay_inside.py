@@ -35,7 +35,7 @@ from resilient_vault_client._deadline import Deadline
 from tests.engine.client.lab import Lab, until
 from tests.engine.client.route import http
 from tests.engine.client.walking import chain, exposed, frames, texts
-from vault_harness.recorder.interference import RequestKind, Stub
+from vault_harness.recorder.fault import RequestKind, Stub
 
 WRITTEN = "value-that-is-written-9f31"
 WRAPPED = "hvs.wrapping-token-5d2e"

@@ -24,8 +24,7 @@ from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.compose import project_name
 from vault_harness.local.engine.docker.state import require, require_balancer
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import PortLease, answers
 from vault_harness.local.engine.provider import HOLDER_NAME, ClusterProvider
 from vault_harness.local.engine.seal import SealKind, seal_stanza, static_key_path
 from vault_harness.local.stack.local import LocalStack

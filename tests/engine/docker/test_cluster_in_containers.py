@@ -19,8 +19,7 @@ from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.compose import project_name
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import PortLease, answers
 from vault_harness.local.engine.provider import ClusterProvider, lacking
 from vault_harness.local.images.build import LOCAL_BALANCER
 from vault_harness.local.stack.local import LocalStack

@@ -17,8 +17,7 @@ from vault_harness.local.engine.docker.compose import project_name
 from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.probe import answers, ask, seal_status_url
+from vault_harness.local.engine.ports import PortLease, answers, ask, seal_status_url
 from vault_harness.local.engine.provider import StackProvider
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecordFile

@@ -14,7 +14,7 @@ from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.node import DockerNode
 from vault_harness.local.engine.docker.toxiproxy import POOL, DockerToxiproxy
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import answers
 from vault_harness.local.engine.shape import ToxiproxyProcess
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.local.toxiproxy.toxics import Latency

@@ -14,7 +14,7 @@ import pytest
 from vault_harness.errors import KeyringMissing, OperatorError
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.apply import apply
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
@@ -22,7 +22,6 @@ from vault_harness.local.vault.root.generate import generate_root, revoke_root
 from vault_harness.local.vault.root.operator_token import (
     OPERATOR_TOKEN_NAME,
     admin_with_token,
-    alive,
     install_operator,
     needing_root,
     operator_token,

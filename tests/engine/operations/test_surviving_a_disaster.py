@@ -17,10 +17,10 @@ from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec
 from vault_harness.local.stack.launching import Stack, launch
 from vault_harness.local.vault import approle
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.kv import Kv
-from vault_harness.local.vault.root.operator_token import alive, install_operator, operator_token
+from vault_harness.local.vault.root.operator_token import install_operator, operator_token
 from vault_harness.operator.backup import (
     Backup,
     Keys,

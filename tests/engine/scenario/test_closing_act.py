@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -122,9 +123,8 @@ def calm(lab: Lab) -> None:
 def judged(environment: Environment, client: str, scenario: str = "KV-03") -> Result:
     """Judge one of these clients by a calm scenario."""
     entry: Entry = load(ROOT / "scenarios" / "catalogue.toml")[scenario]
-    result = run_scenario(
-        environment, entry, calm, subject=parse_subject(f"python:{__name__}:{client}")
-    )
+    subject = parse_subject(f"python:{__name__}:{client}")
+    result = run_scenario(replace(environment, subject=subject), entry, calm)
     assert result.error is None, result.trace
     return result
 
@@ -176,7 +176,7 @@ def test_act_that_is_left_out(environment: Environment) -> None:
 
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
     subject = parse_subject(f"python:{__name__}:Leaver")
-    result = run_scenario(environment, entry, scenario, subject=subject)
+    result = run_scenario(replace(environment, subject=subject), entry, scenario)
     assert (result.word, result.record["no_closing"]) == ("pass", "it is a lazy evening")
 
 
@@ -193,7 +193,7 @@ def test_harm_fails_although_the_scenario_is_skipped(
 
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
     subject = parse_subject(f"python:{__name__}:Chatterer")
-    result = run_scenario(environment, entry, scenario, subject=subject)
+    result = run_scenario(replace(environment, subject=subject), entry, scenario)
     assert (result.word, result.why) == (
         ("fail", "a wrong value") if harm else ("skipped", "it renews no token")
     )
@@ -262,7 +262,7 @@ def test_log_behind_a_server_that_is_not_closed(
     with ThreadingHTTPServer(("127.0.0.1", 0), _Requests) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         subject = parse_subject(f"http://127.0.0.1:{server.server_address[1]}")
-        result = run_scenario(environment, entry, scenario, subject=subject)
+        result = run_scenario(replace(environment, subject=subject), entry, scenario)
         server.shutdown()
         _Requests.client.close()
     assert "log" in str(result.record["leaks"]), result.record
@@ -285,7 +285,7 @@ def test_token_that_cannot_be_asked_for(
 
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
     subject = parse_subject(f"python:{__name__}:Leaver")
-    result = run_scenario(environment, entry, scenario, subject=subject)
+    result = run_scenario(replace(environment, subject=subject), entry, scenario)
     assert (result.word, result.why) == ("error", "TimeoutError: no answer within 5 s")
 
 
@@ -300,7 +300,7 @@ def test_defect_of_the_recorder_is_an_error(environment: Environment) -> None:
 
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
     subject = parse_subject(f"python:{__name__}:Leaver")
-    result = run_scenario(environment, entry, scenario, subject=subject)
+    result = run_scenario(replace(environment, subject=subject), entry, scenario)
     assert result.word == "error"
     assert result.why.startswith("the recorder failed: ValueError: not a number")
 
@@ -319,6 +319,6 @@ def test_values_that_were_there_before_are_known(environment: Environment, tmp_p
 
     entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
     subject = parse_subject(f"python:{__name__}:Good")
-    result = run_scenario(environment, entry, scenario, subject=subject)
+    result = run_scenario(replace(environment, subject=subject), entry, scenario)
     assert result.word == "pass", result.why
     assert values == dict.fromkeys(("DB_PASSWORD", "DB_PORT"), "backend/database:seeded")

@@ -23,7 +23,7 @@ import pytest
 
 from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
-from vault_harness.local.engine.probe import ask
+from vault_harness.local.engine.ports import ask
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.stack.record import StackRecord

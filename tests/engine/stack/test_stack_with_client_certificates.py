@@ -20,7 +20,7 @@ from vault_harness.certificates import Authority, end_of, in_file
 from vault_harness.errors import StackError
 from vault_harness.judge.faults import Order
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.probe import ask, seal_status_url
+from vault_harness.local.engine.ports import ask, seal_status_url
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes

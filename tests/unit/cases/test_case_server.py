@@ -30,9 +30,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseServer]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vault_harness.judge.cases.server.judge_scenario", fails)
-    entries = {entry.id: entry for entry in (ENTRY, OTHER)}
-    functions: Any = dict.fromkeys(entries, fails)
-    with CaseServer(cast("Any", None), entries, functions, at_once=1) as made:
+    scenarios: Any = {entry.id: (entry, fails) for entry in (ENTRY, OTHER)}
+    with CaseServer(cast("Any", None), scenarios, at_once=1) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ import requests
 
 from vault_harness.errors import SettingsError
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.external.engine import ExternalNode
+from vault_harness.local.engine.external import ExternalNode
 from vault_harness.operator.doctor import Patient, examine, network
 from vault_harness.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from pydantic import AliasChoices
 
-from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.fault import RequestKind
 from vault_harness.settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -13,12 +13,7 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import (
-    CLOUD_SEALS,
-    CloudSealingProvider,
-    cloud_stanza,
-    with_cloud_seal,
-)
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.docker.cloud import (
     Told,
     check_same_variables,
@@ -28,7 +23,7 @@ from vault_harness.local.engine.docker.cloud import (
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.inside import configuration
 from vault_harness.local.engine.docker.layout import SEAL_FILE_NAME, Layout
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import CloudSealingProvider, SealKind
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.local.stack.sealing import check_engine

@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.errors import CapabilityMissing, EngineError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import CloudSealingProvider, with_cloud_seal
+from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.docker import engine as engine_module
 from vault_harness.local.engine.docker import sealing
 from vault_harness.local.engine.docker.cluster import DockerCluster
@@ -30,6 +30,7 @@ from vault_harness.local.engine.docker.layout import (
 from vault_harness.local.engine.docker.seal_files import mounts, seal_files, seen_inside
 from vault_harness.local.engine.provider import KnownServers
 from vault_harness.local.engine.seal import (
+    CloudSealingProvider,
     SealingProvider,
     SealKind,
     seal_stanza,

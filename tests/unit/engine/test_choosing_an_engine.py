@@ -9,7 +9,7 @@ import pytest
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
 from vault_harness.local.engine import choice as choice_module
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.external.engine import ExternalEngine
+from vault_harness.local.engine.external import ExternalEngine
 from vault_harness.local.engine.provider import KnownServers, StackProvider
 from vault_harness.local.engine.shape import Capability, Engine, Node, NodeSpec
 from vault_harness.local.stack.choice import open_provider

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pytest
 
 from vault_harness import certificates
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import answers
 
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: a close becomes a reset."""

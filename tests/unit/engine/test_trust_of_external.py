@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.walking import places
 from vault_harness.certificates import Authority, client_context, shown_beside
 from vault_harness.errors import SettingsError
-from vault_harness.local.engine.external.engine import external_trust
+from vault_harness.local.engine.external import external_trust
 from vault_harness.settings import Settings
 
 

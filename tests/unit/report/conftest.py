@@ -61,8 +61,7 @@ def record(story: Story) -> Callable[..., Record]:
             ttl_scale=1.0,
             wire="plain",
         )
-        return record_of(
-            cast("Any", environment), entry, cast("Any", lab), word=word, why=why, seconds=1.25
-        )
+        record = record_of(cast("Any", environment), entry, cast("Any", lab), word=word, why=why)
+        return {**record, "seconds": 1.25}
 
     return make

@@ -12,7 +12,7 @@ import pytest
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report import Line, Summary
 from vault_harness.judge.report.known import Known, load_known, no_more_asked, place_of, write_known
-from vault_harness.judge.report.outcome import Outcome, outcome
+from vault_harness.judge.report.outcome import Outcome, interrupted, outcome
 
 KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
 
@@ -301,10 +301,9 @@ def test_exit_codes(lines: list[Line], found: Outcome) -> None:
 
 def test_runs_that_do_not_end_are_no_passes() -> None:
     """A run that was interrupted, crashed or ended early is no pass."""
-    assert outcome([PASS], interrupted=True) is Outcome.INTERRUPTED
-    assert outcome([PASS], interrupted=True, by=signal.SIGTERM) is Outcome.TERMINATED
-    assert outcome([PASS], interrupted=True, by=signal.SIGHUP) is Outcome.HUNG_UP
-    assert outcome([PASS], crashed=True) is Outcome.CRASHED
+    assert interrupted(signal.SIGINT) is Outcome.INTERRUPTED
+    assert interrupted(signal.SIGTERM) is Outcome.TERMINATED
+    assert interrupted(signal.SIGHUP) is Outcome.HUNG_UP
     assert outcome([PASS], complete=False) is Outcome.CRASHED
     assert outcome([FAIL], complete=False) is Outcome.BROKEN
 

@@ -15,10 +15,10 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
 from vault_harness.judge import report as reports
 from vault_harness.judge.logs import LogLine
+from vault_harness.judge.plugin.options import Options
 from vault_harness.judge.report import (
     Line,
     Summary,
-    again,
     collect_parts,
     explain,
     line_of,
@@ -163,10 +163,25 @@ def test_leak_with_colours_is_one_line() -> None:
 )
 def test_command_can_be_pasted(subject: str) -> None:
     """The printed command can be pasted into a shell."""
-    text = again(
-        "TOK-11", subject=subject, declared={"max_stale": 6.5}, seed=42, ttl_scale=8.0, wire="h2"
+    chosen = Options(
+        subject=subject,
+        declared={"max_stale": 6.5},
+        only=frozenset(),
+        report=Path("report"),
+        seed=42,
+        repeat=1,
+        ttl_scale=8.0,
+        wire="h2",
+        allow_not_exercised=False,
+        strict=False,
+        known_file=None,
+        write_known=False,
+        shard=None,
+        durations=False,
+        workers=0,
+        run="1",
     )
-    assert shlex.split(text)[1:] == [
+    assert shlex.split(chosen.again("TOK-11"))[1:] == [
         *("scenarios", "--only", "TOK-11", "--subject", subject),
         *("--declare", "max_stale=6.5", "--seed", "42", "--ttl-scale", "8", "--wire", "h2"),
     ]
@@ -504,7 +519,7 @@ def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> N
 
 def test_journal_without_scenarios(tmp_path: Path) -> None:
     """A run that has only begun has a journal without scenarios."""
-    reports.begin(tmp_path, subject="reference", run="1", planned={}, left_out={})
+    reports.begin(tmp_path, subject="reference", run="1", planned={})
     journal = reports.load(tmp_path / "journal.json")
     assert (journal["complete"], journal["scenarios"]) == (False, [])
 
@@ -595,7 +610,7 @@ def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> No
 def start(folder: Path, run: str = "1") -> None:
     """Begin a run of many planned scenarios."""
     planned = {f"TOK-{n}": 1.0 for n in range(11, 99)}
-    reports.begin(folder, subject="mine", run=run, planned=planned, left_out={})
+    reports.begin(folder, subject="mine", run=run, planned=planned)
 
 
 def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:

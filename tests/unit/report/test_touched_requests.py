@@ -17,8 +17,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
 from vault_harness.judge.faults import NetworkFaults
 from vault_harness.judge.faults.http import HttpFaults
-from vault_harness.judge.report.events import WAYS
-from vault_harness.judge.report.kinds import (
+from vault_harness.judge.report.events import (
     AWAY,
     CHANGED,
     CONNECTION,
@@ -56,6 +55,7 @@ from vault_harness.judge.report.kinds import (
     SILENT,
     STOPPED,
     UNWRAP,
+    WAYS,
     WRITE,
     WRONG,
 )
@@ -70,8 +70,7 @@ from vault_harness.judge.report.touched import (
     touches_of,
     written,
 )
-from vault_harness.recorder.fault import Fault, Signature
-from vault_harness.recorder.interference import Interference
+from vault_harness.recorder.fault import Fault, Interference, Signature
 from vault_harness.recorder.observations import Handshake, Touch
 
 Maker = Callable[..., Record]
@@ -214,7 +213,7 @@ def test_faults_of_requests_are_known_by_their_names(
         with verb:
             acting = ways.acting[-1]
         at, status = next(times) * 10.0, answer.pop("status", 200)
-        kind: Any = next(iter(acting._choice.kinds))
+        kind: Any = next(iter(acting.choice.kinds))
         ended = at + answer.pop("ended", 0.01)
         sent = story.sent(kind, at, status, ended=ended, path="sys/leases/renew", **answer)
         sent.interference = acting.name

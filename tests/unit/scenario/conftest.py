@@ -13,11 +13,10 @@ from typing import Literal, TypedDict, Unpack
 import pytest
 
 from vault_harness.judge.oracles import Oracle
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, RequestKind, Signature
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange, Operation, Outcome
-from vault_harness.recorder.recorder import Recorder
+from vault_harness.recorder.recorder import Recorder, Tls
 from vault_harness.recorder.secrets import Secrets
 
 TIMEOUT = 10.0
@@ -121,7 +120,7 @@ class Bench:
         upstream_tls: ssl.SSLContext | None = None,
     ) -> Recorder:
         self.recorder = Recorder(
-            self.history, self.secrets, upstream=upstream, tls=tls, upstream_tls=upstream_tls
+            self.history, self.secrets, upstream=upstream, tls=Tls(tls, upstream_tls)
         )
         self._closing.append(self.recorder.close)
         return self.recorder

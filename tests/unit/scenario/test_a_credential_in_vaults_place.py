@@ -7,8 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from scenarios.test_nsp import _a_credential
-from vault_harness.judge.leaks import leaks
-from vault_harness.judge.logs import LogLine
+from vault_harness.judge.logs import LogLine, leaks
 from vault_harness.recorder.history import History
 from vault_harness.recorder.secrets import Secrets
 

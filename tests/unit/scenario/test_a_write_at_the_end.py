@@ -8,8 +8,7 @@ from typing import cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.asking import Asking
-from vault_harness.judge.closing import _written
+from vault_harness.judge.closing import Asking, _written
 from vault_harness.judge.driver import Driver
 from vault_harness.judge.servers import WRITTEN
 from vault_harness.judge.verdict import Finding

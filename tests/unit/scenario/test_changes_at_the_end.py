@@ -10,8 +10,7 @@ from typing import cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.asking import Asking
-from vault_harness.judge.closing import LABEL, PAUSE, _rotated_and_deleted
+from vault_harness.judge.closing import LABEL, PAUSE, Asking, _rotated_and_deleted
 from vault_harness.judge.driver import Driver, ReadVerb
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault, Signature

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import ProgramMissing
-from vault_harness.judge import clock as module
-from vault_harness.judge.clock import ClientClock
+from vault_harness.judge.faults import process as module
+from vault_harness.judge.faults.process import ClientClock
 from vault_harness.judge.verdict import NotClaimed
 from vault_harness.local.programs import find_faketime
 from vault_harness.recorder.history import History

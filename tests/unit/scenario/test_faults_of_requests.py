@@ -21,9 +21,9 @@ from tests.unit.scenario.test_recorder_notes import (
     request,
 )
 from vault_harness.errors import SettingsError
+from vault_harness.judge.conditions import evidence_of
 from vault_harness.judge.faults import HttpFaults
-from vault_harness.judge.vacuity import evidence_of
-from vault_harness.recorder.interference import Affected, Choice
+from vault_harness.recorder.fault import Affected, Choice
 
 RENEW = request("POST", "auth/token/renew-self", b"{}")
 WRITE = request("POST", "ecommerce/data/backend/ledger", b"{}")

@@ -19,7 +19,7 @@ from vault_harness.judge.helpers import (
     tries_meanwhile,
     works_after_all,
 )
-from vault_harness.judge.herd import open_reading
+from vault_harness.judge.helpers.starts import open_reading
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import LOADS, every_call_ends_within, slow_at_first
 from vault_harness.judge.running import Running

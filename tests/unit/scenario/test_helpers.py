@@ -39,9 +39,8 @@ from vault_harness.judge.helpers import (
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import Oracle
 from vault_harness.judge.verdict import TOO_SLOW, Finding, decide
-from vault_harness.recorder.fault import Fault, Signature
+from vault_harness.recorder.fault import Fault, RequestKind, Signature
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Operation, Outcome
 from vault_harness.waiting import wait_until
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.leaks import CommandLines, files_with_secrets, leaks
-from vault_harness.judge.logs import LogLine, LogWatch
+from vault_harness.judge.logs import CommandLines, LogLine, LogWatch, files_with_secrets, leaks
 from vault_harness.recorder.secrets import Secrets
 from vault_harness.waiting import wait_until
 

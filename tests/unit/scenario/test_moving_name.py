@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.judge import name as module
-from vault_harness.judge.name import HOSTS, NAME, MovingName
+from vault_harness.judge.faults import network as module
+from vault_harness.judge.faults.network import HOSTS, NAME, MovingName
 from vault_harness.judge.verdict import NotClaimed
 
 ASKED = """

@@ -12,10 +12,10 @@ from vault_harness.errors import EngineError
 from vault_harness.judge.catalogue import CATALOGUE
 from vault_harness.judge.plugin import suite
 from vault_harness.judge.plugin.options import POSTGRESQL
-from vault_harness.judge.postgresql import SharedPostgresql
+from vault_harness.local.engine.process.postgresql import SharedPostgresql
 from vault_harness.settings import scenarios_folder
 
-MODULE = "vault_harness.judge.postgresql"
+MODULE = "vault_harness.local.engine.process.postgresql"
 
 
 class Server:

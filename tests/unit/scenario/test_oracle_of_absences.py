@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.oracles.absence import no_false_absence
+from vault_harness.judge.oracles.standing import no_false_absence
 from vault_harness.recorder.fault import Signature
 from vault_harness.recorder.history import SLACK
 from vault_harness.recorder.observations import GONE, Outcome

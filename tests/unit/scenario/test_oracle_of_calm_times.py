@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.judge.oracles import asks_no_more_than_before
-from vault_harness.judge.oracles.pace import MORE_IN_ALL, MORE_OF_A_KIND
+from vault_harness.judge.oracles.standing import MORE_IN_ALL, MORE_OF_A_KIND
 
 BEFORE, AFTER = (10.0, 18.0), (40.0, 48.0)
 ORACLE = asks_no_more_than_before(BEFORE, AFTER)

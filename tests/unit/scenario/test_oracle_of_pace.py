@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.judge.oracles.pace import FOR_A_CALL, OF_ITS_OWN, loops_have_pauses
+from vault_harness.judge.oracles.standing import FOR_A_CALL, OF_ITS_OWN, loops_have_pauses
 
 SINCE = 10.0
 

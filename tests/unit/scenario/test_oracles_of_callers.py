@@ -10,6 +10,7 @@ from vault_harness.judge.oracles import (
     READ_VERBS,
     every_call_ends_within,
     failed_reads_at_most,
+    failed_reads_of_each_caller_at_most,
     fails_as,
     failures_are,
     health_is_answered,
@@ -297,7 +298,6 @@ def test_some_failures_are_allowed(story: Story) -> None:
     assert story.finds(failed_reads_at_most(1, since=6.0)) == [
         "nothing shows it: there was no read after +6.00 s"
     ]
-    assert story.finds(failed_reads_at_most(1, since=6.0, may_be_empty=True)) == []
 
 
 def test_some_failures_of_each_caller(story: Story) -> None:
@@ -305,9 +305,9 @@ def test_some_failures_of_each_caller(story: Story) -> None:
     for caller in range(3):
         story.call(1.0, outcome="unavailable").caller = caller
         story.call(2.0).caller = caller
-    assert story.finds(failed_reads_at_most(1, each_caller=True)) == []
+    assert story.finds(failed_reads_of_each_caller_at_most(1)) == []
     story.call(3.0, outcome="unavailable").caller = 2
-    assert story.finds(failed_reads_at_most(1, each_caller=True)) == [
+    assert story.finds(failed_reads_of_each_caller_at_most(1)) == [
         "2 of 3 by caller 2 did (+1.00, +3.00), the last: unavailable"
     ]
 
@@ -315,13 +315,13 @@ def test_some_failures_of_each_caller(story: Story) -> None:
 def test_a_failure_at_rest(story: Story) -> None:
     """A failure at once and without a request is granted if `at_rest` is set."""
     story.calls(1.0, 2.0, 3.0, outcome="unavailable")
-    assert story.finds(failed_reads_at_most(0, at_rest=True)) == []
+    assert story.finds(failed_reads_of_each_caller_at_most(0, at_rest=True)) == []
     story.call(4.0, 4.5, outcome="unavailable")
     story.call(5.0, outcome="unavailable")
     story.sent("read", 5.0, 503)
-    assert story.finds(failed_reads_at_most(2, at_rest=True)) == []
-    assert story.finds(failed_reads_at_most(1, at_rest=True)) == [
-        "2 of 5 did (+4.00, +5.00), the last: unavailable"
+    assert story.finds(failed_reads_of_each_caller_at_most(2, at_rest=True)) == []
+    assert story.finds(failed_reads_of_each_caller_at_most(1, at_rest=True)) == [
+        "2 of 5 by caller 0 did (+4.00, +5.00), the last: unavailable"
     ]
 
 
@@ -330,9 +330,9 @@ def test_a_failure_beside_a_probe(story: Story) -> None:
     story.call(1.0, outcome="unavailable")
     story.call(0.999, 1.005).caller = 1
     story.sent("read", 1.0)
-    assert story.finds(failed_reads_at_most(0, at_rest=True)) == []
+    assert story.finds(failed_reads_of_each_caller_at_most(0, at_rest=True)) == []
     story.sent("read", 1.001, 503)
-    assert len(story.finds(failed_reads_at_most(0, at_rest=True))) == 1
+    assert len(story.finds(failed_reads_of_each_caller_at_most(0, at_rest=True))) == 1
 
 
 # recovers_within
@@ -444,7 +444,6 @@ def test_nothing_that_fails(story: Story) -> None:
     assert story.finds(fails_as("denied", path="p")) == [
         "nothing shows it: there was no read that ended after +0.00 s"
     ]
-    assert story.finds(fails_as("denied", path="p", may_be_empty=True)) == []
 
 
 def test_failures_of_the_right_kind(story: Story) -> None:

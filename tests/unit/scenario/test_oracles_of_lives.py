@@ -15,7 +15,7 @@ from vault_harness.judge.oracles import (
     replaced_before_the_end,
     replaced_in_turn,
 )
-from vault_harness.recorder.interference import RequestKind
+from vault_harness.recorder.fault import RequestKind
 
 # Renewals: T = 10 s by default, and the login is answered at 0 s.
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault_harness.errors import SettingsError
-from vault_harness.judge.catalogue import load
-from vault_harness.judge.durations import load_durations, parse_shard, shard
+from vault_harness.judge.catalogue import load, load_durations, parse_shard, shard
 from vault_harness.judge.report.durations import main, measured
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"

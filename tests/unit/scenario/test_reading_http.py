@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vault_harness.recorder.fault import RequestKind
 from vault_harness.recorder.http1 import NotHttp, RequestReader, ResponseReader, kind_of, render
-from vault_harness.recorder.interference import RequestKind
 
 TABLE: list[tuple[str, str, RequestKind]] = [
     # logins, by any method of any mount

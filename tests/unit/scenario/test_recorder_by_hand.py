@@ -16,8 +16,7 @@ import requests
 from tests.unit.scenario.conftest import Server
 from tests.unit.scenario.test_recorder_notes import answer, replying
 from vault_harness.judge.faults import Order
-from vault_harness.local.engine.ports import PortLease
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import PortLease, answers
 from vault_harness.waiting import wait_until
 
 FAIL = Order(act="fail", targets=("read",), first=1, status=500).to_json()

@@ -11,8 +11,8 @@ from email.utils import formatdate
 import pytest
 
 from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
+from vault_harness.recorder.fault import Stub
 from vault_harness.recorder.http1 import Message
-from vault_harness.recorder.interference import Stub
 from vault_harness.recorder.observations import Exchange
 
 TOKEN = "s.abcdefghijklmnop"

@@ -19,8 +19,8 @@ from hyperframe.frame import GoAwayFrame
 
 from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
 from vault_harness.certificates import Authority
+from vault_harness.recorder.fault import Choice, Interference, Stub
 from vault_harness.recorder.http1 import Message
-from vault_harness.recorder.interference import Choice, Interference, Stub
 from vault_harness.recorder.observations import Exchange
 
 READ = "/v1/ecommerce/data/backend/django"

@@ -18,7 +18,7 @@ from _pytest.junitxml import LogXML, xml_key
 from vault_harness.cli.common import PYTEST
 from vault_harness.judge.plugin import table as table_module
 from vault_harness.judge.plugin.table import Table
-from vault_harness.judge.report import Line, Summary, begin
+from vault_harness.judge.report import Asked, Line, Summary, begin
 from vault_harness.judge.report.known import Known
 from vault_harness.judge.report.outcome import Outcome
 
@@ -149,7 +149,7 @@ def test_known_failures_that_cannot_be_written(
 ) -> None:
     """A file of known failures that cannot be written makes a crash, unless a promise is broken."""
     (tmp_path / "file").write_text("")
-    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     chosen = SimpleNamespace(
         report=tmp_path,
         run="r",
@@ -172,7 +172,7 @@ def test_known_failures_that_cannot_be_written(
 
 def test_known_failures_of_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An incomplete run writes no known failures and says so."""
-    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0, "KV-02": 1.0})
     file = tmp_path / "known.toml"
     chosen = SimpleNamespace(
         report=tmp_path,
@@ -201,7 +201,7 @@ def test_a_run_that_asked_nothing(
     suite: bool, part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that asks nothing proves nothing; for a part or beside other tests that is fine."""
-    begin(tmp_path, subject="mine", run="r", planned={"KV-02": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-02": 1.0})
     chosen = SimpleNamespace(
         report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=part
     )
@@ -219,7 +219,7 @@ def test_a_run_without_any_scenario(
     part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part without scenarios is complete; a whole run without any is an error."""
-    begin(tmp_path, subject="mine", run="r", planned={}, left_out={}, shard=part)
+    begin(tmp_path, subject="mine", run="r", planned={}, asked=Asked(part))
     chosen = SimpleNamespace(
         subject="mine",
         report=tmp_path,
@@ -258,7 +258,7 @@ def test_a_scenario_in_which_the_harness_broke_down(
 ) -> None:
     """A breakdown never ends with the code of a pass, and a crash leaves the run incomplete."""
     planned = {"KV-01": 1.0, "KV-02": 1.0}
-    begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned=planned)
     chosen = SimpleNamespace(
         report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=None
     )
@@ -298,7 +298,7 @@ def settled(
 
 def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A good run has no failures in its JUnit file."""
-    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     assert settled(monkeypatch, tmp_path, line) == (Outcome.KEPT, {})
 
@@ -307,7 +307,7 @@ def test_a_secret_that_came_out_in_the_junit_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A leak is a failure in the JUnit file, even if all rows pass."""
-    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     line = Line("KV-01", "p", "critical", "pass", 1.0, leaks=("+1.00 s: its log has token-1",))
     told = {"no secret comes out": "KV-01    +1.00 s: its log has token-1"}
     assert settled(monkeypatch, tmp_path, line) == (Outcome.BROKEN, told)
@@ -322,7 +322,7 @@ def test_a_run_that_did_not_end_in_the_junit_file(
 ) -> None:
     """A run that did not end has a failure in the JUnit file."""
     planned = {"KV-01": 1.0, "KV-03": 1.0}
-    begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned=planned)
     line = Line("KV-01", "p", "critical", "pass", 1.0)
     found, told = settled(monkeypatch, tmp_path, line, code=code)
     assert (found, list(told)) == (ended, ["it comes to its end"])
@@ -347,7 +347,7 @@ def test_what_is_known_from_now_on_in_the_junit_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run that writes known failures calls them known in its own JUnit file."""
-    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0})
     chosen = SimpleNamespace(
         subject="mine",
         report=tmp_path,

@@ -9,12 +9,12 @@ import pytest
 
 from vault_harness.errors import ProgramMissing
 from vault_harness.judge.catalogue import Entry
-from vault_harness.judge.postgresql import SharedPostgresql
 from vault_harness.judge.run import run_scenario
+from vault_harness.local.engine.process.postgresql import SharedPostgresql
 from vault_harness.local.engine.shape import Capability
 from vault_harness.recorder.witness import Witness
 
-MODULE = "vault_harness.judge.postgresql"
+MODULE = "vault_harness.local.engine.process.postgresql"
 
 
 def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) -> Any:

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.judge.conditions import AFTERMATH, WAITED_OUT, evidence_of
 from vault_harness.judge.logs import INTERVAL, LogLine
 from vault_harness.judge.running import Running
-from vault_harness.judge.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 from vault_harness.recorder.fault import Signature
 from vault_harness.recorder.observations import Handshake, Outcome, Swallowed, Touch
 

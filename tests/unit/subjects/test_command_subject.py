@@ -25,7 +25,7 @@ from vault_harness.judge.subjects import (
     SubjectHung,
     Whole,
 )
-from vault_harness.judge.subjects.process import why_not_started
+from vault_harness.judge.subjects.process import Apart, why_not_started
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -118,7 +118,9 @@ def test_it_is_configured_by_its_environment_alone(
     monkeypatch.setenv("SECRET_KEY", "the shell's")
     monkeypatch.setenv("USE_VAULT", "false")
     monkeypatch.setenv("VIRTUAL_ENV", "the developer's")
-    one = subject(program(EVERYTHING), {"VAULT_ADDR": "http://vault"}, withhold={"SECRET_KEY"})
+    one = subject(
+        program(EVERYTHING), {"VAULT_ADDR": "http://vault"}, apart=Apart(withhold={"SECRET_KEY"})
+    )
     assert one.read("p", "VAULT_ADDR", timeout=20).value == "http://vault"
     assert one.read("p", "PATH", timeout=20).value == os.environ["PATH"]
     exempt = one.read("p", "NO_PROXY", timeout=20).value.split(",")

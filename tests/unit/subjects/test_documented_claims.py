@@ -15,7 +15,7 @@ from tests.mutants.reading import reached, scenario_of
 from vault_harness.judge.catalogue import load
 from vault_harness.judge.rehearsal import LONGEST
 from vault_harness.judge.subjects import CAPABILITIES, DECLARATIONS
-from vault_harness.judge.subjects.claims import WAYS_IN
+from vault_harness.judge.subjects.protocol import WAYS_IN
 from vault_harness.judge.subjects.python_object import describe
 from vault_harness.judge.subjects.shape import LEAVES, OUTCOMES
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.subjects import Credential, OperationFailed, Reading, SubjectHung, claims
-from vault_harness.judge.subjects import conversation as conversation_module
+from vault_harness.judge.subjects import Credential, OperationFailed, Reading, SubjectHung, protocol
+from vault_harness.judge.subjects import command as conversation_module
 from vault_harness.judge.subjects import protocol as wire
 
 # On a busy machine an example may take any time.
@@ -106,10 +106,10 @@ def test_another_encoding_is_named(line: bytes, said: str) -> None:
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
     """Any answer gives a reading, a failure or a breach."""
-    for understand in (wire.reading, wire.credential, wire.flag, claims.hello, wire.check):
+    for understand in (wire.reading, wire.credential, wire.flag, protocol.hello, wire.check):
         with contextlib.suppress(SubjectError, OperationFailed):
             understand(answer)
-            assert answer["ok"] is True or understand is claims.hello
+            assert answer["ok"] is True or understand is protocol.hello
 
 
 def test_a_stale_reading_says_so() -> None:
@@ -196,32 +196,32 @@ def test_a_breach_does_not_show_the_secret() -> None:
 
 def test_hello_says_what_a_client_can_do() -> None:
     """Capabilities and times are taken over, and each client can read."""
-    said = claims.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
-    assert said == claims.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
+    said = protocol.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
+    assert said == protocol.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
 
 
 def test_hello_says_how_a_client_gets_its_token() -> None:
     """Each way to log in is a capability, except AppRole."""
-    said = claims.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
+    said = protocol.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
     assert said.capabilities == {"read", "jwt", "token-file"}
 
 
 def test_hello_says_what_a_client_leaves_behind() -> None:
     """What a client leaves behind is known and not reported as ignored."""
-    said = claims.hello({"ok": True, "leaves": ["token"]})
+    said = protocol.hello({"ok": True, "leaves": ["token"]})
     assert (said.leaves, said.ignored) == (frozenset({"token"}), ())
 
 
 def test_null_is_left_out_of_hello() -> None:
     """A null in ``hello`` counts as left out."""
     nothing = dict.fromkeys(("capabilities", "declares", "auth", "leaves"))
-    said = claims.hello({"ok": True, **nothing})
-    assert said == claims.hello({"ok": True})
+    said = protocol.hello({"ok": True, **nothing})
+    assert said == protocol.hello({"ok": True})
 
 
 def test_a_client_that_does_not_know_hello_can_read() -> None:
     """A client that answers ``hello`` with an error can read."""
-    assert claims.hello({"ok": False, "message": "unknown op"}) == claims.READS_ONLY
+    assert protocol.hello({"ok": False, "message": "unknown op"}) == protocol.READS_ONLY
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_client_that_does_not_know_hello_can_read() -> None:
 def test_an_unknown_claim_is_a_breach(answer: dict[str, Any]) -> None:
     """An unknown claim is a breach, so that no scenario is skipped for a typing error."""
     with pytest.raises(SubjectError):
-        claims.hello({"ok": True, **answer})
+        protocol.hello({"ok": True, **answer})
 
 
 class Peer:
@@ -376,7 +376,7 @@ def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
 
 def test_version_that_no_file_can_hold() -> None:
     """Half of a character in a version is escaped."""
-    said = claims.hello({"ok": True, "version": "1.4 \ud83d"})
+    said = protocol.hello({"ok": True, "version": "1.4 \ud83d"})
     assert said.version == "1.4 \\ud83d"
 
 
@@ -392,12 +392,12 @@ def test_version_that_no_file_can_hold() -> None:
 def test_claim_in_the_wrong_list(answer: dict[str, Any], where: str) -> None:
     """A claim in the wrong list is refused with the right one."""
     with pytest.raises(SubjectError) as caught:
-        claims.hello({"ok": True, **answer})
+        protocol.hello({"ok": True, **answer})
     assert where in caught.value.remedy
 
 
 def test_unknown_members_of_hello_are_reported() -> None:
     """Unknown members of ``hello`` are reported as ignored."""
-    said = claims.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
+    said = protocol.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
     assert said.ignored == ("'capability'", "'declare'")
-    assert claims.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()
+    assert protocol.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()

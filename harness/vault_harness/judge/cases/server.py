@@ -72,7 +72,7 @@ class CaseServer(Closable):
     Args:
         environment: What the cases share.
         at_once: How many may be under way.
-        idle: Seconds without a request after which a case is given up.
+        scenarios: The data and the function of each one.
         others: Who answers for other paths, by the path's first word.
 
     Attributes:
@@ -82,20 +82,16 @@ class CaseServer(Closable):
     def __init__(
         self,
         environment: Environment,
-        catalogue: Mapping[str, Entry],
-        functions: Mapping[str, Scenario],
+        scenarios: Mapping[str, tuple[Entry, Scenario]],
         *,
         port: int = 0,
         at_once: int = 2,
-        idle: float = IDLE,
         others: Mapping[str, Handler] | None = None,
     ) -> None:
         self._others = others or {}
         self._environment = environment
-        self._catalogue = {name: catalogue[name] for name in functions if name in catalogue}
-        self._functions = functions
+        self._scenarios = scenarios
         self._at_once = at_once
-        self._idle = idle
         self._closing = False
         self._lock = threading.Lock()
         self._cases: dict[str, Case] = {}
@@ -138,7 +134,7 @@ class CaseServer(Closable):
             return other(method, words[2:], body, gone)
         match method, words[1:]:
             case "GET", ["cases"]:
-                return 200, {"scenarios": {n: e.promise for n, e in self._catalogue.items()}}
+                return 200, {"scenarios": {n: e.promise for n, (e, _) in self._scenarios.items()}}
             case "POST", ["cases", scenario]:
                 return self._start(scenario.upper())
         case_id, *rest = words[2:] or [""]
@@ -178,7 +174,7 @@ class CaseServer(Closable):
         return 404, _error("a case has next, answers and verdict")
 
     def _start(self, scenario: str) -> Answer:
-        if scenario not in self._catalogue:
+        if scenario not in self._scenarios:
             return 404, _error(f"there is no scenario {scenario}; GET /cases names all")
         with self._lock:
             busy = [case for case in self._cases.values() if not case.over]
@@ -199,7 +195,7 @@ class CaseServer(Closable):
                     "cases": ids,
                 }
             case_id = f"{scenario}-{secrets.token_hex(4)}"
-            case = Case(case_id, scenario, self._runner(case_id, scenario), idle=self._idle)
+            case = Case(case_id, scenario, self._runner(case_id, scenario), idle=IDLE)
             self._cases[case_id] = case
             for old in [c for c in self._cases.values() if c.over][:-KEPT]:
                 del self._cases[old.id]
@@ -211,13 +207,13 @@ class CaseServer(Closable):
     def _runner(self, case_id: str, scenario: str) -> Callable[[], Result]:
         url = f"{self.url}/cases/{case_id}/subject"
         subject = SubjectSpec("case", "http", url=url)  # the name is shown, without the secret
-        entry, function = self._catalogue[scenario], self._functions[scenario]
-        return lambda: judge_scenario(self._environment, entry, function, subject=subject)
+        entry, function = self._scenarios[scenario]
+        return lambda: judge_scenario(self._environment, entry, function, subject)
 
     def _broken(self, case: Case) -> Mapping[str, Any]:
         """Return the verdict of a case in which the harness failed."""
         return {
-            **_asked(self._catalogue[case.scenario]),
+            **_asked(self._scenarios[case.scenario][0]),
             "word": "error",
             "why": case.broke,
             "findings": [],

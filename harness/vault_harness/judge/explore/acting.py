@@ -11,8 +11,7 @@ from vault_harness.judge.explore.points import Watch
 from vault_harness.judge.explore.schedule import Schedule, Step
 from vault_harness.judge.faults.http import HTML, INTERNAL_ERROR, JSON, QUOTA, SIGN_IN, a_page
 from vault_harness.judge.lab import Lab
-from vault_harness.recorder.fault import Fault, Signature
-from vault_harness.recorder.interference import Choice, Interference, RequestKind, Stub
+from vault_harness.recorder.fault import Choice, Fault, Interference, RequestKind, Signature, Stub
 
 TICK = 0.02
 """Seconds between two looks at whether a fault is over."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vault_harness.recorder.fault import Choice, Interference, RequestKind
 from vault_harness.recorder.history import History
-from vault_harness.recorder.interference import Choice, Interference, RequestKind
 from vault_harness.recorder.observations import Exchange
 
 Phase = Literal["start", "steady", "renewal due", "after a fault", "closing"]

@@ -1,8 +1,7 @@
 """Fault verbs: each breaks one thing while a ``with`` block runs, and notes it in a log."""
 
-from vault_harness.judge.faults.http import HttpFaults
+from vault_harness.judge.faults.http import Act, HttpFaults, Order, flapping
 from vault_harness.judge.faults.network import NetworkFaults
-from vault_harness.judge.faults.order import Act, Order, flapping
 from vault_harness.judge.faults.process import ProcessFaults, process_tree
 from vault_harness.judge.faults.vault import VaultFaults
 

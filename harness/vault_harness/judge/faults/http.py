@@ -2,24 +2,29 @@
 
 A toxic of Toxiproxy acts on bytes and knows no requests. These faults act on requests behind
 Toxiproxy, so both can be combined: late answers to logins only, on a narrow network.
+An `Order` is such a fault as data, for another process.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Final, get_args
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, Self, TypedDict, Unpack, get_args
 
-from vault_harness.errors import SettingsError
-from vault_harness.recorder.fault import Fault, FaultLog, Signature
-from vault_harness.recorder.interference import (
+from vault_harness.errors import DeadlineExceeded, SettingsError
+from vault_harness.recorder.fault import (
     Affected,
     Choice,
+    Fault,
+    FaultLog,
     Interference,
     Relay,
     RequestKind,
+    Signature,
     Stub,
 )
 
@@ -48,6 +53,22 @@ def a_page(status: int) -> bytes:
     return _PAGE % status
 
 
+class Which(TypedDict, total=False):
+    """The requests of some kinds on which a fault acts; at most one count.
+
+    Attributes:
+        path: As in `Choice`.
+        first: Only this many requests from the first on.
+        nth: Only this one.
+        every: 3 means the third, the sixth and so on.
+    """
+
+    path: str | None
+    first: int | None
+    nth: int | None
+    every: int | None
+
+
 class HttpFaults:
     """Faults of single requests.
 
@@ -68,10 +89,7 @@ class HttpFaults:
         status: int = 503,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Answer requests with an error; they never reach Vault.
 
@@ -82,15 +100,13 @@ class HttpFaults:
             status: HTTP status of the answer.
             body: Its body; by default an error as Vault writes one.
             headers: Its headers; by default they say that the body is JSON.
-            path: As in `Choice`, like the following.
-            first: Only this many requests from the first on.
-            nth: Only this one.
-            every: 3 means the third, the sixth and so on.
+            which: See `Which`; by default all of them.
         """
         stub = answered(status, body=body, headers=headers)
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"{words(targets)} answered {status}"
-        with self._acting(what, choice, stub=stub) as fault:
+        one = Interference(self._named(what), choice, stub=stub)
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -98,18 +114,16 @@ class HttpFaults:
         self,
         *targets: Affected,
         by: float,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Let Vault act at once, and deliver its answer `by` seconds late.
 
         The other arguments are those of `fail`.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} {by:g} s late"
-        with self._acting(what, choice, late=lateness(by)) as fault:
+        one = Interference(self._named(what), choice, late=lateness(by))
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -118,10 +132,7 @@ class HttpFaults:
         *targets: Affected,
         by: float | None = None,
         status: int | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Let Vault act, drop its answer, and end the connection.
 
@@ -129,12 +140,9 @@ class HttpFaults:
             targets: What the requests are for.
             by: Seconds before the connection ends; None ends it at once.
             status: Send a gateway's page with this HTTP status instead, and keep the connection.
-            path: As in `Choice`, like the following.
-            first: Only this many requests from the first on.
-            nth: Only this one.
-            every: 3 means the third, the sixth and so on.
+            which: See `Which`; by default all of them.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} lost"
         late = 0.0 if by is None else lateness(by)
         if by is not None:
@@ -143,7 +151,8 @@ class HttpFaults:
         if status is not None:
             what += f", {status} in its place"
             page = answered(status, body=a_page(status), headers=HTML)
-        with self._acting(what, choice, late=late, loses=True, instead=page) as fault:
+        one = Interference(self._named(what), choice, late=late, loses=True, instead=page)
+        with self._acting(what, one) as fault:
             yield fault
 
     @contextmanager
@@ -151,10 +160,7 @@ class HttpFaults:
         self,
         *targets: Affected,
         by: float | None = None,
-        path: str | None = None,
-        first: int | None = None,
-        nth: int | None = None,
-        every: int | None = None,
+        **which: Unpack[Which],
     ) -> Iterator[Fault]:
         """Announce with answers that the connection ends: ``Connection: close``, or a GOAWAY.
 
@@ -162,35 +168,27 @@ class HttpFaults:
         are ignored, and it ends seconds later if the client does not end it. The answers are also
         ``by`` seconds late; the other arguments are those of `fail`.
         """
-        choice = choose(targets, path, first, nth, every)
+        choice = choose(*targets, **which)
         what = f"answer to {words(targets)} says goodbye"
         late = 0.0 if by is None else lateness(by)
-        with self._acting(what, choice, late=late, closes=True) as fault:
+        one = Interference(self._named(what), choice, late=late, closes=True)
+        with self._acting(what, one) as fault:
             yield fault
 
+    def _named(self, what: str) -> str:
+        """Return a unique name for an interference."""
+        return f"{what} #{next(self._numbers)}"
+
     @contextmanager
-    def _acting(
-        self,
-        what: str,
-        choice: Choice,
-        *,
-        stub: Stub | None = None,
-        late: float = 0.0,
-        loses: bool = False,
-        instead: Stub | None = None,
-        closes: bool = False,
-    ) -> Iterator[Fault]:
-        name = f"{what} #{next(self._numbers)}"
-        one = Interference(
-            name, choice, stub=stub, late=late, loses=loses, instead=instead, closes=closes
-        )
+    def _acting(self, what: str, one: Interference) -> Iterator[Fault]:
         fault: Fault | None = None
         try:
             with self._relay.interfere(one):
+                choice = one.choice
                 counts = {"first": choice.first, "nth": choice.nth, "every": choice.every}
                 given = {"path": choice.path, **counts}
                 detail = {key: value for key, value in given.items() if value is not None}
-                fault = self._log.begin_fault(what, Signature(interference=name), detail)
+                fault = self._log.begin_fault(what, Signature(interference=one.name), detail)
                 fault.counter = one
                 yield fault
         finally:
@@ -229,20 +227,14 @@ def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
     return seconds
 
 
-def choose(
-    targets: tuple[Affected, ...],
-    path: str | None,
-    first: int | None,
-    nth: int | None,
-    every: int | None,
-    *,
-    asked_by: str = ASKED_BY,
-) -> Choice:
+def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which]) -> Choice:
     """Return the requests that a fault is for; raise `SettingsError` if the values do not fit."""
     known = (*get_args(RequestKind), "health", "any")
     for target in targets or ("nothing",):
         if target not in known:
             raise _senseless(target, f"any of {', '.join(known)}", asked_by)
+    path = which.get("path")
+    first, nth, every = which.get("first"), which.get("nth"), which.get("every")
     counts = [count for count in (first, nth, every) if count is not None]
     if len(counts) > 1:
         raise _senseless("several of first, nth and every", "one of them", asked_by)
@@ -280,3 +272,141 @@ def _senseless(what: str, wanted: str, asked_by: str) -> SettingsError:
         looked_at=asked_by,
         remedy=f"give {wanted}",
     )
+
+
+@contextmanager
+def flapping(
+    fault: Callable[[], AbstractContextManager[Fault]], *, on: float, off: float
+) -> Iterator[list[Fault]]:
+    """Break and mend in turn while the block runs, beginning broken and ending mended.
+
+    Args:
+        fault: Makes a new fault for each turn.
+        on: Seconds broken.
+        off: Seconds mended.
+
+    Yields:
+        A list that grows with each turn.
+    """
+    stop = threading.Event()
+    turns: list[Fault] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            while not stop.is_set():
+                with fault() as turn:
+                    turns.append(turn)
+                    stop.wait(on)
+                stop.wait(off)
+        except BaseException as error:  # noqa: BLE001 - raised in the scenario's thread below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="flapping", daemon=True)
+    thread.start()
+    try:
+        yield turns
+    finally:
+        stop.set()
+        thread.join(timeout=30)
+        if thread.is_alive():
+            raise DeadlineExceeded(
+                "A flapping fault could not be undone within 30 s", looked_at=repr(turns[-1:])
+            )
+        if failures:
+            raise failures[0]
+
+
+Act = Literal["fail", "delay", "lose answer"]
+"""The verbs of `HttpFaults`."""
+
+_ASKED_BY = "the command line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A fault for certain requests; see `HttpFaults` for the terms.
+
+    Attributes:
+        act: The verb.
+        targets: What the requests are for.
+        status: HTTP status of the answer, for ``fail``.
+        by: Seconds by which the answer is late, for ``delay``.
+        path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
+        first: Only this many requests from the first on.
+        nth: Only this one.
+        every: 3 means the third, the sixth and so on.
+
+    Raises:
+        SettingsError: The values do not fit together.
+    """
+
+    act: Act
+    targets: tuple[Affected, ...]
+    status: int = 503
+    by: float = 0.0
+    path: str | None = None
+    first: int | None = None
+    nth: int | None = None
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        self.choice()
+        if self.act == "fail":
+            answered(self.status, asked_by=_ASKED_BY)
+        if self.act == "delay":
+            lateness(self.by, asked_by=_ASKED_BY)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Return the order that `to_json` gave."""
+        return cls(**{**told, "targets": tuple(told["targets"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the order as plain data."""
+        return asdict(self)
+
+    def choice(self) -> Choice:
+        """Return the requests that it is for."""
+        return choose(
+            *self.targets,
+            path=self.path,
+            first=self.first,
+            nth=self.nth,
+            every=self.every,
+            asked_by=_ASKED_BY,
+        )
+
+    @property
+    def subject(self) -> tuple[object, ...]:
+        """A later order with the same subject replaces this one."""
+        return self.act, frozenset(self.targets), self.path
+
+    def begun(self, kind: type[Interference] = Interference) -> Interference:
+        """Return the fault itself, which counts from now on."""
+        stub: Stub | None = answered(self.status) if self.act == "fail" else None
+        return kind(
+            str(self),
+            self.choice(),
+            stub=stub,
+            late=self.by if self.act == "delay" else 0.0,
+            loses=self.act == "lose answer",
+        )
+
+    def __str__(self) -> str:
+        """Describe it for a person: ``login answered 503, the first 2``."""
+        target = words(self.targets)
+        what = {
+            "fail": f"{target} answered {self.status}",
+            "delay": f"answer to {target} {self.by:g} s late",
+            "lose answer": f"answer to {target} lost",
+        }[self.act]
+        where = f" of {self.path}" if self.path is not None else ""
+        return f"{what}{where}, {self._how_many()}"
+
+    def _how_many(self) -> str:
+        if self.first is not None:
+            return f"the first {self.first}"
+        if self.nth is not None:
+            return f"number {self.nth} alone"
+        return f"one of every {self.every}" if self.every is not None else "all"

@@ -13,7 +13,6 @@ These arguments mean the same everywhere:
 A bound on a count passes when nothing was counted.
 """
 
-from vault_harness.judge.oracles.addresses import leaves_address, reaches_address, reads_at
 from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd
 from vault_harness.judge.oracles.callers import (
     LOADS,
@@ -21,6 +20,7 @@ from vault_harness.judge.oracles.callers import (
     STAYS_ALIVE,
     every_call_ends_within,
     failed_reads_at_most,
+    failed_reads_of_each_caller_at_most,
     fails_as,
     failures_are,
     health_is_answered,
@@ -52,11 +52,13 @@ from vault_harness.judge.oracles.credentials import (
     renews_a_lease,
     uses_go_on,
 )
-from vault_harness.judge.oracles.going_on import nobody_waits, reads_go_on, renewals_hold_up_nobody
 from vault_harness.judge.oracles.herd import (
     each_caller_recovers,
     logins_are_spread,
     no_stampede,
+    nobody_waits,
+    reads_go_on,
+    renewals_hold_up_nobody,
     still_waiting,
 )
 from vault_harness.judge.oracles.lives import (
@@ -80,8 +82,15 @@ from vault_harness.judge.oracles.logins import (
     logs_in_again,
     same_token,
 )
-from vault_harness.judge.oracles.measured import at_most, log_has_pauses, none_of, takes_at_most
-from vault_harness.judge.oracles.pace import asks_no_more_than_before
+from vault_harness.judge.oracles.measured import (
+    at_most,
+    leaves_address,
+    log_has_pauses,
+    none_of,
+    reaches_address,
+    reads_at,
+    takes_at_most,
+)
 from vault_harness.judge.oracles.requests import (
     STORM,
     a_denial_costs_little,
@@ -96,6 +105,7 @@ from vault_harness.judge.oracles.requests import (
     requests_a_call_at_most,
     requests_at_most,
 )
+from vault_harness.judge.oracles.standing import asks_no_more_than_before
 
 __all__ = [
     "READ_VERBS",
@@ -125,6 +135,7 @@ __all__ = [
     "credentials_at_most",
     "every_call_ends_within",
     "failed_reads_at_most",
+    "failed_reads_of_each_caller_at_most",
     "fails_as",
     "failures_are",
     "health_is_answered",

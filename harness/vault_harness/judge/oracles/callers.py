@@ -300,7 +300,6 @@ def fails_as(
     since: float = 0.0,
     until: float | None = None,
     verbs: tuple[str, ...] = READS,
-    may_be_empty: bool = False,
 ) -> Oracle:
     """Check that all reads of that time fail with one of these outcomes.
 
@@ -318,7 +317,7 @@ def fails_as(
             seen = f"gave {_value(call)}" if not call.failed else f"failed as {call.outcome}"
             text = f"a read {seen}" + (f": {call.message}" if call.message else "")
             return [Finding(promise, text, call.began, harm=not call.failed)]
-        if not calls and not may_be_empty:
+        if not calls:
             return lacking(promise, "read that ended", since, until)
         return []
 
@@ -365,44 +364,56 @@ def failures_are(
 
 
 def failed_reads_at_most(
-    count: int,
-    *,
-    since: float = 0.0,
-    until: float | None = None,
-    each_caller: bool = False,
-    at_rest: bool = False,
-    may_be_empty: bool = False,
-    verbs: tuple[str, ...] = READS,
+    count: int, *, since: float = 0.0, until: float | None = None, verbs: tuple[str, ...] = READS
 ) -> Oracle:
-    """Check that at most `count` reads fail in that time.
+    """Check that at most `count` reads fail in that time."""
+    promise = f"at most {count} read{'s' * (count != 1)} fail{'s' * (count == 1)}"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = _reads(history, since, until, verbs=verbs)
+        bad = [call for call in calls if call.failed]
+        if not calls:
+            return lacking(promise, "read", since, until)
+        return _too_many(promise, count, bad, f"{len(bad)} of {len(calls)}")
+
+    return oracle
+
+
+def failed_reads_of_each_caller_at_most(
+    count: int, *, since: float = 0.0, until: float | None = None, at_rest: bool = False
+) -> Oracle:
+    """Check that at most `count` reads of each caller fail in that time.
 
     Args:
         at_rest: Whether to ignore a read that fails at once and sends nothing: such a client pauses
             after a failure, as it has declared (``backoff_cap``).
     """
-    who = " of each caller" if each_caller else ""
-    promise = f"at most {count} read{'s' * (count != 1)}{who} fail{'s' * (count == 1)}"
+    promise = f"at most {count} read{'s' * (count != 1)} of each caller fail{'s' * (count == 1)}"
 
     def oracle(history: History) -> list[Finding]:
-        calls = _reads(history, since, until, verbs=verbs)
-        if not calls and not may_be_empty:
+        calls = _reads(history, since, until)
+        if not calls:
             return lacking(promise, "read", since, until)
         findings = []
-        for caller in sorted({call.caller for call in calls}) if each_caller else [None]:
-            own = [call for call in calls if caller in (None, call.caller)]
+        for caller in sorted({call.caller for call in calls}):
+            own = [call for call in calls if call.caller == caller]
             bad = [
                 call
                 for call in own
                 if call.failed and not (at_rest and _sends_nothing(history, call))
             ]
-            if len(bad) > count:
-                name = "" if caller is None else f" by caller {caller}"
-                seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
-                seen += f", the last: {bad[-1].told}"
-                findings.append(Finding(promise, seen, bad[count].began))
+            name = f"{len(bad)} of {len(own)} by caller {caller}"
+            findings += _too_many(promise, count, bad, name)
         return findings
 
     return oracle
+
+
+def _too_many(promise: str, count: int, bad: list[Operation], which: str) -> list[Finding]:
+    if len(bad) <= count:
+        return []
+    seen = f"{which} did ({times(bad)}), the last: {bad[-1].told}"
+    return [Finding(promise, seen, bad[count].began)]
 
 
 def _sends_nothing(history: History, call: Operation) -> bool:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
+from vault_harness.judge.oracles.base import (
+    Oracle,
+    counted,
+    holders,
+    lacking,
+    looks_before_each_read,
+    times,
+)
 from vault_harness.judge.oracles.dead_tokens import NEWS, given_back
-from vault_harness.judge.oracles.style import holders, looks_before_each_read
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange

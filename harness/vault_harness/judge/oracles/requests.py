@@ -10,12 +10,20 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from vault_harness.judge.oracles.base import Oracle, ToTheEnd, counted, lacking, requests, times
+from vault_harness.judge.oracles.base import (
+    Oracle,
+    ToTheEnd,
+    counted,
+    lacking,
+    logs_in_for_each_call,
+    looks_before_each_read,
+    requests,
+    times,
+)
 from vault_harness.judge.oracles.lives import without_logins_in_turn
-from vault_harness.judge.oracles.style import logs_in_for_each_call, looks_before_each_read
 from vault_harness.judge.verdict import Finding
+from vault_harness.recorder.fault import RequestKind
 from vault_harness.recorder.history import SLACK, History, between
-from vault_harness.recorder.interference import RequestKind
 from vault_harness.recorder.observations import Exchange, Operation
 
 STORM = 3
@@ -222,7 +230,6 @@ def requests_a_call_at_most(
     since: float,
     until: float | None = None,
     path: str | None = None,
-    may_be_empty: bool = False,
 ) -> Oracle:
     """Check that each read takes at most `count` requests of these kinds, for a single caller.
 
@@ -238,7 +245,7 @@ def requests_a_call_at_most(
             until=until,
             where=lambda o: path is None or o.path == path,
         )
-        if not calls and not may_be_empty:
+        if not calls:
             return lacking(promise, "read", since, until)
         for call in calls:
             seen = [

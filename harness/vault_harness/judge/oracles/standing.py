@@ -1,21 +1,28 @@
 """Standing oracles: promises that every scenario asks for, also after its faults.
 
 Their findings depend on no fault: each is an excess, whatever else happened.
+
+An outage must not look like a missing secret: an application that believes it continues with a
+default, makes a new key, or deletes its data. A loop without a pause can start without a fault,
+after a deleted secret or a new token, where nothing else counts requests.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from itertools import pairwise
+from math import inf
 
-from vault_harness.judge.oracles.absence import no_false_absence
-from vault_harness.judge.oracles.base import HANDOVER, Oracle
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, holders, requests, times
+from vault_harness.judge.oracles.callers import READ_VERBS, READS
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.judge.oracles.lives import came_through
-from vault_harness.judge.oracles.pace import loops_have_pauses
+from vault_harness.judge.oracles.requests import A_SECRET, _unbidden, kept_unasked
 from vault_harness.judge.verdict import Finding
-from vault_harness.recorder.history import SLACK, History
-from vault_harness.recorder.observations import Exchange
+from vault_harness.recorder.fault import Fault
+from vault_harness.recorder.history import SLACK, History, between
+from vault_harness.recorder.observations import GONE, Exchange, Operation, Rotation
 
 __all__ = [
     "NEWS",
@@ -92,3 +99,213 @@ def _gave_up(first: Exchange, second: Exchange) -> bool:
     if first.closed != "client" or first.ended is None:
         return False
     return first.ended - second.began < TWINS + SLACK
+
+
+ABSENT = ("missing", "deleted")
+"""Outcomes of a call that says that Vault does not have a secret or its key."""
+
+Had = dict[tuple[str, str, str], float]
+"""When a value was first handed out, by path, key and label."""
+
+
+def no_false_absence(*, refresh: float = 0.0) -> Oracle:
+    """Check that no secret that exists is called missing or deleted.
+
+    A secret exists if Vault has it and a caller was given that version of it by the same key. If it
+    was away before, it must also have been known for `refresh` seconds. Clients may remember the
+    absence, and a standby may get the secret later.
+
+    Answers of Vault itself while it is sealed or opened are excused: OpenBao removes a namespace's
+    mounts before it says that it is sealed.
+
+    Args:
+        refresh: Seconds for which an absence may be remembered.
+    """
+    promise = "what is there is never called missing or deleted"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls(*READ_VERBS, "warm-up")
+        written = {call.path for call in history.calls("write", "update")}
+        had: Had = {}
+        for call in calls:
+            if call.good and call.ended is not None:
+                value = (call.path, call.key, call.value or "")
+                had[value] = min(had.get(value, inf), call.ended)
+        absent = [call for call in calls if call.outcome in ABSENT and call.path not in written]
+        wrong = [
+            call
+            for call in absent
+            if _is_there(history, call, had, absent, refresh)
+            and not _vaults_own(history, call, refresh)
+        ]
+        if not wrong:
+            return []
+        first = wrong[0]
+        text = f"{len(wrong)} reads of what was there were told so ({times(wrong)}), the first a "
+        text += f"{first.verb} of {first.path}: {first.told}"
+        return [Finding(promise, text, first.began, rests_on=())]
+
+    return oracle
+
+
+def _is_there(
+    history: History, call: Operation, had: Had, absent: list[Operation], refresh: float
+) -> bool:
+    """Return whether Vault had the secret for the whole time of a call that reported it absent."""
+    ended = history.now() if call.ended is None else call.ended
+    changes = [one for one in history.rotations if one.path == call.path and one.at <= ended]
+    over = [n for n, one in enumerate(changes) if one.done is not None and one.done <= call.began]
+    if not over:
+        return False
+    then = changes[over[-1] :]  # the version at the start of the call, and all that came during it
+    seen = [had.get((call.path, call.key, one.value)) for one in then]
+    if None in seen or any(one.value == GONE for one in then):
+        return False
+    if _was_there(changes[: over[-1] + 1], call, absent):
+        return True
+    since = then[0].done or 0.0
+    remembered = since + refresh + SLACK
+    return (seen[0] or inf) < call.began and call.began > remembered
+
+
+def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]) -> bool:
+    """Return whether the secret existed before its last change and no caller heard otherwise."""
+    if len(changes) < 2 or changes[-2].value == GONE:
+        return False
+    came = changes[-1].at
+    return not any(
+        (one.path, one.key) == (call.path, call.key) and one.began < came for one in absent
+    )
+
+
+def _vaults_own(history: History, call: Operation, refresh: float) -> bool:
+    """Return whether Vault gave this answer while its state changed, as may be remembered."""
+    since = call.began - refresh
+    since -= SLACK if refresh else 0.0
+    return any(
+        _turns(fault, answer)
+        for answer in history.find("read", since=since, until=call.ended)
+        if answer.status == 404
+        and answer.by == "vault"
+        and answer.interference is None
+        and answer.path.endswith(f"/{call.path}")
+        for fault in history.faults
+    )
+
+
+def _turns(fault: Fault, answer: Exchange) -> bool:
+    """Return whether a fault began or ended during an answer, or within `HANDOVER` of it."""
+    began = answer.began - HANDOVER
+    ended = (inf if answer.ended is None else answer.ended) + HANDOVER
+    return any(at is not None and began <= at <= ended for at in (fault.began, fault.ended))
+
+
+Window = tuple[float, float]
+
+MORE_OF_A_KIND = 2
+"""Additional requests of one kind: periodic work may fall once more into one of two equal times,
+and twice more if its period is random.
+"""
+
+MORE_IN_ALL = 4
+"""Additional requests of all kinds, and new connections: two kinds of periodic work, with two
+requests each.
+"""
+
+
+def asks_no_more_than_before(before: Window, after: Window) -> Oracle:
+    """Check that a client sends no more in a calm time after outages than in one before.
+
+    Each kind of request may grow by `MORE_OF_A_KIND`, all of them and new connections by
+    `MORE_IN_ALL`. An additional call may cost as many requests as a call did before.
+
+    Args:
+        before: A time without faults that begins when a token is new.
+        after: Another time of the same length, with the same callers.
+    """
+    promise = "outages leave nothing behind that asks: no more requests than before them"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = len(_calls(history, before))
+        more = max(0, len(_calls(history, after)) - calls)
+
+        def granted(had: int, spare: int) -> int:
+            return had + spare + more * round(had / (calls or 1))
+
+        earlier = history.find(since=before[0], until=before[1])
+        later = history.find(since=after[0], until=after[1])
+        had = Counter(e.kind for e in earlier)
+        findings = []
+        for kind, count in Counter(e.kind for e in later).items():
+            if count > granted(had[kind], MORE_OF_A_KIND):
+                same = [e for e in later if e.kind == kind]
+                text = _grown(f"{kind} requests", had[kind], count, after, MORE_OF_A_KIND)
+                findings.append(Finding(promise, f"{text} ({times(same)})", after[0], rests_on=()))
+        in_all = {"requests of all kinds": (len(earlier), len(later))}
+        opened = [between(history.connections, *window) for window in (before, after)]
+        in_all["new connections"] = (opened[0], opened[1])
+        for what, (first, second) in in_all.items():
+            if second > granted(first, MORE_IN_ALL):
+                text = _grown(what, first, second, after, MORE_IN_ALL)
+                findings.append(Finding(promise, text, after[0], rests_on=()))
+        return findings
+
+    return oracle
+
+
+def _calls(history: History, window: Window) -> list[float]:
+    return [call.began for call in history.calls(*READS, since=window[0], until=window[1])]
+
+
+def _grown(what: str, first: int, second: int, window: Window, spare: int) -> str:
+    seconds = window[1] - window[0]
+    return f"{second} {what} in {seconds:.1f} s, {first} before; {spare} more are granted"
+
+
+OF_ITS_OWN = 20
+"""Requests in any second that a client may send by itself: far more than a storm."""
+
+FOR_A_CALL = 6
+"""Requests in any second for each call under way: as many as a call has tries."""
+
+FROM_LOOK_TO_LOOK = 0.1
+"""Seconds between the starts of the seconds that are looked at: a loop is in all of them."""
+
+
+def loops_have_pauses() -> Oracle:
+    """Check that no second has more requests than only a loop without a pause sends.
+
+    Each client and each of its children may send `OF_ITS_OWN`. Each call in that second adds
+    `FOR_A_CALL`, and each secret that is kept fresh without a caller adds `A_SECRET`.
+    """
+    promise = (
+        f"no loop without a pause (at most {OF_ITS_OWN} requests a second of the client's own, "
+        f"and {FOR_A_CALL} for each call)"
+    )
+
+    def oracle(history: History) -> list[Finding]:
+        sent = sorted(_unbidden(history.find()), key=lambda e: e.came)
+        times = [e.came for e in sent]
+        own, looked = OF_ITS_OWN * holders(history), -inf
+        for number, at in enumerate(times):
+            over = bisect_right(times, at + 1.0)
+            if at < looked or over - number <= own:
+                continue
+            looked = at + FROM_LOOK_TO_LOOK
+            most = own + _asked_for(history, at, at + 1.0)
+            if over - number > most:
+                text = f"{over - number} requests in one second, {most} are allowed: "
+                text += requests(sent[number:over])
+                # The finding is dated by the first request too many: its second may begin before a
+                # fault.
+                return [Finding(promise, text, sent[number + most].began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def _asked_for(history: History, since: float, until: float) -> int:
+    """Return the requests allowed for calls in that time, and for secrets without a caller."""
+    calls = history.calls(until=until, where=lambda o: o.ended is None or o.ended >= since)
+    kept = kept_unasked(history, since, until) * history.clients
+    return FOR_A_CALL * len(calls) + A_SECRET * kept

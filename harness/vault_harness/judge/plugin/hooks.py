@@ -134,7 +134,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     items = [item for item in session.items if isinstance(item, ScenarioItem)]
     if not items and OF_A_SUITE not in config.stash:
         return
-    from vault_harness.judge.report import begin
+    from vault_harness.judge.report import Asked, begin
 
     entries = [entry for found in config.stash[CATALOGUES].values() for entry in found.values()]
     chosen = options(config)
@@ -146,9 +146,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             subject=chosen.subject,
             run=chosen.run,
             planned=planned,
-            left_out={e.id: e.severity for e in entries if e.id not in planned},
-            shard=chosen.part,
-            leaks_known=any(known(config).kind(e.id) for e in entries if e.leaks),
+            asked=Asked(
+                left_out={e.id: e.severity for e in entries if e.id not in planned},
+                shard=chosen.part,
+                leaks_known=any(known(config).kind(e.id) for e in entries if e.leaks),
+            ),
         )
     except HarnessError as error:
         raise _refusal(session, error) from error

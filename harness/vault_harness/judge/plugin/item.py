@@ -77,7 +77,7 @@ CLOSING = pytest.StashKey[ExitStack]()
 def _environment(config: pytest.Config) -> Environment:
     """Return what the scenarios of this process share; the first of them opens it."""
     if _ENVIRONMENT not in config.stash:
-        from vault_harness.judge.environment import open_environment
+        from vault_harness.judge.environment import Given, open_environment
         from vault_harness.judge.report import parts_folder
         from vault_harness.judge.subjects import parse_subject
         from vault_harness.settings import Settings
@@ -87,21 +87,25 @@ def _environment(config: pytest.Config) -> Environment:
         parts = parts_folder(chosen.report, chosen.run)
         closing = ExitStack()
         config.stash[CLOSING] = closing
-        config.stash[_ENVIRONMENT] = closing.enter_context(
-            open_environment(
-                Settings.from_environment(),
-                parse_subject(chosen.subject),
-                seed=chosen.seed,
-                declared=chosen.declared,
-                ttl_scale=chosen.ttl_scale,
-                turns=parts / "turns",
-                wire=chosen.wire,
-                start=chosen.start,
-                toxiproxy=config.stash.get(TOXIPROXY, None),
-                postgresql=begun.begin() if begun is not None else None,
-                witness=config.stash.get(WITNESS, None),
-                watched=lambda lab: telling(lab, parts),
-            )
+        given = Given(
+            toxiproxy=config.stash.get(TOXIPROXY, None),
+            postgresql=begun.begin() if begun is not None else None,
+            witness=config.stash.get(WITNESS, None),
+        )
+        opened = open_environment(
+            Settings.from_environment(),
+            parse_subject(chosen.subject),
+            seed=chosen.seed,
+            given=given,
+        )
+        config.stash[_ENVIRONMENT] = replace(
+            closing.enter_context(opened),
+            declared=dict(chosen.declared),
+            ttl_scale=chosen.ttl_scale,
+            turns=parts / "turns",
+            wire=chosen.wire,
+            start=chosen.start,
+            watched=lambda lab: telling(lab, parts),
         )
     return config.stash[_ENVIRONMENT]
 
@@ -174,12 +178,13 @@ class ScenarioItem(pytest.Item):
 
     def _run_once(self) -> None:
         from vault_harness.judge import confirmation
-        from vault_harness.judge.run import run_scenario
+        from vault_harness.judge.run import Turn, run_scenario
 
         environment, runs = _environment(self.config), self.tries.runs
         rank = self.session.items.index(self)
         alone = bool(runs) and not self.in_turn
-        result = run_scenario(environment, self.entry, self.function, rank=rank, alone=alone)
+        when = Turn(rank=rank, alone=alone)
+        result = run_scenario(environment, self.entry, self.function, when=when)
         runs.append(result.record)
         if confirmation.settled(runs) is not None:
             self.tries.told.append(confirmation.told(runs))
@@ -202,19 +207,9 @@ class ScenarioItem(pytest.Item):
 
     def _again(self) -> str:
         """Return the command that runs it again: the task, or pytest in another repository."""
-        from vault_harness.judge.report import again
-
-        chosen = options(self.config)
         suite = OF_A_SUITE in self.config.stash
-        return again(
-            self.entry.id if suite else self._from_here(),
-            subject=chosen.subject,
-            declared=chosen.declared,
-            seed=chosen.seed,
-            ttl_scale=chosen.ttl_scale,
-            wire=chosen.wire,
-            by_pytest=not suite,
-        )
+        name = self.entry.id if suite else self._from_here()
+        return options(self.config).again(name, by_pytest=not suite)
 
     def _from_here(self) -> str:
         """Return its node id relative to where this run was started, rather than to the root."""
@@ -229,7 +224,7 @@ def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem
     """Return the scenarios that are not run: not asked for, or in another part."""
     asked = [s for s in scenarios if not chosen.only or chosen.only & words_of(s.entry)]
     if chosen.shard is not None:
-        from vault_harness.judge.durations import shard
+        from vault_harness.judge.catalogue import shard
 
         mine = shard({s.entry.id: s.entry.seconds for s in asked}, *chosen.shard)
         asked = [s for s in asked if s.entry.id in mine]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from vault_harness.judge.plugin.flags import HELP, SWITCHES
 
 if TYPE_CHECKING:
     from vault_harness.judge.catalogue import Entry
-    from vault_harness.judge.postgresql import SharedPostgresql
+    from vault_harness.judge.environment import Wire
     from vault_harness.judge.report.known import Known
-    from vault_harness.judge.tls import Wire
+    from vault_harness.local.engine.process.postgresql import SharedPostgresql
     from vault_harness.local.engine.shape import ToxiproxyProcess
     from vault_harness.recorder.witness import Witness
 
@@ -75,6 +76,28 @@ class Options:
     def part(self) -> str | None:
         """The part of a whole run, as it was given: ``2/4``."""
         return None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}"
+
+    def again(self, name: str, *, by_pytest: bool = False) -> str:
+        """Return the command that runs one scenario again under the same conditions.
+
+        Args:
+            name: The scenario's id for the task, its node id for pytest.
+            by_pytest: Whether to name pytest itself, for a repository that uses the plugin.
+        """
+        from vault_harness.commands import named
+
+        prefix = "--vault-" if by_pytest else "--"
+        words = [f"{prefix}subject", self.subject]
+        for time, value in self.declared.items():
+            words += [f"{prefix}declare", f"{time}={value:g}"]
+        words += [f"{prefix}seed", str(self.seed)]
+        if self.ttl_scale != 1.0:
+            words += [f"{prefix}ttl-scale", f"{self.ttl_scale:g}"]
+        if self.wire != "plain":
+            words += [f"{prefix}wire", self.wire]
+        if by_pytest:
+            return shlex.join(["pytest", name, *words])
+        return named("scenarios", "--only", name, *words)
 
 
 def typed(name: str) -> str:
@@ -152,7 +175,7 @@ def known(config: pytest.Config) -> Known:
 def _shard(text: str) -> tuple[int, int] | None:
     if not text:
         return None
-    from vault_harness.judge.durations import parse_shard
+    from vault_harness.judge.catalogue import parse_shard
 
     return parse_shard(text)
 
@@ -160,7 +183,7 @@ def _shard(text: str) -> tuple[int, int] | None:
 def _wire(text: str) -> Wire:
     if text == "plain":
         return "plain"
-    from vault_harness.judge.tls import WIRES
+    from vault_harness.judge.environment import WIRES
 
     for wire in WIRES:
         if text == wire:

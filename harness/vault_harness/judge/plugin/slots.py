@@ -30,11 +30,11 @@ import pytest
 from vault_harness.errors import EngineError, HarnessError, SettingsError
 from vault_harness.judge.plugin.item import ScenarioItem, Tries
 from vault_harness.judge.plugin.options import POSTGRESQL, TABLE, TOXIPROXY, WITNESS, options
-from vault_harness.judge.postgresql import SharedPostgresql
 from vault_harness.judge.servers import platform
 from vault_harness.judge.subjects import SubjectSpec, check_subject
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.folders import run_directory
+from vault_harness.local.engine.process.postgresql import SharedPostgresql
 from vault_harness.local.engine.shape import ToxiproxyProcess
 from vault_harness.recorder.witness import Witness
 from vault_harness.settings import Settings

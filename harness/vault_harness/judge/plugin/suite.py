@@ -160,9 +160,9 @@ def _end_by_signals(config: pytest.Config) -> None:
 
 
 def _ended(config: pytest.Config) -> Outcome:
-    from vault_harness.judge.report.outcome import outcome
+    from vault_harness.judge.report.outcome import interrupted
 
-    return outcome((), interrupted=True, by=config.stash.get(ENDED_BY, signal.SIGINT))
+    return interrupted(config.stash.get(ENDED_BY, signal.SIGINT))
 
 
 def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
@@ -199,20 +199,14 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
         pytest.UsageError: Nothing can be written there.
         SettingsError: Another run writes there, or a foreign file would be replaced.
     """
-    from vault_harness.judge.report import begin, hold
+    from vault_harness.judge.report import Asked, begin, hold
 
     try:
         if REPORT not in config.stash:
             config.stash[REPORT] = held = hold(chosen.report)
             config.add_cleanup(lambda: os.close(held))
-        begin(
-            chosen.report,
-            subject=chosen.subject,
-            run=chosen.run,
-            planned={},
-            left_out={},
-            shard=chosen.part,
-        )
+        asked = Asked(shard=chosen.part)
+        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={}, asked=asked)
     except OSError as error:
         told = SettingsError(
             f"the report cannot be written: {error.strerror or error}",
@@ -293,7 +287,7 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     starts, they would take several.
     """
     from vault_harness.judge.catalogue import load
-    from vault_harness.judge.postgresql import SharedPostgresql
+    from vault_harness.local.engine.process.postgresql import SharedPostgresql
 
     asked = _asked(chosen, load(catalogue).values())
     leases = (e.logs_in and e.needs_postgresql for e in asked)

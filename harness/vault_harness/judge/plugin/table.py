@@ -419,15 +419,14 @@ class Table:
         return bool(self._broken) or code in _CRASHED
 
     def _outcome(self, code: int) -> Outcome:
-        from vault_harness.judge.report.outcome import outcome
+        from vault_harness.judge.report.outcome import interrupted, outcome
 
         assert self._summary is not None
+        if code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect:
+            return interrupted(self._config.stash.get(ENDED_BY, signal.SIGINT))
         return outcome(
             self._summary.lines,
-            complete=not self._summary.unfinished and not self._lost,
-            interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
-            by=self._config.stash.get(ENDED_BY, signal.SIGINT),
-            crashed=self._crashed(code),
+            complete=not (self._summary.unfinished or self._lost or self._crashed(code)),
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
             # Beside other tests the scenarios may all be skipped.
@@ -448,6 +447,7 @@ class Table:
         chosen = options(self._config)
         summary = self._summary
         summary.broken, summary.seconds = self._broken, time.monotonic() - self._began
+        summary.complete = self._complete
         self._recount(terminalreporter)
         if self._shows_all:
             for text in self._texts:
@@ -456,10 +456,7 @@ class Table:
             chosen.report,
             reports.parts_folder(chosen.report, chosen.run),
             summary,
-            complete=self._complete,
-            left_out=self._left_out,
-            shard=chosen.part,
-            leaks_known=self._leaks_known,
+            asked=reports.Asked(chosen.part, self._left_out, self._leaks_known),
             code=None if self._found is None else int(self._found),
         )
         written = reports.load(journal)

@@ -3,8 +3,9 @@
 Everything is made of records (`vault_harness.judge.record`), so a journal can produce it again.
 """
 
-from vault_harness.judge.report.explanation import again, explain
+from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.journal import (
+    Asked,
     begin,
     begun,
     clear,
@@ -16,8 +17,15 @@ from vault_harness.judge.report.journal import (
     refuse_foreign_page,
     write_part,
 )
-from vault_harness.judge.report.lines import HEADER, Line, Summary, line_of, wire_of
-from vault_harness.judge.report.spent import Effort, where_time_went
+from vault_harness.judge.report.lines import (
+    HEADER,
+    Effort,
+    Line,
+    Summary,
+    line_of,
+    where_time_went,
+    wire_of,
+)
 from vault_harness.judge.report.timing import Moment, collapse, in_short, moments, one_line, shown
 
 __all__ = [
@@ -26,7 +34,7 @@ __all__ = [
     "Line",
     "Moment",
     "Summary",
-    "again",
+    "Asked",
     "begin",
     "begun",
     "clear",

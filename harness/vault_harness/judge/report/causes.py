@@ -128,7 +128,15 @@ THEMES = (
         "Retry reads within the deadline. While Vault is away, serve the last good value for as "
         "long as the client declares. Encode paths and values.",
         (
-            *("no read", "reads fail", "read of", "read is not lost", "to its end", "a 412"),
+            *(
+                "no read",
+                "reads fail",
+                "read of",
+                "reads of",
+                "read is not lost",
+                "to its end",
+                "a 412",
+            ),
             *("value is served", "is the fallback", "at hand", "goes on", "a write"),
             *("can be written", "write is done", "in spite of another"),
         ),
@@ -295,45 +303,37 @@ def of_promises(
 ) -> Iterator[Cause]:
     """Yield the causes that the broken promises of one scenario show."""
     for promise in sorted(harm):
-        yield _one(id, severity, promise, harm=True)
+        yield _one(Example(id, severity, ""), promise, harm=True)
     for promise in sorted(set(broken).difference(harm)):  # sorted, so that the file stays the same
-        yield _one(id, severity, promise)
+        yield _one(Example(id, severity, ""), promise)
 
 
-def _one(
-    id: str,  # noqa: A002 - it is one
-    severity: str,
-    promise: str,
-    seen: str = "",
-    at: float | None = None,
-    *,
-    harm: bool = False,
-) -> Cause:
-    kind: Kind = "harm" if harm else "should" if severity in SEVERITIES[2:] else "broken"
+def _one(example: Example, promise: str, *, harm: bool = False) -> Cause:
+    kind: Kind = "harm" if harm else "should" if example.severity in SEVERITIES[2:] else "broken"
     if promise == LEAK:
         kind = "leak"
-    return Cause(kind, theme_of(promise, harm=harm), (Example(id, severity, seen, at),))
+    return Cause(kind, theme_of(promise, harm=harm), (example,))
 
 
 def _of_scenario(record: Mapping[str, Any], line: Line) -> Iterator[Cause]:
     """Yield the causes that one scenario shows."""
     fails = line.word in ("fail", "flaky")
     findings = record.get("findings") or ()
+    seen = Example(line.id, line.severity, line.why)
     for leak in record.get("leaks") or ():
-        yield _one(line.id, line.severity, LEAK, leak["seen"], leak.get("at"))
+        yield _one(replace(seen, seen=leak["seen"], at=leak.get("at")), LEAK)
     if fails and line.about_leaks and not findings:
-        yield _one(line.id, line.severity, LEAK, line.why)
+        yield _one(seen, LEAK)
     elif fails and not line.is_excused:
         if not findings:  # only its line is left
-            yield _one(line.id, line.severity, line.promise, line.why)
+            yield _one(seen, line.promise)
         for one in findings:
-            seen, at, harm = one["seen"], one.get("at"), bool(one.get("harm"))
-            yield _one(line.id, line.severity, str(one["promise"]), seen, at, harm=harm)
+            example = replace(seen, seen=one["seen"], at=one.get("at"))
+            yield _one(example, str(one["promise"]), harm=bool(one.get("harm")))
     kind: Kind
     match line.counts_as:
         case "not exercised" | "error" as kind:
-            example = Example(line.id, line.severity, line.why)
-            yield Cause(kind, _OTHERS[kind], (example,))
+            yield Cause(kind, _OTHERS[kind], (seen,))
         case "broken" if line.is_news:
             example = Example(line.id, line.severity, f"passes, known as: {line.reason}")
             yield Cause("fixed", _OTHERS["fixed"], (example,))

@@ -16,7 +16,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.judge.durations import load_durations
+from vault_harness.judge.catalogue import load_durations
 from vault_harness.judge.report.journal import load
 
 

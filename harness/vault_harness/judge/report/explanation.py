@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vault_harness.commands import named
 from vault_harness.judge.record import ScenarioRecord
 from vault_harness.judge.report.timing import (
     SEEN,
@@ -68,39 +66,6 @@ def explain(record: ScenarioRecord, *, again: str = "") -> str:
     if again:
         lines.append(f"  run it again: {again}")
     return "\n".join(lines)
-
-
-def again(
-    name: str,
-    *,
-    subject: str,
-    declared: Mapping[str, float],
-    seed: int,
-    ttl_scale: float = 1.0,
-    wire: str = "plain",
-    by_pytest: bool = False,
-) -> str:
-    """Return the command that runs one scenario again under the same conditions.
-
-    Args:
-        name: The scenario's id for the task, its node id for pytest.
-        declared: Times that the command line declared, in seconds.
-        seed: Seed of the network faults.
-        ttl_scale: Factor by which lives were stretched.
-        by_pytest: Whether to name pytest itself, for a repository that uses the plugin.
-    """
-    prefix = "--vault-" if by_pytest else "--"
-    words = [f"{prefix}subject", subject]
-    for time, value in declared.items():
-        words += [f"{prefix}declare", f"{time}={value:g}"]
-    words += [f"{prefix}seed", str(seed)]
-    if ttl_scale != 1.0:
-        words += [f"{prefix}ttl-scale", f"{ttl_scale:g}"]
-    if wire != "plain":
-        words += [f"{prefix}wire", wire]
-    if by_pytest:
-        return shlex.join(["pytest", name, *words])
-    return named("scenarios", "--only", name, *words)
 
 
 def _word(record: ScenarioRecord) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,31 @@ def hold(directory: Path) -> int:
     return opened
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked, of all that there is.
+
+    Attributes:
+        shard: Which part of how many, such as ``2/4``.
+        left_out: The scenarios that are not run, with their severities.
+        leaks_known: Whether the scenario about leaks, run or not, is known to fail.
+    """
+
+    shard: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    leaks_known: bool = False
+
+
+ALL = Asked()
+
+
 def begin(
     directory: Path,
     *,
     subject: str,
     run: str,
     planned: Mapping[str, float],
-    left_out: Mapping[str, str],
-    shard: str | None = None,
-    leaks_known: bool = False,
+    asked: Asked = ALL,
 ) -> None:
     """Replace the files of an earlier run by a journal that says that this run has not ended.
 
@@ -121,9 +138,6 @@ def begin(
 
     Args:
         planned: The scenarios to run, with about how many seconds each takes.
-        left_out: The other scenarios, with their severities.
-        shard: Which part of how many, such as ``2/4``.
-        leaks_known: Whether the scenario about leaks, run or not, is known to fail.
 
     Raises:
         SettingsError: The folder has files of these names and no journal; nothing is touched.
@@ -141,10 +155,8 @@ def begin(
         "subject": subject,
         "engine": "",
         "run": run,
-        "shard": shard,
         "planned": dict(planned),
-        "left_out": dict(left_out),
-        "leaks_known": leaks_known,
+        **asdict(asked),
         "scenarios": [],
     }
     files.write_text(directory / JOURNAL, _as_text(journal))
@@ -232,16 +244,13 @@ def collect_parts(
     parts: Path,
     summary: Summary,
     *,
-    complete: bool = True,
-    left_out: Mapping[str, str] | None = None,
-    shard: str | None = None,
-    leaks_known: bool = False,
+    asked: Asked = ALL,
     code: int | None = None,
 ) -> Path:
     """Join the parts into ``journal.json``, sorted by id, and move the logs beside it.
 
     The logs of an earlier run, and the parts of a killed one, are removed. Other files stay. The
-    lines of `summary` complete the records; see `begin` for the other arguments.
+    lines of `summary` complete the records.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _remove_logs(directory)
@@ -262,7 +271,7 @@ def collect_parts(
     journal = {
         "schema_version": SCHEMA_VERSION,
         "suite_version": suite_version(),
-        "complete": complete,
+        "complete": summary.complete,
         "summary": str(summary),
         "subject": summary.subject,
         "product": summary.product,
@@ -272,9 +281,7 @@ def collect_parts(
         "cores": cores(),
         "wires": sorted(summary.wires),
         "seconds": round(summary.seconds, 1),
-        "shard": shard,
-        "left_out": dict(left_out or {}),
-        "leaks_known": leaks_known,
+        **asdict(asked),
         "unfinished": list(summary.unfinished),
         "code": code,
         "scenarios": scenarios,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -44,35 +43,33 @@ ENDED = frozenset({Outcome.INTERRUPTED, Outcome.TERMINATED, Outcome.HUNG_UP})
 """Exit codes of interrupted runs."""
 
 
+def interrupted(by: int) -> Outcome:
+    """Return the outcome of a run that a signal has interrupted."""
+    return Outcome(128 + by)
+
+
 def outcome(
     lines: Iterable[Line],
     *,
     complete: bool = True,
-    interrupted: bool = False,
-    by: int = signal.SIGINT,
-    crashed: bool = False,
     allow_not_exercised: bool = False,
     leaks_known: bool = False,
     part: bool = False,
 ) -> Outcome:
     """Return the outcome of a run.
 
-    An interruption comes first, then a broken promise. A pass needs a complete run.
+    A broken promise comes first. A pass needs a complete run.
 
     Args:
-        complete: Whether every chosen scenario has a line.
-        by: The signal that interrupted the run.
-        crashed: Whether there was an error that has no line.
+        complete: Whether every chosen scenario has a line, and every error too.
         leaks_known: Whether the scenario about leaks, run or not, is known to fail.
         part: Whether this is one part of a run; another part may have asked something.
     """
     lines = list(lines)
     words = {line.counts_as for line in lines}
-    if interrupted:
-        return Outcome(128 + by)
     if "broken" in words or leaks_count(lines, leaks_known=leaks_known):
         return Outcome.BROKEN
-    if crashed or not complete or "error" in words:
+    if not complete or "error" in words:
         return Outcome.CRASHED
     unasked = words <= {"skipped"} and not part
     if ("not exercised" in words or unasked) and not allow_not_exercised:

@@ -36,9 +36,8 @@ from vault_harness.judge.report.formats import (
     suite_version,
 )
 from vault_harness.judge.report.journal import checked
-from vault_harness.judge.report.markdown import plain
 from vault_harness.judge.report.reading import check_shape, check_version, read_object, wrong
-from vault_harness.judge.report.timing import one_line
+from vault_harness.judge.report.timing import one_line, plain
 
 SCORE, BADGE = "score.json", "badge.json"
 

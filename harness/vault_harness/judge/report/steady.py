@@ -10,8 +10,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.judge.report.markdown import plain
-from vault_harness.judge.report.timing import SEEN, in_short
+from vault_harness.judge.report.timing import SEEN, in_short, plain
 from vault_harness.judge.verdict import TOO_SLOW
 
 FORMAT = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -242,3 +243,16 @@ def lines_of(
         for moment in moments(record)
         if since <= moment.at <= until and (all_of_it or moment.key or not moment.minor)
     )
+
+
+_MARKUP = re.compile(r"[\\`*\[\]|]")
+
+
+def plain(text: str) -> str:
+    """Return a text in one line of Markdown, with each character shown as it is.
+
+    A client's name, or a journal edited by hand, must neither break a table nor hide what follows,
+    as ``<!--`` does on the page of a hosted job.
+    """
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", text)

@@ -20,9 +20,7 @@ from typing import Any, Final
 
 from vault_harness import files
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.judge.report.events import Record, before_the_end, ended_of, faults_of, way_of
-from vault_harness.judge.report.journal import NO_JOURNAL, load
-from vault_harness.judge.report.kinds import (
+from vault_harness.judge.report.events import (
     ASKED,
     BY_VAULT,
     CARRIERS,
@@ -44,10 +42,15 @@ from vault_harness.judge.report.kinds import (
     RIGHTS,
     SILENT,
     STOPPED,
+    Record,
+    before_the_end,
+    ended_of,
+    faults_of,
+    way_of,
 )
+from vault_harness.judge.report.journal import NO_JOURNAL, load
 from vault_harness.judge.report.reading import read_object, wrong
-from vault_harness.judge.report.seen import asked_by, met
-from vault_harness.judge.report.unseen import unseen
+from vault_harness.judge.report.seen import asked_by, met, unseen
 
 _BELOW: Final[Mapping[str, str]] = {
     "client's clock set": CLOCK,

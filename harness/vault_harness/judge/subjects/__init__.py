@@ -3,9 +3,8 @@
 ``docs/how-to/test-your-client.md`` describes the ways to connect a client.
 """
 
-from vault_harness.judge.subjects.home import make_home
 from vault_harness.judge.subjects.inprocess import InProcessSubject
-from vault_harness.judge.subjects.open import check_subject, open_subject
+from vault_harness.judge.subjects.process import make_home
 from vault_harness.judge.subjects.shape import (
     CAPABILITIES,
     DECLARATIONS,
@@ -20,7 +19,7 @@ from vault_harness.judge.subjects.shape import (
     Terminable,
     Whole,
 )
-from vault_harness.judge.subjects.spec import parse_subject
+from vault_harness.judge.subjects.spec import check_subject, open_subject, parse_subject
 
 __all__ = [
     "Subject",

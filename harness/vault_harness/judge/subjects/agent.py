@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,8 +29,16 @@ from vault_harness.judge.subjects.agent_config import (
     load_agent,
     secret_in,
 )
-from vault_harness.judge.subjects.home import home_without_token
-from vault_harness.judge.subjects.process import Life, how_ended, spawn, surroundings
+from vault_harness.judge.subjects.process import (
+    ORDINARY,
+    Apart,
+    Life,
+    home_without_token,
+    how_ended,
+    spawn,
+    surroundings,
+)
+from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import (
     Kind,
     OperationFailed,
@@ -41,7 +49,6 @@ from vault_harness.judge.subjects.shape import (
     log_tail,
     log_text,
 )
-from vault_harness.judge.subjects.workers import Workers
 from vault_harness.waiting import wait_until
 
 
@@ -188,8 +195,6 @@ class AgentSubject:
         spec: Names the configuration.
         environ: The program's variables, which are also the values of placeholders.
         log: File for its output. A folder beside it is made for the program's files.
-        withhold: Names of variables that it must not inherit.
-        within: Program and arguments that start it by replacing themselves.
     """
 
     kind: Kind = "agent"
@@ -201,8 +206,7 @@ class AgentSubject:
         environ: Mapping[str, str],
         *,
         log: Path,
-        withhold: Collection[str] = (),
-        within: Sequence[str] = (),
+        apart: Apart = ORDINARY,
     ) -> None:
         self.name = spec.text
         self._log = log
@@ -223,8 +227,8 @@ class AgentSubject:
             one.path: (Path(directory, fill(one.file)), one) for one in config.rendered
         }
         self._requests = _requests(config, environ, directory, fill)
-        command = [*within, config.command[0], *map(fill, config.command[1:])]
-        around = surroundings({**home_without_token(log), **environ}, withhold)
+        command = [*apart.within, config.command[0], *map(fill, config.command[1:])]
+        around = surroundings({**home_without_token(log), **environ}, apart.withhold)
         leashed = spawn(command, around, log, cwd=directory, talks=False)
         self._life = Life(leashed, lambda _: None)
         if config.listener is not None:

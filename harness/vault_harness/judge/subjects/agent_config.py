@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.judge.subjects.claims import Hello, claims, version_of
+from vault_harness.judge.subjects.protocol import Hello, claims, version_of
 from vault_harness.local.programs import find_vault
 from vault_harness.settings import Settings
 from vault_harness.toml_lines import line_of

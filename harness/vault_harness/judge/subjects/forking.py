@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from vault_harness.judge.subjects import python_object
@@ -39,7 +41,8 @@ def reads_of_a_child(
         _flush()  # or the child would print it again
         child = os.fork()
         if not child:
-            _work(client, path, key, seconds=seconds, every=every, pipe=theirs)
+            read = partial(_read, client, path, key)
+            _work(client, read, seconds=seconds, every=every, pipe=theirs)
         os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
         said = pipe.read()
@@ -50,7 +53,9 @@ def reads_of_a_child(
     return answers
 
 
-def _work(client: Any, path: str, key: str, *, seconds: float, every: float, pipe: int) -> NoReturn:
+def _work(
+    client: Any, read: Callable[[], dict[str, Any]], *, seconds: float, every: float, pipe: int
+) -> NoReturn:
     """Run the child, and always end its process here: the rest of the stack is its parent's."""
     code = 1
     try:
@@ -59,7 +64,7 @@ def _work(client: Any, path: str, key: str, *, seconds: float, every: float, pip
         due = time.monotonic()
         end = due + seconds
         while due < end:
-            answers.append(_read(client, path, key))
+            answers.append(read())
             due = max(due + every, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
         client.close()

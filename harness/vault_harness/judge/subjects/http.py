@@ -17,7 +17,8 @@ from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.judge.subjects import protocol
-from vault_harness.judge.subjects.asked import Asked
+from vault_harness.judge.subjects.protocol import Asked
+from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import (
     Kind,
     OperationFailed,
@@ -25,7 +26,6 @@ from vault_harness.judge.subjects.shape import (
     SubjectSpec,
     log_text,
 )
-from vault_harness.judge.subjects.workers import Workers
 
 _TURN = 600.0  # seconds to wait for another scenario to leave a server that serves one at a time
 _LOG = 5.0  # seconds for GET /logs

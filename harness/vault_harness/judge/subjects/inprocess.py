@@ -17,6 +17,7 @@ import vault_harness
 from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.judge.subjects.python_object import (
+    Workers,
     as_credential,
     as_failure,
     as_flag,
@@ -36,7 +37,6 @@ from vault_harness.judge.subjects.shape import (
     Whole,
     log_text,
 )
-from vault_harness.judge.subjects.workers import Workers
 
 _HARNESS = Path(vault_harness.__file__).parent
 

@@ -1,4 +1,4 @@
-"""Processes that cannot outlive the harness, and how they end."""
+"""Processes that cannot outlive the harness, how they end, and a home folder of their own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vault_harness.errors import DeadlineExceeded
+from vault_harness.files import private_directory, write_private
 from vault_harness.settings import checkout
 
 # The shell forks a watchdog, then becomes the program. It never interprets the command. The
@@ -33,6 +34,24 @@ _NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
 
 _BURIAL_SECONDS = 30.0
 """Seconds for a killed process to be gone. It takes milliseconds on an idle machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """How a subject's process differs from a child of the harness.
+
+    Attributes:
+        withhold: Names of secrets' variables that it must not inherit: it would take them for
+            fallbacks.
+        within: Program and arguments that start it by replacing themselves, for an environment of
+            its own.
+    """
+
+    withhold: Collection[str] = ()
+    within: Sequence[str] = ()
+
+
+ORDINARY = Apart()
 
 
 @dataclass(frozen=True)
@@ -249,3 +268,39 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+TOKEN = ".vault-token"  # noqa: S105 - where Vault's command line, and a dev server, leave one
+
+
+def home_without_token(beside: Path) -> dict[str, str]:
+    """Return a ``HOME`` without a token of Vault, or nothing if the user's own has none.
+
+    Some clients (hvac, Vault's own command line) take a token from ``~/.vault-token`` if they are
+    given none. The scenario's Vault refuses that token. The new home, beside the file `beside`, has
+    links to everything else.
+    """
+    try:
+        home = Path.home()
+        if not (home / TOKEN).exists():
+            return {}
+    except (OSError, RuntimeError):  # then the program cannot read a token there either
+        return {}
+    return {"HOME": str(make_home(beside.with_name("home")))}
+
+
+def make_home(folder: Path, token: str = "") -> Path:
+    """Make a home folder of links to everything in the user's own except a token of Vault.
+
+    `token` is written as its token of Vault; by default it has none.
+    """
+    private_directory(folder)
+    # The user may have no home, or an unreadable one.
+    with contextlib.suppress(OSError, RuntimeError):
+        for entry in Path.home().iterdir():
+            if entry.name != TOKEN:
+                with contextlib.suppress(FileExistsError):  # another subject made it
+                    (folder / entry.name).symlink_to(entry)
+    if token:
+        write_private(folder / TOKEN, token)
+    return folder

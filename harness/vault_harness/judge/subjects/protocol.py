@@ -1,4 +1,4 @@
-"""The line protocol: what a line holds, and what can be wrong with it.
+"""The line protocol: what a line holds, what can be wrong with it, and what a client claims.
 
 Each line is a JSON object; requests have ids, and answers come in any order.
 ``docs/reference/line-protocol.md`` describes the protocol for authors of clients.
@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from vault_harness import errors
+from vault_harness.boundary import without_frames
+from vault_harness.files import encodable
 from vault_harness.judge.subjects.shape import (
+    CAPABILITIES,
+    DECLARATIONS,
+    LEAVES,
     Credential,
     OperationFailed,
     Reading,
@@ -195,3 +203,231 @@ def flag(answer: Object) -> bool:
             "the value of a health answer is not true or false", answer, "answer true or false"
         )
     return value
+
+
+WAYS_IN = frozenset({"jwt", "token-file", "wrapped-secret-id", "namespace"})
+"""What a client can claim in ``auth``: ways to get its token besides AppRole."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a client says of itself.
+
+    Attributes:
+        capabilities: A subset of `CAPABILITIES` and `WAYS_IN`.
+        declares: A subset of `DECLARATIONS`, in seconds.
+        leaves: A subset of `LEAVES`.
+        version: Its own version; empty if unknown.
+        ignored: Names of other members of its answer, which nobody reads.
+    """
+
+    capabilities: frozenset[str]
+    declares: Mapping[str, float]
+    leaves: frozenset[str] = frozenset()
+    version: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+_OF_HELLO = frozenset(
+    {"id", "op", "ok", "error", "message", "capabilities", "declares", "auth", "leaves", "version"}
+)
+
+READS_ONLY = Hello(frozenset({"read"}), {})
+"""What is assumed of a client that does not know ``hello``."""
+
+
+def hello(answer: Object) -> Hello:
+    """Return what a client says of itself. Without ``hello`` it is taken to read only."""
+    try:
+        check(answer)
+    except OperationFailed:
+        return READS_ONLY
+    left_out = {"capabilities": ["read"], "declares": {}, "auth": [], "leaves": []}
+    # Null counts as left out: Go writes a nil map or list so.
+    given = {name: answer[name] for name in left_out if answer.get(name) is not None}
+    said = claims(**{**left_out, **given})
+    ignored = tuple(sorted(map(excerpt, set(answer) - _OF_HELLO)))
+    return replace(said, version=version_of(answer.get("version")), ignored=ignored)
+
+
+def version_of(text: object) -> str:
+    """Return a client's version, short and in one line; empty if it gives none."""
+    return encodable(" ".join(text.split())[:80]) if isinstance(text, str) else ""
+
+
+def claims(capabilities: object, declares: object, auth: object = (), leaves: object = ()) -> Hello:
+    """Check what a client says of itself: capabilities, times, logins, what it leaves behind."""
+    if isinstance(auth, str) or not isinstance(auth, (list, tuple, set, frozenset)):
+        raise errors.SubjectError(
+            f"what the subject says of auth is {type(auth).__name__}, not a list of words",
+            looked_at="its answer to hello, or its attribute 'auth'",
+            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}",
+        )
+    ways = [word for word in auth if word != "approle"]
+    if foreign := [repr(word) for word in ways if not isinstance(word, str) or word not in WAYS_IN]:
+        raise errors.SubjectError(
+            f"the subject logs in by {', '.join(foreign)}, which the suite does not know",
+            looked_at="its answer to hello, or its attribute 'auth'",
+            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}"
+            + _misplaced(ways, CAPABILITIES, "capabilities"),
+        )
+    if isinstance(capabilities, str) or not isinstance(capabilities, (list, tuple, set, frozenset)):
+        raise errors.SubjectError(
+            f"the subject's capabilities are {type(capabilities).__name__}, not a list of words",
+            looked_at="its answer to hello, or its attribute 'capabilities'",
+            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}",
+        )
+    unknown = [
+        word for word in capabilities if not isinstance(word, str) or word not in CAPABILITIES
+    ]
+    if unknown:
+        raise errors.SubjectError(
+            f"the subject claims {', '.join(map(excerpt, unknown))}, which is no capability",
+            looked_at="its answer to hello, or its attribute 'capabilities'",
+            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}"
+            + _misplaced(unknown, WAYS_IN | {"approle"}, "auth"),
+        )
+    if not isinstance(declares, Mapping):
+        raise errors.SubjectError(
+            f"what the subject declares is {type(declares).__name__}, not names with seconds",
+            looked_at="its answer to hello, or its attribute 'declares'",
+            remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
+        )
+    times = {name: _seconds(name, value) for name, value in declares.items()}
+    words = leaves if isinstance(leaves, (list, tuple, set, frozenset)) else [leaves]
+    known = [word for word in LEAVES if word in words]
+    if foreign := [excerpt(word) for word in words if word not in known]:
+        raise errors.SubjectError(
+            f"the subject leaves {', '.join(foreign)}, which the suite does not know",
+            looked_at="its answer to hello, or its attribute 'leaves'",
+            remedy=f"give a list with words of {', '.join(sorted(LEAVES))}",
+        )
+    return Hello(frozenset(capabilities) | {*ways, "read"}, times, frozenset(known))
+
+
+def _misplaced(words: Iterable[object], others: Collection[str], where: str) -> str:
+    """Return the end of a remedy for words that belong in another list, if any."""
+    found = sorted(word for word in words if isinstance(word, str) and word in others)
+    return f"; claim {', '.join(found)} by {where!r}" if found else ""
+
+
+def _seconds(name: object, value: object) -> float:
+    if name not in DECLARATIONS:
+        raise errors.SubjectError(
+            f"the subject declares {excerpt(name)}, which the suite does not know",
+            looked_at="its answer to hello, or its attribute 'declares'",
+            remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise errors.SubjectError(
+            f"the subject declares {name} as {excerpt(value)}, which is not a number of seconds",
+            looked_at="its answer to hello, or its attribute 'declares'",
+            remedy="declare a number that is not negative, or leave it out",
+        )
+    return float(value)
+
+
+T = TypeVar("T")
+
+
+class Asked(ABC):
+    """Turns each operation of a `Subject` into a message, and its answer into a result.
+
+    Attributes:
+        ignored: Members of its answer to ``hello`` that nobody reads.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    declares: Mapping[str, float]
+    version: str
+    leaves: frozenset[str]
+    ignored: tuple[str, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._told = False
+
+    @abstractmethod
+    def _exchange(self, op: str, fields: Object, timeout: float) -> Object:
+        """Send a message, and wait for its answer.
+
+        Raises:
+            SubjectDied: It has ended.
+            SubjectHung: There was no answer in time.
+            SubjectError: The answer is malformed.
+        """
+
+    def _introduced(self, answer: Object) -> None:
+        """Take over what it says of itself; raise `SubjectError` if that is invalid."""
+        said = hello(answer)
+        self.capabilities = said.capabilities
+        self.declares = said.declares
+        self.version = said.version
+        self.leaves = said.leaves
+        self.ignored = said.ignored
+
+    @property
+    def reports_outcomes(self) -> bool:
+        return self._told or "outcomes" in self.capabilities
+
+    @without_frames
+    def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        return self._ask("read", {"path": path, "key": key}, reading, timeout)
+
+    @without_frames
+    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        return self._ask("read_cached", {"path": path, "key": key}, reading, timeout)
+
+    @without_frames
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        return self._ask("read_all", {"path": path}, whole, timeout)
+
+    @without_frames
+    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        self._ask("write", {"path": path, "data": dict(data)}, check, timeout)
+
+    @without_frames
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        return self._ask("lease", leasing(path, failed), credential, timeout)
+
+    @without_frames
+    def static(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        return self._ask("static", leasing(path, failed), credential, timeout)
+
+    @without_frames
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        self._ask("update", {"path": path, "data": dict(data)}, check, timeout)
+
+    @without_frames
+    def fork(
+        self, path: str, key: str, *, seconds: float, every: float, timeout: float
+    ) -> Sequence[Reading | OperationFailed]:
+        asked = forking(path, key, seconds, every)
+        return self._ask("fork", asked, forked, timeout)
+
+    @without_frames
+    def herd(self, clients: int, *, timeout: float) -> None:
+        self._ask("herd", {"clients": clients}, check, timeout)
+
+    @without_frames
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        asked = {"path": path, "key": key, "client": client}
+        return self._ask("read", asked, reading, timeout)
+
+    @without_frames
+    def health(self, *, timeout: float) -> bool:
+        return self._ask("health", {}, flag, timeout)
+
+    def _ask(
+        self,
+        op: str,
+        fields: Object,
+        understand: Callable[[Object], T],
+        timeout: float,
+    ) -> T:
+        try:
+            return understand(self._exchange(op, fields, timeout))
+        except OperationFailed as failure:
+            self._told = self._told or failure.outcome is not None
+            raise

@@ -23,11 +23,11 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from vault_harness import errors
-from vault_harness.judge.subjects import claims, forking, python_object
+from vault_harness.judge.subjects import forking, protocol, python_object
 from vault_harness.judge.subjects.protocol import Object, decode, encode
+from vault_harness.judge.subjects.python_object import Workers
 from vault_harness.judge.subjects.shape import OperationFailed
 from vault_harness.judge.subjects.spec import parse_subject
-from vault_harness.judge.subjects.workers import Workers
 
 AT_ONCE = 16
 """Clients that are closed at once. Each may wait for Vault."""
@@ -137,7 +137,7 @@ def _leave(*_: object) -> None:
 class _Server:
     """Answers requests, each on a thread of its own."""
 
-    def __init__(self, herd: Herd, said: claims.Hello, answers: BinaryIO) -> None:
+    def __init__(self, herd: Herd, said: protocol.Hello, answers: BinaryIO) -> None:
         self._herd = herd
         self._said = said
         self._answers = answers
@@ -184,8 +184,8 @@ class _Server:
     def _do(self, request: Object) -> dict[str, Any]:
         if request["op"] == "hello":
             return {
-                "capabilities": sorted(self._said.capabilities - claims.WAYS_IN),
-                "auth": sorted(self._said.capabilities & claims.WAYS_IN),
+                "capabilities": sorted(self._said.capabilities - protocol.WAYS_IN),
+                "auth": sorted(self._said.capabilities & protocol.WAYS_IN),
                 "declares": dict(self._said.declares),
                 "leaves": sorted(self._said.leaves),
                 **({"version": self._said.version} if self._said.version else {}),

@@ -11,19 +11,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vault_harness.commands import named
 from vault_harness.errors import ProgramMissing, SettingsError
-from vault_harness.local.engine.provider import StackProvider
-from vault_harness.local.engine.seal import SealKind
-from vault_harness.local.engine.shape import Engine, NodeSpec
+from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 
 PLUGIN_VARIABLE = "HARNESS_KMS_PLUGIN"
+
+CloudSeal = Literal["awskms", "azurekeyvault"]
 
 
 class _CloudSettings(BaseSettings):
@@ -113,41 +113,10 @@ _CLOUDS: dict[str, _Cloud] = {
     ),
 }
 
-CLOUD_SEALS: tuple[SealKind, ...] = tuple(kind for kind in get_args(SealKind) if kind in _CLOUDS)
+CLOUD_SEALS: tuple[CloudSeal, ...] = get_args(CloudSeal)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SealCheck:
-    """The result of a successful seal check: the server read the stanza and used the key.
-
-    Attributes:
-        seal: The seal type that the server reports.
-        server: Where the server program comes from.
-        configuration: The configuration that the server started with, as text.
-    """
-
-    seal: str
-    server: str
-    configuration: str
-
-
-@runtime_checkable
-class CloudSealingProvider(StackProvider, Protocol):
-    """A provider whose Vault can be unsealed by a cloud."""
-
-    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Let the server test a stanza, with throw-away storage.
-
-        Raises:
-            CapabilityMissing: The server does not know that seal.
-            EngineError: The server rejects the stanza or cannot use the key.
-        """
-
-    def let_ask_cloud(self, engine: Engine) -> None:
-        """Let servers that an engine makes later use this stack's access to the cloud."""
-
-
-def cloud_stanza(kind: SealKind, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def cloud_stanza(kind: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a cloud seal's stanza, from the environment.
 
     Values of `recorded`, the stack's present stanza, apply where the environment has none. The

@@ -7,6 +7,8 @@ the files of key and token and contains neither.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -54,6 +56,37 @@ class SealingProvider(StackProvider, Protocol):
 
     def end_vault(self) -> list[str]:
         """Stop only Vault, with SIGTERM; return what was ended, for a user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealCheck:
+    """The result of a successful seal check: the server read the stanza and used the key.
+
+    Attributes:
+        seal: The seal type that the server reports.
+        server: Where the server program comes from.
+        configuration: The configuration that the server started with, as text.
+    """
+
+    seal: str
+    server: str
+    configuration: str
+
+
+@runtime_checkable
+class CloudSealingProvider(StackProvider, Protocol):
+    """A provider whose Vault can be unsealed by a cloud."""
+
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Let the server test a stanza, with throw-away storage.
+
+        Raises:
+            CapabilityMissing: The server does not know that seal.
+            EngineError: The server rejects the stanza or cannot use the key.
+        """
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Let servers that an engine makes later use this stack's access to the cloud."""
 
 
 def static_key_path(data_dir: Path) -> Path:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, EngineError, ServerDied
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.cloud_seal import PLUGIN_VARIABLE, SealCheck, plugin_of
+from vault_harness.local.engine.cloud_seal import PLUGIN_VARIABLE, plugin_of
 from vault_harness.local.engine.folders import run_directory
-from vault_harness.local.engine.probe import ask, seal_status_url
+from vault_harness.local.engine.ports import ask, seal_status_url
+from vault_harness.local.engine.seal import SealCheck
 from vault_harness.local.engine.shape import Node, NodeSpec
 
 _UNKNOWN = "unknown wrapper"

@@ -32,7 +32,7 @@ from vault_harness.commands import named
 from vault_harness.errors import StackError
 from vault_harness.files import write_text
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.probe import answers, seal_status_url
+from vault_harness.local.engine.ports import answers, seal_status_url
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     RECORDER_NAME,

@@ -26,7 +26,7 @@ from vault_harness.local.engine.docker.ownership import project_here
 from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.engine.docker.state import find_image, refuse_outdated
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.probe import ask
+from vault_harness.local.engine.ports import ask
 from vault_harness.local.images.build import LOCAL_SERVICES
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord

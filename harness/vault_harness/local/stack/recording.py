@@ -9,7 +9,7 @@ import requests
 
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, StackError
-from vault_harness.local.engine.probe import ask
+from vault_harness.local.engine.ports import ask
 from vault_harness.local.engine.provider import (
     RECORDER_NAME,
     RecorderEndpoint,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import SettingsError, StackError
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, SealCheck
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import Endpoints, holds_data
-from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.engine.seal import SealCheck, SealKind
 from vault_harness.local.stack import client_path, cutting, data_dir, recording, sealing
 from vault_harness.local.stack.here import StackHere
 from vault_harness.local.stack.opening import Unsealed

@@ -21,24 +21,21 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
-from vault_harness.local.engine.cloud_seal import (
-    CLOUD_SEALS,
-    CloudSealingProvider,
-    SealCheck,
-    cloud_stanza,
-)
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import HOLDER_NAME, Endpoints, StackProvider, holds_data
 from vault_harness.local.engine.seal import (
     ACCESS_KEYS_NAME,
     SEAL_DIRECTORY,
+    CloudSealingProvider,
+    SealCheck,
     SealingProvider,
     SealKind,
     seal_stanza,
     stanza_path,
     static_key_path,
 )
-from vault_harness.local.stack.key_holder import KEY_NAME, transit_seal
+from vault_harness.local.stack.launching import KEY_NAME, transit_seal
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import keep_beside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import hvac.exceptions
 import requests
@@ -280,3 +281,12 @@ def knew_no_leader(error: OperatorError) -> bool:
 def health_in_words(status: int) -> str:
     """Describe a status of ``sys/health``, to follow "it"."""
     return _HEALTH.get(status, f"answers {status}")
+
+
+def alive(op: VaultAdmin) -> dict[str, Any] | None:
+    """Return what Vault says of the acting token, or None if it is not valid."""
+    with op.asking("look up a token") as client:
+        try:
+            return dict(client.auth.token.lookup_self()["data"])
+        except hvac.exceptions.Forbidden:
+            return None

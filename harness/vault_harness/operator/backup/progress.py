@@ -14,9 +14,8 @@ from pathlib import Path
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed
 from vault_harness.local.vault import cluster
-from vault_harness.local.vault.admin import VaultAdmin, health_in_words
+from vault_harness.local.vault.admin import VaultAdmin, alive, health_in_words
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.local.vault.root.operator_token import alive
 from vault_harness.operator.backup.files import Keys
 from vault_harness.operator.backup.make import cluster_id
 from vault_harness.waiting import Awaited, wait_until

@@ -15,12 +15,12 @@ from vault_harness.addresses import base_url
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, SettingsError
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, CloudSealingProvider, cloud_stanza
+from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import StackProvider
-from vault_harness.local.engine.seal import SealingProvider, SealKind
+from vault_harness.local.engine.seal import CloudSealingProvider, SealingProvider, SealKind
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec
-from vault_harness.local.stack.key_holder import KEY_NAME, transit_seal
+from vault_harness.local.stack.launching import KEY_NAME, transit_seal
 from vault_harness.local.stack.seal_migration import both_seals, with_kind_of
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring

@@ -22,8 +22,13 @@ from vault_harness.local.engine.docker.inside import (
 )
 from vault_harness.local.engine.docker.seal_files import mounts, seal_files
 from vault_harness.local.engine.members import node_directory
-from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
-from vault_harness.local.engine.probe import seal_status_url
+from vault_harness.local.engine.ports import (
+    LOOPBACK,
+    PortLease,
+    listens,
+    port_taken,
+    seal_status_url,
+)
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,

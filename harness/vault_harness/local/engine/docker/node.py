@@ -21,8 +21,7 @@ from vault_harness.local.engine.docker.inside import (
     copy_tls_files,
     write_configuration,
 )
-from vault_harness.local.engine.ports import LOOPBACK, PortLease
-from vault_harness.local.engine.probe import answers, seal_status_url
+from vault_harness.local.engine.ports import LOOPBACK, PortLease, answers, seal_status_url
 from vault_harness.local.engine.shape import (
     IN_CONTAINERS,
     IN_CONTAINERS_ELSEWHERE,

@@ -12,7 +12,6 @@ from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.errors import EngineError, HarnessError
 from vault_harness.local.dialect import Dialect
-from vault_harness.local.engine.cloud_seal import SealCheck
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.inside import API_PORT, CLUSTER_PORT, write_configuration
 from vault_harness.local.engine.docker.layout import (
@@ -34,11 +33,10 @@ from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.folders import run_directory
 from vault_harness.local.engine.members import known_members
-from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens
-from vault_harness.local.engine.probe import seal_status_url
+from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, seal_status_url
 from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import HOLDER_NAME, NodeEndpoint
-from vault_harness.local.engine.seal import SEAL_DIRECTORY, holder_out_of_reach
+from vault_harness.local.engine.seal import SEAL_DIRECTORY, SealCheck, holder_out_of_reach
 from vault_harness.local.engine.seal_check import check_seal
 from vault_harness.local.engine.shape import Engine, NodeSpec
 

@@ -57,7 +57,7 @@ from vault_harness.local.engine.members import (
     planned_members,
     refuse_other_engines_cluster,
 )
-from vault_harness.local.engine.probe import answers, seal_status_url
+from vault_harness.local.engine.ports import answers, seal_status_url
 from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,

@@ -11,7 +11,7 @@ from vault_harness.addresses import base_url
 from vault_harness.errors import CapabilityMissing, EngineError
 from vault_harness.local.engine.docker.container import LOOPBACK, Container
 from vault_harness.local.engine.docker.network import PrivateNetwork
-from vault_harness.local.engine.probe import answers, ask
+from vault_harness.local.engine.ports import answers, ask
 
 API_PORT = 8474
 POOL = range(20000, 20016)

@@ -6,17 +6,137 @@ import contextlib
 import shutil
 import threading
 from pathlib import Path
+from typing import Literal
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.closable import Closable
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
-from vault_harness.local.engine.ports import LOOPBACK
+from vault_harness.local.engine.ports import LOOPBACK, PortLease
 from vault_harness.local.engine.process.node import ProcessNode
-from vault_harness.local.engine.process.toxiproxy import ProcessToxiproxy
-from vault_harness.local.engine.shape import ON_PROCESSES, Capability, EngineName, NodeSpec
-from vault_harness.local.programs import find_toxiproxy, find_vault
+from vault_harness.local.engine.process.server import Server
+from vault_harness.local.engine.shape import (
+    ON_PROCESSES,
+    Capability,
+    EngineName,
+    NodeSpec,
+    no_network,
+)
+from vault_harness.local.programs import ToxiproxyProgram, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
+
+
+class ProcessToxiproxy:
+    """A Toxiproxy server; see `vault_harness.local.engine.shape.ToxiproxyProcess`.
+
+    Its directory holds ``toxiproxy.log`` and ``proxies.json``, the initial proxies.
+
+    Args:
+        seed: Makes toxicity, jitter and slices repeatable.
+        port: Port of its API; 0 for a free one.
+    """
+
+    def __init__(
+        self,
+        program: ToxiproxyProgram,
+        *,
+        directory: Path,
+        seed: int | None = None,
+        port: int = 0,
+        detached: bool = False,
+    ) -> None:
+        self._program = program
+        self._directory = files.private_directory(directory)
+        self._detached = detached
+        self._lease = PortLease(port)
+        self._leases: list[PortLease] = []
+        self._lock = threading.Lock()
+        self.write_proxies("[]")
+        command = [
+            *program.command,
+            *("-host", LOOPBACK, "-port", str(self._lease.port)),
+            *("-config", str(self.configuration_path)),
+        ]
+        if seed is not None:
+            command += ["-seed", str(seed)]
+        self.server = Server(
+            title=f"the {program.flavour} Toxiproxy server",
+            command=command,
+            log=self._directory / "toxiproxy.log",
+            probe=f"{self.api}/version",
+            environment=program.environment,
+            detached=detached,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ProcessToxiproxy {self.flavour} {self.api} running={self.is_running()}>"
+
+    @property
+    def configuration_path(self) -> Path:
+        """The file of the initial proxies. Its path on the command line identifies the process."""
+        return self._directory / "proxies.json"
+
+    def write_proxies(self, proxies: str) -> None:
+        """Set the initial proxies, as JSON, before the start."""
+        files.write_private(self.configuration_path, proxies)
+
+    @property
+    def api(self) -> str:
+        """The base URL of its HTTP API."""
+        return base_url(self._lease.listen)
+
+    @property
+    def flavour(self) -> Literal["embedded", "real"]:
+        """Whether the server is the embedded or the real one."""
+        return self._program.flavour
+
+    def listen(self) -> str:
+        """Reserve a free ``host:port`` for a new proxy."""
+        lease = PortLease()
+        with self._lock:
+            self._leases.append(lease)
+        return lease.listen
+
+    def reachable(self, listen: str) -> str:
+        """Return the same address: all servers share the loopback interface."""
+        return listen
+
+    def reachable_from_nodes(self, listen: str) -> str:
+        """Return the same address."""
+        return listen
+
+    def start(self, *, timeout: float) -> None:
+        """Start it and wait until it answers."""
+        self.server.start(timeout=timeout)
+
+    def disconnect(self) -> None:
+        """Raise `CapabilityMissing`."""
+        raise no_network("Toxiproxy")
+
+    def reconnect(self) -> None:
+        """Do nothing."""
+
+    def is_running(self) -> bool:
+        """Return whether it runs."""
+        return self.server.is_running()
+
+    def stop(self) -> None:
+        """Stop it with SIGTERM, then SIGKILL."""
+        self.server.stop(timeout=5.0)
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """Return its output, or the last `tail` lines."""
+        return self.server.logs(tail=tail)
+
+    def close(self) -> None:
+        """Release its ports, and end it unless it is detached."""
+        if not self._detached:
+            self.server.kill()
+        with self._lock:
+            for lease in (self._lease, *self._leases):
+                lease.release()
+            self._leases.clear()
 
 
 class ProcessEngine(Closable):

@@ -18,6 +18,7 @@ from vault_harness.local.engine.balancing import Backends
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.local.engine.process.balancer import ProcessBalancer
+from vault_harness.local.engine.process.engine import ProcessToxiproxy
 from vault_harness.local.engine.process.finding import of_another, recorded, started_with
 from vault_harness.local.engine.process.links import files_are_seen
 from vault_harness.local.engine.process.node import ProcessNode
@@ -32,7 +33,6 @@ from vault_harness.local.engine.process.places import (
 from vault_harness.local.engine.process.relay import Led, ProcessRelay, Relay
 from vault_harness.local.engine.process.server import Server
 from vault_harness.local.engine.process.spawn import DetachedProcess
-from vault_harness.local.engine.process.toxiproxy import ProcessToxiproxy
 from vault_harness.local.engine.product import check_product
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,

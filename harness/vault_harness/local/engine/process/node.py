@@ -19,8 +19,13 @@ from vault_harness.local.engine.configuration import (
     as_text,
     server_configuration,
 )
-from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken
-from vault_harness.local.engine.probe import seal_status_url
+from vault_harness.local.engine.ports import (
+    LOOPBACK,
+    PortLease,
+    listens,
+    port_taken,
+    seal_status_url,
+)
 from vault_harness.local.engine.process.server import Server
 from vault_harness.local.engine.shape import ON_PROCESSES, Capability, NodeSpec, no_network
 from vault_harness.local.programs import Program

@@ -1,4 +1,4 @@
-"""A child server of any kind: start it, await it, end it, read its log."""
+"""A child server of any kind: start it, probe it, end it, read its log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 from vault_harness import files
 from vault_harness.errors import DeadlineExceeded, ServerDied
-from vault_harness.local.engine.probe import answers
+from vault_harness.local.engine.ports import answers
 from vault_harness.local.engine.process.spawn import (
     DetachedProcess,
     LeashedProcess,

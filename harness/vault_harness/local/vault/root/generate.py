@@ -14,11 +14,10 @@ from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, HarnessError, KeyringMissing, OperatorError
 from vault_harness.interrupts import uninterrupted
-from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.operator_token import (
     OPERATOR_TOKEN_NAME,
-    alive,
     install_operator,
     operator_token,
 )

@@ -6,16 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import hvac.exceptions
 
 from vault_harness import files, namespaces
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
 from vault_harness.interrupts import uninterrupted
-from vault_harness.local.vault.admin import LEADER_SECONDS, VaultAdmin
+from vault_harness.local.vault.admin import LEADER_SECONDS, VaultAdmin, alive
 from vault_harness.local.vault.kept import Kept
 from vault_harness.local.vault.keyring import Keyring
 
@@ -75,15 +72,6 @@ def operator_token(directory: Path) -> str:
     except FileNotFoundError:
         return ""
     return token if token.isascii() and token.isprintable() else ""
-
-
-def alive(op: VaultAdmin) -> dict[str, Any] | None:
-    """Return what Vault says of the acting token, or None if it is not valid."""
-    with op.asking("look up a token") as client:
-        try:
-            return dict(client.auth.token.lookup_self()["data"])
-        except hvac.exceptions.Forbidden:
-            return None
 
 
 @without_frames

@@ -14,9 +14,8 @@ from vault_harness.boundary import without_frames
 from vault_harness.certificates import CA_NAME, OPERATOR, client_context
 from vault_harness.closable import Closable
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, SettingsError
-from vault_harness.local.engine.ports import LOOPBACK
-from vault_harness.local.engine.probe import answers, seal_status_url
-from vault_harness.local.engine.process.toxiproxy import ProcessToxiproxy
+from vault_harness.local.engine.ports import LOOPBACK, answers, seal_status_url
+from vault_harness.local.engine.process.engine import ProcessToxiproxy
 from vault_harness.local.engine.shape import OF_SOMEBODY_ELSE, Capability, EngineName, NodeSpec
 from vault_harness.local.programs import find_toxiproxy
 from vault_harness.settings import Settings

@@ -1,1 +1,0 @@
-"""A Vault that already runs elsewhere. It is never started, stopped or paused."""
