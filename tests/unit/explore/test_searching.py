@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.explore.budgets import Baseline
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule, Step, possible
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 from vault_harness.judge.explore.search import TIMES, Explorer, Options
 from vault_harness.judge.explore.telling import LINES, claim, prose
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from vault_harness.judge import oracles
-from vault_harness.judge.explore.schedule import Schedule, Step
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import Oracle, came_through
 from vault_harness.judge.oracles.lives import without_logins_in_turn
@@ -65,26 +65,6 @@ RETRY_AFTER = 1.0
 _READS = ("read", "metadata", "write")
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """What fault-free lives cost.
-
-    Attributes:
-        rate: Requests in the busiest second.
-        own: Those in it that no caller asks for.
-        keeps: Whether each token was renewed or replaced before it ended.
-    """
-
-    rate: int = 0
-    own: int = 0
-    keeps: bool = False
-
-    def joined(self, other: Baseline) -> Baseline:
-        """Return what the costlier of two lives costs."""
-        rate, own = max(self.rate, other.rate), max(self.own, other.own)
-        return Baseline(rate, own, self.keeps and other.keeps)
-
-
 def measured(history: History, *, since: float) -> Baseline:
     """Return what a life cost after its steady state."""
     sent = history.find(since=since)
@@ -100,12 +80,11 @@ def _busiest(sent: Sequence[Exchange]) -> tuple[int, float]:
     return max(counts, default=(0, 0.0))
 
 
-def asked(
-    lab: Lab, schedule: Schedule, faults: Sequence[Fault], baseline: Baseline | None
-) -> list[Oracle]:
+def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]:
     """Return the oracles for a run, beyond those that every scenario asks."""
     found: list[Oracle] = [oracles.bad_logins_at_most(BAD_LOGINS)]
     begun = [fault for fault in faults if fault.began]
+    baseline = schedule.baseline
     if baseline is not None:
         found.append(_requests_at_most(TIMES * baseline.rate + REQUESTS, "request", _any))
         own = TIMES * baseline.own + OWN
@@ -116,10 +95,12 @@ def asked(
         return found
     first = min(fault.began for fault in begun)
     found.append(oracles.logins_at_most(sum(map(_logins, schedule.steps)), since=first))
+    # The witness stands behind the network, so it does not know which answers got through.
+    deaf = begun if schedule.by_network else []
     if baseline is not None and baseline.keeps:
-        found.append(_goes_on(_no_time(lab, schedule, begun), until=lab.history.now()))
+        found.append(_goes_on(_no_time(lab, schedule, begun), deaf, until=lab.history.now()))
     if not any(s.fault in _DOUBTS or _is_early(s) for s in schedule.steps):
-        found.append(_same_token(since=first, until=lab.history.now()))
+        found.append(_same_token(deaf, since=first, until=lab.history.now()))
     if any(step.fault == "429-retry-after" for step in schedule.steps):
         until = max(lab.history.now() if f.ended is None else f.ended for f in begun)
         found += [
@@ -146,11 +127,17 @@ def _is_early(step: Step) -> bool:
 
 @dataclass(frozen=True)
 class _Life:
-    """What one login or renewal gave a token."""
+    """What one login or renewal gave a token.
+
+    Attributes:
+        came: When the request came.
+        heard: Whether the client got the answer for sure: the network was whole.
+    """
 
     began: float
     ttl: float
     came: float
+    heard: bool
 
     @property
     def end(self) -> float:
@@ -158,9 +145,20 @@ class _Life:
         return self.began + self.ttl
 
 
-def _lives(history: History) -> list[_Life]:
+def _lives(history: History, deaf: Sequence[Fault] = ()) -> list[_Life]:
+    def heard(grant: Exchange) -> bool:
+        return not any(f.began <= _end(grant) and grant.began <= _over(f) for f in deaf)
+
     grants = history.find("login", "renew", where=lambda e: came_through(e) and bool(e.ttl))
-    return [_Life(e.ended or e.began, e.ttl or 0.0, e.came) for e in grants]
+    return [_Life(_end(e), e.ttl or 0.0, e.came, heard(e)) for e in grants]
+
+
+def _end(exchange: Exchange) -> float:
+    return exchange.began if exchange.ended is None else exchange.ended
+
+
+def _over(fault: Fault) -> float:
+    return math.inf if fault.ended is None else fault.ended
 
 
 def _lapses(
@@ -171,19 +169,20 @@ def _lapses(
         (life, following)
         for life, following in pairwise((*lives, None))
         if life is not None
+        and life.heard
         and life.end <= until
         and (following is None or following.came > life.end)
         and not excused(life.end)
     ]
 
 
-def _goes_on(excused: Callable[[float], bool], *, until: float) -> Oracle:
+def _goes_on(excused: Callable[[float], bool], deaf: Sequence[Fault], *, until: float) -> Oracle:
     """Check that each token is renewed or replaced before it ends, if there was time for it."""
     promise = "the token is renewed, or replaced, before its end"
 
     def oracle(history: History) -> list[Finding]:
         found = []
-        for life, following in _lapses(_lives(history), until, excused):
+        for life, following in _lapses(_lives(history, deaf), until, excused):
             missed = None if following is None else following.came - life.end
             when = "never" if missed is None else f"{missed:.2f} s after its end"
             seen = (
@@ -199,20 +198,20 @@ def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[
     """Return what tells whether a fault left a client no time to renew before a token's end."""
     waits = SPARE - PROBE + RETRY_AFTER * any(s.fault == "429-retry-after" for s in schedule.steps)
     spans = [
-        (f.began, math.inf if f.ended is None else f.end + lab.recovery_after(f) + waits)
+        (f.began, _over(f) + waits + (lab.recovery_after(f) if f.ended is not None else 0.0))
         for f in faults
     ]
     return lambda end: any(began <= end < over for began, over in spans)
 
 
-def _same_token(*, since: float, until: float) -> Oracle:
+def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
     """Check that no login replaces a token that lives, and that no fault calls in doubt."""
     promise = "the token survives: no login"
 
     def oracle(history: History) -> list[Finding]:
         if logs_in_for_each_call(history):
             return []
-        lives = _lives(history)
+        lives = [life for life in _lives(history, deaf) if life.heard]
         tried = history.find("login", since=since, until=until)
         seen = []
         for login in without_logins_in_turn(history, tried):

@@ -12,9 +12,9 @@ from typing import Any
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.environment import Environment
 from vault_harness.judge.explore.acting import Player
-from vault_harness.judge.explore.budgets import Baseline, asked, measured
+from vault_harness.judge.explore.budgets import asked, measured
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule
+from vault_harness.judge.explore.schedule import Baseline, Schedule
 from vault_harness.judge.explore.shared import SharedVault, WarmLab
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.run import run_scenario
@@ -47,12 +47,10 @@ class Order:
 
     Attributes:
         number: Unique among the runs that share a server.
-        baseline: What fault-free lives cost; None for such a life.
     """
 
     number: int
     schedule: Schedule
-    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class _Life:
             self._watch(lab, player)
         self.baseline = measured(lab.history, since=lab.steady_since)
         faults = list(player.faults)
-        lab.judge(*asked(lab, self._order.schedule, faults, self._order.baseline))
+        lab.judge(*asked(lab, self._order.schedule, faults))
 
     def _start(self, lab: Lab, player: Player) -> None:
         """Start the client; once more if it gave up during a fault, as a supervisor would."""

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.explore.budgets import Baseline
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import ORDINALS, Point
-from vault_harness.judge.explore.schedule import Schedule, Step, possible
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
 TIMES = 3
 """Runs that must all show a finding before it is told, and fault-free lives that are observed."""
@@ -283,7 +282,7 @@ class Explorer:
                 yield schedule, seen
 
     def _submit(self, schedule: Schedule) -> Future[Seen]:
-        order = Order(next(self._numbers), schedule, self._baseline)
+        order = Order(next(self._numbers), replace(schedule, baseline=self._baseline))
         return self._executor.submit(self._run, order)
 
     def _until(self, share: float) -> float | None:
@@ -353,6 +352,7 @@ class Explorer:
         self, schedule: Schedule, promise: str, text: str, others: Sequence[Schedule]
     ) -> None:
         schedule, without = self._shrink(schedule, promise)
+        schedule = replace(schedule, baseline=self._baseline)
         found = Broken(schedule, promise, text, without=without)
         if twin := next((one for one in self.broken if one.group == found.group), None):
             twin.also.append(schedule)

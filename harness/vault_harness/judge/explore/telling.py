@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vault_harness.errors import SettingsError
@@ -77,12 +78,12 @@ def file_name(found: Broken) -> str:
 def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
     """Write the schedule and the scenario of each finding; return the schedules' files."""
     paths = []
-    for one in found:
-        schedule = Schedule(one.schedule.steps, subject, one.promise, one.schedule.ttl)
+    for number, one in enumerate(found, start=1):
+        schedule = replace(one.schedule, subject=subject, promise=one.promise)
         path = folder / FOLDER / file_name(one)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, to_toml(schedule))
-        write_text(path.with_suffix(".py"), scenario(schedule))
+        write_text(path.with_suffix(".py"), scenario(schedule, number))
         paths.append(path)
     return paths
 
@@ -98,19 +99,17 @@ def read_folder(folder: Path) -> tuple[Schedule, ...]:
     return tuple(load_schedule(path) for path in sorted(folder.glob("*.toml")))
 
 
-def scenario(schedule: Schedule) -> str:
+def scenario(schedule: Schedule, number: int = 1) -> str:
     """Return a scenario that plays a schedule, with its catalogue entry."""
+    one = schedule.baseline
+    baseline = f"Baseline(rate={one.rate}, own={one.own}, keeps={one.keeps})" if one else "None"
     return _SCENARIO.format(
-        promise=json.dumps(schedule.promise, ensure_ascii=False),
+        id=f"EXP-{number:02}",
+        promise=json.dumps(f"The client survives this: {schedule}", ensure_ascii=False),
         ttl=f"{schedule.ttl:g}",
-        title=_title(schedule),
         steps="".join(map(_step, schedule.steps)),
+        baseline=baseline,
     )
-
-
-def _title(schedule: Schedule) -> str:
-    faults = " and ".join(step.fault for step in schedule.steps)
-    return f"A client survives {faults} at its {schedule.steps[0].point.kind}."
 
 
 def _step(step: Step) -> str:
@@ -121,9 +120,9 @@ def _step(step: Step) -> str:
 
 
 _SCENARIO = '''\
-# For catalogue.toml; give it an id that is free, here and below:
+# For catalogue.toml, without the leading marks. If the id is taken, change it here and below.
 #
-# [EXP-01]
+# [{id}]
 # promise = {promise}
 # severity = "high"
 # source = "found by explore"
@@ -135,15 +134,16 @@ import pytest
 
 from vault_harness.judge.explore.life import survives
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule, Step
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
 
 STEPS = (
 {steps})
+BASELINE = {baseline}
 
 
-@pytest.mark.scenario("EXP-01")
+@pytest.mark.scenario("{id}")
 def test_it_survives_a_schedule(lab: Lab) -> None:
-    """{title}"""
-    survives(lab, Schedule(STEPS))
+    """The client keeps its promises, whatever these steps do."""
+    survives(lab, Schedule(STEPS, baseline=BASELINE))
 '''
