@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ class Seen:
         later: The points after the last step.
         signature: What happened, without what differs between two equal runs.
         too_slow: Why the run does not count; empty if it does.
+        record: What a journal has of the run; None if it broke no promise.
         cpu: Seconds of CPU of the run's own process and its children.
     """
 
@@ -78,6 +80,7 @@ class Seen:
     signature: tuple[object, ...] = ()
     baseline: Baseline | None = None
     too_slow: str = ""
+    record: Mapping[str, Any] | None = None
     cpu: float = 0.0
     seconds: float = 0.0
 
@@ -117,11 +120,11 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
     record: dict[str, Any] = result.record
     findings = tuple(
         (_NUMBERS.sub("#", one["promise"]), f"{one['seen']} (promised: {one['promise']})")
-        for one in record["findings"]
+        for one in (*record["findings"], *record["leaks"])
         if not _is_told(order.schedule, one["promise"])
     )
     return Seen(
-        word="pass" if result.word == "fail" and not findings else result.word,
+        word=_word(result.word, findings),
         why=result.why if result.error is None else result.trace or result.why,
         findings=findings,
         begun=life.begun,
@@ -130,8 +133,16 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
         signature=(*life.signature, *sorted({promise for promise, _ in findings})),
         baseline=life.baseline,
         too_slow=record["too_slow"],
+        record=record if findings else None,
         seconds=result.seconds,
     )
+
+
+def _word(word: str, findings: Sequence[tuple[str, str]]) -> str:
+    """Return a run's word: a leak fails it too, and what a fault said itself does not."""
+    if word in ("pass", "fail"):
+        return "fail" if findings else "pass"
+    return word
 
 
 def _is_told(schedule: Schedule, promise: str) -> bool:

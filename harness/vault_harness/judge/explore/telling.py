@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError
 from vault_harness.files import write_text
 from vault_harness.judge.explore.schedule import (
@@ -28,6 +29,12 @@ LINES = 5
 
 FOLDER = "schedules"
 """Folder of the schedules, in the report."""
+
+PAGE = "index.html"
+"""The page with their timelines, in that folder."""
+
+SOURCE = "found by explore"
+"""The source of a scenario that was made from a finding."""
 
 
 def prose(found: Broken, subject: str) -> str:
@@ -88,6 +95,42 @@ def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
     return paths
 
 
+def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path | None:
+    """Write a page with the timeline of each finding, as a run of scenarios has one."""
+    # Drawing the page loads a template engine, which no other part of a search needs.
+    from vault_harness.judge.report.formats import SCHEMA_VERSION, suite_version
+    from vault_harness.judge.report.html.page import write_page
+
+    scenarios = [
+        {
+            **one.record,
+            "id": _id(number),
+            "promise": f"The client survives this: {one.schedule}",
+            "source": SOURCE,
+            "again": named("replay", str(folder / FOLDER / file_name(one))),
+        }
+        for number, one in enumerate(found, start=1)
+        if one.record is not None
+    ]
+    if not scenarios:
+        return None
+    journal = {
+        "schema_version": SCHEMA_VERSION,
+        "suite_version": suite_version(),
+        "complete": True,
+        "summary": f"{subject}: {len(found)} schedules break it",
+        "subject": subject,
+        "engine": scenarios[0]["engine"],
+        "left_out": {"all scenarios": "high"},  # so that the page shows no grade
+        "scenarios": scenarios,
+    }
+    return write_page([journal], folder / FOLDER / PAGE)
+
+
+def _id(number: int) -> str:
+    return f"EXP-{number:02}"
+
+
 def read_folder(folder: Path) -> tuple[Schedule, ...]:
     """Return the schedules of a folder, which need not exist."""
     if folder.exists() and not folder.is_dir():
@@ -104,9 +147,10 @@ def scenario(schedule: Schedule, number: int = 1) -> str:
     one = schedule.baseline
     baseline = f"Baseline(rate={one.rate}, own={one.own}, keeps={one.keeps})" if one else "None"
     return _SCENARIO.format(
-        id=f"EXP-{number:02}",
+        id=_id(number),
         promise=json.dumps(f"The client survives this: {schedule}", ensure_ascii=False),
         ttl=f"{schedule.ttl:g}",
+        source=SOURCE,
         steps="".join(map(_step, schedule.steps)),
         baseline=baseline,
     )
@@ -125,7 +169,7 @@ _SCENARIO = '''\
 # [{id}]
 # promise = {promise}
 # severity = "high"
-# source = "found by explore"
+# source = "{source}"
 # ttl = {ttl}
 # ids = "files"
 # seconds = 20
