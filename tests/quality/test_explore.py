@@ -95,17 +95,21 @@ def test_how_many_mutants_are_found(capsys: pytest.CaptureFixture[str]) -> None:
     apart = Counter(out_of_sight(entries[one.scenario]) for one in CATALOGUE.values())
     seen = apart.pop("")
     told = ", ".join(f"{count} are about {what}" for what, count in apart.most_common())
-    lines = [f"{seen} of {len(CATALOGUE)} mutants live in what explore has: {told}"]
-    found = 0
-    tried = [name for name in names if not out_of_sight(entries[CATALOGUE[name].scenario])]
-    for name in tried[:SAMPLE]:
-        how = _found(CATALOGUE[name].subject)
-        found += how.startswith("found")
-        lines.append(f"{name} ({CATALOGUE[name].scenario}): {how}")
-    lines.append(f"explore found {found} of {SAMPLE}")
     with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join(lines) + "\n")
+        _say(f"\n{seen} of {len(CATALOGUE)} mutants live in what explore has: {told}")
+        tried = [name for name in names if not out_of_sight(entries[CATALOGUE[name].scenario])]
+        found = 0
+        for name in tried[:SAMPLE]:
+            how = _found(CATALOGUE[name].subject)
+            found += how.startswith("found")
+            _say(f"{name} ({CATALOGUE[name].scenario}): {how}")
+        _say(f"explore found {found} of {SAMPLE}")
     assert found
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()  # a run takes many minutes
 
 
 def _found(subject: str) -> str:

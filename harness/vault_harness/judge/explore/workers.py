@@ -130,7 +130,7 @@ def carry_out(subject: str, order: Order) -> Seen:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _in_the_fork(_place, order, theirs)
+        _in_the_fork(_place, subject, order, theirs)
     os.close(theirs)
     told = _read(ours, began + LONGEST)
     if told is None:
@@ -145,13 +145,14 @@ def carry_out(subject: str, order: Order) -> Seen:
     return replace(seen, cpu=cpu, seconds=time.monotonic() - began)
 
 
-def _in_the_fork(place: Place, order: Order, pipe: int) -> None:
+def _in_the_fork(place: Place, subject: str, order: Order, pipe: int) -> None:
     """Run an order, write what was seen, and end without waiting for a client's threads."""
     folder: Path | None = None
     try:
         die_with_parent()
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=place.environment.directory))
-        environment = replace(place.environment, directory=folder)
+        client = parse_subject(subject)
+        environment = replace(place.environment, directory=folder, subject=client)
         data = pickle.dumps(live(environment, order, place.shared))
         while data:
             data = data[os.write(pipe, data) :]
