@@ -100,6 +100,8 @@ def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]
         say(f"    {named('replay', str(path))}")
         say()
     say(plural(len(explorer.broken), "finding"))
+    if page := telling.write_timelines(report, explorer.broken, subject):
+        say(f"their timelines: {page}")
     say(telling.claim(explorer.coverage, shard))
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import UnavailableError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule, Step, to_toml
-from vault_harness.judge.explore.workers import carry_out, opened
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, to_toml
+from vault_harness.judge.explore.shared import Servers
+from vault_harness.judge.explore.workers import Place, carry_out, opened, workers
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -29,13 +35,16 @@ DENIED = "python:tests.mutants.clients:LogsInOnEvery403"
 LOGIN = Point("login", "auth/approle/login", "start", "first")
 READ = Point("read", "secret", "steady", "first")
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
+REPLACED = "the token is renewed, or replaced, before its end"
+SURVIVES = "the token survives: no login"
+BASELINE = Baseline(rate=8, own=1, keeps=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place() -> Iterator[None]:
+def place() -> Iterator[Place]:
     """The servers that the runs of this module share."""
-    with opened(Settings(engine="process"), LAZY, seed=1):
-        yield
+    with opened(Settings(engine="process"), LAZY, seed=1) as one:
+        yield one
 
 
 def lived(*steps: Step, number: int) -> Seen:
@@ -86,6 +95,88 @@ def test_two_faults_come_in_their_order() -> None:
     seen = lived(Step(READ, "500"), Step(again, "503"), number=2)
     assert seen.begun == 2
     assert seen.findings == (), seen.findings
+
+
+@pytest.mark.parametrize(
+    ("client", "step", "promise"),
+    [
+        ("clients:GivesUpRenewing", Step(RENEW, "500"), REPLACED),
+        ("sea_seal:TreatsASealAsADeadToken", Step(READ, "sealed", 1.5), SURVIVES),
+        ("sea_seal:TreatsASealAsADeadToken", Step(READ, "503"), SURVIVES),
+    ],
+)
+def test_a_token_that_is_given_up_is_found(client: str, step: Step, promise: str) -> None:
+    """A client must keep its token alive after a failed renewal, and keep it after an outage."""
+    schedule = Schedule((step,), baseline=BASELINE)
+    number = 20_000 + abs(hash((client, step))) % 10_000
+    seen = carry_out(f"python:tests.mutants.{client}", Order(number, schedule))
+    assert seen.promises == {promise}, seen
+
+
+def test_servers_follow_each_other(place: Place) -> None:
+    """The next Vault runs before the last one stops, which waits for its last run."""
+    with closing(Servers(place.environment, most=1)) as servers:
+        first = servers.take()
+        assert servers.take() is first, "the next one is started only now"
+        wait_until(lambda: servers.take() is not first, "the next Vault", timeout=20)
+        address = first.shared.address.removeprefix("http://").split(":")
+        while first.busy:
+            socket.create_connection((address[0], int(address[1])), timeout=5).close()
+            servers.give_back(first)
+        wait_until(lambda: refuses(address[0], int(address[1])), "the first to stop", timeout=20)
+
+
+def refuses(host: str, port: int) -> bool:
+    """Return whether nobody listens there."""
+    with socket.socket() as tried:
+        return tried.connect_ex((host, port)) != 0
+
+
+class TakesAnErrorAfterALostAnswerAsFinal(LazyClient):
+    """Retries a renewal that got no answer and one that failed, and gives up if both happen."""
+
+    _unheard = _broken = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            renewed = super()._renewed(token, deadline)
+        except UnavailableError as error:
+            answered = "Vault answered" in str(error)
+            self._broken = self._broken or (answered and self._unheard)
+            self._unheard = not answered
+            raise
+        self._unheard = False
+        return renewed
+
+    def _arm(self, seconds: float) -> None:
+        if not self._broken:
+            super()._arm(seconds)
+
+
+def test_a_pair_breaks_a_client_that_survives_each_fault() -> None:
+    """Only both faults together end the renewals, and the correct client survives them."""
+    with workers(4) as pool:
+        fragile = f"python:{__name__}:{TakesAnErrorAfterALostAnswerAsFinal.__name__}"
+        again = replace(RENEW, phase="after a fault")
+        lost, failed = Step(RENEW, "lost"), Step(again, "500")
+        runs = [
+            pool.submit(
+                carry_out, subject, Order(number, Schedule(steps, ttl=12.0, baseline=BASELINE))
+            )
+            for number, (subject, steps) in enumerate(
+                [
+                    (fragile, (lost,)),
+                    (fragile, (Step(RENEW, "500"),)),
+                    (fragile, (lost, failed)),
+                    (LAZY, (lost, failed)),
+                ],
+                start=3,
+            )
+        ]
+        seen = [run.result() for run in runs]
+    assert [one.begun for one in seen] == [1, 1, 2, 2]
+    assert [one.word for one in seen] == ["pass", "pass", "fail", "pass"]
+    assert seen[2].promises == {REPLACED}
 
 
 def harness(*words: str) -> subprocess.Popen[str]:

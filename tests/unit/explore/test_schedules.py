@@ -13,6 +13,7 @@ from vault_harness.judge.explore.points import CONNECTIONS, KINDS, ORDINALS, PHA
 from vault_harness.judge.explore.schedule import (
     FAULTS,
     LARGEST,
+    Baseline,
     Schedule,
     Step,
     load_schedule,
@@ -42,13 +43,23 @@ def steps(draw: st.DrawFn) -> Step:
     return Step(draw(POINTS), fault, lasts)
 
 
-@given(st.lists(steps(), min_size=1, max_size=4), st.text(max_size=40), st.text(max_size=40))
-def test_a_file_says_all_of_a_schedule(found: list[Step], subject: str, promise: str) -> None:
+BASELINES = st.builds(Baseline, st.integers(0, 999), st.integers(0, 99), st.booleans())
+
+
+@given(
+    st.lists(steps(), min_size=1, max_size=4),
+    st.text(max_size=40),
+    st.text(max_size=40),
+    st.none() | BASELINES,
+)
+def test_a_file_says_all_of_a_schedule(
+    found: list[Step], subject: str, promise: str, baseline: Baseline | None
+) -> None:
     """What is written is read again."""
-    schedule = Schedule(tuple(found), subject=subject, promise=promise)
+    schedule = Schedule(tuple(found), subject=subject, promise=promise, baseline=baseline)
     again = parse_schedule(to_toml(schedule), FILE)
     assert again == schedule
-    assert (again.subject, again.promise) == (subject, promise)
+    assert (again.subject, again.promise, again.baseline) == (subject, promise, baseline)
 
 
 GOOD = """format = 1
@@ -61,6 +72,9 @@ phase = "renewal due"
 ordinal = "second"
 fault = "lost"
 """
+
+
+BASELINE = "[baseline]\nrate = {}\nown = 1\nkeeps = {}\n\n"
 
 
 def test_a_hand_written_file_is_read() -> None:
@@ -85,6 +99,9 @@ def test_a_hand_written_file_is_read() -> None:
         ('"lost"', '"token-revoked"\nlasts = 1', 10, "cannot last"),
         ('"lost"', "lost", 9, ""),
         ("[[step]]", "[step]", 4, "no [[step]]"),
+        ("[[step]]", "[baseline]\nrate = 8\n\n[[step]]", 4, "[baseline] has rate, own and keeps"),
+        ("[[step]]", f"{BASELINE.format('-1', 'true')}[[step]]", 5, "rate is not a number"),
+        ("[[step]]", f"{BASELINE.format(8, 1)}[[step]]", 7, "keeps is not true or false"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, line: int, said: str) -> None:

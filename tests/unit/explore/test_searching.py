@@ -6,22 +6,33 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.explore.budgets import Baseline
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule, Step, possible
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 from vault_harness.judge.explore.search import TIMES, Explorer, Options
-from vault_harness.judge.explore.telling import LINES, claim, prose
+from vault_harness.judge.explore.telling import LINES, claim, prose, write_timelines
 
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first", "kept")
 READ = Point("read", "secret", "steady", "first", "kept")
 AFTER = Point("login", "auth/approle/login", "after a fault", "first", "new")
 PROMISE = "at most # logins"
+RECORD = {
+    "id": "EXPLORE-7",
+    "promise": "It survives a schedule of faults",
+    "severity": "high",
+    "word": "fail",
+    "why": "14 logins",
+    "seconds": 3.0,
+    "engine": "process",
+    "findings": [{"promise": PROMISE, "seen": "14 logins", "at": 1.0, "harm": False}],
+}
+"""What a journal has of a run, as far as the page needs it."""
 
 
 class Now(Executor):
@@ -54,6 +65,7 @@ class Client:
             later=later,
             signature=tuple(step.fault for step in schedule.steps),
             baseline=Baseline(10, 1),
+            record=RECORD if broke else None,
         )
 
 
@@ -85,6 +97,19 @@ def test_a_fault_that_breaks_each_time_is_told() -> None:
     assert "my client breaks in 1 step. 1. " in text
     assert "3 of 3 runs; 0 of 3 without a fault" in text
     assert len(text.splitlines()) <= LINES
+
+
+def test_a_page_shows_each_finding(tmp_path: Path) -> None:
+    """The page has a row for each finding, with its steps and how to replay it."""
+    client = Client(lambda steps, _: any(s.fault == "429" for s in steps))
+    found = explored(client, pairs=False, only=frozenset({"429"})).broken
+    page = write_timelines(tmp_path, found, "my client")
+    assert page is not None
+    text = page.read_text()
+    assert "The client survives this: 1. The first" in text
+    assert "EXP-01" in text
+    assert f"replay {tmp_path}" in text
+    assert write_timelines(tmp_path, [], "my client") is None
 
 
 def test_chance_is_not_believed() -> None:

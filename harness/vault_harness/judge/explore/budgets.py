@@ -6,14 +6,19 @@ again.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vault_harness.judge import oracles
-from vault_harness.judge.explore.schedule import Schedule, Step
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.oracles import Oracle
+from vault_harness.judge.oracles import Oracle, came_through
+from vault_harness.judge.oracles.base import logs_in_for_each_call, looks_before_each_read
+from vault_harness.judge.oracles.lives import without_logins_in_turn
+from vault_harness.judge.running import PROBE
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault
 from vault_harness.recorder.history import History
@@ -45,30 +50,28 @@ _DENIES = frozenset(
 )
 """Faults after which a read may be answered 403 through no fault of the client."""
 
+_DOUBTS = frozenset({"403", "page-403", "page-200", "token-revoked", "policy-narrowed"})
+"""Faults after which a client may take its token for dead."""
+
+TO_RENEW = 0.75
+"""Share of a life after which a client that could not renew may log in instead."""
+
+SPARE = 1.0
+"""Seconds that a renewal takes beyond a client's longest pause."""
+
+RETRY_AFTER = 1.0
+"""Seconds that the fault ``429-retry-after`` asks a client to wait."""
+
 _READS = ("read", "metadata", "write")
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What fault-free lives cost.
-
-    Attributes:
-        rate: Requests in the busiest second.
-        own: Those in it that no caller asks for.
-    """
-
-    rate: int = 0
-    own: int = 0
-
-    def joined(self, other: Baseline) -> Baseline:
-        """Return what the costlier of two lives costs."""
-        return Baseline(max(self.rate, other.rate), max(self.own, other.own))
 
 
 def measured(history: History, *, since: float) -> Baseline:
     """Return what a life cost after its steady state."""
     sent = history.find(since=since)
-    return Baseline(_busiest(sent)[0], _busiest([e for e in sent if e.kind not in _READS])[0])
+    own = _busiest([e for e in sent if e.kind not in _READS])[0]
+    lives = _lives(history)
+    keeps = len(lives) > 1 and not _lapses(lives, history.now(), lambda _: False)
+    return Baseline(_busiest(sent)[0], own, keeps and not looks_before_each_read(history))
 
 
 def _busiest(sent: Sequence[Exchange]) -> tuple[int, float]:
@@ -77,12 +80,11 @@ def _busiest(sent: Sequence[Exchange]) -> tuple[int, float]:
     return max(counts, default=(0, 0.0))
 
 
-def asked(
-    lab: Lab, schedule: Schedule, faults: Sequence[Fault], baseline: Baseline | None
-) -> list[Oracle]:
+def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]:
     """Return the oracles for a run, beyond those that every scenario asks."""
     found: list[Oracle] = [oracles.bad_logins_at_most(BAD_LOGINS)]
     begun = [fault for fault in faults if fault.began]
+    baseline = schedule.baseline
     if baseline is not None:
         found.append(_requests_at_most(TIMES * baseline.rate + REQUESTS, "request", _any))
         own = TIMES * baseline.own + OWN
@@ -93,6 +95,12 @@ def asked(
         return found
     first = min(fault.began for fault in begun)
     found.append(oracles.logins_at_most(sum(map(_logins, schedule.steps)), since=first))
+    # The witness stands behind the network, so it does not know which answers got through.
+    deaf = begun if schedule.by_network else []
+    if baseline is not None and baseline.keeps:
+        found.append(_goes_on(_no_time(lab, schedule, begun), deaf, until=lab.history.now()))
+    if not any(s.fault in _DOUBTS or _is_early(s) for s in schedule.steps):
+        found.append(_same_token(deaf, since=first, until=lab.history.now()))
     if any(step.fault == "429-retry-after" for step in schedule.steps):
         until = max(lab.history.now() if f.ended is None else f.ended for f in begun)
         found += [
@@ -110,6 +118,112 @@ def asked(
 def _logins(step: Step) -> int:
     unheard = step.fault in _UNHEARD and (step.lasts or step.point.kind == "login")
     return LOGINS + LOGINS_AGAIN * bool(unheard)
+
+
+def _is_early(step: Step) -> bool:
+    """Return whether a fault may hit the login itself, which a client then repeats."""
+    return step.point.kind == "login" or step.point.phase == "start"
+
+
+@dataclass(frozen=True)
+class _Life:
+    """What one login or renewal gave a token.
+
+    Attributes:
+        came: When the request came.
+        heard: Whether the client got the answer for sure: the network was whole.
+    """
+
+    began: float
+    ttl: float
+    came: float
+    heard: bool
+
+    @property
+    def end(self) -> float:
+        """When the token ends unless it is renewed."""
+        return self.began + self.ttl
+
+
+def _lives(history: History, deaf: Sequence[Fault] = ()) -> list[_Life]:
+    def heard(grant: Exchange) -> bool:
+        return not any(f.began <= _end(grant) and grant.began <= _over(f) for f in deaf)
+
+    grants = history.find("login", "renew", where=lambda e: came_through(e) and bool(e.ttl))
+    return [_Life(_end(e), e.ttl or 0.0, e.came, heard(e)) for e in grants]
+
+
+def _end(exchange: Exchange) -> float:
+    return exchange.began if exchange.ended is None else exchange.ended
+
+
+def _over(fault: Fault) -> float:
+    return math.inf if fault.ended is None else fault.ended
+
+
+def _lapses(
+    lives: Sequence[_Life], until: float, excused: Callable[[float], bool]
+) -> list[tuple[_Life, _Life | None]]:
+    """Return the lives that ended before the next one was asked for, with the next one."""
+    return [
+        (life, following)
+        for life, following in pairwise((*lives, None))
+        if life is not None
+        and life.heard
+        and life.end <= until
+        and (following is None or following.came > life.end)
+        and not excused(life.end)
+    ]
+
+
+def _goes_on(excused: Callable[[float], bool], deaf: Sequence[Fault], *, until: float) -> Oracle:
+    """Check that each token is renewed or replaced before it ends, if there was time for it."""
+    promise = "the token is renewed, or replaced, before its end"
+
+    def oracle(history: History) -> list[Finding]:
+        found = []
+        for life, following in _lapses(_lives(history, deaf), until, excused):
+            missed = None if following is None else following.came - life.end
+            when = "never" if missed is None else f"{missed:.2f} s after its end"
+            seen = (
+                f"the token of +{life.began:.2f} s ended at +{life.end:.2f} s, the next came {when}"
+            )
+            found.append(Finding(promise, seen, life.began, missed=missed, until=life.end))
+        return found
+
+    return oracle
+
+
+def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[[float], bool]:
+    """Return what tells whether a fault left a client no time to renew before a token's end."""
+    waits = SPARE - PROBE + RETRY_AFTER * any(s.fault == "429-retry-after" for s in schedule.steps)
+    spans = [
+        (f.began, _over(f) + waits + (lab.recovery_after(f) if f.ended is not None else 0.0))
+        for f in faults
+    ]
+    return lambda end: any(began <= end < over for began, over in spans)
+
+
+def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
+    """Check that no login replaces a token that lives, and that no fault calls in doubt."""
+    promise = "the token survives: no login"
+
+    def oracle(history: History) -> list[Finding]:
+        if logs_in_for_each_call(history):
+            return []
+        lives = [life for life in _lives(history, deaf) if life.heard]
+        tried = history.find("login", since=since, until=until)
+        seen = []
+        for login in without_logins_in_turn(history, tried):
+            before = [life for life in lives if life.began <= login.began]
+            if before and login.began < before[-1].began + TO_RENEW * before[-1].ttl:
+                seen.append(login)
+        if not seen:
+            return []
+        text = f"a login at +{seen[0].began:.2f} s, in the life of a token"
+        return [Finding(promise, text, seen[0].began, rests_on=())]
+
+    return oracle
 
 
 def _calm_since(lab: Lab, ended: Sequence[Fault]) -> float | None:

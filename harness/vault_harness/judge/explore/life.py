@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.environment import Environment
 from vault_harness.judge.explore.acting import Player
-from vault_harness.judge.explore.budgets import Baseline, asked, measured
+from vault_harness.judge.explore.budgets import asked, measured
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule
+from vault_harness.judge.explore.schedule import Baseline, Schedule
 from vault_harness.judge.explore.shared import SharedVault, WarmLab
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.run import run_scenario
@@ -47,12 +48,10 @@ class Order:
 
     Attributes:
         number: Unique among the runs that share a server.
-        baseline: What fault-free lives cost; None for such a life.
     """
 
     number: int
     schedule: Schedule
-    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Seen:
         later: The points after the last step.
         signature: What happened, without what differs between two equal runs.
         too_slow: Why the run does not count; empty if it does.
+        record: What a journal has of the run; None if it broke no promise.
         cpu: Seconds of CPU of the run's own process and its children.
     """
 
@@ -80,6 +80,7 @@ class Seen:
     signature: tuple[object, ...] = ()
     baseline: Baseline | None = None
     too_slow: str = ""
+    record: Mapping[str, Any] | None = None
     cpu: float = 0.0
     seconds: float = 0.0
 
@@ -119,11 +120,11 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
     record: dict[str, Any] = result.record
     findings = tuple(
         (_NUMBERS.sub("#", one["promise"]), f"{one['seen']} (promised: {one['promise']})")
-        for one in record["findings"]
+        for one in (*record["findings"], *record["leaks"])
         if not _is_told(order.schedule, one["promise"])
     )
     return Seen(
-        word="pass" if result.word == "fail" and not findings else result.word,
+        word=_word(result.word, findings),
         why=result.why if result.error is None else result.trace or result.why,
         findings=findings,
         begun=life.begun,
@@ -132,8 +133,16 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
         signature=(*life.signature, *sorted({promise for promise, _ in findings})),
         baseline=life.baseline,
         too_slow=record["too_slow"],
+        record=record if findings else None,
         seconds=result.seconds,
     )
+
+
+def _word(word: str, findings: Sequence[tuple[str, str]]) -> str:
+    """Return a run's word: a leak fails it too, and what a fault said itself does not."""
+    if word in ("pass", "fail"):
+        return "fail" if findings else "pass"
+    return word
 
 
 def _is_told(schedule: Schedule, promise: str) -> bool:
@@ -181,7 +190,7 @@ class _Life:
             self._watch(lab, player)
         self.baseline = measured(lab.history, since=lab.steady_since)
         faults = list(player.faults)
-        lab.judge(*asked(lab, self._order.schedule, faults, self._order.baseline))
+        lab.judge(*asked(lab, self._order.schedule, faults))
 
     def _start(self, lab: Lab, player: Player) -> None:
         """Start the client; once more if it gave up during a fault, as a supervisor would."""

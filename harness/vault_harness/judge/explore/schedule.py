@@ -161,18 +161,41 @@ def _paths(point: Point) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What fault-free lives of a client cost.
+
+    Attributes:
+        rate: Requests in the busiest second.
+        own: Those in it that no caller asks for.
+        keeps: Whether each token was renewed or replaced before it ended.
+    """
+
+    rate: int = 0
+    own: int = 0
+    keeps: bool = False
+
+    def joined(self, other: Baseline) -> Baseline:
+        """Return what the costlier of two lives costs."""
+        rate, own = max(self.rate, other.rate), max(self.own, other.own)
+        return Baseline(rate, own, self.keeps and other.keeps)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """A list of faults, each tied to a point.
 
     Attributes:
         subject: The client that it broke; empty if it was made by hand.
         promise: The promise that was broken.
+        baseline: What the client's lives cost without faults. Without it, no oracle that compares
+            is asked.
     """
 
     steps: tuple[Step, ...]
     subject: str = field(default="", compare=False)
     promise: str = field(default="", compare=False)
     ttl: float = field(default=8.0, compare=False)
+    baseline: Baseline | None = field(default=None, compare=False)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -224,6 +247,14 @@ def to_toml(schedule: Schedule) -> str:
         f"promise = {_text(schedule.promise)}",
         f"ttl = {schedule.ttl:g}",
     ]
+    if schedule.baseline is not None:
+        lines += [
+            "",
+            "[baseline]",
+            f"rate = {schedule.baseline.rate}",
+            f"own = {schedule.baseline.own}",
+            f"keeps = {str(schedule.baseline.keeps).lower()}",
+        ]
     for step in schedule.steps:
         point = step.point
         lines += [
@@ -269,14 +300,26 @@ def parse_schedule(text: str, path: Path) -> Schedule:
     if told.get("format") != FORMAT:
         said = f"format {told.get('format')} cannot be read; this version reads format {FORMAT}"
         raise file.wrong("format", said)
-    file.only(told, ("format", "subject", "promise", "ttl", "step"))
+    file.only(told, ("format", "subject", "promise", "ttl", "baseline", "step"))
     ttl = file.number(told, "ttl", default=8.0, least=8.0)
     given = told.get("step")
     if not isinstance(given, list) or not given or not all(isinstance(s, dict) for s in given):
         raise file.wrong("step", "there is no [[step]]")
     steps = tuple(_step(file, one, number) for number, one in enumerate(given, start=1))
     subject, promise = (str(told.get(name, "")) for name in ("subject", "promise"))
-    return Schedule(steps, subject=subject, promise=promise, ttl=ttl)
+    baseline = _baseline(file, told["baseline"]) if "baseline" in told else None
+    return Schedule(steps, subject=subject, promise=promise, ttl=ttl, baseline=baseline)
+
+
+def _baseline(file: _File, told: Any) -> Baseline:
+    if not isinstance(told, dict) or set(told) != {"rate", "own", "keeps"}:
+        raise file.wrong("[baseline]", "[baseline] has rate, own and keeps, and nothing else")
+    for name in ("rate", "own"):
+        if type(told[name]) is not int or told[name] < 0:
+            raise file.wrong(name, f"{name} is not a number of requests")
+    if type(told["keeps"]) is not bool:
+        raise file.wrong("keeps", "keeps is not true or false")
+    return Baseline(**told)
 
 
 def _step(file: _File, told: Mapping[str, Any], number: int) -> Step:

@@ -9,16 +9,16 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from vault_harness.errors import SubjectError
-from vault_harness.judge.explore.budgets import Baseline
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import ORDINALS, Point
-from vault_harness.judge.explore.schedule import Schedule, Step, possible
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
 TIMES = 3
 """Runs that must all show a finding before it is told, and fault-free lives that are observed."""
@@ -67,6 +67,7 @@ class Broken:
         seen: What was seen in the last run.
         without: For each step, in how many of `TIMES` runs the promise broke without it.
         also: Other points at which the same promise broke, not confirmed one by one.
+        record: What a journal has of a run that broke it.
     """
 
     schedule: Schedule
@@ -75,6 +76,7 @@ class Broken:
     repeats: int = TIMES
     without: tuple[int, ...] = ()
     also: list[Schedule] = field(default_factory=list)
+    record: Mapping[str, Any] | None = None
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -150,6 +152,7 @@ class Explorer:
         self._calm: list[Seen] = []
         self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
         self._signatures: set[tuple[object, ...]] = set()
+        self._records: dict[Schedule, Mapping[str, Any] | None] = {}
 
     def search(self) -> None:
         """Observe the client, and search until everything is tried or the time is over."""
@@ -283,7 +286,7 @@ class Explorer:
                 yield schedule, seen
 
     def _submit(self, schedule: Schedule) -> Future[Seen]:
-        order = Order(next(self._numbers), schedule, self._baseline)
+        order = Order(next(self._numbers), replace(schedule, baseline=self._baseline))
         return self._executor.submit(self._run, order)
 
     def _until(self, share: float) -> float | None:
@@ -311,6 +314,7 @@ class Explorer:
                     others = [one for one, _ in suspects[1:]]
                     self._note(schedule, group[0], suspects[0][1], others)
         self._suspected = {group: left for group, left in self._suspected.items() if left}
+        self._records.clear()
 
     def _repeated(
         self, chosen: dict[Schedule, list[Suspects]]
@@ -324,7 +328,7 @@ class Explorer:
         for count in (1, TIMES - 1):
             runs = [schedule for schedule in left for _ in range(count)]
             seen: dict[Schedule, list[Seen]] = {schedule: [] for schedule in left}
-            for schedule, one in self._each(runs, self._options.quiet, until):
+            for schedule, one in self._quietly(runs, until):
                 seen[schedule].append(one)
             for schedule, ran in seen.items():
                 kept = [one for one in left.pop(schedule) if _broke(one[0][0], ran)]
@@ -353,7 +357,9 @@ class Explorer:
         self, schedule: Schedule, promise: str, text: str, others: Sequence[Schedule]
     ) -> None:
         schedule, without = self._shrink(schedule, promise)
-        found = Broken(schedule, promise, text, without=without)
+        record = self._records.get(schedule)
+        schedule = replace(schedule, baseline=self._baseline)
+        found = Broken(schedule, promise, text, without=without, record=record)
         if twin := next((one for one in self.broken if one.group == found.group), None):
             twin.also.append(schedule)
             return
@@ -362,15 +368,24 @@ class Explorer:
         self.broken.sort(key=lambda one: one.schedule.size)
         self._tell(f"confirmed: {promise}: {schedule}")
 
+    def _quietly(
+        self, schedules: Iterable[Schedule], until: float | None = None
+    ) -> Iterator[tuple[Schedule, Seen]]:
+        """Run schedules as `_each` does, few at once, and keep the records of those that break."""
+        for schedule, seen in self._each(schedules, self._options.quiet, until):
+            if seen.record is not None:
+                self._records[schedule] = seen.record
+            yield schedule, seen
+
     def _repeats(self, schedule: Schedule, promise: str) -> bool:
-        ran = [seen for _, seen in self._each([schedule] * TIMES, self._options.quiet)]
+        ran = [seen for _, seen in self._quietly([schedule] * TIMES)]
         return _broke(promise, ran)
 
     def _count(self, schedule: Schedule, promise: str) -> int:
         """Return in how many of `TIMES` quiet runs a promise broke."""
         ran = self._calm
         if schedule.steps:
-            ran = [one for _, one in self._each([schedule] * TIMES, self._options.quiet)]
+            ran = [one for _, one in self._quietly([schedule] * TIMES)]
         return sum(promise in one.promises for one in ran)
 
     def _shrink(self, schedule: Schedule, promise: str) -> tuple[Schedule, tuple[int, ...]]:
@@ -398,15 +413,15 @@ def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
     """Return steps so that each next one differs most from those before it.
 
     A short search then tries every fault once, and every kind of request in every phase, before it
-    tries a fault for the second time.
+    tries a fault for the second time. Of a place it tries the first request first.
     """
     left = list(steps)
     chance.shuffle(left)
-    faults: Counter[object] = Counter()
-    places: Counter[object] = Counter()
+    faults: Counter[str] = Counter()
+    places: Counter[tuple[str, str]] = Counter()
     found = []
     while left:
-        step = min(left, key=lambda s: (faults[s.fault], places[_place(s)], _place(s)[2:]))
+        step = min(left, key=lambda s: (faults[s.fault], places[_place(s)], _turn(s)))
         left.remove(step)
         faults[step.fault] += 1
         places[_place(step)] += 1
@@ -414,9 +429,12 @@ def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
     return found
 
 
-def _place(step: Step) -> tuple[str, str, int, bool]:
-    point = step.point
-    return point.kind, point.phase, ORDINALS.index(point.ordinal), not step.lasts
+def _place(step: Step) -> tuple[str, str]:
+    return step.point.kind, step.point.phase
+
+
+def _turn(step: Step) -> tuple[int, bool]:
+    return ORDINALS.index(step.point.ordinal), not step.lasts
 
 
 def carried_by(run: Callable[[str, Order], Seen], subject: str) -> Run:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +22,9 @@ from vault_harness.local.stack.launching import Secrets, Stack, launch
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
+
+RUNS = 150
+"""Runs that share a Vault: each leaves about 1.5 MB in its memory."""
 
 _RUN = """
 name = "explore"
@@ -116,13 +122,86 @@ class WarmLab(Lab):
         return self._shared.stack(self.entry)
 
 
-@contextmanager
-def shared_vault(environment: Environment) -> Iterator[SharedVault]:
-    """Start a Vault for many runs, and stop it after the block."""
-    blueprint: Any = platform()
-    with launch(
-        environment.engine,
-        blueprint,
-        NodeSpec(directory=environment.directory / "shared", name="shared"),
-    ) as stack:
-        yield SharedVault(stack.node.address, stack.keyring, stack.node.ca_cert)
+@dataclass
+class Served:
+    """A Vault that runs use.
+
+    Attributes:
+        runs: Runs that it was given.
+        busy: Those that have not ended.
+    """
+
+    shared: SharedVault
+    stopping: ExitStack
+    runs: int = 0
+    busy: int = 0
+
+
+class Servers:
+    """The Vaults of all runs, one after the other, since the memory of a Vault grows with each run.
+
+    The next one is started while the last one is still used, so that no run waits for it.
+    """
+
+    def __init__(self, environment: Environment, most: int = RUNS) -> None:
+        self._environment = environment
+        # Nobody can start another one of an external Vault.
+        self._most = math.inf if environment.engine.name == "external" else most
+        self._names = count(1)
+        self._thread = ThreadPoolExecutor(1, "explore-servers")
+        self._changing = Lock()
+        self._next: Future[Served] | None = None
+        self._retired: list[Served] = []
+        self._closed = False
+        self.current = self._thread.submit(self._start).result()
+
+    def take(self) -> Served:
+        """Return the Vault for a run."""
+        with self._changing:
+            if self._next is not None and self._next.done():
+                self._retired.append(self.current)
+                self.current, self._next = self._next.result(), None
+                self._stop_unused()
+            if self.current.runs >= self._most and self._next is None:
+                self._next = self._thread.submit(self._start)
+            self.current.runs += 1
+            self.current.busy += 1
+            return self.current
+
+    def give_back(self, served: Served) -> None:
+        """Note that a run ended; stop its Vault if that was the last one."""
+        with self._changing:
+            served.busy -= 1
+            self._stop_unused()
+
+    def close(self) -> None:
+        """Stop all of them."""
+        with self._changing:
+            self._closed = True
+            left = [self.current, *self._retired]
+        if self._next is not None:
+            left.append(self._next.result())
+        for served in left:
+            self._thread.submit(served.stopping.close).result()
+        self._thread.shutdown()
+
+    def _stop_unused(self) -> None:
+        if self._closed:
+            return
+        for served in [one for one in self._retired if not one.busy]:
+            self._retired.remove(served)
+            self._thread.submit(served.stopping.close)
+
+    def _start(self) -> Served:
+        blueprint: Any = platform()
+        name = f"shared-{next(self._names)}"
+        stopping = ExitStack()
+        stack = stopping.enter_context(
+            launch(
+                self._environment.engine,
+                blueprint,
+                NodeSpec(directory=self._environment.directory / name, name=name),
+            )
+        )
+        node = stack.node
+        return Served(SharedVault(node.address, stack.keyring, node.ca_cert), stopping)

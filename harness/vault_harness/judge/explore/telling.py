@@ -6,8 +6,10 @@ import json
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError
 from vault_harness.files import write_text
 from vault_harness.judge.explore.schedule import (
@@ -27,6 +29,12 @@ LINES = 5
 
 FOLDER = "schedules"
 """Folder of the schedules, in the report."""
+
+PAGE = "index.html"
+"""The page with their timelines, in that folder."""
+
+SOURCE = "found by explore"
+"""The source of a scenario that was made from a finding."""
 
 
 def prose(found: Broken, subject: str) -> str:
@@ -77,14 +85,50 @@ def file_name(found: Broken) -> str:
 def write(folder: Path, found: Sequence[Broken], subject: str) -> list[Path]:
     """Write the schedule and the scenario of each finding; return the schedules' files."""
     paths = []
-    for one in found:
-        schedule = Schedule(one.schedule.steps, subject, one.promise, one.schedule.ttl)
+    for number, one in enumerate(found, start=1):
+        schedule = replace(one.schedule, subject=subject, promise=one.promise)
         path = folder / FOLDER / file_name(one)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, to_toml(schedule))
-        write_text(path.with_suffix(".py"), scenario(schedule))
+        write_text(path.with_suffix(".py"), scenario(schedule, number))
         paths.append(path)
     return paths
+
+
+def write_timelines(folder: Path, found: Sequence[Broken], subject: str) -> Path | None:
+    """Write a page with the timeline of each finding, as a run of scenarios has one."""
+    # Drawing the page loads a template engine, which no other part of a search needs.
+    from vault_harness.judge.report.formats import SCHEMA_VERSION, suite_version
+    from vault_harness.judge.report.html.page import write_page
+
+    scenarios = [
+        {
+            **one.record,
+            "id": _id(number),
+            "promise": f"The client survives this: {one.schedule}",
+            "source": SOURCE,
+            "again": named("replay", str(folder / FOLDER / file_name(one))),
+        }
+        for number, one in enumerate(found, start=1)
+        if one.record is not None
+    ]
+    if not scenarios:
+        return None
+    journal = {
+        "schema_version": SCHEMA_VERSION,
+        "suite_version": suite_version(),
+        "complete": True,
+        "summary": f"{subject}: {len(found)} schedules break it",
+        "subject": subject,
+        "engine": scenarios[0]["engine"],
+        "left_out": {"all scenarios": "high"},  # so that the page shows no grade
+        "scenarios": scenarios,
+    }
+    return write_page([journal], folder / FOLDER / PAGE)
+
+
+def _id(number: int) -> str:
+    return f"EXP-{number:02}"
 
 
 def read_folder(folder: Path) -> tuple[Schedule, ...]:
@@ -98,19 +142,18 @@ def read_folder(folder: Path) -> tuple[Schedule, ...]:
     return tuple(load_schedule(path) for path in sorted(folder.glob("*.toml")))
 
 
-def scenario(schedule: Schedule) -> str:
+def scenario(schedule: Schedule, number: int = 1) -> str:
     """Return a scenario that plays a schedule, with its catalogue entry."""
+    one = schedule.baseline
+    baseline = f"Baseline(rate={one.rate}, own={one.own}, keeps={one.keeps})" if one else "None"
     return _SCENARIO.format(
-        promise=json.dumps(schedule.promise, ensure_ascii=False),
+        id=_id(number),
+        promise=json.dumps(f"The client survives this: {schedule}", ensure_ascii=False),
         ttl=f"{schedule.ttl:g}",
-        title=_title(schedule),
+        source=SOURCE,
         steps="".join(map(_step, schedule.steps)),
+        baseline=baseline,
     )
-
-
-def _title(schedule: Schedule) -> str:
-    faults = " and ".join(step.fault for step in schedule.steps)
-    return f"A client survives {faults} at its {schedule.steps[0].point.kind}."
 
 
 def _step(step: Step) -> str:
@@ -121,12 +164,12 @@ def _step(step: Step) -> str:
 
 
 _SCENARIO = '''\
-# For catalogue.toml; give it an id that is free, here and below:
+# For catalogue.toml, without the leading marks. If the id is taken, change it here and below.
 #
-# [EXP-01]
+# [{id}]
 # promise = {promise}
 # severity = "high"
-# source = "found by explore"
+# source = "{source}"
 # ttl = {ttl}
 # ids = "files"
 # seconds = 20
@@ -135,15 +178,16 @@ import pytest
 
 from vault_harness.judge.explore.life import survives
 from vault_harness.judge.explore.points import Point
-from vault_harness.judge.explore.schedule import Schedule, Step
+from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
 
 STEPS = (
 {steps})
+BASELINE = {baseline}
 
 
-@pytest.mark.scenario("EXP-01")
+@pytest.mark.scenario("{id}")
 def test_it_survives_a_schedule(lab: Lab) -> None:
-    """{title}"""
-    survives(lab, Schedule(STEPS))
+    """The client keeps its promises, whatever these steps do."""
+    survives(lab, Schedule(STEPS, baseline=BASELINE))
 '''

@@ -8,6 +8,7 @@ carry orders; a process that is no worker of ours starts its own servers.
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import pickle
@@ -16,18 +17,23 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from vault_harness.judge.environment import Environment, open_environment
 from vault_harness.judge.explore.life import Order, Seen, live
-from vault_harness.judge.explore.shared import SharedVault, shared_vault
+from vault_harness.judge.explore.shared import Servers, SharedVault
 from vault_harness.judge.subjects import parse_subject
 from vault_harness.local.engine.process.spawn import die_with_parent
 from vault_harness.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 AT_ONCE_PER_CORE = 10
 """Runs for each core: a run waits for more than nine tenths of its time."""
@@ -42,6 +48,7 @@ class Place:
 
     environment: Environment
     shared: SharedVault
+    servers: Servers
 
 
 _place: Place | None = None
@@ -53,9 +60,9 @@ def opened(settings: Settings, subject: str, *, seed: int) -> Iterator[Place]:
     global _place
     with (
         open_environment(settings, parse_subject(subject), seed=seed) as environment,
-        shared_vault(environment) as shared,
+        closing(Servers(environment)) as servers,
     ):
-        _place = Place(environment, shared)
+        _place = Place(environment, servers.current.shared, servers)
         try:
             yield _place
         finally:
@@ -65,16 +72,42 @@ def opened(settings: Settings, subject: str, *, seed: int) -> Iterator[Place]:
 @contextmanager
 def workers(at_once: int) -> Iterator[Executor]:
     """Return an executor whose workers are forks of this process; `opened` comes before."""
+    gc.collect()
+    gc.freeze()  # so that no fork copies what it only reads
     pool = ProcessPoolExecutor(
         at_once, mp_context=multiprocessing.get_context("fork"), initializer=_begin
     )
+    assert _place is not None, "it is open"
     try:
-        yield pool
+        yield Crew(pool, _place.servers)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.kill()  # the kernel then ends its run, and the servers of that
             process.join()
+
+
+class Crew(Executor):
+    """An executor that tells each order which Vault to use."""
+
+    def __init__(self, pool: Executor, servers: Servers) -> None:
+        self._pool = pool
+        self._servers = servers
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Carry out a call in a worker, where the runs' Vault is the current one."""
+        served = self._servers.take()
+        call = partial(fn, *args, **kwargs)
+        future = self._pool.submit(_with, served.shared, call)
+        future.add_done_callback(lambda _: self._servers.give_back(served))
+        return future
+
+
+def _with(shared: SharedVault, call: Callable[[], T]) -> T:
+    global _place
+    assert _place is not None, "a worker is a fork of a process that opened it"
+    _place = replace(_place, shared=shared)
+    return call()
 
 
 def _begin() -> None:
@@ -97,7 +130,7 @@ def carry_out(subject: str, order: Order) -> Seen:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _in_the_fork(_place, order, theirs)
+        _in_the_fork(_place, subject, order, theirs)
     os.close(theirs)
     told = _read(ours, began + LONGEST)
     if told is None:
@@ -112,13 +145,14 @@ def carry_out(subject: str, order: Order) -> Seen:
     return replace(seen, cpu=cpu, seconds=time.monotonic() - began)
 
 
-def _in_the_fork(place: Place, order: Order, pipe: int) -> None:
+def _in_the_fork(place: Place, subject: str, order: Order, pipe: int) -> None:
     """Run an order, write what was seen, and end without waiting for a client's threads."""
     folder: Path | None = None
     try:
         die_with_parent()
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=place.environment.directory))
-        environment = replace(place.environment, directory=folder)
+        client = parse_subject(subject)
+        environment = replace(place.environment, directory=folder, subject=client)
         data = pickle.dumps(live(environment, order, place.shared))
         while data:
             data = data[os.write(pipe, data) :]
@@ -146,6 +180,6 @@ def _read(pipe: int, deadline: float) -> bytes | None:
 
 def _open_for_good(subject: str) -> None:
     """Start servers that live as long as this process, which another machine may be."""
-    closing = ExitStack()
-    closing.enter_context(opened(Settings.from_environment(), subject, seed=0))
-    atexit.register(closing.close)
+    undo = ExitStack()
+    undo.enter_context(opened(Settings.from_environment(), subject, seed=0))
+    atexit.register(undo.close)
