@@ -75,7 +75,7 @@ def breaks() -> None:
 
 
 _EVERY_DAY = (
-    *(stack.up, stack.seed, stack.status, watch.watch),
+    *(stack.up, stack.seed, stack.status, watch.watch, watch.console),
     *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
     *(stack.down, stack.destroy),
     *(services.up, services.status, services.down),

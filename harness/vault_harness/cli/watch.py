@@ -1,23 +1,31 @@
-"""A live table of the stack, to see the effect of a fault."""
+"""The stack live, to see the effect of a fault: in the terminal, and in a browser."""
 
 from __future__ import annotations
 
 import contextlib
 import json as json_module
-import time
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.cli.audit import stack_logs
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import say
+from vault_harness.cli.console import say, say_on
 from vault_harness.interrupts import until_ctrl_c
 from vault_harness.namespaces import below
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
+    from vault_harness.cli.live import Faults
     from vault_harness.local.stack.local import LocalStack
     from vault_harness.operator.audit import AuditEntry
 
@@ -29,26 +37,31 @@ _SECONDS = 1.0
 @command(
     "watch",
     group="every day",
-    examples=("watch", "watch --once", "watch --once --json"),
+    examples=("watch", "watch --lines", "watch --once", "watch --once --json"),
     help={
         "once": "print the table once, and end",
+        "lines": "print each request and each change of what is broken as a line, until Ctrl-C",
         "json": "the same as data, once; for programs",
     },
 )
-def watch(once: bool = False, json: bool = False) -> None:
-    """Show seal, leader, leases, refusals and events, live.
+def watch(once: bool = False, lines: bool = False, json: bool = False) -> None:
+    """Show the stack live, and break and mend it with keys.
 
-    Ctrl-C ends it. Numbers come from the server's metrics, events and refusals from its audit log.
-    In a pipe, or with TERM=dumb, the table is printed once.
+    Numbers come from the server's metrics, requests from its audit log. A key breaks something for
+    10 seconds, h mends all, q or Ctrl-C ends it. Its end undoes what was broken with keys. In a
+    pipe, or with TERM=dumb, the table is printed once.
     """
-    import sys
-
     from rich.console import Console
     from rich.live import Live
+
+    from vault_harness.cli.live import Faults
 
     stack = local_stack()
     if json:
         say(json_module.dumps(_looked(stack), indent=2, default=str))
+        return
+    if lines:
+        _print_lines(stack)
         return
     console = Console()
     # FORCE_COLOR does not make a terminal of a pipe, and a dumb terminal would show nothing.
@@ -57,11 +70,126 @@ def watch(once: bool = False, json: bool = False) -> None:
         return
     with (
         until_ctrl_c(),
+        _keys() as pressed,
+        Faults() as faults,
         Live(_table(_looked(stack)), console=console, auto_refresh=False) as live,
     ):
-        while True:
-            time.sleep(_SECONDS)
-            live.update(_table(_looked(stack)), refresh=True)
+        said = ""
+        while (key := pressed()) != "q":
+            said = _act(faults, key) if key else said
+            live.update(_table(_looked(stack), _legend(faults, said)), refresh=True)
+
+
+@command(
+    "console",
+    group="every day",
+    examples=("console", "console --port 8300"),
+    help={"port": "where to listen on 127.0.0.1, default any free one"},
+)
+def console(port: int = 0) -> None:
+    """Show the stack in a browser, and break and mend it there.
+
+    It prints the address, which only this machine can open and which contains a token. Ctrl-C ends
+    it, and undoes what was broken there.
+    """
+    from vault_harness.cli.live import Faults, Feed
+    from vault_harness.cli.live_page import Console
+    from vault_harness.errors import PortTaken
+
+    stack = local_stack()
+    stack.endpoints()  # raises if nothing runs
+    with until_ctrl_c(), Faults() as faults, Feed(stack, faults) as feed:
+        try:
+            server = Console(feed, faults, port=port)
+        except (OSError, OverflowError) as error:
+            raise PortTaken(
+                f"the console cannot be served on 127.0.0.1:{port}: "
+                f"{getattr(error, 'strerror', None) or error}",
+                looked_at=f"--port {port}",
+                remedy="name another port, or leave it out for any free one",
+            ) from None
+        with server:
+            say(f"open {server.url}")
+            say("Ctrl-C ends it, and undoes what was broken there")
+            signal.pause()
+
+
+def _verbs() -> dict[str, str]:
+    """Return the verbs that need no word except a target, by their keys."""
+    from vault_harness.cli.live import VERBS
+
+    plain = [path for path, task in VERBS.items() if not task.needed - {"target"}]
+    return {str(number): path for number, path in enumerate(plain, start=1)}
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Yield a function that waits a second for a key; "" if none was pressed.
+
+    Without a terminal to read from, no key comes.
+    """
+    if not sys.stdin.isatty():
+        nobody = threading.Event()
+        yield lambda: "" if not nobody.wait(_SECONDS) else "q"
+        return
+    import termios
+    import tty
+
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+
+    def pressed() -> str:
+        ready, _, _ = select.select([handle], [], [], _SECONDS)
+        return (os.read(handle, 1).decode(errors="replace") or "q") if ready else ""
+
+    tty.setcbreak(handle)  # Ctrl-C still ends it
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+def _act(faults: Faults, key: str) -> str:
+    """Do what a key asks for, and return what was done."""
+    from vault_harness.cli.live import VERBS
+    from vault_harness.errors import HarnessError
+
+    try:
+        if key == "h":
+            return faults.heal()
+        if (verb := _verbs().get(key)) is None:
+            return f"the key {key!r} does nothing"
+        return faults.put(verb, dict.fromkeys(VERBS[verb].needed, "any"), "10s")
+    except HarnessError as error:
+        return error.in_a_line
+
+
+def _legend(faults: Faults, said: str) -> str:
+    verbs = "  ".join(f"{key} {path.partition('.')[2]}" for key, path in _verbs().items())
+    lines = [f"{verbs}  for 10 s;  h mends all  q ends"] if sys.stdin.isatty() else []
+    lines += [f"broken from here: {one.text}" for one in faults.in_force()]
+    return "\n".join([*lines, *([said] if said else [])])
+
+
+def _print_lines(stack: LocalStack) -> None:
+    """Print requests, and what is newly broken or mended, until Ctrl-C."""
+    from vault_harness.cli.live import Faults, Feed
+
+    stack.endpoints()  # raises if nothing runs
+    broken: set[str] = set()
+    with until_ctrl_c(), Faults() as faults, Feed(stack, faults) as feed:
+        for event in feed.events():
+            for one in event["requests"]:
+                when = datetime.fromtimestamp(one["time"], UTC).astimezone().strftime("%H:%M:%S")
+                took = "" if one["ms"] is None else f"  {one['ms']} ms"
+                words = (when, one["node"], one["status"], one["who"], one["what"], one["path"])
+                say_on("  ".join(filter(None, words)) + took)
+            now = {one["text"] for one in event["broken"]}
+            for text in sorted(now - broken):
+                say_on(f"broken: {text}")
+            for text in sorted(broken - now):
+                say_on(f"mended: {text}")
+            broken = now
 
 
 def _looked(stack: LocalStack) -> dict[str, Any]:
@@ -107,7 +235,7 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
     }
 
 
-def _table(seen: dict[str, Any]) -> RenderableType:
+def _table(seen: dict[str, Any], below_it: str = "") -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -132,7 +260,7 @@ def _table(seen: dict[str, Any]) -> RenderableType:
         # Text, so that square brackets in Vault's words are shown.
         table.add_row(name, Text(_word(value)))
     if not seen["events"]:
-        return Group(table, Text("no events"))
+        return Group(table, Text("no events"), *_texts(below_it))
     events = Table.grid(padding=(0, 2, 0, 0))
     for entry in seen["events"]:
         when = entry.time.astimezone().strftime("%H:%M:%S")
@@ -142,7 +270,13 @@ def _table(seen: dict[str, Any]) -> RenderableType:
     for column in events.columns[:-1]:
         column.no_wrap = True
     events.columns[-1].overflow = "fold"  # a path is never cut
-    return Group(table, events)
+    return Group(table, events, *_texts(below_it))
+
+
+def _texts(text: str) -> list[Text]:
+    from rich.text import Text
+
+    return [Text(text)] if text else []
 
 
 def _word(value: object) -> str:

@@ -37,6 +37,7 @@ class AuditEntry:
         error: Vault's text on one line, empty if the call succeeded.
         namespace: Empty for the root namespace.
         node: Node that wrote the log, empty if there is only one log.
+        took: Seconds from request to answer; known only where the log is followed.
     """
 
     time: datetime
@@ -51,6 +52,7 @@ class AuditEntry:
     request_id: str = ""
     namespace: str = ""
     node: str = ""
+    took: float | None = None
 
     @property
     def is_login(self) -> bool:

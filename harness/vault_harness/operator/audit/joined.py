@@ -55,6 +55,9 @@ HANDED_ON = timedelta(seconds=2)
 _SETTLE = timedelta(seconds=0.2)
 """Time until a line is in its file. Younger lines wait for those of other nodes."""
 
+_BEGUN = 1000
+"""Requests of one node that may wait for their answers."""
+
 _HELD_SECONDS = 1.0
 """A line is held back no longer than this, whatever time it has."""
 
@@ -264,6 +267,7 @@ class _NodeTail:
     name: str
     tail: Tail
     at: datetime | None = field(default=None)
+    begun: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def more(self) -> bool:
@@ -272,6 +276,12 @@ class _NodeTail:
     def halves(self, roles: Mapping[str, str] | None) -> Iterator[_Half]:
         for half in _halves(self.name, self.tail.lines(), roles, since=self.at):
             self.at = half.at
+            if half.entry is None:
+                self.begun[half.request_id] = half.at
+                if len(self.begun) > _BEGUN:  # an answer that could not be audited never comes
+                    self.begun.pop(next(iter(self.begun)))
+            elif (begun := self.begun.pop(half.request_id, None)) is not None:
+                half.entry = replace(half.entry, took=(half.at - begun).total_seconds())
             yield half
 
 

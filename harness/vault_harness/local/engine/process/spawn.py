@@ -237,8 +237,8 @@ class DetachedProcess:
         """Do nothing."""
 
 
-def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends. Does nothing except on Linux.
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Let the kernel end this process when its parent ends. Does nothing except on Linux.
 
     Worker processes, such as those of pytest-xdist, outlive a killed parent for some seconds
     otherwise.
@@ -247,6 +247,6 @@ def die_with_parent() -> None:
         return
     parent = os.getppid()
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(number))
     if os.getppid() != parent:  # it ended before the kernel knew
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)

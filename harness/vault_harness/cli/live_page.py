@@ -1,0 +1,199 @@
+"""The server of ``console``: one page on the loopback that shows the stack live and breaks it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sys
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from vault_harness.cli.command import Command
+from vault_harness.cli.live import VERBS, Faults, Feed
+from vault_harness.closable import Closable
+from vault_harness.errors import HarnessError, SettingsError
+
+_LONGEST = 64 * 1024
+"""Bytes of an order at most."""
+
+_FILES = {
+    "": ("console.html", "text/html; charset=utf-8"),
+    "console.css": ("console.css", "text/css; charset=utf-8"),
+    "console.js": ("console.js", "text/javascript; charset=utf-8"),
+}
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""No other site may read the page, frame it, or learn its address."""
+
+
+class Console(Closable):
+    """The page, its events and its orders, until the block ends.
+
+    Attributes:
+        url: The address of the page, with the token that every request needs.
+    """
+
+    def __init__(self, feed: Feed, faults: Faults, *, port: int = 0) -> None:
+        self.feed = feed
+        self._faults = faults
+        self._token = secrets.token_urlsafe(24)
+        self._server = _Server(("127.0.0.1", port), type("_Asked", (_Asked,), {"console": self}))
+        self.origin = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{self.origin}/{self._token}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="console")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more requests."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def place(self, path: str, headers: Mapping[str, str]) -> str | None:
+        """Return what a request asks for, without the token; None if it may not ask.
+
+        The Host header keeps out sites whose name was led to this address. The Origin header keeps
+        out pages of other sites.
+        """
+        token, slash, place = path.lstrip("/").partition("/")
+        if not secrets.compare_digest(token.encode(), self._token.encode()) or not slash:
+            return None
+        if headers.get("Host") != self.origin.removeprefix("http://"):
+            return None
+        return place if headers.get("Origin", self.origin) == self.origin else None
+
+    def order(self, place: str, body: Mapping[str, Any]) -> str:
+        """Break or mend something, and return what was done."""
+        match place:
+            case "break":
+                given = {str(k): str(v) for k, v in dict(body.get("options") or {}).items()}
+                return self._faults.put(str(body.get("verb")), given, str(body.get("for") or "10s"))
+            case "mend" if "fault" in body:
+                return self._faults.mend(str(body["fault"]))
+            case "mend":
+                return self._faults.heal()
+        raise SettingsError(
+            f"there is no order {place}", looked_at="the request", remedy="POST break, or mend"
+        )
+
+
+def verbs() -> list[dict[str, Any]]:
+    """Return what can be broken, with the fields of a form for each."""
+    return [
+        {
+            "verb": task.path,
+            "says": task.summary.rstrip("."),
+            "timed": "for_" in task.parameters,
+            "fields": [_field(task, name) for name in task.parameters if _is_field(task, name)],
+        }
+        for task in VERBS.values()
+    ]
+
+
+def _is_field(task: Command, name: str) -> bool:
+    # A box that leaves Vault sealed for good belongs to the terminal.
+    return name != "for_" and not isinstance(task.parameters[name].default, bool)
+
+
+def _field(task: Command, name: str) -> dict[str, Any]:
+    kind = str(task.parameters[name].annotation).removesuffix(" | None")
+    return {
+        "name": name,
+        "label": task.option(name).removeprefix("--"),
+        "help": task.meaning(name),
+        "needed": name in task.needed,
+        "number": kind == "int",
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing if the browser hung up before the answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Asked(BaseHTTPRequestHandler):
+    console: Console
+    timeout = 60.0  # seconds of silence of a browser that began a request
+
+    def do_GET(self) -> None:
+        place = self.console.place(self.path, dict(self.headers.items()))
+        if place == "events":
+            self._stream()
+        elif place == "verbs":
+            self._answer(200, json.dumps(verbs()).encode())
+        elif place in _FILES:
+            name, kind = _FILES[place]
+            file = Path(__file__).with_name("page") / name
+            self._answer(200, file.read_bytes(), kind)
+        else:
+            self._refuse(place)
+
+    def do_POST(self) -> None:
+        place = self.console.place(self.path, dict(self.headers.items()))
+        # A form of another site cannot send this type.
+        if place is None or self.headers.get_content_type() != "application/json":
+            self._refuse(None)
+            return
+        given = self.headers.get("Content-Length") or "0"
+        length = int(given) if given.isascii() and given.isdigit() else _LONGEST + 1
+        if length > _LONGEST:
+            self._answer(413, _told("an order has 65536 bytes at most"))
+            return
+        try:
+            body = json.loads(self.rfile.read(length) or b"{}")
+            done = self.console.order(place, dict(body))
+        except HarnessError as error:
+            self._answer(409, _told(error.cause, error.looked_at, error.remedy))
+        except (ValueError, TypeError):
+            self._answer(400, _told("the body is not a JSON object"))
+        else:
+            self._answer(200, json.dumps({"done": done}).encode())
+
+    def _refuse(self, place: str | None) -> None:
+        if place is None:
+            self._answer(403, _told("open the address that the task console printed"))
+        else:
+            self._answer(404, _told("there is no such page"))
+
+    def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self) -> None:
+        """Send events until the browser hangs up, or the console ends."""
+        self.send_response(200)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for event in self.console.feed.events():
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing: the paths contain the token."""
+
+
+def _told(cause: str, looked_at: str = "", remedy: str = "") -> bytes:
+    return json.dumps({"error": cause, "looked_at": looked_at, "remedy": remedy}).encode()
