@@ -19,6 +19,7 @@ from vault_harness.cli import (
     node,
     restore,
     rotate,
+    saves,
     serve,
     services,
     stack,
@@ -77,7 +78,7 @@ def breaks() -> None:
 _EVERY_DAY = (
     *(stack.up, stack.seed, stack.status, watch.watch),
     *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
-    *(stack.down, stack.destroy),
+    *(saves.save, saves.load, stack.down, stack.destroy),
     *(services.up, services.status, services.down),
 )
 _OPERATOR = (

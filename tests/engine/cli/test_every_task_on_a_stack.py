@@ -37,6 +37,8 @@ WORDS = {
     "rotate.secrets": ["database"],
     "rotate.secret-id": ["backend"],
     "rotate.rollback": ["database"],
+    "save": ["mine", "--recipient", "age1nonsense"],
+    "load": ["mine", "--identity", "KEY"],
     "seal.migrate": ["shamir"],
     "seed": ["--overwrite", "--yes"],
     "timeline": ["TOK-11"],
