@@ -26,6 +26,7 @@ from vault_harness.cli import (
     steady,
     subject,
     tls,
+    trying,
     watch,
 )
 from vault_harness.cli import completion as completion_module
@@ -99,6 +100,7 @@ _BREAK_IT = (
     *(breaking.latency, breaking.slow, breaking.cut, breaking.seal, breaking.revoke),
     *(breaking.fail, breaking.delay, breaking.lose_answer),
     breaking.heal,
+    trying.try_,
 )
 _JUDGE = (
     *(subject.new, subject.check),

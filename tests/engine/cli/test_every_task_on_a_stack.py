@@ -42,6 +42,7 @@ WORDS = {
     "seal.migrate": ["shamir"],
     "seed": ["--overwrite", "--yes"],
     "timeline": ["TOK-11"],
+    "try": ["true"],
     "unlock": ["backend"],
     "vault": ["kv", "list", "ecommerce/"],
     "watch": ["--once"],

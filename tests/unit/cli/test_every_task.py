@@ -45,6 +45,7 @@ WORDS = {
     "runs": "2",
     "seal": "static",
     "file": "schedule.toml",
+    "command": "true",
 }
 
 
