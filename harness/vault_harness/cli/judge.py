@@ -290,6 +290,7 @@ def timeline(
         "report --open",
         "report --join shards/",
         "report mine/journal.json yours/journal.json --to both.html",
+        "report --har run.har",
     ),
     help={
         "journal": "the journal of a run, default report/journal.json",
@@ -300,6 +301,7 @@ def timeline(
         "known": "the file of --write-known, default vault-harness.toml",
         "write-known": "with --join: write what is broken in the whole run to that file",
         "open": "open the page in a browser, where there is one",
+        "har": "write the requests to this file instead, as HAR, for a browser's developer tools",
     },
     iterable=["join", "also"],
 )
@@ -312,6 +314,7 @@ def report(
     known: str | None = None,
     write_known: bool = False,
     open: bool = False,  # noqa: A002 -- the option is called --open
+    har: str | None = None,
 ) -> None:
     """Make the page of a run, or of several side by side.
 
@@ -350,6 +353,12 @@ def report(
     from vault_harness.judge.report import load, refuse_foreign_page
     from vault_harness.judge.report.html import write_page
 
+    if har:
+        from vault_harness.judge.report.har import write_har
+
+        count = write_har(Path(journal or "report/journal.json"), Path(har))
+        say(f"written: {har}, {count} requests")
+        return
     refuse_foreign_page(Path(to))
     files = [Path(file) for file in (journal or "report/journal.json", *others)]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")

@@ -43,7 +43,7 @@ def save(
     to: str | None = None,
     passphrase_file: str | None = None,
 ) -> None:
-    """Save the stack under a name, encrypted, for load here or elsewhere.
+    """Save the stack under a name, encrypted, for load.
 
     A save has all of Vault, its keys, and the ids of the AppRoles. The stack goes on meanwhile. It
     is a backup that `backup.verify` and `restore` can read too. Toxics, certificates and logs are
