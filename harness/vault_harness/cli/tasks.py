@@ -26,6 +26,7 @@ from vault_harness.cli import (
     steady,
     subject,
     tls,
+    tour,
     trying,
     watch,
 )
@@ -77,6 +78,7 @@ def breaks() -> None:
 
 
 _EVERY_DAY = (
+    tour.tour,
     *(stack.up, stack.seed, stack.status, watch.watch),
     *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
     *(saves.save, saves.load, stack.down, stack.destroy),

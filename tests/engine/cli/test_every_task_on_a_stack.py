@@ -50,7 +50,7 @@ WORDS = {
 # These begin or end servers, repair the state, or have tests of their own.
 LEFT_OUT = {
     *("up", "down", "destroy", "restart", "unseal", "heal", "images", "drill"),
-    *("scenarios", "explore", "serve", "test", "lint", "bench"),
+    *("scenarios", "explore", "serve", "test", "lint", "bench", "tour"),
     *("services.up", "services.down", "services.status"),
 }
 TASKS = sorted(set(names()) - LEFT_OUT)

@@ -21,6 +21,7 @@ STARTS_SOMETHING = {
     "scenarios",
     "explore",
     "serve",
+    "tour",
     "steady",
     "subject.check",
     "subject.new",
