@@ -179,3 +179,11 @@ def test_wrong_words_break_nothing(checkout: Checkout, app: Any) -> None:
     assert "there is no service shop" in checkout.run("try", "x", "--service", "shop", code=4)
     assert "is no command" in checkout.run("try", "'x", code=4)
     assert "no-such-program" in checkout.run("try", "no-such-program", code=None)
+
+
+def test_a_program_reads_the_variables(checkout: Checkout) -> None:
+    """With --json the variables are an object; the ids stay in their files."""
+    found = json.loads(checkout.run("env", "backend", "--json"))
+    assert found["VAULT_ADDR"] == checkout.proxy()
+    assert Path(found["VAULT_SECRET_ID_FILE"]).is_file()
+    assert "VAULT_SECRET_ID" not in found
