@@ -84,7 +84,7 @@ def app(tmp_path: Path) -> Any:
 def test_a_good_client_survives(checkout: Checkout, app: Any) -> None:
     """Each fault is told with what the client did; no token and no secret-id is left."""
     before = checkout.run("audit", "--lines", "1")
-    said = json.loads(checkout.run("try", app(GOOD), "--for", "3s", "--json"))
+    said = json.loads(checkout.run("try", app(GOOD), "--for", "3s", "--json", timeout=300))
     steps = {step["fault"]: step for step in said["steps"]}
     assert [*steps] == ["cut", "latency", "seal", "revoke", "rotate"]
     assert {step["verdict"] for step in steps.values()} == {"survived"}
@@ -100,7 +100,7 @@ def test_a_good_client_survives(checkout: Checkout, app: Any) -> None:
 def test_a_client_that_never_logs_in_again(checkout: Checkout, app: Any) -> None:
     """A client whose requests fail for ever is broken, and the status is named."""
     words = ["try", app(STUBBORN), "--for", "3s", "--only", "revoke"]
-    said = checkout.run(*words, code=1)
+    said = checkout.run(*words, code=1, timeout=300)
     assert "revoke   broken" in said
     assert "none of it worked (403)" in said
 
@@ -108,7 +108,7 @@ def test_a_client_that_never_logs_in_again(checkout: Checkout, app: Any) -> None
 def test_a_command_that_dies(checkout: Checkout, app: Any) -> None:
     """The death of the command is told with its exit code, and ends the tour."""
     words = ["try", app(STUBBORN, "--brittle"), "--for", "20s", "--only", "cut,revoke"]
-    said = checkout.run(*words, code=1)
+    said = checkout.run(*words, code=1, timeout=300)
     assert "cut      broken         the command ended with exit code 1" in said
     assert "revoke" not in said
 
@@ -126,7 +126,9 @@ def test_an_application_that_serves_from_memory(checkout: Checkout, app: Any) ->
     try:
         command = app(HEALTHY + GOOD, str(lease.port))
         words = ["--health", f"http://{lease.listen}/health", "--for", "3s", "--only", "seal"]
-        assert "fell back: healthy all the time" in checkout.run("try", command, *words)
+        assert "fell back: healthy all the time" in checkout.run(
+            "try", command, *words, timeout=300
+        )
     finally:
         lease.release()
 
