@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json as json_module
 import os
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,13 +90,22 @@ def keys(locking: Locking) -> None:
     _say_seal_key(stack, present)
 
 
-@command("backup.list", group="operator", examples=("backup.list",), fields=("to",))
-def list_(opening: Opening) -> None:
+@command(
+    "backup.list",
+    group="operator",
+    examples=("backup.list", "backup.list --json"),
+    fields=("to",),
+    help={"json": "for programs"},
+)
+def list_(opening: Opening, json: bool = False) -> None:
     """Show the existing backups, newest first."""
     from vault_harness.operator.backup import SNAPSHOT, list_backups
 
     directory = backups_dir(local_stack(), opening.to)
     found = list_backups(directory)
+    if json:
+        say(json_module.dumps([asdict(each) for each in found], indent=2, default=str))
+        return
     rows = [
         (
             str(each.directory),

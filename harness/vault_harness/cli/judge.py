@@ -254,6 +254,9 @@ class Pages:
         "with --join: write what is broken in the whole run to that file", default=False
     )
     open: bool = option("open the page in a browser, where there is one", default=False)
+    har: str | None = option(
+        "write the requests to this file instead, as HAR, for a browser's developer tools"
+    )
 
     @property
     def others(self) -> list[str]:
@@ -271,6 +274,7 @@ class Pages:
         "report --open",
         "report --join shards/",
         "report mine/journal.json yours/journal.json --to both.html",
+        "report --har run.har",
     ),
 )
 def report(pages: Pages) -> None:
@@ -311,6 +315,12 @@ def report(pages: Pages) -> None:
     from vault_harness.judge.report import load, refuse_foreign_page
     from vault_harness.judge.report.html import write_page
 
+    if pages.har:
+        from vault_harness.judge.report.har import write_har
+
+        count = write_har(Path(pages.journal or "report/journal.json"), Path(pages.har))
+        say(f"written: {pages.har}, {count} requests")
+        return
     refuse_foreign_page(page)
     files = [Path(file) for file in (pages.journal or "report/journal.json", *pages.others)]
     say(f"written: {write_page([load(file) for file in files], page)}")

@@ -345,7 +345,9 @@ class Feed(Closable):
         while not self._over.is_set():
             with contextlib.suppress(HarnessError):
                 for entry in follow_joined(
-                    lambda: stack_logs(self._stack), last=_KEPT // 4, pause=lambda: not self._over.wait(0.2)
+                    lambda: stack_logs(self._stack),
+                    last=_KEPT // 4,
+                    pause=lambda: not self._over.wait(0.2),
                 ):
                     self._note(entry)
             self._over.wait(LOOK)  # there is no log yet, or it cannot be read now

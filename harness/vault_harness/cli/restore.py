@@ -13,11 +13,11 @@ from vault_harness.cli.console import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vault_harness.local.stack.local import LocalStack
     from vault_harness.local.vault.admin import VaultAdmin
-    from vault_harness.operator.backup import Comparison, Keys, SealKeyRestored
+    from vault_harness.operator.backup import Comparison, Contents, Keys, Restored, SealKeyRestored
 
 
 @command(
@@ -47,22 +47,50 @@ def now(
     backup's own keys. For a Vault that unseals itself, another server first tests whether the
     seal's key opens the backup. After an interruption, the same command goes on.
     """
-    from vault_harness.errors import HarnessError
-    from vault_harness.interrupts import telling_what_is_left
-    from vault_harness.local.vault import cluster
-    from vault_harness.operator.backup import SNAPSHOT, TokensEnded, unfinished_keyring
-    from vault_harness.operator.backup import restore as put_back
-    from vault_harness.operator.backup.on_stack import rehearse_on
+    from vault_harness.operator.backup import SNAPSHOT
 
     stack = local_stack()
     found = chosen(opening, SNAPSHOT)
     opener = opening.opener()
-    snapshot, contents = found.open_snapshot(opener)
-    opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
-    say(f"{found.directory} opens and is whole: {plural(len(contents.secrets), 'secret')}")
+    file = Path(keyring) if keyring else None
+    whole = *found.open_snapshot(opener), found.open_keys(opener, file=file)
+    say(f"{found.directory} opens and is whole: {plural(len(whole[1].secrets), 'secret')}")
     if dry_run:
         say(f"would put it into {stack.restorable().vault} and its keys into {stack.keyring_path}")
         return
+    done = put_into(stack, found.directory, *whole, overwrite=overwrite)
+    seed, doctor = named("seed"), named("doctor")
+    say(f"next: {seed}, which writes new credentials for the services, then {doctor}")
+    if done.secret_ids:
+        count = sum(done.secret_ids.values())
+        say(f"{plural(count, 'secret-id')} from before the loss are valid again. If a machine that")
+        end = named("rotate.secret-id", "--all", "--end-others")
+        say(f"had one is lost or stolen: {end}")
+    if done.comparison.different:
+        raise SystemExit(1)
+
+
+def put_into(
+    stack: LocalStack,
+    source: Path,
+    snapshot: bytes,
+    contents: Contents,
+    keys: Keys,
+    *,
+    overwrite: bool,
+    checkpoint: Callable[[str], None] = lambda _step: None,
+) -> Restored:
+    """Restore an opened backup into the running stack, compare it, and say what was done.
+
+    ``source`` is the folder of the backup. After an interruption, the same call goes on.
+    """
+    from vault_harness.errors import HarnessError
+    from vault_harness.interrupts import telling_what_is_left
+    from vault_harness.local.vault import cluster
+    from vault_harness.operator.backup import TokensEnded, unfinished_keyring
+    from vault_harness.operator.backup import restore as put_back
+    from vault_harness.operator.backup.on_stack import rehearse_on
+
     with stack.held():
         there = stack.restorable()
         stack.prepare_seal()  # servers are stopped on the way, and another one tests its key first
@@ -80,12 +108,13 @@ def now(
                     stack.keyring_path,
                     snapshot,
                     contents,
-                    opened,
+                    keys,
                     overwrite=overwrite,
-                    source=str(found.directory.absolute()),
-                    rehearse=lambda: rehearse_on(stack, snapshot, contents, opened),
+                    source=str(source.absolute()),
+                    rehearse=lambda: rehearse_on(stack, snapshot, contents, keys),
                     restart=stack.provider().restart_vault,
                     remake=lambda addresses: _remake(stack, addresses),
+                    checkpoint=checkpoint,
                 )
             except TokensEnded:
                 stack.open_nodes()
@@ -101,15 +130,7 @@ def now(
         say(f"the operator's token of what was here before: {done.kept_token}")
     if done.overwritten is not None:
         say(f"what was here before, as a raft snapshot: {done.overwritten}")
-    seed, doctor = named("seed"), named("doctor")
-    say(f"next: {seed}, which writes new credentials for the services, then {doctor}")
-    if done.secret_ids:
-        count = sum(done.secret_ids.values())
-        say(f"{plural(count, 'secret-id')} from before the loss are valid again. If a machine that")
-        end = named("rotate.secret-id", "--all", "--end-others")
-        say(f"had one is lost or stolen: {end}")
-    if done.comparison.different:
-        raise SystemExit(1)
+    return done
 
 
 def _remake(stack: LocalStack, addresses: Sequence[str]) -> None:

@@ -270,14 +270,17 @@ def status(json: bool = False) -> None:
     group="every day",
     takes=("service",),
     needs=("service",),
-    examples=('eval "$(env backend)"', "env backend", "env backend --direct"),
+    examples=('eval "$(env backend)"', "env backend --direct", "env backend --json"),
     help={
         "service": "as the blueprint names it, such as backend or celery_beat, or an AppRole",
         "reveal": "print the ids themselves instead of the paths of their files",
         "direct": "Vault's own address instead of the one through Toxiproxy",
+        "json": "the variables as an object, for programs",
     },
 )
-def env(service: str | None = None, reveal: bool = False, direct: bool = False) -> None:
+def env(
+    service: str | None = None, reveal: bool = False, direct: bool = False, json: bool = False
+) -> None:
     """Print the export lines of one service's variables.
 
     A last line unsets this shell's variables of another stack and those that would override these.
@@ -286,7 +289,7 @@ def env(service: str | None = None, reveal: bool = False, direct: bool = False) 
 
     assert service is not None, "the command line asks for it"
     given = service_environment(local_stack(), service, reveal=reveal, direct=direct)
-    say(export_lines(given, os.environ))
+    say(json_module.dumps(given, indent=2) if json else export_lines(given, os.environ))
 
 
 @command(

@@ -19,12 +19,15 @@ from vault_harness.cli import (
     node,
     restore,
     rotate,
+    saves,
     serve,
     services,
     stack,
     steady,
     subject,
     tls,
+    tour,
+    trying,
     watch,
 )
 from vault_harness.cli import completion as completion_module
@@ -75,9 +78,10 @@ def breaks() -> None:
 
 
 _EVERY_DAY = (
+    tour.tour,
     *(stack.up, stack.seed, stack.status, watch.watch, watch.console),
     *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
-    *(stack.down, stack.destroy),
+    *(saves.save, saves.load, stack.down, stack.destroy),
     *(services.up, services.status, services.down),
 )
 _OPERATOR = (
@@ -98,6 +102,7 @@ _BREAK_IT = (
     *(breaking.latency, breaking.slow, breaking.cut, breaking.seal, breaking.revoke),
     *(breaking.fail, breaking.delay, breaking.lose_answer),
     breaking.heal,
+    trying.try_,
 )
 _JUDGE = (
     *(subject.new, subject.check),

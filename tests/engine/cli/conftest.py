@@ -32,7 +32,7 @@ class Checkout:
             "DOCKER_HOST": f"unix://{directory}/no-engine-here",
         }
 
-    def run(self, *words: str, code: int | None = 0) -> str:
+    def run(self, *words: str, code: int | None = 0, timeout: float = 60) -> str:
         """Run a command line and return what it prints.
 
         `code` is the expected exit code, or None for any. The output must have no traceback.
@@ -44,7 +44,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=timeout,
         )
         printed = answer.stdout + answer.stderr
         self.code = answer.returncode

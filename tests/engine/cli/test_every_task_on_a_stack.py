@@ -37,9 +37,12 @@ WORDS = {
     "rotate.secrets": ["database"],
     "rotate.secret-id": ["backend"],
     "rotate.rollback": ["database"],
+    "save": ["mine", "--recipient", "age1nonsense"],
+    "load": ["mine", "--identity", "KEY"],
     "seal.migrate": ["shamir"],
     "seed": ["--overwrite", "--yes"],
     "timeline": ["TOK-11"],
+    "try": ["true"],
     "unlock": ["backend"],
     "vault": ["kv", "list", "ecommerce/"],
     "watch": ["--once"],
@@ -47,7 +50,7 @@ WORDS = {
 # These begin or end servers, repair the state, or have tests of their own.
 LEFT_OUT = {
     *("up", "down", "destroy", "restart", "unseal", "heal", "images", "drill"),
-    *("scenarios", "explore", "serve", "console", "test", "lint", "bench"),
+    *("scenarios", "explore", "serve", "console", "test", "lint", "bench", "tour"),
     *("services.up", "services.down", "services.status"),
 }
 TASKS = sorted(set(names()) - LEFT_OUT)

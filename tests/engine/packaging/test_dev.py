@@ -129,7 +129,7 @@ def test_packages_of_another_project(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "code", "expected"),
     [
-        ("", 0, ["uv", "pip"]),
+        ("", 0, ["uv", "uv"]),
         ("", 1, ["uv", "pip", "pip"]),
         ("global.index-url='x'", 0, ["pip", "pip"]),
         (":env:.no-index='1'", 0, ["pip", "pip"]),

@@ -73,6 +73,16 @@ def keys_here(tmp_path: Path) -> tuple[str, ...]:
     return Keyring.load(tmp_path / "vault-data" / "init.json").keys
 
 
+def test_a_program_reads_the_list(program: Program, tmp_path: Path) -> None:
+    """With --json the list is an array without a key, and empty without backups."""
+    assert json.loads(program("backup.list", "--json").out) == []
+    backup(tmp_path, "mine", day=1)
+    backup(tmp_path, "theirs", day=2)
+    found = json.loads(program("backup.list", "--json").out)
+    assert {each["vault"] for each in found} == {"mine", "theirs"}
+    assert "key of mine" not in str(found)
+
+
 def test_keys_of_the_vault_that_is_here(
     program: Program, tmp_path: Path, identity: str, here: Callable[[str], None]
 ) -> None:

@@ -21,6 +21,7 @@ STARTS_SOMETHING = {
     "scenarios",
     "explore",
     "serve",
+    "tour",
     "steady",
     "subject.check",
     "subject.new",
@@ -45,6 +46,7 @@ WORDS = {
     "runs": "2",
     "seal": "static",
     "file": "schedule.toml",
+    "command": "true",
 }
 
 

@@ -93,6 +93,11 @@ def client_certificate(stack: LocalStack, service: str) -> Path | None:
     return own
 
 
+def merged(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a program: ours, without what would override the variables."""
+    return {n: value for n, value in environ.items() if n not in _CONTRADICT} | dict(variables)
+
+
 def export_lines(variables: Mapping[str, str], environ: Mapping[str, str] | None = None) -> str:
     """Return ``export NAME=value`` lines for ``eval``.
 

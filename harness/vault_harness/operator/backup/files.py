@@ -155,6 +155,11 @@ class Backup:
             self._decrypted(KEYRING, opener, file), source=str(file or self.directory / KEYRING)
         )
 
+    @without_frames
+    def open_part(self, name: str, opener: Opener) -> bytes:
+        """Decrypt a further file."""
+        return self._decrypted(name, opener, None)
+
     def _decrypted(self, name: str, opener: Opener, file: Path | None) -> bytes:
         path = self.directory / self._listed(name)
         return opener.decrypt(self._checked(name, file or path), source=name)

@@ -8,7 +8,7 @@ import json
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -47,6 +47,7 @@ def write_backup(
     version: str,
     snapshot: tuple[bytes, Contents] | None,
     keys: Keys | None,
+    others: Mapping[str, bytes] | None = None,
     vault: str = "",
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> Backup:
@@ -55,6 +56,7 @@ def write_backup(
     Args:
         directory: Where backups are, also of other stacks. A present folder keeps its mode.
         name: Name of the new folder. A number is added if the name is taken.
+        others: Content of further files, by name. They are encrypted too.
         vault: Cluster id of the Vault, empty if it could not be read.
     """
     files.make_private(directory)
@@ -65,6 +67,8 @@ def write_backup(
             parts[SNAPSHOT] = lock.encrypt(_tar(snapshot[0], snapshot[1]))
         if keys is not None:
             parts[KEYRING] = lock.encrypt(_keys_bytes(keys))
+        for part, content in (others or {}).items():
+            parts[part] = lock.encrypt(content)
         for part, data in parts.items():
             files.write_private(unfinished / part, data)
             checkpoint(f"wrote {part}")
@@ -164,6 +168,8 @@ def make_backup(
     lock: Lock,
     *,
     mounts: Iterable[str],
+    name: str = "",
+    others: Callable[[], Mapping[str, bytes]] = dict,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Backup:
     """Take a raft snapshot and the keyring, and write them encrypted into a new folder.
@@ -172,23 +178,26 @@ def make_backup(
         op: May read every secret of its namespace, and ``sys/storage/raft/snapshot``.
         keys: None leaves them out.
         mounts: KV mounts whose secrets a restore compares.
+        name: Name of the new folder; the time by default.
+        others: Returns the content of further files, by name, before the snapshot is taken.
     """
     mounts = tuple(mounts)
     status = op.seal_status()
     vault = cluster_id(op)
-    before = take_contents(op, mounts)
+    before, beside = take_contents(op, mounts), others()
     snapshot = take_snapshot(op)
     after = take_contents(op, mounts, key=before.key)
     checkpoint("took the snapshot")
     check_snapshot(snapshot, source=f"{op.address}/v1/sys/storage/raft/snapshot")
     return write_backup(
         directory,
-        backup_name(),
+        name or backup_name(),
         lock,
         product=status.product,
         version=status.version,
         snapshot=(snapshot, replace(moving_between(before, after), vault=vault)),
         keys=keys,
+        others=beside,
         vault=vault,
         checkpoint=checkpoint,
     )

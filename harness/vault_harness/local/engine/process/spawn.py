@@ -79,9 +79,14 @@ class LeashedProcess:
     """A server that ends with this process, even after ``kill -9``."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        cwd: Path | None = None,
     ) -> None:
-        """Start `command`, with its output appended to `log`."""
+        """Start `command` in `cwd`, by default the log's folder, with its output added to `log`."""
         reading, self._leash = os.pipe()
         try:
             with log.open("ab") as output:
@@ -91,7 +96,7 @@ class LeashedProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=dict(environment),
-                    cwd=log.parent,
+                    cwd=cwd or log.parent,
                     process_group=0,
                 )
         except BaseException:
