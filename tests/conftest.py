@@ -1,4 +1,4 @@
-"""Settings of all tests: tasks are named as ``invoke`` runs them, and no example has a deadline."""
+"""Settings of all tests: how tasks are named, and how many examples a property is tried with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ import pytest
 from hypothesis import settings
 
 
-def pytest_configure() -> None:
-    """Name tasks in remedies as ``invoke`` does, and allow slow examples."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Name tasks in remedies as ``invoke`` does, and choose the number of examples.
+
+    The quick tests try a property with a quarter of the examples, unless
+    ``--hypothesis-profile full`` is given. No example has a deadline.
+    """
     os.environ["HARNESS_RUNNER"] = "invoke"
-    settings.register_profile("untimed", deadline=None)
-    settings.load_profile("untimed")
+    settings.register_profile("quick", deadline=None, max_examples=25)
+    settings.register_profile("full", deadline=None)
+    quick = config.option.markexpr == "not slow"
+    chosen = config.getoption("--hypothesis-profile", None)
+    settings.load_profile(chosen or ("quick" if quick else "full"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

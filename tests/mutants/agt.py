@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resilient_vault_client._memory import Memory, Remembered
-from tests.mutants.clients import REFERENCE, HasAThirtySecondDeadline, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, HasAThirtySecondDeadline, Mutant, Tolerated, by_name
 from tests.mutants.login_clients import LooksUpItsOldToken, RenewsItsOldToken
 from tests.mutants.reference_clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
@@ -74,8 +74,8 @@ def _no_object(_: Mapping[str, str]) -> Any:
     raise NotImplementedError("an agent is a program")
 
 
-def _renders(config: str, reason: str) -> AgentMutant:
-    return AgentMutant(_no_object, "AGT-02", reason, agent("whole"), config=config)
+def _renders(config: str, reason: str, *, name: str) -> AgentMutant:
+    return AgentMutant(_no_object, "AGT-02", reason, agent("whole"), config=config, name=name)
 
 
 class _LastCome(Memory):
@@ -141,31 +141,25 @@ class KeepsTheAnswerToItsLastRequest(KeepsTheAnswerThatArrivesLastInItsCache):
             self._kept[one] = asked, value
 
 
-MUTANTS: dict[str, Mutant] = {
-    "never-reads-again-after-two-403s": Mutant(
-        NeverReadsAgainAfterTwo403s, "AGT-01", "a good read within"
+MUTANTS = by_name(
+    Mutant(NeverReadsAgainAfterTwo403s, "AGT-01", "a good read within"),
+    Mutant(LogsInInALoopWhileReadsAreDenied, "AGT-01", "requests (login)"),
+    Mutant(LooksUpItsOldToken, "AGT-01", "known to be dead").called(
+        "looks-up-its-old-token-behind-a-cache"
     ),
-    "logs-in-in-a-loop-while-reads-are-denied": Mutant(
-        LogsInInALoopWhileReadsAreDenied, "AGT-01", "requests (login)"
+    Mutant(RenewsItsOldToken, "AGT-01", "known to be dead").called(
+        "renews-its-old-token-behind-a-cache"
     ),
-    "looks-up-its-old-token-behind-a-cache": Mutant(
-        LooksUpItsOldToken, "AGT-01", "known to be dead"
-    ),
-    "renews-its-old-token-behind-a-cache": Mutant(RenewsItsOldToken, "AGT-01", "known to be dead"),
-    "renders-in-place": _renders("in-place", "no wrong value"),
-    "renders-no-value": _renders("no-value", "no wrong value"),
-    "renders-once": _renders("once", "the new value of"),
-    "renders-an-older-version": _renders("older", "followed by an older one"),
-    "keeps-the-answer-that-arrives-last": Mutant(
-        KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one", REFERENCE
-    ),
-    "keeps-the-answer-that-arrives-last-in-its-cache": Mutant(
-        KeepsTheAnswerThatArrivesLastInItsCache, "AGT-02", "followed by an older one"
-    ),
-}
+    _renders("in-place", "no wrong value", name="renders-in-place"),
+    _renders("no-value", "no wrong value", name="renders-no-value"),
+    _renders("once", "the new value of", name="renders-once"),
+    _renders("older", "followed by an older one", name="renders-an-older-version"),
+    Mutant(KeepsTheAnswerThatArrivesLast, "AGT-02", "followed by an older one", REFERENCE),
+    Mutant(KeepsTheAnswerThatArrivesLastInItsCache, "AGT-02", "followed by an older one"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "has-a-long-deadline-behind-a-cache": Tolerated(HasAThirtySecondDeadline, "AGT-01"),
-    "keeps-the-answer-to-its-last-request": Tolerated(KeepsTheAnswerToItsLastRequest, "AGT-02"),
-}
+TOLERATED = by_name(
+    Tolerated(HasAThirtySecondDeadline, "AGT-01").called("has-a-long-deadline-behind-a-cache"),
+    Tolerated(KeepsTheAnswerToItsLastRequest, "AGT-02"),
+)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import select
 import socket
 import ssl
@@ -19,9 +20,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import requests
 
@@ -69,10 +70,15 @@ class Tolerated:
     scenario: str
     base: str = LAZY
     process: bool = False
+    name: str = field(default="", kw_only=True)
 
     @property
     def subject(self) -> str:
         return _subject(self.factory, process=self.process)
+
+    def called(self, name: str) -> Self:
+        """Return the client under another name than its class has."""
+        return replace(self, name=name)
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,30 @@ class Mutant:
     reason: str
     base: str = LAZY
     process: bool = False
+    name: str = field(default="", kw_only=True)
 
     @property
     def subject(self) -> str:
         return _subject(self.factory, process=self.process)
+
+    def called(self, name: str) -> Self:
+        """Return the client under another name than its class has."""
+        return replace(self, name=name)
+
+
+Client = TypeVar("Client", bound=Tolerated | Mutant)
+
+
+def by_name(*clients: Client) -> dict[str, Client]:
+    """Return clients by their names: ``CachesA404`` is ``caches-a-404``."""
+    named = {one.name or _hyphened(one.factory.__name__): one for one in clients}
+    assert len(named) == len(clients), "two clients share a name"
+    return named
+
+
+def _hyphened(name: str) -> str:
+    """Return the words of a class's name: ``LogsInOnEvery403`` has five."""
+    return "-".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[0-9]+[a-z]*", name)).lower()
 
 
 class GivesUpRenewing(LazyClient):

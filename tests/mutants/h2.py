@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants.clients import Mutant, Tolerated, by_name
 from tests.mutants.login_clients import BreaksItsCircuit
 from tests.subjects.http2_client import Http2Client, Http2Wire
 
@@ -140,19 +140,15 @@ class DropsADeadConnectionAfterTwoRequests(Http2Client):
     wire_type = _Patient
 
 
-MUTANTS: dict[str, Mutant] = {
-    "reuses-a-connection-after-goaway": Mutant(
-        ReusesAConnectionAfterGoaway, "H2-01", "no read fails", HTTP2
-    ),
-    "uses-a-dead-connection-again": Mutant(
-        UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2
-    ),
-    "drops-a-dead-connection-after-two-requests": Mutant(
-        DropsADeadConnectionAfterTwoRequests, "H2-01", "at most 1", HTTP2
-    ),
-}
+MUTANTS = by_name(
+    Mutant(ReusesAConnectionAfterGoaway, "H2-01", "no read fails", HTTP2),
+    Mutant(UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2),
+    Mutant(DropsADeadConnectionAfterTwoRequests, "H2-01", "at most 1", HTTP2),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "opens-a-circuit-after-a-failure-over-http2": Tolerated(BreaksItsCircuit, "H2-01", HTTP2),
-}
+TOLERATED = by_name(
+    Tolerated(BreaksItsCircuit, "H2-01", HTTP2).called(
+        "opens-a-circuit-after-a-failure-over-http2"
+    ),
+)

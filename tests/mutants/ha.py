@@ -19,6 +19,7 @@ from tests.mutants.clients import (
     RetriesWithoutAPause,
     Tolerated,
     TreatsASealAsADeadToken,
+    by_name,
 )
 from tests.mutants.login_clients import AsksOnceItIsOld, PausesForFourSeconds, TriesTwiceInEachCall
 from tests.mutants.reference_clients import _WritesByItself
@@ -41,7 +42,7 @@ class GivesUpAtTheFirstFailure(LazyClient):
     gate_type = _Fuse
 
 
-class AsksOnceForEachCall(RetriesWithoutAPause):
+class AsksOnceForEachCallInAStepDown(RetriesWithoutAPause):
     """Sends one request for each call, without a retry or a breaker."""
 
     def read_all(self, path: str) -> dict[str, str]:
@@ -213,7 +214,7 @@ class TreatsAMissingSecretAsADeadToken(LazyClient):
             raise
 
 
-class RemembersForTheRefreshTime(CachesA404):
+class CachesA404ForTheRefreshTime(CachesA404):
     """Remembers it for nearly five seconds, so a new secret is seen in time."""
 
     keeps = 4.5
@@ -236,7 +237,7 @@ class FollowsRedirectsWithoutALimit(LazyClient):
     wire_type = _GoesInCircles
 
 
-class FollowsARedirectWithAWrite(_WritesByItself):
+class RepeatsAWriteAfterA302(_WritesByItself):
     """Refuses redirects of reads, and follows redirects of writes to any host."""
 
     def post(self, url: str, token: str, body: bytes) -> tuple[int, str]:
@@ -244,65 +245,57 @@ class FollowsARedirectWithAWrite(_WritesByItself):
         return super().post(there, token, body) if there else (status, there)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "treats-a-step-down-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "HA-01", "the token survives"
+MUTANTS = by_name(
+    Mutant(TreatsASealAsADeadToken, "HA-01", "the token survives").called(
+        "treats-a-step-down-as-a-dead-token"
     ),
-    "never-recovers-after-a-step-down": Mutant(
-        GivesUpAtTheFirstFailure, "HA-01", "a good read within"
+    Mutant(GivesUpAtTheFirstFailure, "HA-01", "a good read within").called(
+        "never-recovers-after-a-step-down"
     ),
-    "never-recovers-after-a-failover": Mutant(
-        GivesUpAtTheFirstFailure, "HA-02", "a good read within"
+    Mutant(GivesUpAtTheFirstFailure, "HA-02", "a good read within").called(
+        "never-recovers-after-a-failover"
     ),
-    "treats-a-failover-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "HA-02", "the token survives"
+    Mutant(TreatsASealAsADeadToken, "HA-02", "the token survives").called(
+        "treats-a-failover-as-a-dead-token"
     ),
-    "reconnects-too-often-to-a-dead-leader": Mutant(
-        ReconnectsTooOften, "HA-02", "no connection storm"
+    Mutant(ReconnectsTooOften, "HA-02", "no connection storm").called(
+        "reconnects-too-often-to-a-dead-leader"
     ),
-    "waits-for-a-silent-leader": Mutant(HasNoTimeout, "HA-03", "every call ends within"),
-    "treats-silence-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "HA-03", "the token survives"
+    Mutant(HasNoTimeout, "HA-03", "every call ends within").called("waits-for-a-silent-leader"),
+    Mutant(TreatsASealAsADeadToken, "HA-03", "the token survives").called(
+        "treats-silence-as-a-dead-token"
     ),
-    "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
-    "keeps-going-to-a-dead-leader": Mutant(KeepsGoingToADeadLeader, "HA-04", "requests to it for"),
-    "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
-    "refuses-redirects": Mutant(RefusesRedirects, "HA-05", "no read fails"),
-    "treats-a-redirect-as-a-successful-write": Mutant(
-        TreatsARedirectAsASuccessfulWrite, "HA-05", "made no version", REFERENCE
+    Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
+    Mutant(KeepsGoingToADeadLeader, "HA-04", "requests to it for"),
+    Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
+    Mutant(RefusesRedirects, "HA-05", "no read fails"),
+    Mutant(TreatsARedirectAsASuccessfulWrite, "HA-05", "made no version", REFERENCE),
+    Mutant(CachesA404, "HA-06", "the new value of"),
+    Mutant(TreatsAMissingSecretAsADeadToken, "HA-06", "the token survives"),
+    Mutant(TreatsASealAsADeadToken, "HA-07", "the token survives").called(
+        "treats-a-lost-quorum-as-a-dead-token"
     ),
-    "caches-a-404": Mutant(CachesA404, "HA-06", "the new value of"),
-    "treats-a-missing-secret-as-a-dead-token": Mutant(
-        TreatsAMissingSecretAsADeadToken, "HA-06", "the token survives"
+    Mutant(GivesUpAtTheFirstFailure, "HA-07", "a good read within").called(
+        "never-recovers-after-a-lost-quorum"
     ),
-    "treats-a-lost-quorum-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "HA-07", "the token survives"
-    ),
-    "never-recovers-after-a-lost-quorum": Mutant(
-        GivesUpAtTheFirstFailure, "HA-07", "a good read within"
-    ),
-    "follows-redirects-without-a-limit": Mutant(
-        FollowsRedirectsWithoutALimit, "HA-08", "requests in one second"
-    ),
-    "repeats-a-write-after-a-302": Mutant(
-        FollowsARedirectWithAWrite, "HA-08", "the write was sent to", REFERENCE
-    ),
-}
+    Mutant(FollowsRedirectsWithoutALimit, "HA-08", "requests in one second"),
+    Mutant(RepeatsAWriteAfterA302, "HA-08", "the write was sent to", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "pauses-after-a-step-down": Tolerated(PausesForFourSeconds, "HA-01"),
-    "asks-once-for-each-call-in-a-step-down": Tolerated(AsksOnceForEachCall, "HA-01"),
-    "keeps-what-it-read-past-a-step-down": Tolerated(AsksOnceItIsOld, "HA-01"),
-    "tries-twice-in-each-call-of-a-dead-leader": Tolerated(TriesTwiceInEachCall, "HA-02"),
-    "keeps-what-it-read-past-a-dead-leader": Tolerated(AsksOnceItIsOld, "HA-02"),
-    "has-a-ten-second-deadline-at-a-frozen-leader": Tolerated(HasATenSecondDeadline, "HA-03"),
-    "keeps-what-it-read-past-a-silent-leader": Tolerated(AsksOnceItIsOld, "HA-03"),
-    "tries-twice-in-each-redirected-call": Tolerated(TriesTwiceInEachCall, "HA-04"),
-    "has-a-ten-second-deadline-for-redirects": Tolerated(
-        HasATenSecondDeadlineForRedirects, "HA-04"
+TOLERATED = by_name(
+    Tolerated(PausesForFourSeconds, "HA-01").called("pauses-after-a-step-down"),
+    Tolerated(AsksOnceForEachCallInAStepDown, "HA-01"),
+    Tolerated(AsksOnceItIsOld, "HA-01").called("keeps-what-it-read-past-a-step-down"),
+    Tolerated(TriesTwiceInEachCall, "HA-02").called("tries-twice-in-each-call-of-a-dead-leader"),
+    Tolerated(AsksOnceItIsOld, "HA-02").called("keeps-what-it-read-past-a-dead-leader"),
+    Tolerated(HasATenSecondDeadline, "HA-03").called(
+        "has-a-ten-second-deadline-at-a-frozen-leader"
     ),
-    "follows-each-redirect-once": Tolerated(FollowsEachRedirectOnce, "HA-04"),
-    "caches-a-404-for-the-refresh-time": Tolerated(RemembersForTheRefreshTime, "HA-06"),
-    "keeps-what-it-read-without-a-quorum": Tolerated(AsksOnceItIsOld, "HA-07"),
-}
+    Tolerated(AsksOnceItIsOld, "HA-03").called("keeps-what-it-read-past-a-silent-leader"),
+    Tolerated(TriesTwiceInEachCall, "HA-04").called("tries-twice-in-each-redirected-call"),
+    Tolerated(HasATenSecondDeadlineForRedirects, "HA-04"),
+    Tolerated(FollowsEachRedirectOnce, "HA-04"),
+    Tolerated(CachesA404ForTheRefreshTime, "HA-06"),
+    Tolerated(AsksOnceItIsOld, "HA-07").called("keeps-what-it-read-without-a-quorum"),
+)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 
-from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants.clients import Mutant, Tolerated, by_name
 from tests.subjects.lazy_client import LazyClient, Token, _secret
 from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire, _left
 
@@ -265,35 +265,23 @@ class ClosesAllClientsWithOne(LazyClient):
         super().close()
 
 
-MUTANTS: dict[str, Mutant] = {
-    "pauses-all-reads-for-too-long-after-one-failure": Mutant(
-        PausesAllReadsForTooLongAfterOneFailure, "ISO-01", "no reader of"
-    ),
-    "shares-one-read-of-all-paths-with-a-key": Mutant(
-        SharesOneReadOfAllPathsWithAKey, "ISO-01", "no wrong value"
-    ),
-    "fails-all-reads-if-one-fails": Mutant(FailsAllReadsIfOneFails, "ISO-01", "no reader of"),
-    "stops-a-refresh-round-at-the-first-failure": Mutant(
-        StopsARefreshRoundAtTheFirstFailure, "ISO-01", "no wrong value"
-    ),
-    "refreshes-all-secrets-in-one-call": Mutant(
-        RefreshesAllSecretsInOneCall, "ISO-01", "for a slow one"
-    ),
-    "sends-one-request-at-a-time": Mutant(SendsOneRequestAtATime, "ISO-01", "for a slow one"),
-    "closes-its-pool-at-a-timeout": Mutant(
-        ClosesItsPoolAtATimeout, "ISO-01", "beside one of backend/celery"
-    ),
-    "has-two-connections": Mutant(HasTwoConnections, "ISO-01", "for a slow one"),
-    "shares-its-cache": Mutant(SharesItsCache, "ISO-02", "no value crosses"),
-    "shares-its-token": Mutant(SharesItsToken, "ISO-02", "each client reads what its own"),
-    "closes-all-clients-with-one": Mutant(
-        ClosesAllClientsWithOne, "ISO-02", "the end of one client"
-    ),
-}
+MUTANTS = by_name(
+    Mutant(PausesAllReadsForTooLongAfterOneFailure, "ISO-01", "no reader of"),
+    Mutant(SharesOneReadOfAllPathsWithAKey, "ISO-01", "no wrong value"),
+    Mutant(FailsAllReadsIfOneFails, "ISO-01", "no reader of"),
+    Mutant(StopsARefreshRoundAtTheFirstFailure, "ISO-01", "no wrong value"),
+    Mutant(RefreshesAllSecretsInOneCall, "ISO-01", "for a slow one"),
+    Mutant(SendsOneRequestAtATime, "ISO-01", "for a slow one"),
+    Mutant(ClosesItsPoolAtATimeout, "ISO-01", "beside one of backend/celery"),
+    Mutant(HasTwoConnections, "ISO-01", "for a slow one"),
+    Mutant(SharesItsCache, "ISO-02", "no value crosses"),
+    Mutant(SharesItsToken, "ISO-02", "each client reads what its own"),
+    Mutant(ClosesAllClientsWithOne, "ISO-02", "the end of one client"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "pauses-all-reads-after-a-failure": Tolerated(PausesAllReadsAfterAFailure, "ISO-01"),
-    "has-four-connections": Tolerated(HasFourConnections, "ISO-01"),
-    "sends-another-request-after-a-moment": Tolerated(SendsAnotherRequestAfterAMoment, "ISO-01"),
-}
+TOLERATED = by_name(
+    Tolerated(PausesAllReadsAfterAFailure, "ISO-01"),
+    Tolerated(HasFourConnections, "ISO-01"),
+    Tolerated(SendsAnotherRequestAfterAMoment, "ISO-01"),
+)

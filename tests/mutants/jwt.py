@@ -10,7 +10,7 @@ from resilient_vault_client import AuthenticationFailed, Secret, SecretNotFound,
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Token as HeldToken
 from resilient_vault_client._methods import JwtFile
-from tests.mutants.clients import REFERENCE, Mutant
+from tests.mutants.clients import REFERENCE, Mutant, by_name
 from tests.mutants.reference_clients import GivesUpAfterAnEmptyFile
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
@@ -105,24 +105,14 @@ class TreatsARefusedJwtAsAMissingSecret(ReferenceSubject):
         return super().read(path, key)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "reads-its-jwt-once": Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins", REFERENCE),
-    "retries-its-jwt-without-a-pause": Mutant(
-        RetriesItsJwtWithoutAPause, "JWT-01", "requests (login)", REFERENCE
+MUTANTS = by_name(
+    Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins", REFERENCE),
+    Mutant(RetriesItsJwtWithoutAPause, "JWT-01", "requests (login)", REFERENCE),
+    Mutant(GivesUpAfterARefusedJwt, "JWT-01", "a good read within", REFERENCE),
+    Mutant(ReplacesAJwtTokenAfterItsEnd, "JWT-01", "a token is replaced before it ends", REFERENCE),
+    Mutant(GivesUpAfterAnEmptyFile, "JWT-01", "a good read within", REFERENCE).called(
+        "gives-up-after-an-empty-jwt-file"
     ),
-    "gives-up-after-a-refused-jwt": Mutant(
-        GivesUpAfterARefusedJwt, "JWT-01", "a good read within", REFERENCE
-    ),
-    "replaces-a-jwt-token-after-its-end": Mutant(
-        ReplacesAJwtTokenAfterItsEnd, "JWT-01", "a token is replaced before it ends", REFERENCE
-    ),
-    "gives-up-after-an-empty-jwt-file": Mutant(
-        GivesUpAfterAnEmptyFile, "JWT-01", "a good read within", REFERENCE
-    ),
-    "resolves-its-jwt-link-once": Mutant(
-        ResolvesItsJwtLinkOnce, "JWT-01", "0 refused logins", REFERENCE
-    ),
-    "treats-a-refused-jwt-as-a-missing-secret": Mutant(
-        TreatsARefusedJwtAsAMissingSecret, "JWT-01", "a failure then is", REFERENCE
-    ),
-}
+    Mutant(ResolvesItsJwtLinkOnce, "JWT-01", "0 refused logins", REFERENCE),
+    Mutant(TreatsARefusedJwtAsAMissingSecret, "JWT-01", "a failure then is", REFERENCE),
+)

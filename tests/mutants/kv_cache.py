@@ -15,6 +15,7 @@ from tests.mutants.clients import (
     CachesForTooLong,
     Mutant,
     Tolerated,
+    by_name,
 )
 from tests.mutants.login_clients import AnswersFromMemory
 from tests.mutants.reference_clients import Tweaked
@@ -323,75 +324,43 @@ class ServesASecretDeletedInAnOutageForAWhile(ServesASecretDeletedInAnOutageForT
     keeps = 6.5
 
 
-MUTANTS: dict[str, Mutant] = {
-    "caches-forever": Mutant(CachesForever, "KV-01", "a rotated secret is seen", REFERENCE),
-    "caches-for-too-long": Mutant(CachesForTooLong, "KV-01", "within 5 s"),
-    "serves-no-stale-value-in-a-seal": Mutant(
-        ServesNoStaleValueInASeal, "KV-02", "the last good value is served", REFERENCE
-    ),
-    "serves-no-stale-value-when-refused": Mutant(
-        ServesNoStaleValueWhenRefused, "KV-02", "the last good value is served", REFERENCE
-    ),
-    "serves-stale-forever-in-a-seal": Mutant(
-        ServesStaleForeverInASeal, "KV-02", "no value is served", REFERENCE
-    ),
-    "serves-stale-forever-when-refused": Mutant(
-        ServesStaleForeverWhenRefused, "KV-02", "no value is served", REFERENCE
-    ),
-    "serves-stale-forever-in-plain-reads": Mutant(
-        ServesStaleForeverInPlainReads, "KV-02", "read gave one", REFERENCE
-    ),
-    "serves-stale-whole-secrets-forever": Mutant(
-        ServesStaleWholeSecretsForever, "KV-02", "read_all gave one", REFERENCE
-    ),
-    "serves-stale-forever": Mutant(ServesStaleForever, "KV-02", "no value is served", REFERENCE),
-    "serves-stale-forever-with-a-ten-second-deadline": Mutant(
-        ServesStaleForeverWithATenSecondDeadline, "KV-02", "no value is served", REFERENCE
-    ),
-    "serves-stale-values-without-a-mark": Mutant(
-        ServesStaleValuesWithoutAMark, "KV-02", "no value is served", REFERENCE
-    ),
-    "serves-stale-for-too-short": Mutant(
-        ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE
-    ),
-    "serves-stale-for-too-long": Mutant(
-        ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE
-    ),
-    "fills-its-cache-only-by-plain-reads-after-an-outage": Mutant(
+MUTANTS = by_name(
+    Mutant(CachesForever, "KV-01", "a rotated secret is seen", REFERENCE),
+    Mutant(CachesForTooLong, "KV-01", "within 5 s"),
+    Mutant(ServesNoStaleValueInASeal, "KV-02", "the last good value is served", REFERENCE),
+    Mutant(ServesNoStaleValueWhenRefused, "KV-02", "the last good value is served", REFERENCE),
+    Mutant(ServesStaleForeverInASeal, "KV-02", "no value is served", REFERENCE),
+    Mutant(ServesStaleForeverWhenRefused, "KV-02", "no value is served", REFERENCE),
+    Mutant(ServesStaleForeverInPlainReads, "KV-02", "read gave one", REFERENCE),
+    Mutant(ServesStaleWholeSecretsForever, "KV-02", "read_all gave one", REFERENCE),
+    Mutant(ServesStaleForever, "KV-02", "no value is served", REFERENCE),
+    Mutant(ServesStaleForeverWithATenSecondDeadline, "KV-02", "no value is served", REFERENCE),
+    Mutant(ServesStaleValuesWithoutAMark, "KV-02", "no value is served", REFERENCE),
+    Mutant(ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE),
+    Mutant(ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE),
+    Mutant(
         FillsItsCacheOnlyByPlainReadsAfterAnOutage, "KV-07", "a secret deleted in an outage is gone"
     ),
-    "serves-a-secret-deleted-in-an-outage": Mutant(
-        ServesASecretDeletedInAnOutage, "KV-07", "it is deleted"
-    ),
-    "serves-a-secret-deleted-in-an-outage-from-its-cache": Mutant(
-        ServesASecretDeletedInAnOutageFromItsCache, "KV-07", "it is deleted"
-    ),
-    "serves-stale-whole-secrets-without-a-mark": Mutant(
+    Mutant(ServesASecretDeletedInAnOutage, "KV-07", "it is deleted"),
+    Mutant(ServesASecretDeletedInAnOutageFromItsCache, "KV-07", "it is deleted"),
+    Mutant(
         ServesStaleWholeSecretsWithoutAMark,
         "KV-07",
         "read_all of backend/django-read_all gave",
         REFERENCE,
     ),
-    "answers-from-memory-longer-than-max-stale": Mutant(
-        AnswersFromMemory, "KV-07", "read of backend/django (SECRET_KEY) gave"
+    Mutant(AnswersFromMemory, "KV-07", "read of backend/django (SECRET_KEY) gave").called(
+        "answers-from-memory-longer-than-max-stale"
     ),
-    "serves-a-secret-deleted-in-an-outage-for-too-long": Mutant(
-        ServesASecretDeletedInAnOutageForTooLong, "KV-07", "gone within"
-    ),
-    "reads-over-a-dead-connection-every-second-time": Mutant(
-        ReadsOverADeadConnectionEverySecondTime, "KV-07", "go on: 6 in a row"
-    ),
-    "treats-a-refused-connection-as-a-missing-secret": Mutant(
-        TreatsARefusedConnectionAsAMissingSecret, "KV-07", "never called missing or deleted"
-    ),
-}
+    Mutant(ServesASecretDeletedInAnOutageForTooLong, "KV-07", "gone within"),
+    Mutant(ReadsOverADeadConnectionEverySecondTime, "KV-07", "go on: 6 in a row"),
+    Mutant(TreatsARefusedConnectionAsAMissingSecret, "KV-07", "never called missing or deleted"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
-    "serves-stale-just-long-enough": Tolerated(ServesStaleJustLongEnough, "KV-02", REFERENCE),
-    "serves-stale-a-little-longer": Tolerated(ServesStaleALittleLonger, "KV-02", REFERENCE),
-    "serves-a-secret-deleted-in-an-outage-for-a-while": Tolerated(
-        ServesASecretDeletedInAnOutageForAWhile, "KV-07"
-    ),
-}
+TOLERATED = by_name(
+    Tolerated(CachesForTheRefreshTime, "KV-01"),
+    Tolerated(ServesStaleJustLongEnough, "KV-02", REFERENCE),
+    Tolerated(ServesStaleALittleLonger, "KV-02", REFERENCE),
+    Tolerated(ServesASecretDeletedInAnOutageForAWhile, "KV-07"),
+)

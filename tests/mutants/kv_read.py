@@ -30,9 +30,14 @@ from tests.mutants.clients import (
     Tolerated,
     _KeyByKeyAsEver,
     _Remembers,
+    by_name,
 )
 from tests.mutants.login_clients import LooksEverySecond
-from tests.mutants.reference_clients import ReportsUnhealthyForAWhile, SaysSlowlyHowItIs, Tweaked
+from tests.mutants.reference_clients import (
+    ReportsUnhealthyForAWhile,
+    SaysSlowlyHowItIs,
+    Tweaked,
+)
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -319,7 +324,7 @@ class TreatsADeletedSecretAsMissingForTwoSeconds(LazyClient):
             raise
 
 
-class ReportsUnhealthyForTooLong(ReportsUnhealthyForAWhile):
+class ReportsUnhealthyLongerThanDeclared(ReportsUnhealthyForAWhile):
     """Says so two seconds later than declared."""
 
     after = 6.0
@@ -727,187 +732,99 @@ class KeepsItsFirstWholeSecretForever(LazyClient):
         return _KeptWholeSecret(self._first[path])
 
 
-MUTANTS: dict[str, Mutant] = {
-    "caches-one-value-for-each-path": Mutant(
-        CachesOneValueForEachPath,
-        "KV-03",
-        "read_cached of backend/pair",
-        REFERENCE,
+MUTANTS = by_name(
+    Mutant(CachesOneValueForEachPath, "KV-03", "read_cached of backend/pair", REFERENCE),
+    Mutant(SharesOneReadOfAllKeysOfAPath, "KV-03", "read of backend/pair"),
+    Mutant(KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"),
+    Mutant(DecodesAsLatin1, "KV-03", "a value that nobody ever wrote"),
+    Mutant(
+        DecodesByItsLocale, "KV-03", "a value that nobody ever wrote", LAZY_PROCESS, process=True
     ),
-    "shares-one-read-of-all-keys-of-a-path": Mutant(
-        SharesOneReadOfAllKeysOfAPath, "KV-03", "read of backend/pair"
-    ),
-    "keeps-keys-that-were-removed": Mutant(
-        KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"
-    ),
-    "decodes-as-latin-1": Mutant(DecodesAsLatin1, "KV-03", "a value that nobody ever wrote"),
-    "decodes-by-its-locale": Mutant(
-        DecodesByItsLocale,
-        "KV-03",
-        "a value that nobody ever wrote",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "encodes-spaces-in-paths-as-plus": Mutant(
-        EncodesSpacesInPathsAsPlus, "KV-03", "no read of backend/data/ecommerce/jobs"
-    ),
-    "retries-a-404-within-the-call": Mutant(RetriesA404WithinTheCall, "KV-03", "for one call"),
-    "reads-only-ascii": Mutant(ReadsOnlyAscii, "KV-03", "no read of backend/pair fails"),
-    "treats-a-deleted-whole-secret-as-empty": Mutant(
-        TreatsADeletedWholeSecretAsEmpty, "KV-03", "none of its keys"
-    ),
-    "keeps-a-deleted-whole-secret-forever": Mutant(
-        KeepsADeletedWholeSecretForever, "KV-03", "read_all still gives"
-    ),
-    "converts-line-ends-in-reads": Mutant(
-        ConvertsLineEndsInReads, "KV-03", "a value that nobody ever wrote"
-    ),
-    "cuts-values-at-a-nul": Mutant(CutsValuesAtANul, "KV-03", "a value that nobody ever wrote"),
-    "serves-a-deleted-secret-from-its-cache": Mutant(
-        ServesADeletedSecretFromItsCache, "KV-03", "deleted"
-    ),
-    "treats-a-deleted-secret-as-empty": Mutant(
-        TreatsADeletedSecretAsEmpty, "KV-03", "reported as deleted"
-    ),
-    "treats-a-missing-key-as-empty": Mutant(
-        TreatsAMissingKeyAsEmpty, "KV-03", "a value that nobody ever wrote"
-    ),
-    "never-rereads-a-deleted-version": Mutant(
-        NeverRereadsADeletedVersion, "KV-03", "a secret that is undeleted is seen"
-    ),
-    "never-rereads-a-deleted-secret": Mutant(
-        NeverRereadsADeletedSecret, "KV-03", "a secret that is undeleted is seen"
-    ),
-    "caches-a-404-forever": Mutant(
-        CachesA404Forever,
-        "KV-03",
-        "a secret that was missing is seen",
-        REFERENCE,
-    ),
-    "treats-a-missing-key-as-an-outage": Mutant(
-        TreatsAMissingKeyAsAnOutage, "KV-03", "it was reported as unavailable"
-    ),
-    "caches-a-deletion-for-too-long": Mutant(
-        CachesADeletionForTooLong, "KV-03", "it was reported as deleted"
-    ),
-    "treats-a-deleted-secret-as-missing-for-two-seconds": Mutant(
-        TreatsADeletedSecretAsMissingForTwoSeconds, "KV-03", "it was reported as missing"
-    ),
-    "serves-a-deleted-secret-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
-    "reports-unhealthy-longer-than-declared": Mutant(
-        ReportsUnhealthyForTooLong, "KV-03", "health tells the truth", REFERENCE
-    ),
-    "caches-by-key-without-the-path": Mutant(
-        CachesByKeyWithoutThePath, "KV-03", "no wrong value", REFERENCE
-    ),
-    "caches-by-the-last-part-of-the-path": Mutant(
-        CachesByTheLastPartOfThePath, "KV-03", "no wrong value"
-    ),
-    "answers-a-health-question-too-late": Mutant(
-        AnswersAHealthQuestionTooLate, "KV-03", "health ends within", REFERENCE
-    ),
-    "treats-an-empty-value-as-missing": Mutant(
-        TreatsAnEmptyValueAsMissing, "KV-03", "no read of backend/pair fails"
-    ),
-    "drops-empty-keys-of-a-whole-secret": Mutant(
-        DropsEmptyKeysOfAWholeSecret, "KV-03", "none of its keys"
-    ),
-    "strips-its-values": Mutant(StripsItsValues, "KV-03", "a value that nobody ever wrote"),
-    "descends-into-a-key-named-data": Mutant(
-        DescendsIntoAKeyNamedData, "KV-03", "no read of backend/pair fails"
-    ),
-    "splits-a-key-at-its-dots": Mutant(
-        SplitsAKeyAtItsDots, "KV-03", "no read of backend/pair fails"
-    ),
-    "lowercases-keys": Mutant(LowercasesKeys, "KV-03", "no wrong value is ever handed out"),
-    "parses-digits-as-a-number": Mutant(
-        ParsesDigitsAsANumber, "KV-03", "a value that nobody ever wrote"
-    ),
-    "expands-variables-in-values": Mutant(
-        ExpandsVariablesInValues, "KV-03", "a value that nobody ever wrote"
-    ),
-    "treats-a-future-deletion-time-as-deleted": Mutant(
-        TreatsAFutureDeletionTimeAsDeleted, "KV-03", "no read of backend/pair fails"
-    ),
-    "treats-a-destroyed-version-as-missing": Mutant(
-        TreatsADestroyedVersionAsMissing, "KV-03", "it was reported as missing"
-    ),
-    "keeps-a-value-while-the-version-number-is-equal": Mutant(
-        KeepsAValueWhileTheVersionNumberIsEqual, "KV-03", "removed and written again"
-    ),
-    "inserts-data-after-each-folder-named-like-the-mount": Mutant(
+    Mutant(EncodesSpacesInPathsAsPlus, "KV-03", "no read of backend/data/ecommerce/jobs"),
+    Mutant(RetriesA404WithinTheCall, "KV-03", "for one call"),
+    Mutant(ReadsOnlyAscii, "KV-03", "no read of backend/pair fails"),
+    Mutant(TreatsADeletedWholeSecretAsEmpty, "KV-03", "none of its keys"),
+    Mutant(KeepsADeletedWholeSecretForever, "KV-03", "read_all still gives"),
+    Mutant(ConvertsLineEndsInReads, "KV-03", "a value that nobody ever wrote"),
+    Mutant(CutsValuesAtANul, "KV-03", "a value that nobody ever wrote"),
+    Mutant(ServesADeletedSecretFromItsCache, "KV-03", "deleted"),
+    Mutant(TreatsADeletedSecretAsEmpty, "KV-03", "reported as deleted"),
+    Mutant(TreatsAMissingKeyAsEmpty, "KV-03", "a value that nobody ever wrote"),
+    Mutant(NeverRereadsADeletedVersion, "KV-03", "a secret that is undeleted is seen"),
+    Mutant(NeverRereadsADeletedSecret, "KV-03", "a secret that is undeleted is seen"),
+    Mutant(CachesA404Forever, "KV-03", "a secret that was missing is seen", REFERENCE),
+    Mutant(TreatsAMissingKeyAsAnOutage, "KV-03", "it was reported as unavailable"),
+    Mutant(CachesADeletionForTooLong, "KV-03", "it was reported as deleted"),
+    Mutant(TreatsADeletedSecretAsMissingForTwoSeconds, "KV-03", "it was reported as missing"),
+    Mutant(CachesForTooLong, "KV-03", "still gives").called("serves-a-deleted-secret-for-too-long"),
+    Mutant(ReportsUnhealthyLongerThanDeclared, "KV-03", "health tells the truth", REFERENCE),
+    Mutant(CachesByKeyWithoutThePath, "KV-03", "no wrong value", REFERENCE),
+    Mutant(CachesByTheLastPartOfThePath, "KV-03", "no wrong value"),
+    Mutant(AnswersAHealthQuestionTooLate, "KV-03", "health ends within", REFERENCE),
+    Mutant(TreatsAnEmptyValueAsMissing, "KV-03", "no read of backend/pair fails"),
+    Mutant(DropsEmptyKeysOfAWholeSecret, "KV-03", "none of its keys"),
+    Mutant(StripsItsValues, "KV-03", "a value that nobody ever wrote"),
+    Mutant(DescendsIntoAKeyNamedData, "KV-03", "no read of backend/pair fails"),
+    Mutant(SplitsAKeyAtItsDots, "KV-03", "no read of backend/pair fails"),
+    Mutant(LowercasesKeys, "KV-03", "no wrong value is ever handed out"),
+    Mutant(ParsesDigitsAsANumber, "KV-03", "a value that nobody ever wrote"),
+    Mutant(ExpandsVariablesInValues, "KV-03", "a value that nobody ever wrote"),
+    Mutant(TreatsAFutureDeletionTimeAsDeleted, "KV-03", "no read of backend/pair fails"),
+    Mutant(TreatsADestroyedVersionAsMissing, "KV-03", "it was reported as missing"),
+    Mutant(KeepsAValueWhileTheVersionNumberIsEqual, "KV-03", "removed and written again"),
+    Mutant(
         InsertsDataAfterEachFolderNamedLikeTheMount,
         "KV-03",
         "no read of backend/data/ecommerce/jobs",
     ),
-    "merges-all-whole-secrets": Mutant(
-        MergesAllWholeSecrets, "KV-03", "read_all still gives backend/pair:v2"
+    Mutant(MergesAllWholeSecrets, "KV-03", "read_all still gives backend/pair:v2"),
+    Mutant(LeavesUnicodeEscapesInValues, "KV-03", "a value that nobody ever wrote"),
+    Mutant(ReplacesCharactersBeyond16Bits, "KV-03", "a value that nobody ever wrote"),
+    Mutant(EncodesOnlySpacesInPaths, "KV-03", "read of backend/odd?x"),
+    Mutant(TreatsPathsAsAlreadyEncoded, "KV-03", "read of backend/odd%3Fx"),
+    Mutant(DecodesAPlusInAPathAsASpace, "KV-03", "read of backend/odd+x"),
+    Mutant(ReplacesNonAsciiCharactersInPaths, "KV-03", "no read of backend/odd-\u00fc fails"),
+    Mutant(LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd", REFERENCE),
+    Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins").called("logs-in-at-a-wrong-mount"),
+    Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins").called("logs-in-at-a-wrong-mount-twice"),
+    Mutant(RepeatsItsFirstDeniedReadThreeTimes, "KV-05", "reads for").called(
+        "repeats-its-first-read-at-a-wrong-mount-three-times"
     ),
-    "leaves-unicode-escapes-in-values": Mutant(
-        LeavesUnicodeEscapesInValues, "KV-03", "a value that nobody ever wrote"
+    Mutant(LooksUpItsTokenThreeTimesAtItsFirstDenial, "KV-05", "looks at the token for").called(
+        "looks-up-its-token-three-times-at-a-wrong-mount"
     ),
-    "replaces-characters-beyond-16-bits": Mutant(
-        ReplacesCharactersBeyond16Bits, "KV-03", "a value that nobody ever wrote"
-    ),
-    "encodes-only-spaces-in-paths": Mutant(
-        EncodesOnlySpacesInPaths, "KV-03", "read of backend/odd?x"
-    ),
-    "treats-paths-as-already-encoded": Mutant(
-        TreatsPathsAsAlreadyEncoded, "KV-03", "read of backend/odd%3Fx"
-    ),
-    "decodes-a-plus-in-a-path-as-a-space": Mutant(
-        DecodesAPlusInAPathAsASpace, "KV-03", "read of backend/odd+x"
-    ),
-    "replaces-non-ascii-characters-in-paths": Mutant(
-        ReplacesNonAsciiCharactersInPaths, "KV-03", "no read of backend/odd-\u00fc fails"
-    ),
-    "lowercases-paths-in-its-cache": Mutant(
-        LowercasesPathsInItsCache, "KV-03", "read_cached of backend/Odd", REFERENCE
-    ),
-    "logs-in-at-a-wrong-mount": Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins"),
-    "logs-in-at-a-wrong-mount-twice": Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins"),
-    "repeats-its-first-read-at-a-wrong-mount-three-times": Mutant(
-        RepeatsItsFirstDeniedReadThreeTimes, "KV-05", "reads for"
-    ),
-    "looks-up-its-token-three-times-at-a-wrong-mount": Mutant(
-        LooksUpItsTokenThreeTimesAtItsFirstDenial, "KV-05", "looks at the token for"
-    ),
-    "reads-a-whole-secret-key-by-key": Mutant(
-        ReadsAWholeSecretKeyByKey, "KV-06", "all keys of a secret are of one version"
-    ),
-    "returns-the-cached-object-itself": Mutant(
-        ReturnsTheCachedObjectItself, "KV-06", "changes it for nobody else"
-    ),
-    "caches-each-key-separately": Mutant(
-        CachesEachKeySeparately, "KV-06", "all keys of a secret are of one version"
-    ),
-    "keeps-the-whole-secret-for-too-long": Mutant(
-        KeepsTheWholeSecretForTooLong, "KV-06", "the last read gave"
-    ),
-    "keeps-its-first-whole-secret-forever": Mutant(
-        KeepsItsFirstWholeSecretForever, "KV-06", "the last read gave"
-    ),
-}
+    Mutant(ReadsAWholeSecretKeyByKey, "KV-06", "all keys of a secret are of one version"),
+    Mutant(ReturnsTheCachedObjectItself, "KV-06", "changes it for nobody else"),
+    Mutant(CachesEachKeySeparately, "KV-06", "all keys of a secret are of one version"),
+    Mutant(KeepsTheWholeSecretForTooLong, "KV-06", "the last read gave"),
+    Mutant(KeepsItsFirstWholeSecretForever, "KV-06", "the last read gave"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "keeps-a-deleted-whole-secret-for-the-refresh-time": Tolerated(KeepsTheWholeSecret, "KV-03"),
-    "retries-a-404-once": Tolerated(RetriesA404Once, "KV-03"),
-    "refuses-paths-with-special-characters": Tolerated(RefusesPathsWithSpecialCharacters, "KV-03"),
-    "caches-a-deletion-for-the-refresh-time": Tolerated(CachesADeletionForTheRefreshTime, "KV-03"),
-    "serves-a-deleted-secret-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-03"),
-    "reports-unhealthy-for-the-declared-pause": Tolerated(
-        ReportsUnhealthyForAWhile, "KV-03", REFERENCE
+TOLERATED = by_name(
+    Tolerated(KeepsTheWholeSecret, "KV-03").called(
+        "keeps-a-deleted-whole-secret-for-the-refresh-time"
     ),
-    "answers-a-health-question-at-its-deadline": Tolerated(SaysSlowlyHowItIs, "KV-03", REFERENCE),
-    "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
-    "repeats-each-read-at-a-wrong-mount": Tolerated(RepeatsEachDeniedRead, "KV-05"),
-    "looks-up-its-mount-before-it-reads": Tolerated(LooksUpItsMountBeforeItReads, "KV-05"),
-    "sends-its-first-request-late": Tolerated(SendsItsFirstRequestLate, "KV-05"),
-    "looks-up-its-token-every-second-at-a-wrong-mount": Tolerated(LooksEverySecond, "KV-05"),
-    "gives-up-at-its-start-on-a-denied-mount": Tolerated(GivesUpAtItsStartOnADeniedMount, "KV-05"),
-    "looks-up-its-token-twice-at-a-wrong-mount": Tolerated(
-        LooksUpItsTokenTwiceAtItsFirstDenial, "KV-05"
+    Tolerated(RetriesA404Once, "KV-03"),
+    Tolerated(RefusesPathsWithSpecialCharacters, "KV-03"),
+    Tolerated(CachesADeletionForTheRefreshTime, "KV-03"),
+    Tolerated(CachesForTheRefreshTime, "KV-03").called(
+        "serves-a-deleted-secret-for-the-refresh-time"
     ),
-    "keeps-the-whole-secret-for-the-refresh-time": Tolerated(KeepsTheWholeSecret, "KV-06"),
-}
+    Tolerated(ReportsUnhealthyForAWhile, "KV-03", REFERENCE).called(
+        "reports-unhealthy-for-the-declared-pause"
+    ),
+    Tolerated(SaysSlowlyHowItIs, "KV-03", REFERENCE).called(
+        "answers-a-health-question-at-its-deadline"
+    ),
+    Tolerated(LogsInOnTheFirst403, "KV-05").called("logs-in-at-a-wrong-mount-once"),
+    Tolerated(RepeatsEachDeniedRead, "KV-05").called("repeats-each-read-at-a-wrong-mount"),
+    Tolerated(LooksUpItsMountBeforeItReads, "KV-05"),
+    Tolerated(SendsItsFirstRequestLate, "KV-05"),
+    Tolerated(LooksEverySecond, "KV-05").called("looks-up-its-token-every-second-at-a-wrong-mount"),
+    Tolerated(GivesUpAtItsStartOnADeniedMount, "KV-05"),
+    Tolerated(LooksUpItsTokenTwiceAtItsFirstDenial, "KV-05").called(
+        "looks-up-its-token-twice-at-a-wrong-mount"
+    ),
+    Tolerated(KeepsTheWholeSecret, "KV-06").called("keeps-the-whole-secret-for-the-refresh-time"),
+)

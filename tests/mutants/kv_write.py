@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from resilient_vault_client import PermissionDenied, VaultClient, VaultUnavailable, WriteConflict
 from resilient_vault_client._deadline import Deadline
-from tests.mutants.clients import REFERENCE, HasItsChangeMerged, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, HasItsChangeMerged, Mutant, Tolerated, by_name
 from tests.mutants.reference_clients import JoinsByPath, Tweaked
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
@@ -220,62 +220,28 @@ class ChangesAKeyOfItsCachedSecretWithCas(ChangesAKeyOfItsCachedSecretWithoutCas
     checks = True
 
 
-MUTANTS: dict[str, Mutant] = {
-    "treats-a-failed-read-as-an-empty-secret": Mutant(
-        TreatsAFailedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE
-    ),
-    "changes-a-key-of-its-cached-secret-without-cas": Mutant(
-        ChangesAKeyOfItsCachedSecretWithoutCas, "KV-04", "loses none of it", REFERENCE
-    ),
-    "treats-a-denied-read-as-an-empty-secret": Mutant(
-        TreatsADeniedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE
-    ),
-    "never-logs-in-again-for-a-change": Mutant(
-        NeverLogsInAgainForAChange, "KV-04", "of the loss of its token", REFERENCE
-    ),
-    "reports-a-failed-change-as-done": Mutant(
-        ReportsAFailedChangeAsDone, "KV-04", "said to be made is made", REFERENCE
-    ),
-    "changes-a-key-without-cas": Mutant(
-        ChangesAKeyWithoutCas, "KV-04", "no change of another is lost", REFERENCE
-    ),
-    "overwrites-all-other-keys": Mutant(
-        OverwritesAllOtherKeys, "KV-04", "the keys that it does not change", REFERENCE
-    ),
-    "makes-a-client-for-each-change": Mutant(
-        MakesAClientForEachChange, "KV-04", "at most 2 logins", REFERENCE
-    ),
-    "converts-line-ends-in-a-change": Mutant(
-        ConvertsLineEndsInAChange, "KV-04", "not there as it was given: mine", REFERENCE
-    ),
-    "drops-a-change-and-reports-success": Mutant(
-        DropsAChangeAndReportsSuccess, "KV-04", "said to be", REFERENCE
-    ),
-    "retries-a-change-with-the-same-version": Mutant(
-        RetriesAChangeWithTheSameVersion, "KV-04", "at most 3 requests (write)", REFERENCE
-    ),
-    "changes-in-four-writes": Mutant(
-        ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE
-    ),
-    "shares-one-change-between-callers": Mutant(
-        SharesOneChangeBetweenCallers, "KV-04", "of two changes at once", REFERENCE
-    ),
-    "strips-values-in-a-change": Mutant(
-        StripsValuesInAChange, "KV-04", "not there as it was given: mine", REFERENCE
-    ),
-    "drops-empty-keys-in-a-change": Mutant(
-        DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE
-    ),
-    "joins-lines-in-a-change": Mutant(
-        JoinsLinesInAChange, "KV-04", "the keys that it does not change", REFERENCE
-    ),
-}
+MUTANTS = by_name(
+    Mutant(TreatsAFailedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE),
+    Mutant(ChangesAKeyOfItsCachedSecretWithoutCas, "KV-04", "loses none of it", REFERENCE),
+    Mutant(TreatsADeniedReadAsAnEmptySecret, "KV-04", "loses none of it", REFERENCE),
+    Mutant(NeverLogsInAgainForAChange, "KV-04", "of the loss of its token", REFERENCE),
+    Mutant(ReportsAFailedChangeAsDone, "KV-04", "said to be made is made", REFERENCE),
+    Mutant(ChangesAKeyWithoutCas, "KV-04", "no change of another is lost", REFERENCE),
+    Mutant(OverwritesAllOtherKeys, "KV-04", "the keys that it does not change", REFERENCE),
+    Mutant(MakesAClientForEachChange, "KV-04", "at most 2 logins", REFERENCE),
+    Mutant(ConvertsLineEndsInAChange, "KV-04", "not there as it was given: mine", REFERENCE),
+    Mutant(DropsAChangeAndReportsSuccess, "KV-04", "said to be", REFERENCE),
+    Mutant(RetriesAChangeWithTheSameVersion, "KV-04", "at most 3 requests (write)", REFERENCE),
+    Mutant(ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE),
+    Mutant(SharesOneChangeBetweenCallers, "KV-04", "of two changes at once", REFERENCE),
+    Mutant(StripsValuesInAChange, "KV-04", "not there as it was given: mine", REFERENCE),
+    Mutant(DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE),
+    Mutant(JoinsLinesInAChange, "KV-04", "the keys that it does not change", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "changes-a-key-of-its-cached-secret-with-cas": Tolerated(
-        ChangesAKeyOfItsCachedSecretWithCas, "KV-04", REFERENCE
-    ),
-    "changes-a-key-by-patch": Tolerated(HasItsChangeMerged, "KV-04"),
-    "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
-}
+TOLERATED = by_name(
+    Tolerated(ChangesAKeyOfItsCachedSecretWithCas, "KV-04", REFERENCE),
+    Tolerated(HasItsChangeMerged, "KV-04").called("changes-a-key-by-patch"),
+    Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
+)

@@ -21,7 +21,7 @@ from resilient_vault_client._errors import RateLimited, ServerFailed, Unexpected
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._grant import Token as LeasingToken
 from resilient_vault_client._leases import Held, Leases
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
 from tests.mutants.reference_clients import (
     Leasing,
     NeverRenewsALease,
@@ -254,7 +254,7 @@ class _MintsAtEachFailure(RenewsAtShare):
             return "not_renewed"
 
 
-class MintsAtEachFailure(Leasing):
+class ReplacesACredentialAtEachFailedRenewal(Leasing):
     """Takes a new credential for a failed renewal early in a life."""
 
     leases_type = _MintsAtEachFailure
@@ -332,7 +332,7 @@ class _TriesOn(RenewsAtShare):
         return super()._replace(held, deadline, patience, reason)
 
 
-class RenewsWithoutAPause(Leasing):
+class RenewsLeasesWithoutAPause(Leasing):
     """Retries as fast as it is refused, up to the last part of a life."""
 
     leases_type: ClassVar[type[Leases]] = _TriesOn
@@ -382,7 +382,7 @@ class _MintsAtAQuota(RenewsAtShare):
             return "not_found"
 
 
-class MintsAtAQuota(Leasing):
+class ReplacesACredentialAfterA429(Leasing):
     """Takes another credential early in a life if a quota refuses its renewal."""
 
     leases_type: ClassVar[type[Leases]] = _MintsAtAQuota
@@ -409,7 +409,7 @@ class _MintsInItsTime(_MintsAtEachFailure):
     share = 0.56
 
 
-class MintsInItsTime(Leasing):
+class ReplacesACredentialAtHalfItsLifeWhenRenewalsFail(Leasing):
     """Takes a new credential for a failed renewal, but after the middle of a life."""
 
     leases_type = _MintsInItsTime
@@ -714,7 +714,7 @@ class _RenewsOn(RenewsAtShare):
         return super()._replace(held, deadline, patience, reason)
 
 
-class RenewsToTheVeryEnd(Leasing):
+class RenewsALeaseToTheVeryEnd(Leasing):
     """Renews at 0.3 of the last grant, however small."""
 
     leases_type: ClassVar[type[Leases]] = _RenewsOn
@@ -849,146 +849,74 @@ _mutant = partial(Mutant, base=REFERENCE)
 _tolerated = partial(Tolerated, base=REFERENCE)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "retries-the-renewal-of-a-lost-lease": _mutant(
-        RetriesTheRenewalOfALostLease, "LEASE-03", "renewals of a lease that is not found"
+MUTANTS = by_name(
+    _mutant(RetriesTheRenewalOfALostLease, "LEASE-03", "renewals of a lease that is not found"),
+    _mutant(ReplacesALostLeaseTwice, "LEASE-03", "at most 1 credential"),
+    _mutant(AsksThreeTimesAboutALostLease, "LEASE-03", "at most 2 renewals of a lease"),
+    _mutant(KeepsOnlyOneLease, "LEASE-03", "its own role"),
+    _mutant(StopsAllRenewalsAtOneLostLease, "LEASE-03", "the other path"),
+    _mutant(ReplacesAllCredentialsForOneLostLease, "LEASE-03", "at most 1 credential"),
+    _mutant(LogsInForEachFailedLease, "LEASE-03", "the token survives").called(
+        "logs-in-for-a-lease-that-is-not-found"
     ),
-    "replaces-a-lost-lease-twice": _mutant(
-        ReplacesALostLeaseTwice, "LEASE-03", "at most 1 credential"
+    _mutant(WaitsForeverForALease, "LEASE-03", "is renewed, or replaced"),
+    _mutant(WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"),
+    _mutant(ReplacesACredentialAtEachFailedRenewal, "LEASE-04", "from one credential to the next"),
+    _mutant(HandsOutEndedCredentialsWhileItRenews, "LEASE-04", "accepted by the database"),
+    _mutant(ReplacesACredentialEveryTwoSeconds, "LEASE-04", "from one credential to the next"),
+    _mutant(HandsOutNothingAfterA500, "LEASE-04", "goes without"),
+    _mutant(PausesForTooLongAfterA500, "LEASE-04", "goes without"),
+    _mutant(RenewsLeasesWithoutAPause, "LEASE-04", "renewals of leases"),
+    _mutant(TriesALeaseAHundredTimes, "LEASE-04", "renewals of leases"),
+    _mutant(LogsInForEachFailedLease, "LEASE-04", "the token survives").called(
+        "logs-in-for-each-lease-that-fails"
     ),
-    "asks-three-times-about-a-lost-lease": _mutant(
-        AsksThreeTimesAboutALostLease, "LEASE-03", "at most 2 renewals of a lease"
-    ),
-    "keeps-only-one-lease": _mutant(KeepsOnlyOneLease, "LEASE-03", "its own role"),
-    "stops-all-renewals-at-one-lost-lease": _mutant(
-        StopsAllRenewalsAtOneLostLease, "LEASE-03", "the other path"
-    ),
-    "replaces-all-credentials-for-one-lost-lease": _mutant(
-        ReplacesAllCredentialsForOneLostLease, "LEASE-03", "at most 1 credential"
-    ),
-    "logs-in-for-a-lease-that-is-not-found": _mutant(
-        LogsInForEachFailedLease, "LEASE-03", "the token survives"
-    ),
-    "waits-forever-for-a-lease": _mutant(
-        WaitsForeverForALease, "LEASE-03", "is renewed, or replaced"
-    ),
-    "waits-forever-for-another-credential": _mutant(
-        WaitsForeverForAnotherCredential, "LEASE-03", "is renewed, or replaced"
-    ),
-    "replaces-a-credential-at-each-failed-renewal": _mutant(
-        MintsAtEachFailure, "LEASE-04", "from one credential to the next"
-    ),
-    "hands-out-ended-credentials-while-it-renews": _mutant(
-        HandsOutEndedCredentialsWhileItRenews, "LEASE-04", "accepted by the database"
-    ),
-    "replaces-a-credential-every-two-seconds": _mutant(
-        ReplacesACredentialEveryTwoSeconds, "LEASE-04", "from one credential to the next"
-    ),
-    "hands-out-nothing-after-a-500": _mutant(HandsOutNothingAfterA500, "LEASE-04", "goes without"),
-    "pauses-for-too-long-after-a-500": _mutant(
-        PausesForTooLongAfterA500, "LEASE-04", "goes without"
-    ),
-    "renews-leases-without-a-pause": _mutant(RenewsWithoutAPause, "LEASE-04", "renewals of leases"),
-    "tries-a-lease-a-hundred-times": _mutant(
-        TriesALeaseAHundredTimes, "LEASE-04", "renewals of leases"
-    ),
-    "logs-in-for-each-lease-that-fails": _mutant(
-        LogsInForEachFailedLease, "LEASE-04", "the token survives"
-    ),
-    "logs-in-for-denied-renewals": _mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
-    "replaces-a-credential-after-a-429": _mutant(
-        MintsAtAQuota, "LEASE-04", "from one credential to the next"
-    ),
-    "logs-in-after-a-429-for-a-lease": _mutant(
-        LogsInAfterA429ForALease, "LEASE-04", "the token survives"
-    ),
-    "replaces-a-credential-at-half-its-life": _mutant(
-        ReplacesACredentialAtHalfItsLife, "LEASE-06", "at most 1 credential"
-    ),
-    "renews-a-lease-for-half-its-life": _mutant(
-        RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"
-    ),
-    "renews-leases-late": _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
-    "renews-all-leases-by-the-life-of-the-first": _mutant(
-        RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"
-    ),
-    "stops-renewing-leases-after-a-seal": _mutant(
-        StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"
-    ),
-    "logs-in-after-a-gateway-403-for-a-lease": _mutant(
-        LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"
-    ),
-    "stops-renewing-a-lease-after-a-gateway-403": _mutant(
-        StopsRenewingALeaseAfterAGateway403, "LEASE-06", "is renewed, or replaced"
-    ),
-    "stops-renewing-leases-after-a-gateway-page": _mutant(
-        StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"
-    ),
-    "treats-a-gateway-page-as-a-renewed-lease": _mutant(
-        TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"
-    ),
-    "hands-out-no-credential-in-an-outage": _mutant(
-        HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
-    ),
-    "looks-up-its-token-before-it-hands-out-a-credential": _mutant(
-        LooksUpItsTokenBeforeItHandsOutACredential, "LEASE-06", "given what is at hand"
-    ),
-    "plans-each-renewal-by-the-first-life": _mutant(
-        PlansEachRenewalByTheFirstLife, "LEASE-07", "accepted by the database"
-    ),
-    "hands-out-nothing-at-the-max-ttl": _mutant(
-        HandsOutNothingAtTheMaxTtl, "LEASE-07", "goes without"
-    ),
-    "replaces-a-credential-too-early": _mutant(
-        ReplacesACredentialTooEarly, "LEASE-07", "from one credential to the next"
-    ),
-    "renews-a-lease-to-the-very-end": _mutant(
-        RenewsToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"
-    ),
-    "renews-the-rest-of-a-life-five-times": _mutant(
-        RenewsTheRestOfALifeFiveTimes, "LEASE-07", "a lease whose maximum is near"
-    ),
-    "stops-renewing-leases-after-a-lost-answer": _mutant(
-        StopsRenewingLeasesAfterALostAnswer, "LEASE-09", "accepted by the database"
-    ),
-    "loses-its-leases-after-a-lost-answer": _mutant(
-        LosesItsLeasesAfterALostAnswer, "LEASE-09", "goes without"
-    ),
-    "replaces-a-credential-twice-after-a-lost-answer": _mutant(
+    _mutant(LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"),
+    _mutant(ReplacesACredentialAfterA429, "LEASE-04", "from one credential to the next"),
+    _mutant(LogsInAfterA429ForALease, "LEASE-04", "the token survives"),
+    _mutant(ReplacesACredentialAtHalfItsLife, "LEASE-06", "at most 1 credential"),
+    _mutant(RenewsALeaseForHalfItsLife, "LEASE-06", "renewed for"),
+    _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
+    _mutant(RenewsAllLeasesByTheLifeOfTheFirst, "LEASE-06", "a renewal between"),
+    _mutant(StopsRenewingLeasesAfterASeal, "LEASE-06", "is renewed, or replaced"),
+    _mutant(LogsInAfterAGateway403ForALease, "LEASE-06", "the token survives"),
+    _mutant(StopsRenewingALeaseAfterAGateway403, "LEASE-06", "is renewed, or replaced"),
+    _mutant(StopsRenewingLeasesAfterAGatewayPage, "LEASE-06", "is renewed, or replaced"),
+    _mutant(TreatsAGatewayPageAsARenewedLease, "LEASE-06", "is renewed, or replaced"),
+    _mutant(HandsOutNoCredentialInAnOutage, "LEASE-06", "given what is at hand"),
+    _mutant(LooksUpItsTokenBeforeItHandsOutACredential, "LEASE-06", "given what is at hand"),
+    _mutant(PlansEachRenewalByTheFirstLife, "LEASE-07", "accepted by the database"),
+    _mutant(HandsOutNothingAtTheMaxTtl, "LEASE-07", "goes without"),
+    _mutant(ReplacesACredentialTooEarly, "LEASE-07", "from one credential to the next"),
+    _mutant(RenewsALeaseToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"),
+    _mutant(RenewsTheRestOfALifeFiveTimes, "LEASE-07", "a lease whose maximum is near"),
+    _mutant(StopsRenewingLeasesAfterALostAnswer, "LEASE-09", "accepted by the database"),
+    _mutant(LosesItsLeasesAfterALostAnswer, "LEASE-09", "goes without"),
+    _mutant(
         ReplacesACredentialTwiceAfterALostAnswer, "LEASE-09", "from one credential to the next"
     ),
-    "waits-for-a-renewal-of-a-lease": _mutant(
-        WaitsForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
-    ),
-    "waits-too-long-for-a-renewal-of-a-lease": _mutant(
-        WaitsTooLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
-    ),
-}
+    _mutant(WaitsForARenewalOfALease, "LEASE-09", "holds up no call for a credential"),
+    _mutant(WaitsTooLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "asks-twice-about-a-lost-lease": _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
-    "renews-leases-in-calls": _tolerated(RenewsInCalls, "LEASE-03"),
-    "replaces-a-credential-after-silence": _tolerated(ReplacesAtALostAnswer, "LEASE-03"),
-    "replaces-a-credential-at-half-its-life-when-renewals-fail": _tolerated(
-        MintsInItsTime, "LEASE-04"
+TOLERATED = by_name(
+    _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
+    _tolerated(RenewsInCalls, "LEASE-03").called("renews-leases-in-calls"),
+    _tolerated(ReplacesAtALostAnswer, "LEASE-03").called("replaces-a-credential-after-silence"),
+    _tolerated(ReplacesACredentialAtHalfItsLifeWhenRenewalsFail, "LEASE-04"),
+    _tolerated(LogsInOnceForDeniedRenewals, "LEASE-04"),
+    _tolerated(PausesAWhileAfterA500, "LEASE-04"),
+    _tolerated(TriesALeaseThirteenTimes, "LEASE-04"),
+    _tolerated(LooksUpItsLeases, "LEASE-06"),
+    _tolerated(RenewsLeasesJustInTime, "LEASE-06"),
+    _tolerated(RenewsInCalls, "LEASE-06").called("renews-leases-in-calls-under-a-seal"),
+    _tolerated(ReplacesACredentialAfterAGatewayPage, "LEASE-06"),
+    _tolerated(ReplacesACredentialAfterHalfItsLife, "LEASE-07"),
+    _tolerated(RenewsTheRestOfALifeFourTimes, "LEASE-07"),
+    _tolerated(ReplacesAtALostAnswer, "LEASE-09").called(
+        "replaces-a-credential-after-a-lost-answer"
     ),
-    "logs-in-once-for-denied-renewals": _tolerated(LogsInOnceForDeniedRenewals, "LEASE-04"),
-    "pauses-a-while-after-a-500": _tolerated(PausesAWhileAfterA500, "LEASE-04"),
-    "tries-a-lease-thirteen-times": _tolerated(TriesALeaseThirteenTimes, "LEASE-04"),
-    "looks-up-its-leases": _tolerated(LooksUpItsLeases, "LEASE-06"),
-    "renews-leases-just-in-time": _tolerated(RenewsLeasesJustInTime, "LEASE-06"),
-    "renews-leases-in-calls-under-a-seal": _tolerated(RenewsInCalls, "LEASE-06"),
-    "replaces-a-credential-after-a-gateway-page": _tolerated(
-        ReplacesACredentialAfterAGatewayPage, "LEASE-06"
-    ),
-    "replaces-a-credential-after-half-its-life": _tolerated(
-        ReplacesACredentialAfterHalfItsLife, "LEASE-07"
-    ),
-    "renews-the-rest-of-a-life-four-times": _tolerated(RenewsTheRestOfALifeFourTimes, "LEASE-07"),
-    "replaces-a-credential-after-a-lost-answer": _tolerated(ReplacesAtALostAnswer, "LEASE-09"),
-    "renews-leases-in-a-callers-call": _tolerated(RenewsLeasesInACallersCall, "LEASE-09"),
-    "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
-        WaitsALittleForARenewalOfALease, "LEASE-09"
-    ),
-}
+    _tolerated(RenewsLeasesInACallersCall, "LEASE-09"),
+    _tolerated(WaitsALittleForARenewalOfALease, "LEASE-09"),
+)

@@ -23,7 +23,7 @@ from resilient_vault_client._errors import RateLimited, ServerFailed, Unexpected
 from resilient_vault_client._grant import Grant, Token
 from resilient_vault_client._grant import Token as LeaseToken
 from resilient_vault_client._leases import Held, Leases
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
 from tests.mutants.lease_renewal import _LeasesTwo, _Silent
 from tests.mutants.reference_clients import (
     Leasing,
@@ -552,7 +552,7 @@ class TreatsAFailingEngineAsADeadToken(Leasing):
     leases_type: ClassVar[type[Leases]] = _DropsItsTokenOn500
 
 
-class CallsAFailureADenial(Leasing):
+class ReportsAFailingEngineAsADenial(Leasing):
     """Calls a credential denied while the engine fails."""
 
     def lease(self, path: str, failed: str | None = None) -> Credential:
@@ -583,7 +583,7 @@ class _Pauses(Leases):
             raise
 
 
-class PausesForTooLongAfterAFailure(Leasing):
+class PausesForTooLongAfterAFailingEngine(Leasing):
     """Pauses for fourteen seconds after a failure of the engine."""
 
     leases_type: ClassVar[type[Leases]] = _Pauses
@@ -645,7 +645,7 @@ class AsksThreeTimesForADeniedLease(Leasing):
         self.client._session().authenticator._policy_login_due = math.inf
 
 
-class CallsADenialAnOutage(Leasing):
+class ReportsADeniedLeaseAsAnOutage(Leasing):
     """Tells a denied caller to come again later."""
 
     def lease(self, path: str, failed: str | None = None) -> Credential:
@@ -660,7 +660,7 @@ class _PausesAfterADenial(_Pauses):
     after = PermissionDenied
 
 
-class PausesForTooLongAfterADenial(Leasing):
+class PausesForTooLongAfterADeniedLease(Leasing):
     """Pauses for twenty-two seconds after a denial, which lasts longer than a failure."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAfterADenial
@@ -818,7 +818,7 @@ class _PausesAWhile(_Pauses):
     after = VaultError
 
 
-class PausesAWhileAfterEither(Leasing):
+class PausesAWhileWithoutACredential(Leasing):
     """Pauses for nine and a half seconds after either: half as long again as each lasted."""
 
     leases_type: ClassVar[type[Leases]] = _PausesAWhile
@@ -840,158 +840,78 @@ _mutant = partial(Mutant, base=REFERENCE)
 _tolerated = partial(Tolerated, base=REFERENCE)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "ignores-reports-of-refused-credentials": _mutant(
-        IgnoresReportsOfRefusedCredentials, "LEASE-01", "a credential that works"
-    ),
-    "acts-on-reports-too-late": _mutant(
-        ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"
-    ),
-    "requests-three-credentials-for-a-lost-one": _mutant(
-        RequestsThreeCredentialsForALostOne, "LEASE-01", "at most 2 credentials"
-    ),
-    "never-logs-in-again-for-a-lease": _mutant(
-        NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"
-    ),
-    "logs-in-late-for-a-lease": _mutant(
-        LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"
-    ),
-    "replaces-a-credential-for-each-report": _mutant(
-        ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"
-    ),
-    "replaces-a-credential-for-each-simultaneous-report": _mutant(
-        ReplacesACredentialForEachSimultaneousReport, "LEASE-01", "at most 2 credentials"
-    ),
-    "replaces-a-credential-for-a-late-report": _mutant(
-        ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"
-    ),
-    "has-one-lock-for-all-leases": _mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
-    "replaces-all-credentials-for-one-report": _mutant(
+MUTANTS = by_name(
+    _mutant(IgnoresReportsOfRefusedCredentials, "LEASE-01", "a credential that works"),
+    _mutant(ActsOnReportsTooLate, "LEASE-01", "a credential that works within 5 s"),
+    _mutant(RequestsThreeCredentialsForALostOne, "LEASE-01", "at most 2 credentials"),
+    _mutant(NeverLogsInAgainForALease, "LEASE-01", "a credential that works within 5 s"),
+    _mutant(LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"),
+    _mutant(ReplacesACredentialForEachReport, "LEASE-01", "at most 2 credentials"),
+    _mutant(ReplacesACredentialForEachSimultaneousReport, "LEASE-01", "at most 2 credentials"),
+    _mutant(ReplacesACredentialForALateReport, "LEASE-01", "at most 0 credentials"),
+    _mutant(HasOneLockForAllLeases, "LEASE-01", "for a slow one"),
+    _mutant(
         ReplacesAllCredentialsForOneReport, "LEASE-01", "at most 0 credentials at database/creds/r"
     ),
-    "replaces-only-the-reported-credential-after-a-new-token": _mutant(
+    _mutant(
         ReplacesOnlyTheReportedCredentialAfterANewToken, "LEASE-01", "accepted by the database"
     ),
-    "forgets-the-end-of-the-parent-token": _mutant(
-        ForgetsTheEndOfTheParentToken, "LEASE-02", "accepted by the database"
+    _mutant(ForgetsTheEndOfTheParentToken, "LEASE-02", "accepted by the database"),
+    _mutant(ReplacesCredentialsTooLateAfterALogin, "LEASE-02", "accepted by the database"),
+    _mutant(LeasesTwoForOne, "LEASE-02", "credentials").called(
+        "requests-two-credentials-after-a-login"
     ),
-    "replaces-credentials-too-late-after-a-login": _mutant(
-        ReplacesCredentialsTooLateAfterALogin, "LEASE-02", "accepted by the database"
+    _mutant(StopsLeasingWhenItsTokenEnds, "LEASE-02", "goes without"),
+    _mutant(RequestsNoCredentialLongAfterItsTokenEnds, "LEASE-02", "goes without"),
+    _mutant(ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"),
+    _mutant(RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"),
+    _mutant(RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"),
+    _mutant(LeavesItsCredentialsBehind, "LEASE-05", "given back at its end").called(
+        "revokes-no-credentials-at-its-end"
     ),
-    "requests-two-credentials-after-a-login": _mutant(LeasesTwoForOne, "LEASE-02", "credentials"),
-    "stops-leasing-when-its-token-ends": _mutant(
-        StopsLeasingWhenItsTokenEnds, "LEASE-02", "goes without"
+    _mutant(OverflowsTheTimersOfItsLeases, "LEASE-05", "no loop without a pause"),
+    _mutant(RequestsACredentialForEachThread, "LEASE-05", "at most 3 credentials"),
+    _mutant(RevokesItsCredentialsLongAfterItsEnd, "LEASE-05", "given back at its end"),
+    _mutant(RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once"),
+    _mutant(RejectsTheFifthCallerForACredential, "LEASE-05", "at once"),
+    _mutant(
+        RequestsCredentialsDespiteRetryAfter, "LEASE-08", "Retry-After is obeyed by each credential"
     ),
-    "requests-no-credential-long-after-its-token-ends": _mutant(
-        RequestsNoCredentialLongAfterItsTokenEnds, "LEASE-02", "goes without"
-    ),
-    "replaces-one-credential-after-a-login": _mutant(
-        ReplacesOneCredentialAfterALogin, "LEASE-02", "accepted by the database"
-    ),
-    "renews-only-leases-of-its-first-token": _mutant(
-        RenewsOnlyLeasesOfItsFirstToken, "LEASE-02", "is renewed, or replaced"
-    ),
-    "renews-its-leases-by-its-first-token": _mutant(
-        RenewsItsLeasesByItsFirstToken, "LEASE-02", "credentials"
-    ),
-    "revokes-no-credentials-at-its-end": _mutant(
-        LeavesItsCredentialsBehind, "LEASE-05", "given back at its end"
-    ),
-    "overflows-the-timers-of-its-leases": _mutant(
-        OverflowsTheTimersOfItsLeases, "LEASE-05", "no loop without a pause"
-    ),
-    "requests-a-credential-for-each-thread": _mutant(
-        RequestsACredentialForEachThread, "LEASE-05", "at most 3 credentials"
-    ),
-    "revokes-its-credentials-long-after-its-end": _mutant(
-        RevokesItsCredentialsLongAfterItsEnd, "LEASE-05", "given back at its end"
-    ),
-    "rejects-callers-while-it-requests-a-credential": _mutant(
-        RejectsCallersWhileItRequestsACredential, "LEASE-05", "at once"
-    ),
-    "rejects-the-fifth-caller-for-a-credential": _mutant(
-        RejectsTheFifthCallerForACredential, "LEASE-05", "at once"
-    ),
-    "requests-credentials-despite-retry-after": _mutant(
-        RequestsCredentialsDespiteRetryAfter,
-        "LEASE-08",
-        "Retry-After is obeyed by each credential",
-    ),
-    "requests-credentials-from-a-failing-engine-without-a-pause": _mutant(
-        RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08", "no request storm"
-    ),
-    "treats-a-failing-engine-as-a-dead-token": _mutant(
-        TreatsAFailingEngineAsADeadToken, "LEASE-08", "the token survives"
-    ),
-    "reports-a-failing-engine-as-a-denial": _mutant(
-        CallsAFailureADenial, "LEASE-08", "a failure then is unavailable"
-    ),
-    "pauses-for-too-long-after-a-failing-engine": _mutant(
-        PausesForTooLongAfterAFailure, "LEASE-08", "a credential that works"
-    ),
-    "logs-in-for-each-denied-lease": _mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
-    "asks-three-times-for-a-denied-lease": _mutant(
-        AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"
-    ),
-    "reports-a-denied-lease-as-an-outage": _mutant(
-        CallsADenialAnOutage, "LEASE-08", "a failure then is denied"
-    ),
-    "pauses-for-too-long-after-a-denied-lease": _mutant(
-        PausesForTooLongAfterADenial, "LEASE-08", "a credential that works"
-    ),
-    "renews-no-other-lease-while-one-fails": _mutant(
-        RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"
-    ),
-    "hands-out-an-empty-credential-for-a-gateway-page": _mutant(
+    _mutant(RequestsCredentialsFromAFailingEngineWithoutAPause, "LEASE-08", "no request storm"),
+    _mutant(TreatsAFailingEngineAsADeadToken, "LEASE-08", "the token survives"),
+    _mutant(ReportsAFailingEngineAsADenial, "LEASE-08", "a failure then is unavailable"),
+    _mutant(PausesForTooLongAfterAFailingEngine, "LEASE-08", "a credential that works"),
+    _mutant(LogsInForEachDeniedLease, "LEASE-08", "logins for"),
+    _mutant(AsksThreeTimesForADeniedLease, "LEASE-08", "requests for"),
+    _mutant(ReportsADeniedLeaseAsAnOutage, "LEASE-08", "a failure then is denied"),
+    _mutant(PausesForTooLongAfterADeniedLease, "LEASE-08", "a credential that works"),
+    _mutant(RenewsNoOtherLeaseWhileOneFails, "LEASE-08", "is renewed, or replaced"),
+    _mutant(
         HandsOutAnEmptyCredentialForAGatewayPage,
         "LEASE-08",
         "what is handed out is accepted by the database",
     ),
-    "reports-a-gateway-page-as-a-denied-lease": _mutant(
-        ReportsAGatewayPageAsADeniedLease, "LEASE-08", "a failure then is unavailable"
-    ),
-    "logs-in-after-a-gateway-403-to-a-lease-request": _mutant(
-        LogsInAfterAGateway403ToALeaseRequest, "LEASE-08", "the token survives"
-    ),
-    "hands-out-an-ended-credential": _mutant(
-        HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"
-    ),
-    "hands-out-a-refused-credential-again": _mutant(
-        HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"
-    ),
-}
+    _mutant(ReportsAGatewayPageAsADeniedLease, "LEASE-08", "a failure then is unavailable"),
+    _mutant(LogsInAfterAGateway403ToALeaseRequest, "LEASE-08", "the token survives"),
+    _mutant(HandsOutAnEndedCredential, "LEASE-08", "readonly is accepted by the database"),
+    _mutant(HandsOutARefusedCredentialAgain, "LEASE-08", "creds/app is accepted by the database"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "has-one-lock-for-all-leases-for-a-moment": _tolerated(
-        HasOneLockForAllLeasesForAMoment, "LEASE-01"
-    ),
-    "acts-on-reports-just-in-time": _tolerated(ActsOnReportsJustInTime, "LEASE-01"),
-    "requests-two-credentials-for-a-lost-one": _tolerated(LeasesTwoForOne, "LEASE-01"),
-    "logs-in-for-a-lease-just-in-time": _tolerated(LogsInForALeaseJustInTime, "LEASE-01"),
-    "replaces-credentials-soon-after-a-login": _tolerated(
-        ReplacesCredentialsSoonAfterALogin, "LEASE-02"
-    ),
-    "requests-no-credential-for-a-moment-after-its-token-ends": _tolerated(
-        RequestsNoCredentialForAMomentAfterItsTokenEnds, "LEASE-02"
-    ),
-    "revokes-its-credentials-a-moment-after-its-end": _tolerated(
-        RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"
-    ),
-    "declares-that-it-leaves-its-token": _tolerated(DeclaresThatItLeavesItsToken, "LEASE-05"),
-    "loads-code-at-its-first-lease": _tolerated(LoadsInEachWay, "LEASE-05"),
-    "rejects-callers-for-a-credential-while-it-starts": _tolerated(
-        RejectsCallersForACredentialWhileItStarts, "LEASE-05"
-    ),
-    "hands-out-a-refused-credential-for-a-moment": _tolerated(
-        HandsOutARefusedCredentialForAMoment, "LEASE-08"
-    ),
-    "requests-credentials-from-a-failing-engine-often": _tolerated(
-        RequestsCredentialsFromAFailingEngineOften, "LEASE-08"
-    ),
-    "asks-twice-for-a-denied-lease": _tolerated(AsksTwiceForADeniedLease, "LEASE-08"),
-    "pauses-a-while-without-a-credential": _tolerated(PausesAWhileAfterEither, "LEASE-08"),
-    "hands-out-an-ended-credential-for-a-moment": _tolerated(
-        HandsOutAnEndedCredentialForAMoment, "LEASE-08"
-    ),
-}
+TOLERATED = by_name(
+    _tolerated(HasOneLockForAllLeasesForAMoment, "LEASE-01"),
+    _tolerated(ActsOnReportsJustInTime, "LEASE-01"),
+    _tolerated(LeasesTwoForOne, "LEASE-01").called("requests-two-credentials-for-a-lost-one"),
+    _tolerated(LogsInForALeaseJustInTime, "LEASE-01"),
+    _tolerated(ReplacesCredentialsSoonAfterALogin, "LEASE-02"),
+    _tolerated(RequestsNoCredentialForAMomentAfterItsTokenEnds, "LEASE-02"),
+    _tolerated(RevokesItsCredentialsAMomentAfterItsEnd, "LEASE-05"),
+    _tolerated(DeclaresThatItLeavesItsToken, "LEASE-05"),
+    _tolerated(LoadsInEachWay, "LEASE-05").called("loads-code-at-its-first-lease"),
+    _tolerated(RejectsCallersForACredentialWhileItStarts, "LEASE-05"),
+    _tolerated(HandsOutARefusedCredentialForAMoment, "LEASE-08"),
+    _tolerated(RequestsCredentialsFromAFailingEngineOften, "LEASE-08"),
+    _tolerated(AsksTwiceForADeniedLease, "LEASE-08"),
+    _tolerated(PausesAWhileWithoutACredential, "LEASE-08"),
+    _tolerated(HandsOutAnEndedCredentialForAMoment, "LEASE-08"),
+)

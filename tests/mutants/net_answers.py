@@ -23,6 +23,7 @@ from tests.mutants.clients import (
     TreatsAnOutageAsAnEmptySecret,
     _KeyByKeyAsEver,
     _ReadsWholeSecretsApart,
+    by_name,
 )
 from tests.mutants.login_clients import (
     FIRST,
@@ -205,7 +206,7 @@ class _HasAThird(Wire):
         return super().send(*args, deadline=min(deadline, time.monotonic() + 1.0), **how)
 
 
-class HasAThirdOfItsTime(LazyClient):
+class HasAThirdOfItsDeadlineForEachTry(LazyClient):
     """Gives a request a third of its call's deadline, which is three seconds there."""
 
     wire_type = _HasAThird
@@ -223,7 +224,7 @@ class RenewsInTimeOnASlowNetwork(AtShare):
     share = 0.78
 
 
-class HasAOneMinuteDeadline(HasATenSecondDeadline):
+class HasAOneMinuteDeadlineOnASlowNetwork(HasATenSecondDeadline):
     """Declares as much as the suite waits for."""
 
     within = 60.0
@@ -391,7 +392,7 @@ class HasATimeoutForEachPieceOfAWholeSecret(_ReadsWholeSecretsApart):
 # NET-09
 
 
-class HasNoTimeoutOfTen(HasATenSecondDeadline, HasNoTimeout):
+class WaitsForeverForALargerAnswer(HasATenSecondDeadline, HasNoTimeout):
     """Waits for ever for an answer, and declares ten seconds for each call."""
 
 
@@ -493,7 +494,7 @@ class AsksForItFourTimes(LazyClient):
         raise UnavailableError("no answer came whole")
 
 
-class AsksForItAHundredTimes(AsksForItFourTimes):
+class RetriesACutAnswerAHundredTimes(AsksForItFourTimes):
     """Asks again at once, for a whole call."""
 
     tries, pause = 100, 0.005
@@ -517,91 +518,59 @@ class TriesUntilItsDeadline(LazyClient):
             pause *= 2
 
 
-MUTANTS: dict[str, Mutant] = {
-    "keeps-a-dead-connection": Mutant(
-        KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE
-    ),
-    "keeps-a-dead-connection-behind-a-cache": Mutant(
-        KeepsADeadConnectionBehindACache, "NET-04", "1 read of each caller"
-    ),
-    "keeps-all-other-dead-connections-of-its-pool": Mutant(
-        KeepsAllOtherDeadConnectionsOfItsPool, "NET-04", "1 read of each caller"
-    ),
-    "ignores-connection-close": Mutant(IgnoresConnectionClose, "NET-04", "no read fails"),
-    "has-a-short-timeout-for-each-try": Mutant(
-        HasAShortTimeoutForEachTry, "NET-06", "no read fails"
-    ),
-    "has-a-third-of-its-deadline-for-each-try": Mutant(
-        HasAThirdOfItsTime, "NET-06", "no read fails"
-    ),
-    "renews-too-late-on-a-slow-network": Mutant(
-        RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"
-    ),
-    "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
-    "returns-a-late-answer-to-the-next-request": Mutant(
-        ReturnsALateAnswerToTheNextRequest, "NET-07", "no wrong value"
-    ),
-    "no-total-deadline": Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
-    "restarts-its-deadline-after-a-login": Mutant(
-        RestartsItsDeadlineAfterALogin, "NET-08", "every call ends within"
-    ),
-    "restarts-its-deadline-after-a-login-behind-a-cache": Mutant(
-        RestartsItsDeadlineAfterALoginBehindACache, "NET-08", "every call ends within"
-    ),
-    "restarts-its-deadline-for-each-step-of-a-change": Mutant(
+MUTANTS = by_name(
+    Mutant(KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE),
+    Mutant(KeepsADeadConnectionBehindACache, "NET-04", "1 read of each caller"),
+    Mutant(KeepsAllOtherDeadConnectionsOfItsPool, "NET-04", "1 read of each caller"),
+    Mutant(IgnoresConnectionClose, "NET-04", "no read fails"),
+    Mutant(HasAShortTimeoutForEachTry, "NET-06", "no read fails"),
+    Mutant(HasAThirdOfItsDeadlineForEachTry, "NET-06", "no read fails"),
+    Mutant(RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"),
+    Mutant(HasNoTimeout, "NET-07", "every call ends within").called("waits-for-late-answers"),
+    Mutant(ReturnsALateAnswerToTheNextRequest, "NET-07", "no wrong value"),
+    Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
+    Mutant(RestartsItsDeadlineAfterALogin, "NET-08", "every call ends within"),
+    Mutant(RestartsItsDeadlineAfterALoginBehindACache, "NET-08", "every call ends within"),
+    Mutant(
         RestartsItsDeadlineForEachStepOfAChange, "NET-08", "update of backend/ledger", REFERENCE
     ),
-    "changes-without-a-deadline": Mutant(
-        ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE
-    ),
-    "has-a-timeout-for-each-piece-of-an-answer-to-a-write": Mutant(
+    Mutant(ChangesWithoutADeadline, "NET-08", "update of backend/ledger", REFERENCE),
+    Mutant(
         HasATimeoutForEachPieceOfAnAnswerToAWrite, "NET-08", "write of backend/ledger", REFERENCE
     ),
-    "has-a-timeout-for-each-piece-of-a-whole-secret": Mutant(
-        HasATimeoutForEachPieceOfAWholeSecret, "NET-08", "read_all of shared/email"
+    Mutant(HasATimeoutForEachPieceOfAWholeSecret, "NET-08", "read_all of shared/email"),
+    Mutant(HasNoTimeout, "NET-09", "every call ends within").called(
+        "waits-forever-for-a-large-answer"
     ),
-    "waits-forever-for-a-large-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
-    "waits-forever-for-a-larger-answer": Mutant(
-        HasNoTimeoutOfTen, "NET-09", "every call ends within"
+    Mutant(WaitsForeverForALargerAnswer, "NET-09", "every call ends within"),
+    Mutant(DecodesEachPieceByItself, "NET-09", "no wrong value is ever handed out"),
+    Mutant(CutsAnswersAt64Kilobytes, "NET-09", "a secret of 300 kB is read"),
+    Mutant(CutsAnswersAtEightKilobytes, "NET-09", "a good read within"),
+    Mutant(ReturnsNothingForACutWholeSecret, "NET-10", "no wrong value"),
+    Mutant(ReturnsAnEmptyValueForACutAnswer, "NET-10", "no wrong value"),
+    Mutant(TreatsAnOutageAsAnEmptySecret, "NET-10", "none of its keys").called(
+        "treats-a-cut-answer-as-an-empty-secret"
     ),
-    "decodes-each-piece-by-itself": Mutant(
-        DecodesEachPieceByItself, "NET-09", "no wrong value is ever handed out"
-    ),
-    "cuts-answers-at-64-kilobytes": Mutant(
-        CutsAnswersAt64Kilobytes, "NET-09", "a secret of 300 kB is read"
-    ),
-    "cuts-answers-at-eight-kilobytes": Mutant(
-        CutsAnswersAtEightKilobytes, "NET-09", "a good read within"
-    ),
-    "returns-nothing-for-a-cut-whole-secret": Mutant(
-        ReturnsNothingForACutWholeSecret, "NET-10", "no wrong value"
-    ),
-    "returns-an-empty-value-for-a-cut-answer": Mutant(
-        ReturnsAnEmptyValueForACutAnswer, "NET-10", "no wrong value"
-    ),
-    "treats-a-cut-answer-as-an-empty-secret": Mutant(
-        TreatsAnOutageAsAnEmptySecret, "NET-10", "none of its keys"
-    ),
-    "retries-a-cut-answer-a-hundred-times": Mutant(
-        AsksForItAHundredTimes, "NET-10", "no request storm"
-    ),
-}
+    Mutant(RetriesACutAnswerAHundredTimes, "NET-10", "no request storm"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "obeys-connection-close": Tolerated(ObeysConnectionClose, "NET-04"),
-    "opens-a-circuit-after-a-failure": Tolerated(BreaksItsCircuit, "NET-04"),
-    "drops-a-dead-connection-behind-a-cache": Tolerated(DropsADeadConnectionBehindACache, "NET-04"),
-    "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
-    "has-a-one-minute-deadline-on-a-slow-network": Tolerated(HasAOneMinuteDeadline, "NET-06"),
-    "sends-one-request-at-a-time-on-a-slow-network": Tolerated(
-        SendsOneRequestAtATimeOnASlowNetwork, "NET-06"
+TOLERATED = by_name(
+    Tolerated(ObeysConnectionClose, "NET-04"),
+    Tolerated(BreaksItsCircuit, "NET-04").called("opens-a-circuit-after-a-failure"),
+    Tolerated(DropsADeadConnectionBehindACache, "NET-04"),
+    Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    Tolerated(HasAOneMinuteDeadlineOnASlowNetwork, "NET-06"),
+    Tolerated(SendsOneRequestAtATimeOnASlowNetwork, "NET-06"),
+    Tolerated(LogsInInsteadOfRenewing, "NET-06").called(
+        "logs-in-on-a-slow-network-instead-of-renewing"
     ),
-    "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
-    "has-a-long-deadline-for-late-answers": Tolerated(HasAThirtySecondDeadline, "NET-07"),
-    "notices-a-lost-token-late-with-late-answers": Tolerated(KeepsLongAndLogsInAtAThird, "NET-08"),
-    "changes-a-key-by-patch-with-late-answers": Tolerated(HasItsChangeMerged, "NET-08"),
-    "retries-a-cut-answer-three-times": Tolerated(AsksForItFourTimes, "NET-10"),
-    "tries-until-its-deadline": Tolerated(TriesUntilItsDeadline, "NET-10"),
-    "answers-from-memory": Tolerated(AnswersFromMemory, "NET-10"),
-}
+    Tolerated(HasAThirtySecondDeadline, "NET-07").called("has-a-long-deadline-for-late-answers"),
+    Tolerated(KeepsLongAndLogsInAtAThird, "NET-08").called(
+        "notices-a-lost-token-late-with-late-answers"
+    ),
+    Tolerated(HasItsChangeMerged, "NET-08").called("changes-a-key-by-patch-with-late-answers"),
+    Tolerated(AsksForItFourTimes, "NET-10").called("retries-a-cut-answer-three-times"),
+    Tolerated(TriesUntilItsDeadline, "NET-10"),
+    Tolerated(AnswersFromMemory, "NET-10"),
+)

@@ -38,6 +38,7 @@ from tests.mutants.clients import (
     RetriesWithoutAPause,
     Tolerated,
     _CallsItSomethingElse,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksForAnHour,
@@ -188,7 +189,7 @@ class LosesALoginAtADeadline(LazyClient):
         raise GivenUpError("the answer to the login came when the call's time was up")
 
 
-class LosesTwoLoginsAtADeadline(LosesALoginAtADeadline):
+class LosesTwoLoginsAfterAnOutage(LosesALoginAtADeadline):
     """Forgets the next login too."""
 
     times = 2
@@ -483,7 +484,7 @@ class _KnowsStatusesOnly(_RenewsThen):
         return wait
 
 
-class EndsItsRenewalsWhereNobodyAnswers(Leasing):
+class StopsRenewingLeasesWhenNothingAnswers(Leasing):
     """Its renewer handles answers with a status. Any other failure ends it silently."""
 
     leases_type: ClassVar[type[Leases]] = _KnowsStatusesOnly
@@ -505,7 +506,7 @@ class IgnoresALeaseRenewalThatNothingAnswers(Leasing):
     leases_type: ClassVar[type[Leases]] = _TakesItForDone
 
 
-class DropsItsTokenSoon(DropsItsTokenOnError):
+class LogsInWhenARenewalTakesHalfASecond(DropsItsTokenOnError):
     """Gives a renewal half a second, so that it fails although Vault answers a little later."""
 
     def _renewed(self, token: Token, deadline: float) -> bool:
@@ -533,7 +534,7 @@ class RetriesALeaseRenewalJustBeforeItsEnd(Leasing):
 # NET-19
 
 
-class LoadsForTooLong(LoadsWhileItIsFirstAsked):
+class LoadsCodeForTooLongInABlackHole(LoadsWhileItIsFirstAsked):
     takes = 3.2
 
 
@@ -547,145 +548,113 @@ class WaitsWithoutADeadlineForAnotherCallersLogin(LazyClient):
             return super()._valid_token(time.monotonic() + self._deadline * 0.95)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "connects-without-a-pause": Mutant(ConnectsWithoutAPause, "NET-01", "no log without a pause"),
-    "pauses-writes-for-too-long-after-an-outage": Mutant(
-        PausesWritesForTooLongAfterAnOutage, "NET-01", "a write is good again"
+MUTANTS = by_name(
+    Mutant(ConnectsWithoutAPause, "NET-01", "no log without a pause"),
+    Mutant(PausesWritesForTooLongAfterAnOutage, "NET-01", "a write is good again"),
+    Mutant(LogsInLaterAfterAFailure, "NET-01", "the token survives").called(
+        "logs-in-later-after-an-outage"
     ),
-    "logs-in-later-after-an-outage": Mutant(
-        LogsInLaterAfterAFailure, "NET-01", "the token survives"
-    ),
-    "never-recovers": Mutant(NeverRecovers, "NET-01", "a good read within"),
-    "recovers-too-late": Mutant(RecoversTooLate, "NET-01", "a good read within"),
-    "treats-a-refused-connection-as-a-missing-secret-always": Mutant(
+    Mutant(NeverRecovers, "NET-01", "a good read within"),
+    Mutant(RecoversTooLate, "NET-01", "a good read within"),
+    Mutant(
         TreatsARefusedConnectionAsAMissingSecretAlways, "NET-01", "a failure then is unavailable"
     ),
-    "exits-in-an-outage": Mutant(ExitsInAnOutage, "NET-02", "the client stays alive", process=True),
-    "never-resets-its-long-pauses": Mutant(
-        NeverResetsItsLongPauses, "NET-02", "renewed, or replaced"
+    Mutant(ExitsInAnOutage, "NET-02", "the client stays alive", process=True),
+    Mutant(NeverResetsItsLongPauses, "NET-02", "renewed, or replaced"),
+    Mutant(LogsInThreeTimes, "NET-02", "at most 1 login").called(
+        "logs-in-three-times-after-an-outage"
     ),
-    "logs-in-three-times-after-an-outage": Mutant(LogsInThreeTimes, "NET-02", "at most 1 login"),
-    "loses-two-logins-after-an-outage": Mutant(
-        LosesTwoLoginsAtADeadline, "NET-02", "at most 1 login"
+    Mutant(LosesTwoLoginsAfterAnOutage, "NET-02", "at most 1 login"),
+    Mutant(LogsInOnceMoreLater, "NET-02", "at most 1 login").called(
+        "logs-in-again-later-after-an-outage"
     ),
-    "logs-in-again-later-after-an-outage": Mutant(LogsInOnceMoreLater, "NET-02", "at most 1 login"),
-    "waits-in-a-black-hole": Mutant(HasNoTimeout, "NET-03", "every call ends within"),
-    "connects-without-a-deadline": Mutant(
-        ConnectsWithoutADeadline, "NET-03", "every call ends within 2 s"
+    Mutant(HasNoTimeout, "NET-03", "every call ends within").called("waits-in-a-black-hole"),
+    Mutant(ConnectsWithoutADeadline, "NET-03", "every call ends within 2 s"),
+    Mutant(ReportsSilenceAsADenial, "NET-03", "a failure then is unavailable"),
+    Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
+    Mutant(TriesOnceForAWholeSecret, "NET-11", "at most 20 reads fail"),
+    Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds").called(
+        "stops-renewing-after-a-reset"
     ),
-    "reports-silence-as-a-denial": Mutant(
-        ReportsSilenceAsADenial, "NET-03", "a failure then is unavailable"
+    Mutant(GivesUpInACallersCall, "NET-12", "the next renewal succeeds").called(
+        "stops-renewing-in-calls-after-one-failure"
     ),
-    "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
-    "tries-once-for-a-whole-secret": Mutant(
-        TriesOnceForAWholeSecret, "NET-11", "at most 20 reads fail"
+    Mutant(RenewsTwiceAtOnce, "NET-12", "one renewal of a token").called(
+        "renews-twice-at-once-over-a-bad-link"
     ),
-    "stops-renewing-after-a-reset": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
-    "stops-renewing-in-calls-after-one-failure": Mutant(
-        GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
+    Mutant(RequestsACredentialAgainAfterALostAnswer, "NET-14", "users that were made", REFERENCE),
+    Mutant(AsksForACredentialWithoutADeadline, "NET-14", "every call ends within", REFERENCE),
+    Mutant(LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE).called(
+        "revokes-no-lost-credential-at-its-end"
     ),
-    "renews-twice-at-once-over-a-bad-link": Mutant(
-        RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
+    Mutant(LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind").called(
+        "leaves-a-thread-for-each-flap"
     ),
-    "requests-a-credential-again-after-a-lost-answer": Mutant(
-        RequestsACredentialAgainAfterALostAnswer, "NET-14", "users that were made", REFERENCE
+    Mutant(LeavesNineThreads, "NET-15", "leaves nothing behind").called(
+        "leaves-nine-threads-behind-a-flap"
     ),
-    "asks-for-a-credential-without-a-deadline": Mutant(
-        AsksForACredentialWithoutADeadline, "NET-14", "every call ends within", REFERENCE
+    Mutant(KeepsNineInReserve, "NET-15", "connections: 0 before").called(
+        "keeps-nine-connections-behind-a-flap"
     ),
-    "revokes-no-lost-credential-at-its-end": Mutant(
-        LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
-    ),
-    "leaves-a-thread-for-each-flap": Mutant(
-        LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
-    ),
-    "leaves-nine-threads-behind-a-flap": Mutant(
-        LeavesNineThreads, "NET-15", "leaves nothing behind"
-    ),
-    "keeps-nine-connections-behind-a-flap": Mutant(
-        KeepsNineInReserve, "NET-15", "connections: 0 before"
-    ),
-    "resolves-once": Mutant(
-        ResolvesOnce, "NET-16", "reads go to 127.0.0.2 within", LAZY_PROCESS, process=True
-    ),
-    "keeps-a-dead-address-too-long": Mutant(
+    Mutant(ResolvesOnce, "NET-16", "reads go to 127.0.0.2 within", LAZY_PROCESS, process=True),
+    Mutant(
         KeepsADeadAddressTooLong,
         "NET-16",
         "reads go to 127.0.0.2 within",
         LAZY_PROCESS,
         process=True,
     ),
-    "tries-every-old-address-first": Mutant(
-        TriesEveryOldAddressFirst, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
-    ),
-    "gives-up-when-a-name-does-not-resolve": Mutant(
+    Mutant(TriesEveryOldAddressFirst, "NET-16", "nobody asks at", LAZY_PROCESS, process=True),
+    Mutant(
         GivesUpWhenANameDoesNotResolve,
         "NET-16",
         "reads go to 127.0.0.3 within",
         LAZY_PROCESS,
         process=True,
     ),
-    "keeps-asking-its-first-address": Mutant(
-        KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    Mutant(KeepsAskingItsFirstAddress, "NET-16", "nobody asks at", LAZY_PROCESS, process=True),
+    Mutant(RetriesWithoutAPause, "NET-18", "no connection storm").called("floods-a-dead-upstream"),
+    Mutant(AsksTooOften, "NET-18", "no connection storm").called(
+        "asks-too-often-of-a-dead-upstream"
     ),
-    "floods-a-dead-upstream": Mutant(RetriesWithoutAPause, "NET-18", "no connection storm"),
-    "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
-    "retries-its-renewal-without-a-pause": Mutant(
-        RetriesItsRenewalWithoutAPause, "NET-18", "no connection storm"
+    Mutant(RetriesItsRenewalWithoutAPause, "NET-18", "no connection storm"),
+    Mutant(
+        StopsRenewingLeasesWhenNothingAnswers, "NET-18", "is accepted by the database", REFERENCE
     ),
-    "stops-renewing-leases-when-nothing-answers": Mutant(
-        EndsItsRenewalsWhereNobodyAnswers,
-        "NET-18",
-        "is accepted by the database",
-        REFERENCE,
+    Mutant(
+        IgnoresALeaseRenewalThatNothingAnswers, "NET-18", "is accepted by the database", REFERENCE
     ),
-    "ignores-a-lease-renewal-that-nothing-answers": Mutant(
-        IgnoresALeaseRenewalThatNothingAnswers,
-        "NET-18",
-        "is accepted by the database",
-        REFERENCE,
+    Mutant(LogsInWhenARenewalTakesHalfASecond, "NET-18", "the token survives"),
+    Mutant(HasNoTimeout, "NET-19", "every call ends within").called(
+        "waits-in-a-black-hole-from-its-start"
     ),
-    "logs-in-when-a-renewal-takes-half-a-second": Mutant(
-        DropsItsTokenSoon, "NET-18", "the token survives"
+    Mutant(GivesUpAtItsStart, "NET-19", "a good read within").called(
+        "never-logs-in-after-a-start-in-a-black-hole"
     ),
-    "waits-in-a-black-hole-from-its-start": Mutant(
-        HasNoTimeout, "NET-19", "every call ends within"
-    ),
-    "never-logs-in-after-a-start-in-a-black-hole": Mutant(
-        GivesUpAtItsStart, "NET-19", "a good read within"
-    ),
-    "loads-code-for-too-long-in-a-black-hole": Mutant(
-        LoadsForTooLong, "NET-19", "every call ends within"
-    ),
-    "waits-without-a-deadline-for-another-callers-login": Mutant(
-        WaitsWithoutADeadlineForAnotherCallersLogin, "NET-19", "every call ends within"
-    ),
-}
+    Mutant(LoadsCodeForTooLongInABlackHole, "NET-19", "every call ends within"),
+    Mutant(WaitsWithoutADeadlineForAnotherCallersLogin, "NET-19", "every call ends within"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "pauses-writes-for-a-while-after-an-outage": Tolerated(
-        PausesWritesForAWhileAfterAnOutage, "NET-01"
+TOLERATED = by_name(
+    Tolerated(PausesWritesForAWhileAfterAnOutage, "NET-01"),
+    Tolerated(RecoversLate, "NET-01"),
+    Tolerated(LogsInAtAThird, "NET-01").called("logs-in-at-a-third-after-an-outage"),
+    Tolerated(AsksForAnHour, "NET-02").called("asks-for-an-hour-before-an-outage"),
+    Tolerated(NeverResetsItsShortPauses, "NET-02"),
+    Tolerated(LogsInInsteadOfRenewing, "NET-02").called(
+        "logs-in-instead-of-renewing-after-an-outage"
     ),
-    "recovers-late": Tolerated(RecoversLate, "NET-01"),
-    "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
-    "asks-for-an-hour-before-an-outage": Tolerated(AsksForAnHour, "NET-02"),
-    "never-resets-its-short-pauses": Tolerated(NeverResetsItsShortPauses, "NET-02"),
-    "logs-in-instead-of-renewing-after-an-outage": Tolerated(LogsInInsteadOfRenewing, "NET-02"),
-    "renews-in-a-callers-call-after-an-outage": Tolerated(RenewsInACallersCall, "NET-02"),
-    "loses-a-login-after-an-outage": Tolerated(LosesALoginAtADeadline, "NET-02"),
-    "asks-for-an-hour-again": Tolerated(AsksForAnHour, "NET-12"),
-    "retries-a-lost-renewal-in-a-callers-call": Tolerated(RenewsInACallersCall, "NET-12"),
-    "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
-    "keeps-five-connections-behind-a-flap": Tolerated(KeepsFiveInReserve, "NET-15"),
-    "keeps-a-dead-address-a-while": Tolerated(
-        KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True
-    ),
-    "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
-    "retries-its-renewal-with-pauses": Tolerated(RetriesItsRenewalWithPauses, "NET-18"),
-    "retries-a-lease-renewal-just-before-its-end": Tolerated(
-        RetriesALeaseRenewalJustBeforeItsEnd, "NET-18", REFERENCE
-    ),
-    "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),
-    "loads-code-in-a-black-hole": Tolerated(LoadsWhileItIsFirstAsked, "NET-19"),
-}
+    Tolerated(RenewsInACallersCall, "NET-02").called("renews-in-a-callers-call-after-an-outage"),
+    Tolerated(LosesALoginAtADeadline, "NET-02").called("loses-a-login-after-an-outage"),
+    Tolerated(AsksForAnHour, "NET-12").called("asks-for-an-hour-again"),
+    Tolerated(RenewsInACallersCall, "NET-12").called("retries-a-lost-renewal-in-a-callers-call"),
+    Tolerated(LeavesFiveThreads, "NET-15").called("leaves-five-threads-behind-a-flap"),
+    Tolerated(KeepsFiveInReserve, "NET-15").called("keeps-five-connections-behind-a-flap"),
+    Tolerated(KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True),
+    Tolerated(AsksOften, "NET-18").called("asks-often-of-a-dead-upstream"),
+    Tolerated(RetriesItsRenewalWithPauses, "NET-18"),
+    Tolerated(RetriesALeaseRenewalJustBeforeItsEnd, "NET-18", REFERENCE),
+    Tolerated(LogsInInsteadOfRenewing, "NET-18").called("logs-in-instead-while-vault-is-gone"),
+    Tolerated(LoadsWhileItIsFirstAsked, "NET-19").called("loads-code-in-a-black-hole"),
+)

@@ -24,7 +24,7 @@ from resilient_vault_client import (
 )
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import AnswerTruncated, RateLimited, UnexpectedAnswer
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, Writes
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, Writes, by_name
 from tests.mutants.net_answers import _DeafPool, _Pool
 from tests.mutants.reference_clients import JoinsByPath, Tweaked
 from vault_harness.judge.subjects.reference import ReferenceSubject
@@ -32,7 +32,7 @@ from vault_harness.judge.subjects.reference import ReferenceSubject
 # NET-05
 
 
-class RetriesWritesLater(Tweaked):
+class RetriesAStalledWrite(Tweaked):
     def write(self, path: str, data: Mapping[str, str]) -> None:
         try:
             super().write(path, data)
@@ -163,7 +163,7 @@ class ConvertsLineEndsInAWrite(_WritesOtherTexts):
         return {key: text.replace("\r\n", "\n") for key, text in data.items()}
 
 
-class RetriesWrites(Tweaked):
+class RetriesALostWrite(Tweaked):
     """Repeats a write if the answer did not come."""
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
@@ -354,97 +354,52 @@ class AcceptsACutAnswerToAWrite(Tweaked):
             super().write(path, data)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "retries-a-stalled-write": Mutant(
-        RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
+MUTANTS = by_name(
+    Mutant(RetriesAStalledWrite, "NET-05", "applied at most once", REFERENCE),
+    Mutant(GivesUpWriting, "NET-05", "a good write within", REFERENCE).called(
+        "stops-writing-after-a-stall"
     ),
-    "stops-writing-after-a-stall": Mutant(
-        GivesUpWriting, "NET-05", "a good write within", REFERENCE
+    Mutant(GivesUpWriting, "NET-13", "a good write within", REFERENCE).called(
+        "stops-writing-after-a-lost-answer"
     ),
-    "stops-writing-after-a-lost-answer": Mutant(
-        GivesUpWriting, "NET-13", "a good write within", REFERENCE
-    ),
-    "keeps-removed-keys-in-a-write": Mutant(
-        KeepsRemovedKeysInAWrite, "NET-13", "left what it does not name: retired", REFERENCE
-    ),
-    "strips-values-in-a-write": Mutant(
-        StripsValuesInAWrite, "NET-13", "and is not there: password", REFERENCE
-    ),
-    "writes-json-by-hand": Mutant(
-        WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
-    ),
-    "counts-characters-as-bytes": Mutant(
-        CountsCharactersAsBytes, "NET-13", "whatever is text can be written", REFERENCE
-    ),
-    "writes-only-ascii": Mutant(WritesOnlyAscii, "NET-13", "and is not there: password", REFERENCE),
-    "writes-a-space-for-a-plus": Mutant(
-        WritesASpaceForAPlus, "NET-13", "is not in backend/ledger+x", REFERENCE
-    ),
-    "cuts-the-path-of-a-write-at-a-question-mark": Mutant(
+    Mutant(KeepsRemovedKeysInAWrite, "NET-13", "left what it does not name: retired", REFERENCE),
+    Mutant(StripsValuesInAWrite, "NET-13", "and is not there: password", REFERENCE),
+    Mutant(WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE),
+    Mutant(CountsCharactersAsBytes, "NET-13", "whatever is text can be written", REFERENCE),
+    Mutant(WritesOnlyAscii, "NET-13", "and is not there: password", REFERENCE),
+    Mutant(WritesASpaceForAPlus, "NET-13", "is not in backend/ledger+x", REFERENCE),
+    Mutant(
         CutsThePathOfAWriteAtAQuestionMark, "NET-13", "a write changes no other secret", REFERENCE
     ),
-    "writes-digits-as-a-number": Mutant(WritesDigitsAsANumber, "NET-13", ": PIN", REFERENCE),
-    "drops-empty-keys-in-a-write": Mutant(DropsEmptyKeysInAWrite, "NET-13", ": EMPTY", REFERENCE),
-    "converts-line-ends-in-a-write": Mutant(
-        ConvertsLineEndsInAWrite, "NET-13", ": LINES", REFERENCE
-    ),
-    "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
-    "retries-a-write-after-a-gateway-502": Mutant(
-        RetriesAWriteAfterAGateway502, "NET-13", "applied at most once", REFERENCE
-    ),
-    "reports-an-unreceived-write-as-done": Mutant(
-        ReportsAnUnreceivedWriteAsDone, "NET-13", "made no version", REFERENCE
-    ),
-    "reports-a-failed-write-as-done": Mutant(
-        ReportsAFailedWriteAsDone, "NET-13", "made no version", REFERENCE
-    ),
-    "reports-a-write-as-done-after-a-gateway-page": Mutant(
-        ReportsAWriteAsDoneAfterAGatewayPage, "NET-13", "made no version", REFERENCE
-    ),
-    "reports-a-refused-write-as-done": Mutant(
-        ReportsARefusedWriteAsDone, "NET-13", "made no version", REFERENCE
-    ),
-    "writes-each-key-separately": Mutant(
-        WritesEachKeySeparately, "NET-13", "and is not there: user", REFERENCE
-    ),
-    "caches-a-value-that-it-failed-to-write": Mutant(
+    Mutant(WritesDigitsAsANumber, "NET-13", ": PIN", REFERENCE),
+    Mutant(DropsEmptyKeysInAWrite, "NET-13", ": EMPTY", REFERENCE),
+    Mutant(ConvertsLineEndsInAWrite, "NET-13", ": LINES", REFERENCE),
+    Mutant(RetriesALostWrite, "NET-13", "applied at most once", REFERENCE),
+    Mutant(RetriesAWriteAfterAGateway502, "NET-13", "applied at most once", REFERENCE),
+    Mutant(ReportsAnUnreceivedWriteAsDone, "NET-13", "made no version", REFERENCE),
+    Mutant(ReportsAFailedWriteAsDone, "NET-13", "made no version", REFERENCE),
+    Mutant(ReportsAWriteAsDoneAfterAGatewayPage, "NET-13", "made no version", REFERENCE),
+    Mutant(ReportsARefusedWriteAsDone, "NET-13", "made no version", REFERENCE),
+    Mutant(WritesEachKeySeparately, "NET-13", "and is not there: user", REFERENCE),
+    Mutant(
         CachesAValueThatItFailedToWrite,
         "NET-13",
         "read_cached of backend/ledger (password) gave",
         REFERENCE,
     ),
-    "blocks-readers-while-it-writes": Mutant(
-        BlocksReadersWhileItWrites,
-        "NET-13",
-        "no reader of another secret waits",
-        REFERENCE,
-    ),
-    "shares-one-write-between-callers": Mutant(
-        SharesOneWriteBetweenCallers, "NET-13", "of two writes at once", REFERENCE
-    ),
-    "retries-a-write-after-a-cut-answer": Mutant(
-        RetriesAWriteAfterACutAnswer, "NET-13", "applied at most once", REFERENCE
-    ),
-    "writes-after-connection-close": Mutant(
-        WritesAfterConnectionClose, "NET-13", "no connection that was said to end"
-    ),
-    "reports-a-write-as-done-after-a-429": Mutant(
-        ReportsAWriteAsDoneAfterA429, "NET-13", "made no version", REFERENCE
-    ),
-    "reports-a-gateway-page-as-a-denied-write": Mutant(
-        ReportsAGatewayPageAsADeniedWrite, "NET-13", "a failure then is unavailable", REFERENCE
-    ),
-    "drops-its-token-after-a-gateway-403-to-a-write": Mutant(
-        DropsItsTokenAfterAGateway403ToAWrite, "NET-13", "the token survives", REFERENCE
-    ),
-    "never-logs-in-again-for-a-write": Mutant(
-        NeverLogsInAgainForAWrite, "NET-13", "a good write within", REFERENCE
-    ),
-}
+    Mutant(BlocksReadersWhileItWrites, "NET-13", "no reader of another secret waits", REFERENCE),
+    Mutant(SharesOneWriteBetweenCallers, "NET-13", "of two writes at once", REFERENCE),
+    Mutant(RetriesAWriteAfterACutAnswer, "NET-13", "applied at most once", REFERENCE),
+    Mutant(WritesAfterConnectionClose, "NET-13", "no connection that was said to end"),
+    Mutant(ReportsAWriteAsDoneAfterA429, "NET-13", "made no version", REFERENCE),
+    Mutant(ReportsAGatewayPageAsADeniedWrite, "NET-13", "a failure then is unavailable", REFERENCE),
+    Mutant(DropsItsTokenAfterAGateway403ToAWrite, "NET-13", "the token survives", REFERENCE),
+    Mutant(NeverLogsInAgainForAWrite, "NET-13", "a good write within", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "obeys-connection-close-at-a-write": Tolerated(ObeysConnectionCloseAtAWrite, "NET-13"),
-    "writes-by-the-version": Tolerated(WritesByTheVersion, "NET-13", REFERENCE),
-    "accepts-a-cut-answer-to-a-write": Tolerated(AcceptsACutAnswerToAWrite, "NET-13", REFERENCE),
-}
+TOLERATED = by_name(
+    Tolerated(ObeysConnectionCloseAtAWrite, "NET-13"),
+    Tolerated(WritesByTheVersion, "NET-13", REFERENCE),
+    Tolerated(AcceptsACutAnswerToAWrite, "NET-13", REFERENCE),
+)

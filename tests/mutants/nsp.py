@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated, _KeyByKeyAsEver
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, _KeyByKeyAsEver, by_name
 from tests.mutants.login_clients import (
     AsksForHealthFirst,
     KeepsAndLogsInAtAThird,
@@ -208,48 +208,30 @@ class RetriesWithoutAPauseWhileSysHealthIsGood(LazyClient):
         return str(reply.body["data"]["data"][key])
 
 
-MUTANTS: dict[str, Mutant] = {
-    "renews-without-the-namespace": Mutant(
-        RenewsWithoutTheNamespace, "NSP-01", "a renew named none"
+MUTANTS = by_name(
+    Mutant(RenewsWithoutTheNamespace, "NSP-01", "a renew named none"),
+    Mutant(WritesWithoutTheNamespace, "NSP-01", "a write named none", REFERENCE),
+    Mutant(ReadsWholeSecretsWithoutTheNamespace, "NSP-01", "a read named none"),
+    Mutant(LeasesWithoutTheNamespace, "NSP-01", "a credential named none", REFERENCE),
+    Mutant(RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none", REFERENCE),
+    Mutant(LooksUpItsTokenWithoutTheNamespace, "NSP-01", "a lookup named none"),
+    Mutant(LooksUpItsTokenWithoutTheNamespaceBehindACache, "NSP-01", "a lookup named none"),
+    Mutant(RevokesWithoutTheNamespace, "NSP-01", "a revoke named none"),
+    Mutant(LooksUpItsOldToken, "NSP-01", "known to be dead").called(
+        "looks-up-its-old-token-in-a-namespace"
     ),
-    "writes-without-the-namespace": Mutant(
-        WritesWithoutTheNamespace, "NSP-01", "a write named none", REFERENCE
+    Mutant(SendsOnceMore, "NSP-01", "known to be dead").called(
+        "sends-a-request-with-its-dead-token-in-a-namespace"
     ),
-    "reads-whole-secrets-without-the-namespace": Mutant(
-        ReadsWholeSecretsWithoutTheNamespace, "NSP-01", "a read named none"
+    Mutant(StartsARenewerForEachLogin, "NSP-01", "into a life of"),
+    Mutant(TreatsASealAsADeadToken, "NSP-02", "token").called(
+        "treats-a-sealed-namespace-as-a-dead-token"
     ),
-    "leases-without-the-namespace": Mutant(
-        LeasesWithoutTheNamespace, "NSP-01", "a credential named none", REFERENCE
-    ),
-    "renews-leases-without-the-namespace": Mutant(
-        RenewsLeasesWithoutTheNamespace, "NSP-01", "a lease named none", REFERENCE
-    ),
-    "looks-up-its-token-without-the-namespace": Mutant(
-        LooksUpItsTokenWithoutTheNamespace, "NSP-01", "a lookup named none"
-    ),
-    "looks-up-its-token-without-the-namespace-behind-a-cache": Mutant(
-        LooksUpItsTokenWithoutTheNamespaceBehindACache, "NSP-01", "a lookup named none"
-    ),
-    "revokes-without-the-namespace": Mutant(
-        RevokesWithoutTheNamespace, "NSP-01", "a revoke named none"
-    ),
-    "looks-up-its-old-token-in-a-namespace": Mutant(
-        LooksUpItsOldToken, "NSP-01", "known to be dead"
-    ),
-    "sends-a-request-with-its-dead-token-in-a-namespace": Mutant(
-        SendsOnceMore, "NSP-01", "known to be dead"
-    ),
-    "starts-a-renewer-for-each-login": Mutant(
-        StartsARenewerForEachLogin, "NSP-01", "into a life of"
-    ),
-    "treats-a-sealed-namespace-as-a-dead-token": Mutant(TreatsASealAsADeadToken, "NSP-02", "token"),
-    "retries-without-a-pause-while-sys-health-is-good": Mutant(
-        RetriesWithoutAPauseWhileSysHealthIsGood, "NSP-02", "requests in"
-    ),
-}
+    Mutant(RetriesWithoutAPauseWhileSysHealthIsGood, "NSP-02", "requests in"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "notices-a-lost-token-late-in-a-namespace": Tolerated(KeepsAndLogsInAtAThird, "NSP-01"),
-    "asks-for-health-without-the-namespace": Tolerated(AsksForHealthFirst, "NSP-01"),
-}
+TOLERATED = by_name(
+    Tolerated(KeepsAndLogsInAtAThird, "NSP-01").called("notices-a-lost-token-late-in-a-namespace"),
+    Tolerated(AsksForHealthFirst, "NSP-01").called("asks-for-health-without-the-namespace"),
+)

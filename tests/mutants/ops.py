@@ -15,6 +15,7 @@ from tests.mutants.clients import (
     Tolerated,
     TriesNowAndThen,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.subjects.lazy_client import Credentials, LazyClient
 from tests.subjects.lazy_wire import ClientError
@@ -53,7 +54,7 @@ class UsesASecretIdAMomentAfterItReadIt(LazyClient):
 # OPS-02
 
 
-class ReadsEachSecretOnce(LazyClient):
+class CachesAPasswordForever(LazyClient):
     """Keeps every value that it has read, and never asks for it again."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -159,31 +160,21 @@ class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
     keeps = 4.4
 
 
-MUTANTS: dict[str, Mutant] = {
-    "uses-its-first-secret-id-after-a-rotation": Mutant(
-        ReadsItsSecretIdOnce, "OPS-01", "no read fails"
+MUTANTS = by_name(
+    Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails").called(
+        "uses-its-first-secret-id-after-a-rotation"
     ),
-    "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
-    "caches-a-password-forever": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
-    "keeps-a-password-for-too-long": Mutant(CachesForTooLong, "OPS-02", "the new value of"),
-    "polls-a-changed-secret-without-a-pause": Mutant(
-        PollsAChangedSecretWithoutAPause, "OPS-02", "no loop without a pause"
-    ),
-    "returns-an-old-whole-secret-before-it-refreshes": Mutant(
-        ReturnsAnOldWholeSecretBeforeItRefreshes, "OPS-02", "read_all of backend/celery gave"
-    ),
-    "returns-an-old-value-before-it-refreshes": Mutant(
-        ReturnsAnOldValueBeforeItRefreshes, "OPS-02", "no wrong value"
-    ),
-}
+    Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
+    Mutant(CachesAPasswordForever, "OPS-02", "the new value of"),
+    Mutant(CachesForTooLong, "OPS-02", "the new value of").called("keeps-a-password-for-too-long"),
+    Mutant(PollsAChangedSecretWithoutAPause, "OPS-02", "no loop without a pause"),
+    Mutant(ReturnsAnOldWholeSecretBeforeItRefreshes, "OPS-02", "read_all of backend/celery gave"),
+    Mutant(ReturnsAnOldValueBeforeItRefreshes, "OPS-02", "no wrong value"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "uses-a-secret-id-a-moment-after-it-read-it": Tolerated(
-        UsesASecretIdAMomentAfterItReadIt, "OPS-01"
-    ),
-    "polls-a-changed-secret-eight-times-a-second": Tolerated(
-        PollsAChangedSecretEightTimesASecond, "OPS-02"
-    ),
-    "keeps-a-password-for-a-while": Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
-}
+TOLERATED = by_name(
+    Tolerated(UsesASecretIdAMomentAfterItReadIt, "OPS-01"),
+    Tolerated(PollsAChangedSecretEightTimesASecond, "OPS-02"),
+    Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
+)

@@ -24,6 +24,7 @@ from tests.mutants.clients import (
     Tolerated,
     _KeyByKeyAsEver,
     _Remembers,
+    by_name,
 )
 from tests.mutants.login_clients import (
     KeepsAndLogsInAtAThird,
@@ -402,7 +403,7 @@ class LogsInThreeTimesAtOnce(LazyClient):
         return super()._log_in(deadline)
 
 
-class LogsInFourTimesAtOnce(LogsInThreeTimesAtOnce):
+class LogsInFourTimesForAPolicy(LogsInThreeTimesAtOnce):
     times = 4
 
 
@@ -581,110 +582,70 @@ class LogsInElevenTimes(LazyClient):
         return reply
 
 
-MUTANTS: dict[str, Mutant] = {
-    "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
-    "treats-a-denied-whole-secret-as-empty": Mutant(
-        TreatsADeniedWholeSecretAsEmpty, "POL-01", "fails as denied"
-    ),
-    "reports-a-denial-as-an-outage": Mutant(ReportsADenialAsAnOutage, "POL-01", "fails as denied"),
-    "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
-    "repeats-its-first-denied-read-three-times": Mutant(
-        RepeatsItsFirstDeniedReadThreeTimes, "POL-01", "reads for"
-    ),
-    "looks-up-its-token-three-times-at-its-first-denial": Mutant(
-        LooksUpItsTokenThreeTimesAtItsFirstDenial, "POL-01", "looks at the token for"
-    ),
-    "logs-in-after-a-failed-lookup": Mutant(LogsInAfterAFailedLookup, "POL-01", "at most 1 login"),
-    "drops-its-token-after-a-failed-lookup": Mutant(
-        DropsItsTokenAfterAFailedLookup, "POL-01", "at most 1 login"
-    ),
-    "looks-up-its-token-four-times-a-second": Mutant(
-        LooksUpItsTokenFourTimesASecond, "POL-01", "looks at the token for"
-    ),
-    "stops-refreshing-after-a-denial": Mutant(
-        StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen", REFERENCE
-    ),
-    "reports-unhealthy-for-too-long-without-declaring-it": Mutant(
+MUTANTS = by_name(
+    Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
+    Mutant(TreatsADeniedWholeSecretAsEmpty, "POL-01", "fails as denied"),
+    Mutant(ReportsADenialAsAnOutage, "POL-01", "fails as denied"),
+    Mutant(LogsInOnTwo403s, "POL-01", "2 logins for").called("logs-in-on-two-denials"),
+    Mutant(RepeatsItsFirstDeniedReadThreeTimes, "POL-01", "reads for"),
+    Mutant(LooksUpItsTokenThreeTimesAtItsFirstDenial, "POL-01", "looks at the token for"),
+    Mutant(LogsInAfterAFailedLookup, "POL-01", "at most 1 login"),
+    Mutant(DropsItsTokenAfterAFailedLookup, "POL-01", "at most 1 login"),
+    Mutant(LooksUpItsTokenFourTimesASecond, "POL-01", "looks at the token for"),
+    Mutant(StopsRefreshingAfterADenial, "POL-01", "a rotated secret is seen", REFERENCE),
+    Mutant(
         ReportsUnhealthyForTooLongWithoutDeclaringIt, "POL-02", "health tells the truth", REFERENCE
     ),
-    "treats-a-policy-as-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
-    "caches-a-denial-forever": Mutant(CachesADenialForever, "POL-02", "a good read within"),
-    "returns-an-old-value-when-denied": Mutant(ReturnsAnOldValueWhenDenied, "POL-02", "denied"),
-    "keeps-a-denied-whole-secret": Mutant(KeepsADeniedWholeSecret, "POL-02", "fails as denied"),
-    "asks-for-health-at-each-denial": Mutant(
-        AsksForHealthAtEachDenial, "POL-02", "no request storm"
+    Mutant(LogsInOnEvery403, "POL-02", "a denial costs").called("treats-a-policy-as-a-dead-token"),
+    Mutant(CachesADenialForever, "POL-02", "a good read within"),
+    Mutant(ReturnsAnOldValueWhenDenied, "POL-02", "denied"),
+    Mutant(KeepsADeniedWholeSecret, "POL-02", "fails as denied"),
+    Mutant(AsksForHealthAtEachDenial, "POL-02", "no request storm"),
+    Mutant(ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied", REFERENCE),
+    Mutant(AnswersDeniedPlainReadsFromItsCache, "POL-02", "a read fails as denied", REFERENCE),
+    Mutant(AnswersDeniedWholeSecretsFromMemory, "POL-02", "a read fails as denied", REFERENCE),
+    Mutant(CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within", REFERENCE),
+    Mutant(DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within", REFERENCE),
+    Mutant(LogsInForADenialTooOften, "POL-02", "a denial costs"),
+    Mutant(CachesADenialForever, "POL-03", "a good read within").called(
+        "caches-a-denial-beyond-a-login"
     ),
-    "returns-a-cached-value-when-denied": Mutant(
-        ReturnsACachedValueWhenDenied, "POL-02", "a read fails as denied", REFERENCE
-    ),
-    "answers-denied-plain-reads-from-its-cache": Mutant(
-        AnswersDeniedPlainReadsFromItsCache, "POL-02", "a read fails as denied", REFERENCE
-    ),
-    "answers-denied-whole-secrets-from-memory": Mutant(
-        AnswersDeniedWholeSecretsFromMemory, "POL-02", "a read fails as denied", REFERENCE
-    ),
-    "caches-a-denial-forever-in-cached-reads": Mutant(
-        CachesADenialForeverInCachedReads, "POL-02", "a good read_cached within", REFERENCE
-    ),
-    "denies-whole-secrets-forever-after-a-403": Mutant(
-        DeniesWholeSecretsForeverAfterA403, "POL-02", "a good read_all within", REFERENCE
-    ),
-    "logs-in-for-a-denial-too-often": Mutant(LogsInForADenialTooOften, "POL-02", "a denial costs"),
-    "caches-a-denial-beyond-a-login": Mutant(CachesADenialForever, "POL-03", "a good read within"),
-    "logs-in-four-times-for-a-policy": Mutant(LogsInFourTimesAtOnce, "POL-03", "at most 2 logins"),
-    "caches-a-denial-for-too-long": Mutant(CachesADenialForTooLong, "POL-03", "a good read within"),
-    "treats-a-denial-as-an-outage": Mutant(TreatsADenialAsAnOutage, "POL-04", "no read of"),
-    "reports-unhealthy-after-a-denial": Mutant(
-        ReportsUnhealthyAfterADenial, "POL-04", "health says well", REFERENCE
-    ),
-    "treats-a-denied-secret-as-a-denied-folder": Mutant(
-        TreatsADeniedSecretAsADeniedFolder, "POL-04", "no read of ai/anthropic"
-    ),
-    "falls-back-after-ten-denials": Mutant(FallsBackAfterTenDenials, "POL-04", "fails as denied"),
-    "stops-logging-in-after-three-refused-tokens": Mutant(
-        StopsLoggingInAfterThreeRefusedTokens, "POL-05", "a good read within"
-    ),
-    "logs-in-in-a-loop-while-tokens-are-refused": Mutant(
-        LogsInInALoopWhileTokensAreRefused, "POL-05", "requests (login)"
-    ),
-}
+    Mutant(LogsInFourTimesForAPolicy, "POL-03", "at most 2 logins"),
+    Mutant(CachesADenialForTooLong, "POL-03", "a good read within"),
+    Mutant(TreatsADenialAsAnOutage, "POL-04", "no read of"),
+    Mutant(ReportsUnhealthyAfterADenial, "POL-04", "health says well", REFERENCE),
+    Mutant(TreatsADeniedSecretAsADeniedFolder, "POL-04", "no read of ai/anthropic"),
+    Mutant(FallsBackAfterTenDenials, "POL-04", "fails as denied"),
+    Mutant(StopsLoggingInAfterThreeRefusedTokens, "POL-05", "a good read within"),
+    Mutant(LogsInInALoopWhileTokensAreRefused, "POL-05", "requests (login)"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "looks-up-its-token-before-each-denied-read": Tolerated(LooksBeforeEachRead, "POL-01"),
-    "logs-in-for-each-denied-call": Tolerated(LogsInForEachCall, "POL-01"),
-    "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
-    "repeats-its-first-denied-read-twice": Tolerated(RepeatsItsFirstDeniedReadTwice, "POL-01"),
-    "looks-up-its-token-twice-at-its-first-denial": Tolerated(
-        LooksUpItsTokenTwiceAtItsFirstDenial, "POL-01"
+TOLERATED = by_name(
+    Tolerated(LooksBeforeEachRead, "POL-01").called("looks-up-its-token-before-each-denied-read"),
+    Tolerated(LogsInForEachCall, "POL-01").called("logs-in-for-each-denied-call"),
+    Tolerated(LogsInOnTheFirst403, "POL-01").called("logs-in-on-the-first-denial"),
+    Tolerated(RepeatsItsFirstDeniedReadTwice, "POL-01"),
+    Tolerated(LooksUpItsTokenTwiceAtItsFirstDenial, "POL-01"),
+    Tolerated(LogsInOnceAfterAFailedLookup, "POL-01"),
+    Tolerated(LooksEverySecond, "POL-01").called("looks-up-its-token-every-second"),
+    Tolerated(AsksForMetadataFirst, "POL-01").called("asks-for-metadata-of-a-denied-secret"),
+    Tolerated(AsksForADeniedSecretInTwoWays, "POL-01"),
+    Tolerated(CachesADenialForTheRefreshTime, "POL-02", REFERENCE),
+    Tolerated(CachesADenialInEveryReadForTheRefreshTime, "POL-02"),
+    Tolerated(DeniesWholeSecretsForTheRefreshTime, "POL-02", REFERENCE),
+    Tolerated(ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", REFERENCE),
+    Tolerated(AsksForMetadataFirst, "POL-02").called("asks-for-metadata-under-a-narrow-policy"),
+    Tolerated(LogsInForADenialEveryTenSeconds, "POL-02"),
+    Tolerated(HasATenSecondDeadline, "POL-02").called(
+        "has-a-ten-second-deadline-under-a-narrow-policy"
     ),
-    "logs-in-once-after-a-failed-lookup": Tolerated(LogsInOnceAfterAFailedLookup, "POL-01"),
-    "looks-up-its-token-every-second": Tolerated(LooksEverySecond, "POL-01"),
-    "asks-for-metadata-of-a-denied-secret": Tolerated(AsksForMetadataFirst, "POL-01"),
-    "asks-for-a-denied-secret-in-two-ways": Tolerated(AsksForADeniedSecretInTwoWays, "POL-01"),
-    "caches-a-denial-for-the-refresh-time": Tolerated(
-        CachesADenialForTheRefreshTime, "POL-02", REFERENCE
-    ),
-    "caches-a-denial-in-every-read-for-the-refresh-time": Tolerated(
-        CachesADenialInEveryReadForTheRefreshTime, "POL-02"
-    ),
-    "denies-whole-secrets-for-the-refresh-time": Tolerated(
-        DeniesWholeSecretsForTheRefreshTime, "POL-02", REFERENCE
-    ),
-    "reports-unhealthy-for-a-while-without-declaring-it": Tolerated(
-        ReportsUnhealthyForAWhileWithoutDeclaringIt, "POL-02", REFERENCE
-    ),
-    "asks-for-metadata-under-a-narrow-policy": Tolerated(AsksForMetadataFirst, "POL-02"),
-    "logs-in-for-a-denial-every-ten-seconds": Tolerated(LogsInForADenialEveryTenSeconds, "POL-02"),
-    "has-a-ten-second-deadline-under-a-narrow-policy": Tolerated(HasATenSecondDeadline, "POL-02"),
-    "logs-in-three-times-for-a-policy": Tolerated(LogsInThreeTimesAtOnce, "POL-03"),
-    "caches-a-denial-for-long": Tolerated(CachesADenialForLong, "POL-03"),
-    "logs-in-on-schedule-during-a-denial": Tolerated(LogsInOnScheduleDuringADenial, "POL-03"),
-    "reports-the-health-of-its-last-read": Tolerated(
-        ReportsTheHealthOfItsLastRead, "POL-04", REFERENCE
-    ),
-    "asks-for-metadata-beside-a-denied-secret": Tolerated(AsksForMetadataFirst, "POL-04"),
-    "logs-in-on-schedule-with-bound-tokens": Tolerated(KeepsAndLogsInAtAThird, "POL-05"),
-    "logs-in-eleven-times": Tolerated(LogsInElevenTimes, "POL-05"),
-    "polls-twice-a-minute-with-bound-tokens": Tolerated(PollsTwiceAMinute, "POL-05"),
-}
+    Tolerated(LogsInThreeTimesAtOnce, "POL-03").called("logs-in-three-times-for-a-policy"),
+    Tolerated(CachesADenialForLong, "POL-03"),
+    Tolerated(LogsInOnScheduleDuringADenial, "POL-03"),
+    Tolerated(ReportsTheHealthOfItsLastRead, "POL-04", REFERENCE),
+    Tolerated(AsksForMetadataFirst, "POL-04").called("asks-for-metadata-beside-a-denied-secret"),
+    Tolerated(KeepsAndLogsInAtAThird, "POL-05").called("logs-in-on-schedule-with-bound-tokens"),
+    Tolerated(LogsInElevenTimes, "POL-05"),
+    Tolerated(PollsTwiceAMinute, "POL-05").called("polls-twice-a-minute-with-bound-tokens"),
+)

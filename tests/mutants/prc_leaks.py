@@ -27,6 +27,7 @@ from tests.mutants.clients import (
     Writes,
     _kept_open,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.mutants.login_clients import LooksUpItsOldToken
 from tests.mutants.reference_clients import Tweaked
@@ -415,11 +416,11 @@ class TreatsAGatewayPageAsARefusal(LazyClient):
             raise DeniedError("Vault does not take this secret-id") from None
 
 
-class TreatsA429AsARefusal(TreatsAGatewayPageAsARefusal):
+class TreatsA429AsARefusedSecretId(TreatsAGatewayPageAsARefusal):
     refusals = (429,)
 
 
-class GivesUpAtAGateway(TreatsAGatewayPageAsARefusal):
+class StopsLoggingInAfterAGatewayPage(TreatsAGatewayPageAsARefusal):
     """Stops logging in after an answer that Vault never gives."""
 
     refusals = (502,)
@@ -569,117 +570,81 @@ class SharesThreads(LazyClient):
             self._threads.append(thread)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "logs-its-token": Mutant(LogsItsToken, "PRC-04", "token"),
-    "logs-a-cut-answer": Mutant(LogsACutAnswer, "PRC-04", "half of v1"),
-    "logs-an-unreadable-login-answer": Mutant(
-        LogsAnUnreadableLoginAnswer, "PRC-04", "token of a login that is cut"
-    ),
-    "logs-a-failed-write": Mutant(LogsAFailedWrite, "PRC-04", "its log has written-", REFERENCE),
-    "logs-a-failed-write-in-an-outage": Mutant(
-        LogsAFailedWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE
-    ),
-    "raises-an-error-with-its-secret-id": Mutant(
-        RaisesAnErrorWithItsSecretId, "PRC-04", "secret-id"
-    ),
-    "passes-its-token-as-an-argument": Mutant(
+MUTANTS = by_name(
+    Mutant(LogsItsToken, "PRC-04", "token"),
+    Mutant(LogsACutAnswer, "PRC-04", "half of v1"),
+    Mutant(LogsAnUnreadableLoginAnswer, "PRC-04", "token of a login that is cut"),
+    Mutant(LogsAFailedWrite, "PRC-04", "its log has written-", REFERENCE),
+    Mutant(LogsAFailedWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE),
+    Mutant(RaisesAnErrorWithItsSecretId, "PRC-04", "secret-id"),
+    Mutant(
         PassesItsTokenAsAnArgument,
         "PRC-04",
         "a command line has token-",
         LAZY_PROCESS,
         process=True,
     ),
-    "logs-a-failed-change": Mutant(LogsAFailedChange, "PRC-04", "its log has written-", REFERENCE),
-    "logs-the-second-half-of-its-token": Mutant(
-        LogsTheSecondHalfOfItsToken, "PRC-04", "its log has half of token-"
-    ),
-    "chains-an-error-with-its-request": Mutant(
-        ChainsAnErrorWithItsRequest, "PRC-04", "in __cause__.request.headers"
-    ),
-    "chains-an-error-with-its-role-id-and-secret-id": Mutant(
-        ChainsAnErrorWithItsRoleIdAndSecretId, "PRC-04", "in __context__"
-    ),
-    "keeps-its-token-in-a-readable-cache-folder": Mutant(
+    Mutant(LogsAFailedChange, "PRC-04", "its log has written-", REFERENCE),
+    Mutant(LogsTheSecondHalfOfItsToken, "PRC-04", "its log has half of token-"),
+    Mutant(ChainsAnErrorWithItsRequest, "PRC-04", "in __cause__.request.headers"),
+    Mutant(ChainsAnErrorWithItsRoleIdAndSecretId, "PRC-04", "in __context__"),
+    Mutant(
         KeepsItsTokenInAReadableCacheFolder,
         "PRC-04",
         "nobody else can read a secret",
         LAZY_PROCESS,
         process=True,
     ),
-    "reads-with-the-token-of-the-home-folder": Mutant(
-        UsesTheTokenOfItsHome, "PRC-04", "the token of the home folder is not used"
+    Mutant(UsesTheTokenOfItsHome, "PRC-04", "the token of the home folder is not used").called(
+        "reads-with-the-token-of-the-home-folder"
     ),
-    "reads-with-the-token-of-the-home-folder-in-a-program": Mutant(
+    Mutant(
         UsesTheTokenOfItsHome,
         "PRC-04",
         "the token of the home folder is not used",
         LAZY_PROCESS,
         process=True,
+    ).called("reads-with-the-token-of-the-home-folder-in-a-program"),
+    Mutant(KeepsItsTokenInAReadableFile, "PRC-04", "nobody else can read a secret"),
+    Mutant(LogsWholeSecrets, "PRC-04", "its log has v1"),
+    Mutant(LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind").called(
+        "leaves-a-thread-for-each-fault"
     ),
-    "keeps-its-token-in-a-readable-file": Mutant(
-        KeepsItsTokenInAReadableFile, "PRC-04", "nobody else can read a secret"
+    Mutant(LeavesARenewerForEachLogin, "PRC-06", "threads: ").called(
+        "leaves-a-thread-for-each-login"
     ),
-    "logs-whole-secrets": Mutant(LogsWholeSecrets, "PRC-04", "its log has v1"),
-    "leaves-a-thread-for-each-fault": Mutant(
-        LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
+    Mutant(LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"),
+    Mutant(LeavesAThreadForEachFailedLogin, "PRC-06", "leave nothing behind"),
+    Mutant(IgnoresRetryAfter, "PRC-06", "Retry-After is obeyed by each login").called(
+        "logs-in-despite-retry-after"
     ),
-    "leaves-a-thread-for-each-login": Mutant(LeavesARenewerForEachLogin, "PRC-06", "threads: "),
-    "leaves-a-thread-for-each-lost-token": Mutant(
-        LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"
+    Mutant(LeavesAConnectionForEach404, "PRC-06", "connections: "),
+    Mutant(LeavesAConnectionForEachWrite, "PRC-06", "connections: "),
+    Mutant(LeavesEachFailedConnectionOpen, "PRC-06", "leave nothing behind"),
+    Mutant(TreatsAGatewayPageAsARefusal, "PRC-06", "a good read within").called(
+        "treats-a-gateway-page-as-a-refused-secret-id"
     ),
-    "leaves-a-thread-for-each-failed-login": Mutant(
-        LeavesAThreadForEachFailedLogin, "PRC-06", "leave nothing behind"
+    Mutant(TreatsA429AsARefusedSecretId, "PRC-06", "a good read within"),
+    Mutant(StopsLoggingInAfterAGatewayPage, "PRC-06", "a good read within"),
+    Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
+    Mutant(LooksUpItsOldToken, "PRC-06", "known to be dead").called(
+        "looks-up-its-old-token-through-all-faults"
     ),
-    "logs-in-despite-retry-after": Mutant(
-        IgnoresRetryAfter, "PRC-06", "Retry-After is obeyed by each login"
-    ),
-    "leaves-a-connection-for-each-404": Mutant(
-        LeavesAConnectionForEach404, "PRC-06", "connections: "
-    ),
-    "leaves-a-connection-for-each-write": Mutant(
-        LeavesAConnectionForEachWrite, "PRC-06", "connections: "
-    ),
-    "leaves-each-failed-connection-open": Mutant(
-        LeavesEachFailedConnectionOpen, "PRC-06", "leave nothing behind"
-    ),
-    "treats-a-gateway-page-as-a-refused-secret-id": Mutant(
-        TreatsAGatewayPageAsARefusal, "PRC-06", "a good read within"
-    ),
-    "treats-a-429-as-a-refused-secret-id": Mutant(
-        TreatsA429AsARefusal, "PRC-06", "a good read within"
-    ),
-    "stops-logging-in-after-a-gateway-page": Mutant(
-        GivesUpAtAGateway, "PRC-06", "a good read within"
-    ),
-    "leaves-nine-threads-once": Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
-    "looks-up-its-old-token-through-all-faults": Mutant(
-        LooksUpItsOldToken, "PRC-06", "known to be dead"
-    ),
-    "leaves-a-connection-for-each-probe": Mutant(
-        LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE
-    ),
-    "leaves-a-thread-for-each-whole-secret": Mutant(
-        LeavesAThreadForEachWholeSecret, "PRC-06", "leave nothing behind"
-    ),
-    "leaves-a-thread-for-a-cached-miss": Mutant(
-        LeavesAThreadForACachedMiss, "PRC-06", "leave nothing behind"
-    ),
-    "leaves-its-thread-when-closed": Mutant(LeavesItsThreadWhenClosed, "PRC-08", "threads: "),
-    "leaves-a-file-when-closed": Mutant(LeavesAFileWhenClosed, "PRC-08", "open files: "),
-    "leaves-its-timer-running-when-closed": Mutant(
-        LeavesItsTimerRunningWhenClosed, "PRC-08", "threads: "
-    ),
-    "leaves-its-connection-open-when-closed": Mutant(
-        LeavesItsConnectionOpenWhenClosed, "PRC-08", "connections: "
-    ),
-}
+    Mutant(LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE),
+    Mutant(LeavesAThreadForEachWholeSecret, "PRC-06", "leave nothing behind"),
+    Mutant(LeavesAThreadForACachedMiss, "PRC-06", "leave nothing behind"),
+    Mutant(LeavesItsThreadWhenClosed, "PRC-08", "threads: "),
+    Mutant(LeavesAFileWhenClosed, "PRC-08", "open files: "),
+    Mutant(LeavesItsTimerRunningWhenClosed, "PRC-08", "threads: "),
+    Mutant(LeavesItsConnectionOpenWhenClosed, "PRC-08", "connections: "),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "chains-an-error-without-its-request": Tolerated(ChainsAnErrorWithoutItsRequest, "PRC-04"),
-    "keeps-its-token-in-a-private-file": Tolerated(KeepsItsTokenInAPrivateFile, "PRC-04"),
-    "looks-up-its-old-token-and-logs-nothing": Tolerated(LooksUpItsOldToken, "PRC-04"),
-    "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
-    "leaves-five-threads-when-closed": Tolerated(LeavesFiveThreadsWhenClosed, "PRC-08"),
-    "shares-threads": Tolerated(SharesThreads, "PRC-08"),
-}
+TOLERATED = by_name(
+    Tolerated(ChainsAnErrorWithoutItsRequest, "PRC-04"),
+    Tolerated(KeepsItsTokenInAPrivateFile, "PRC-04"),
+    Tolerated(LooksUpItsOldToken, "PRC-04").called("looks-up-its-old-token-and-logs-nothing"),
+    Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
+    Tolerated(LeavesFiveThreadsWhenClosed, "PRC-08"),
+    Tolerated(SharesThreads, "PRC-08"),
+)

@@ -30,6 +30,7 @@ from tests.mutants.clients import (
     Tolerated,
     Writes,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AnswersFromMemory,
@@ -504,7 +505,7 @@ class ReportsUnhealthyBeforeItsFirstLookup(ProbesItselfNowAndThen):
 # PRC-07
 
 
-class IsEndedByASignal(HangsAtTheEnd):
+class ExitsOnSigtermInACall(HangsAtTheEnd):
     """Would also wait for ever, but has no handler for the signal that ends its program."""
 
     def close(self) -> None:
@@ -623,129 +624,83 @@ class EndsAfterItsWholeSecret(_KeyByKeyAsEver):
         super().close()
 
 
-MUTANTS: dict[str, Mutant] = {
-    "revokes-its-parents-token": Mutant(
+MUTANTS = by_name(
+    Mutant(
         RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
     ),
-    "keeps-a-locked-lock-in-a-fork": Mutant(
+    Mutant(
         KeepsALockedLockInAFork, "PRC-01", "each worker reads to its end", _PREFORK, process=True
     ),
-    "renews-only-in-the-first-process": Mutant(
-        RenewsOnlyInTheFirstProcess, "PRC-01", "renews its token", _PREFORK, process=True
-    ),
-    "logs-in-at-a-quarter-in-each-worker": Mutant(
-        LogsInAtAQuarterInEachWorker, "PRC-01", "at most 4 logins", _PREFORK, process=True
-    ),
-    "shares-its-connection": Mutant(
-        SharesItsConnection, "PRC-01", "connections of its own", _PREFORK, process=True
-    ),
-    "reads-too-slowly-in-its-workers": Mutant(
+    Mutant(RenewsOnlyInTheFirstProcess, "PRC-01", "renews its token", _PREFORK, process=True),
+    Mutant(LogsInAtAQuarterInEachWorker, "PRC-01", "at most 4 logins", _PREFORK, process=True),
+    Mutant(SharesItsConnection, "PRC-01", "connections of its own", _PREFORK, process=True),
+    Mutant(
         ReadsTooSlowlyInItsWorkers, "PRC-01", "each worker reads to its end", _PREFORK, process=True
     ),
-    "stops-its-renewal-task-at-an-unreadable-answer": Mutant(
-        StopsItsRenewalTaskAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"
-    ),
-    "treats-a-gateway-page-as-a-renewal": Mutant(
-        TreatsAGatewayPageAsARenewal, "PRC-02", "renewed, or replaced"
-    ),
-    "stops-renewing-at-an-unreadable-answer": Mutant(
-        StopsRenewingAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"
-    ),
-    "logs-in-twice-for-an-unreadable-renewal": Mutant(
-        LogsInTwiceForAnUnreadableRenewal, "PRC-02", "at most 1 login"
-    ),
-    "sends-all-missed-lookups-after-a-sleep": Mutant(
+    Mutant(StopsItsRenewalTaskAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"),
+    Mutant(TreatsAGatewayPageAsARenewal, "PRC-02", "renewed, or replaced"),
+    Mutant(StopsRenewingAtAnUnreadableAnswer, "PRC-02", "renewed, or replaced"),
+    Mutant(LogsInTwiceForAnUnreadableRenewal, "PRC-02", "at most 1 login"),
+    Mutant(
         SendsAllMissedLookupsAfterASleep,
         "PRC-03",
         "requests (all kinds)",
         LAZY_PROCESS,
         process=True,
     ),
-    "hands-out-ended-credentials-after-a-sleep": Mutant(
+    Mutant(
         HandsOutEndedCredentialsAfterASleep,
         "PRC-03",
         "is accepted by the database",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "requests-no-credential-after-a-sleep": Mutant(
+    Mutant(
         RequestsNoCredentialAfterASleep,
         "PRC-03",
         "a credential that works",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "asks-six-times-after-a-sleep": Mutant(
-        AsksSixTimesAfterASleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
+    Mutant(AsksSixTimesAfterASleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True),
+    Mutant(LogsInSixSecondsAfterASleep, "PRC-03", "a new login within", LAZY_PROCESS, process=True),
+    Mutant(LogsInThreeTimes, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True).called(
+        "logs-in-three-times-after-a-sleep"
     ),
-    "logs-in-six-seconds-after-a-sleep": Mutant(
-        LogsInSixSecondsAfterASleep, "PRC-03", "a new login within", LAZY_PROCESS, process=True
+    Mutant(LooksUpItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True),
+    Mutant(AlwaysReportsHealthy, "PRC-05", "health tells the truth", REFERENCE).called(
+        "reports-healthy-in-a-seal"
     ),
-    "logs-in-three-times-after-a-sleep": Mutant(
-        LogsInThreeTimes, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True
-    ),
-    "looks-up-its-old-token": Mutant(
-        LooksUpItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True
-    ),
-    "reports-healthy-in-a-seal": Mutant(
-        AlwaysReportsHealthy, "PRC-05", "health tells the truth", REFERENCE
-    ),
-    "never-reports-healthy-again": Mutant(
-        NeverReportsHealthyAgain, "PRC-05", "health tells the truth", REFERENCE
-    ),
-    "reports-unhealthy-only-in-its-first-outage": Mutant(
-        ReportsUnhealthyOnlyInItsFirstOutage, "PRC-05", "health tells the truth", REFERENCE
-    ),
-    "never-answers-a-health-question-after-an-outage": Mutant(
-        NeverAnswersAHealthQuestionAfterAnOutage, "PRC-05", "health ends within"
-    ),
-    "reports-unhealthy-too-late": Mutant(
-        ReportsUnhealthyTooLate, "PRC-05", "health tells the truth", REFERENCE
-    ),
-    "raises-at-a-health-question-while-unhealthy": Mutant(
-        RaisesAtAHealthQuestionWhileUnhealthy, "PRC-05", "answered with yes or no", REFERENCE
-    ),
-    "raises-at-a-health-question-after-an-outage": Mutant(
-        RaisesAtAHealthQuestionAfterAnOutage, "PRC-05", "answered with yes or no", REFERENCE
-    ),
-    "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
-    "exits-on-sigterm-in-a-call": Mutant(
-        IsEndedByASignal, "PRC-07", "its exit code is 0", LAZY_PROCESS, process=True
-    ),
-    "ends-with-a-call-too-late": Mutant(
-        EndsWithACallTooLate, "PRC-07", "seconds until it has ended"
-    ),
-    "ends-after-its-read": Mutant(EndsAfterItsRead, "PRC-07", "it ends cleanly"),
-    "ends-after-its-write": Mutant(EndsAfterItsWrite, "PRC-07", "it ends cleanly"),
-    "ends-after-its-cached-read": Mutant(EndsAfterItsCachedRead, "PRC-07", "it ends cleanly"),
-    "ends-after-its-whole-secret": Mutant(EndsAfterItsWholeSecret, "PRC-07", "it ends cleanly"),
-}
+    Mutant(NeverReportsHealthyAgain, "PRC-05", "health tells the truth", REFERENCE),
+    Mutant(ReportsUnhealthyOnlyInItsFirstOutage, "PRC-05", "health tells the truth", REFERENCE),
+    Mutant(NeverAnswersAHealthQuestionAfterAnOutage, "PRC-05", "health ends within"),
+    Mutant(ReportsUnhealthyTooLate, "PRC-05", "health tells the truth", REFERENCE),
+    Mutant(RaisesAtAHealthQuestionWhileUnhealthy, "PRC-05", "answered with yes or no", REFERENCE),
+    Mutant(RaisesAtAHealthQuestionAfterAnOutage, "PRC-05", "answered with yes or no", REFERENCE),
+    Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly").called("hangs-with-a-call"),
+    Mutant(ExitsOnSigtermInACall, "PRC-07", "its exit code is 0", LAZY_PROCESS, process=True),
+    Mutant(EndsWithACallTooLate, "PRC-07", "seconds until it has ended"),
+    Mutant(EndsAfterItsRead, "PRC-07", "it ends cleanly"),
+    Mutant(EndsAfterItsWrite, "PRC-07", "it ends cleanly"),
+    Mutant(EndsAfterItsCachedRead, "PRC-07", "it ends cleanly"),
+    Mutant(EndsAfterItsWholeSecret, "PRC-07", "it ends cleanly"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
-    "logs-in-at-half-a-life-in-each-worker": Tolerated(
-        LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True
+TOLERATED = by_name(
+    Tolerated(Prefork, "PRC-01", _PREFORK, process=True).called("logs-in-once-in-each-worker"),
+    Tolerated(LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True),
+    Tolerated(ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True),
+    Tolerated(RenewsInATask, "PRC-02"),
+    Tolerated(LogsInForAnUnreadableRenewal, "PRC-02"),
+    Tolerated(AsksFourTimesAfterASleep, "PRC-03", LAZY_PROCESS, process=True),
+    Tolerated(LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True),
+    Tolerated(AsksForAnHour, "PRC-03", LAZY_PROCESS, process=True).called(
+        "asks-for-an-hour-before-a-sleep"
     ),
-    "reads-slowly-in-its-workers": Tolerated(
-        ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True
-    ),
-    "renews-in-a-task": Tolerated(RenewsInATask, "PRC-02"),
-    "logs-in-for-an-unreadable-renewal": Tolerated(LogsInForAnUnreadableRenewal, "PRC-02"),
-    "asks-four-times-after-a-sleep": Tolerated(
-        AsksFourTimesAfterASleep, "PRC-03", LAZY_PROCESS, process=True
-    ),
-    "logs-in-four-seconds-after-a-sleep": Tolerated(
-        LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True
-    ),
-    "asks-for-an-hour-before-a-sleep": Tolerated(
-        AsksForAnHour, "PRC-03", LAZY_PROCESS, process=True
-    ),
-    "reports-unhealthy-before-its-first-lookup": Tolerated(
-        ReportsUnhealthyBeforeItsFirstLookup, "PRC-05"
-    ),
-    "reports-unhealthy-late": Tolerated(ReportsUnhealthyLate, "PRC-05", REFERENCE),
-    "reports-the-health-of-its-last-poll": Tolerated(ReportsTheHealthOfItsLastPoll, "PRC-05"),
-    "answers-from-memory-while-a-call-hangs": Tolerated(AnswersFromMemory, "PRC-07"),
-    "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
-}
+    Tolerated(ReportsUnhealthyBeforeItsFirstLookup, "PRC-05"),
+    Tolerated(ReportsUnhealthyLate, "PRC-05", REFERENCE),
+    Tolerated(ReportsTheHealthOfItsLastPoll, "PRC-05"),
+    Tolerated(AnswersFromMemory, "PRC-07").called("answers-from-memory-while-a-call-hangs"),
+    Tolerated(EndsWithACallInTime, "PRC-07"),
+)

@@ -15,6 +15,7 @@ from tests.mutants.clients import (
     Mutant,
     ReadsWholeSecretsWithItsFirstToken,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.mutants.login_clients import LooksUpItsOldToken
 from tests.mutants.reference_clients import Tweaked
@@ -161,38 +162,24 @@ class KeepsACachedValueUntilAHigherVersion(Tweaked):
         return newest
 
 
-MUTANTS: dict[str, Mutant] = {
-    "keeps-the-highest-version-until-a-plain-read": Mutant(
-        KeepsTheHighestVersionUntilAPlainRead, "RST-01", "gave the value", REFERENCE
+MUTANTS = by_name(
+    Mutant(KeepsTheHighestVersionUntilAPlainRead, "RST-01", "gave the value", REFERENCE),
+    Mutant(KeepsAValueUntilAHigherVersion, "RST-01", "gave the value v2"),
+    Mutant(TreatsA403AsADenialWhileItsTokenHasTimeLeft, "RST-01", "a good read within"),
+    Mutant(LogsInThreeTimes, "RST-01", "at most 1 login").called(
+        "logs-in-three-times-after-a-restore"
     ),
-    "keeps-a-value-until-a-higher-version": Mutant(
-        KeepsAValueUntilAHigherVersion, "RST-01", "gave the value v2"
+    Mutant(LooksUpItsOldToken, "RST-01", "known to be dead").called(
+        "looks-up-its-old-token-after-a-restore"
     ),
-    "treats-a-403-as-a-denial-while-its-token-has-time-left": Mutant(
-        TreatsA403AsADenialWhileItsTokenHasTimeLeft, "RST-01", "a good read within"
-    ),
-    "logs-in-three-times-after-a-restore": Mutant(LogsInThreeTimes, "RST-01", "at most 1 login"),
-    "looks-up-its-old-token-after-a-restore": Mutant(
-        LooksUpItsOldToken, "RST-01", "known to be dead"
-    ),
-    "keeps-a-whole-secret-until-a-higher-version": Mutant(
-        KeepsAWholeSecretUntilAHigherVersion,
-        "RST-01",
-        "read_all:v2, right was",
-    ),
-    "stops-refreshing-whole-secrets-with-its-second-token": Mutant(
-        StopsRefreshingWholeSecretsWithItsSecondToken, "RST-01", "read_all still gives v1"
-    ),
-    "treats-a-deleted-whole-secret-as-denied-with-its-second-token": Mutant(
+    Mutant(KeepsAWholeSecretUntilAHigherVersion, "RST-01", "read_all:v2, right was"),
+    Mutant(StopsRefreshingWholeSecretsWithItsSecondToken, "RST-01", "read_all still gives v1"),
+    Mutant(
         TreatsADeletedWholeSecretAsDeniedWithItsSecondToken, "RST-01", "a deleted secret is gone"
     ),
-    "reads-whole-secrets-with-its-first-token-after-a-restore": Mutant(
-        ReadsWholeSecretsWithItsFirstToken, "RST-01", "go on: 6 in a row"
+    Mutant(ReadsWholeSecretsWithItsFirstToken, "RST-01", "go on: 6 in a row").called(
+        "reads-whole-secrets-with-its-first-token-after-a-restore"
     ),
-    "looks-up-its-second-token-without-a-pause": Mutant(
-        LooksUpItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"
-    ),
-    "keeps-a-cached-value-until-a-higher-version": Mutant(
-        KeepsACachedValueUntilAHigherVersion, "RST-01", "read_cached:v2, right was", REFERENCE
-    ),
-}
+    Mutant(LooksUpItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"),
+    Mutant(KeepsACachedValueUntilAHigherVersion, "RST-01", "read_cached:v2, right was", REFERENCE),
+)

@@ -18,6 +18,7 @@ from tests.mutants.clients import (
     NeverRecovers,
     Shaken,
     Tolerated,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksForAnHour,
@@ -149,7 +150,7 @@ class LosesALogin(LazyClient):
         return token
 
 
-class LosesALoginAtAThird(LosesALogin, LogsInAtAThird):
+class LosesALoginAtAThirdInAHerd(LosesALogin, LogsInAtAThird):
     """Never renews: it logs in as early as others may renew, also after a lost login."""
 
 
@@ -277,7 +278,7 @@ class _AtAFullSecond(_AtOnce):
     starter = _Starter(_until_the_second_is_whole)
 
 
-class LogsInByTheClock(_RecoversAtOnce):
+class LogsInAtWholeSeconds(_RecoversAtOnce):
     """Logs in when the second is full, whether Vault serves or not."""
 
     wire_type = _AtAFullSecond
@@ -564,110 +565,72 @@ class AsksFourTimesAfterOutages(_AsksAfterALogin):
     }
 
 
-MUTANTS: dict[str, Mutant] = {
-    "probes-at-whole-seconds": Mutant(ProbesAtWholeSeconds, "SEA-05", "instances log in within"),
-    "checks-its-token-three-times-after-a-login": Mutant(
-        ChecksItsTokenThreeTimesAfterALogin, "SEA-05", "no stampede"
+MUTANTS = by_name(
+    Mutant(ProbesAtWholeSeconds, "SEA-05", "instances log in within"),
+    Mutant(ChecksItsTokenThreeTimesAfterALogin, "SEA-05", "no stampede"),
+    Mutant(NeverRecovers, "SEA-05", "each caller has a good read").called(
+        "never-recovers-in-some-clients"
     ),
-    "never-recovers-in-some-clients": Mutant(
-        NeverRecovers, "SEA-05", "each caller has a good read"
+    Mutant(RecoversAtFixedTimes, "SEA-05", "instances log in within"),
+    Mutant(RefreshesEverythingAfterALogin, "SEA-05", "no stampede"),
+    Mutant(LogsInOnceMore, "SEA-05", "logins").called("logs-in-three-times-in-a-herd"),
+    Mutant(LooksUpItsSecondTokenMoreOften, "SEA-05", "no stampede"),
+    Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read").called(
+        "recovers-too-late-in-all-clients"
     ),
-    "recovers-at-fixed-times": Mutant(RecoversAtFixedTimes, "SEA-05", "instances log in within"),
-    "refreshes-everything-after-a-login": Mutant(
-        RefreshesEverythingAfterALogin, "SEA-05", "no stampede"
-    ),
-    "logs-in-three-times-in-a-herd": Mutant(LogsInOnceMore, "SEA-05", "logins"),
-    "looks-up-its-second-token-more-often": Mutant(
-        LooksUpItsSecondTokenMoreOften, "SEA-05", "no stampede"
-    ),
-    "recovers-too-late-in-all-clients": Mutant(
-        WaitsEverLonger, "SEA-05", "each caller has a good read"
-    ),
-    "logs-in-with-all-others-after-one-probe": Mutant(
+    Mutant(
         LogsInWithAllOthersAfterOneProbe,
         "SEA-10",
         "instances log in within",
         LAZY_PROCESS,
         process=True,
     ),
-    "logs-in-at-whole-seconds": Mutant(
-        LogsInByTheClock,
-        "SEA-10",
-        "instances log in within",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "recovers-too-late-in-two-hundred-clients": Mutant(
+    Mutant(LogsInAtWholeSeconds, "SEA-10", "instances log in within", LAZY_PROCESS, process=True),
+    Mutant(
         WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
+    ).called("recovers-too-late-in-two-hundred-clients"),
+    Mutant(LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True).called(
+        "logs-in-three-times-in-a-crowd"
     ),
-    "logs-in-three-times-in-a-crowd": Mutant(
-        LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True
+    Mutant(LeavesARefresherForEachOutage, "SEA-11", "read requests in"),
+    Mutant(LeavesARefresherForItsCache, "SEA-11", "read requests in"),
+    Mutant(LeavesALookupThreadForEachOutage, "SEA-11", "lookup requests in"),
+    Mutant(LeavesARenewerForEachLogin, "SEA-11", "renew requests in"),
+    Mutant(LooksUpItsTokenThreeTimesAfterOutages, "SEA-11", "lookup requests in"),
+    Mutant(AsksSixTimesAfterOutages, "SEA-11", "requests of all kinds in"),
+    Mutant(KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"),
+    Mutant(RenewsOnlyItsFirstToken, "SEA-11", "the token is renewed, or replaced"),
+    Mutant(
+        SpinsInAThreadAfterAnOutage, "SEA-11", "seconds of a processor", LAZY_PROCESS, process=True
     ),
-    "leaves-a-refresher-for-each-outage": Mutant(
-        LeavesARefresherForEachOutage, "SEA-11", "read requests in"
+    Mutant(NeverRecovers, "SEA-11", "a good read within").called(
+        "never-recovers-after-it-had-a-token"
     ),
-    "leaves-a-refresher-for-its-cache": Mutant(
-        LeavesARefresherForItsCache, "SEA-11", "read requests in"
-    ),
-    "leaves-a-lookup-thread-for-each-outage": Mutant(
-        LeavesALookupThreadForEachOutage, "SEA-11", "lookup requests in"
-    ),
-    "leaves-a-renewer-for-each-login": Mutant(
-        LeavesARenewerForEachLogin, "SEA-11", "renew requests in"
-    ),
-    "looks-up-its-token-three-times-after-outages": Mutant(
-        LooksUpItsTokenThreeTimesAfterOutages, "SEA-11", "lookup requests in"
-    ),
-    "asks-six-times-after-outages": Mutant(
-        AsksSixTimesAfterOutages, "SEA-11", "requests of all kinds in"
-    ),
-    "keeps-a-connection-for-each-outage": Mutant(
-        KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
-    ),
-    "renews-only-its-first-token": Mutant(
-        RenewsOnlyItsFirstToken, "SEA-11", "the token is renewed, or replaced"
-    ),
-    "spins-in-a-thread-after-an-outage": Mutant(
-        SpinsInAThreadAfterAnOutage,
-        "SEA-11",
-        "seconds of a processor",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "never-recovers-after-it-had-a-token": Mutant(NeverRecovers, "SEA-11", "a good read within"),
-    "renews-no-token-after-a-loss": Mutant(
-        RenewsNoTokenAfterALoss, "SEA-11", "the token is renewed, or replaced"
-    ),
-}
+    Mutant(RenewsNoTokenAfterALoss, "SEA-11", "the token is renewed, or replaced"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "loads-code-in-a-herd": Tolerated(LoadsAtItsFirstRead, "SEA-05"),
-    "logs-in-at-half-a-life-in-a-herd": Tolerated(LogsInAtHalfALife, "SEA-05"),
-    "loses-a-login-in-a-herd": Tolerated(LosesALogin, "SEA-05"),
-    "loses-a-login-at-a-third-in-a-herd": Tolerated(LosesALoginAtAThird, "SEA-05"),
-    "looks-up-its-token-every-second-in-a-herd": Tolerated(LooksEverySecond, "SEA-05"),
-    "asks-for-health-in-a-herd": Tolerated(AsksForHealthFirst, "SEA-05"),
-    "asks-for-an-hour-in-a-herd": Tolerated(AsksForAnHour, "SEA-05"),
-    "loses-a-login-in-a-crowd": Tolerated(LosesALogin, "SEA-10", LAZY_PROCESS, process=True),
-    "logs-in-at-half-a-life-in-a-crowd": Tolerated(
-        LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True
+TOLERATED = by_name(
+    Tolerated(LoadsAtItsFirstRead, "SEA-05").called("loads-code-in-a-herd"),
+    Tolerated(LogsInAtHalfALife, "SEA-05").called("logs-in-at-half-a-life-in-a-herd"),
+    Tolerated(LosesALogin, "SEA-05").called("loses-a-login-in-a-herd"),
+    Tolerated(LosesALoginAtAThirdInAHerd, "SEA-05"),
+    Tolerated(LooksEverySecond, "SEA-05").called("looks-up-its-token-every-second-in-a-herd"),
+    Tolerated(AsksForHealthFirst, "SEA-05").called("asks-for-health-in-a-herd"),
+    Tolerated(AsksForAnHour, "SEA-05").called("asks-for-an-hour-in-a-herd"),
+    Tolerated(LosesALogin, "SEA-10", LAZY_PROCESS, process=True).called("loses-a-login-in-a-crowd"),
+    Tolerated(LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True).called(
+        "logs-in-at-half-a-life-in-a-crowd"
     ),
-    "recovers-within-a-second": Tolerated(
-        RecoversWithinASecond, "SEA-10", LAZY_PROCESS, process=True
-    ),
-    "recovers-with-full-jitter": Tolerated(
-        RecoversWithFullJitter, "SEA-10", LAZY_PROCESS, process=True
-    ),
-    "wakes-up-with-pauses-after-an-outage": Tolerated(
-        WakesUpWithPausesAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True
-    ),
-    "looks-up-its-token-twice-after-outages": Tolerated(LooksUpItsTokenTwiceAfterOutages, "SEA-11"),
-    "asks-four-times-after-outages": Tolerated(AsksFourTimesAfterOutages, "SEA-11"),
-    "keeps-two-connections": Tolerated(KeepsTwoConnections, "SEA-11"),
-    "caches-through-outages": Tolerated(CachesForTheRefreshTime, "SEA-11"),
-    "logs-in-instead-through-outages": Tolerated(LogsInInsteadOfRenewing, "SEA-11"),
-    "renews-at-a-third-through-outages": Tolerated(RenewsAtAThird, "SEA-11"),
-    "asks-for-an-hour-through-outages": Tolerated(AsksForAnHour, "SEA-11"),
-    "polls-twice-a-minute": Tolerated(PollsTwiceAMinute, "SEA-11"),
-}
+    Tolerated(RecoversWithinASecond, "SEA-10", LAZY_PROCESS, process=True),
+    Tolerated(RecoversWithFullJitter, "SEA-10", LAZY_PROCESS, process=True),
+    Tolerated(WakesUpWithPausesAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True),
+    Tolerated(LooksUpItsTokenTwiceAfterOutages, "SEA-11"),
+    Tolerated(AsksFourTimesAfterOutages, "SEA-11"),
+    Tolerated(KeepsTwoConnections, "SEA-11"),
+    Tolerated(CachesForTheRefreshTime, "SEA-11").called("caches-through-outages"),
+    Tolerated(LogsInInsteadOfRenewing, "SEA-11").called("logs-in-instead-through-outages"),
+    Tolerated(RenewsAtAThird, "SEA-11").called("renews-at-a-third-through-outages"),
+    Tolerated(AsksForAnHour, "SEA-11").called("asks-for-an-hour-through-outages"),
+    Tolerated(PollsTwiceAMinute, "SEA-11"),
+)

@@ -38,6 +38,7 @@ from tests.mutants.clients import (
     TreatsASealAsADeadToken,
     _CallsItSomethingElse,
     _Reconnects,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AnswersFromMemory,
@@ -116,7 +117,7 @@ class LogsInALoopWhileVaultIsAway(LazyClient):
             time.sleep(self.pause)
 
 
-class NoWholeSecretsAfterAFailure(Tweaked):
+class ReturnsNoWholeSecretAfterAFailure(Tweaked):
     """Reads whole secrets through a circuit of their own, which a failure opens for good."""
 
     _open = False
@@ -382,7 +383,7 @@ class LeavesOneThreadForEachSeal(LazyClient):
 # SEA-06
 
 
-class ReconnectsOften(LazyClient):
+class ReconnectsOftenToADeadServer(LazyClient):
     """Tries three connections a second to a dead server. It waits after a failed answer."""
 
     wire_type = _Reconnects
@@ -444,7 +445,7 @@ class EndsLongAfterASignal(EndsOnlyByASignal):
     takes = 2.5
 
 
-class RaisesWhereItsTokenIsNotTaken(LazyClient):
+class RaisesAtItsEndInASeal(LazyClient):
     """Insists on revoking its token, and raises if that fails."""
 
     def close(self) -> None:
@@ -583,148 +584,112 @@ class WakesUpWithPausesWhileItWaits(SpinsWhileItWaits):
     rests = 0.09
 
 
-MUTANTS: dict[str, Mutant] = {
-    "logs-in-a-loop-while-vault-is-away": Mutant(
-        LogsInALoopWhileVaultIsAway, "SEA-01", "no log without a pause"
+MUTANTS = by_name(
+    Mutant(LogsInALoopWhileVaultIsAway, "SEA-01", "no log without a pause"),
+    Mutant(TreatsAnOutageAsAnEmptySecret, "SEA-01", "none of its keys").called(
+        "treats-a-seal-as-an-empty-secret"
     ),
-    "treats-a-seal-as-an-empty-secret": Mutant(
-        TreatsAnOutageAsAnEmptySecret, "SEA-01", "none of its keys"
+    Mutant(ReturnsNoWholeSecretAfterAFailure, "SEA-01", "a good read_all within", REFERENCE),
+    Mutant(NeverRefreshesAfterAnOutage, "SEA-01", "rotated secret"),
+    Mutant(TreatsASealAsADeadToken, "SEA-01", "the token survives"),
+    Mutant(PausesBeforeItWritesAgain, "SEA-01", "a write is good again").called(
+        "pauses-writes-after-a-seal"
     ),
-    "returns-no-whole-secret-after-a-failure": Mutant(
-        NoWholeSecretsAfterAFailure, "SEA-01", "a good read_all within", REFERENCE
-    ),
-    "never-refreshes-after-an-outage": Mutant(
-        NeverRefreshesAfterAnOutage, "SEA-01", "rotated secret"
-    ),
-    "treats-a-seal-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "SEA-01", "the token survives"
-    ),
-    "pauses-writes-after-a-seal": Mutant(
-        PausesBeforeItWritesAgain, "SEA-01", "a write is good again"
-    ),
-    "fills-its-cache-only-by-plain-reads-after-a-seal": Mutant(
+    Mutant(
         FillsItsCacheOnlyByPlainReadsAfterASeal, "SEA-01", "a good read_cached within", REFERENCE
     ),
-    "stops-refreshing-after-a-seal": Mutant(
-        StopsRefreshingAfterASeal, "SEA-01", "a rotated secret is seen", REFERENCE
+    Mutant(StopsRefreshingAfterASeal, "SEA-01", "a rotated secret is seen", REFERENCE),
+    Mutant(LogsInLaterAfterAFailure, "SEA-01", "the token survives").called(
+        "logs-in-later-after-a-short-seal"
     ),
-    "logs-in-later-after-a-short-seal": Mutant(
-        LogsInLaterAfterAFailure, "SEA-01", "the token survives"
+    Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
+    Mutant(AsksTooOften, "SEA-01", "no request storm").called("asks-too-often-in-a-seal"),
+    Mutant(KeepsThreeSecretsTooFresh, "SEA-01", "requests in").called(
+        "polls-three-secrets-too-often"
     ),
-    "retries-without-a-pause": Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
-    "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
-    "polls-three-secrets-too-often": Mutant(KeepsThreeSecretsTooFresh, "SEA-01", "requests in"),
-    "exits-in-a-seal": Mutant(ExitsInASeal, "SEA-01", "the client stays alive", process=True),
-    "pauses-reads-of-uncached-secrets-for-too-long": Mutant(
-        PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "nobody touched can be read"
+    Mutant(ExitsInASeal, "SEA-01", "the client stays alive", process=True),
+    Mutant(PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "nobody touched can be read"),
+    Mutant(TreatsASealAsAMissingSecret, "SEA-01", "a failure then is unavailable"),
+    Mutant(NeverRecovers, "SEA-02", "a good read within").called(
+        "never-recovers-after-a-long-seal"
     ),
-    "treats-a-seal-as-a-missing-secret": Mutant(
-        TreatsASealAsAMissingSecret, "SEA-01", "a failure then is unavailable"
+    Mutant(RecoversTooLateFromALongSeal, "SEA-02", "a new login within"),
+    Mutant(LogsInThreeTimes, "SEA-02", "at most 1 login").called(
+        "logs-in-three-times-after-a-seal"
     ),
-    "never-recovers-after-a-long-seal": Mutant(NeverRecovers, "SEA-02", "a good read within"),
-    "recovers-too-late-from-a-long-seal": Mutant(
-        RecoversTooLateFromALongSeal, "SEA-02", "a new login within"
+    Mutant(LogsInOnceMoreLater, "SEA-02", "at most 1 login").called(
+        "logs-in-again-later-after-a-seal"
     ),
-    "logs-in-three-times-after-a-seal": Mutant(LogsInThreeTimes, "SEA-02", "at most 1 login"),
-    "logs-in-again-later-after-a-seal": Mutant(LogsInOnceMoreLater, "SEA-02", "at most 1 login"),
-    "logs-in-for-each-caller-without-a-token": Mutant(
-        LogsInForEachCallerWithoutAToken, "SEA-02", "at most 1 login"
+    Mutant(LogsInForEachCallerWithoutAToken, "SEA-02", "at most 1 login"),
+    Mutant(FloodsVaultAtItsStart, "SEA-03", "no request storm"),
+    Mutant(GivesUpAtItsStart, "SEA-03", "a good read within").called(
+        "never-logs-in-after-a-failed-start"
     ),
-    "floods-vault-at-its-start": Mutant(FloodsVaultAtItsStart, "SEA-03", "no request storm"),
-    "never-logs-in-after-a-failed-start": Mutant(GivesUpAtItsStart, "SEA-03", "a good read within"),
-    "gives-up-after-a-failed-login": Mutant(
-        GivesUpAfterAFailedLogin, "SEA-03", "a good read within"
+    Mutant(GivesUpAfterAFailedLogin, "SEA-03", "a good read within"),
+    Mutant(TreatsA429ToALoginAsARefusal, "SEA-03", "a failure then is unavailable"),
+    Mutant(LogsInTooOftenAtItsStart, "SEA-03", "no request storm"),
+    Mutant(TreatsAGatewayPageForALoginAsARefusal, "SEA-03", "a failure then is unavailable"),
+    Mutant(LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind").called(
+        "leaves-a-thread-for-each-seal"
     ),
-    "treats-a-429-to-a-login-as-a-refusal": Mutant(
-        TreatsA429ToALoginAsARefusal, "SEA-03", "a failure then is unavailable"
+    Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    Mutant(LeavesOneThreadForEachSeal, "SEA-04", "leave nothing behind"),
+    Mutant(KeepsNineInReserve, "SEA-04", "connections: 0 before").called(
+        "keeps-nine-connections-in-reserve"
     ),
-    "logs-in-too-often-at-its-start": Mutant(
-        LogsInTooOftenAtItsStart, "SEA-03", "no request storm"
+    Mutant(TreatsASealAsADeadToken, "SEA-06", "the token survives").called(
+        "treats-a-restart-as-a-dead-token"
     ),
-    "treats-a-gateway-page-for-a-login-as-a-refusal": Mutant(
-        TreatsAGatewayPageForALoginAsARefusal, "SEA-03", "a failure then is unavailable"
+    Mutant(NeverRecovers, "SEA-06", "a good read within").called("never-recovers-after-a-restart"),
+    Mutant(ReconnectsTooOften, "SEA-06", "no connection storm").called(
+        "reconnects-too-often-to-a-dead-server"
     ),
-    "leaves-a-thread-for-each-seal": Mutant(
-        LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"
-    ),
-    "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
-    "leaves-one-thread-for-each-seal": Mutant(
-        LeavesOneThreadForEachSeal, "SEA-04", "leave nothing behind"
-    ),
-    "keeps-nine-connections-in-reserve": Mutant(
-        KeepsNineInReserve, "SEA-04", "connections: 0 before"
-    ),
-    "treats-a-restart-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "SEA-06", "the token survives"
-    ),
-    "never-recovers-after-a-restart": Mutant(NeverRecovers, "SEA-06", "a good read within"),
-    "reconnects-too-often-to-a-dead-server": Mutant(
-        ReconnectsTooOften, "SEA-06", "no connection storm"
-    ),
-    "initialises-an-empty-vault": Mutant(
-        InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"
-    ),
-    "floods-an-empty-vault": Mutant(FloodsVaultAtItsStart, "SEA-07", "no request storm"),
-    "hangs-at-its-end-in-a-seal": Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly"),
-    "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
-    "ends-long-after-a-signal": Mutant(
+    Mutant(InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"),
+    Mutant(FloodsVaultAtItsStart, "SEA-07", "no request storm").called("floods-an-empty-vault"),
+    Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly").called("hangs-at-its-end-in-a-seal"),
+    Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
+    Mutant(
         EndsLongAfterASignal, "SEA-08", "seconds until it has ended", LAZY_PROCESS, process=True
     ),
-    "raises-at-its-end-in-a-seal": Mutant(
-        RaisesWhereItsTokenIsNotTaken, "SEA-08", "it ends cleanly"
+    Mutant(RaisesAtItsEndInASeal, "SEA-08", "it ends cleanly"),
+    Mutant(RaisesWhenNothingAnswersItsRevocation, "SEA-08", "it ends cleanly"),
+    Mutant(RetriesItsRevocationWhileNothingAnswers, "SEA-08", "it ends cleanly"),
+    Mutant(WaitsForALoginAtItsEnd, "SEA-08", "it ends cleanly"),
+    Mutant(SpinsWhileItWaits, "SEA-09", "seconds of a processor", LAZY_PROCESS, process=True),
+    Mutant(WaitsEverLonger, "SEA-09", "a good read within").called(
+        "waits-longer-after-each-failure"
     ),
-    "raises-when-nothing-answers-its-revocation": Mutant(
-        RaisesWhenNothingAnswersItsRevocation, "SEA-08", "it ends cleanly"
+    Mutant(NeverPausesAfter22Failures, "SEA-09", "no request storm"),
+    Mutant(CrashesAfter22Failures, "SEA-09", "a good read within"),
+    Mutant(GivesUpAfterANumberOfTries, "SEA-09", "a good read within"),
+    Mutant(LogsInOnceMoreLater, "SEA-09", "at most 1 login").called(
+        "logs-in-again-later-after-a-long-seal"
     ),
-    "retries-its-revocation-while-nothing-answers": Mutant(
-        RetriesItsRevocationWhileNothingAnswers, "SEA-08", "it ends cleanly"
-    ),
-    "waits-for-a-login-at-its-end": Mutant(WaitsForALoginAtItsEnd, "SEA-08", "it ends cleanly"),
-    "spins-while-it-waits": Mutant(
-        SpinsWhileItWaits,
-        "SEA-09",
-        "seconds of a processor",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "waits-longer-after-each-failure": Mutant(WaitsEverLonger, "SEA-09", "a good read within"),
-    "never-pauses-after-22-failures": Mutant(
-        NeverPausesAfter22Failures, "SEA-09", "no request storm"
-    ),
-    "crashes-after-22-failures": Mutant(CrashesAfter22Failures, "SEA-09", "a good read within"),
-    "gives-up-after-a-number-of-tries": Mutant(
-        GivesUpAfterANumberOfTries, "SEA-09", "a good read within"
-    ),
-    "logs-in-again-later-after-a-long-seal": Mutant(
-        LogsInOnceMoreLater, "SEA-09", "at most 1 login"
-    ),
-}
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "logs-in-for-each-call-in-a-seal": Tolerated(LogsInForEachCall, "SEA-01"),
-    "logs-with-a-pause-while-vault-is-away": Tolerated(LogsWithAPauseWhileVaultIsAway, "SEA-01"),
-    "logs-in-at-a-third-after-a-seal": Tolerated(LogsInAtAThird, "SEA-01"),
-    "pauses-reads-of-uncached-secrets": Tolerated(PausesReadsOfUncachedSecrets, "SEA-01"),
-    "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
-    "polls-three-secrets": Tolerated(KeepsThreeSecretsFresh, "SEA-01"),
-    "tries-twice-in-each-call-in-a-seal": Tolerated(TriesTwiceInEachCall, "SEA-02"),
-    "logs-in-for-each-call-in-a-long-seal": Tolerated(LogsInForEachCall, "SEA-02"),
-    "asks-for-an-hour-before-a-seal": Tolerated(AsksForAnHour, "SEA-02"),
-    "answers-from-memory-through-a-seal": Tolerated(AnswersFromMemory, "SEA-02"),
-    "recovers-late-from-a-long-seal": Tolerated(RecoversLateFromALongSeal, "SEA-02"),
-    "loads-code-at-a-sealed-vault": Tolerated(LoadsWhileItIsFirstAsked, "SEA-03"),
-    "exits-without-a-token-at-its-slow-start": Tolerated(WantsVaultAtItsSlowStart, "SEA-03"),
-    "starts-with-a-token": Tolerated(StartsWithAToken, "SEA-03"),
-    "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
-    "keeps-five-connections-in-reserve": Tolerated(KeepsFiveInReserve, "SEA-04"),
-    "reconnects-often-to-a-dead-server": Tolerated(ReconnectsOften, "SEA-06"),
-    "loads-code-at-an-empty-vault": Tolerated(LoadsWhileItIsFirstAsked, "SEA-07"),
-    "starts-with-a-token-at-an-empty-vault": Tolerated(StartsWithAToken, "SEA-07"),
-    "loads-code-before-it-ends-in-a-seal": Tolerated(LoadsWhileItIsFirstAsked, "SEA-08"),
-    "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
-    "ends-only-by-a-signal": Tolerated(EndsOnlyByASignal, "SEA-08", LAZY_PROCESS, process=True),
-    "wakes-up-with-pauses-while-it-waits": Tolerated(
-        WakesUpWithPausesWhileItWaits, "SEA-09", LAZY_PROCESS, process=True
-    ),
-}
+TOLERATED = by_name(
+    Tolerated(LogsInForEachCall, "SEA-01").called("logs-in-for-each-call-in-a-seal"),
+    Tolerated(LogsWithAPauseWhileVaultIsAway, "SEA-01"),
+    Tolerated(LogsInAtAThird, "SEA-01").called("logs-in-at-a-third-after-a-seal"),
+    Tolerated(PausesReadsOfUncachedSecrets, "SEA-01"),
+    Tolerated(AsksOften, "SEA-01").called("asks-often-in-a-seal"),
+    Tolerated(KeepsThreeSecretsFresh, "SEA-01").called("polls-three-secrets"),
+    Tolerated(TriesTwiceInEachCall, "SEA-02").called("tries-twice-in-each-call-in-a-seal"),
+    Tolerated(LogsInForEachCall, "SEA-02").called("logs-in-for-each-call-in-a-long-seal"),
+    Tolerated(AsksForAnHour, "SEA-02").called("asks-for-an-hour-before-a-seal"),
+    Tolerated(AnswersFromMemory, "SEA-02").called("answers-from-memory-through-a-seal"),
+    Tolerated(RecoversLateFromALongSeal, "SEA-02"),
+    Tolerated(LoadsWhileItIsFirstAsked, "SEA-03").called("loads-code-at-a-sealed-vault"),
+    Tolerated(WantsVaultAtItsSlowStart, "SEA-03").called("exits-without-a-token-at-its-slow-start"),
+    Tolerated(StartsWithAToken, "SEA-03"),
+    Tolerated(LeavesFiveThreads, "SEA-04"),
+    Tolerated(KeepsFiveInReserve, "SEA-04").called("keeps-five-connections-in-reserve"),
+    Tolerated(ReconnectsOftenToADeadServer, "SEA-06"),
+    Tolerated(LoadsWhileItIsFirstAsked, "SEA-07").called("loads-code-at-an-empty-vault"),
+    Tolerated(StartsWithAToken, "SEA-07").called("starts-with-a-token-at-an-empty-vault"),
+    Tolerated(LoadsWhileItIsFirstAsked, "SEA-08").called("loads-code-before-it-ends-in-a-seal"),
+    Tolerated(EndsInTime, "SEA-08"),
+    Tolerated(EndsOnlyByASignal, "SEA-08", LAZY_PROCESS, process=True),
+    Tolerated(WakesUpWithPausesWhileItWaits, "SEA-09", LAZY_PROCESS, process=True),
+)

@@ -22,6 +22,7 @@ from tests.mutants.clients import (
     TriesFourTimesInOneCall,
     TriesNowAndThen,
     TrustsSysHealth,
+    by_name,
 )
 from tests.mutants.login_clients import (
     KeepsAndLogsInAtAThird,
@@ -148,7 +149,7 @@ class _InBursts(Credentials):
         return len(times) % self.burst > 0 or not times or time.monotonic() - times[-1] >= self.rest
 
 
-class TriesInBursts(LazyClient):
+class TriesABadSecretIdInBursts(LazyClient):
     """Has a circuit around its logins: three failures open it, and twenty seconds close it."""
 
     credentials_type = _InBursts
@@ -210,7 +211,7 @@ class _InPairs(_InBursts):
     burst = 2
 
 
-class TriesInPairs(LazyClient):
+class TriesALateSecretIdInPairs(LazyClient):
     """Reads the file again and tries once more after each pause."""
 
     credentials_type = _InPairs
@@ -301,7 +302,7 @@ class LogsInInAThreadWithoutADeadline(LazyClient):
             self._failure = error
 
 
-class TreatsAFailedLoginAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
+class TreatsALockedRoleAsAnEmptySecret(TreatsAnOutageAsAnEmptySecret):
     """Takes a whole secret for empty while it cannot log in."""
 
 
@@ -484,7 +485,7 @@ class LogsInFourTimesForOneAnswer(LogsInThreeTimesForOneAnswer):
     lost = 3
 
 
-class LogsInAtAThirdAndSeesLater(LogsInAtAThirdAndSeesLate):
+class CachesWithASecretIdOfFewUses(LogsInAtAThirdAndSeesLate):
     """Sees changes as late as any client may."""
 
     keeps = 29.8
@@ -541,7 +542,7 @@ class NeedsItsFile(LazyClient):
         return super()._log_in(deadline)
 
 
-class PollsAndNeedsItsFile(PollsItsSecrets, NeedsItsFile):
+class StopsLoggingInWithoutASecretIdFileBehindACache(PollsItsSecrets, NeedsItsFile):
     """Needs a login only at its next poll, so it mostly misses a file that is briefly gone."""
 
 
@@ -552,7 +553,7 @@ class _AnyNumber(Credentials):
         return True
 
 
-class InsistsAtItsStart(StartsWithAToken):
+class CountsNoRefusedLoginsAtItsStart(StartsWithAToken):
     """Counts no refusals in the loop for its first token, and counts them later."""
 
     credentials_type: type[Credentials] = _AnyNumber
@@ -581,155 +582,113 @@ class IgnoresHalfASecretIdAndDoesNotStart(RefusesToStart):
     credentials_type = _OnlyComplete
 
 
-MUTANTS: dict[str, Mutant] = {
-    "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
-    "reads-with-a-token-that-it-has-revoked-after-a-rotation": Mutant(
-        ReadsWithATokenThatItHasRevoked, "SID-01", "known to be dead"
+MUTANTS = by_name(
+    Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
+    Mutant(ReadsWithATokenThatItHasRevoked, "SID-01", "known to be dead").called(
+        "reads-with-a-token-that-it-has-revoked-after-a-rotation"
     ),
-    "tries-a-bad-secret-id-forever": Mutant(
-        TriesABadSecretIdForever, "SID-02", "the same secret-id"
+    Mutant(TriesABadSecretIdForever, "SID-02", "the same secret-id"),
+    Mutant(RetriesItsSecretIdWithoutAPause, "SID-02", "the same secret-id"),
+    Mutant(AlwaysReportsHealthy, "SID-02", "health tells the truth", REFERENCE),
+    Mutant(ReportsTheHealthOfItsFirstLookup, "SID-02", "health tells the truth"),
+    Mutant(TriesASecretIdFiveTimes, "SID-02", "the same secret-id").called(
+        "tries-a-bad-secret-id-five-times"
     ),
-    "retries-its-secret-id-without-a-pause": Mutant(
-        RetriesItsSecretIdWithoutAPause, "SID-02", "the same secret-id"
+    Mutant(ChecksItsSecretIdBeforeItWaitsForTheLock, "SID-02", "the same secret-id"),
+    Mutant(TriesABadSecretIdInBursts, "SID-02", "the same secret-id"),
+    Mutant(TakesNoLoginForNoSecret, "SID-02", "a failure then is").called(
+        "treats-a-refused-login-as-a-missing-secret"
     ),
-    "always-reports-healthy": Mutant(
-        AlwaysReportsHealthy, "SID-02", "health tells the truth", REFERENCE
+    Mutant(TriesABadSecretIdForever, "SID-03", "the same secret-id").called(
+        "tries-a-bad-secret-id-until-a-new-one"
     ),
-    "reports-the-health-of-its-first-lookup": Mutant(
-        ReportsTheHealthOfItsFirstLookup, "SID-02", "health tells the truth"
+    Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
+    Mutant(TriesASecretIdFiveTimes, "SID-03", "the same secret-id").called(
+        "tries-a-late-secret-id-five-times"
     ),
-    "tries-a-bad-secret-id-five-times": Mutant(
-        TriesASecretIdFiveTimes, "SID-02", "the same secret-id"
+    Mutant(TriesALateSecretIdInPairs, "SID-03", "the same secret-id"),
+    Mutant(DropsALivingTokenBeforeItLogsIn, "SID-03", "while its token lives"),
+    Mutant(TreatsALockedRoleAsABadSecretId, "SID-04", "a good read within"),
+    Mutant(WaitsForeverForItsLogin, "SID-04", "every call ends within"),
+    Mutant(LogsInInAThreadWithoutADeadline, "SID-04", "a good read within"),
+    Mutant(RetriesWithoutAPause, "SID-04", "requests (login)").called("floods-a-locked-role"),
+    Mutant(TakesNoLoginForNoSecret, "SID-04", "a failure then is").called(
+        "treats-a-locked-role-as-a-missing-secret"
     ),
-    "checks-its-secret-id-before-it-waits-for-the-lock": Mutant(
-        ChecksItsSecretIdBeforeItWaitsForTheLock, "SID-02", "the same secret-id"
+    Mutant(TreatsALockedRoleAsAnEmptySecret, "SID-04", "no wrong value"),
+    Mutant(ReadsItsSecretIdOnce, "SID-05", "0 refused logins").called("keeps-an-expired-secret-id"),
+    Mutant(RetriesItsSecretIdWithoutAPause, "SID-05", "4 refused logins").called(
+        "retries-an-expired-secret-id-without-a-pause"
     ),
-    "tries-a-bad-secret-id-in-bursts": Mutant(TriesInBursts, "SID-02", "the same secret-id"),
-    "treats-a-refused-login-as-a-missing-secret": Mutant(
-        TakesNoLoginForNoSecret, "SID-02", "a failure then is"
+    Mutant(NeverTriesANewSecretId, "SID-05", "a good read within").called(
+        "never-uses-a-secret-id-after-an-expired-one"
     ),
-    "tries-a-bad-secret-id-until-a-new-one": Mutant(
-        TriesABadSecretIdForever, "SID-03", "the same secret-id"
+    Mutant(NeverUsesASecretIdAfterTwoBadOnes, "SID-05", "a good read within"),
+    Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins").called("uses-a-secret-id-twice"),
+    Mutant(LogsInWithOldIdsAfterA403, "SID-06", "refused logins"),
+    Mutant(NeverStartsAfterAFailedStart, "SID-07", "promised: it starts in the end"),
+    Mutant(RetriesALoginBlindly, "SID-07", "logins with the same secret-id"),
+    Mutant(LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"),
+    Mutant(TrustsSysHealth, "SID-08", "health tells the truth").called(
+        "trusts-sys-health-without-a-token"
     ),
-    "never-tries-a-new-secret-id": Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
-    "tries-a-late-secret-id-five-times": Mutant(
-        TriesASecretIdFiveTimes, "SID-03", "the same secret-id"
+    Mutant(ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth", REFERENCE),
+    Mutant(SendsAnEmptySecretId, "SID-08", "no login without a secret-id"),
+    Mutant(SendsAnEmptySecretIdBehindACache, "SID-08", "no login without a secret-id"),
+    Mutant(TriesFiveTimesInOneCall, "SID-08", "the same secret-id").called(
+        "tries-half-a-secret-id-five-times"
     ),
-    "tries-a-late-secret-id-in-pairs": Mutant(TriesInPairs, "SID-03", "the same secret-id"),
-    "drops-a-living-token-before-it-logs-in": Mutant(
-        DropsALivingTokenBeforeItLogsIn, "SID-03", "while its token lives"
+    Mutant(NeedsItsFile, "SID-08", "a good read within").called(
+        "stops-logging-in-without-a-secret-id-file"
     ),
-    "treats-a-locked-role-as-a-bad-secret-id": Mutant(
-        TreatsALockedRoleAsABadSecretId, "SID-04", "a good read within"
+    Mutant(StopsLoggingInWithoutASecretIdFileBehindACache, "SID-08", "a good read within"),
+    Mutant(CountsNoRefusedLoginsAtItsStart, "SID-08", "the same secret-id"),
+    Mutant(RetriesItsSecretIdWithoutAPause, "SID-08", "the same secret-id").called(
+        "retries-half-a-secret-id-without-a-pause-at-its-start"
     ),
-    "waits-forever-for-its-login": Mutant(
-        WaitsForeverForItsLogin, "SID-04", "every call ends within"
+    Mutant(ReadsItsSecretIdOnce, "SID-08", "a good read within").called("keeps-half-a-secret-id"),
+    Mutant(TreatsALockedRoleAsABadSecretId, "SID-12", "a good read within").called(
+        "treats-a-missing-mount-as-a-bad-secret-id"
     ),
-    "logs-in-in-a-thread-without-a-deadline": Mutant(
-        LogsInInAThreadWithoutADeadline, "SID-04", "a good read within"
+    Mutant(RetriesWithoutAPause, "SID-12", "requests (login)").called("floods-a-missing-mount"),
+    Mutant(TakesNoLoginForNoSecret, "SID-12", "a failure then is").called(
+        "treats-a-missing-mount-as-a-missing-secret"
     ),
-    "floods-a-locked-role": Mutant(RetriesWithoutAPause, "SID-04", "requests (login)"),
-    "treats-a-locked-role-as-a-missing-secret": Mutant(
-        TakesNoLoginForNoSecret, "SID-04", "a failure then is"
-    ),
-    "treats-a-locked-role-as-an-empty-secret": Mutant(
-        TreatsAFailedLoginAsAnEmptySecret, "SID-04", "no wrong value"
-    ),
-    "keeps-an-expired-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-05", "0 refused logins"),
-    "retries-an-expired-secret-id-without-a-pause": Mutant(
-        RetriesItsSecretIdWithoutAPause, "SID-05", "4 refused logins"
-    ),
-    "never-uses-a-secret-id-after-an-expired-one": Mutant(
-        NeverTriesANewSecretId, "SID-05", "a good read within"
-    ),
-    "never-uses-a-secret-id-after-two-bad-ones": Mutant(
-        NeverUsesASecretIdAfterTwoBadOnes, "SID-05", "a good read within"
-    ),
-    "uses-a-secret-id-twice": Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins"),
-    "logs-in-with-old-ids-after-a-403": Mutant(
-        LogsInWithOldIdsAfterA403, "SID-06", "refused logins"
-    ),
-    "never-starts-after-a-failed-start": Mutant(
-        NeverStartsAfterAFailedStart, "SID-07", "promised: it starts in the end"
-    ),
-    "retries-a-login-blindly": Mutant(
-        RetriesALoginBlindly, "SID-07", "logins with the same secret-id"
-    ),
-    "logs-in-four-times-for-one-answer": Mutant(
-        LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"
-    ),
-    "trusts-sys-health-without-a-token": Mutant(
-        TrustsSysHealth, "SID-08", "health tells the truth"
-    ),
-    "reports-healthy-before-its-first-login": Mutant(
-        ReportsHealthyBeforeItsFirstLogin, "SID-08", "health tells the truth", REFERENCE
-    ),
-    "sends-an-empty-secret-id": Mutant(
-        SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
-    ),
-    "sends-an-empty-secret-id-behind-a-cache": Mutant(
-        SendsAnEmptySecretIdBehindACache, "SID-08", "no login without a secret-id"
-    ),
-    "tries-half-a-secret-id-five-times": Mutant(
-        TriesFiveTimesInOneCall, "SID-08", "the same secret-id"
-    ),
-    "stops-logging-in-without-a-secret-id-file": Mutant(
-        NeedsItsFile, "SID-08", "a good read within"
-    ),
-    "stops-logging-in-without-a-secret-id-file-behind-a-cache": Mutant(
-        PollsAndNeedsItsFile, "SID-08", "a good read within"
-    ),
-    "counts-no-refused-logins-at-its-start": Mutant(
-        InsistsAtItsStart, "SID-08", "the same secret-id"
-    ),
-    "retries-half-a-secret-id-without-a-pause-at-its-start": Mutant(
-        RetriesItsSecretIdWithoutAPause, "SID-08", "the same secret-id"
-    ),
-    "keeps-half-a-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-08", "a good read within"),
-    "treats-a-missing-mount-as-a-bad-secret-id": Mutant(
-        TreatsALockedRoleAsABadSecretId, "SID-12", "a good read within"
-    ),
-    "floods-a-missing-mount": Mutant(RetriesWithoutAPause, "SID-12", "requests (login)"),
-    "treats-a-missing-mount-as-a-missing-secret": Mutant(
-        TakesNoLoginForNoSecret, "SID-12", "a failure then is"
-    ),
-}
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "reports-the-health-of-its-last-lookup": Tolerated(ReportsTheHealthOfItsLastLookup, "SID-02"),
-    "stops-after-long-pauses": Tolerated(StopsAfterLongPauses, "SID-02"),
-    "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
-    "tries-a-bad-secret-id-four-times-at-once": Tolerated(TriesFourTimesInOneCall, "SID-02"),
-    "fails-a-read-when-its-login-is-refused": Tolerated(RenewsInACallersCall, "SID-03"),
-    "drops-a-living-token-shortly-before-its-end": Tolerated(
-        DropsALivingTokenShortlyBeforeItsEnd, "SID-03"
+TOLERATED = by_name(
+    Tolerated(ReportsTheHealthOfItsLastLookup, "SID-02"),
+    Tolerated(StopsAfterLongPauses, "SID-02"),
+    Tolerated(TriesASecretIdFourTimes, "SID-02").called("tries-a-bad-secret-id-four-times"),
+    Tolerated(TriesFourTimesInOneCall, "SID-02").called("tries-a-bad-secret-id-four-times-at-once"),
+    Tolerated(RenewsInACallersCall, "SID-03").called("fails-a-read-when-its-login-is-refused"),
+    Tolerated(DropsALivingTokenShortlyBeforeItsEnd, "SID-03"),
+    Tolerated(TriesASecretIdFourTimes, "SID-03").called("tries-a-late-secret-id-four-times"),
+    Tolerated(LogsInInAThreadWithADeadline, "SID-04"),
+    Tolerated(TriesALockedRoleTenTimes, "SID-04"),
+    Tolerated(WaitsBeforeItUsesANewSecretId, "SID-05"),
+    Tolerated(StartsSlowly, "SID-05").called("starts-for-longer-than-a-secret-id-lives"),
+    Tolerated(KeepsAndLogsInAtAThird, "SID-06").called(
+        "notices-a-lost-token-late-with-secret-ids-of-one-use"
     ),
-    "tries-a-late-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-03"),
-    "logs-in-in-a-thread-with-a-deadline": Tolerated(LogsInInAThreadWithADeadline, "SID-04"),
-    "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
-    "waits-before-it-uses-a-new-secret-id": Tolerated(WaitsBeforeItUsesANewSecretId, "SID-05"),
-    "starts-for-longer-than-a-secret-id-lives": Tolerated(StartsSlowly, "SID-05"),
-    "notices-a-lost-token-late-with-secret-ids-of-one-use": Tolerated(
-        KeepsAndLogsInAtAThird, "SID-06"
+    Tolerated(LogsInAtHalfALife, "SID-06").called("logs-in-at-half-a-life-with-each-secret-id"),
+    Tolerated(LogsInAtAThirdAndSeesLate, "SID-06").called("caches-with-secret-ids-of-one-use"),
+    Tolerated(LoadsAtItsFirstRead, "SID-07").called("loads-code-as-its-answer-is-lost"),
+    Tolerated(WantsVaultAtItsSlowStart, "SID-07").called("exits-without-a-login-at-a-slow-start"),
+    Tolerated(LogsInThreeTimesForOneAnswer, "SID-07"),
+    Tolerated(CachesWithASecretIdOfFewUses, "SID-07"),
+    Tolerated(KeepsLongAndLogsInAtAThird, "SID-08").called(
+        "notices-a-lost-token-late-with-an-empty-file"
     ),
-    "logs-in-at-half-a-life-with-each-secret-id": Tolerated(LogsInAtHalfALife, "SID-06"),
-    "caches-with-secret-ids-of-one-use": Tolerated(LogsInAtAThirdAndSeesLate, "SID-06"),
-    "loads-code-as-its-answer-is-lost": Tolerated(LoadsAtItsFirstRead, "SID-07"),
-    "exits-without-a-login-at-a-slow-start": Tolerated(WantsVaultAtItsSlowStart, "SID-07"),
-    "logs-in-three-times-for-one-answer": Tolerated(LogsInThreeTimesForOneAnswer, "SID-07"),
-    "caches-with-a-secret-id-of-few-uses": Tolerated(LogsInAtAThirdAndSeesLater, "SID-07"),
-    "notices-a-lost-token-late-with-an-empty-file": Tolerated(KeepsLongAndLogsInAtAThird, "SID-08"),
-    "notices-a-lost-token-after-two-logins-with-an-empty-file": Tolerated(
-        KeepsLongerAndLogsInAtAThird, "SID-08"
+    Tolerated(KeepsLongerAndLogsInAtAThird, "SID-08").called(
+        "notices-a-lost-token-after-two-logins-with-an-empty-file"
     ),
-    "tries-half-a-secret-id-four-times": Tolerated(TriesFourTimesInOneCall, "SID-08"),
-    "starts-when-its-secret-id-is-complete": Tolerated(StartsWithAToken, "SID-08"),
-    "ignores-half-a-secret-id": Tolerated(IgnoresHalfASecretId, "SID-08"),
-    "exits-with-half-a-secret-id": Tolerated(RefusesToStart, "SID-08"),
-    "ignores-half-a-secret-id-and-does-not-start": Tolerated(
-        IgnoresHalfASecretIdAndDoesNotStart, "SID-08"
-    ),
-    "polls-while-its-secret-id-is-incomplete": Tolerated(PollsItsSecrets, "SID-08"),
-    "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
-}
+    Tolerated(TriesFourTimesInOneCall, "SID-08").called("tries-half-a-secret-id-four-times"),
+    Tolerated(StartsWithAToken, "SID-08").called("starts-when-its-secret-id-is-complete"),
+    Tolerated(IgnoresHalfASecretId, "SID-08"),
+    Tolerated(RefusesToStart, "SID-08").called("exits-with-half-a-secret-id"),
+    Tolerated(IgnoresHalfASecretIdAndDoesNotStart, "SID-08"),
+    Tolerated(PollsItsSecrets, "SID-08").called("polls-while-its-secret-id-is-incomplete"),
+    Tolerated(TriesALockedRoleTenTimes, "SID-12").called("tries-a-missing-mount-ten-times"),
+)

@@ -24,7 +24,7 @@ from resilient_vault_client._login import Authenticator
 from resilient_vault_client._methods import AppRole, WrappedSecretId
 from resilient_vault_client._renewer import Renewer
 from resilient_vault_client._transport import Answer, Api
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
 from tests.mutants.reference_clients import LoadsInEachWay
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
@@ -212,7 +212,7 @@ class _SpentAtAQuota(_SpentAt):
     api_type = _RefusedByAQuota
 
 
-class TreatsA429AsASpentToken(UnwrapsBy):
+class TreatsA429AsASpentWrappingToken(UnwrapsBy):
     """Takes every status below 500 for Vault's word on its wrapping token."""
 
     wrapped_type = _SpentAtAQuota
@@ -226,7 +226,7 @@ class _SpentAtAGateway(_SpentAt):
     api_type = _RefusedByAGateway
 
 
-class TreatsAGatewayPageAsASpentToken(UnwrapsBy):
+class TreatsAGatewayPageAsASpentWrappingToken(UnwrapsBy):
     """Takes a wrapping token for spent once it was sent and not opened, by anybody."""
 
     wrapped_type = _SpentAtAGateway
@@ -242,7 +242,7 @@ class _SpentAfterAnyAnswer(WrappedSecretId):
             return ""
 
 
-class TakesNoSecretIdForASpentToken(UnwrapsBy):
+class TreatsAnyAnswerWithoutASecretIdAsASpentWrappingToken(UnwrapsBy):
     """Takes any answer without a secret-id for the answer to its wrapping token."""
 
     wrapped_type = _SpentAfterAnyAnswer
@@ -337,7 +337,7 @@ class _TrustsAnyInNeed(_InNeed, _TrustsLaterOnes):
         return super().load(deadline, patience)
 
 
-class TrustsAnyOnceItIsRefused(_TellsOfItsNeed):
+class ChecksNoWrappingTokenAfterA403(_TellsOfItsNeed):
     """Logs in on time with what it has, but opens any wrapping token for a lost token."""
 
     wrapped_type = _TrustsAnyInNeed
@@ -354,7 +354,7 @@ class _KeepsNothing(WrappedSecretId):
         return super().load(deadline, patience)
 
 
-class OpensAtEachLogin(UnwrapsBy):
+class UnwrapsTheSameTokenAtEachLogin(UnwrapsBy):
     """Uses a secret-id for one login, and opens the same wrapping token again for the next one."""
 
     wrapped_type = _KeepsNothing
@@ -371,7 +371,7 @@ class _OpensOnceMore(WrappedSecretId):
         return super().load(deadline, patience)
 
 
-class TriesASpentTokenAtEachLogin(UnwrapsBy):
+class TriesASpentWrappingTokenAtEachLogin(UnwrapsBy):
     """Looks like a thief of secret-ids in the audit log at each of its logins."""
 
     wrapped_type = _OpensOnceMore
@@ -403,82 +403,67 @@ class UnwrapsTheSameTokenAfterA403(_TellsOfItsNeed):
     wrapped_type = _UnwrapsAgainAfterA403
 
 
-class LoadsInAnOutage(LoadsInEachWay):
+class LoadsCodeWithALostWrappingToken(LoadsInEachWay):
     """Loads at its first call, which may take its deadline and two seconds in an outage."""
 
     takes = 1.7
 
 
-MUTANTS: dict[str, Mutant] = {
-    "retries-a-lost-unwrap-without-a-limit": Mutant(
-        OpensAnyWrappingToken, "SID-09", "requests (unwrap)", REFERENCE
+MUTANTS = by_name(
+    Mutant(OpensAnyWrappingToken, "SID-09", "requests (unwrap)", REFERENCE).called(
+        "retries-a-lost-unwrap-without-a-limit"
     ),
-    "logs-in-with-an-empty-secret-id-after-a-lost-unwrap": Mutant(
-        LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE
+    Mutant(LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE).called(
+        "logs-in-with-an-empty-secret-id-after-a-lost-unwrap"
     ),
-    "tries-a-lost-wrapping-token-three-times": Mutant(
-        UnwrapsATokenThreeTimes, "SID-09", "requests (unwrap)", REFERENCE
+    Mutant(UnwrapsATokenThreeTimes, "SID-09", "requests (unwrap)", REFERENCE).called(
+        "tries-a-lost-wrapping-token-three-times"
     ),
-    "treats-a-spent-wrapping-token-as-an-outage": Mutant(
-        TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied", REFERENCE
+    Mutant(TreatsASpentWrappingTokenAsAnOutage, "SID-09", "a read fails as denied", REFERENCE),
+    Mutant(TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
+    Mutant(TreatsA429AsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
+    Mutant(TreatsAGatewayPageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE),
+    Mutant(
+        TreatsAnyAnswerWithoutASecretIdAsASpentWrappingToken,
+        "SID-09",
+        "a good read within",
+        REFERENCE,
     ),
-    "treats-an-outage-as-a-spent-wrapping-token": Mutant(
-        TreatsAnOutageAsASpentWrappingToken, "SID-09", "a good read within", REFERENCE
+    Mutant(OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE).called(
+        "unwraps-any-wrapping-token"
     ),
-    "treats-a-429-as-a-spent-wrapping-token": Mutant(
-        TreatsA429AsASpentToken, "SID-09", "a good read within", REFERENCE
+    Mutant(LooksAtItsWrappingTokenOnce, "SID-10", "a good read within", REFERENCE).called(
+        "never-reads-another-wrapping-token"
     ),
-    "treats-a-gateway-page-as-a-spent-wrapping-token": Mutant(
-        TreatsAGatewayPageAsASpentToken, "SID-09", "a good read within", REFERENCE
+    Mutant(ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used", REFERENCE),
+    Mutant(ChecksNoWrappingTokenAfterA403, "SID-10", "neither opened nor used", REFERENCE),
+    Mutant(OpensAnyWrappingToken, "SID-11", "requests (unwrap)", REFERENCE).called(
+        "retries-a-spent-wrapping-token-without-a-pause"
     ),
-    "treats-any-answer-without-a-secret-id-as-a-spent-wrapping-token": Mutant(
-        TakesNoSecretIdForASpentToken, "SID-09", "a good read within", REFERENCE
+    Mutant(LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE),
+    Mutant(LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE).called(
+        "never-reads-a-second-wrapping-token"
     ),
-    "unwraps-any-wrapping-token": Mutant(
-        OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE
+    Mutant(UnwrapsATokenThreeTimes, "SID-11", "requests (unwrap)", REFERENCE).called(
+        "tries-a-spent-wrapping-token-three-times"
     ),
-    "never-reads-another-wrapping-token": Mutant(
-        LooksAtItsWrappingTokenOnce, "SID-10", "a good read within", REFERENCE
-    ),
-    "checks-only-its-first-wrapping-token": Mutant(
-        ChecksOnlyItsFirstWrappingToken, "SID-10", "neither opened nor used", REFERENCE
-    ),
-    "checks-no-wrapping-token-after-a-403": Mutant(
-        TrustsAnyOnceItIsRefused, "SID-10", "neither opened nor used", REFERENCE
-    ),
-    "retries-a-spent-wrapping-token-without-a-pause": Mutant(
-        OpensAnyWrappingToken, "SID-11", "requests (unwrap)", REFERENCE
-    ),
-    "logs-in-without-a-secret-id": Mutant(
-        LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE
-    ),
-    "never-reads-a-second-wrapping-token": Mutant(
-        LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE
-    ),
-    "tries-a-spent-wrapping-token-three-times": Mutant(
-        UnwrapsATokenThreeTimes, "SID-11", "requests (unwrap)", REFERENCE
-    ),
-    "unwraps-the-same-token-at-each-login": Mutant(
-        OpensAtEachLogin, "SID-11", "a good read within", REFERENCE
-    ),
-    "tries-a-spent-wrapping-token-at-each-login": Mutant(
-        TriesASpentTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE
-    ),
-    "never-unwraps-a-second-secret-id": Mutant(
-        NeverUnwrapsASecondSecretId, "SID-11", "a good read within", REFERENCE
-    ),
-    "unwraps-the-same-token-after-a-403": Mutant(
-        UnwrapsTheSameTokenAfterA403, "SID-11", "a good read within", REFERENCE
-    ),
-}
+    Mutant(UnwrapsTheSameTokenAtEachLogin, "SID-11", "a good read within", REFERENCE),
+    Mutant(TriesASpentWrappingTokenAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE),
+    Mutant(NeverUnwrapsASecondSecretId, "SID-11", "a good read within", REFERENCE),
+    Mutant(UnwrapsTheSameTokenAfterA403, "SID-11", "a good read within", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "loads-code-with-a-lost-wrapping-token": Tolerated(LoadsInAnOutage, "SID-09", REFERENCE),
-    "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
-    "pauses-after-a-lost-unwrap": Tolerated(PausesAfterALostUnwrap, "SID-09", REFERENCE),
-    "notices-a-lost-token-late-with-a-foreign-wrapping-token": Tolerated(
-        KeepsAndUnwraps, "SID-10", REFERENCE
+TOLERATED = by_name(
+    Tolerated(LoadsCodeWithALostWrappingToken, "SID-09", REFERENCE),
+    Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE).called(
+        "tries-a-lost-wrapping-token-twice"
     ),
-    "tries-a-spent-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE),
-}
+    Tolerated(PausesAfterALostUnwrap, "SID-09", REFERENCE),
+    Tolerated(KeepsAndUnwraps, "SID-10", REFERENCE).called(
+        "notices-a-lost-token-late-with-a-foreign-wrapping-token"
+    ),
+    Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE).called(
+        "tries-a-spent-wrapping-token-twice"
+    ),
+)

@@ -27,6 +27,7 @@ from tests.mutants.clients import (
     TreatsASealAsADeadToken,
     TrustsSysHealth,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.mutants.login_clients import PollsSeldom, ProbesItselfNowAndThen
 from tests.mutants.reference_clients import (
@@ -463,108 +464,66 @@ class AsksForItsCapabilitiesBeforeAWrite(Tweaked):
         super().write(path, data)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
-    "reports-healthy-while-all-hangs": Mutant(
-        AlwaysReportsHealthy, "SRV-01", "health says not well", REFERENCE
+MUTANTS = by_name(
+    Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
+    Mutant(AlwaysReportsHealthy, "SRV-01", "health says not well", REFERENCE).called(
+        "reports-healthy-while-all-hangs"
     ),
-    "reports-unhealthy-too-late-while-all-hangs": Mutant(
-        ReportsUnhealthyTooLate, "SRV-01", "health says not well", REFERENCE
+    Mutant(ReportsUnhealthyTooLate, "SRV-01", "health says not well", REFERENCE).called(
+        "reports-unhealthy-too-late-while-all-hangs"
     ),
-    "stops-refreshing-after-silence": Mutant(
-        StopsRefreshingAfterSilence, "SRV-01", "a rotated secret is seen", REFERENCE
+    Mutant(StopsRefreshingAfterSilence, "SRV-01", "a rotated secret is seen", REFERENCE),
+    Mutant(LogsInLaterAfterAFailure, "SRV-02", "the token survives").called(
+        "logs-in-later-after-a-500"
     ),
-    "logs-in-later-after-a-500": Mutant(LogsInLaterAfterAFailure, "SRV-02", "the token survives"),
-    "treats-a-500-as-a-dead-token": Mutant(TreatsASealAsADeadToken, "SRV-02", "the token survives"),
-    "stops-refreshing-after-a-500": Mutant(
-        StopsRefreshingAfterA500, "SRV-02", "a rotated secret is seen", REFERENCE
+    Mutant(TreatsASealAsADeadToken, "SRV-02", "the token survives").called(
+        "treats-a-500-as-a-dead-token"
     ),
-    "recovers-too-late-without-declaring-it": Mutant(
-        RecoversTooLateWithoutDeclaringIt, "SRV-02", "a good read within"
+    Mutant(StopsRefreshingAfterA500, "SRV-02", "a rotated secret is seen", REFERENCE),
+    Mutant(RecoversTooLateWithoutDeclaringIt, "SRV-02", "a good read within"),
+    Mutant(TreatsASealAsADeadToken, "SRV-03", "the token survives").called(
+        "treats-lost-storage-as-a-dead-token"
     ),
-    "treats-lost-storage-as-a-dead-token": Mutant(
-        TreatsASealAsADeadToken, "SRV-03", "the token survives"
-    ),
-    "trusts-sys-health": Mutant(TrustsSysHealth, "SRV-03", "health tells the truth"),
-    "asks-too-often-without-a-storage": Mutant(AsksTooOften, "SRV-03", "requests in"),
-    "reads-whole-secrets-without-a-deadline": Mutant(
-        ReadsWholeSecretsWithoutADeadline, "SRV-04", "read_all of"
-    ),
-    "asks-for-health-without-a-deadline": Mutant(
-        AsksForHealthWithoutADeadline, "SRV-04", "health ends within 2 s"
-    ),
-    "queues-callers-behind-a-hanging-call": Mutant(
-        QueuesCallersBehindAHangingCall, "SRV-04", "every call ends within"
-    ),
-    "ends-after-its-deadline": Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
-    "fills-its-cache-one-caller-at-a-time": Mutant(
-        FillsItsCacheOneCallerAtATime, "SRV-04", "every call ends within", REFERENCE
-    ),
-    "waits-forever-for-its-first-answer": Mutant(
-        WaitsForeverForItsFirstAnswer, "SRV-04", "a good read_cached within", REFERENCE
-    ),
-    "reports-unhealthy-at-a-standby": Mutant(
-        ReportsUnhealthyAtAStandby, "SRV-07", "health says well", REFERENCE
-    ),
-    "treats-a-standby-as-a-rate-limit": Mutant(
-        TreatsAStandbyAsARateLimit, "SRV-07", "no read fails"
-    ),
-    "never-resets-its-pauses": Mutant(NeverResetsItsPauses, "SRV-08", "a good read within"),
-    "returns-a-gateway-page-as-a-secret": Mutant(
-        ReturnsAGatewayPageAsASecret, "SRV-08", "no wrong value"
-    ),
-    "crashes-on-a-gateway-page": Mutant(
-        CrashesOnAGatewayPage, "SRV-08", "a failure then is unavailable"
-    ),
-    "treats-a-gateway-page-as-a-missing-secret": Mutant(
-        TreatsAGatewayPageAsAMissingSecret, "SRV-08", "the first is missing"
-    ),
-    "treats-a-gateway-403-as-a-dead-token": Mutant(
-        TreatsAGateway403AsADeadToken, "SRV-08", "the token survives"
-    ),
-    "treats-a-400-as-a-missing-secret": Mutant(
-        TreatsA400AsAMissingSecret, "SRV-08", "never called missing or deleted"
-    ),
-    "treats-a-504-as-a-missing-secret": Mutant(
-        TreatsA504AsAMissingSecret, "SRV-08", "never called missing or deleted"
-    ),
-    "treats-foreign-json-as-a-missing-key": Mutant(
-        TreatsForeignJsonAsAMissingKey, "SRV-08", "the first is missing"
-    ),
-    "treats-a-gateway-page-as-an-empty-secret": Mutant(
-        TreatsAGatewayPageAsAnEmptySecret, "SRV-08", "none of its keys"
-    ),
-    "stops-refreshing-after-a-gateway-page": Mutant(
-        StopsRefreshingAfterAGatewayPage, "SRV-08", "a rotated secret is seen", REFERENCE
-    ),
-    "crashes-on-a-retry-after-date": Mutant(
-        CrashesOnARetryAfterDate, "SRV-08", "a failure then is unavailable"
-    ),
-    "retries-a-write-that-is-too-large": Mutant(
-        RetriesAWriteThatIsTooLarge, "SRV-10", "at most 1 requests (write)", REFERENCE
-    ),
-    "reports-a-413-as-an-outage": Mutant(
-        ReportsA413AsAnOutage, "SRV-10", "a failure then is", REFERENCE
-    ),
-    "logs-in-for-each-denied-write": Mutant(
-        LogsInForEachDeniedWrite, "SRV-10", "at most 1 login", REFERENCE
-    ),
-}
+    Mutant(TrustsSysHealth, "SRV-03", "health tells the truth"),
+    Mutant(AsksTooOften, "SRV-03", "requests in").called("asks-too-often-without-a-storage"),
+    Mutant(ReadsWholeSecretsWithoutADeadline, "SRV-04", "read_all of"),
+    Mutant(AsksForHealthWithoutADeadline, "SRV-04", "health ends within 2 s"),
+    Mutant(QueuesCallersBehindAHangingCall, "SRV-04", "every call ends within"),
+    Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
+    Mutant(FillsItsCacheOneCallerAtATime, "SRV-04", "every call ends within", REFERENCE),
+    Mutant(WaitsForeverForItsFirstAnswer, "SRV-04", "a good read_cached within", REFERENCE),
+    Mutant(ReportsUnhealthyAtAStandby, "SRV-07", "health says well", REFERENCE),
+    Mutant(TreatsAStandbyAsARateLimit, "SRV-07", "no read fails"),
+    Mutant(NeverResetsItsPauses, "SRV-08", "a good read within"),
+    Mutant(ReturnsAGatewayPageAsASecret, "SRV-08", "no wrong value"),
+    Mutant(CrashesOnAGatewayPage, "SRV-08", "a failure then is unavailable"),
+    Mutant(TreatsAGatewayPageAsAMissingSecret, "SRV-08", "the first is missing"),
+    Mutant(TreatsAGateway403AsADeadToken, "SRV-08", "the token survives"),
+    Mutant(TreatsA400AsAMissingSecret, "SRV-08", "never called missing or deleted"),
+    Mutant(TreatsA504AsAMissingSecret, "SRV-08", "never called missing or deleted"),
+    Mutant(TreatsForeignJsonAsAMissingKey, "SRV-08", "the first is missing"),
+    Mutant(TreatsAGatewayPageAsAnEmptySecret, "SRV-08", "none of its keys"),
+    Mutant(StopsRefreshingAfterAGatewayPage, "SRV-08", "a rotated secret is seen", REFERENCE),
+    Mutant(CrashesOnARetryAfterDate, "SRV-08", "a failure then is unavailable"),
+    Mutant(RetriesAWriteThatIsTooLarge, "SRV-10", "at most 1 requests (write)", REFERENCE),
+    Mutant(ReportsA413AsAnOutage, "SRV-10", "a failure then is", REFERENCE),
+    Mutant(LogsInForEachDeniedWrite, "SRV-10", "at most 1 login", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "reports-unhealthy-late-while-all-hangs": Tolerated(ReportsUnhealthyLate, "SRV-01", REFERENCE),
-    "reports-the-health-of-its-last-own-probe": Tolerated(ProbesItselfNowAndThen, "SRV-01"),
-    "recovers-late-without-declaring-it": Tolerated(RecoversLateWithoutDeclaringIt, "SRV-02"),
-    "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
-    "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
-    "answers-a-health-question-at-its-deadline-in-silence": Tolerated(
-        SaysSlowlyHowItIs, "SRV-04", REFERENCE
+TOLERATED = by_name(
+    Tolerated(ReportsUnhealthyLate, "SRV-01", REFERENCE).called(
+        "reports-unhealthy-late-while-all-hangs"
     ),
-    "polls-seldom-at-a-standby": Tolerated(PollsSeldom, "SRV-07"),
-    "asks-sys-health-with-standbyok": Tolerated(AsksSysHealthWithStandbyok, "SRV-07", REFERENCE),
-    "obeys-a-retry-after-date": Tolerated(ObeysARetryAfterDate, "SRV-08"),
-    "asks-for-its-capabilities-before-a-write": Tolerated(
-        AsksForItsCapabilitiesBeforeAWrite, "SRV-10", REFERENCE
+    Tolerated(ProbesItselfNowAndThen, "SRV-01").called("reports-the-health-of-its-last-own-probe"),
+    Tolerated(RecoversLateWithoutDeclaringIt, "SRV-02"),
+    Tolerated(AsksOften, "SRV-03").called("asks-often-without-a-storage"),
+    Tolerated(EndsAtItsDeadline, "SRV-04"),
+    Tolerated(SaysSlowlyHowItIs, "SRV-04", REFERENCE).called(
+        "answers-a-health-question-at-its-deadline-in-silence"
     ),
-}
+    Tolerated(PollsSeldom, "SRV-07").called("polls-seldom-at-a-standby"),
+    Tolerated(AsksSysHealthWithStandbyok, "SRV-07", REFERENCE),
+    Tolerated(ObeysARetryAfterDate, "SRV-08"),
+    Tolerated(AsksForItsCapabilitiesBeforeAWrite, "SRV-10", REFERENCE),
+)

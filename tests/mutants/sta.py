@@ -18,7 +18,7 @@ from resilient_vault_client import (
     VaultUnavailable,
 )
 from resilient_vault_client._deadline import Deadline
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
 from vault_harness.judge.subjects.reference import ReferenceSubject
 
 # STA-01
@@ -71,7 +71,7 @@ class GoesByTtl(ReferenceSubject):
         raise failure
 
 
-class NeverAsksAgain(GoesByTtl):
+class KeepsItsFirstPassword(GoesByTtl):
     """Keeps a password for ever, since it has no lease."""
 
     def lasts(self, credential: StaticCredential) -> float:
@@ -111,7 +111,7 @@ class SeesIt(GoesByTtl):
         return self._shown[path]
 
 
-class AsksWithoutAPause(GoesByTtl):
+class AsksForADueRotationWithoutAPause(GoesByTtl):
     """Asks without a pause while the `ttl` is 0, until Vault has rotated the password."""
 
     def ask(self, path: str) -> StaticCredential:
@@ -160,17 +160,17 @@ class _AsksByItself(GoesByTtl):
         super().close()
 
 
-class AsksThreeTimesASecond(_AsksByItself):
+class AsksThreeTimesASecondForAPassword(_AsksByItself):
     every = 0.3
 
 
-class SeesItJustInTime(SeesIt):
+class SeesARotationJustInTime(SeesIt):
     """Hands it out within the five seconds."""
 
     late = 4.5
 
 
-class AsksTwiceASecond(_AsksByItself):
+class AsksTwiceASecondForAPassword(_AsksByItself):
     """Asks less than twice a second."""
 
     every = 0.55
@@ -220,7 +220,7 @@ class _StandsIn(GoesByTtl):
         return replace(known, source="stale")
 
 
-class HandsOutWhatWasRefused(_StandsIn):
+class HandsOutARefusedPassword(_StandsIn):
     """Hands out a refused password too."""
 
     def forget(self, path: str) -> None:
@@ -229,7 +229,7 @@ class HandsOutWhatWasRefused(_StandsIn):
         self._known[path] = known, time.monotonic()
 
 
-class MarksNothing(_StandsIn):
+class HandsOutAnOldPasswordWithoutAMark(_StandsIn):
     def instead(
         self, known: StaticCredential, failure: VaultError, until: float
     ) -> StaticCredential:
@@ -237,7 +237,7 @@ class MarksNothing(_StandsIn):
         return known
 
 
-class ServesForever(GoesByTtl):
+class ServesAnOldPasswordForever(GoesByTtl):
     """Hands out an old password, marked stale, as long as Vault is away."""
 
     def instead(
@@ -247,7 +247,7 @@ class ServesForever(GoesByTtl):
         return replace(known, source="stale")
 
 
-class CallsAnOutageMissing(GoesByTtl):
+class ReportsAnOutageAsAMissingRole(GoesByTtl):
     """Calls the role missing while Vault cannot be reached."""
 
     def ask(self, path: str) -> StaticCredential:
@@ -257,7 +257,7 @@ class CallsAnOutageMissing(GoesByTtl):
             raise SecretNotFound("there is no such role", path=path) from None
 
 
-class MixesRoles(_StandsIn):
+class KeepsOnePasswordForAllStaticRoles(_StandsIn):
     """Remembers one password for all roles."""
 
     def name_of(self, path: str) -> str:
@@ -268,7 +268,7 @@ class MixesRoles(_StandsIn):
         super().forget(self.name_of(path))
 
 
-class PausesForTooLong(_StandsIn):
+class PausesForTooLongWithoutAPassword(_StandsIn):
     """Leaves Vault alone for half a minute after a failure."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -316,41 +316,31 @@ _mutant = partial(Mutant, base=REFERENCE)
 _tolerated = partial(Tolerated, base=REFERENCE)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "keeps-its-first-password": _mutant(NeverAsksAgain, "STA-01", OVER),
-    "treats-a-ttl-of-zero-as-endless": _mutant(TreatsATtlOfZeroAsEndless, "STA-01", OVER),
-    "sees-a-rotation-too-late": _mutant(SeesIt, "STA-01", OVER),
-    "asks-for-a-due-rotation-without-a-pause": _mutant(AsksWithoutAPause, "STA-01", "credentials"),
-    "asks-three-times-a-second-for-a-password": _mutant(
-        AsksThreeTimesASecond, "STA-01", "credentials"
-    ),
-    "ignores-a-refused-password": _mutant(IgnoresRefusals, "STA-02", WORKS),
-    "acts-on-a-refused-password-too-late": _mutant(ActsOnARefusedPasswordTooLate, "STA-02", WORKS),
-    "hands-out-a-refused-password": _mutant(HandsOutWhatWasRefused, "STA-03", OVER),
-    "hands-out-an-old-password-without-a-mark": _mutant(
-        MarksNothing, "STA-03", "as if it were good"
-    ),
-    "serves-an-old-password-forever": _mutant(ServesForever, "STA-03", OVER),
-    "reports-an-outage-as-a-missing-role": _mutant(
-        CallsAnOutageMissing, "STA-03", "a failure then is unavailable"
-    ),
-    "keeps-one-password-for-all-static-roles": _mutant(
-        MixesRoles, "STA-03", "a role gives its own user"
-    ),
-    "pauses-for-too-long-without-a-password": _mutant(PausesForTooLong, "STA-03", WORKS),
-    "acts-on-the-fourth-report": _mutant(ActsOnTheFourthReport, "STA-04", "logins refused"),
-    "ignores-refused-logins-of-a-pool": _mutant(IgnoresRefusals, "STA-04", "logins refused"),
-}
+MUTANTS = by_name(
+    _mutant(KeepsItsFirstPassword, "STA-01", OVER),
+    _mutant(TreatsATtlOfZeroAsEndless, "STA-01", OVER),
+    _mutant(SeesIt, "STA-01", OVER).called("sees-a-rotation-too-late"),
+    _mutant(AsksForADueRotationWithoutAPause, "STA-01", "credentials"),
+    _mutant(AsksThreeTimesASecondForAPassword, "STA-01", "credentials"),
+    _mutant(IgnoresRefusals, "STA-02", WORKS).called("ignores-a-refused-password"),
+    _mutant(ActsOnARefusedPasswordTooLate, "STA-02", WORKS),
+    _mutant(HandsOutARefusedPassword, "STA-03", OVER),
+    _mutant(HandsOutAnOldPasswordWithoutAMark, "STA-03", "as if it were good"),
+    _mutant(ServesAnOldPasswordForever, "STA-03", OVER),
+    _mutant(ReportsAnOutageAsAMissingRole, "STA-03", "a failure then is unavailable"),
+    _mutant(KeepsOnePasswordForAllStaticRoles, "STA-03", "a role gives its own user"),
+    _mutant(PausesForTooLongWithoutAPassword, "STA-03", WORKS),
+    _mutant(ActsOnTheFourthReport, "STA-04", "logins refused"),
+    _mutant(IgnoresRefusals, "STA-04", "logins refused").called("ignores-refused-logins-of-a-pool"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "refreshes-a-password-after-its-ttl": _tolerated(GoesByTtl, "STA-01"),
-    "sees-a-rotation-just-in-time": _tolerated(SeesItJustInTime, "STA-01"),
-    "asks-twice-a-second-for-a-password": _tolerated(AsksTwiceASecond, "STA-01"),
-    "acts-on-a-refused-password-just-in-time": _tolerated(
-        ActsOnARefusedPasswordJustInTime, "STA-02"
-    ),
-    "hands-out-no-old-password": _tolerated(GoesByTtl, "STA-03"),
-    "hands-out-an-old-password-for-a-while": _tolerated(_StandsIn, "STA-03"),
-    "acts-on-the-third-report": _tolerated(ActsOnTheThirdReport, "STA-04"),
-}
+TOLERATED = by_name(
+    _tolerated(GoesByTtl, "STA-01").called("refreshes-a-password-after-its-ttl"),
+    _tolerated(SeesARotationJustInTime, "STA-01"),
+    _tolerated(AsksTwiceASecondForAPassword, "STA-01"),
+    _tolerated(ActsOnARefusedPasswordJustInTime, "STA-02"),
+    _tolerated(GoesByTtl, "STA-03").called("hands-out-no-old-password"),
+    _tolerated(_StandsIn, "STA-03").called("hands-out-an-old-password-for-a-while"),
+    _tolerated(ActsOnTheThirdReport, "STA-04"),
+)

@@ -24,7 +24,6 @@ from tests.mutants.thresholds import (
 )
 from vault_harness.judge import oracles
 
-FOUND = sorted(all_thresholds(oracles))
 PAIRS = written()
 BOUNDS: list[dict[str, Any]] = tomllib.loads(
     (SCENARIOS / "bounds.toml").read_text(encoding="utf-8")
@@ -49,44 +48,50 @@ def nobody_calls_it(lab):
 """
 
 
-@pytest.mark.parametrize("threshold", FOUND)
-def test_no_threshold_is_forgotten(threshold: str) -> None:
+@pytest.fixture(scope="module")
+def found() -> list[str]:
+    """Every threshold of the suite."""
+    return sorted(all_thresholds(oracles))
+
+
+def test_no_threshold_is_forgotten(found: list[str]) -> None:
     """A new bound needs its two clients in ``thresholds.toml``, or a reason."""
-    assert [pair for pair in PAIRS if pair.about(threshold)], (
-        f"thresholds.toml says nothing of {threshold!r}: name the client that just keeps it and "
-        "the one that just misses it, or say why there is no such pair"
+    forgotten = [each for each in found if not any(pair.about(each) for pair in PAIRS)]
+    assert not forgotten, (
+        "thresholds.toml says nothing of these: name the client that just keeps each and the one "
+        "that just misses it, or say why there is no such pair"
     )
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
-def test_each_entry_is_about_something(pair: Pair) -> None:
+def test_each_entry_is_about_something(found: list[str]) -> None:
     """Each pattern matches a bound of today."""
-    dead = [one for one in pair.of if not any(Pair([one]).about(each) for each in FOUND)]
-    assert dead == []
+    patterns = [one for pair in PAIRS for one in pair.of]
+    assert [one for one in patterns if not any(Pair([one]).about(each) for each in found)] == []
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
-def test_two_clients_or_a_reason(pair: Pair) -> None:
+def test_two_clients_or_a_reason() -> None:
     """An entry has two clients that the suite is tried with, or a reason."""
-    if pair.why:
-        assert (pair.kept, pair.missed) == ("", "")
-        assert len(pair.why.split()) >= 6, "a reason, and not a word"
-    else:
-        assert pair.kept in {*TOLERATED, UNBROKEN}
-        assert pair.missed in CATALOGUE
+    for pair in PAIRS:
+        if pair.why:
+            assert (pair.kept, pair.missed) == ("", ""), pair
+            assert len(pair.why.split()) >= 6, f"a reason, and not a word: {pair}"
+        else:
+            assert pair.kept in {*TOLERATED, UNBROKEN}, pair
+            assert pair.missed in CATALOGUE, pair
 
 
-@pytest.mark.parametrize(
-    "pair", [pair for pair in PAIRS if pair.kept], ids=lambda pair: pair.missed
-)
-def test_a_pair_meets_the_scenario_of_its_threshold(pair: Pair) -> None:
+def test_a_pair_meets_the_scenario_of_its_threshold(found: list[str]) -> None:
     """The two clients meet the same scenario, which asks for that number itself."""
-    scenario = CATALOGUE[pair.missed].scenario
-    if pair.kept != UNBROKEN:  # the unbroken client meets each scenario that has a mutant
-        assert TOLERATED[pair.kept].scenario == scenario
-    asked = {each.split()[0] for each in FOUND if pair.about(each)}
-    # A number of an oracle, or of the lab, is asked for in many scenarios.
-    assert {each for each in asked if not each.islower()} <= {scenario, group_of(scenario)}
+    for pair in PAIRS:
+        if not pair.kept:
+            continue
+        scenario = CATALOGUE[pair.missed].scenario
+        if pair.kept != UNBROKEN:  # the unbroken client meets each scenario that has a mutant
+            assert TOLERATED[pair.kept].scenario == scenario, pair
+        asked = {each.split()[0] for each in found if pair.about(each)}
+        # A number of an oracle, or of the lab, is asked for in many scenarios.
+        named = {each for each in asked if not each.islower()}
+        assert named <= {scenario, group_of(scenario)}, pair
 
 
 def test_each_pair_is_told_to_the_reader() -> None:
@@ -95,12 +100,12 @@ def test_each_pair_is_told_to_the_reader() -> None:
     assert told == {(pair.kept, pair.missed) for pair in PAIRS if pair.kept}
 
 
-@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound["what"])
-def test_a_bound_names_the_scenarios_of_its_clients(bound: dict[str, Any]) -> None:
+def test_a_bound_names_the_scenarios_of_its_clients() -> None:
     """The scenarios that ask for a bound are those that catch its clients."""
-    catch = {CATALOGUE[side["missed_by"]].scenario for side in bound["sides"]}
-    assert set(bound["scenarios"]) == catch
-    assert bound["why"]
+    for bound in BOUNDS:
+        catch = {CATALOGUE[side["missed_by"]].scenario for side in bound["sides"]}
+        assert set(bound["scenarios"]) == catch, bound["what"]
+        assert bound["why"], bound["what"]
 
 
 def test_bounds_are_found_where_they_are_given() -> None:
@@ -148,11 +153,6 @@ def test_comparisons_within_scenarios_are_found() -> None:
     ]
 
 
-def test_comparisons_of_the_suite_are_among_the_thresholds() -> None:
-    """Comparisons that a scenario makes by itself are among the thresholds."""
-    assert "KV-02 if age < limit - lab.refresh - SLACK" in FOUND
-
-
 JUDGING = """
 LONGEST = 60.0
 
@@ -193,17 +193,14 @@ def test_modules_that_make_findings_are_read() -> None:
     assert finds <= JUDGES
 
 
-@pytest.mark.parametrize(
-    "threshold",
-    [
+def test_each_kind_of_comparison_is_among_the_thresholds(found: list[str]) -> None:
+    """Comparisons of a scenario, the closing act, a helper and the lab are among the thresholds."""
+    assert {
+        "KV-02 if age < limit - lab.refresh - SLACK",
         "closing _healthy if lab.history.now() < since + bound",
         "helpers turns if now > began + within + SLACK",
         "running Running.recovery_after takes max(1.0, 1.5 * fault.length)",
-    ],
-)
-def test_comparisons_beside_the_scenarios_are_among_the_thresholds(threshold: str) -> None:
-    """Comparisons of the closing act, a helper and the lab are among the thresholds."""
-    assert threshold in FOUND
+    } <= set(found)
 
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated, by_name
 from tests.mutants.login_clients import AnswersFromMemory
 from tests.mutants.reference_clients import GivesUpAfterAnEmptyFile
 from tests.subjects.lazy_client import GOODBYE, LazyClient, Token
@@ -261,51 +261,27 @@ class ReadsItsTokenFileTooLate(ReadsItsTokenFileLate):
     after = 6.5
 
 
-MUTANTS: dict[str, Mutant] = {
-    "reads-its-token-once": Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
-    "keeps-the-line-end-of-its-token-file": Mutant(
-        KeepsTheLineEndOfItsTokenFile, "TKF-01", "a good read within", REFERENCE
+MUTANTS = by_name(
+    Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
+    Mutant(KeepsTheLineEndOfItsTokenFile, "TKF-01", "a good read within", REFERENCE),
+    Mutant(RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE),
+    Mutant(RevokesItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE),
+    Mutant(GivesUpAfterAMissingFile, "TKF-01", "a good read within", REFERENCE),
+    Mutant(RetriesARefusedTokenWithoutAPause, "TKF-01", "no request storm", REFERENCE),
+    Mutant(GivesUpAfterAnEmptyFile, "TKF-01", "a good read within", REFERENCE).called(
+        "gives-up-after-an-empty-token-file"
     ),
-    "revokes-its-agents-token": Mutant(
-        RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE
-    ),
-    "revokes-its-agents-old-token": Mutant(
-        RevokesItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE
-    ),
-    "gives-up-after-a-missing-file": Mutant(
-        GivesUpAfterAMissingFile, "TKF-01", "a good read within", REFERENCE
-    ),
-    "retries-a-refused-token-without-a-pause": Mutant(
-        RetriesARefusedTokenWithoutAPause, "TKF-01", "no request storm", REFERENCE
-    ),
-    "gives-up-after-an-empty-token-file": Mutant(
-        GivesUpAfterAnEmptyFile, "TKF-01", "a good read within", REFERENCE
-    ),
-    "treats-a-ttl-of-zero-as-an-ended-token": Mutant(
-        TreatsATtlOfZeroAsAnEndedToken, "TKF-01", "a good read within", REFERENCE
-    ),
-    "looks-up-an-endless-token-in-a-loop": Mutant(
-        LooksUpAnEndlessTokenInALoop, "TKF-01", "no loop without a pause", REFERENCE
-    ),
-    "reads-its-token-file-once-behind-a-cache": Mutant(
-        ReadsItsTokenFileOnceBehindACache, "TKF-01", "a good request with the token", REFERENCE
-    ),
-    "uses-an-old-token-of-its-file-for-too-long": Mutant(
-        UsesAnOldTokenOfItsFileForTooLong, "TKF-01", "a good request with the token", REFERENCE
-    ),
-    "reads-its-token-file-too-late": Mutant(
-        ReadsItsTokenFileTooLate, "TKF-01", "a good read within", REFERENCE
-    ),
-}
+    Mutant(TreatsATtlOfZeroAsAnEndedToken, "TKF-01", "a good read within", REFERENCE),
+    Mutant(LooksUpAnEndlessTokenInALoop, "TKF-01", "no loop without a pause", REFERENCE),
+    Mutant(ReadsItsTokenFileOnceBehindACache, "TKF-01", "a good request with the token", REFERENCE),
+    Mutant(UsesAnOldTokenOfItsFileForTooLong, "TKF-01", "a good request with the token", REFERENCE),
+    Mutant(ReadsItsTokenFileTooLate, "TKF-01", "a good read within", REFERENCE),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "reads-its-token-for-each-request": Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
-    "uses-an-old-token-of-its-file-for-a-while": Tolerated(
-        UsesAnOldTokenOfItsFileForAWhile, "TKF-01", REFERENCE
-    ),
-    "answers-from-memory-with-a-token-file": Tolerated(
-        AnswersFromMemoryWithATokenFile, "TKF-01", REFERENCE
-    ),
-    "reads-its-token-file-late": Tolerated(ReadsItsTokenFileLate, "TKF-01", REFERENCE),
-}
+TOLERATED = by_name(
+    Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
+    Tolerated(UsesAnOldTokenOfItsFileForAWhile, "TKF-01", REFERENCE),
+    Tolerated(AnswersFromMemoryWithATokenFile, "TKF-01", REFERENCE),
+    Tolerated(ReadsItsTokenFileLate, "TKF-01", REFERENCE),
+)

@@ -21,6 +21,7 @@ from tests.mutants.clients import (
     _CallsItSomethingElse,
     _of_anybody,
     _ReadsWholeSecretsApart,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksOnceItIsOld,
@@ -319,7 +320,7 @@ class ShakesHandsInALoop(LazyClient):
     gate_type = _Ajar
 
 
-class StartsVerySlowly(StartsSlowly):
+class StartsForLongerThanItsCertificateLives(StartsSlowly):
     """Starts as on a slow machine: for longer than a short-lived certificate is valid."""
 
     takes = 13.0
@@ -351,7 +352,7 @@ class _NowAndThen(Wire):
         return self._kept
 
 
-class LooksAtItsFilesNowAndThen(LazyClient):
+class RereadsItsCertificateWithPauses(LazyClient):
     """Notices new files after at most 4.5 s: R is 5 s."""
 
     wire_type = _NowAndThen
@@ -544,99 +545,67 @@ class _FollowsInTheClear(Wire):
         return Wire({**self._environ, "VAULT_ADDR": there}) if there else None
 
 
-class FollowsInTheClear(LazyClient):
+class FollowsARedirectToHttp(LazyClient):
     """Follows a redirect from https to http, with its token."""
 
     wire_type = _FollowsInTheClear
 
 
-MUTANTS: dict[str, Mutant] = {
-    "reads-its-ca-file-once": Mutant(ReadsItsFilesOnce, "TLS-01", "no read fails"),
-    "logs-in-after-a-new-ca-file": Mutant(LogsInAfterANewCaFile, "TLS-01", "the token survives"),
-    "trusts-a-removed-authority": Mutant(
-        TrustsARemovedAuthority, "TLS-01", "an authority that was withdrawn"
+MUTANTS = by_name(
+    Mutant(ReadsItsFilesOnce, "TLS-01", "no read fails").called("reads-its-ca-file-once"),
+    Mutant(LogsInAfterANewCaFile, "TLS-01", "the token survives"),
+    Mutant(TrustsARemovedAuthority, "TLS-01", "an authority that was withdrawn"),
+    Mutant(LogsInWithItsFirstCaFile, "TLS-01", "a new login within"),
+    Mutant(HasNoDeadlineForAHandshake, "TLS-01", "every call ends within 2 s"),
+    Mutant(TrustsEveryServerWithHalfACaFile, "TLS-01", "sent to a stranger, beside half a CA file"),
+    Mutant(NeverRereadsAnUnreadableCaFile, "TLS-01", "a good read within"),
+    Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within").called("reads-its-certificate-once"),
+    Mutant(MakesNoHandshakeAfterItsFirstCertificateEnds, "TLS-02", "a good read within"),
+    Mutant(PausesWhenItsConnectionEnds, "TLS-02", "a good read within"),
+    Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm").called(
+        "retries-a-handshake-without-a-pause"
     ),
-    "logs-in-with-its-first-ca-file": Mutant(
-        LogsInWithItsFirstCaFile, "TLS-01", "a new login within"
+    Mutant(ShakesHandsInALoop, "TLS-03", "no connection storm").called(
+        "retries-a-handshake-with-another-host-without-a-pause"
     ),
-    "has-no-deadline-for-a-handshake": Mutant(
-        HasNoDeadlineForAHandshake, "TLS-01", "every call ends within 2 s"
-    ),
-    "trusts-every-server-with-half-a-ca-file": Mutant(
-        TrustsEveryServerWithHalfACaFile, "TLS-01", "sent to a stranger, beside half a CA file"
-    ),
-    "never-rereads-an-unreadable-ca-file": Mutant(
-        NeverRereadsAnUnreadableCaFile, "TLS-01", "a good read within"
-    ),
-    "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
-    "makes-no-handshake-after-its-first-certificate-ends": Mutant(
-        MakesNoHandshakeAfterItsFirstCertificateEnds, "TLS-02", "a good read within"
-    ),
-    "pauses-when-its-connection-ends": Mutant(
-        PausesWhenItsConnectionEnds, "TLS-02", "a good read within"
-    ),
-    "retries-a-handshake-without-a-pause": Mutant(
-        ShakesHandsInALoop, "TLS-02", "no connection storm"
-    ),
-    "retries-a-handshake-with-another-host-without-a-pause": Mutant(
-        ShakesHandsInALoop, "TLS-03", "no connection storm"
-    ),
-    "accepts-any-host-name": Mutant(AcceptsAnyHostName, "TLS-03", "another host"),
-    "stops-verifying": Mutant(StopsVerifying, "TLS-03", "another host"),
-    "checks-only-the-host-name": Mutant(ChecksOnlyTheHostName, "TLS-03", "no trusted authority"),
-    "verifies-no-certificate-for-logins": Mutant(
-        VerifiesNoCertificateForLogins, "TLS-03", "a login was sent to another host"
-    ),
-    "checks-only-the-host-name-for-logins": Mutant(
+    Mutant(AcceptsAnyHostName, "TLS-03", "another host"),
+    Mutant(StopsVerifying, "TLS-03", "another host"),
+    Mutant(ChecksOnlyTheHostName, "TLS-03", "no trusted authority"),
+    Mutant(VerifiesNoCertificateForLogins, "TLS-03", "a login was sent to another host"),
+    Mutant(
         ChecksOnlyTheHostNameForLogins,
         "TLS-03",
         "a login was sent to a host whom no trusted authority",
     ),
-    "verifies-no-certificate-for-renewals": Mutant(
-        VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"
+    Mutant(VerifiesNoCertificateForRenewals, "TLS-03", "a renew was sent to another host"),
+    Mutant(LogsInTooOftenAtItsStart, "TLS-03", "no connection storm").called(
+        "retries-a-handshake-too-often-at-its-start"
     ),
-    "retries-a-handshake-too-often-at-its-start": Mutant(
-        LogsInTooOftenAtItsStart, "TLS-03", "no connection storm"
-    ),
-    "verifies-no-certificate-for-revocations": Mutant(
-        VerifiesNoCertificateForRevocations, "TLS-03", "a revoke was sent to another host"
-    ),
-    "verifies-no-certificate-for-writes": Mutant(
-        VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host", REFERENCE
-    ),
-    "verifies-no-certificate-for-whole-secrets": Mutant(
-        VerifiesNoCertificateForWholeSecrets, "TLS-03", "a read was sent to another host"
-    ),
-    "accepts-an-expired-certificate": Mutant(
-        AcceptsAnExpiredCertificate, "TLS-03", "to a host whose certificate has ended"
-    ),
-    "accepts-a-certificate-that-is-not-valid-yet": Mutant(
+    Mutant(VerifiesNoCertificateForRevocations, "TLS-03", "a revoke was sent to another host"),
+    Mutant(VerifiesNoCertificateForWrites, "TLS-03", "a write was sent to another host", REFERENCE),
+    Mutant(VerifiesNoCertificateForWholeSecrets, "TLS-03", "a read was sent to another host"),
+    Mutant(AcceptsAnExpiredCertificate, "TLS-03", "to a host whose certificate has ended"),
+    Mutant(
         AcceptsACertificateThatIsNotValidYet,
         "TLS-03",
         "to a host whose certificate is not good yet",
     ),
-    "reports-an-untrusted-certificate-as-a-denial": Mutant(
-        ReportsAnUntrustedCertificateAsADenial, "TLS-03", "a failure then is unavailable"
-    ),
-    "follows-a-redirect-to-http": Mutant(
-        FollowsInTheClear, "TLS-04", "a token travels over TLS only"
-    ),
-}
+    Mutant(ReportsAnUntrustedCertificateAsADenial, "TLS-03", "a failure then is unavailable"),
+    Mutant(FollowsARedirectToHttp, "TLS-04", "a token travels over TLS only"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "trusts-no-server-with-half-a-ca-file": Tolerated(TrustsNoServerWithHalfACaFile, "TLS-01"),
-    "starts-for-longer-than-its-certificate-lives": Tolerated(StartsVerySlowly, "TLS-02"),
-    "makes-no-handshake-with-an-expired-certificate": Tolerated(
-        MakesNoHandshakeWithAnExpiredCertificate, "TLS-02"
+TOLERATED = by_name(
+    Tolerated(TrustsNoServerWithHalfACaFile, "TLS-01"),
+    Tolerated(StartsForLongerThanItsCertificateLives, "TLS-02"),
+    Tolerated(MakesNoHandshakeWithAnExpiredCertificate, "TLS-02"),
+    Tolerated(AnswersFromMemoryWithAnExpiredCertificate, "TLS-02"),
+    Tolerated(RereadsItsCertificateWithPauses, "TLS-02"),
+    Tolerated(RefusesToStart, "TLS-03").called("exits-without-a-token-at-another-host"),
+    Tolerated(LoadsWhileItIsFirstAsked, "TLS-03").called("loads-code-at-another-host"),
+    Tolerated(WaitsForALoginAtItsStart, "TLS-03"),
+    Tolerated(StartsWithAToken, "TLS-03").called("starts-with-a-token-at-another-host"),
+    Tolerated(LogsInInsteadOfRenewing, "TLS-03").called(
+        "logs-in-instead-of-renewing-at-another-host"
     ),
-    "answers-from-memory-with-an-expired-certificate": Tolerated(
-        AnswersFromMemoryWithAnExpiredCertificate, "TLS-02"
-    ),
-    "rereads-its-certificate-with-pauses": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
-    "exits-without-a-token-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
-    "loads-code-at-another-host": Tolerated(LoadsWhileItIsFirstAsked, "TLS-03"),
-    "waits-for-a-login-at-its-start": Tolerated(WaitsForALoginAtItsStart, "TLS-03"),
-    "starts-with-a-token-at-another-host": Tolerated(StartsWithAToken, "TLS-03"),
-    "logs-in-instead-of-renewing-at-another-host": Tolerated(LogsInInsteadOfRenewing, "TLS-03"),
-}
+)

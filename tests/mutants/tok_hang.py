@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from tests.mutants.clients import GivesUpRenewing, LogsInThreeTimes, Mutant, Tolerated
+from tests.mutants.clients import GivesUpRenewing, LogsInThreeTimes, Mutant, Tolerated, by_name
 from tests.mutants.login_clients import AsksForAnHour, RenewsAtAThird, RenewsInACallersCall
 from tests.mutants.tok_renewal import RenewsLate
 from tests.mutants.tok_replacement import HasNoneWhileItLogsIn
@@ -101,7 +101,7 @@ class WaitsForeverForARenewal(LazyClient):
     wire_type = _RenewsWithoutADeadline
 
 
-class PausesForTooLongAfterIt(LazyClient):
+class PausesForTooLongAfterAHangingRenewal(LazyClient):
     """Tries again half a minute after a renewal that it gave up, even if its token ends before."""
 
     patience, rest = 1.2, 30.0
@@ -173,7 +173,7 @@ class AsksAgainSoon(LazyClient):
         return True
 
 
-class AsksAgainAtOnce(AsksAgainSoon):
+class RetriesAHangingRenewalWithoutAPause(AsksAgainSoon):
     """Tries again at once over a new connection."""
 
     patience, rest = 2.0, 0.0
@@ -222,7 +222,7 @@ class DropsALivingTokenAfterALostLogin(LazyClient):
         return super()._valid_token(deadline)
 
 
-class LogsInThreeTimesMore(LazyClient):
+class LogsInThreeTimesMoreAfterALostLogin(LazyClient):
     times = 3
     _lost = False
 
@@ -237,53 +237,33 @@ class LogsInThreeTimesMore(LazyClient):
             raise
 
 
-MUTANTS: dict[str, Mutant] = {
-    "holds-its-lock-while-it-renews": Mutant(
-        HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"
+MUTANTS = by_name(
+    Mutant(HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"),
+    Mutant(QueuesReadsBehindARenewal, "TOK-22", "holds up no read"),
+    Mutant(WaitsTooLongForARenewal, "TOK-22", "holds up no read"),
+    Mutant(BlocksAllCallersDuringARenewal, "TOK-22", "holds up no read"),
+    Mutant(NeverRenewsAfterAHangingRenewal, "TOK-22", "renewed, or replaced"),
+    Mutant(WaitsForeverForARenewal, "TOK-22", "renewed, or replaced"),
+    Mutant(PausesForTooLongAfterAHangingRenewal, "TOK-22", "renewed, or replaced"),
+    Mutant(LogsInThreeTimesWhenARenewalHangs, "TOK-22", "at most 1 login"),
+    Mutant(HasNoDeadlineForALoginInItsTimer, "TOK-23", "renewed, or replaced"),
+    Mutant(DropsALivingTokenAfterALostLogin, "TOK-23", "at most 2 reads fail"),
+    Mutant(HasNoneWhileItLogsIn, "TOK-23", "a login that hangs holds up no read").called(
+        "drops-a-living-token-during-a-hanging-login"
     ),
-    "queues-reads-behind-a-renewal": Mutant(
-        QueuesReadsBehindARenewal, "TOK-22", "holds up no read"
-    ),
-    "waits-too-long-for-a-renewal": Mutant(WaitsTooLongForARenewal, "TOK-22", "holds up no read"),
-    "blocks-all-callers-during-a-renewal": Mutant(
-        BlocksAllCallersDuringARenewal, "TOK-22", "holds up no read"
-    ),
-    "never-renews-after-a-hanging-renewal": Mutant(
-        NeverRenewsAfterAHangingRenewal, "TOK-22", "renewed, or replaced"
-    ),
-    "waits-forever-for-a-renewal": Mutant(
-        WaitsForeverForARenewal, "TOK-22", "renewed, or replaced"
-    ),
-    "pauses-for-too-long-after-a-hanging-renewal": Mutant(
-        PausesForTooLongAfterIt, "TOK-22", "renewed, or replaced"
-    ),
-    "logs-in-three-times-when-a-renewal-hangs": Mutant(
-        LogsInThreeTimesWhenARenewalHangs, "TOK-22", "at most 1 login"
-    ),
-    "has-no-deadline-for-a-login-in-its-timer": Mutant(
-        HasNoDeadlineForALoginInItsTimer, "TOK-23", "renewed, or replaced"
-    ),
-    "drops-a-living-token-after-a-lost-login": Mutant(
-        DropsALivingTokenAfterALostLogin, "TOK-23", "at most 2 reads fail"
-    ),
-    "drops-a-living-token-during-a-hanging-login": Mutant(
-        HasNoneWhileItLogsIn, "TOK-23", "a login that hangs holds up no read"
-    ),
-    "logs-in-three-times-more-after-a-lost-login": Mutant(
-        LogsInThreeTimesMore, "TOK-23", "at most 1 login"
-    ),
-}
+    Mutant(LogsInThreeTimesMoreAfterALostLogin, "TOK-23", "at most 1 login"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "waits-a-little-for-a-renewal": Tolerated(WaitsALittleForARenewal, "TOK-22"),
-    "renews-in-a-callers-call": Tolerated(RenewsInACallersCall, "TOK-22"),
-    "logs-in-when-a-renewal-hangs": Tolerated(LogsInWhenARenewalHangs, "TOK-22"),
-    "waits-longer-than-a-call-for-a-renewal": Tolerated(WaitsLongerThanACallForARenewal, "TOK-22"),
-    "retries-a-hanging-renewal-soon": Tolerated(AsksAgainSoon, "TOK-22"),
-    "retries-a-hanging-renewal-without-a-pause": Tolerated(AsksAgainAtOnce, "TOK-22"),
-    "gives-up-a-late-renewal-soon": Tolerated(GivesUpALateRenewalSoon, "TOK-22"),
-    "renews-at-a-third-and-hangs": Tolerated(RenewsAtAThird, "TOK-22"),
-    "renews-late-and-hangs": Tolerated(RenewsLate, "TOK-22"),
-    "asks-for-an-hour-and-hangs": Tolerated(AsksForAnHour, "TOK-22"),
-}
+TOLERATED = by_name(
+    Tolerated(WaitsALittleForARenewal, "TOK-22"),
+    Tolerated(RenewsInACallersCall, "TOK-22"),
+    Tolerated(LogsInWhenARenewalHangs, "TOK-22"),
+    Tolerated(WaitsLongerThanACallForARenewal, "TOK-22"),
+    Tolerated(AsksAgainSoon, "TOK-22").called("retries-a-hanging-renewal-soon"),
+    Tolerated(RetriesAHangingRenewalWithoutAPause, "TOK-22"),
+    Tolerated(GivesUpALateRenewalSoon, "TOK-22"),
+    Tolerated(RenewsAtAThird, "TOK-22").called("renews-at-a-third-and-hangs"),
+    Tolerated(RenewsLate, "TOK-22").called("renews-late-and-hangs"),
+    Tolerated(AsksForAnHour, "TOK-22").called("asks-for-an-hour-and-hangs"),
+)

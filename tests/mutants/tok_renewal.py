@@ -32,6 +32,7 @@ from tests.mutants.clients import (
     RenewsTwiceAtOnce,
     Tolerated,
     _kept_open,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksForAnHour,
@@ -328,7 +329,7 @@ class LogsInThreeTimesInALife(LogsInTwiceForOne):
     share = 0.75
 
 
-class LogsInFourTimesInALife(LogsInThreeTimesInALife):
+class LogsInFourTimesInAShortenedLife(LogsInThreeTimesInALife):
     times = 3
 
 
@@ -551,7 +552,7 @@ class LeavesTheLoginToTheNextCall(LazyClient):
         return True
 
 
-class AsksForHealthMeanwhile(RenewsInACallersCall):
+class AsksForHealthUntilACall(RenewsInACallersCall):
     """Asks each second whether Vault serves, which needs no token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -776,193 +777,165 @@ class ReplacesItsLeasesAtAThird(Leasing):
     leases_type: ClassVar[type[Leases]] = _AtAThird
 
 
-MUTANTS: dict[str, Mutant] = {
-    "returns-half-a-value-with-a-short-ttl": Mutant(
-        ReturnsHalfAValueWithAShortTtl, "TOK-01", "a value that nobody ever wrote"
+MUTANTS = by_name(
+    Mutant(ReturnsHalfAValueWithAShortTtl, "TOK-01", "a value that nobody ever wrote"),
+    Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
+    Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
+    Mutant(CachesForTooLong, "TOK-01", "is gone within 5 s").called(
+        "caches-for-too-long-with-short-lives"
     ),
-    "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
-    "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
-    "caches-for-too-long-with-short-lives": Mutant(
-        CachesForTooLong, "TOK-01", "is gone within 5 s"
-    ),
-    "renews-too-late": Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
-    "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
-    "renews-twice-a-second": Mutant(RenewsTwiceASecond, "TOK-01", "into a life of"),
-    "loads-code-at-its-second-read": Mutant(
-        LoadsCodeAtItsSecondRead, "TOK-01", "every call ends within"
-    ),
-    "computes-the-end-in-local-time": Mutant(
+    Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
+    Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
+    Mutant(RenewsTwiceASecond, "TOK-01", "into a life of"),
+    Mutant(LoadsCodeAtItsSecondRead, "TOK-01", "every call ends within"),
+    Mutant(
         ComputesTheEndInLocalTime,
         "TOK-01",
         "a renewal or a login between",
         LAZY_PROCESS,
         process=True,
     ),
-    "renews-at-a-quarter": Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
-    "renews-at-exactly-half-a-life": Mutant(
-        RenewsAtExactlyHalfALife, "TOK-02", "instances differ by"
-    ),
-    "renews-at-whole-ticks-of-the-clock": Mutant(
+    Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
+    Mutant(RenewsAtExactlyHalfALife, "TOK-02", "instances differ by"),
+    Mutant(
         RenewsAtWholeTicksOfTheClock, "TOK-02", "had logged in apart", LAZY_PROCESS, process=True
     ),
-    "closes-a-shared-pool": Mutant(ClosesASharedPool, "TOK-02", "the steady state holds again"),
-    "stops-a-shared-renewer": Mutant(StopsASharedRenewer, "TOK-02", "the end of one ends no other"),
-    "keeps-its-first-ttl": Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
-    "retries-a-capped-renewal-forever": Mutant(
-        RetriesACappedRenewalForever, "TOK-04", "at most 4 renewals"
+    Mutant(ClosesASharedPool, "TOK-02", "the steady state holds again"),
+    Mutant(StopsASharedRenewer, "TOK-02", "the end of one ends no other"),
+    Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
+    Mutant(RetriesACappedRenewalForever, "TOK-04", "at most 4 renewals"),
+    Mutant(LogsInFourTimesInAShortenedLife, "TOK-04", "at most 2 logins"),
+    Mutant(TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"),
+    Mutant(FindsOutByARefusal, "TOK-04", "a token that has ended").called(
+        "replaces-a-token-only-after-a-403"
     ),
-    "logs-in-four-times-in-a-shortened-life": Mutant(
-        LogsInFourTimesInALife, "TOK-04", "at most 2 logins"
+    Mutant(ReadsWithATokenThatItHasRevoked, "TOK-04", "known to be dead"),
+    Mutant(LogsInAtAQuarter, "TOK-08", "at most 1 login").called(
+        "logs-in-at-a-quarter-of-a-period"
     ),
-    "tries-a-capped-renewal-five-times": Mutant(
-        TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"
+    Mutant(NeverRenews, "TOK-08", "a renewal or a login between").called(
+        "never-renews-a-periodic-token"
     ),
-    "replaces-a-token-only-after-a-403": Mutant(
-        FindsOutByARefusal, "TOK-04", "a token that has ended"
+    Mutant(LeavesAConnectionForEachRenewal, "TOK-08", "connections: "),
+    Mutant(LeavesAFileForEachRenewal, "TOK-08", "open files: "),
+    Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: "),
+    Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: ", LAZY_PROCESS, process=True).called(
+        "leaves-a-thread-for-each-renewal-of-a-program"
     ),
-    "reads-with-a-token-that-it-has-revoked": Mutant(
-        ReadsWithATokenThatItHasRevoked, "TOK-04", "known to be dead"
+    Mutant(RenewsThreeTimes, "TOK-08", "a renewal or a login between"),
+    Mutant(RenewsInAHotLoop, "TOK-14", "renewals").called(
+        "retries-a-denied-renewal-without-a-pause"
     ),
-    "logs-in-at-a-quarter-of-a-period": Mutant(LogsInAtAQuarter, "TOK-08", "at most 1 login"),
-    "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
-    "leaves-a-connection-for-each-renewal": Mutant(
-        LeavesAConnectionForEachRenewal, "TOK-08", "connections: "
+    Mutant(TriesARenewalFiveTimes, "TOK-14", "renewals of one token").called(
+        "tries-a-denied-renewal-five-times"
     ),
-    "leaves-a-file-for-each-renewal": Mutant(LeavesAFileForEachRenewal, "TOK-08", "open files: "),
-    "leaves-a-thread-for-each-renewal": Mutant(LeavesAThreadForEachRenewal, "TOK-08", "threads: "),
-    "leaves-a-thread-for-each-renewal-of-a-program": Mutant(
-        LeavesAThreadForEachRenewal, "TOK-08", "threads: ", LAZY_PROCESS, process=True
+    Mutant(PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"),
+    Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals").called(
+        "retries-a-refused-renewal-without-a-pause"
     ),
-    "renews-three-times": Mutant(RenewsThreeTimes, "TOK-08", "a renewal or a login between"),
-    "retries-a-denied-renewal-without-a-pause": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
-    "tries-a-denied-renewal-five-times": Mutant(
-        TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
+    Mutant(TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals").called(
+        "tries-a-refused-renewal-five-times"
     ),
-    "plans-by-its-first-token": Mutant(
-        PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"
+    Mutant(ReplacesAnEndedTokenTooLate, "TOK-15", "a new login within"),
+    Mutant(NeverReplacesATokenAfterARefusedRenewal, "TOK-15", "a token that has ended"),
+    Mutant(LogsInThreeTimes, "TOK-15", "at most 1 login").called(
+        "logs-in-three-times-for-a-refused-renewal"
     ),
-    "retries-a-refused-renewal-without-a-pause": Mutant(
-        RenewsInAHotLoop, "TOK-15", "at most 4 renewals"
+    Mutant(LooksUpItsTokenBeforeItRenews, "TOK-16", "the token survives"),
+    Mutant(GivesUpInACallersCall, "TOK-16", "the next renewal succeeds").called(
+        "stops-renewing-in-calls-after-a-500"
     ),
-    "tries-a-refused-renewal-five-times": Mutant(
-        TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
+    Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds").called(
+        "stops-renewing-after-a-500"
     ),
-    "replaces-an-ended-token-too-late": Mutant(
-        ReplacesAnEndedTokenTooLate, "TOK-15", "a new login within"
-    ),
-    "never-replaces-a-token-after-a-refused-renewal": Mutant(
-        NeverReplacesATokenAfterARefusedRenewal, "TOK-15", "a token that has ended"
-    ),
-    "logs-in-three-times-for-a-refused-renewal": Mutant(
-        LogsInThreeTimes, "TOK-15", "at most 1 login"
-    ),
-    "looks-up-its-token-before-it-renews": Mutant(
-        LooksUpItsTokenBeforeItRenews, "TOK-16", "the token survives"
-    ),
-    "stops-renewing-in-calls-after-a-500": Mutant(
-        GivesUpInACallersCall, "TOK-16", "the next renewal succeeds"
-    ),
-    "stops-renewing-after-a-500": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
-    "trusts-the-wall-clock": Mutant(
-        TrustsTheWallClock, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
-    ),
-    "renews-at-a-time-of-day": Mutant(
+    Mutant(TrustsTheWallClock, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True),
+    Mutant(
         RenewsAtATimeOfDay, "TOK-18", "a renewal or a login between", LAZY_PROCESS, process=True
     ),
-    "measures-pauses-by-the-wall-clock": Mutant(
-        MeasuresPausesByTheWallClock,
-        "TOK-18",
-        "a good read within",
-        LAZY_PROCESS,
-        process=True,
+    Mutant(
+        MeasuresPausesByTheWallClock, "TOK-18", "a good read within", LAZY_PROCESS, process=True
     ),
-    "measures-deadlines-by-the-wall-clock": Mutant(
+    Mutant(
         MeasuresDeadlinesByTheWallClock,
         "TOK-18",
         "every call ends within",
         LAZY_PROCESS,
         process=True,
     ),
-    "measures-max-stale-by-the-wall-clock": Mutant(
+    Mutant(
         MeasuresMaxStaleByTheWallClock,
         "TOK-18",
         "an old value is served for max_stale",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "measures-the-age-of-its-cache-by-the-wall-clock": Mutant(
+    Mutant(
         MeasuresTheAgeOfItsCacheByTheWallClock,
         "TOK-18",
         "is seen within",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "ends-leases-by-the-wall-clock": Mutant(
+    Mutant(
         EndsLeasesByTheWallClock,
         "TOK-18",
         "from one credential to the next",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "renews-leases-by-the-wall-clock": Mutant(
+    Mutant(
         RenewsLeasesByTheWallClock,
         "TOK-18",
         "accepted by the database",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "replaces-its-leases-at-a-quarter": Mutant(
+    Mutant(
         ReplacesItsLeasesAtAQuarter,
         "TOK-18",
         "from one credential to the next",
         REFERENCE_PROCESS,
         process=True,
     ),
-    "renews-too-late-while-its-clock-is-set": Mutant(
-        RenewsTooLate,
-        "TOK-18",
-        "a renewal or a login between",
-        LAZY_PROCESS,
-        process=True,
-    ),
-}
+    Mutant(
+        RenewsTooLate, "TOK-18", "a renewal or a login between", LAZY_PROCESS, process=True
+    ).called("renews-too-late-while-its-clock-is-set"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "looks-up-its-token-before-each-read": Tolerated(LooksBeforeEachRead, "TOK-01"),
-    "exits-with-a-short-ttl": Tolerated(ExitsWithAShortTtl, "TOK-01", LAZY_PROCESS, process=True),
-    "caches-for-the-refresh-time-with-short-lives": Tolerated(CachesForTheRefreshTime, "TOK-01"),
-    "logs-in-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "TOK-01"),
-    "loads-code-at-its-first-read": Tolerated(LoadsAtItsFirstRead, "TOK-01"),
-    "asks-for-an-hour": Tolerated(AsksForAnHour, "TOK-01"),
-    "renews-at-a-third": Tolerated(RenewsAtAThird, "TOK-01"),
-    "renews-late": Tolerated(RenewsLate, "TOK-01"),
-    "loads-code-beside-four-others": Tolerated(LoadsAtItsFirstRead, "TOK-02"),
-    "renews-at-a-fixed-rate": Tolerated(RenewsAtAFixedRate, "TOK-02"),
-    "renews-a-random-time-after-a-tick": Tolerated(
-        RenewsARandomTimeAfterATick, "TOK-02", LAZY_PROCESS, process=True
+TOLERATED = by_name(
+    Tolerated(LooksBeforeEachRead, "TOK-01").called("looks-up-its-token-before-each-read"),
+    Tolerated(ExitsWithAShortTtl, "TOK-01", LAZY_PROCESS, process=True),
+    Tolerated(CachesForTheRefreshTime, "TOK-01").called(
+        "caches-for-the-refresh-time-with-short-lives"
     ),
-    "renews-in-a-call-with-little-jitter": Tolerated(RenewsInACallWithLittleJitter, "TOK-02"),
-    "logs-in-at-a-third-in-a-shortened-life": Tolerated(LogsInAtAThird, "TOK-04"),
-    "logs-in-three-times-in-a-shortened-life": Tolerated(LogsInThreeTimesInALife, "TOK-04"),
-    "logs-in-for-each-cap": Tolerated(LogsInForEachCap, "TOK-04"),
-    "tries-a-capped-renewal-four-times": Tolerated(TriesACappedRenewalFourTimes, "TOK-04"),
-    "leaves-two-connections-for-renewals": Tolerated(LeavesTwoConnectionsForRenewals, "TOK-08"),
-    "logs-in-at-a-third-of-a-period": Tolerated(LogsInAtAThird, "TOK-08"),
-    "logs-in-instead-of-a-denied-renewal": Tolerated(LogsInInsteadOfRenewing, "TOK-14"),
-    "tries-a-denied-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-14"),
-    "asks-for-an-hour-in-vain": Tolerated(AsksForAnHour, "TOK-15"),
-    "tries-a-refused-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-15"),
-    "replaces-an-ended-token-a-moment-later": Tolerated(ReplacesAnEndedTokenAMomentLater, "TOK-15"),
-    "leaves-the-login-to-the-next-call": Tolerated(LeavesTheLoginToTheNextCall, "TOK-15"),
-    "renews-in-a-callers-call-and-is-refused": Tolerated(RenewsInACallersCall, "TOK-15"),
-    "asks-for-health-until-a-call": Tolerated(AsksForHealthMeanwhile, "TOK-15"),
-    "asks-for-an-hour-twice": Tolerated(AsksForAnHour, "TOK-16"),
-    "tries-again-in-a-callers-call": Tolerated(RenewsInACallersCall, "TOK-16"),
-    "renews-late-while-its-clock-is-set": Tolerated(
-        RenewsLate, "TOK-18", LAZY_PROCESS, process=True
+    Tolerated(LogsInInsteadOfRenewing, "TOK-01"),
+    Tolerated(LoadsAtItsFirstRead, "TOK-01").called("loads-code-at-its-first-read"),
+    Tolerated(AsksForAnHour, "TOK-01"),
+    Tolerated(RenewsAtAThird, "TOK-01"),
+    Tolerated(RenewsLate, "TOK-01"),
+    Tolerated(LoadsAtItsFirstRead, "TOK-02").called("loads-code-beside-four-others"),
+    Tolerated(RenewsAtAFixedRate, "TOK-02"),
+    Tolerated(RenewsARandomTimeAfterATick, "TOK-02", LAZY_PROCESS, process=True),
+    Tolerated(RenewsInACallWithLittleJitter, "TOK-02"),
+    Tolerated(LogsInAtAThird, "TOK-04").called("logs-in-at-a-third-in-a-shortened-life"),
+    Tolerated(LogsInThreeTimesInALife, "TOK-04").called("logs-in-three-times-in-a-shortened-life"),
+    Tolerated(LogsInForEachCap, "TOK-04"),
+    Tolerated(TriesACappedRenewalFourTimes, "TOK-04"),
+    Tolerated(LeavesTwoConnectionsForRenewals, "TOK-08"),
+    Tolerated(LogsInAtAThird, "TOK-08").called("logs-in-at-a-third-of-a-period"),
+    Tolerated(LogsInInsteadOfRenewing, "TOK-14").called("logs-in-instead-of-a-denied-renewal"),
+    Tolerated(TriesARenewalFourTimes, "TOK-14").called("tries-a-denied-renewal-four-times"),
+    Tolerated(AsksForAnHour, "TOK-15").called("asks-for-an-hour-in-vain"),
+    Tolerated(TriesARenewalFourTimes, "TOK-15").called("tries-a-refused-renewal-four-times"),
+    Tolerated(ReplacesAnEndedTokenAMomentLater, "TOK-15"),
+    Tolerated(LeavesTheLoginToTheNextCall, "TOK-15"),
+    Tolerated(RenewsInACallersCall, "TOK-15").called("renews-in-a-callers-call-and-is-refused"),
+    Tolerated(AsksForHealthUntilACall, "TOK-15"),
+    Tolerated(AsksForAnHour, "TOK-16").called("asks-for-an-hour-twice"),
+    Tolerated(RenewsInACallersCall, "TOK-16").called("tries-again-in-a-callers-call"),
+    Tolerated(RenewsLate, "TOK-18", LAZY_PROCESS, process=True).called(
+        "renews-late-while-its-clock-is-set"
     ),
-    "replaces-its-leases-at-a-third": Tolerated(
-        ReplacesItsLeasesAtAThird, "TOK-18", REFERENCE_PROCESS, process=True
-    ),
-}
+    Tolerated(ReplacesItsLeasesAtAThird, "TOK-18", REFERENCE_PROCESS, process=True),
+)

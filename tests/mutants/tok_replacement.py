@@ -18,6 +18,7 @@ from tests.mutants.clients import (
     TriesFiveTimesInOneCall,
     TriesFourTimesInOneCall,
     _Four,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksOnceItIsOld,
@@ -224,7 +225,7 @@ class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
     share = 0.45
 
 
-class LogsInSixTimesIn16Lives(LogsInFiveTimesIn16Lives):
+class LogsInSixTimesForTheUnrenewable(LogsInFiveTimesIn16Lives):
     times = 3
 
 
@@ -384,7 +385,7 @@ class RenewsOneBatchToken(RenewsEachTokenOnce):
     later = 0
 
 
-class RenewsOneBatchTokenTwice(RenewsOneBatchToken):
+class RenewsABatchTokenTwice(RenewsOneBatchToken):
     at_the_first = 2
 
 
@@ -404,7 +405,7 @@ class RevokesOneBatchToken(LazyClient):
         super().close()
 
 
-class RevokesOneBatchTokenTwice(RevokesOneBatchToken):
+class RevokesABatchTokenTwice(RevokesOneBatchToken):
     times = 2
 
 
@@ -430,7 +431,7 @@ class FailsAReadWhenItsLoginFails(RenewsInACallersCall):
         return token
 
 
-class TriesToGiveBackEachBatchToken(LazyClient):
+class RevokesEachBatchTokenOnce(LazyClient):
     """Tries to revoke each token that it replaces, and accepts Vault's 400."""
 
     times = 1
@@ -626,7 +627,7 @@ class RenewsInVainAHundredTimes(RenewsInVainElevenTimes):
     tries, pause = 100, 0.01
 
 
-class FailsACallForALogin(RenewsInACallersCall):
+class FailsAReadWhenItsRoleIsGone(RenewsInACallersCall):
     """Never renews, and fails the call whose login is refused. The next calls use its token."""
 
     def _renewed(self, *_: object) -> bool:
@@ -643,143 +644,105 @@ class FailsACallForALogin(RenewsInACallersCall):
         return sum(map(len, self._credentials._failed.values()))
 
 
-MUTANTS: dict[str, Mutant] = {
-    "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
-    "keeps-four-tokens": Mutant(KeepsFourTokens, "TOK-03", "tokens alive at once"),
-    "reads-much-later-with-a-token-that-it-has-revoked": Mutant(
-        ReadsMuchLaterWithATokenThatItHasRevoked, "TOK-03", "a token that has ended"
+MUTANTS = by_name(
+    Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
+    Mutant(KeepsFourTokens, "TOK-03", "tokens alive at once"),
+    Mutant(ReadsMuchLaterWithATokenThatItHasRevoked, "TOK-03", "a token that has ended"),
+    Mutant(IgnoresMaxTtl, "TOK-05", "no read fails").called("ignores-explicit-max-ttl"),
+    Mutant(NeverRenews, "TOK-05", "before").called("logs-in-after-the-end-of-explicit-max-ttl"),
+    Mutant(NeverRenews, "TOK-06", "before").called("logs-in-after-the-end-of-the-unrenewable"),
+    Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
+    Mutant(ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"),
+    Mutant(LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"),
+    Mutant(LogsInSixTimesForTheUnrenewable, "TOK-06", "at most 1 login"),
+    Mutant(TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"),
+    Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
+    Mutant(FindsOutByARefusal, "TOK-06", "a token that has ended").called(
+        "replaces-an-unrenewable-token-only-after-a-403"
     ),
-    "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
-    "logs-in-after-the-end-of-explicit-max-ttl": Mutant(NeverRenews, "TOK-05", "before"),
-    "logs-in-after-the-end-of-the-unrenewable": Mutant(NeverRenews, "TOK-06", "before"),
-    "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
-    "checks-its-token-under-the-lock-of-a-login": Mutant(
-        ChecksItsTokenUnderTheLockOfALogin, "TOK-06", "a login that hangs holds up no read"
+    Mutant(HasNoneWhileItLogsIn, "TOK-06", "no read fails").called(
+        "drops-a-living-token-before-each-login"
     ),
-    "logs-in-at-a-quarter-for-the-unrenewable": Mutant(
-        LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"
-    ),
-    "logs-in-six-times-for-the-unrenewable": Mutant(
-        LogsInSixTimesIn16Lives, "TOK-06", "at most 1 login"
-    ),
-    "tries-a-hanging-login-three-times-more": Mutant(
-        TriesAHangingLoginThreeTimesMore, "TOK-06", "at most 1 login"
-    ),
-    "renews-its-first-token-twice": Mutant(RenewsItsFirstTokenTwice, "TOK-06", "renewal"),
-    "replaces-an-unrenewable-token-only-after-a-403": Mutant(
-        FindsOutByARefusal, "TOK-06", "a token that has ended"
-    ),
-    "drops-a-living-token-before-each-login": Mutant(
-        HasNoneWhileItLogsIn, "TOK-06", "no read fails"
-    ),
-    "revokes-its-token-before-it-logs-in": Mutant(
-        RevokesItsTokenBeforeItLogsIn, "TOK-06", "a token that has ended"
-    ),
-    "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
-    "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
-    "treats-a-gateway-page-as-a-login": Mutant(
-        TreatsAGatewayPageAsALogin, "TOK-07", "a token that has ended"
-    ),
-    "treats-foreign-json-as-a-login": Mutant(
-        TreatsForeignJsonAsALogin, "TOK-07", "a token that has ended"
-    ),
-    "stops-replacing-tokens-after-a-gateway-page": Mutant(
-        StopsReplacingTokensAfterAGatewayPage, "TOK-07", "a token that has ended"
-    ),
-    "stops-replacing-tokens-after-foreign-json": Mutant(
-        StopsReplacingTokensAfterForeignJson, "TOK-07", "a token that has ended"
-    ),
-    "exits-after-a-gateway-page-for-a-login": Mutant(
+    Mutant(RevokesItsTokenBeforeItLogsIn, "TOK-06", "a token that has ended"),
+    Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal").called("renews-batch-tokens"),
+    Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
+    Mutant(TreatsAGatewayPageAsALogin, "TOK-07", "a token that has ended"),
+    Mutant(TreatsForeignJsonAsALogin, "TOK-07", "a token that has ended"),
+    Mutant(StopsReplacingTokensAfterAGatewayPage, "TOK-07", "a token that has ended"),
+    Mutant(StopsReplacingTokensAfterForeignJson, "TOK-07", "a token that has ended"),
+    Mutant(
         ExitsAfterAGatewayPageForALogin,
         "TOK-07",
         "the client stays alive",
         LAZY_PROCESS,
         process=True,
     ),
-    "pauses-for-too-long-after-a-failed-login": Mutant(
-        PausesForTooLongAfterAFailedLogin, "TOK-07", "a token that has ended"
-    ),
-    "renews-a-batch-token-twice": Mutant(RenewsOneBatchTokenTwice, "TOK-07", "at most 1 renewal"),
-    "revokes-a-batch-token-twice": Mutant(
-        RevokesOneBatchTokenTwice, "TOK-07", "revocations of one token"
-    ),
-    "treats-a-periodic-token-as-endless": Mutant(
+    Mutant(PausesForTooLongAfterAFailedLogin, "TOK-07", "a token that has ended"),
+    Mutant(RenewsABatchTokenTwice, "TOK-07", "at most 1 renewal"),
+    Mutant(RevokesABatchTokenTwice, "TOK-07", "revocations of one token"),
+    Mutant(
         TreatsAPeriodicTokenAsEndless, "TOK-09", "a new login within", LAZY_PROCESS, process=True
     ),
-    "renews-an-ended-token": Mutant(
-        RenewsAnEndedToken, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True
-    ),
-    "renews-an-ended-token-five-times": Mutant(
-        RenewsAnEndedTokenFiveTimes,
-        "TOK-09",
-        "at most 4 renewals",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "logs-in-six-seconds-after-a-freeze": Mutant(
+    Mutant(RenewsAnEndedToken, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True),
+    Mutant(RenewsAnEndedTokenFiveTimes, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True),
+    Mutant(
         LogsInSixSecondsAfterASleep, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    ).called("logs-in-six-seconds-after-a-freeze"),
+    Mutant(LogsInThreeTimes, "TOK-09", "at most 1 login", LAZY_PROCESS, process=True).called(
+        "logs-in-three-times-after-a-freeze"
     ),
-    "logs-in-three-times-after-a-freeze": Mutant(
-        LogsInThreeTimes, "TOK-09", "at most 1 login", LAZY_PROCESS, process=True
+    Mutant(RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True),
+    Mutant(FailsAReadWhenUsesRunOut, "TOK-10", "no read fails"),
+    Mutant(LooksUpItsFirstTokenTwice, "TOK-10", "requests (lookup)"),
+    Mutant(UsesATokenOnce, "TOK-10", "logins"),
+    Mutant(ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
+    Mutant(BlocksAllCallsAfterAFailedRenewal, "TOK-17", "no reader of backend/django waits longer"),
+    Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
+    Mutant(RenewsInVainAHundredTimes, "TOK-17", "renewals"),
+    Mutant(TriesFiveTimesInOneCall, "TOK-17", "the same secret-id").called(
+        "tries-a-lost-secret-id-five-times"
     ),
-    "renews-its-old-token": Mutant(
-        RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True
+    Mutant(ReportsUnhealthyTooLate, "TOK-17", "health says not well", REFERENCE).called(
+        "reports-unhealthy-too-late-after-its-tokens-end"
     ),
-    "fails-a-read-when-uses-run-out": Mutant(FailsAReadWhenUsesRunOut, "TOK-10", "no read fails"),
-    "looks-up-its-first-token-twice": Mutant(
-        LooksUpItsFirstTokenTwice, "TOK-10", "requests (lookup)"
-    ),
-    "uses-a-token-once": Mutant(UsesATokenOnce, "TOK-10", "logins"),
-    "reads-its-role-id-once": Mutant(ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
-    "blocks-all-calls-after-a-failed-renewal": Mutant(
-        BlocksAllCallsAfterAFailedRenewal, "TOK-17", "no reader of backend/django waits longer"
-    ),
-    "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
-    "renews-in-vain-a-hundred-times": Mutant(RenewsInVainAHundredTimes, "TOK-17", "renewals"),
-    "tries-a-lost-secret-id-five-times": Mutant(
-        TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
-    ),
-    "reports-unhealthy-too-late-after-its-tokens-end": Mutant(
-        ReportsUnhealthyTooLate, "TOK-17", "health says not well", REFERENCE
-    ),
-}
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "looks-up-its-token-before-each-read-to-a-max-ttl": Tolerated(LooksBeforeEachRead, "TOK-03"),
-    "reads-without-a-token-at-its-start": Tolerated(ReadsWithoutATokenAtItsStart, "TOK-03"),
-    "logs-in-five-times": Tolerated(LogsInBesideRenewing, "TOK-03"),
-    "logs-in-at-a-third-at-a-max-ttl": Tolerated(LogsInAtAThird, "TOK-03"),
-    "revokes-its-old-token-after-a-login": Tolerated(RevokesItsOldTokenAfterALogin, "TOK-03"),
-    "keeps-three-tokens": Tolerated(KeepsThreeTokens, "TOK-03"),
-    "logs-in-at-a-third-at-an-explicit-max-ttl": Tolerated(LogsInAtAThird, "TOK-05"),
-    "replaces-late": Tolerated(ReplacesLate, "TOK-06"),
-    "tries-a-hanging-login-again": Tolerated(TriesAHangingLoginAgain, "TOK-06"),
-    "logs-in-at-a-third-for-the-unrenewable": Tolerated(LogsInAtAThirdForTheUnrenewable, "TOK-06"),
-    "renews-each-token-once": Tolerated(RenewsEachTokenOnce, "TOK-06"),
-    "renews-a-batch-token-once": Tolerated(RenewsOneBatchToken, "TOK-07"),
-    "revokes-a-batch-token-once": Tolerated(RevokesOneBatchToken, "TOK-07"),
-    "pauses-after-a-failed-login": Tolerated(PausesAfterAFailedLogin, "TOK-07"),
-    "fails-a-read-when-its-login-fails": Tolerated(FailsAReadWhenItsLoginFails, "TOK-07"),
-    "logs-in-at-a-third-behind-a-gateway": Tolerated(LogsInAtAThird, "TOK-07"),
-    "revokes-each-batch-token-once": Tolerated(TriesToGiveBackEachBatchToken, "TOK-07"),
-    "renews-an-ended-token-four-times": Tolerated(
-        RenewsAnEndedTokenFourTimes, "TOK-09", LAZY_PROCESS, process=True
+TOLERATED = by_name(
+    Tolerated(LooksBeforeEachRead, "TOK-03").called(
+        "looks-up-its-token-before-each-read-to-a-max-ttl"
     ),
-    "logs-in-four-seconds-after-a-freeze": Tolerated(
-        LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True
+    Tolerated(ReadsWithoutATokenAtItsStart, "TOK-03"),
+    Tolerated(LogsInBesideRenewing, "TOK-03").called("logs-in-five-times"),
+    Tolerated(LogsInAtAThird, "TOK-03").called("logs-in-at-a-third-at-a-max-ttl"),
+    Tolerated(RevokesItsOldTokenAfterALogin, "TOK-03"),
+    Tolerated(KeepsThreeTokens, "TOK-03"),
+    Tolerated(LogsInAtAThird, "TOK-05").called("logs-in-at-a-third-at-an-explicit-max-ttl"),
+    Tolerated(ReplacesLate, "TOK-06"),
+    Tolerated(TriesAHangingLoginAgain, "TOK-06"),
+    Tolerated(LogsInAtAThirdForTheUnrenewable, "TOK-06"),
+    Tolerated(RenewsEachTokenOnce, "TOK-06"),
+    Tolerated(RenewsOneBatchToken, "TOK-07").called("renews-a-batch-token-once"),
+    Tolerated(RevokesOneBatchToken, "TOK-07").called("revokes-a-batch-token-once"),
+    Tolerated(PausesAfterAFailedLogin, "TOK-07"),
+    Tolerated(FailsAReadWhenItsLoginFails, "TOK-07"),
+    Tolerated(LogsInAtAThird, "TOK-07").called("logs-in-at-a-third-behind-a-gateway"),
+    Tolerated(RevokesEachBatchTokenOnce, "TOK-07"),
+    Tolerated(RenewsAnEndedTokenFourTimes, "TOK-09", LAZY_PROCESS, process=True),
+    Tolerated(LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True).called(
+        "logs-in-four-seconds-after-a-freeze"
     ),
-    "looks-up-each-token-once": Tolerated(LooksUpEachTokenOnce, "TOK-10"),
-    "uses-a-token-three-times": Tolerated(UsesATokenThreeTimes, "TOK-10"),
-    "polls-its-secrets": Tolerated(PollsItsSecrets, "TOK-10"),
-    "needs-a-token-at-its-next-read": Tolerated(AsksOnceItIsOld, "TOK-10"),
-    "fails-a-read-when-its-role-is-gone": Tolerated(FailsACallForALogin, "TOK-17"),
-    "renews-in-vain-eleven-times": Tolerated(RenewsInVainElevenTimes, "TOK-17"),
-    "tries-a-lost-secret-id-four-times": Tolerated(TriesFourTimesInOneCall, "TOK-17"),
-    "reports-unhealthy-late-after-its-tokens-end": Tolerated(
-        ReportsUnhealthyLate, "TOK-17", REFERENCE
+    Tolerated(LooksUpEachTokenOnce, "TOK-10"),
+    Tolerated(UsesATokenThreeTimes, "TOK-10"),
+    Tolerated(PollsItsSecrets, "TOK-10"),
+    Tolerated(AsksOnceItIsOld, "TOK-10").called("needs-a-token-at-its-next-read"),
+    Tolerated(FailsAReadWhenItsRoleIsGone, "TOK-17"),
+    Tolerated(RenewsInVainElevenTimes, "TOK-17"),
+    Tolerated(TriesFourTimesInOneCall, "TOK-17").called("tries-a-lost-secret-id-four-times"),
+    Tolerated(ReportsUnhealthyLate, "TOK-17", REFERENCE).called(
+        "reports-unhealthy-late-after-its-tokens-end"
     ),
-    "reports-the-health-of-its-last-own-probe-without-a-token": Tolerated(
-        ProbesItselfNowAndThen, "TOK-17"
+    Tolerated(ProbesItselfNowAndThen, "TOK-17").called(
+        "reports-the-health-of-its-last-own-probe-without-a-token"
     ),
-}
+)

@@ -29,6 +29,7 @@ from tests.mutants.clients import (
     Tolerated,
     Writes,
     _KeyByKeyAsEver,
+    by_name,
 )
 from tests.mutants.login_clients import (
     AsksForAnHour,
@@ -424,7 +425,7 @@ class TakesASecondToEnd(LazyClient):
 # TOK-21
 
 
-class LogsInForEveryRead(LazyClient):
+class LogsInForEachRead(LazyClient):
     """Does not remember its token."""
 
     def _valid_token(self, deadline: float) -> Token:
@@ -518,128 +519,82 @@ class WakesUpWithPausesWhileIdle(SpinsWhileIdle):
     rests = 0.09
 
 
-MUTANTS: dict[str, Mutant] = {
-    "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
-    "writes-with-its-first-token": Mutant(
-        WritesWithItsFirstToken, "TOK-11", "a write is good again"
+MUTANTS = by_name(
+    Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
+    Mutant(WritesWithItsFirstToken, "TOK-11", "a write is good again"),
+    Mutant(LogsInThreeTimes, "TOK-11", "at most 1 login"),
+    Mutant(ReadsWholeSecretsWithItsFirstToken, "TOK-11", "a good read_all within"),
+    Mutant(LogsInTooLate, "TOK-11", "a new login within"),
+    Mutant(SendsOnceMore, "TOK-11", "known to be dead").called(
+        "sends-a-request-with-its-dead-token"
     ),
-    "logs-in-three-times": Mutant(LogsInThreeTimes, "TOK-11", "at most 1 login"),
-    "reads-whole-secrets-with-its-first-token": Mutant(
-        ReadsWholeSecretsWithItsFirstToken, "TOK-11", "a good read_all within"
+    Mutant(TreatsADeadTokenAsAMissingSecret, "TOK-11", "never called missing or deleted"),
+    Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
+    Mutant(LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"),
+    Mutant(LogsInOncePerThreadOfEight, "TOK-12", "at most 1 login"),
+    Mutant(LogsInOncePerThreadOfTwo, "TOK-12", "at most 1 login"),
+    Mutant(NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"),
+    Mutant(LogsInTooLateForFifty, "TOK-12", "a new login within"),
+    Mutant(TreatsATokenLostByAnotherCallAsADenial, "TOK-12", "a good read within"),
+    Mutant(NeverLogsInAgain, "TOK-13", "a new login within").called(
+        "never-replaces-a-lost-child-token"
     ),
-    "logs-in-too-late": Mutant(LogsInTooLate, "TOK-11", "a new login within"),
-    "sends-a-request-with-its-dead-token": Mutant(SendsOnceMore, "TOK-11", "known to be dead"),
-    "treats-a-dead-token-as-a-missing-secret": Mutant(
-        TreatsADeadTokenAsAMissingSecret, "TOK-11", "never called missing or deleted"
+    Mutant(LogsInThreeTimes, "TOK-13", "at most 1 login").called(
+        "logs-in-three-times-for-a-lost-child-token"
     ),
-    "logs-in-once-per-thread": Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
-    "logs-in-once-per-thread-behind-its-cache": Mutant(
-        LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"
+    Mutant(LogsInTooLate, "TOK-13", "a new login within").called(
+        "logs-in-too-late-for-a-lost-child-token"
     ),
-    "logs-in-once-per-thread-of-eight": Mutant(
-        LogsInOncePerThreadOfEight, "TOK-12", "at most 1 login"
+    Mutant(LooksUpItsOldToken, "TOK-13", "known to be dead").called("looks-up-a-lost-child-token"),
+    Mutant(NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE),
+    Mutant(RevokesNoTokenAtItsEnd, "TOK-19", "tokens alive"),
+    Mutant(HangsAtTheEnd, "TOK-19", "it ends cleanly"),
+    Mutant(EndsTooLateWithoutAFault, "TOK-19", "seconds until it has ended"),
+    Mutant(RaisesAnErrorAtItsEnd, "TOK-19", "it ends cleanly"),
+    Mutant(RevokesItsTokenByADeniedPath, "TOK-19", "tokens alive five seconds after the end"),
+    Mutant(RevokesOnlyItsLastToken, "TOK-19", "tokens alive five seconds after the end"),
+    Mutant(LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"),
+    Mutant(LogsInForACallerAfterItsEnd, "TOK-19", "tokens alive five seconds after the end"),
+    Mutant(RevokesNoTokenOfAnUnfinishedLogin, "TOK-20", "tokens alive"),
+    Mutant(RevokesNoTokenAtItsEndAfterAnOutage, "TOK-20", "tokens alive"),
+    Mutant(RevokesNoTokenOnSigterm, "TOK-20", "tokens alive", LAZY_PROCESS, process=True),
+    Mutant(LogsInForEachRead, "TOK-21", "at most 1 login"),
+    Mutant(LogsInForItsHealth, "TOK-21", "at most 1 login", REFERENCE),
+    Mutant(KeepsThreeSecretsTooFresh, "TOK-21", "at most 27 requests").called(
+        "polls-its-secrets-too-often"
     ),
-    "logs-in-once-per-thread-of-two": Mutant(LogsInOncePerThreadOfTwo, "TOK-12", "at most 1 login"),
-    "never-logs-in-again-behind-its-cache": Mutant(
-        NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"
+    Mutant(SpinsWhileIdle, "TOK-21", "seconds of a processor", LAZY_PROCESS, process=True),
+    Mutant(OverflowsItsTimer, "TOK-21", "at most 1 renewal"),
+    Mutant(RenewsItsFirstTokenTwice, "TOK-21", "at most 1 renewal").called(
+        "renews-a-long-lived-token-twice"
     ),
-    "logs-in-too-late-for-fifty": Mutant(LogsInTooLateForFifty, "TOK-12", "a new login within"),
-    "treats-a-token-lost-by-another-call-as-a-denial": Mutant(
-        TreatsATokenLostByAnotherCallAsADenial, "TOK-12", "a good read within"
-    ),
-    "never-replaces-a-lost-child-token": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
-    "logs-in-three-times-for-a-lost-child-token": Mutant(
-        LogsInThreeTimes, "TOK-13", "at most 1 login"
-    ),
-    "logs-in-too-late-for-a-lost-child-token": Mutant(
-        LogsInTooLate, "TOK-13", "a new login within"
-    ),
-    "looks-up-a-lost-child-token": Mutant(LooksUpItsOldToken, "TOK-13", "known to be dead"),
-    "never-logs-in-again-for-its-cache": Mutant(
-        NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE
-    ),
-    "revokes-no-token-at-its-end": Mutant(RevokesNoTokenAtItsEnd, "TOK-19", "tokens alive"),
-    "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "it ends cleanly"),
-    "ends-too-late-without-a-fault": Mutant(
-        EndsTooLateWithoutAFault, "TOK-19", "seconds until it has ended"
-    ),
-    "raises-an-error-at-its-end": Mutant(RaisesAnErrorAtItsEnd, "TOK-19", "it ends cleanly"),
-    "revokes-its-token-by-a-denied-path": Mutant(
-        RevokesItsTokenByADeniedPath, "TOK-19", "tokens alive five seconds after the end"
-    ),
-    "revokes-only-its-last-token": Mutant(
-        RevokesOnlyItsLastToken,
-        "TOK-19",
-        "tokens alive five seconds after the end",
-    ),
-    "logs-in-after-its-end": Mutant(
-        LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"
-    ),
-    "logs-in-for-a-caller-after-its-end": Mutant(
-        LogsInForACallerAfterItsEnd, "TOK-19", "tokens alive five seconds after the end"
-    ),
-    "revokes-no-token-of-an-unfinished-login": Mutant(
-        RevokesNoTokenOfAnUnfinishedLogin, "TOK-20", "tokens alive"
-    ),
-    "revokes-no-token-at-its-end-after-an-outage": Mutant(
-        RevokesNoTokenAtItsEndAfterAnOutage, "TOK-20", "tokens alive"
-    ),
-    "revokes-no-token-on-sigterm": Mutant(
-        RevokesNoTokenOnSigterm, "TOK-20", "tokens alive", LAZY_PROCESS, process=True
-    ),
-    "logs-in-for-each-read": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
-    "logs-in-for-its-health": Mutant(LogsInForItsHealth, "TOK-21", "at most 1 login", REFERENCE),
-    "polls-its-secrets-too-often": Mutant(
-        KeepsThreeSecretsTooFresh, "TOK-21", "at most 27 requests"
-    ),
-    "spins-while-idle": Mutant(
-        SpinsWhileIdle,
-        "TOK-21",
-        "seconds of a processor",
-        LAZY_PROCESS,
-        process=True,
-    ),
-    "overflows-its-timer": Mutant(OverflowsItsTimer, "TOK-21", "at most 1 renewal"),
-    "renews-a-long-lived-token-twice": Mutant(
-        RenewsItsFirstTokenTwice, "TOK-21", "at most 1 renewal"
-    ),
-    "looks-up-its-token-for-two-reads-of-five": Mutant(
-        LooksUpItsTokenForTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
-    ),
-    "logs-in-for-each-first-caller": Mutant(LogsInForEachFirstCaller, "TOK-21", "at most 1 login"),
-}
+    Mutant(LooksUpItsTokenForTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"),
+    Mutant(LogsInForEachFirstCaller, "TOK-21", "at most 1 login"),
+)
 
 
-TOLERATED: dict[str, Tolerated] = {
-    "denies-whole-secrets-after-a-dead-token": Tolerated(
-        DeniesWholeSecretsAfterADeadToken, "TOK-11"
+TOLERATED = by_name(
+    Tolerated(DeniesWholeSecretsAfterADeadToken, "TOK-11"),
+    Tolerated(LogsInSlowly, "TOK-11").called("logs-in-late"),
+    Tolerated(HasARequestInFlightWhenItsTokenIsReplaced, "TOK-11"),
+    Tolerated(KeepsLongerAndLogsInAtAThird, "TOK-11").called(
+        "notices-a-lost-token-at-its-third-login"
     ),
-    "logs-in-late": Tolerated(LogsInSlowly, "TOK-11"),
-    "has-a-request-in-flight-when-its-token-is-replaced": Tolerated(
-        HasARequestInFlightWhenItsTokenIsReplaced, "TOK-11"
+    Tolerated(MeetsItsLossAtItsNextPoll, "TOK-11").called("notices-a-lost-token-at-its-next-poll"),
+    Tolerated(TreatsATokenLostByAnotherCallAsADenialOnce, "TOK-12"),
+    Tolerated(AsksOnceForAll, "TOK-12").called("answers-fifty-from-memory"),
+    Tolerated(HasEightWorkers, "TOK-12").called("answers-fifty-with-eight-workers"),
+    Tolerated(LogsInLateForFifty, "TOK-12"),
+    Tolerated(HasARequestWaitingForAConnectionWhenItsTokenIsReplaced, "TOK-12"),
+    Tolerated(LogsInSlowly, "TOK-13").called("logs-in-late-for-a-lost-child-token"),
+    Tolerated(MeetsItsLossAtItsNextPoll, "TOK-13").called(
+        "notices-a-lost-child-token-at-its-next-poll"
     ),
-    "notices-a-lost-token-at-its-third-login": Tolerated(KeepsLongerAndLogsInAtAThird, "TOK-11"),
-    "notices-a-lost-token-at-its-next-poll": Tolerated(MeetsItsLossAtItsNextPoll, "TOK-11"),
-    "treats-a-token-lost-by-another-call-as-a-denial-once": Tolerated(
-        TreatsATokenLostByAnotherCallAsADenialOnce, "TOK-12"
-    ),
-    "answers-fifty-from-memory": Tolerated(AsksOnceForAll, "TOK-12"),
-    "answers-fifty-with-eight-workers": Tolerated(HasEightWorkers, "TOK-12"),
-    "logs-in-late-for-fifty": Tolerated(LogsInLateForFifty, "TOK-12"),
-    "has-a-request-waiting-for-a-connection-when-its-token-is-replaced": Tolerated(
-        HasARequestWaitingForAConnectionWhenItsTokenIsReplaced, "TOK-12"
-    ),
-    "logs-in-late-for-a-lost-child-token": Tolerated(LogsInSlowly, "TOK-13"),
-    "notices-a-lost-child-token-at-its-next-poll": Tolerated(MeetsItsLossAtItsNextPoll, "TOK-13"),
-    "ends-late-without-a-fault": Tolerated(EndsLateWithoutAFault, "TOK-19"),
-    "takes-a-second-to-end": Tolerated(TakesASecondToEnd, "TOK-20"),
-    "loads-code-under-ten-first-reads": Tolerated(LoadsAtItsFirstRead, "TOK-21"),
-    "asks-for-an-hour-of-a-month": Tolerated(AsksForAnHour, "TOK-21"),
-    "wakes-up-with-pauses-while-idle": Tolerated(
-        WakesUpWithPausesWhileIdle, "TOK-21", LAZY_PROCESS, process=True
-    ),
-    "polls-its-secrets-often": Tolerated(KeepsThreeSecretsFresh, "TOK-21"),
-    "looks-up-its-token-for-every-fourth-read": Tolerated(
-        LooksUpItsTokenForEveryFourthRead, "TOK-21"
-    ),
-}
+    Tolerated(EndsLateWithoutAFault, "TOK-19"),
+    Tolerated(TakesASecondToEnd, "TOK-20"),
+    Tolerated(LoadsAtItsFirstRead, "TOK-21").called("loads-code-under-ten-first-reads"),
+    Tolerated(AsksForAnHour, "TOK-21").called("asks-for-an-hour-of-a-month"),
+    Tolerated(WakesUpWithPausesWhileIdle, "TOK-21", LAZY_PROCESS, process=True),
+    Tolerated(KeepsThreeSecretsFresh, "TOK-21").called("polls-its-secrets-often"),
+    Tolerated(LooksUpItsTokenForEveryFourthRead, "TOK-21"),
+)

@@ -91,6 +91,7 @@ def test_zsh(script: tuple[str, Path]) -> None:
         run("zsh", "-f", "-c", ZSH, "zsh", str(script[1]), line, f"{begun} {proposed[0]}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["bash"], indirect=True)
 def test_how_long_tab_takes(script: tuple[str, Path]) -> None:
     """Tab takes a quarter of a second at most, much less than a start of the program."""

@@ -41,22 +41,23 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("$P >&-", 0),
-        ("$P status >&-", 0),
         ("$P <&- >&- 2>&-", 0),
         ("$P unseal 2>&-", 5),
         ("set -o pipefail; $P | head -1", 0),
-        ("set -o pipefail; $P status | true", 0),
         ("set -o pipefail; $P doctor | true", 1),
-        ("set -o pipefail; $P completion bash | true", 0),
         ("$P > /dev/full", 1),
-        ("PYTHONIOENCODING=ascii $P --help env", 0),
         ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $P", 0),
         ("COLUMNS=5 $P --help migrate", 0),
-        ("COLUMNS=0 $P --help migrate", 0),
         ("COLUMNS=nonsense $P", 0),
-        ("$P completion bash", 0),
         ("$P --list-format json --list", 0),
+        # Each of these has one above that is much like it.
+        pytest.param("$P >&-", 0, marks=pytest.mark.slow),
+        pytest.param("$P status >&-", 0, marks=pytest.mark.slow),
+        pytest.param("set -o pipefail; $P status | true", 0, marks=pytest.mark.slow),
+        pytest.param("set -o pipefail; $P completion bash | true", 0, marks=pytest.mark.slow),
+        pytest.param("PYTHONIOENCODING=ascii $P --help env", 0, marks=pytest.mark.slow),
+        pytest.param("COLUMNS=0 $P --help migrate", 0, marks=pytest.mark.slow),
+        pytest.param("$P completion bash", 0, marks=pytest.mark.slow),
     ],
 )
 def test_streams(line: str, code: int) -> None:
@@ -124,10 +125,10 @@ def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) ->
     "words",
     [
         ("destroy", "--dry", "--yes"),
-        ("--dry", "destroy", "--yes"),
-        ("unlock", "--dry", "backend"),
         ("unlock",),
-        ("rotate.secret-id",),
+        pytest.param(("--dry", "destroy", "--yes"), marks=pytest.mark.slow),
+        pytest.param(("unlock", "--dry", "backend"), marks=pytest.mark.slow),
+        pytest.param(("rotate.secret-id",), marks=pytest.mark.slow),
     ],
 )
 def test_under_plain_invoke(words: tuple[str, ...]) -> None:

@@ -63,19 +63,20 @@ def named_in(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, task
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_remedy_names_a_task_that_exists(path: Path, tasks: set[str]) -> None:
+def test_every_remedy_names_a_task_that_exists(tasks: set[str]) -> None:
     """`named("x")` in a message, `invoke x` in a docstring: x is a task."""
-    quoted = " ".join(re.findall(r"`+[^`]+`", path.read_text()))
-    found = {name for _, name in named_in(path)} | typed_in(quoted)
-    assert found - tasks == set()
+    wrong = {}
+    for path in SOURCES:
+        quoted = " ".join(re.findall(r"`+[^`]+`", path.read_text()))
+        if unknown := ({name for _, name in named_in(path)} | typed_in(quoted)) - tasks:
+            wrong[path] = unknown
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_message_writes_a_command_by_hand(path: Path) -> None:
+def test_no_message_writes_a_command_by_hand() -> None:
     """A message builds its commands with `vault_harness.commands.named`, as readers type them."""
-    by_hand = [f"{path}:{line}: {text}" for line, text in literals(path) if typed_in(text)]
-    assert by_hand == []
+    texts = [(path, line, text) for path in SOURCES for line, text in literals(path)]
+    assert [f"{path}:{line}: {text}" for path, line, text in texts if typed_in(text)] == []
 
 
 def test_the_documentation_says_which_tasks_have_a_dry_run() -> None:
