@@ -27,8 +27,8 @@ ORACLES = JUDGE / "oracles"
 
 JUDGES = frozenset(
     {
-        *("leaks", "running", "closing", "conditions", "confirmation", "driver", "helpers"),
-        *("herd", "history", "lab", "leases", "moving", "observations", "run", "vacuity"),
+        *("logs", "running", "closing", "conditions", "confirmation", "driver", "helpers"),
+        *("history", "lab", "leases", "observations", "run"),
         *("static", "verdict"),
     }
 )
