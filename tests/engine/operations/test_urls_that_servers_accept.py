@@ -17,7 +17,7 @@ from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.migrate import ClientSettings, VariableMap, make_plan, migrate, read
-from vault_harness.operator.rotate import configured, known_targets, roll_back, rotate_secret
+from vault_harness.operator.rotate import How, configured, known_targets, roll_back, rotate_secret
 
 pytestmark = pytest.mark.slow  # a database server each
 
@@ -49,12 +49,8 @@ class Application:
 
     def rotate(self, name: str, environ: dict[str, str], turn: Any = rotate_secret) -> None:
         """Rotate at the server too, or undo that."""
-        turn(
-            self.kv,
-            TARGETS[name],
-            self.directory,
-            servers=lambda kind: configured(kind, environ),
-        )
+        how = How(servers=lambda kind: configured(kind, environ))
+        turn(self.kv, TARGETS[name], self.directory, how)
 
     def value(self, path: str, key: str) -> str:
         """Return a value in Vault."""
