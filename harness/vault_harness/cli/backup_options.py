@@ -72,7 +72,7 @@ KEYRING_HELP = "the path of keyring.age, if it is kept apart from the rest, as i
 
 
 def chosen(opening: Opening, part: str | None = None, *, own: bool = False) -> Backup:
-    """Return the named backup, else the newest one that has ``part``.
+    """Return the named backup. Without a name, return the newest one that has ``part``.
 
     Stacks may share a folder, so only a backup of this Vault counts, if this Vault reports its id
     and has any backups. With ``own`` a named backup must be this Vault's, too.

@@ -143,7 +143,7 @@ def _part(shard: str | None) -> tuple[int, int]:
     examples=("replay report/schedules/renew-renewal-due-lost.toml",),
     help={
         "file": "a schedule that explore wrote",
-        "subject": "the client, default the one that the file names",
+        "subject": "the client; default: the client in the file",
         "engine": ENGINE,
     },
 )

@@ -144,7 +144,7 @@ class Faults(Closable):
         return f"{text}, for {length}"
 
     def _reap(self, fault: Fault) -> None:
-        """Wait for the end of a task, and read what it says until then."""
+        """Read what a task prints, and wait for its end."""
         assert fault.task.stdout is not None
         for _ in fault.task.stdout:
             pass

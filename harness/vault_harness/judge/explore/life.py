@@ -34,7 +34,7 @@ CALM = 1.5
 """Seconds after recovery in which a client is watched."""
 
 PAST = 0.8
-"""Seconds past a token's end: a token that nobody renewed is dead by then."""
+"""Seconds after the end of a token. If nobody renewed the token, it is dead."""
 
 NEVER_MISSING = "what is there is never called missing or deleted"
 """The promise that a fault breaks itself if it answers 404 for a secret."""

@@ -74,7 +74,7 @@ class HttpFaults:
 
     From the moment it is set, each fault counts the requests that fit. It acts on the `first` so
     many, on the `nth` alone, on `every` third, or on all. If several faults are set, each of them
-    counts, and the one that was set last acts.
+    counts, and the newest one acts.
     """
 
     def __init__(self, relay: Relay, log: FaultLog) -> None:

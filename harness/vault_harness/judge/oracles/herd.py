@@ -165,7 +165,7 @@ def each_caller_recovers(bound: float, *, since: float) -> Oracle:
             last = max(late)
             missed = last - end if last < math.inf else None
             if missed is not None:
-                text += f" by then, the last after {last - since:.2f} s"
+                text += f" in that time, the last one had it after {last - since:.2f} s"
             return [Finding(promise, text, since, missed=missed, until=end)]
         return []
 
