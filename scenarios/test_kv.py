@@ -160,18 +160,18 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     _refuse_longer("refresh", lab.refresh)
     longest = max(limit, lab.refresh)  # an unmarked value may be as old as R, whatever is declared
     # These ways need not serve an old value, and must not serve one after max_stale.
-    others: list[Callable[[], Operation]] = [client.read]
-    if lab.can("read_all"):
-        others.append(partial(client.read_all, lab.entry.path, (lab.entry.key,)))
-    client.read(verb="read_cached")
-    for read in others:
-        read()
+    others: list[ReadVerb] = [verb for verb in all_read_verbs(lab) if verb != "read_cached"]
+    paths = {verb: own_path(lab, lab.entry.path, verb) for verb in all_read_verbs(lab)}
+    for path in {*paths.values()} - {lab.entry.path}:
+        lab.put("v1", path=path)
+    for verb, path in paths.items():
+        client.ask(verb, path)
     # One outage of both kinds: a client may treat refused connections and a seal differently.
     with lab.vault.sealed() as fault:
 
         def ask_until(end: float, met: Callable[[], bool] = lambda: False) -> None:
             while True:
-                call = client.read(verb="read_cached")
+                call = client.ask("read_cached", paths["read_cached"])
                 _judge_age(lab, call, _age(call, fault), limit)
                 if call.outcome == "died" or lab.history.now() > end or met():
                     return
@@ -182,7 +182,7 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
             # A call that began near the end may take its deadline, and is no excess.
             ask_until(fault.began + longest + max(3.0, lab.deadline + 1.0))
             with ThreadPoolExecutor(len(others)) as callers:
-                for late in callers.map(lambda read: read(), others):
+                for late in callers.map(lambda verb: client.ask(verb, paths[verb]), others):
                     _judge_excess(lab, late, _age(late, fault), longest)
         # A client that rests does not know yet that Vault is sealed again.
         ask_until(gone.end + lab.reach, lambda: _meets_a_seal(lab, since=gone.end))

@@ -144,6 +144,26 @@ class KeepsItsFallbackInItsCache(Tweaked):
         return secret
 
 
+class CachesItsFallbackUntilAPlainRead(Tweaked):
+    """Caches its fallback until a plain read of the same secret succeeds."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[str, Secret] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        secret = super().read(path, key)
+        if secret.source != "environment":
+            self._fallen.pop(path, None)
+        return secret
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = self._fallen.get(path) or super().read_cached(path, key)
+        if secret.source == "environment":
+            self._fallen[path] = secret
+        return secret
+
+
 class FallsBackOnlyIfConnectionsAreRefused(Tweaked):
     """Falls back if no connection can be made, but not if Vault is sealed."""
 
@@ -319,6 +339,7 @@ MUTANTS = by_name(
     ),
     Mutant(HasNoCachedValueAfterAFallback, "FBK-01", "read_cached still ends", REFERENCE),
     Mutant(KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE),
+    Mutant(CachesItsFallbackUntilAPlainRead, "FBK-01", "still gives the fallback", REFERENCE),
     Mutant(FallsBackOnlyIfConnectionsAreRefused, "FBK-01", "is the fallback", REFERENCE),
     Mutant(
         FallsBackInADeniedCachedReadWithoutAPlainReadBefore, "FBK-02", "fails as denied", REFERENCE

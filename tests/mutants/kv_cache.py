@@ -113,6 +113,17 @@ class ServesStaleForeverInPlainReads(Tweaked):
         return found
 
 
+class ServesStaleForeverUntilItsCacheFails(ServesStaleForeverInPlainReads):
+    """A cached read of the same secret that fails drops the value that plain reads serve."""
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        try:
+            return super().read_cached(path, key)
+        except VaultError:
+            self._last.pop((path, key), None)
+            raise
+
+
 class ServesStaleWholeSecretsForever(Tweaked):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -332,6 +343,7 @@ MUTANTS = by_name(
     Mutant(ServesStaleForeverInASeal, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleForeverWhenRefused, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleForeverInPlainReads, "KV-02", "read gave one", REFERENCE),
+    Mutant(ServesStaleForeverUntilItsCacheFails, "KV-02", "read gave one", REFERENCE),
     Mutant(ServesStaleWholeSecretsForever, "KV-02", "read_all gave one", REFERENCE),
     Mutant(ServesStaleForever, "KV-02", "no value is served", REFERENCE),
     Mutant(ServesStaleForeverWithATenSecondDeadline, "KV-02", "no value is served", REFERENCE),
