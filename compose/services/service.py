@@ -3,8 +3,9 @@
 It logs in with its AppRole, reads one secret, and answers ``/health`` and ``/fingerprint``. The
 fingerprint proves that the service has the secret without showing it.
 
-Variables: ``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and those of
+Variables: ``SERVICE``, ``PORT``, ``HOST`` (all addresses by default), and those of
 `resilient_vault_client` (``VAULT_ADDR``, ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``, ...).
+``-config FILE`` takes them from a JSON file.
 """
 
 from __future__ import annotations
@@ -16,11 +17,28 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resilient_vault_client import VaultClient
+
+SECRETS: Mapping[str, tuple[str, str]] = {
+    "backend": ("backend/django", "SECRET_KEY"),
+    "celery_worker": ("backend/celery", "CELERY_BROKER_URL"),
+    "celery_beat": ("backend/celery", "CELERY_BROKER_URL"),
+    "api_gateway": ("gateway/api", "JWT_SECRET"),
+    "recommender": ("ai/openai", "OPENAI_API_KEY"),
+    "search": ("ai/openai", "OPENAI_API_KEY"),
+    "pricing": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
+    "chatbot": ("ai/anthropic", "ANTHROPIC_API_KEY"),
+    "fraud": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
+    "forecasting": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
+    "vision": ("ai/openai", "OPENAI_API_KEY"),
+}
+"""The path below the mount, and the key, that each service reads."""
 
 DEFAULT_PORT = 8000
 
@@ -42,16 +60,12 @@ class Service:
 
     @classmethod
     def from_environment(cls) -> Service:
-        """Read ``SERVICE``, ``SECRET_PATH`` and ``SECRET_KEY_NAME``."""
+        """Return the service that ``SERVICE`` names."""
         # Imported here, since the health check runs every few seconds and needs no client.
         from resilient_vault_client import VaultClient
 
-        return cls(
-            os.environ["SERVICE"],
-            os.environ["SECRET_PATH"],
-            os.environ["SECRET_KEY_NAME"],
-            VaultClient(),
-        )
+        name = os.environ["SERVICE"]
+        return cls(name, *SECRETS[name], VaultClient())
 
     def health(self) -> tuple[int, dict[str, object]]:
         """Return 200 while the service has its secret, from Vault or the last good one.
@@ -84,7 +98,7 @@ class Service:
         }
 
 
-def serve(service: Service, port: int) -> None:
+def serve(service: Service, host: str, port: int) -> None:
     """Answer until SIGTERM or SIGINT, then revoke the token and end."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -103,7 +117,7 @@ def serve(service: Service, port: int) -> None:
             if "/health" not in str(values[:1]):  # every few seconds, for ever
                 super().log_message(template, *values)
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
 
     def end(*_: object) -> None:
@@ -132,10 +146,12 @@ def check(port: int) -> int:
 
 def main(arguments: list[str]) -> int:
     """Serve, or check with ``--check``."""
+    if arguments[:1] == ["-config"]:
+        os.environ.update(json.loads(Path(arguments[1]).read_text(encoding="utf-8")))
     port = int(os.environ.get("PORT", DEFAULT_PORT))
     if arguments == ["--check"]:
         return check(port)
-    serve(Service.from_environment(), port)
+    serve(Service.from_environment(), os.environ.get("HOST", ""), port)
     return 0
 
 

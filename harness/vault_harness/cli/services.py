@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def up(direct: bool = False) -> None:
     """Start the guide's services beside the stack.
 
-    They are containers and need a stack of containers. Each logs in with its own ids and reads a
-    secret through Toxiproxy. The task waits until all are healthy.
+    They run as the stack does, as processes or containers. Each logs in with its own ids and reads a
+    secret through Toxiproxy. The task waits until all are healthy. `down` ends them too.
     """
     from vault_harness.local.stack.example_services import ExampleServices
 

@@ -11,6 +11,7 @@ import pytest
 
 from vault_harness.errors import BlueprintError
 from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.stack import example_services
 from vault_harness.local.stack.example_services import SERVICES, ExampleServices
 from vault_harness.local.stack.local import LocalStack
@@ -20,9 +21,14 @@ from vault_harness.settings import Settings
 def test_vault_is_not_started_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Vault is not started with them, since compose might replace it."""
     calls: list[tuple[str, ...]] = []
-    services = ExampleServices(LocalStack(Settings(engine="docker", data_dir=tmp_path)))
+    local = LocalStack(Settings(engine="docker", data_dir=tmp_path))
+    services = ExampleServices(local)
     healthy: Any = SimpleNamespace(health="healthy")
-    monkeypatch.setattr(services, "_compose", lambda _way: lambda *said, **_: calls.append(said))
+    at = SimpleNamespace(ca_cert=None, targets=[SimpleNamespace(upstream="vault:8200")])
+    monkeypatch.setattr(local, "endpoints", lambda: at)
+    monkeypatch.setattr(
+        DockerStack, "compose", lambda *_: lambda *said, **_more: calls.append(said)
+    )
     monkeypatch.setattr(services, "describe", lambda: [healthy])
     monkeypatch.setattr(example_services, "connected", contextlib.nullcontext)
     for name in ("find_image", "refuse_outdated", "hand_out_tls"):

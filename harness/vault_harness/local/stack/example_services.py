@@ -1,13 +1,14 @@
-"""The example services of ``services.yml``, beside the stack of ``invoke up``."""
+"""The integration guide's services beside the stack of ``invoke up``."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vault_harness import files
 from vault_harness.addresses import base_url
@@ -16,7 +17,6 @@ from vault_harness.commands import named
 from vault_harness.errors import (
     BlueprintError,
     DeadlineExceeded,
-    HarnessError,
     ImageMissing,
     StackError,
 )
@@ -27,7 +27,9 @@ from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.engine.docker.state import find_image, refuse_outdated
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.ports import ask
+from vault_harness.local.engine.process.services import ServiceProcesses
 from vault_harness.local.images.build import LOCAL_SERVICES
+from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.service_ids import (
@@ -71,10 +73,8 @@ class ExampleService:
     """The state of one service.
 
     Attributes:
-        name: Its name in ``services.yml``.
         url: Its base URL on this machine, or None if it does not run.
-        health: The engine's health check: ``starting``, ``healthy``, ``unhealthy``, or ``none``
-            without a container.
+        health: ``starting``, ``healthy``, ``unhealthy``, or ``none`` if it does not run.
         status: The service's own report: ``ok``, ``degraded`` (serves its last good secret),
             ``unavailable``, or empty if it does not answer.
     """
@@ -86,7 +86,7 @@ class ExampleService:
 
 
 class ExampleServices:
-    """Starts and ends the services beside a stack, through the compose files.
+    """Starts and ends the services beside a stack, as containers or processes like the stack.
 
     `ports` overrides the loopback port of services; 0 picks a free one.
     """
@@ -124,67 +124,39 @@ class ExampleServices:
         Without `through_toxiproxy`, no fault of Toxiproxy affects them. The error for an unhealthy
         service contains its log.
         """
-        compose = self._compose(through_toxiproxy)
-        with connected() as client:
-            image = find_image(client, LOCAL_SERVICES)
-        if image is None:
-            raise ImageMissing(
-                f"the image {LOCAL_SERVICES} is not on this engine",
-                looked_at="docker images",
-                remedy=named("images"),
-            )
-        refuse_outdated(image)
         wanted = _of(self._local.blueprint())
-        for service in wanted:
-            # Compose would create it as root's.
-            files.private_directory(self.credentials_directory(service))
-        hand_out_tls(self._local.data_dir)
-        # --no-deps: with these variables Compose would replace the running Vault, perhaps by one
-        # that cannot unseal itself.
-        compose("up", "-d", "--no-deps", *wanted, services=True)
-        try:
-            wait_until(
-                lambda: all(service.health == "healthy" for service in self.describe()),
-                "all example services to be healthy",
-                timeout=timeout,
-                interval=0.25,
-            )
-        except DeadlineExceeded:
-            raise self._unhealthy(timeout) from None
+        ports = {
+            name: int(self._ports.get(name, os.environ.get(variable, default)))
+            for name, (default, variable) in SERVICES.items()
+        }
+        with ExitStack() as held:
+            self._engine().start(wanted, ports, through_toxiproxy=through_toxiproxy, held=held)
+            try:
+                wait_until(
+                    lambda: all(one.health in ("healthy", "none") for one in self.describe()),
+                    "all example services to be healthy",
+                    timeout=timeout,
+                    interval=0.25,
+                )
+            except DeadlineExceeded:
+                waited = f"waited {in_words(timeout)} for the example services"
+                raise self._unhealthy(waited) from None
+        if any(service.health == "none" for service in self.describe()):
+            raise self._unhealthy("example services ended at once")
         return self.describe()
 
     @without_frames
     def stop(self) -> list[str]:
-        """End the services, remove their containers, and return their names."""
-        with connected() as client:
-            found = {name: item for name, item in self._containers(client) if name in SERVICES}
-            for container in found.values():
-                container.stop(timeout=_STOP_SECONDS)
-                container.remove(v=True)
-        return [name for name in SERVICES if name in found]
+        """End the services, and return their names."""
+        ended = self._engine().stop()
+        return [name for name in SERVICES if name in ended]
 
     def describe(self) -> list[ExampleService]:
         """Return the state of each service, running or not."""
-        found = self._attributes()
-        return [_describe(name, found.get(name)) for name in _of(self._local.blueprint())]
-
-    def _attributes(self) -> dict[str, Any]:
-        with connected() as client:
-            return {name: item.attrs for name, item in self._containers(client)}
-
-    def _containers(self, client: docker.DockerClient) -> list[tuple[str, Any]]:
-        known = StackRecord.load(self._local.data_dir)
-        label = f"{LABEL_PROJECT}={project_here(self._local.data_dir, known)}"
-        present = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-        return [(str(item.labels.get(LABEL_SERVICE)), item) for item in present]
-
-    def restarts(self) -> dict[str, int]:
-        """Return how often the engine restarted each service."""
-        return {
-            name: int(attributes["RestartCount"])
-            for name, attributes in self._attributes().items()
-            if name in SERVICES
-        }
+        found = self._engine().look()
+        return [
+            _describe(name, *found.get(name, ("", "none"))) for name in _of(self._local.blueprint())
+        ]
 
     @without_frames
     def fingerprints(self) -> dict[str, str]:
@@ -199,49 +171,175 @@ class ExampleServices:
     @without_frames
     def logs(self, service: str, *, tail: int = 30) -> str:
         """Return the last lines of a service's log."""
-        with connected() as client:
-            found = [item for name, item in self._containers(client) if name == service]
-            return "\n".join(item.logs(tail=tail).decode(errors="replace") for item in found)
+        return self._engine().logs(service, tail)
 
-    def _compose(self, through_toxiproxy: bool) -> Compose:
+    def restarts(self) -> dict[str, int]:
+        """Return how often the container engine restarted each service."""
+        engine = self._engine()
+        return engine.restarts() if isinstance(engine, _Containers) else {}
+
+    def _engine(self) -> _Engine:
         provider = self._local.provider()
-        if not isinstance(provider, DockerStack):
-            raise StackError(
-                f"the {provider.name} engine runs this stack, and the example services are "
-                "containers, which cannot reach it",
-                looked_at=str(self._local.data_dir / "stack.json"),
-                remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
-            )
-        tls = self._local.endpoints().ca_cert is not None
-        asked = bool(self._local.client_certificates())
-        upstream = self._local.endpoints().targets[0].upstream
-        address = base_url("toxiproxy:8201" if through_toxiproxy else upstream, tls=tls)
-        files_inside = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
-        if asked:
-            files_inside["SERVICES_CLIENT_CERT"] = _CERTIFICATE_INSIDE
-        ports = {
-            variable: str(self._ports.get(name, os.environ.get(variable, default)))
-            for name, (default, variable) in SERVICES.items()
-        }
-        mount = self._local.blueprint().mount
-        return provider.compose(
-            {
-                "SERVICES_VAULT_ADDR": address,
-                "SERVICES_MOUNT": mount,
-                "SERVICES_NAMESPACE": self._local.namespace(),
-                **files_inside,
-                **ports,
-            }
-        )
+        if isinstance(provider, DockerStack):
+            return _Containers(self._local, provider)
+        return _Processes(self._local)
 
-    def _unhealthy(self, timeout: float) -> HarnessError:
+    def _unhealthy(self, happened: str) -> DeadlineExceeded:
         sick = [service for service in self.describe() if service.health != "healthy"]
         return DeadlineExceeded(
-            f"waited {in_words(timeout)} for the example services to be healthy; "
-            + ", ".join(f"{service.name} is {service.health}" for service in sick),
+            f"{happened}; " + ", ".join(f"{one.name} is {one.health}" for one in sick),
             looked_at="\n".join(f"{one.name}:\n{self.logs(one.name)}" for one in sick),
             remedy=f"is Vault unsealed ({named('status')}) and seeded ({named('seed')})?",
         )
+
+
+class _Engine(Protocol):
+    """Runs the services in one way."""
+
+    def start(
+        self,
+        wanted: list[str],
+        ports: Mapping[str, int],
+        *,
+        through_toxiproxy: bool,
+        held: ExitStack,
+    ) -> None:
+        """Start them, and do not wait until they are healthy. `held` keeps their ports so long."""
+
+    def stop(self) -> Collection[str]:
+        """End them, and return the names of those that ran."""
+
+    def look(self) -> dict[str, tuple[str, str]]:
+        """Return URL and health of each that is there."""
+
+    def logs(self, service: str, tail: int) -> str:
+        """Return the last lines of one's log."""
+
+
+class _Processes:
+    """Runs each service as a process, with the variables that ``env SERVICE`` shows."""
+
+    def __init__(self, local: LocalStack) -> None:
+        self._local = local
+        self._all = ServiceProcesses(local.data_dir)
+
+    def start(
+        self,
+        wanted: list[str],
+        ports: Mapping[str, int],
+        *,
+        through_toxiproxy: bool,
+        held: ExitStack,
+    ) -> None:
+        for name in wanted:
+            variables = service_environment(self._local, name, direct=not through_toxiproxy)
+            self._all.start(name, variables, ports[name], setting=SERVICES[name][1], held=held)
+
+    def stop(self) -> Collection[str]:
+        return self._all.stop()
+
+    def look(self) -> dict[str, tuple[str, str]]:
+        found = {}
+        for name in self._all.running():
+            url = self._all.url(name)
+            answer = ask(f"{url}/health", timeout=10.0)
+            healthy = answer is not None and answer.status == 200
+            found[name] = url, "healthy" if healthy else "unhealthy" if answer else "starting"
+        return found
+
+    def logs(self, service: str, tail: int) -> str:
+        return files.tail(self._all.log(service), tail)
+
+
+class _Containers:
+    """Runs the containers of ``services.yml``."""
+
+    def __init__(self, local: LocalStack, provider: DockerStack) -> None:
+        self._local, self._provider = local, provider
+
+    def start(
+        self,
+        wanted: list[str],
+        ports: Mapping[str, int],
+        *,
+        through_toxiproxy: bool,
+        held: ExitStack,  # noqa: ARG002 -- the engine itself takes the ports
+    ) -> None:
+        with connected() as client:
+            image = find_image(client, LOCAL_SERVICES)
+        if image is None:
+            raise ImageMissing(
+                f"the image {LOCAL_SERVICES} is not on this engine",
+                looked_at="docker images",
+                remedy=named("images"),
+            )
+        refuse_outdated(image)
+        for service in wanted:
+            # Compose would create it as root's.
+            files.private_directory(service_directory(self._local.data_dir, service))
+        hand_out_tls(self._local.data_dir)
+        # --no-deps: with these variables Compose would replace the running Vault, perhaps by one
+        # that cannot unseal itself.
+        compose = self._compose(ports, through_toxiproxy)
+        compose("up", "-d", "--no-deps", *wanted, services=True)
+
+    def stop(self) -> Collection[str]:
+        with connected() as client:
+            found = {name: item for name, item in self._all(client) if name in SERVICES}
+            for container in found.values():
+                container.stop(timeout=_STOP_SECONDS)
+                container.remove(v=True)
+        return found
+
+    def look(self) -> dict[str, tuple[str, str]]:
+        return {name: _look(attributes) for name, attributes in self._attributes().items()}
+
+    def logs(self, service: str, tail: int) -> str:
+        with connected() as client:
+            found = [item for name, item in self._all(client) if name == service]
+            return "\n".join(item.logs(tail=tail).decode(errors="replace") for item in found)
+
+    def restarts(self) -> dict[str, int]:
+        return {
+            name: int(attributes["RestartCount"])
+            for name, attributes in self._attributes().items()
+            if name in SERVICES
+        }
+
+    def _attributes(self) -> dict[str, Any]:
+        with connected() as client:
+            return {name: item.attrs for name, item in self._all(client)}
+
+    def _all(self, client: docker.DockerClient) -> list[tuple[str, Any]]:
+        known = StackRecord.load(self._local.data_dir)
+        label = f"{LABEL_PROJECT}={project_here(self._local.data_dir, known)}"
+        present = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return [(str(item.labels.get(LABEL_SERVICE)), item) for item in present]
+
+    def _compose(self, ports: Mapping[str, int], through_toxiproxy: bool) -> Compose:
+        endpoints = self._local.endpoints()
+        tls = endpoints.ca_cert is not None
+        upstream = endpoints.targets[0].upstream
+        address = base_url("toxiproxy:8201" if through_toxiproxy else upstream, tls=tls)
+        files_inside = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
+        if self._local.client_certificates():
+            files_inside["SERVICES_CLIENT_CERT"] = _CERTIFICATE_INSIDE
+        return self._provider.compose(
+            {
+                "SERVICES_VAULT_ADDR": address,
+                "SERVICES_MOUNT": self._local.blueprint().mount,
+                "SERVICES_NAMESPACE": self._local.namespace(),
+                **files_inside,
+                **{SERVICES[name][1]: str(port) for name, port in ports.items()},
+            }
+        )
+
+
+def _look(attributes: Mapping[str, Any]) -> tuple[str, str]:
+    state = attributes["State"]
+    bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
+    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else ""
+    return url, str((state.get("Health") or {}).get("Status", state["Status"]))
 
 
 def _of(blueprint: Blueprint) -> list[str]:
@@ -256,15 +354,7 @@ def _of(blueprint: Blueprint) -> list[str]:
     return found
 
 
-def _describe(name: str, attributes: Mapping[str, Any] | None) -> ExampleService:
-    if attributes is None:
-        return ExampleService(name=name, url=None, health="none", status="")
-    state = attributes["State"]
-    bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
-    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else None
-    health = str((state.get("Health") or {}).get("Status", state["Status"]))
+def _describe(name: str, url: str, health: str) -> ExampleService:
     answer = ask(f"{url}/health", timeout=10.0) if url else None
-    status = ""
-    if answer is not None:
-        status = str(json.loads(answer.body).get("status", ""))
-    return ExampleService(name=name, url=url, health=health, status=status)
+    status = str(json.loads(answer.body).get("status", "")) if answer is not None else ""
+    return ExampleService(name=name, url=url or None, health=health, status=status)

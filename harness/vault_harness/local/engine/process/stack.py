@@ -28,6 +28,7 @@ from vault_harness.local.engine.process.cutting import Cutting
 from vault_harness.local.engine.process.finding import recorded
 from vault_harness.local.engine.process.node import ProcessNode
 from vault_harness.local.engine.process.places import TOXIPROXY, title_of
+from vault_harness.local.engine.process.services import ServiceProcesses
 from vault_harness.local.engine.process.spawn import DetachedProcess
 from vault_harness.local.engine.provider import (
     BALANCER_NAME,
@@ -218,9 +219,10 @@ class ProcessStack(Cutting):
             )
 
     def stop(self) -> list[str]:
-        """End all servers, also those of a crashed start; keep the data."""
+        """End all servers, also those of a crashed start, and the services; keep the data."""
         record = self._record_if_readable()
-        ended = self._end(self._all_names(record), record)
+        services = ServiceProcesses(self._data_dir).stop()  # first: each revokes its token
+        ended = [*services, *self._end(self._all_names(record), record)]
         if record.engine is not None:
             # A full disk must not keep servers alive. The old record then names processes that are
             # gone, which is harmless.
@@ -352,6 +354,7 @@ class ProcessStack(Cutting):
         """Return the running servers, and the directories of all servers."""
         record = self._record_if_readable()
         return [
+            *ServiceProcesses(self._data_dir).running(),
             *(
                 f"{title_of(name)} (pid {process.pid})"
                 for name, processes in self._all_running(self._all_names(record), record).items()

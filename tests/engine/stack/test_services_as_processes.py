@@ -1,0 +1,118 @@
+"""The guide's services run as processes beside a stack of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vault_harness.errors import PortTaken
+from vault_harness.local.blueprint import Blueprint
+from vault_harness.local.engine.process.services import ServiceProcesses
+from vault_harness.local.stack.example_services import SERVICES, ExampleServices
+from vault_harness.local.stack.local import LocalStack
+from vault_harness.settings import Settings
+from vault_harness.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services-as-processes")]
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalStack]:
+    """A seeded stack."""
+    stack = LocalStack(
+        Settings(
+            engine="process",
+            data_dir=tmp_path / "vault-data",
+            vault_port=0,
+            proxy_port=0,
+            toxiproxy_port=0,
+        )
+    )
+    try:
+        stack.up()
+        stack.seed(Blueprint.default())
+        yield stack
+    finally:
+        stack.destroy()
+
+
+@pytest.fixture
+def services(local: LocalStack) -> ExampleServices:
+    """All services, healthy."""
+    services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
+    services.write_credentials(Blueprint.default())
+    services.start()
+    return services
+
+
+def statuses(services: ExampleServices) -> set[str]:
+    """Return what the services say about themselves."""
+    return {service.status for service in services.describe()}
+
+
+def pids(local: LocalStack) -> dict[str, list[int]]:
+    """Return the process of each service."""
+    running = ServiceProcesses(local.data_dir).running()
+    return {name: [process.pid for process in found] for name, found in running.items()}
+
+
+def test_they_survive_a_seal_and_end_with_the_stack(
+    local: LocalStack, services: ExampleServices
+) -> None:
+    """Sealed they are degraded; unsealed they recover; `down` ends them and nothing is left."""
+    described, first = services.describe(), pids(local)
+    assert [service.name for service in described] == list(SERVICES)
+    assert {(service.health, service.status) for service in described} == {("healthy", "ok")}
+    before = services.fingerprints()
+    assert list(before) == list(SERVICES)
+    local.seal()
+    wait_until(lambda: statuses(services) == {"degraded"}, "services to notice", timeout=60)
+    assert services.fingerprints() == before
+    local.unseal()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to recover", timeout=60)
+    assert pids(local) == first
+    assert set(SERVICES) <= set(local.down())
+    assert pids(local) == {}
+
+
+def test_a_second_start_replaces_only_what_changed(
+    local: LocalStack, services: ExampleServices
+) -> None:
+    """Running services stay, a dead one starts again on its port, and another way replaces all."""
+    first, urls = pids(local), {one.name: one.url for one in services.describe()}
+    (backend,) = ServiceProcesses(local.data_dir).running()["backend"]
+    backend.kill()
+    assert {one.name for one in services.describe() if one.health == "none"} == {"backend"}
+    services.start()
+    second = pids(local)
+    assert {name for name in SERVICES if second[name] != first[name]} == {"backend"}
+    assert {one.name: one.url for one in services.describe()} == urls
+    services.start(through_toxiproxy=False)
+    assert not {pid for (pid,) in pids(local).values()} & {pid for (pid,) in second.values()}
+    assert services.stop() == list(SERVICES)
+    assert pids(local) == {}
+
+
+def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> None:
+    """The error names the variable that moves the port."""
+    taken = int(str(services.describe()[0].url).rpartition(":")[2])
+    others = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0) | {"celery_beat": taken})
+    with pytest.raises(PortTaken, match="CELERY_BEAT_PORT"):
+        others.start()
+
+
+def test_with_client_certificates(local: LocalStack) -> None:
+    """They log in over TLS with their certificates, and read on after a new authority."""
+    local.down()
+    local.up(client_certs=True)
+    services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
+    services.write_credentials(Blueprint.default())
+    services.start()
+    before = services.fingerprints()
+    local.renew_certificate(ca=True)
+    local.restart()
+    local.unseal()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to read again", timeout=60)
+    assert services.fingerprints() == before
