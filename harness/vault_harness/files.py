@@ -238,21 +238,6 @@ def as_removed(path: Path) -> str:
     return f"{path}{stays}"
 
 
-def open_to_others(directory: Path) -> list[Path]:
-    """Return what other users may read: the directory and its direct entries, without links."""
-    if not directory.is_dir():
-        return []
-    found = [directory, *sorted(directory.iterdir())]
-    return [path for path in found if not path.is_symlink() and _is_open(path)]
-
-
-def _is_open(path: Path) -> bool:
-    try:
-        return bool(path.lstat().st_mode & 0o077)
-    except FileNotFoundError:
-        return False
-
-
 def closed_to_owner(path: Path) -> str:
     """Return what the mode of a file or a directory denies its owner, or "".
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def up(direct: bool = False) -> None:
     """Start the guide's services beside the stack.
 
-    They run as the stack does, as processes or containers. Each logs in with its own ids and reads a
-    secret through Toxiproxy. The task waits until all are healthy. `down` ends them too.
+    They run as processes or containers, like the stack. Each logs in with its own ids and reads
+    a secret through Toxiproxy. The task waits until all are healthy. `down` ends them too.
     """
     from vault_harness.local.stack.example_services import ExampleServices
 

@@ -8,7 +8,6 @@ that a fault touched the subject's traffic. If it did not, the run is no pass.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -128,38 +127,6 @@ def versions_served(count: int, *, path: str | None = None) -> Condition:
         most = max(served.values(), key=len, default=set())
         names = f" ({', '.join(sorted(most))})" if most else ""
         return Sighting(len(most) >= count, f"{len(most)} of at least {count}{names}")
-
-    return condition
-
-
-def calls_by_each_caller(
-    count: int,
-    *,
-    callers: int | None = None,
-    since: float = 0.0,
-    until: float | None = None,
-    good: bool = False,
-) -> Condition:
-    """At least `count` reads, or good reads, by each caller.
-
-    `callers` is the required number of callers; by default as many as were seen.
-    """
-
-    def condition(history: History) -> Sighting:
-        made = Counter({o.caller: 0 for o in history.calls("read", "read_cached")})
-        made.update(
-            o.caller
-            for o in history.calls(
-                "read", "read_cached", since=since, until=until, where=lambda o: o.good or not good
-            )
-        )
-        few = {caller: number for caller, number in made.items() if number < count}
-        wanted = max(len(made), 1) if callers is None else callers
-        met = not few and len(made) >= wanted
-        least = min(made.values(), default=0)
-        return Sighting(
-            met, f"{len(made)} of {wanted} callers, the least made {least} of at least {count}"
-        )
 
     return condition
 

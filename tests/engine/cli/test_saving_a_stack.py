@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,3 +133,23 @@ def test_no_save_writes_outside_the_folder(checkout: Checkout, saved: dict[str, 
     words = ["load", "evil", "--identity", str(checkout.data_dir.parent / "key")]
     assert "a file that no stack has" in checkout.run(*words, code=5)
     assert requests.get(f"{checkout.proxy()}/v1/sys/health", timeout=10).status_code == 200
+
+
+def test_three_nodes_over_tls_come_back(tmp_path: Path, another: Checkout) -> None:
+    """The new stack has three nodes and TLS again, and reads what the first one had."""
+    three = type(another)(tmp_path / "three")
+    place = three.data_dir.parent
+    try:
+        three.run("up", "--ha", "--tls", timeout=120)
+        three.run("seed")
+        (place / "key").write_text(PRIVATE)
+        three.run("save", "mine", "--recipient", PUBLIC)
+        value = three.value("backend/django")["data"]
+    finally:
+        three.run("destroy", "--yes", code=None)
+    words = ["load", "mine", "--to", str(place / "vault-saves"), "--identity", str(place / "key")]
+    assert "different" not in another.run(*words, timeout=120)
+    assert another.value("backend/django")["data"] == value
+    status = json.loads(another.run("status", "--json"))
+    assert (len(status["nodes"]), status["state"]) == (3, "ready")
+    assert status["proxy"].startswith("https://")

@@ -82,15 +82,6 @@ def test_versions_served(story: Story) -> None:
     assert not met(story, conditions.versions_served(2, path="backend/redis"))
 
 
-def test_calls_by_each_caller(story: Story) -> None:
-    """The caller with the fewest calls decides."""
-    readers(story, 1, 1, 2)
-    assert met(story, conditions.calls_by_each_caller(1, callers=2))
-    assert not met(story, conditions.calls_by_each_caller(2))
-    assert not met(story, conditions.calls_by_each_caller(1, callers=3))
-    assert not met(story, conditions.calls_by_each_caller(1, since=1.5))
-
-
 def test_an_empty_history_meets_no_condition(story: Story) -> None:
     """An empty history meets no condition."""
     for condition in (
@@ -98,7 +89,6 @@ def test_an_empty_history_meets_no_condition(story: Story) -> None:
         conditions.refused(1),
         conditions.readers_refused(1),
         conditions.versions_served(1),
-        conditions.calls_by_each_caller(1),
         conditions.happened("login"),
     ):
         assert not met(story, condition)

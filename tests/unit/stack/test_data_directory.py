@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.local.stack import data_dir as data_dir_module
 from vault_harness.local.stack.local import LocalStack
@@ -110,17 +109,3 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
     (tmp_path / "a disk").mkdir()
     (tmp_path / "a disk" / "vault-data").mkdir()
     data_dir_module.check(data_dir)
-
-
-def test_what_others_can_look_into(tmp_path: Path) -> None:
-    """Open modes of the folder and its files are listed; a link's mode does not count."""
-    tmp_path.chmod(0o700)
-    (tmp_path / "init.json").write_text("")
-    (tmp_path / "init.json").chmod(0o600)
-    (tmp_path / "link").symlink_to(tmp_path)
-    assert files.open_to_others(tmp_path) == []
-
-    tmp_path.chmod(0o755)
-    (tmp_path / "init.json").chmod(0o644)
-    assert files.open_to_others(tmp_path) == [tmp_path, tmp_path / "init.json"]
-    assert files.open_to_others(tmp_path / "nowhere") == []
