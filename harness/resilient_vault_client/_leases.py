@@ -29,15 +29,13 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._grant import Credential, Grant, Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import Retrier, never, unless_sent
-from resilient_vault_client._transport import Api
+from resilient_vault_client._retrier import Tools, never, unless_sent
 from resilient_vault_client.events import (
     Leased,
     LeaseLost,
     LeaseOrphaned,
     LeaseRenewalFailed,
     LeaseRenewed,
-    Notifier,
 )
 
 
@@ -165,35 +163,22 @@ class WithToken(Protocol):
 
 
 class Leases(Background):
-    """Holds a client's leases in one process, and the thread that keeps them.
-
-    ``timeout`` is the time for one request in seconds. ``threaded=False`` starts no thread: calls
-    do what is due.
-    """
+    """Holds a client's leases in one process, and the thread that keeps them."""
 
     def __init__(
         self,
         with_token: WithToken,
         authenticator: Authenticator,
-        *,
-        api: Api,
-        retrier: Retrier,
-        backoff: Backoff,
-        notifier: Notifier,
+        tools: Tools,
         listeners: Listeners,
-        timeout: float,
-        threaded: bool,
     ) -> None:
         super().__init__("vault-leases", "keep the leases")
         self._with_token = with_token
         self._authenticator = authenticator
-        self._api = api
-        self._retrier = retrier
-        self._backoff = backoff
-        self._notifier = notifier
+        self._api, self._retrier = tools.api, tools.retrier
+        self._backoff, self._notifier = tools.backoff, tools.notifier
         self._listeners = listeners
-        self._timeout = timeout
-        self._threaded = threaded
+        self._timeout, self._threaded = tools.timeout, tools.threaded
         self._by_path: dict[str, Held] = {}
 
     def current(self, path: str, deadline: Deadline) -> Credential:

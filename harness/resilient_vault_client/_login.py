@@ -22,9 +22,8 @@ from resilient_vault_client._errors import (
     VaultUnavailable,
 )
 from resilient_vault_client._grant import Token
-from resilient_vault_client._retrier import Retrier, always
-from resilient_vault_client._transport import Api
-from resilient_vault_client.events import Authenticated, Event, LoginFailed, Notifier, TokenLost
+from resilient_vault_client._retrier import Tools, always
+from resilient_vault_client.events import Authenticated, Event, LoginFailed, TokenLost
 
 
 class LoginBackoff:
@@ -111,10 +110,6 @@ class _Refused:
 class Authenticator:
     """Holds the current token, and gets a new one when that helps.
 
-    Args:
-        timeout: The time for one call; a login that was sent may take longer.
-        threaded: Whether a login has its own thread, so that it does not end with its call.
-
     Attributes:
         on_change: Called when a token was gained or lost. It must be quick.
         on_login: Called when there is a new token to keep alive. It must be quick.
@@ -123,26 +118,23 @@ class Authenticator:
     def __init__(
         self,
         method: LoginMethod,
-        *,
-        api: Api,
-        retrier: Retrier,
-        backoff: Backoff,
-        notifier: Notifier,
-        timeout: float,
-        threaded: bool,
+        tools: Tools,
     ) -> None:
         self._method = method
-        self._api = api
-        self._retrier = retrier
-        self._backoff = backoff
-        self._notifier = notifier
+        self._api, self._retrier = tools.api, tools.retrier
+        self._backoff, self._notifier = tools.backoff, tools.notifier
         self._errands = Errands(
-            notifier, retrier.known_failure, self._tell, timeout=timeout, threaded=threaded
+            tools.notifier,
+            tools.retrier.known_failure,
+            self._tell,
+            timeout=tools.timeout,
+            # A login in its own thread does not end with the call that began it.
+            threaded=tools.threaded,
         )
         self._lock = threading.RLock()
         self._current: Token | None = None
         self._retired: list[Token] = []
-        self._login_backoff = LoginBackoff(backoff)
+        self._login_backoff = LoginBackoff(tools.backoff)
         self._policy_login_due = 0.0
         self._closed = False
         self.on_change: Callable[[], None] = _nothing

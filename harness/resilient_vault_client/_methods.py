@@ -21,7 +21,7 @@ from resilient_vault_client._credentials import (
     read_word,
     told,
 )
-from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._errors import (
     AuthenticationFailed,
     AuthMountMissing,
@@ -36,9 +36,9 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._grant import Token
 from resilient_vault_client._login import LoginMethod
-from resilient_vault_client._retrier import Retrier, always, unless_sent
+from resilient_vault_client._retrier import Tools, always, unless_sent
 from resilient_vault_client._translate import NO_LOGIN
-from resilient_vault_client._transport import Answer, Api
+from resilient_vault_client._transport import Answer
 
 # Seconds left of a life for which Vault reports 0.
 _LAST_MOMENT = 0.5
@@ -51,10 +51,9 @@ class TokenFile:
     the file again before the token ends and when Vault refuses it.
     """
 
-    def __init__(self, file: Path, *, api: Api, retrier: Retrier) -> None:
+    def __init__(self, file: Path, tools: Tools) -> None:
         self._file = file
-        self._api = api
-        self._retrier = retrier
+        self._api, self._retrier = tools.api, tools.retrier
 
     def log_in(self, deadline: Deadline, patience: float) -> Token:
         """Return the token that is in the file now.
@@ -128,14 +127,11 @@ class WrappedSecretId:
     by the AppRole method at ``mount`` are unwrapped.
     """
 
-    def __init__(
-        self, file: Path, opened: Opened, *, mount: str, api: Api, retrier: Retrier
-    ) -> None:
+    def __init__(self, file: Path, opened: Opened, mount: str, tools: Tools) -> None:
         self._file = file
         self._opened = opened
         self._origin = re.compile(rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id")
-        self._api = api
-        self._retrier = retrier
+        self._api, self._retrier = tools.api, tools.retrier
 
     def load(self, deadline: Deadline, patience: float) -> str:
         """Return the secret-id.
@@ -227,15 +223,11 @@ class JwtFile:
     tries a different JWT in the file at once.
     """
 
-    def __init__(
-        self, mount: str, role: str, file: Path, *, backoff: Backoff, api: Api, retrier: Retrier
-    ) -> None:
+    def __init__(self, mount: str, role: str, file: Path, tools: Tools) -> None:
         self._mount = mount.strip("/")
         self._role = role
         self._file = file
-        self._backoff = backoff
-        self._api = api
-        self._retrier = retrier
+        self._backoff, self._api, self._retrier = tools.backoff, tools.api, tools.retrier
         self._rejected = ""
         self._pause: float | None = None
         self._until = 0.0
@@ -370,21 +362,14 @@ class AppRole:
         config: Config,
         environ: Mapping[str, str],
         opened: Opened,
-        *,
-        api: Api,
-        retrier: Retrier,
+        tools: Tools,
     ) -> None:
         self._mount = config.auth_mount.strip("/")
         self._source = CredentialSource(config, environ)
         self._failed = FailedLogins(config.state_dir, server=config.address)
-        self._api = api
-        self._retrier = retrier
+        self._api, self._retrier = tools.api, tools.retrier
         file = config.wrapped_secret_id_file
-        self._wrapped = (
-            None
-            if file is None
-            else WrappedSecretId(file, opened, mount=self._mount, api=api, retrier=retrier)
-        )
+        self._wrapped = None if file is None else WrappedSecretId(file, opened, self._mount, tools)
         self._denied: VaultError | None = None
 
     def log_in(self, deadline: Deadline, patience: float) -> Token:
@@ -490,24 +475,11 @@ def _withheld(wait: float) -> CredentialsRejected:
 
 
 def login_method(
-    config: Config,
-    environ: Mapping[str, str],
-    opened: Opened,
-    *,
-    backoff: Backoff,
-    api: Api,
-    retrier: Retrier,
+    config: Config, environ: Mapping[str, str], opened: Opened, tools: Tools
 ) -> LoginMethod:
     """Choose a token file before a JWT, and a JWT before the ids of an AppRole."""
     if config.token_file is not None:
-        return TokenFile(config.token_file, api=api, retrier=retrier)
+        return TokenFile(config.token_file, tools)
     if config.jwt_file is not None and config.jwt_role is not None:
-        return JwtFile(
-            config.auth_mount,
-            config.jwt_role,
-            config.jwt_file,
-            backoff=backoff,
-            api=api,
-            retrier=retrier,
-        )
-    return AppRole(config, environ, opened, api=api, retrier=retrier)
+        return JwtFile(config.auth_mount, config.jwt_role, config.jwt_file, tools)
+    return AppRole(config, environ, opened, tools)

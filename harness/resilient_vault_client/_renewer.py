@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from resilient_vault_client._deadline import Backoff, Deadline, clock
+from resilient_vault_client._deadline import Deadline, clock
 from resilient_vault_client._errands import Background
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -15,10 +15,8 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._grant import Token
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._retrier import Circuit, Retrier, never
-from resilient_vault_client._transport import Api
+from resilient_vault_client._retrier import Tools, never
 from resilient_vault_client.events import (
-    Notifier,
     RenewalFailed,
     Renewed,
     RenewerRestarted,
@@ -48,28 +46,19 @@ _NO_PATIENCE = 0.0
 class Renewer(Background):
     """Renews the current token, or replaces it while it still lives.
 
-    ``timeout`` is the time for one request in seconds. `failures` counts failed renewals in a row.
+    `failures` counts failed renewals in a row.
     """
 
     def __init__(
         self,
         authenticator: Authenticator,
-        *,
-        api: Api,
-        retrier: Retrier,
-        circuit: Circuit,
-        backoff: Backoff,
-        notifier: Notifier,
-        timeout: float,
+        tools: Tools,
     ) -> None:
         super().__init__("vault-renewer", "renew the token")
         self._authenticator = authenticator
-        self._api = api
-        self._retrier = retrier
-        self._circuit = circuit
-        self._backoff = backoff
-        self._notifier = notifier
-        self._timeout = timeout
+        self._api, self._retrier, self._circuit = tools.api, tools.retrier, tools.circuit
+        self._backoff, self._notifier = tools.backoff, tools.notifier
+        self._timeout = tools.timeout
         self._planned: Token | None = None
         self._due = 0.0
         self._grant = 0.0

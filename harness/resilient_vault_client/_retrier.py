@@ -11,6 +11,7 @@ from typing import TypeVar
 from resilient_vault_client._deadline import Backoff, Deadline
 from resilient_vault_client._errors import ClientClosed, VaultError, VaultTimeout, VaultUnavailable
 from resilient_vault_client._translate import silence
+from resilient_vault_client._transport import Api
 from resilient_vault_client.events import Notifier, OutageBegan, Recovered
 
 EVERYWHERE = ""
@@ -324,3 +325,21 @@ class Retrier:
     def _proves_nothing(self, permit: Permit, waited: float) -> bool:
         """Return whether the attempt had too little time to show that Vault is slow."""
         return waited < self._fair and not permit.probes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What the parts of one client share to ask Vault.
+
+    Attributes:
+        timeout: Seconds for one call.
+        threaded: Whether threads log in and renew. Otherwise calls do what is due.
+    """
+
+    api: Api
+    retrier: Retrier
+    circuit: Circuit
+    backoff: Backoff
+    notifier: Notifier
+    timeout: float
+    threaded: bool

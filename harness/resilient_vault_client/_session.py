@@ -30,7 +30,7 @@ from resilient_vault_client._login import Authenticator
 from resilient_vault_client._memory import Memory, Remembered, remembered
 from resilient_vault_client._methods import Opened, login_method
 from resilient_vault_client._renewer import Renewer
-from resilient_vault_client._retrier import Circuit, Retrier, always, never
+from resilient_vault_client._retrier import Circuit, Retrier, Tools, always, never
 from resilient_vault_client._transport import Answer, Api, Transport
 from resilient_vault_client.events import Denied, Notifier
 
@@ -119,42 +119,19 @@ class Session:
         )
         self._denials = Denials()
         self._closed = False
-        self.authenticator = Authenticator(
-            login_method(
-                config,
-                environ,
-                opened,
-                backoff=self.backoff,
-                api=self._api,
-                retrier=self._retrier,
-            ),
-            api=self._api,
-            retrier=self._retrier,
-            backoff=self.backoff,
-            notifier=notifier,
-            timeout=config.timeout,
-            threaded=renew,
-        )
-        self.renewer = Renewer(
-            self.authenticator,
+        tools = Tools(
             api=self._api,
             retrier=self._retrier,
             circuit=self.circuit,
             backoff=self.backoff,
             notifier=notifier,
             timeout=config.timeout,
-        )
-        self.leases = Leases(
-            self._with_token,
-            self.authenticator,
-            api=self._api,
-            retrier=self._retrier,
-            backoff=self.backoff,
-            notifier=notifier,
-            listeners=listeners,
-            timeout=config.timeout,
             threaded=renew,
         )
+        method = login_method(config, environ, opened, tools)
+        self.authenticator = Authenticator(method, tools)
+        self.renewer = Renewer(self.authenticator, tools)
+        self.leases = Leases(self._with_token, self.authenticator, tools, listeners)
         self.authenticator.on_change = self.leases.wake
         self.authenticator.on_login = self.renewer.wake  # wakes it even if no call waits any more
 
