@@ -95,6 +95,13 @@ class Source:
             raise NoKey(f"{path} has no key {key}")
         return str(data[key])
 
+    def static(self, path: str) -> dict[str, str]:
+        """User and password of a static role. hvac keeps neither, so each call asks Vault."""
+        mount, _, name = path.partition("/static-creds/")
+        database = self.client().secrets.database
+        answer = database.get_static_credentials(name=name, mount_point=mount)
+        return {name: answer["data"][name] for name in ("username", "password")}
+
     def close(self) -> None:
         """Give the token back."""
         if self.current:
@@ -118,10 +125,12 @@ def word(error: Exception) -> str:
 def answer(source: Source, asked: dict[str, Any]) -> dict[str, Any]:
     """What is said to one request."""
     if asked["op"] == "hello":
-        return {"ok": True, "capabilities": ["read", "tls"], "version": version("hvac")}
-    if asked["op"] != "read":
+        return {"ok": True, "capabilities": ["read", "static", "tls"], "version": version("hvac")}
+    if asked["op"] not in ("read", "static"):
         return {"ok": False, "message": f"there is no operation {asked['op']}"}
     try:
+        if asked["op"] == "static":
+            return {"ok": True, "value": source.static(asked["path"])}
         return {"ok": True, "value": source.read(asked["path"], asked["key"])}
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
         return {"ok": False, "error": word(error), "message": f"{type(error).__name__}: {error}"}
