@@ -178,7 +178,9 @@ def replay(file: str | None = None, subject: str | None = None, engine: str | No
             word = "not exercised" if seen.too_slow or not reached else seen.word
             words.append("fail" if seen.findings and not seen.too_slow else word)
             why = seen.too_slow or ("" if reached else f"step {seen.begun + 1} never came")
-            why = "; ".join(text for _, text in seen.findings) or why or seen.why
+            why = "; ".join(text for _, text in seen.findings) or why
+            if words[-1] != "pass":
+                why = why or seen.why
             say(f"run {number} of {TIMES}: {words[-1]}{': ' * bool(why)}{why}")
     if "fail" in words:
         raise SystemExit(1)

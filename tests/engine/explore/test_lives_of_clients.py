@@ -75,6 +75,7 @@ def test_a_life_without_faults_shows_its_points() -> None:
         Step(READ, "refused", 1.5),
         Step(READ, "sealed", 1.5),
         Step(READ, "secret-deleted", 1.5),
+        Step(replace(READ, phase="renewal due"), "404", 1.5),  # which no renewal meets
         Step(RENEW, "lost"),
         Step(RENEW, "silent", 1.5),
         Step(RENEW, "secret-id-gone", 1.5),

@@ -120,7 +120,7 @@ class Act(Interference):
         made = _as_request(step, player.lab)
         super().__init__(f"step {number + 1}: {step.fault}", Choice(), **made)
 
-    def takes(self, kind: RequestKind, path: str) -> bool:  # noqa: ARG002 - the watch read them
+    def takes(self, kind: RequestKind, path: str) -> bool:  # noqa: ARG002 - the watch read it
         """Return whether this request meets the fault; begin it at its point."""
         point = self._player.watch.current
         assert point is not None, "the watch is asked first"
@@ -133,6 +133,8 @@ class Act(Interference):
                 self._begin()
             elif self.ended or not self.step.lasts or self._is_late():
                 return False
+            elif self.step.kind.kinds and kind not in self.step.kind.kinds:
+                return False  # a missing secret says nothing about a renewal
             taken = self.step.kind.means == "request"
             self._taken += taken
             return taken
