@@ -197,7 +197,7 @@ class LazyClient:
             looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
             # "1 error occurred" is a policy's denial: the token lives, but may not look itself up.
             if looked.status == 403 and "1 error occurred" not in looked.says:
-                log.warning("the token is dead before its time; logging in anew")
+                log.warning("the token is dead before its time; logging in again")
                 self._token = None
                 return True
             self._denied[where] = _mark(token.value), time.monotonic() + DENIAL_KEPT

@@ -191,7 +191,7 @@ def test_a_kill_ends_a_node_that_always_restarts(stack: LocalStack) -> None:
         assert status() == "exited"
         assert provider.kill_node("vault") == []
     stack.up()
-    assert stack.status().state == "ready", "what was wrong is written anew"
+    assert stack.status().state == "ready", "what was wrong is written again"
 
 
 def joined(node: VaultAdmin) -> bool:

@@ -150,7 +150,7 @@ def test_a_rotated_secret_id_needs_no_restart(
         if accessor != own:
             operator.request("POST", "auth/token/revoke-accessor", accessor=accessor)
     operator.close()
-    wait_until(lambda: statuses(services) == {"ok"}, "services to log in anew", timeout=90)
+    wait_until(lambda: statuses(services) == {"ok"}, "services to log in again", timeout=90)
     assert services.restarts() == dict.fromkeys(SERVICES, 0)
 
 

@@ -188,7 +188,7 @@ def test_reload_reopens_the_audit_log(engine: ProcessEngine, tmp_path: Path) -> 
         assert path is not None
         path.rename(path.with_suffix(".1"))
         stack.node.reload()
-        wait_until(path.exists, "the audit log to be opened anew", timeout=10)
+        wait_until(path.exists, "the audit log to be opened again", timeout=10)
         stack.operator.request("GET", "sys/mounts")
 
         assert json.loads(path.read_text().splitlines()[-1])["request"]["path"] == "sys/mounts"

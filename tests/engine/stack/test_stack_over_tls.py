@@ -79,8 +79,8 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
     up.down()
     up.up()
     assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)) == before
-    with backend(up) as anew:
-        assert secret_key(anew) == key
+    with backend(up) as again:
+        assert secret_key(again) == key
 
 
 def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: VaultClient) -> None:
@@ -93,8 +93,8 @@ def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: Vaul
     up.up()
     assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)).ends > datetime.now(UTC)
     assert in_file(own_ca(up)) == (trusted,)
-    with backend(up) as anew:
-        assert secret_key(anew) == key
+    with backend(up) as again:
+        assert secret_key(again) == key
 
 
 def test_without_its_record_it_stays_what_it_is(up: LocalStack) -> None:

@@ -149,8 +149,8 @@ def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient)
             shown.add(own.read_bytes())
             assert answer(up.endpoints().proxy, up, own) == 200
     assert len(shown) == 4
-    with backend(up) as anew:
-        assert secret_key(anew) == key
+    with backend(up) as again:
+        assert secret_key(again) == key
     # The running server trusts the former authority, and a server that starts now does not.
     assert first not in in_file(up.data_dir / "tls" / "clients.pem")
     assert answer(up.endpoints().vault, up, kept) == 200
@@ -188,8 +188,8 @@ def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> 
             up.renew_certificate()
         with pytest.raises(ssl.SSLError):
             answer(up.endpoints().proxy, up, None)
-        with backend(up) as anew:
-            assert secret_key(anew) == key
+        with backend(up) as again:
+            assert secret_key(again) == key
     recorder = up.status().recorder
     assert recorder is not None
     assert [fault.acted for fault in recorder.faults] == [1]

@@ -209,8 +209,8 @@ def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
     assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == []
     assert story.finds(renewed_or_replaced(since=5.0, before=7.5)) == [
         (
-            "it ended at +7.50 s; 1 request for it had come to nothing by then, the first that did "
-            "not came 0.500 s after it"
+            "it ended at +7.50 s; 1 request for it had failed, and the first success came "
+            "0.500 s after it"
         )
     ]
 
@@ -222,10 +222,7 @@ def test_answers_that_never_came(story: Story) -> None:
     story.sent("renew", 6.5, by="stub")  # a gateway's page, which gives no life
     story.sent("renew", 7.0, ended=None)
     assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == [
-        (
-            "it ended at +8.00 s; 4 requests for it had come to nothing by then, the first that "
-            "did not came never"
-        )
+        ("it ended at +8.00 s; 4 requests for it had failed, and the first success came never")
     ]
 
 

@@ -70,7 +70,7 @@ class AuthFaults:
         finally:
             # Make it elsewhere and move it when it is complete. A mount without its role would
             # answer 400 to a login, as to a bad secret-id, and a careful client would stop.
-            made = f"{self._mount}-made-anew"
+            made = f"{self._mount}-made-again"
             role_path = f"auth/{made}/role/{role}"
             self._post(f"sys/auth/{made}", {"type": "approle"})
             kept = {key: value for key, value in old.items() if value not in (None, "")}

@@ -265,8 +265,8 @@ def renewed_or_replaced(*, since: float, before: float) -> Oracle:
         if first is not None and first <= before:
             return []
         tried = [e for e in sent if e.came <= before]
-        text = f"it ended at +{before:.2f} s; {counted(len(tried), 'request')} for it had come to "
-        text += f"nothing by then, the first that did not came {_after(first, before)}"
+        text = f"it ended at +{before:.2f} s; {counted(len(tried), 'request')} for it had failed, "
+        text += f"and the first success came {_after(first, before)}"
         missed = None if first is None else first - before
         return [Finding(promise, text, before, missed=missed, until=before)]
 
