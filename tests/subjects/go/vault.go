@@ -301,7 +301,7 @@ func (v *Vault) supply(wanted order) supply {
 		if err != nil || alive {
 			return supply{held, alive, err}
 		}
-		log.Print("the token is dead before its time, logging in anew")
+		log.Print("the token is dead before its time, logging in again")
 	} else if held.lives() {
 		return supply{v.counted(held), false, nil}
 	}

@@ -256,7 +256,7 @@ export class Vault {
       const { status, body } = await this.#ask("GET", "auth/token/lookup-self", end, token);
       // "1 error occurred" is a policy's denial: the token lives, but may not look at itself.
       if (status === 403 && !(body.errors || []).join(" ").includes("1 error occurred")) {
-        this.log("the token is dead before its time, logging in anew");
+        this.log("the token is dead before its time, logging in again");
         this.#token = null;
         return true;
       }
