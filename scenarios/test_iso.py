@@ -22,7 +22,7 @@ ROTATED = FINE[-2:]
 one.
 """
 
-OLD_BY_THEN = 2.0
+BEYOND_REFRESH = 2.0
 """Seconds beyond R for which one secret fails, so that a kept value of a rotated one is wrong."""
 
 
@@ -60,7 +60,7 @@ def test_one_sick_path(lab: Lab) -> None:
         with lab.http.fail("read", status=500, path=f"*/data/{SICK}") as fault:
             for path in ROTATED:
                 lab.put("v2", path=path, key=KEY)
-            lab.hold(fault, max(4 * lab.deadline, lab.refresh + OLD_BY_THEN))
+            lab.hold(fault, max(4 * lab.deadline, lab.refresh + BEYOND_REFRESH))
         lab.recovers(after=fault, path=SICK)
         late_by = min(SLOW, 0.75 * lab.deadline)
         with (

@@ -62,7 +62,7 @@ AGAIN_AND_AGAIN = 8
 LOGS_IN_TOO = 1.0
 """Seconds in which another thread of a client may log in too."""
 
-WHO_ALL_NEED_ONE = 5
+CALLERS = 5
 
 
 @pytest.mark.scenario("SEA-01")
@@ -94,7 +94,7 @@ def test_short_seal_costs_no_login(lab: Lab) -> None:
 def test_long_seal_costs_one_login(lab: Lab) -> None:
     """A seal that outlasts the token costs one login for all callers, and no storm."""
     lab.start()
-    with lab.reading(every=0.5, callers=WHO_ALL_NEED_ONE):
+    with lab.reading(every=0.5, callers=CALLERS):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.2 * lab.ttl)
