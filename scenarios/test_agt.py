@@ -33,7 +33,7 @@ def test_cached_login(lab: Lab) -> None:
             lab.watch(lab.ttl)
             with lab.vault.token_revoked(lab.tokens.accessor()) as fault:
                 # The proxy notices the loss when it renews the token, after at most three quarters
-                # of the token's life. Until then it answers each login with the dead token.
+                # of the token's life. Before that it answers each login with the dead token.
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
                 # A client that answers from memory notices the loss later.

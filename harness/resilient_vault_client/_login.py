@@ -28,7 +28,7 @@ from resilient_vault_client.events import Authenticated, Event, LoginFailed, Not
 
 
 class LoginBackoff:
-    """Delays the next login for a while.
+    """Delay the next login for a while.
 
     `failure` is why the last login failed, or None.
     """
@@ -72,8 +72,8 @@ class LoginBackoff:
         )
 
 
-# A denial may mean that the role has got a policy since the login. Only another login can tell. So
-# the client makes one at most this often, whatever is denied, and not for a token as young as this.
+# A denial may mean that the role got a new policy after the login. Only another login can tell. So
+# the client logs in again at most this often, and not for a token younger than this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
 
@@ -109,7 +109,7 @@ class _Refused:
 
 
 class Authenticator:
-    """Holds the current token, and gets a new one when that helps.
+    """Hold the current token, and get a new one when that helps.
 
     Args:
         timeout: The time for one call; a login that was sent may take longer.
@@ -150,12 +150,12 @@ class Authenticator:
 
     @property
     def current(self) -> Token | None:
-        """The token of the last login, alive or not."""
+        """Return the token of the last login, alive or not."""
         return self._current
 
     @property
     def failure(self) -> VaultError | None:
-        """Why the last login failed, or None."""
+        """Return why the last login failed, or None."""
         return self._login_backoff.failure
 
     def token(self, deadline: Deadline, patience: float) -> Token:
@@ -223,7 +223,7 @@ class Authenticator:
         with self._lock:
             idle: list[Token] = []
             busy: list[Token] = []
-            for token in self._retired:  # read once: the last request may end meanwhile
+            for token in self._retired:  # read once, since the last request may end meanwhile
                 (idle if token.idle else busy).append(token)
             self._retired = [token for token in busy if token.usable]
         return [token for token in idle if token.usable and token.revocable]
@@ -306,7 +306,7 @@ class Authenticator:
                 repeat=always,
             )
         except PermissionDenied as error:
-            # An explicit denial means that it lives and may not ask about itself.
+            # An explicit denial means that the token lives, and may not ask about itself.
             if error.doubtful:
                 self._lose(token, "rejected")
         step = self._after_look_up(refused)
@@ -355,7 +355,7 @@ class Authenticator:
         with self._lock:
             if not self._closed:
                 self._take(token, reason)
-            # Read after the lock: a signal handler may have closed the client meanwhile.
+            # Read this after taking the lock, since a signal handler may have closed the client.
             closed = self._closed
             if closed and self._current is token:
                 self._current = None
@@ -397,7 +397,7 @@ def _is_dead(refused: _Refused) -> bool | None:
     if refused.looked_up:
         return denial.doubtful
     if token.uses_left is not None:
-        # Asking would cost a use, and a login costs less than a wrong answer.
+        # A lookup would cost a use, and a login costs less than a wrong answer.
         return token.uses_left == 0 or denial.doubtful
     if not denial.doubtful:
         return False

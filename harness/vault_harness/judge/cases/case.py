@@ -102,9 +102,7 @@ class Case:
                     self._changed.wait(left)
             finally:
                 del self._answers[number]
-                if (
-                    asked in self._waiting
-                ):  # the operation was not fetched, and nobody waits for it any more
+                if asked in self._waiting:  # nobody fetched the operation, or waits for it now
                     self._waiting.remove(asked)
         mine = {"id": message["id"]} if "id" in message else {}
         return {**{name: value for name, value in answer.items() if name != "id"}, **mine}

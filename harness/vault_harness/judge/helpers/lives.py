@@ -75,7 +75,7 @@ def lost_until_met(
     *,
     before_another: Callable[[], object] = lambda: None,
 ) -> float:
-    """Wait until a client is refused for a lost token; revoke each new token until then.
+    """Wait until a client is refused for a lost token; before that, revoke each new token.
 
     A client that never renews and answers from memory may replace a lost token before it notices
     the loss. So each new token is revoked at once. A refusal is a required condition. Callers must
