@@ -214,7 +214,7 @@ def _start_before(lab: Lab, end: float) -> None:
     """Start the subject; ask for a longer TTL next time if its certificate ended too soon.
 
     Args:
-        end: When the certificate expires.
+        end: The moment when the certificate expires.
 
     Raises:
         NotExercised: The start took too long, or failed for another reason.

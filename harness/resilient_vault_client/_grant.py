@@ -174,9 +174,6 @@ class Grant:
     only when its leases are no longer needed.
 
     Args:
-        path: The requested path.
-        answer: Vault's answer.
-        token: The token of the request.
         started: When the request was sent, by `clock`: the lease is no older.
 
     Attributes:

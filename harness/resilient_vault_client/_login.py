@@ -202,9 +202,6 @@ class Authenticator:
         about the token itself. Only a dead token leads to a login, one for all refused threads.
 
         Args:
-            token: The refused token.
-            denial: The refusal.
-            deadline: When this must be over.
             patience: As for `Retrier.run`.
             policy_login: Whether to replace a living token too, if that was not done for a while. A
                 role's policies are fixed at login, and may have grown since.

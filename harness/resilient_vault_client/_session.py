@@ -81,9 +81,7 @@ class Session:
     """The state of a client in one process.
 
     Args:
-        config: The settings.
         environ: The source of the ids at each login.
-        notifier: Gets the events.
         opened: The content of the last wrapping token, from this process or its parent.
         listeners: The functions to call with a new credential, by path.
         memory: The values that the parent process has read.

@@ -249,10 +249,8 @@ def from_answer(
     """Translate an answer with a status of 400 or more.
 
     Args:
-        status: The HTTP status.
         body: The body as received.
         headers: Header names in any case.
-        address: The server asked.
         hide: Secrets that the text could repeat.
         login: Whether it answers a login; then only words known to be harmless are quoted.
     """

@@ -73,9 +73,6 @@ class Transport:
             method: ``GET`` or ``POST``.
             path: Below ``/v1/``, without escapes.
             deadline: When it ends in any case.
-            token: The token to send.
-            params: The query.
-            body: The JSON body.
             login: Whether it is a login, whose answer can repeat the secret-id.
         """
         target = f"{self._base.path}/v1/{urllib.parse.quote(path)}"

@@ -72,7 +72,6 @@ class Driver:
         secret: Path and key that are read by default.
 
     Attributes:
-        closed: Whether `close` was called.
         instance: Number of the operation that started the subject.
         number: Index of this client within a herd; None for the first or only client.
     """

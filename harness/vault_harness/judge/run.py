@@ -64,7 +64,6 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
 
     Args:
         file: As for `turn`.
-        places: Number of places.
         rank: The lowest rank goes first, so that the longest scenarios begin first.
     """
     if file is None:
@@ -146,8 +145,7 @@ class Result:
         why: The reason in one line without secrets, for any word except ``pass``.
         verdict: The oracles' verdict; None if they were not asked.
         record: All that happened, as data without secrets, for the journal.
-        error: The harness's failure.
-        trace: Its traceback, without secrets.
+        trace: The traceback of `error`, without secrets.
     """
 
     entry: Entry
@@ -196,7 +194,6 @@ def run_scenario(
 
     Args:
         when: When it runs, beside the other scenarios of a run.
-        make: Makes the lab.
     """
     scaled = _scaled(environment, entry)
     with turn(environment.turns, alone=when.alone):

@@ -68,7 +68,6 @@ class Running(Servers):
         wanted_ttl: The TTL in seconds that the scenario needs, if its own is shorter. It then runs
             again.
         own: Variables that name the subject's own folders, if it has any.
-        tokens: The tokens of the role.
         credentials: What the subject logs in with.
     """
 

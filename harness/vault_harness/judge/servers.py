@@ -64,10 +64,7 @@ class Servers(Closable):
     """The servers of one scenario, and everything between them and a client.
 
     Attributes:
-        vault: Faults of Vault.
-        network: Faults of the network.
         http: Faults of single requests, chosen by kind and count.
-        process: Faults of processes.
         operator: The operator, who acts in the client's namespace, if there is one.
         namespace: The client's namespace, or None.
         may_write: Whether the client's role may write `WRITTEN`.
@@ -436,8 +433,6 @@ class Servers(Closable):
         Args:
             label: The version's label; for another secret than the default the result is
                 ``PATH:label``.
-            path: By default the scenario's own.
-            key: By default the scenario's own.
             value: By default a new random value.
             also: Further keys and values, which get the same label.
         """

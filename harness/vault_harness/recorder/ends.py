@@ -262,7 +262,6 @@ async def reach(
 
     Args:
         end: The server's side. If the server is not trusted, the queue gets the end of this side.
-        heard: The queue of `end`.
         upstream: ``host:port``, an IPv6 address in brackets.
         context: None for a connection in the clear.
     """

@@ -144,8 +144,6 @@ class Stub:
     """An answer in Vault's place, without a request to Vault.
 
     Attributes:
-        status: HTTP status.
-        body: The whole body.
         headers: Headers beyond ``Content-Length``.
         kinds: The requests that get it; empty means all.
         times: Number of requests that get it; None means all while the stub is set.
@@ -163,7 +161,7 @@ class Choice:
     """The requests that a fault acts on.
 
     Attributes:
-        kinds: Their purpose; empty means any.
+        kinds: The purposes of the requests; empty means any.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
         first: Only this many requests from the first on.
         nth: Only this one, counted from 1.
@@ -202,7 +200,6 @@ class Interference:
 
     Attributes:
         name: A unique name, by which the affected requests are known.
-        choice: The requests.
         stub: Answer with this instead of asking Vault.
         late: Hold Vault's answer back for this many seconds.
         loses: Drop Vault's answer and the connection, after ``late`` seconds.

@@ -86,7 +86,6 @@ class Tls(NamedTuple):
 
     Attributes:
         clients: Context for clients, which may offer ``h2`` by ALPN.
-        vault: Context for Vault.
     """
 
     clients: ssl.SSLContext | None = None

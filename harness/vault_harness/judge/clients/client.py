@@ -56,7 +56,7 @@ class Client(BaseModel):
     Attributes:
         title: The name that its users know.
         version: The version that is judged; the adapter pins it.
-        home: Where its source is.
+        home: The address of its source.
         tools: Programs on PATH that make it.
         install: Commands that make it, in order, run in the folder of the copy.
         run: The command that runs its adapter, with `FOLDER` for that folder.

@@ -105,7 +105,6 @@ class Act(Interference):
 
     Attributes:
         fired: When its point was reached, on the history's clock; None before.
-        ended: Whether it is over.
     """
 
     def __init__(self, player: Player, step: Step, number: int) -> None:

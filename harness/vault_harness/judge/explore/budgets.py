@@ -129,7 +129,6 @@ class _Life:
     """The life that one login or renewal gave a token.
 
     Attributes:
-        came: When the request came.
         heard: Whether the client surely got the answer, because no network fault was in force.
     """
 

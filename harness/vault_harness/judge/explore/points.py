@@ -84,7 +84,6 @@ class Watch(Interference):
 
     Args:
         history: The history, whose last exchange is the request that the recorder asks about.
-        mount: The client's KV mount.
         is_steady: Returns whether the steady state was reached.
         fired: Returns when the last fault began; None if there was none.
 

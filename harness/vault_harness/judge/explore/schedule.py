@@ -186,7 +186,6 @@ class Schedule:
 
     Attributes:
         subject: The client that the schedule broke; empty if it was made by hand.
-        promise: The promise that was broken.
         baseline: The cost of the client's lives without faults. Without it, oracles that compare
             are left out.
     """

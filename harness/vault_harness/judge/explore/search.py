@@ -45,7 +45,6 @@ class Options:
         minutes: The most minutes of the whole search; None for no limit.
         quiet: Runs beside each other when a finding is confirmed.
         pairs: Whether pairs of faults follow single faults.
-        ttl: Seconds of a token's life.
     """
 
     seed: int = 0
@@ -129,10 +128,6 @@ class Explorer:
     Args:
         run: Carries out an order; a module's function, so that an executor can pass it on.
         tell: Takes a line of progress.
-
-    Attributes:
-        broken: The confirmed findings.
-        coverage: The tried faults.
     """
 
     def __init__(

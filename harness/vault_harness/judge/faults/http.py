@@ -59,7 +59,7 @@ class Which(TypedDict, total=False):
     Attributes:
         path: As in `Choice`.
         first: Only this many requests from the first on.
-        nth: Only this one.
+        nth: Only the request with this number.
         every: 3 means the third, the sixth and so on.
     """
 
@@ -96,8 +96,6 @@ class HttpFaults:
         Use it for errors that Vault cannot be made to send, or not to single requests.
 
         Args:
-            targets: What the requests are for.
-            status: HTTP status of the answer.
             body: Its body; by default an error as Vault writes one.
             headers: Its headers; by default they say that the body is JSON.
             which: See `Which`; by default all requests.
@@ -137,7 +135,6 @@ class HttpFaults:
         """Let Vault act, drop its answer, and end the connection.
 
         Args:
-            targets: What the requests are for.
             by: Seconds before the connection ends; None ends it at once.
             status: Send a gateway's page with this HTTP status instead, and keep the connection.
             which: See `Which`; by default all requests.
@@ -282,8 +279,8 @@ def flapping(
 
     Args:
         fault: Makes a new fault for each turn.
-        on: Seconds broken.
-        off: Seconds mended.
+        on: Seconds for which it is broken.
+        off: Seconds for which it works.
 
     Yields:
         A list that grows with each turn.
@@ -328,13 +325,11 @@ class Order:
     """A fault for certain requests; see `HttpFaults` for the terms.
 
     Attributes:
-        act: The verb.
-        targets: What the requests are for.
         status: HTTP status of the answer, for ``fail``.
         by: Seconds by which the answer is late, for ``delay``.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
         first: Only this many requests from the first on.
-        nth: Only this one.
+        nth: Only the request with this number.
         every: 3 means the third, the sixth and so on.
 
     Raises:

@@ -183,7 +183,6 @@ class MovingName:
     """Lead `NAME` to changing addresses, for processes that are started with `command`.
 
     Attributes:
-        address: Where the name leads now.
         port: The port that belongs to the address.
     """
 
@@ -287,7 +286,6 @@ class ScenarioTls:
     At first one authority signs for Vault and the recorder, and the subject trusts it.
 
     Attributes:
-        authority: The first authority.
         trusted: File of the authorities that the subject trusts (``VAULT_CACERT``).
         client: The subject's own certificate, if it has one.
     """

@@ -114,8 +114,6 @@ class ProcessFaults:
         Only the supervisor restarts it. The fault ends when the server serves again.
 
         Args:
-            node: The server.
-            serves: Returns whether it serves.
             every: Seconds between an end of the server and its next start.
             timeout: Seconds in which the server must serve after the block; otherwise
                 `DeadlineExceeded` is raised.

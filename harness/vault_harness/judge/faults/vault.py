@@ -296,8 +296,6 @@ class VaultFaults(AuthFaults):
 
         Args:
             path: A mount (``ecommerce/``) or a path below it.
-            rate: Requests.
-            interval: Seconds.
             headers: Whether the answers carry ``Retry-After``.
         """
         self._post("sys/quotas/config", {"enable_rate_limit_response_headers": headers})

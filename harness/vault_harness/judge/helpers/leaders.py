@@ -58,7 +58,6 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
 
     Args:
         fault: The fault that lost the leader, still in force.
-        lost: The node that led.
         within: Seconds from the moment when Vault serves again. The default follows from the outage
             and the declared back-off, and is at least a call's deadline.
 

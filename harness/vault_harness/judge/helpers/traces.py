@@ -177,7 +177,6 @@ def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Or
     Without a free core, a loop would look modest.
 
     Args:
-        limit: Seconds.
         what: When the time was spent: ``while Vault is sealed``.
     """
     wanted = spent.used + spent.waited

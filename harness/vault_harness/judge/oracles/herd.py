@@ -47,7 +47,6 @@ def no_stampede(count: int, *, since: float, before: float) -> Oracle:
     - as many periodic requests as in the busiest second before the outage
 
     Args:
-        count: Number of instances.
         since: When Vault served again.
         before: When the outage began.
     """
@@ -123,7 +122,6 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
     look spread. Unanswered logins count too, since in a crowd clients give up the last ones.
 
     Args:
-        count: Number of instances.
         since: When the outage began.
         share: The part of the instances that may log in within `BUNCH`.
     """

@@ -62,7 +62,6 @@ def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Ora
     """Check that a time that the lab measured, on the history's clock, is within its limit.
 
     Args:
-        limit: Seconds.
         what: What took the time: ``until it has ended``.
     """
 

@@ -111,7 +111,6 @@ class _Work:
 
     Attributes:
         waiting: Items before their first run.
-        unsettled: Items to confirm.
         quiet: Number of scenarios that may run at once while one is confirmed.
     """
 

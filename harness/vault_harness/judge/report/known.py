@@ -204,7 +204,6 @@ def no_more_asked(
     Scenarios that only this machine cannot run are left out.
 
     Args:
-        known: The content of the file.
         there: All existing ids; None if unknown.
     """
     gone = known.ids - set(there) if there is not None else frozenset[str]()

@@ -30,7 +30,6 @@ class Line:
         rate: The number of runs that passed: ``4 of 5``.
         leaks: Secrets that leaked in the scenario, each in one line.
         about_leaks: Whether such leaks fail this line.
-        broken: The broken promises, each once.
         forgiven: Whether it did not pass but does not fail the run: a SHOULD.
         known: ``failing`` or ``flaky`` if the client is known to break this promise.
         reason: Why the client breaks it, in its authors' words.

@@ -48,8 +48,6 @@ class Difference:
 
     Attributes:
         first: The verdict in the first run that has one.
-        word: The other verdict.
-        run: Number of the run.
     """
 
     id: str

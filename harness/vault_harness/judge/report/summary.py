@@ -48,8 +48,7 @@ class RunSummary:
         where: ``openbao 2.7.2, process engine, 118 s``.
         good: Whether there is nothing to do.
         explains: ``3 causes explain 41 of 46 failures``; empty if nothing failed.
-        causes: The first three.
-        more: Number of further causes.
+        causes: The first three causes.
         timeline: The command that prints the clearest scenario's history.
         again: The command that runs that scenario again.
     """

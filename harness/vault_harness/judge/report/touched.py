@@ -206,7 +206,6 @@ def measured(runs: Iterable[RunTouches], before: Table) -> Table:
 
     Args:
         runs: Runs of any clients. Runs with the same subject belong to one client.
-        before: The table so far.
     """
     runs = tuple(runs)
     shown: dict[tuple[str, str], list[Pairs | None]] = {}

@@ -61,7 +61,6 @@ class Requests:
 
     Args:
         base: Base URL of a listener or of Vault.
-        mount: Mount point of the engine.
         token: A file whose token is sent, read each time; None sends no token.
         authority: A file of the authorities to trust, for https.
         within: Seconds after which a request is given up; None for a listener.
@@ -193,7 +192,6 @@ class AgentSubject:
     read yet.
 
     Args:
-        spec: Names the configuration.
         environ: The program's variables, which are also the values of placeholders.
         log: File for its output. A folder beside it is made for the program's files.
     """

@@ -65,7 +65,6 @@ class AgentConfig(BaseModel):
         listener: The address where it answers. A read is a request to it.
         sink: The file of its token. A read is a request to Vault with this token.
         auth: Further ways to log in, as in the answer to ``hello``.
-        declares: Declared times, in seconds.
         leaves: As in the answer to ``hello``.
     """
 
@@ -172,7 +171,6 @@ class Placeholders:
     """Fill in values that are known only at the start: ``${port}``, ``${VAULT_ADDR}``.
 
     Args:
-        known: Values by name.
         looked_at: The configuration, for errors.
     """
 

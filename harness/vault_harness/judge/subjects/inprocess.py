@@ -157,7 +157,6 @@ class InProcessSubject:
     return. What is logged while the subject is open goes to its log file.
 
     Args:
-        environ: The argument of the factory.
         timeout: Seconds that the factory may take.
     """
 

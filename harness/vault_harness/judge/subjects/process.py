@@ -77,7 +77,7 @@ def spawn(
     """Start a program, with its standard error appended to ``log``.
 
     Args:
-        environ: Its whole environment.
+        environ: The whole environment of the program.
         log: The file, created if missing.
         talks: Whether it reads requests from standard input and answers on standard output. If not,
             its output goes to the log, and its input is empty.
