@@ -280,7 +280,8 @@ def _is_reported_as(lab: Lab, wanted: str, where: Mapping[ReadVerb, str], key: s
     since = lab.history.now()
     for verb, path in where.items():
         call = lab.client.ask(verb, path, key)
-        # A cache may remember for R that a secret was deleted, but no value of it.
+        # For R a client may remember that the secret was deleted. No other failure may be
+        # remembered.
         while (not call.failed or (wanted, call.outcome) == ("missing", "deleted")) and _in_time(
             lab, call, since
         ):

@@ -118,8 +118,8 @@ def _no_secret_is_missing(*, since: float, until: float) -> Oracle:
 def _watch_the_tries(lab: Lab, fault: Fault) -> None:
     """Wait for the first refusal, and then until the tries stop or are too many.
 
-    The wait takes one and a half lives of a token, and longer if the last pause shows that another
-    try may still come.
+    The wait takes at least one and a half lives of a token, and longer if the last pause shows that
+    another try may still come.
     """
 
     def refused() -> list[float]:

@@ -261,8 +261,8 @@ def test_wrong_host(lab: Lab) -> None:
                 first.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + CALLED * lab.ttl - lab.history.now()))
         lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
-        # The first client has a token to revoke, so its requests are no test of a login. A client
-        # that is started now must log in before any call.
+        # When the first client closes, it wants to revoke its token. A client that is started now
+        # must log in before any call.
         first.close(timeout=5.0 + lab.deadline)
         alone = lab.history.now()
         opened = start_in_background(lab)
@@ -333,7 +333,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
         lab.watch(ON_ITS_WAY)
         since = lab.history.now()
         opened = _tries_again(lab, opened, since=since)
-        lab.watch(ON_ITS_WAY)  # a client that accepts it would then use the connection
+        lab.watch(ON_ITS_WAY)  # time for requests of a client that accepts it
         over = lab.history.now()
         tried.append(_tries(lab, since, over))
         whom = f"a host whose certificate {which}"

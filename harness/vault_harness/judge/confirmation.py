@@ -44,8 +44,8 @@ def too_slow(
     """Return why a run does not count, or ``""`` if it does.
 
     A run does not count if the machine was late by more than `bound` seconds: because it stood
-    still or, unless the run passed, because many programs wanted each core. A finding that is late
-    by more than the machine counts. An error of the harness always counts.
+    still or, unless the run passed, because many programs wanted each core. A finding counts if it
+    exceeds its limit by more than the machine was late. An error of the harness always counts.
     """
     if word == "error":
         return ""

@@ -104,7 +104,7 @@ def lost_until_met(
         lost = losses.enter_context(lab.vault.token_revoked(str(other.accessor)))
         lost.optional = True
         gone.add(str(other.accessor))
-    lost.optional = met is not None  # findings rest on this fault if it was met
+    lost.optional = met is not None  # if it was not met, the findings rest on it
     lab.require(
         "a request that was refused for a lost token, before that was replaced in its turn",
         lambda _: f"a {met.kind} at +{met.began:.2f} s" if met is not None else "",
