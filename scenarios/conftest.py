@@ -1,4 +1,4 @@
-"""The catalogue's scenarios as a suite of their own: run side by side, with a JUnit file."""
+"""Make the catalogue's scenarios a suite, which runs side by side and writes a JUnit file."""
 
 from __future__ import annotations
 

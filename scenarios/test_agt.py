@@ -26,24 +26,24 @@ VERSIONS = 6
 
 @pytest.mark.scenario("AGT-01")
 def test_cached_login(lab: Lab) -> None:
-    """A cached login with a revoked token does not keep the client from reading again."""
+    """A client reads again although a proxy answers its logins with a revoked token for a while."""
     with caching_proxy(lab):
         lab.start()
         with lab.reading(every=0.5):
             lab.watch(lab.ttl)
             with lab.vault.token_revoked(lab.tokens.accessor()) as fault:
                 # The proxy notices the loss when it renews the token, after at most three quarters
-                # of the token's life. Until then it answers each login with the dead token.
+                # of the token's life. Before that it answers each login with the dead token.
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
-                # A client that answers from memory notices later, behind the same proxy.
+                # A client that answers from memory notices the loss later.
                 lab.until(lambda: _answered(lab.history, since=revoked), within=bound + lab.reach)
                 lab.until_good_read(since=revoked, within=bound)
             lab.watch(1.5)  # shows a client that still uses the dead token
-        # Each call may find out by itself that it is refused, and log in once.
+        # Each call may be refused and log in once.
         calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
         lab.judge(
-            # A client with a long deadline may have no reads before.
+            # With a long deadline there may be no earlier read.
             no_failed_read(until=fault.began - lab.deadline, may_be_empty=True),
             recovers_within(bound, since=revoked, begun=True),
             requests_at_most(1 + calls, "login", since=fault.began),
@@ -88,7 +88,7 @@ def test_what_is_kept_is_whole(lab: Lab) -> None:
 
 
 UNREAD: dict[Verb, str] = {"read_cached": "backend/late/cached", "read": "backend/late/plain"}
-"""Secrets that nobody has read before, by the way of reading whose first answer comes late."""
+"""For each way of reading whose first answer comes late, a secret that nobody has read before."""
 
 LATE_BY = 0.6
 """Seconds, at most a third of a call: the secret is rotated and read before the answer comes."""
@@ -99,7 +99,8 @@ LOOKS = 4
 def _older_answer_comes_last(lab: Lab, slow_verb: Verb, path: str) -> None:
     """Rotate a secret during a slow read, and read it before the slow, older answer comes.
 
-    A client that sends one request for all concurrent callers has no newer answer; that is allowed.
+    A client that sends one request for all concurrent callers gets no newer answer. That is
+    allowed.
     """
     client, asked = lab.client, f"*/data/{path}"
     lab.put("v1", path=path, key=KEY)
@@ -126,7 +127,7 @@ def _told(history: History, late: Fault) -> bool:
 
 
 def _steps_back(history: History, path: str) -> list[str]:
-    """Return where a cache gave an older version than an earlier read had already given."""
+    """Return the reads from a cache that gave an older version than an earlier read."""
     age = {
         rotation.value: n for n, rotation in enumerate(history.rotations) if rotation.path == path
     }

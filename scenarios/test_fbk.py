@@ -1,4 +1,4 @@
-"""The fallback: the environment variable named after the secret, in an outage and only then."""
+"""The fallback: in an outage, and only then, a client gives an environment variable's value."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vault_harness.recorder.observations import Operation
 SEALED = b'{"errors":["Vault is sealed"]}'
 
 LATER = 3.0
-"""Seconds of the second outage in which the variable's value may come. The last good value may come
-first, and ends after one second (``VAULT_MAX_STALE``).
+"""Seconds of the second outage within which the variable's value must come. The last good value may
+come first, for one second (``VAULT_MAX_STALE``).
 """
 
 
@@ -39,11 +39,11 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
         if client is not None:
             _has_it_under_a_seal_too(lab)
     if client is None:
-        lab.start()  # only now it can tell whether it claims a fallback
+        lab.start()  # only now can it say whether it has a fallback
         _write_own_paths(lab)
     _comes_back(lab, sealed)
     _vault_goes_away_again(lab)
-    # No other key has a variable: its value for another key is a wrong value.
+    # Only this key has a variable. The variable's value for another key would be wrong.
     lab.judge(fallback={(_path(lab, verb), lab.entry.key) for verb in read_verbs(lab)})
 
 
@@ -62,7 +62,7 @@ def _write_own_paths(lab: Lab) -> None:
 
 
 def _gives_the_variable(lab: Lab, verb: Verb) -> bool:
-    """Read a key that has a variable; return whether its value came. Any other is a finding."""
+    """Read a key that has a variable; return whether its value came. Anything else is a finding."""
     read = _read(lab, verb)
     given = read.value == "fallback"
     if not given:
@@ -72,7 +72,7 @@ def _gives_the_variable(lab: Lab, verb: Verb) -> bool:
 
 
 def _has_it_under_a_seal_too(lab: Lab) -> None:
-    """Read in each way until a login finds Vault sealed, which is an outage too."""
+    """Read in each way until a login finds Vault sealed; the fallback must still come."""
     until = lab.history.now() + lab.reach
     while lab.history.now() <= until:
         began = lab.history.now()
@@ -146,7 +146,7 @@ UNREAD, UNREAD_KEY = "backend/database", "DB_PASSWORD"
 
 @pytest.mark.scenario("FBK-02")
 def test_no_fallback_without_an_outage(lab: Lab) -> None:
-    """Denied, missing and deleted keys, and refused logins, fail in spite of a variable."""
+    """Denied, missing and deleted keys, and refused logins, fail although there is a variable."""
     client = lab.start()
     kv = lab.stack.operator.client.secrets.kv.v2
     kv.delete_metadata_and_all_versions("backend/redis", mount_point="ecommerce")
@@ -172,7 +172,7 @@ def test_no_fallback_without_an_outage(lab: Lab) -> None:
                 "backend/redis": ("missing",),
                 "backend/celery": ("missing",),
                 DELETED: ("deleted", "missing"),
-                # A client that waits for another secret-id may say "unavailable".
+                # A client that waits for a new secret-id may say "unavailable".
                 UNREAD: ("denied", "unavailable"),
             }.items()
         )
@@ -190,11 +190,11 @@ def _access_is_taken_away(lab: Lab) -> None:
     ):
         _read_unread(lab)
         if not lab.touched(refused):
-            # A client that takes the dead token for a denial logs in only at its next renewal.
+            # A client that takes the refused token for a denial logs in only at its next renewal.
             lab.history.wait_for(lambda: lab.touched(refused), lab.ttl)
             _read_unread(lab)
         lab.new_secret_id()
-    # A client that was refused may rest, and this fault is too short to tell how long.
+    # A refused client may rest, and this fault is too short to tell how long.
     lab.until_good_read_by_asking(within=lab.recovery)
 
 

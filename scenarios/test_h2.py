@@ -1,4 +1,4 @@
-"""HTTP/2: one connection carries all requests, so that its end concerns all of them."""
+"""HTTP/2: one connection carries all requests, so its end concerns all of them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_dead_connection(lab: Lab) -> None:
         lab.watch(1.0)
     lab.watch(0.3)
     with dead_connections(lab) as fault, contextlib.ExitStack() as callers:
-        # The callers start one after the other. A client may drop a connection only while nobody
-        # uses it. Three callers that give up at the same moment would let it do so by chance.
+        # The callers start one after the other. A client may be able to drop a connection only
+        # while no call uses it, and calls that fail at the same moment would allow that.
         for _ in range(3):
             callers.enter_context(lab.reading(every=0.4))
             lab.watch(APART * lab.deadline)

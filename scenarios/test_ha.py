@@ -37,7 +37,7 @@ from vault_harness.judge.oracles import (
 from vault_harness.judge.verdict import Finding
 
 STEP_DOWN = 3.0
-"""Seconds from when Vault serves again in which a good read must come."""
+"""Seconds from the moment when Vault serves again, in which a good read must come."""
 
 NO_QUORUM = 10.0
 
@@ -51,8 +51,8 @@ NOT_A_STANDBYS = (301, 302)
 def _anew(lab: Lab) -> AbstractContextManager[None]:
     """Start a caller of a secret that nobody has read before.
 
-    Another node leads after two or three seconds. A client that answers from memory may send
-    nothing for other secrets in that time.
+    A new node leads after two or three seconds. In that time a client that answers from memory may
+    send nothing for the other secrets.
     """
     return lab.reading(every=0.5, path=lab.entry.spare_path, key=lab.entry.spare_key)
 
@@ -112,7 +112,7 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
             lab.hold(fault, 2.5 * lab.deadline)
         lab.recovers(after=fault, within=recovery_of_calls(lab, fault))
         hops = len(dead.history.find())
-    # Of any time: the first redirect may precede the note of the fault by a moment.
+    # Count all of them: the first redirect may come a moment before the fault is noted.
     told = lab.history.find(where=lambda e: e.by == "stub")
     lab.judge(
         at_most(len(told), hops, f"requests to it for {len(told)} redirects"),
@@ -123,7 +123,9 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
 
 
 LAG = 0.5
-"""Seconds of delay of raft's messages to a standby. From 1 s on it would miss its leader."""
+"""Seconds by which raft's messages to a standby are late. From 1 s on, the standby would miss its
+leader.
+"""
 
 LEDGER = "backend/ledger"
 
@@ -175,7 +177,8 @@ def test_quorum_is_lost(lab: Lab) -> None:
     with lab.reading(every=0.5, callers=2):
         lab.watch(0.5)
         with lab.process.quorum_lost([n for n in lab.stack.nodes if n is not leader]) as fault:
-            # The third node fails reads for a second only, and no cache has these secrets.
+            # The remaining node answers with errors for a second only. No cache has these secrets,
+            # so the client must ask for them.
             for path in UNREAD if not has_its_files(lab) else ():
                 client.read(path, KEY)
                 lab.watch(0.3)
@@ -188,7 +191,7 @@ def test_quorum_is_lost(lab: Lab) -> None:
 
 @pytest.mark.scenario("HA-05")
 def test_standby_cannot_forward(lab: Lab) -> None:
-    """Reads go on, and a write is done, through a standby that redirects instead of forwarding."""
+    """Reads and a write succeed through a standby that redirects instead of forwarding."""
     allow_writes(lab, LEDGER)
     lab.start()
     leader = lab.stack.leader()

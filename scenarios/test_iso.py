@@ -18,22 +18,23 @@ FINE = [f"backend/fine-{number}" for number in range(1, 10)]
 KEY = "VALUE"
 
 ROTATED = FINE[-2:]
-"""Secrets that change while another one fails: one is read plainly, one from a cache if there is
-one.
+"""Secrets that change while another one fails. One is read plainly, the other from the cache, if
+there is a cache.
 """
 
-OLD_BY_THEN = 2.0
-"""Seconds beyond R for which one secret fails, so that a kept value of a rotated one is wrong."""
+BEYOND_REFRESH = 2.0
+"""Seconds beyond R for which one secret fails, so that an old value of a rotated secret is wrong.
+"""
 
 
 SLOW = 1.2
-"""Seconds by which the answers to one secret are late: not an outage."""
+"""Seconds by which the answers for one secret are late, which is no outage."""
 
 SLOW_CALLERS = 3
 """Readers of the slow secret: more than the connections of a pool with two for each host."""
 
 WAITS = 0.33
-"""The part of that time for which a reader of another secret may wait, as beside a renewal."""
+"""The part of that delay for which a reader of another secret may wait."""
 
 
 ALONE = 0.7
@@ -60,7 +61,7 @@ def test_one_sick_path(lab: Lab) -> None:
         with lab.http.fail("read", status=500, path=f"*/data/{SICK}") as fault:
             for path in ROTATED:
                 lab.put("v2", path=path, key=KEY)
-            lab.hold(fault, max(4 * lab.deadline, lab.refresh + OLD_BY_THEN))
+            lab.hold(fault, max(4 * lab.deadline, lab.refresh + BEYOND_REFRESH))
         lab.recovers(after=fault, path=SICK)
         late_by = min(SLOW, 0.75 * lab.deadline)
         with (
@@ -69,8 +70,8 @@ def test_one_sick_path(lab: Lab) -> None:
         ):
             lab.hold(slow, late_by)
     _beside_one_in_vain(lab)
-    # A client may take the failure for an outage and rest, and its next try may be the same secret,
-    # but not repeatedly.
+    # A client may take the failure for an outage and rest. Its next try may be for the same secret,
+    # but not again and again.
     bound = 2 * lab.deadline + min(lab.declared("backoff_cap", lab.deadline), lab.deadline)
     lab.judge(
         *(reads_go_on(bound, since=fault.began, until=fault.end, path=path) for path in FINE),
@@ -80,14 +81,14 @@ def test_one_sick_path(lab: Lab) -> None:
 
 
 def _beside_one_in_vain(lab: Lab) -> None:
-    """Let a read end at its deadline while another one waits for an answer that comes in time."""
+    """Let one read fail at its deadline while another waits for an answer that comes in time."""
     fine = FINE[0]
     with (
         lab.http.delay("read", by=2 * lab.deadline, path=f"*/data/{SICK}") as never,
         lab.http.delay("read", by=ALONE * lab.deadline, path=f"*/data/{fine}") as late,
         ThreadPoolExecutor(1) as other,
     ):
-        never.optional = late.optional = True  # from memory a value may come at once
+        never.optional = late.optional = True  # a client may answer from memory at once
         if lab.client.read(fine, KEY).failed:
             return
         other.submit(lab.client.read, SICK, SICK_KEY)
@@ -104,7 +105,7 @@ THEIRS: dict[ReadVerb, tuple[str, str]] = {
     "read_cached": ("ai/anthropic", "ANTHROPIC_API_KEY"),
     "read_all": ("ai/huggingface", "HUGGINGFACE_API_KEY"),
 }
-"""Secrets of the other role, which the subject's own role may not read, for each way of reading."""
+"""For each way of reading, a secret that only the other role may read."""
 
 
 @pytest.mark.scenario("ISO-02")

@@ -1,4 +1,4 @@
-"""JWTs: a login with a platform's own token, whose file is replaced and whose key changes."""
+"""JWTs: a platform's own token serves as login, its file is replaced, and its key changes."""
 
 from __future__ import annotations
 
@@ -38,16 +38,14 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
             lab.credentials.jwt.trust_newest()
             lab.logs_in_again(since=replaced.began, within=lab.ttl)
             in_time = lab.history.now()
-        # Judged now, because the next login has to wait for its JWT.
+        # Judge this now, because the next login has to wait for its JWT.
         lab.note(*replaced_before_the_end(until=in_time)(lab.history))
         lab.credentials.jwt.rotate()
         lab.credentials.jwt.trust_newest()
         with lab.condition("JWT's key withdrawn, the next JWT late", **REFUSED) as late:
             lab.history.wait_for(lambda: lab.touched(late), 1.5 * lab.ttl)
             lab.watch(2.5)
-            lab.credentials.jwt_file.write_text(
-                ""
-            )  # a program that writes in place empties the file first
+            lab.credentials.jwt_file.write_text("")  # as a program that writes in place
             lab.history.mark("the JWT file is emptied")
             lab.watch(1.5)
             lab.credentials.deliver_jwt(lab.credentials.jwt.issue())
@@ -61,8 +59,8 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
         recovers_within(bound, since=late.end),
         requests_at_most(quiet(late.end - met), "login", since=met, until=late.end),
         no_request_storm(since=met, until=late.end),
-        # The client cannot know whether a secret exists. If it reports one as gone, an application
-        # may delete more.
+        # The client cannot know whether a secret exists. If it reports a secret as gone, an
+        # application may react to that.
         failures_are("denied", "unavailable", since=met, until=late.end, may_be_empty=True),
     )
 

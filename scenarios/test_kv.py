@@ -57,18 +57,18 @@ PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
 """A secret with two keys, and the key that is removed from it."""
 
 EMPTY, PADDED = "NOTES", "TLS_KEY"
-"""Further keys of it: an empty value, and a value with blanks and a line's end."""
+"""Two more keys of that secret: an empty value, and a value with blanks and a line's end."""
 
 REBORN = "backend/data/ecommerce/jobs of today"
-"""A secret that is removed and written again as version 1. Its path has parts that look like a
-Vault address, and blanks, which an address must encode.
+"""A secret that is removed and written again as version 1. Its path looks partly like a URL of
+Vault, and has blanks, which a URL must encode.
 """
 
 SPELLED = tuple(f"backend/{name}" for name in ("odd", "Odd", "odd x", "odd+x", "odd-\u00fc"))
-"""Secrets that are all different, whatever a library makes of their names."""
+"""Different secrets whose names a library may confuse."""
 
 REFUSABLE = tuple(f"backend/{name}" for name in ("odd?x", "odd#x", "odd%3Fx"))
-"""Names that mean something in an address, which a client may refuse."""
+"""Names with characters that are special in a URL. A client may refuse them."""
 
 RETIRED = "backend/retired"
 
@@ -77,21 +77,21 @@ KEPT = {
     "pin": "0042",
     "certificate": '-----BEGIN-----\r\n"Gr\u00fc\u00dfe" \\ 100 %\x00\n-----END-----\n',
 }
-"""Other keys of the secret of which one key is changed: an empty one, digits, several lines."""
+"""The other keys of a secret when one key is changed: an empty value, digits, several lines."""
 
 AT_ITS_ENDS = ("\r\n ", " \r\n")
-"""The start and end of a changed value, as in a file."""
+"""The start and the end of a changed value: blanks and line ends, as in a file."""
 
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
 
 LATE_BY_FAR = 2.0
 
-OLD_BY_THEN = 2.0
-"""Seconds beyond R for which Vault is away in KV-07, so that an unmarked kept value is wrong."""
+BEYOND_REFRESH = 2.0
+"""Seconds beyond R for which Vault is away in KV-07: a value from memory must then be marked."""
 
 REFUSED = 1.2
-"""Seconds of refused connections at the end of that outage: two calls in each way."""
+"""Seconds of refused connections at the end of the outage: two calls in each way of reading."""
 
 LONGEST = 30.0
 """Seconds. A longer refresh or max_stale would make a scenario too long."""
@@ -100,11 +100,12 @@ LONGEST = 30.0
 def _refuse_longer(
     name: str, seconds: float, refusal: type[NotClaimed | NotExercised] = NotExercised
 ) -> None:
-    """Leave a scenario that would take too long.
+    """Raise if a declared time would make the scenario too long.
 
     Raises:
-        NotExercised: It would. A long time does not narrow a promise as a missing capability does.
-        NotClaimed: The same, for a time that nobody needs to declare.
+        NotExercised: The time is too long. This is no missing capability, so it is not
+            `NotClaimed`.
+        NotClaimed: The time is too long, and no client needs to declare it.
     """
     if seconds > LONGEST:
         raise refusal(
@@ -113,12 +114,12 @@ def _refuse_longer(
 
 
 def _held(read: Operation) -> Condition:
-    """Require that a read gave a value, which a cache may hold from then on."""
+    """Require that a read gave a value, which a cache may then hold."""
     return lambda _: read.good
 
 
 def _in_time(lab: Lab, call: Operation, since: float) -> bool:
-    """Return whether a call began while the state before `since` may still be remembered."""
+    """Return whether a call began while a cache may still hold the state before `since`."""
     return call.began <= since + lab.refresh + SLACK
 
 
@@ -128,7 +129,7 @@ def test_rotated_secret_is_seen(lab: Lab) -> None:
     client = lab.start()
     _refuse_longer("refresh", lab.refresh)
     for number, verb in enumerate(read_verbs(lab), start=2):
-        # One way at a time: a plain read would refresh the cache.
+        # Use one way of reading at a time: a plain read would refresh the cache.
         before = client.read(verb=verb)
         new = f"v{number}"
         lab.put(new)
@@ -158,15 +159,15 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     limit = lab.declared("max_stale", 0.0)
     _refuse_longer("max_stale", limit, NotClaimed)
     _refuse_longer("refresh", lab.refresh)
-    longest = max(limit, lab.refresh)  # an unmarked value may be as old as R, whatever is declared
-    # These ways need not serve an old value, and must not serve one after max_stale.
+    longest = max(limit, lab.refresh)  # an unmarked value may always be as old as R
+    # These ways of reading need not serve an old value, and must not after max_stale.
     others: list[ReadVerb] = [verb for verb in all_read_verbs(lab) if verb != "read_cached"]
     paths = {verb: own_path(lab, lab.entry.path, verb) for verb in all_read_verbs(lab)}
     for path in {*paths.values()} - {lab.entry.path}:
         lab.put("v1", path=path)
     for verb, path in paths.items():
         client.ask(verb, path)
-    # One outage of both kinds: a client may treat refused connections and a seal differently.
+    # The outage is a seal and refused connections, which a client may treat differently.
     with lab.vault.sealed() as fault:
 
         def ask_until(end: float, met: Callable[[], bool] = lambda: False) -> None:
@@ -179,12 +180,12 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
 
         ask_until(fault.began + (limit - lab.refresh) / 2)
         with lab.network.down() as gone:
-            # A call that began near the end may take its deadline, and is no excess.
+            # A call that begins near the end may take its whole deadline.
             ask_until(fault.began + longest + max(3.0, lab.deadline + 1.0))
             with ThreadPoolExecutor(len(others)) as callers:
                 for late in callers.map(lambda verb: client.ask(verb, paths[verb]), others):
                     _judge_excess(lab, late, _age(late, fault), longest)
-        # A client that rests does not know yet that Vault is sealed again.
+        # A client that rests does not know yet that it can reach a sealed Vault again.
         ask_until(gone.end + lab.reach, lambda: _meets_a_seal(lab, since=gone.end))
         if lab.can("health") and client.healthy():
             lab.note(
@@ -211,7 +212,7 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 
 def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
-    """Make a finding if a read, in any way of reading, gives a value that is too old."""
+    """Make a finding if a read gives a value that is too old."""
     over = age - limit - lab.deadline - SLACK
     if not call.failed and over > 0:
         lab.note(
@@ -240,7 +241,8 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     for way in read_verbs(lab):
         _judge_absence(lab, client.read(paths[way], NO_SUCH_KEY, verb=way))
     for verb in verbs:
-        # The same key, and the same last part of the path: no cache may confuse the two.
+        # Both secrets have the same key and the same last part of the path. No cache may confuse
+        # them.
         before, namesake = (client.ask(verb, one[verb], key) for one in (paths, namesakes))
         lab.require(f"a value before it was deleted ({verb})", _held(before))
         lab.require(f"its namesake's ({verb})", _held(namesake))
@@ -255,7 +257,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
         lab.delete(path)
     for where in (paths, namesakes, *(dict.fromkeys(verbs, one) for one in retired)):
         _is_reported_as(lab, "deleted", where, key)
-    # Undeleted before the others are destroyed, so that both waits run together.
+    # Undelete these before the others are destroyed, so that both waits run together.
     undeleted = _undelete(lab, {*namesakes.values()}, key)
     for path in {*paths.values()}:
         kv.destroy_secret_versions(path, [1, 2], mount_point="ecommerce")
@@ -274,11 +276,12 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 
 
 def _is_reported_as(lab: Lab, wanted: str, where: Mapping[ReadVerb, str], key: str) -> None:
-    """Check in each of these ways that a secret is reported as deleted or missing."""
+    """Check in each way of reading that a secret is reported as deleted or missing."""
     since = lab.history.now()
     for verb, path in where.items():
         call = lab.client.ask(verb, path, key)
-        # A client may remember for as long as a value that it was deleted, and nothing else.
+        # For R a client may remember that the secret was deleted. No other failure may be
+        # remembered.
         while (not call.failed or (wanted, call.outcome) == ("missing", "deleted")) and _in_time(
             lab, call, since
         ):
@@ -303,13 +306,13 @@ def _undelete(lab: Lab, paths: Collection[str], key: str) -> float:
 
 
 def _read_what_is_spelled_alike(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> None:
-    """Read secrets in each way whose paths a client may confuse."""
+    """Read secrets whose paths a client may confuse, in each way of reading."""
     if has_its_files(lab):
         return
     for path in (*SPELLED, *REFUSABLE):
         lab.put("v1", path=path, key=key)
     since = lab.history.now()
-    for verb in verbs:  # one way at a time: a plain read may correct what a cache has
+    for verb in verbs:  # one way at a time: a plain read may correct the cache
         for path in (*SPELLED, *REFUSABLE):
             lab.client.ask(verb, path, key)
     for path in SPELLED:
@@ -317,12 +320,12 @@ def _read_what_is_spelled_alike(lab: Lab, key: str, verbs: Collection[ReadVerb])
 
 
 def _read_a_pair(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | None:
-    """Read both keys of a secret, at once and in turn, and remove one key from it.
+    """Read the keys of a secret, at once and in turn, and remove all but one.
 
-    The values are difficult: not ASCII, empty, with a line's end as in a PEM key, or encoded
-    differently in JSON. Vault announces that it will delete that version in an hour.
+    The values are difficult: not ASCII, empty, with a line's end as in a PEM key, or with letters
+    that JSON escapes. Vault announces that it will delete this version in an hour.
 
-    Return when the key was removed; None for a program that renders files.
+    Return when the keys were removed; None for a program that renders files.
     """
     if has_its_files(lab):
         return None
@@ -361,7 +364,7 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | Non
 
 
 def _is_taken_out(lab: Lab, key: str, verbs: Collection[ReadVerb], *, since: float | None) -> None:
-    """Check in each way that a removed key is missing once no value of it may be remembered."""
+    """Check in each way of reading that a removed key is missing once no cache may hold it."""
     if since is None:
         return
 
@@ -388,7 +391,7 @@ def _is_taken_out(lab: Lab, key: str, verbs: Collection[ReadVerb], *, since: flo
 def _read_before_it_is_written(
     lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]
 ) -> float | None:
-    """Read a missing secret in each of these ways, and write it.
+    """Read a missing secret in each way of reading, and then write it.
 
     Return when it was written; None for a program that renders files.
     """
@@ -397,7 +400,7 @@ def _read_before_it_is_written(
     since = lab.history.now()
     for verb in verbs:
         _judge_absence(lab, lab.client.ask(verb, path, key))
-    # Vault has answered: this is no outage that a call could wait for.
+    # Vault has answered, so a call has no reason to try again.
     lab.judge_later(
         requests_a_call_at_most(2, "read", since=since, until=lab.history.now(), path=path)
     )
@@ -406,7 +409,7 @@ def _read_before_it_is_written(
 
 
 def _read_at_first(lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]) -> None:
-    """Write a secret and read it in each of these ways; no read may fail."""
+    """Write a secret and read it in each way of reading; no read may fail."""
     lab.put("v1", path=path, key=key)
     since = lab.history.now()
     for verb in verbs:
@@ -417,7 +420,7 @@ def _read_at_first(lab: Lab, path: str, key: str, verbs: Collection[ReadVerb]) -
 
 @contextmanager
 def _going(lab: Lab, path: str) -> Iterator[None]:
-    """Let an operator remove a secret; from the start on no value of it is right."""
+    """Note that an operator removes a secret; no value is right from the start of the removal."""
     change = lab.history.note_rotation(path, GONE)
     yield
     lab.history.end_rotation(change)
@@ -426,7 +429,7 @@ def _going(lab: Lab, path: str) -> Iterator[None]:
 def _version_starts_again(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> float | None:
     """Read a secret, remove it with all its versions, and write it again.
 
-    Its new version has the old number. Return when it was written again; None for a program that
+    The new version has the old number. Return when it was written again; None for a program that
     renders files.
     """
     if has_its_files(lab):
@@ -443,7 +446,7 @@ def _version_starts_again(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> fl
 def _is_the_new_one(
     lab: Lab, path: str, key: str, verbs: Collection[ReadVerb], *, since: float | None
 ) -> None:
-    """Check in each of these ways that a secret that was written again is seen in time."""
+    """Check in each way of reading that a secret that was written again is seen in time."""
     if since is None:
         return
     for verb in verbs:
@@ -458,7 +461,7 @@ def _is_the_new_one(
 
 
 def _is_destroyed_at_once(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> list[str]:
-    """Read a secret and destroy its version, for which Vault tells no date of a deletion.
+    """Read a secret and destroy its version. Vault then tells no time of deletion.
 
     Return its path; nothing for a program that renders files.
     """
@@ -475,7 +478,7 @@ def _is_destroyed_at_once(lab: Lab, key: str, verbs: Collection[ReadVerb]) -> li
 def _is_there(
     lab: Lab, what: str, where: tuple[str, str], verbs: Collection[ReadVerb], *, since: float | None
 ) -> None:
-    """Check in each of these ways that a secret is seen which did not exist before `since`."""
+    """Check in each way of reading that a secret that was made at `since` is seen."""
     if since is None:
         return
     for verb in verbs:
@@ -502,7 +505,7 @@ def _judge_absence(lab: Lab, call: Operation) -> None:
 
 @pytest.mark.scenario("KV-04")
 def test_lost_update(lab: Lab) -> None:
-    """A change is made in spite of another writer's changes, and loses none of them."""
+    """A change is made despite another writer's changes, and loses none of them."""
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old", **KEPT})
     client = lab.start()
@@ -556,12 +559,12 @@ def test_lost_update(lab: Lab) -> None:
             {f"it ended {said.outcome if said else 'not at all'}, the key is {now}"}
             if said is None or said.failed or now != "new"
             else (),
-            # No other writer could have undone the change then.
+            # No other writer could have undone the change.
             harm=not reads_first and now == "old",
             at=looked,
         ),
         requests_at_most(3, "write", since=fault.began, until=changed, path=LEDGER),
-        # One for the lost token, and one to see whether the denied role has another policy.
+        # One login for the lost token, and one to see whether the denied role has a new policy.
         logins_at_most(2, since=fault.began),
     )
 
@@ -569,7 +572,7 @@ def test_lost_update(lab: Lab) -> None:
 def _change_overtaken_twice(lab: Lab, pattern: str) -> None:
     """Let another writer write after the first and the second read of one change.
 
-    The change may fail, but must not overwrite the other: each try has to check the version.
+    The change may fail, but must not overwrite the other writer: each try has to check the version.
     """
     mine, theirs = canary(lab), ""
     with (
@@ -599,7 +602,7 @@ def _is_read_or_done(lab: Lab, change: Future[Operation], number: int, *, since:
 
 
 def _two_change_at_once(lab: Lab, pattern: str) -> None:
-    """Let two callers change a key each of the same version; no lost change may be called made."""
+    """Let two callers change different keys at once; each change reported as made must be there."""
     mine = {key: canary(lab).join(AT_ITS_ENDS) for key in ("mine", "ours")}
     with (
         lab.http.delay("read", path=pattern, by=0.1 * lab.deadline) as late,
@@ -621,7 +624,7 @@ def _two_change_at_once(lab: Lab, pattern: str) -> None:
 
 
 def _change_with_a_dead_token(lab: Lab) -> None:
-    """Change a key until that works, by a client whose token is lost and that reads nothing."""
+    """Lose the token, and change a key until that works, without any read."""
     bound = min(0.1 * lab.ttl, 5.0)
 
     def late(change: Operation) -> bool:
@@ -633,7 +636,7 @@ def _change_with_a_dead_token(lab: Lab) -> None:
         while change.failed and change.outcome != "died" and not late(change):
             lab.watch(0.2)
             change = lab.client.update(LEDGER, {"mine": canary(lab)})
-    lost.optional = not change.failed  # the change may have worked without that token
+    lost.optional = not change.failed  # the change may have used another token
     if change.failed:
         promise = f"a change is made within {bound:g} s of the loss of its token"
         text = f"it still ends {change.told}"
@@ -644,16 +647,15 @@ WRITES_ALONE = f'path "{MOUNT}/data/{LEDGER}" {{ capabilities = ["create", "upda
 
 
 def _change_unread(lab: Lab, unread: AbstractContextManager[Fault]) -> None:
-    """Change a key while the secret cannot be read; the other keys must not be lost.
+    """Change a key while the secret cannot be read, and check that no other key is lost.
 
-    The change may fail. A client that lets Vault merge its change, or checks its version, needs no
-    read.
+    The change may fail. A client that lets Vault merge its change needs no read.
     """
     _write_theirs(lab, {**_ledger(lab), "theirs": f"newer-{token_hex(4)}"})
     before, mine = _ledger(lab), canary(lab)
     with unread as fault:
         change = lab.client.update(LEDGER, {"mine": mine})
-        # A client that rests after a failure has not tried yet.
+        # A client that rests after an earlier failure has not tried yet.
         while change.failed and change.outcome != "died" and not lab.touched(fault):
             if lab.history.now() > fault.began + lab.recovery:
                 break
@@ -718,8 +720,8 @@ def test_torn_secret(lab: Lab) -> None:
             client.read_all(LEDGER, pair, caller=caller)
 
     asking = threading.Thread(target=read_on, name="whole reads", daemon=True)
-    # The delay is longer than the time between versions, so a client that reads one key after the
-    # other gets two versions.
+    # The delay is longer than the time between versions, so a client that requests each key
+    # separately gets two versions.
     with lab.http.delay("read", path=f"*/data/{LEDGER}", by=0.2) as fault:
         asking.start()
         for number in range(2, 2 + VERSIONS):
@@ -754,7 +756,7 @@ def test_torn_secret(lab: Lab) -> None:
 
 
 def _changed_by_a_caller(client: Driver, keys: Collection[str]) -> set[str]:
-    """Let a caller change its copy of a secret; return how the change shows in other reads."""
+    """Let a caller change its copy of a secret; return what other reads show of it."""
     if not isinstance(client.subject, InProcessSubject):
         return set()
     with suppress(OperationFailed, SubjectError):
@@ -774,7 +776,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     client = lab.open()
     if client is None:
         lab.require("a refusal to start", lambda history: history.operations[-1].failed)
-        # A client that starts without any mount has not met this one.
+        # A client may refuse for another reason before it asks for this mount.
         lab.require("an answer that there is no such mount, before that", _was_refused)
         lab.judge(
             at_most(2, len(lab.history.logins()), "logins"),
@@ -786,7 +788,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     with lab.condition("no such mount", statuses=frozenset({403, 404})) as fault:
         first = client.read()
         if first.outcome == "unavailable":
-            # A client need not be ready at once, and a login that it gave up was in vain.
+            # A client need not be ready at once, and may have given up its first login.
             first.verb, since = "warm-up", lab.history.now()
         for _ in range(2):
             lab.watch(0.5)
@@ -795,9 +797,9 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
             lab.watch(2.5)
     lab.judge(
         fails_as("denied", "missing", path=PATH),
-        # One login to begin with, and one to see whether the role has another policy.
+        # One login at the start, and one to see whether the role has a new policy.
         logins_at_most(2, since=since),
-        # A client that asks for the mounts first knows enough and sends no read.
+        # A client that first asks for the mounts need not send a read.
         a_denial_costs_little(
             since=max(since, fault.began), path=PATH, logins=2, may_be_empty=True
         ),
@@ -812,12 +814,12 @@ def _was_refused(history: History) -> bool:
 
 @pytest.mark.scenario("KV-07")
 def test_changed_while_vault_is_away(lab: Lab) -> None:
-    """A secret that was rotated or deleted while Vault was away is seen as such soon afterwards."""
+    """A secret that was rotated or deleted while Vault was away is soon seen as new or deleted."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("what is in a file stays there in an outage, and cannot be marked as old")
     _refuse_longer("refresh", lab.refresh)
-    # Each way has its own secret: a plain read would update what a cache does not look for.
+    # Each way of reading has its own secret: a plain read would refresh the cache.
     rotated = {verb: own_path(lab, PATH, verb) for verb in all_read_verbs(lab)}
     deleted = {verb: own_path(lab, "backend/deleted", verb) for verb in rotated}
     verbs = all_read_verbs(lab)
@@ -827,20 +829,21 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
                 lab.put("v1", path=path, key=KEY)
             lab.require(f"a value of {path} before the outage", _held(client.ask(verb, path, KEY)))
     with ExitStack() as callers:
-        # In each way, since a cache may refresh only when it is asked.
+        # There are callers for each way of reading, since a cache may refresh only when it is
+        # asked.
         for verb in verbs:
             for path in (rotated[verb], deleted[verb]):
                 callers.enter_context(reading(client, every=0.5, verb=verb, path=path, key=KEY))
         lab.watch(0.5)
-        # Connections are accepted and end, so that a client that answers from memory is seen to
-        # try.
+        # Connections are accepted before they end, so that the tries of a client that answers from
+        # memory are seen.
         with vault_gone(lab) as fault:
             for verb in verbs:
                 lab.put("v2", path=rotated[verb], key=KEY)
                 lab.delete(deleted[verb])
-            lab.hold(fault, max(3.0, lab.refresh + OLD_BY_THEN))
+            lab.hold(fault, max(3.0, lab.refresh + BEYOND_REFRESH))
             with lab.network.down() as refused:
-                refused.optional = True  # a client that answers from memory need not meet that too
+                refused.optional = True  # a client may answer from memory
                 lab.watch(REFUSED)
         lab.recovers(after=fault, path=PATH)
         within = lab.recovery_after(fault) + lab.refresh
@@ -867,7 +870,7 @@ def _second(path: str) -> str:
 
 
 def _watch_past(lab: Lab, seen: Callable[[], bool], *, since: float, within: float) -> None:
-    """Wait for what must have happened within that time, or until it is far too late."""
+    """Wait until `seen` returns True, at most until it is far too late."""
 
     def left() -> float:
         now = lab.history.now()
@@ -879,7 +882,7 @@ def _watch_past(lab: Lab, seen: Callable[[], bool], *, since: float, within: flo
 
 
 def _is_gone(lab: Lab, path: str, verb: ReadVerb, *, since: float, within: float) -> None:
-    """Wait until callers are told that a secret is deleted, or until it is far too late."""
+    """Wait until callers learn that a secret is deleted; make a finding if that is too late."""
 
     def told() -> list[Operation]:
         calls = lab.history.calls(verb, since=since, where=lambda call: call.path == path)
@@ -902,7 +905,7 @@ def _is_gone(lab: Lab, path: str, verb: ReadVerb, *, since: float, within: float
 
 
 def _says_gone(history: History, call: Operation, *, since: float) -> bool:
-    """Return whether a call says that its secret is gone, as far as the client distinguishes.
+    """Return whether a call reports that its secret is gone, as far as the client tells.
 
     An unclassified failure counts only if Vault had told the client of the deletion.
     """

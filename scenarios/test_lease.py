@@ -1,6 +1,6 @@
-"""Leases: credentials for a database that live for a while, on a PostgreSQL of the scenario's own.
+"""Leases: short-lived credentials for a database, on a PostgreSQL that belongs to the scenario.
 
-The harness itself logs in to the database with what the subject hands out.
+The harness logs in to the database with the credentials that the subject hands out.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ path "{CREDENTIALS}" {{ capabilities = ["read"] }}
 path "sys/leases/renew" {{ capabilities = ["deny"] }}
 path "sys/renew" {{ capabilities = ["deny"] }}
 """
-"""A policy with a credential but no renewal of it, in spite of `default`: a denial of an exact path
-wins.
+"""A policy that allows a credential but denies its renewal. A denial of an exact path wins over
+`default`.
 """
 
 
 @pytest.mark.scenario("LEASE-01")
 def test_revoked_by_prefix(lab: Lab) -> None:
-    """Revoked leases are replaced once a caller reports it, and so are those of a revoked token."""
+    """Revoked leases, and leases of a revoked token, are replaced once a caller reports them."""
     lab.start()
     first = first_credential(lab)
     bound = 5.0
-    # Before any fault: a database may take its time to make a user of another path.
+    # Lease the other path before any fault: a database may be slow to make its user.
     late_by = min(HANGS, WITHIN_A_CALL * lab.deadline)
     with pool(lab, connections=CALLERS):
         with lab.http.delay("credential", path=f"*{READ_ONLY}", by=late_by, first=1) as slow:
@@ -88,16 +88,16 @@ def test_revoked_by_prefix(lab: Lab) -> None:
             met = _refused_and_replaced(lab, fault, bound)
         lab.watch(1.0)
         late = lab.history.now()
-        lab.client.lease(CREDENTIALS, first.username)  # not the current one by now
+        lab.client.lease(CREDENTIALS, first.username)  # by now this is not the current one
         lab.watch(0.5)
-        _use(lab, READ_ONLY, bound)  # a report for one path says nothing of the other
+        _use(lab, READ_ONLY, bound)  # a report for one path says nothing about the other
         # Nobody reads, so a request for a credential has to find out that the token is dead.
         with lab.vault.token_revoked(lab.tokens.accessor()) as lost:
-            lost.optional = True  # a client that is told may log in before it asks for anything
+            lost.optional = True  # after a report a client may log in before it asks for anything
             met_again = _refused_and_replaced(lab, lost, bound)
         lab.watch(1.0)
         asked = lab.history.now()
-        _use(lab, READ_ONLY, bound)  # this one ended with the token too, and nobody reports it
+        _use(lab, READ_ONLY, bound)  # this lease ended with the token too, and nobody reports it
     for one in (fault, lost):
         lab.require(
             f"the database refused a credential after {one.name}", _a_refusal_since(one.began)
@@ -127,13 +127,13 @@ def test_revoked_by_prefix(lab: Lab) -> None:
 
 @pytest.mark.scenario("LEASE-02")
 def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
-    """A token that reaches its max TTL takes its leases along, and no pool stays without one."""
+    """A token at its max TTL takes its leases along, and no pool stays without a credential."""
     lab.start()
     began = lab.history.now()
     lab.database.lives(READ_ONLY, _a_short_life(lab))
     for path in BOTH:
         first_credential(lab, path)
-    # A use may be refused for two seconds around a login, and a call takes its time.
+    # A use may be refused for two seconds around a login, and a call may take its deadline.
     bound = lab.deadline + 2.0
     with (
         lab.reading(every=0.5),
@@ -142,7 +142,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     ):
         lab.watch(lab.entry.max_ttl + 2.0)
         until = _once_accepted(lab, bound, *BOTH)
-        # A lease on the next token must be kept too, without any help of the first token.
+        # A lease of the next token must be kept too.
         over = began + lab.entry.max_ttl
         life = _life_on_the_next_token(lab.history, READ_ONLY, over)
         if life is not None:
@@ -155,7 +155,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     lab.must_have(logins=1, since=began)
     lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
     logins = len(lab.history.logins())
-    # A client that never renews makes a credential each time a short lease is due.
+    # A client that never renews asks for a new credential whenever a short lease is due.
     renews = bool(lab.history.find("lease", where=renews_a_lease))
     lab.judge(
         no_refused_use(around_logins=1.0),
@@ -167,7 +167,7 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
 def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[float, float] | None:
     """Return when the last lease on another token began and ends; None if there is none.
 
-    Only leases granted before `over`, the end of the first token, are looked at: a later one may
+    Only leases that were granted before `over`, the end of the first token, count: a later one may
     not be due in time.
     """
     grants = lease_grants(history, path=path, until=over)
@@ -179,8 +179,8 @@ def _life_on_the_next_token(history: History, path: str, over: float) -> tuple[f
 
 
 LONGER, FOR_EVER = 5 / 3, 3
-"""The life of other leases in lives of a lease, and the lives and calls for which an answer stays
-away.
+"""The life of the other leases, in lives of a lease; and the number of lives and calls for which an
+answer is held back.
 """
 
 
@@ -189,7 +189,7 @@ def test_lease_not_found(lab: Lab) -> None:
     """A lost lease is replaced, and another one kept, even if a renewal is never answered."""
     client = lab.start()
     ttl = lab.entry.lease_ttl or 0.0
-    # So long that a deadline fits into the rest of a life after a renewal that hangs.
+    # This life is long enough for another call after a renewal that hangs.
     life = LONGER * ttl
     for_ever = FOR_EVER * (life + lab.deadline)
     lab.database.lives(READ_ONLY, life)
@@ -208,8 +208,8 @@ def test_lease_not_found(lab: Lab) -> None:
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
         given, other = lab.history.now(), client.lease(READ_ONLY)
-        # A client that renews nothing hears of no loss, and asks for a new credential when one is
-        # due.
+        # A client that renews nothing does not notice the loss, and asks for a new credential when
+        # one is due.
         replaces = _only_replaces(lab.history)
         fault.optional = replaces
         with (
@@ -217,8 +217,8 @@ def test_lease_not_found(lab: Lab) -> None:
             if replaces
             else lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever)
         ) as silent:
-            silent.optional = True  # a client that no longer renews learns that by the other path
-            # The thread that renewed it may have ended with the lost lease.
+            silent.optional = True  # a client that no longer renews is found on the other path
+            # The thread that renews the other lease may have ended with the lost one.
             lab.until(
                 lambda: (
                     (replaces or _renewed(lab, credentials[READ_ONLY], told))
@@ -254,10 +254,10 @@ def test_lease_not_found(lab: Lab) -> None:
         *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
         no_refused_use(),
-        same_token(since=fault.began),  # a lost lease says nothing of the token
+        same_token(since=fault.began),  # a lost lease says nothing about the token
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)  # only after it is known that this works well
+        raise NotClaimed(REPLACES)  # only after that is known to work
 
 
 def _hanging(history: History) -> list[Exchange]:
@@ -265,9 +265,10 @@ def _hanging(history: History) -> list[Exchange]:
 
 
 def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracle]:
-    """Wait until a lease is renewed or replaced although a request hangs; return what to ask.
+    """Wait until a lease is renewed or replaced although a request hangs; return the oracles.
 
-    It has the rest of its life, and at least as long as after a fault of a call's length.
+    The client has the rest of the lease's life, and at least as long as after a fault of a call's
+    length.
     """
     path = _path_of(lab.history, hanging)
     given_up = hanging.began + lab.deadline
@@ -281,7 +282,7 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
     few = (
         credentials_at_most(1, since=hanging.began)
         if hanging.kind == "lease"
-        # The credential whose answer was lost is made as well.
+        # Vault also makes the credential whose answer is lost.
         else credentials_at_most(2, since=hanging.began, path=path)
     )
     return [lease_renewed_or_replaced(path=path, since=hanging.began, before=before), few]
@@ -291,7 +292,7 @@ DENIED_ON = 0.35
 """The part of a lease's TTL for which renewals are denied after the first denial."""
 
 EACH_WAY = 1.05
-"""The part of a lease's TTL for which renewals fail in one way: past an end."""
+"""The part of a lease's TTL for which renewals fail in one way: beyond the lease's end."""
 
 
 @pytest.mark.scenario("LEASE-04")
@@ -301,20 +302,20 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
     failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
-    # Pauses that double from 0.3 of a life on reach the rest of the life at its end.
+    # A pause that doubles from 0.3 of a life on can be as long as the rest of the life.
     bound = lab.or_its_pause(0.7 * ttl + lab.deadline)
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
             lab.watch(EACH_WAY * ttl)
         with (
             instead_of_vault(lab, "renewals answered 500", failing) as failed,
-            # A quota counts requests, and says nothing of a lease.
+            # A quota counts requests, and says nothing about a lease.
             lab.http.fail("lease", every=2, status=429, body=QUOTA, headers=JSON) as full,
         ):
-            full.optional = True  # a client that asks seldom does not reach the quota
+            full.optional = True  # a client with few requests does not reach the quota
             lab.watch(EACH_WAY * ttl)
         with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
-            denied.optional = True  # a client may stop to renew after enough failures
+            denied.optional = True  # a client may stop renewing after enough failures
             # A new lease may be up to 0.9 of its life old.
             lab.until(lambda: lab.touched(denied), within=1.1 * ttl)
             lab.watch(DENIED_ON * ttl)
@@ -340,14 +341,14 @@ def test_renewals_keep_failing(lab: Lab) -> None:
         logins_at_most(1, since=denied.began),
     )
     if replaces and lab.verdict is not None and lab.verdict.word == "pass":
-        raise NotClaimed(REPLACES)  # only after it is known that this works well
+        raise NotClaimed(REPLACES)  # only after that is known to work
 
 
 REPLACES = "it renews no lease: it asks for a new credential in its time instead"
 
 
 def _only_replaces(history: History) -> bool:
-    """Return whether it has asked for a second credential and never renewed the first."""
+    """Return whether the client asked for a second credential and never renewed the first."""
     renewals = history.find("lease", where=renews_a_lease)
     made = [lease_grants(history, path=path) for path in BOTH]
     return not renewals and any(len(grants) > 1 for grants in made)
@@ -366,11 +367,11 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
         starts += 1
         served = _five_ask(lab)
         if not served and not restart:
-            first_credential(lab)  # one caller alone must be served, or this shows nothing
+            first_credential(lab)  # one caller alone must be served
         if served < CALLERS and restart:
             served = _five_ask_once_it_is_up(lab)
         if not restart:
-            lab.watch(1.0)  # a timer of milliseconds in 31 bits fires at once
+            lab.watch(1.0)  # a timer that counts milliseconds in 31 bits fires at once
         if served < CALLERS:
             text = f"{CALLERS - served} of {CALLERS} were given none after start {starts}"
             without[text] = lab.history.now()
@@ -394,19 +395,20 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
 
 
 TWICE, CALM, SEALED_ON = 2, 1.85, 1.0
-"""The life of the other lease and the calm time, in lives of a lease; and seconds for which Vault
-stays sealed.
+"""The life of the other lease and the calm time, in lives of a lease; and the seconds for which
+Vault stays sealed after a refused renewal.
 """
 
 
 @pytest.mark.scenario("LEASE-06")
 def test_renewed_for_a_whole_life(lab: Lab) -> None:
-    """Leases are renewed for whole lives, past pages of a gateway and over a seal."""
+    """Leases are renewed for whole lives, despite a gateway's pages and a seal."""
     lab.start()
     began = lab.history.now()
     ttl = lab.entry.lease_ttl or 0.0
     lab.database.lives(READ_ONLY, TWICE * ttl)
-    # The longer life first, so that a client with one timer for all leases is late for the other.
+    # Lease the longer life first, so that a client with one timer for all leases is late for the
+    # other.
     for path in reversed(BOTH):
         first_credential(lab, path)
     with pool(lab), pool(lab, READ_ONLY, every=0.5):
@@ -434,16 +436,18 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
 
 
 PAGES = (502, 200, 403)
-"""Statuses of a gateway's pages: a failure, a success, and Vault's own for a dead token."""
+"""Statuses of a gateway's pages: a failure, a success, and the status that Vault has for a dead
+token.
+"""
 
 
 def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Oracle]]:
-    """Answer several renewals with a page each, and watch until `until`.
+    """Answer several renewals with a gateway's page each, and watch until `until`.
 
     The client must renew or replace the lease before its end, or as soon as after any fault.
 
     Returns:
-        The path of the lease for each page, and what to ask of those leases.
+        The path of the lease that met each page, and oracles for these leases.
     """
     paths: list[str] = []
     asked: list[Oracle] = []
@@ -451,7 +455,7 @@ def _renewed_past_pages(lab: Lab, *, until: float) -> tuple[list[str], list[Orac
         with lab.http.fail(
             "lease", path="*renew*", first=1, status=status, body=a_page(status), headers=HTML
         ) as page:
-            page.optional = True  # a client that renews nothing is told so elsewhere
+            page.optional = True  # a client that renews nothing is judged elsewhere
             met = _answered_with_it(lab, until=until)
         if met is None:
             break
@@ -489,7 +493,7 @@ def _is_granted(history: History, path: str, since: float) -> bool:
 
 
 def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
-    """Return the refused requests that keep a lease, as soon as there are any or time is over."""
+    """Wait until Vault refuses a request that would keep a lease; return all such requests."""
 
     def refused() -> list[Exchange]:
         return lab.history.find(
@@ -505,7 +509,7 @@ def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
 
 
 def _kept_over_a_seal(lab: Lab, seal: Fault, refused: list[Exchange]) -> list[Oracle]:
-    """Wait until a lease that was due in a seal is renewed or replaced; return what to ask."""
+    """Wait until a lease that was due in a seal is renewed or replaced; return the oracles."""
     path = _path_of(lab.history, refused[0]) if refused else CREDENTIALS
     since = refused[0].began if refused else seal.began
     ends = _over(lab.history, path, until=since)
@@ -533,7 +537,7 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
     lab.judge(
         no_refused_use(),
         uses_go_on(bound, since=began, until=until),
-        # A client that never renews makes one in each life, another one for each max TTL.
+        # A client that never renews asks for one in each life, any other client for each max TTL.
         credentials_apart(0.5 * (lab.entry.lease_ttl or 0.0)),
         renewals_of_a_capped_lease_at_most(4),
         same_token(since=began),
@@ -544,7 +548,7 @@ HANGS = 2.25
 """Seconds for which a renewal of a lease hangs before its connection ends."""
 
 WITHIN_A_CALL = 0.75
-"""The longest hang, as a part of a call's deadline: not an outage."""
+"""The longest hang, as a part of a call's deadline. A longer one would be an outage."""
 
 A_DOUBLE = 0.5
 """Seconds after a new credential in which a second one would be seen."""
@@ -576,7 +580,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
             first = _first_that_is_lost(lab, ttl)
             good_until = _granted_last(lab.history, first.began) + ALL_BUT_THE_END * ttl
             lab.until(lambda: first.ended is not None, within=hangs + 1.0)
-        # Vault has renewed the lease, which lives so long, but the client does not know that.
+        # Vault has renewed the lease, but the client does not know that.
         ends = first.began + ttl
         lab.until(
             lambda: bool(lease_grants(lab.history, since=first.began)),
@@ -617,7 +621,7 @@ def _granted_last(history: History, until: float | None = None) -> float:
 
 
 def _over(history: History, path: str, *, share: float = 1.0, until: float | None = None) -> float:
-    """Return when a share of the last granted life of a lease is over; now, if there is none."""
+    """Return when a share of a lease's last granted life is over; now, if no lease was granted."""
     grants = lease_grants(history, path=path, until=until)
     if not grants:
         return history.now()
@@ -648,7 +652,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
         with _others_answer(lab) as others:
-            # A report would tell the client of an end that it must find out by itself.
+            # Nobody reports a refusal here: the client must notice the lease's end by itself.
             callers.enter_context(pool(lab, READ_ONLY, every=0.5, reports=False))
             lab.until(lambda: all(map(lab.touched, others)), within=4.0)
         elsewhere = others[-1]
@@ -666,7 +670,7 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
             )
         _once_accepted(lab, lab.recovery_after(denied), CREDENTIALS)
         with lab.http.fail("credential", "lease", status=503) as away:
-            away.optional = True  # a client that hands out an ended lease need not ask
+            away.optional = True  # a client that hands out an ended lease sends no request
             over = _over(lab.history, READ_ONLY, until=away.began)
             # Vault itself is well and ends the lease in time.
             lab.watch(max(0.0, over + lab.deadline + ENDED - lab.history.now()))
@@ -680,14 +684,14 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
             since=others[0].began, until=denied.began, kind="credential", may_be_empty=True
         ),
         accepted_again(since=elsewhere.end, within=lab.recovery_after(elsewhere), path=READ_ONLY),
-        # An answer in Vault's place holds no credential, whatever its status.
+        # An answer that is not Vault's holds no credential, whatever its status.
         no_refused_use(since=failing.began, until=denied.began, may_be_empty=True),
         accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
         a_denial_costs_little(
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
         ),
         _are("denied", denied),
-        # A refused credential is no answer: a client without another one must fail.
+        # A client must fail if it has only a credential that was refused.
         no_refused_use(
             since=_first_refused(lab.history, denied.began) + lab.deadline,
             until=denied.end,
@@ -699,8 +703,8 @@ def test_no_credential_can_be_made(lab: Lab) -> None:
         no_refused_use(
             since=denied.began, until=min(away.end, over), around_logins=1.0, path=READ_ONLY
         ),
-        # As with refused ones: a call may be given it until the client knows that there is no
-        # other.
+        # As above, a call may return the ended credential until the client knows that Vault gives
+        # no other.
         no_refused_use(
             since=over + lab.deadline, around_logins=1.0, path=READ_ONLY, may_be_empty=True
         ),
@@ -713,12 +717,12 @@ FOR_A_CREDENTIAL = (
     Stub(status=429, body=QUOTA, headers={**JSON, "Retry-After": "1"}),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""The first answers for another path, in turn: none is a credential or a denial."""
+"""The first answers for the other path, in turn. None is a credential or a denial by Vault."""
 
 
 @contextmanager
 def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
-    """Answer the first requests for a credential in Vault's place; the first of these must act."""
+    """Answer the first requests for a credential; the client must meet the first answer."""
     with ExitStack() as answered:
         others = [
             answered.enter_context(
@@ -734,7 +738,7 @@ def _others_answer(lab: Lab) -> Iterator[list[Fault]]:
             for number, one in enumerate(FOR_A_CREDENTIAL, start=1)
         ]
         for seldom in others[1:]:
-            seldom.optional = True  # a client that asks seldom does not meet it
+            seldom.optional = True  # a client with few requests does not meet it
         yield others
 
 
@@ -744,7 +748,7 @@ def _a_short_life(lab: Lab) -> float:
 
 
 def _are(outcome: str, fault: Fault) -> Oracle:
-    """Check that a failed call for a credential is told why, if the subject tells reasons."""
+    """Check the reasons of failed calls for a credential, if the subject tells reasons."""
     return failures_are(
         outcome, since=fault.began, until=fault.end, verbs=("lease",), may_be_empty=True
     )
@@ -760,7 +764,7 @@ def _five_ask(lab: Lab) -> int:
 
 
 def _five_ask_once_it_is_up(lab: Lab) -> int:
-    """Do the same when a single caller is served: a client need not be ready at once."""
+    """Wait until one caller is served, then let five ask: a client need not be ready at once."""
     end = lab.history.now() + lab.recovery
     while lab.client.lease(CREDENTIALS) is None and lab.history.now() < end:
         lab.watch(0.2)
@@ -768,7 +772,7 @@ def _five_ask_once_it_is_up(lab: Lab) -> int:
 
 
 def _use(lab: Lab, path: str, bound: float) -> None:
-    """Log in once with the lease of a path, which is asked for up to `bound` seconds."""
+    """Ask for a lease for up to `bound` seconds, and log in with it once."""
     since = lab.history.now()
     credential = lab.client.lease(path)
     while credential is None and lab.history.now() < since + bound:
@@ -787,7 +791,7 @@ def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
 
 
 def _once_accepted(lab: Lab, bound: float, *paths: str) -> float:
-    """Wait until the database accepts a credential, longer than the bound; return the time then.
+    """Wait until the database accepts a credential, a little longer than `bound`; return the time.
 
     With paths, wait until a credential of each path is accepted.
     """
@@ -806,7 +810,7 @@ def _a_refusal_since(since: float) -> Condition:
 
 
 def _refused_after(history: History, since: float) -> bool:
-    # Judged by its end: a login under way when the user was dropped is refused because of that.
+    # The end of a login counts: one that was under way when the user was dropped is refused.
     return any(not use.accepted and use.ended >= since for use in list(history.uses))
 
 
@@ -815,7 +819,7 @@ def _first_refused(history: History, since: float) -> float:
 
 
 def _first_accepted(history: History, since: float, path: str | None = None) -> float | None:
-    """Return when the first accepted login after that began; None if there is none."""
+    """Return when the first login that was accepted after `since` began; None if there is none."""
     uses = [u for u in list(history.uses) if u.accepted and u.began > since]
     if path is not None:
         labels = leased_at(history, path)

@@ -78,10 +78,10 @@ LEDGER = "backend/ledger"
 USER, PASSWORD = "user", "password"
 
 SPARE = 6
-"""Number by which a client's footprint may grow over a fault without a leak."""
+"""Number of threads, files or connections that a client may have more after a fault."""
 
 LOGS_IN_TOO = 1.0
-"""Seconds after the login and a good read in which another thread may log in too."""
+"""Seconds after a login and a good read, in which a second thread may log in too."""
 
 # Refused
 
@@ -98,13 +98,14 @@ def test_short_outage_costs_no_login(lab: Lab) -> None:
     lab.judge(
         _reported_as_an_outage(fault),
         same_token(since=fault.began),
-        # Nothing observes connection attempts without a listener, so only the log shows a loop.
+        # Nobody sees connection attempts while nothing listens, so only the client's log shows a
+        # loop.
         log_has_pauses(lab.log_times(), since=fault.began, until=fault.end),
     )
 
 
 def _reported_as_an_outage(fault: Fault) -> Oracle:
-    """Check that failures are told as an outage: nothing is missing or denied."""
+    """Check that failures are reported as an outage, and not as missing or denied."""
     return failures_are(
         "unavailable", since=fault.began, until=fault.end, verbs=READ_VERBS, may_be_empty=True
     )
@@ -127,15 +128,15 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
 
 
 LEARNT, TRIED_AGAIN = 0.2, 0.3
-"""Parts of a life: until when some clients renew to learn the TTL, and the time to leave for a next
-try.
+"""Parts of a life: some clients renew a new token until the first, to learn its TTL; the second is
+left for another try.
 """
 
 
 def _a_moment_while_it_renews(lab: Lab) -> None:
-    """Answer the renewal in the next life with 503 once, if the client renews at all.
+    """Answer one renewal of the next life with 503, if the client renews at all.
 
-    A client that does not reset its pauses would rest as long as at the end of an outage.
+    A client that does not reset its pauses would rest as long as at the end of the outage.
     """
     granted = last_grant(lab.history, until=lab.history.now())
     lab.watch(max(0.0, granted + LEARNT * lab.ttl - lab.history.now()))
@@ -158,7 +159,7 @@ def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
     lab.start()
     with ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.5))
-        # The first renewal, or the login in its place, shows which of the two it makes, and when.
+        # Wait for the first renewal, or for the login of a client that does not renew.
         lab.until(lambda: len(_grants(lab)) > 1, within=0.95 * lab.ttl)
         if lab.has_database:  # a new lease is as old as the token
             first_credential(lab)
@@ -182,9 +183,9 @@ LOGS_IN_EVERY = 0.25
 
 
 def _lease_is_kept(lab: Lab, gone: Fault) -> list[Oracle]:
-    """Wait until a lease that could not be renewed is renewed or replaced; return what to ask.
+    """Wait until a lease that could not be renewed is renewed or replaced; return its oracles.
 
-    It has the rest of its life for that, and at least as long as after any fault.
+    The client has the rest of the lease's life for that, and at least as long as after any fault.
     """
     granted = lease_grants(lab.history, path=CREDENTIALS, until=gone.began)[-1]
     ends = (granted.ended or granted.began) + (granted.ttl or 0.0)
@@ -195,7 +196,7 @@ def _lease_is_kept(lab: Lab, gone: Fault) -> list[Oracle]:
     )
     return [
         lease_renewed_or_replaced(path=CREDENTIALS, since=gone.began, before=before),
-        no_refused_use(around_logins=1.0),  # another token brings other credentials
+        no_refused_use(around_logins=1.0),  # a new token brings new credentials
     ]
 
 
@@ -209,7 +210,7 @@ def _granted(lab: Lab) -> float:
 
 
 ON_ITS_WAY = 0.2
-"""Seconds that an answer may take to the client."""
+"""Seconds that an answer may need to reach the client."""
 
 
 def _cut_short(read: Exchange, turns: Iterable[Fault]) -> bool:
@@ -233,12 +234,12 @@ def test_flapping_link(lab: Lab) -> None:
         ):
             lab.hold(flaps, 7.0)
         for turn in turns:
-            turn.optional = True  # a client that waits may miss one of these
+            turn.optional = True  # a client that rests may miss one of these
         lab.recovers(after=flaps)
     ended = flaps.end
     good = lab.history.calls("read", since=began, until=ended, where=lambda o: o.good)
-    # Growing pauses may miss each time when the link is up, but an answer that arrived must be
-    # used.
+    # A client with growing pauses may miss each time when the link is up, but must use an answer
+    # that arrived.
     through = lab.history.find(
         "read", since=began, until=ended, where=lambda e: e.good and not _cut_short(e, turns)
     )
@@ -262,11 +263,11 @@ FOLLOWS = 30.0
 
 @pytest.mark.scenario("NET-16")
 def test_name_moves_to_another_address(lab: Lab) -> None:
-    """A client follows Vault's name from one address to the next, also when the name fails once."""
+    """A client follows Vault's name from one address to the next, even if the name fails once."""
     lab.start()
     second, third = address_beside(lab, 2), address_beside(lab, 3)
-    # A client that answers from memory notices at its next look, and a call may first wait for its
-    # whole deadline.
+    # A client that answers from memory notices at its next refresh, and a call may first wait for
+    # its whole deadline.
     bound = max(FOLLOWS, lab.refresh + lab.deadline + lab.recovery)
     with lab.reading(every=0.4, callers=2):
         lab.watch(1.0)
@@ -307,9 +308,9 @@ def test_start_in_a_black_hole(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-03")
 def test_black_hole(lab: Lab) -> None:
-    """Lost answers, lost requests and ignored connections cost no login and no storm."""
-    # Vault closes a connection after its answer if it was asked to. For a client that keeps none
-    # open only lost requests are silence.
+    """Lost answers, lost requests and unaccepted connections cost no login and no storm."""
+    # If a client asks Vault to close each connection, a lost answer still ends its connection. For
+    # such a client only lost requests are silent.
     lab.start()
     with lab.reading(every=0.5, callers=3):
         lab.watch(0.5)
@@ -337,10 +338,10 @@ UNREAD = tuple(f"backend/idle/{number}" for number in range(1, 4))
 """Secrets that nobody reads before connections die."""
 
 BUSY = tuple(f"backend/busy/{number}" for number in range(1, 13))
-"""Secrets for the callers of a busy moment before connections die."""
+"""Secrets that many callers read at once before connections die."""
 
 LATE = 0.1
-"""Seconds by which answers are late in that moment, so that a pool opens many connections."""
+"""Seconds by which answers to these reads are late, so that a pool opens many connections."""
 
 
 @pytest.mark.scenario("NET-04")
@@ -408,7 +409,8 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
                 "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
             )
         lost = lab.history.find("renew", since=fault.began)[0]
-        # Some HTTP libraries try again at once, before the end of the fault is noted.
+        # Counted from the lost answer: some HTTP libraries try again before the end of the fault is
+        # noted.
         again = lost.ended or lost.began
         ends = last_grant(lab.history, until=lost.began) + lab.ttl
         lab.history.wait_for(
@@ -425,7 +427,7 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
 def test_truncated_answer(lab: Lab) -> None:
     """Answers that are cut in headers or bodies are an outage, and give no wrong value."""
     client = lab.start()
-    ask_for_a_whole(lab)  # its own secret: a plain read would fill a cache of wholes
+    ask_for_a_whole(lab)  # another secret than a plain read's, which would fill the cache
     for after in (100, 400):
         with lab.network.truncated(after=after) as fault:
             # A cache does not ask again for a value that is fresh.
@@ -434,7 +436,7 @@ def test_truncated_answer(lab: Lab) -> None:
             ask_for_a_whole(lab)
             lab.hold(fault, 0.0)
         lab.judge_later(
-            # A kept value is whole and right: a standing oracle checks the values.
+            # A value from memory may be served: a standing oracle checks that it is right.
             failures_are(
                 "unavailable",
                 since=fault.began,
@@ -450,13 +452,13 @@ def test_truncated_answer(lab: Lab) -> None:
 
 
 READS, TOXICITY, FAILURES = 200, 0.2, 20
-"""Reads, the share of connections that is reset, and the failures allowed. A client that tries once
-fails in 40 of 200 reads, and in 20 or fewer in one run of 9,000. A client that tries twice fails in
-8, and in more than 20 in one run of 16,000.
+"""Reads, the share of connections that is reset, and the allowed failures. A client that tries once
+fails in 40 reads, and in 20 or fewer in one run of 9,000. A client that tries twice fails in 8
+reads, and in more than 20 in one run of 16,000.
 """
 
 PACE = 0.02
-"""Seconds between two reads, so that not hundreds of them fall into one rest of a client."""
+"""Seconds between two reads, so that a client's rest does not spoil hundreds of them."""
 
 
 @pytest.mark.scenario("NET-11")
@@ -468,7 +470,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
     with lab.network.resets(toxicity=TOXICITY) as fault:
         _read_over_new_connections(lab, "read")
         end = lab.history.now()
-        if lab.can("read_all"):  # often code of its own, with its own tries
+        if lab.can("read_all"):  # often separate code, with tries of its own
             _read_over_new_connections(lab, "read_all")
             lab.judge_later(
                 failed_reads_at_most(
@@ -522,7 +524,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_on(lab, page)
     lab.judge_later(
         *_judge_write(third, again),
-        # The client may know that the write was applied; otherwise the outcome is unknown.
+        # The client may know that the write was applied. Otherwise it must report an outage.
         failures_are(
             "unavailable",
             since=fault.began,
@@ -548,7 +550,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_slowly(lab)
     with lab.vault.token_revoked(
         lab.tokens.accessor()
-    ) as lost:  # nobody reads, so that a write meets it
+    ) as lost:  # nobody reads, so a write meets the loss
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
     lab.judge(*_judge_write(second, written), logins_at_most(1, since=lost.began))
 
@@ -557,7 +559,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
 def test_lost_answer_to_a_request_for_a_credential(lab: Lab) -> None:
     """A credential whose answer is lost is replaced, and given back when the client ends."""
     client = lab.start()
-    # A link that is cut later would not do: Vault drops a credential that is not ready then.
+    # Cutting the link would not do: Vault drops a credential that is not ready at the cut.
     with lab.http.lose_answer("credential") as fault:
         client.lease(CREDENTIALS)
         unknown = lab.database.users()
@@ -612,14 +614,14 @@ TURNED_AWAY = (
     (429, QUOTA, JSON),
     (403, a_page(403), HTML),
 )
-"""Other answers to a write that is not done: from Vault, from its quota, and from a gateway."""
+"""Answers to a write that is not done: an error of Vault, a quota, and a gateway's page."""
 
 HALF = 400
-"""Bytes after which a connection ends: after the answer's status and before the end of its body."""
+"""Bytes after which a connection ends: the client gets the status, but not the whole body."""
 
 
 def _write_to_a_page(lab: Lab) -> None:
-    """Write while something else answers with 200; the failure may have any name."""
+    """Write while a gateway answers with 200; the failure may have any name."""
     before = version_of(lab, LEDGER)
     with lab.http.fail("write", status=200, body=SIGN_IN, headers=HTML) as page:
         write = _write(lab)
@@ -629,7 +631,7 @@ def _write_to_a_page(lab: Lab) -> None:
 
 
 def _write_and_hear_half(lab: Lab) -> None:
-    """Write and cut the answer: Vault has done it, and its status says so."""
+    """Write and cut the answer after a status that says that the write is done."""
     before = version_of(lab, LEDGER)
     with lab.network.truncated(after=HALF) as cut:
         write = _write(lab)
@@ -642,7 +644,7 @@ def _write_and_hear_half(lab: Lab) -> None:
 def _write_without_a_version(lab: Lab) -> None:
     """Write where Vault refuses writes that do not name the version (400).
 
-    A client that names it may write; another one must say that it failed.
+    A client that names the version may write. Any other must report a failure.
     """
     kept = lab.operator.client.secrets.kv.v2
     kept.update_metadata(LEDGER, cas_required=True, mount_point=lab.entry.mount)
@@ -658,7 +660,7 @@ def _write_without_a_version(lab: Lab) -> None:
 
 
 NO_WORD = ("\n ", ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines \n')
-"""Texts around a word in a password: JSON escapes, letters of several bytes, line ends."""
+"""The start and end of a difficult password: JSON escapes, letters of several bytes, line ends."""
 
 
 def _write_no_word(lab: Lab) -> None:
@@ -672,11 +674,11 @@ def _write_no_word(lab: Lab) -> None:
 SPELLED = tuple(f"{LEDGER}{end}" for end in (" x", "+x", "-\u00fc"))
 
 REFUSABLE = tuple(f"{LEDGER}{end}" for end in ("?x", "#x", "%3Fx"))
-"""Names that mean something in an address, which a client may refuse."""
+"""Names with characters that are special in a URL. A client may refuse them."""
 
 
 def _write_what_is_spelled_otherwise(lab: Lab) -> None:
-    """Write texts that look like something else, at paths that look like others."""
+    """Write texts that look like numbers or templates, at paths that are easy to confuse."""
     before, began = version_of(lab, LEDGER), lab.history.now()
     written: dict[str, dict[str, str]] = {}
     for path in (*SPELLED, *REFUSABLE):
@@ -714,7 +716,7 @@ LATE_BY = 0.3
 
 
 def _write_two_at_once(lab: Lab) -> None:
-    """Let two callers write at once: each write that is said to be done makes a version."""
+    """Let two callers write at once: each write that is reported as done makes a version."""
     before, write = version_of(lab, LEDGER), partial(lab.client.write, LEDGER)
     by = min(LATE_BY, 0.1 * lab.deadline)
     with lab.http.delay("write", by=by), ThreadPoolExecutor(2) as callers:
@@ -728,7 +730,7 @@ def _write_two_at_once(lab: Lab) -> None:
 def _write_over_another(lab: Lab) -> None:
     """Write twice in a row while answers say that their connection ends.
 
-    The second write needs another connection.
+    The second write must use another connection.
     """
     before = version_of(lab, LEDGER)
     with lab.http.say_goodbye("write"):
@@ -751,7 +753,7 @@ WRITES_SLOWLY, HELD_UP = 0.75, 3
 
 
 def _write_slowly(lab: Lab) -> None:
-    """Let a write be slow while another secret is read: its readers need not wait."""
+    """Delay a write while callers read another secret, and check that the readers do not wait."""
     slowly = WRITES_SLOWLY * lab.deadline
     with lab.reading(every=0.2, callers=2), lab.http.delay("write", by=slowly, first=1) as slow:
         lab.client.write(LEDGER, _entry(lab))
@@ -765,7 +767,7 @@ def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
     """Return a user and a password to write together, under one label.
 
     Args:
-        around: What the password begins and ends with.
+        around: The start and the end of the password.
     """
     word = canary(lab)
     data = {USER: canary(lab), PASSWORD: word.join(around)}
@@ -776,7 +778,7 @@ def _entry(lab: Lab, around: tuple[str, str] = ("", "")) -> dict[str, str]:
 
 
 def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
-    """Write a user and a password; a write that is called done must have stored just these."""
+    """Write a user and a password, and check that a write that succeeds stored exactly these."""
     data = _entry(lab, around)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
@@ -790,7 +792,7 @@ def _write(lab: Lab, around: tuple[str, str] = ("", "")) -> Operation:
 
 
 def _what_is_there(lab: Lab) -> dict[str, str]:
-    """Return what Vault has of it now, and note it as the right value from now on."""
+    """Return what Vault has at `LEDGER`, and note it as the right value from now on."""
     if not version_of(lab, LEDGER):
         return {}
     found: dict[str, str] = lab.operator.client.secrets.kv.v2.read_secret_version(
@@ -805,7 +807,7 @@ def _what_is_there(lab: Lab) -> dict[str, str]:
 
 def _is_read(lab: Lab, after: Fault) -> None:
     since, bound = lab.history.now(), lab.recovery_after(after)
-    _what_is_there(lab)  # a repetition may have written it
+    _what_is_there(lab)  # the client may have repeated the write
     for verb in all_read_verbs(lab):
         read = lab.client.ask(verb, LEDGER, PASSWORD)
         while read.failed and read.outcome != "died" and lab.history.now() < since + bound:
@@ -819,7 +821,7 @@ def _held(read: Operation) -> Condition:
 
 
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:
-    """Check that a write makes at most one version, and has made it if it is said to be done."""
+    """Check that a write makes at most one version, and one if it is reported as done."""
     twice = {f"one write made {versions} versions"} if versions > 1 else set[str]()
     lost = {NOT_DONE} if write.good and not versions else set[str]()
     return (
@@ -869,7 +871,7 @@ def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
 
 
 def _write_fails(lab: Lab) -> bool:
-    """Write once; return whether it fails. A write called done without a version is harm."""
+    """Write once, and return whether it fails. A write that succeeds without a version is harm."""
     before = version_of(lab, LEDGER)
     write = _write(lab)
     if write.good and version_of(lab, LEDGER) == before:
@@ -878,7 +880,7 @@ def _write_fails(lab: Lab) -> bool:
 
 
 def _can_write(lab: Lab) -> bool:
-    """Let the subject write; return whether it claims that, which is known only after a start."""
+    """Allow writes and start the subject once, since only then it says whether it can write."""
     allow_writes(lab, LEDGER)
     client = lab.open()
     if client is None:
@@ -895,14 +897,14 @@ ALONE = 0.7
 def test_late_answers_are_answers(lab: Lab) -> None:
     """Answers that are late but in time cost no read and no login, for more than a life."""
     client = lab.start()
-    # Only a read of this path, so that other requests of the client leave it the time.
+    # Delay only reads of this path, so that other requests do not use up the call's time.
     wanted = f"*/data/{lab.entry.path}"
     by = ALONE * min(lab.deadline, lab.ttl / 2)
     with lab.http.delay("read", by=by, path=wanted) as late:
-        late.optional = True  # from memory a value may come at once
+        late.optional = True  # a client may answer from memory at once
         client.read()
-    # Three fit into a call: two requests of a read, and a renewal. A new TLS connection waits
-    # twice. A short token's life limits the delay too.
+    # Three answers fit into a call: two for the read and one for a renewal. A new TLS connection
+    # waits twice. The life of a short token limits the delay too.
     late_by = min(lab.deadline, lab.ttl / 4)
     trip = late_by if lab.wire == "plain" else late_by / 2
     with (
@@ -910,30 +912,29 @@ def test_late_answers_are_answers(lab: Lab) -> None:
         lab.network.slow(latency=0.26 * trip, jitter=0.02 * trip) as fault,
     ):
         lab.watch(1.7 * lab.ttl)
-        # A client that renewed late has not reached the end of a life that began on the slow
-        # network.
+        # If the client renewed late, its first life on the slow network is not over yet.
         lab.history.wait_for(lambda: _life_is_over(lab, fault), 0.3 * lab.ttl)
         end = lab.history.now()
     lab.judge(
         no_failed_read(since=late.began, until=end),
-        # The end of a token that came late is later than the client can know.
+        # A token that was granted late lives longer than the client can know.
         renews_within(0.3, 0.95, until=end),
         logins_at_most(0, since=late.began),
     )
 
 
 def _life_is_over(lab: Lab, fault: Fault) -> bool:
-    """Return whether a life that began in the fault has come to where it must be renewed."""
+    """Return whether a token that was granted in the fault must have been renewed."""
     given = lab.history.find("login", "renew", since=fault.began, where=lambda e: e.good)
     return any(lab.history.now() > (e.ended or e.began) + 0.96 * lab.ttl for e in given[:1])
 
 
 @pytest.mark.scenario("NET-07")
 def test_answers_later_than_the_deadline(lab: Lab) -> None:
-    """Answers after the deadline are an outage, and are never taken for another call's."""
+    """Answers after the deadline are an outage, and no call takes the answer of another call."""
     path, key = lab.entry.spare_path, lab.entry.spare_key
-    # Two secrets with the same keys: a late answer that is taken for the other secret's is a wrong
-    # value then, and not a missing one.
+    # The two secrets have the same keys, so that a late answer that is mixed up shows as a wrong
+    # value, not as a missing one.
     lab.put("v2", also={key: f"canary-v2-{secrets.token_hex(12)}"})
     other = f"canary-other-v2-{secrets.token_hex(12)}"
     lab.put("v2", path=path, key=key, also={lab.entry.key: other})
@@ -958,23 +959,23 @@ def test_dripping_answer(lab: Lab) -> None:
     client = lab.start()
     with lab.reading(every=0.5, callers=2):
         with lab.network.drip(pause=0.4) as fault:
-            # Each is often code of its own, with its own timeout.
+            # Each way is often separate code, with a timeout of its own.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 client.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + 2.5 * lab.deadline - lab.history.now()))
         lab.recovers(after=fault)
-        # A refused read, a look at the token, a login and another read: each takes nearly half of
-        # the time that the call has for all of them.
+        # A refused read, a lookup of the token, a login and another read: each takes nearly half of
+        # the call's deadline.
         with (
             lab.network.slow(latency=0.45 * lab.deadline) as slow,
             ExitStack() as losses,
-            # Chosen when answers are late already, so that no other token replaces it at that
+            # Look up the token once answers are late, so that no other token replaces it at that
             # moment.
             lab.vault.token_revoked(accessor_in_use(lab, at=slow.began)) as lost,
         ):
-            # A client that answers from memory meets it at its next look, and its call has its time
-            # then.
+            # A client that answers from memory meets the loss at its next refresh, and that call is
+            # judged.
             lost_until_met(lab, losses, lost)
             lab.hold(slow, 2 * lab.deadline)
         lab.recovers(after=slow)
@@ -987,33 +988,34 @@ def test_dripping_answer(lab: Lab) -> None:
 
 
 def _change_late(lab: Lab) -> None:
-    """Change a key while the read and the write are late: one is in time, both are not.
+    """Change a key while read and write are late: one delay fits into the deadline, both do not.
 
-    A client that lets Vault merge its change reads nothing, and does it in time.
+    A client that lets Vault merge its change needs no read, and is in time.
     """
     where, by = f"*/data/{LEDGER}", ALONE * lab.deadline
     with (
         lab.http.delay("read", by=by, path=where) as read,
         lab.http.delay("write", by=by, path=where) as written,
     ):
-        read.optional = written.optional = True  # it may give up before the write
+        read.optional = written.optional = True  # the client may give up before the write
         lab.client.update(LEDGER, {"entry": canary(lab)})
 
 
 BIG_PATH = "backend/celery"
 
 NARROW, TOO_BIG = 2, 3
-"""Kilobytes a second, and the number of a call's deadlines that a big secret takes at that rate."""
+"""Kilobytes a second, and the number of deadlines that a big secret takes at that rate."""
 
 HUGE_PATH, HUGE_KEY = "backend/keystore", "KEYSTORE"
 
 LETTER, HUGE = "\u20ac", 100_000
-"""A letter of three bytes, and its number in a huge secret: it arrives in many pieces."""
+"""A letter of three bytes, and how often it stands in a huge secret, which arrives in many pieces.
+"""
 
 
 @pytest.mark.scenario("NET-09")
 def test_narrow_network(lab: Lab) -> None:
-    """At two kilobytes a second small secrets are read, and large ones after that fault."""
+    """At two kilobytes a second small secrets are read, and large ones afterwards."""
     client = lab.start()
     big = "x" * int(TOO_BIG * lab.deadline * NARROW * 1000)
     lab.put("v1", path=BIG_PATH, key="SMALL", also={"BIG": big})
@@ -1025,7 +1027,7 @@ def test_narrow_network(lab: Lab) -> None:
         lab.recovers(after=fault, path=BIG_PATH)
     _read_what_comes_in_many_pieces(lab)
     lab.judge(
-        # A value that was read before may come from memory at once.
+        # A client may answer from memory at once.
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
         recovers_within(bound, since=fault.began, path="backend/django"),

@@ -22,8 +22,8 @@ from vault_harness.recorder.fault import Stub
 LEDGER = "backend/ledger"
 
 A_LEASE = 5 / 6
-"""The life of a credential from a stub, as a part of the token's TTL: its renewal is due within the
-wait for the token's.
+"""The life of a credential from a stub, as a part of the token's TTL. Its renewal is due while the
+scenario waits for the token's renewal.
 """
 
 GREEN = 200
@@ -44,13 +44,13 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
             with ExitStack() as losses, lab.vault.token_revoked(lab.tokens.accessor()) as fault:
                 met = lost_until_met(lab, losses, fault)
                 lab.logs_in_again(since=met, within=lab.ttl + lab.deadline)
-            # Other scenarios ask whether a change is done. Here only its namespace counts.
+            # Other scenarios judge whether a change is made. Here only its namespace counts.
             for verb, change in (("write", client.write), ("update", client.update)):
                 if lab.can(verb):
                     change(LEDGER, {"entry": canary(lab)})
             if lab.can("lease"):
                 client.lease(CREDENTIALS)
-            ask_for_a_whole(lab)  # often code of its own, with its own headers
+            ask_for_a_whole(lab)  # often separate code, with headers of its own
             lab.watch(1.1 * lab.ttl)
             until = lab.history.now()
         lab.judge(
@@ -60,7 +60,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
 
 
 def _a_credential(lab: Lab) -> tuple[Stub, Stub]:
-    """Return the answers that give and renew a credential in Vault's place.
+    """Return two stubs, which answer requests for a credential and for its renewal.
 
     Only the namespace of the request counts, so no database and no mount is needed. The password is
     as secret as one that Vault makes.
@@ -73,7 +73,7 @@ def _a_credential(lab: Lab) -> tuple[Stub, Stub]:
     looked = {**granted, "data": {"id": lease, "renewable": True, "ttl": life}}
     return (
         Stub(status=200, body=json.dumps(made).encode(), kinds=frozenset({"credential"})),
-        # A look at the lease is answered in the same way.
+        # A lookup of the lease gets the same answer.
         Stub(status=200, body=json.dumps(looked).encode(), kinds=frozenset({"lease"})),
     )
 
@@ -95,7 +95,7 @@ def test_sealed_namespace_is_an_outage(lab: Lab) -> None:
         lambda _: f"sys/health answered {health}" if health == GREEN else "",
     )
     lab.judge(
-        # Such a denial may have led to a login.
+        # A denial from that moment may have led to a login.
         same_token(since=fault.began, opened=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
     )

@@ -49,7 +49,8 @@ def test_rotating_the_secret_id_costs_no_read(lab: Lab) -> None:
 def _rotate(lab: Lab) -> bool:
     """Rotate the secret-id; return False, with a finding, if the client has locked the role."""
     try:
-        # A client that has just read the file is about to log in with its content.
+        # The old secret-id stays valid for a moment: a client that has just read it may log in with
+        # it.
         rotate_secret_id(lab.stack.operator, ROLE, lab.directory, grace=0.5)
     except HarnessError:
         if not lockout(lab):
@@ -69,7 +70,7 @@ def test_rotating_a_secret_costs_no_read(lab: Lab) -> None:
     target = known_targets()["database"]
     lab.put("v1", path=target.path, key=target.key)
     client = lab.start()
-    # For each way of reading a secret that nobody asks for until its value is too old.
+    # For each way of reading, a secret that nobody reads again until its value is too old.
     left: dict[ReadVerb, tuple[str, str]] = {"read": (PATH, KEY)}
     if lab.can("cached"):
         left["read_cached"] = (lab.entry.spare_path, lab.entry.spare_key)

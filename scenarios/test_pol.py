@@ -37,15 +37,15 @@ DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
 NEIGHBOUR, NEIGHBOUR_KEY = "ai/anthropic", "ANTHROPIC_API_KEY"
 
 ASKS: frozenset[RequestKind] = frozenset({"read", "metadata"})
-"""Requests by which a client asks for a secret: some ask for its version first."""
+"""Requests for a secret: some clients ask for its version first."""
 
 UNREAD = "ai/unread"
-"""A secret that was never denied before."""
+"""A secret that Vault has never denied to the client."""
 
 NARROW = """
 path "ecommerce/data/shared/stripe" { capabilities = ["read"] }
 """
-"""A policy that allows nothing that the client reads in POL-02."""
+"""A policy that allows none of the secrets that the client reads in POL-02."""
 
 DENIED_FOR = 1.0
 """Seconds of POL-02 in which each read that begins must be denied."""
@@ -70,7 +70,7 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
         lab.watch(2.0)
     _looks_in_vain(lab, denied)
     lab.judge(
-        # The catalogue sets its variable, whose value would be harm here.
+        # The catalogue sets an environment variable for this secret. Its value would be harm here.
         *(
             fails_as("denied", path=path, until=denied.end, verbs=READ_VERBS)
             for path in {*paths.values()}
@@ -84,14 +84,14 @@ LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
 
 
 def _looks_in_vain(lab: Lab, denied: Fault) -> None:
-    """Ask for a denied path twice, while the first looks at the token fail (500).
+    """Read a denied path twice, while the client's first lookups of its token fail (500).
 
-    The client cannot look then, but its earlier reads show that the token lives. A client that
-    takes it for dead logs in at each denial, and only one login is allowed for all.
+    The earlier reads show that the token lives. A client that takes it for dead logs in after each
+    denial, but only one login is allowed for all denials.
     """
     lab.put("v1", path=UNREAD, key=KEY)
     with lab.http.fail(*LOOKS, first=2, status=500) as failing:
-        failing.optional = True  # Vault's words for a denial need no look
+        failing.optional = True  # Vault's words for a denial make a lookup needless
         for _ in range(2):
             lab.client.read(UNREAD, KEY)
     lab.judge_later(
@@ -105,21 +105,20 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     """A narrowed policy denies reads in each way, and a restored one lets them work again soon."""
     client = lab.start()
     secrets = secrets_by_verb(lab)
-    # A cache may serve fresh values, and calls that begin after that must end before the fault
-    # does.
+    # A cache may serve fresh values first. Calls that begin later must end before the fault does.
     narrow = lab.refresh + lab.deadline + DENIED_FOR
     with ExitStack() as callers:
         for verb, (path, key) in secrets.items():
-            client.ask(verb, path, key)  # so that a cache has a value when it is denied
+            client.ask(verb, path, key)  # so that a cache has a value before the denial
             callers.enter_context(lab.reading(every=0.5, verb=verb, path=path, key=key))
         asked = lab.history.now()  # a read may be denied before Vault answers the change
         with lab.vault.policy(ROLE, NARROW) as fault:
             lab.hold(fault, narrow)
         again = lab.recovery_after(fault) + lab.refresh
-        for verb in secrets:  # a denial may be remembered for as long as a value
+        for verb in secrets:  # a client may remember a denial for as long as a value
             lab.recovers(after=fault, within=again, verb=verb)
     end = fault.end - lab.deadline
-    if not lab.leaves("file"):  # the content of a file stays there
+    if not lab.leaves("file"):  # a file keeps its content
         due = fault.began + lab.refresh
         due += SLACK
         for verb in secrets:
@@ -127,8 +126,9 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     denied = tuple({path for path, _ in secrets.values()})
     lab.judge(
         failures_are("denied", since=asked, until=end, verbs=READ_VERBS, may_be_empty=True),
-        # This is counted separately and not as a storm: each call may cost a look and a repetition.
-        # A client that checks at times for a new policy does that more than once in a long fault.
+        # Requests for denied paths are counted here, and not as a storm: each call may cost a
+        # lookup and a repetition. A client that checks now and then for a new policy does so more
+        # than once in a long fault.
         a_denial_costs_little(since=asked, path=denied, logins=math.ceil(narrow / ONE_LOGIN_IN)),
         no_request_storm(since=fault.began, until=fault.end, denied=denied),
     )
@@ -156,7 +156,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
         fails_as("denied", path=DENIED, until=gained.began),
         # A client may find the new policy with its first call.
         failures_are("denied", since=gained.began, path=DENIED, may_be_empty=True),
-        # One login to try the new policy, and one for an answer that was lost.
+        # One login to try the new policy, and one for a lost answer.
         logins_at_most(2, since=old.began, until=end),
     )
 
@@ -186,14 +186,14 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         _is_well_beside_a_denial(lab)
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
-        # The catalogue sets its variable, whose value would be harm here.
+        # The catalogue sets an environment variable for this secret. Its value would be harm here.
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )
 
 
 def _is_well_beside_a_denial(lab: Lab) -> None:
-    """Ask for its health while one read is denied, until it says that it is well."""
+    """Ask the client for its health while one read is denied, until it says that it is well."""
     if not lab.can("health"):
         return
     since = lab.history.now()

@@ -83,10 +83,10 @@ def test_forked_workers(lab: Lab) -> None:
     assert pid is not None
     alone, since = _processes(pid), lab.history.now()
     with lab.reading(every=every), ThreadPoolExecutor(WORKERS) as pool:
-        # A read of the parent is under way at each fork. A lock that it holds is never released in
-        # the child, which has none of the parent's other threads.
+        # A read of the parent is under way at each fork. If that read holds a lock, nobody releases
+        # it in the child, which has none of the parent's other threads.
         with lab.http.delay("read", path=f"*/data/{PATH}", by=2 * every) as busy:
-            busy.optional = True  # from memory it is served at once
+            busy.optional = True  # a client may answer from memory at once
             lab.until(lambda: _is_reading(lab, since=busy.began), within=lab.deadline)
             works = [
                 pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths
@@ -132,7 +132,8 @@ def test_forked_workers(lab: Lab) -> None:
         logins_at_most(WORKERS, since=since, until=until),
         none_of(
             "each process renews its token, or replaces it",
-            # Tokens that would have ended a second ago, the workers' first tokens included.
+            # All tokens that would have ended a second ago count, the workers' first tokens
+            # included.
             let_go(lab.history, since=until - lab.ttl - 1.0, until=until),
         ),
         no_failed_read(since=since, path=PATH),
@@ -156,7 +157,7 @@ def _processes(pid: int) -> int:
 
 
 def _shared(lab: Lab, paths: set[str], since: float) -> dict[str, float]:
-    """Return the connections that carried reads of several processes, and since when."""
+    """Return each connection that carried reads of several processes, and when that began."""
     carried: dict[int, dict[str, float]] = {}
     for read in lab.history.find("read", since=since):
         path = read.path.partition("/data/")[2]
@@ -186,9 +187,9 @@ def test_unreadable_answer_ends_no_renewing(lab: Lab) -> None:
 
 
 UNREADABLE = (
-    (b'{"auth": null}', JSON),  # no life where one is looked up
+    (b'{"auth": null}', JSON),  # a client that looks up the token's life finds none
     (SIGN_IN, HTML),
-    (SIGN_IN, {**HTML, "Content-Encoding": "gzip"}),  # fails below the parser, in HTTP itself
+    (SIGN_IN, {**HTML, "Content-Encoding": "gzip"}),  # fails in the HTTP library, before any parser
 )
 
 SOON_ENOUGH = 0.7
@@ -196,7 +197,7 @@ SOON_ENOUGH = 0.7
 
 
 def _unreadable_renewal(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Exchange | None:
-    """Answer a renewal so, and wait until the token is renewed, replaced or ended.
+    """Answer a renewal with `body`, and wait until the token is renewed or replaced, or ends.
 
     Return that renewal; None if the client sent none early enough in this life.
     """
@@ -222,8 +223,8 @@ def _unreadable_renewal(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Ex
 def test_no_secret_is_said(lab: Lab) -> None:
     """Cut answers, denials, a seal and outages reveal no secret in logs, errors or files."""
     of_the_home = lab.give_own_folders()
-    started = time.time() - 1.0  # a file's time may be slightly behind the clock
-    lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from about 340 on
+    started = time.time() - 1.0  # the time of a file may lie slightly behind the clock
+    lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from byte 340 or so on
     _cut_a_login(lab)
     client = lab.start()
 
@@ -232,7 +233,8 @@ def test_no_secret_is_said(lab: Lab) -> None:
             callers.enter_context(reading(client, every=0.25, verb=verb))
         client.read("ai/openai", "OPENAI_API_KEY")
         _write_in_vain(lab)
-        # Cut in the headers, and in the second half of the value, wherever the headers end.
+        # Cut an answer in its headers, and in the second half of the value, however long the
+        # headers are.
         for after in (150, 400, 430, 460):
             with lab.network.truncated(after=after) as fault:
                 lab.hold(fault, 0.8)
@@ -254,8 +256,7 @@ def test_no_secret_is_said(lab: Lab) -> None:
             lab.hold(fault, 0.8)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
     told = lab.files_for_all(since=started)
-    # hvac sends the token of the home folder with each request before its login, and with the
-    # login.
+    # hvac sends the home folder's token with its login. Any other request must not have it.
     used = lab.history.find(where=lambda e: e.token == of_the_home and e.kind != "login")
     lab.judge(
         none_of("nobody else can read a secret in its files", told, harm=True),
@@ -270,7 +271,7 @@ def test_no_secret_is_said(lab: Lab) -> None:
 def _cut_a_login(lab: Lab) -> None:
     """Start a client whose first login answer is cut in the middle, and end it again.
 
-    It needs a client of its own, since a running one may log in only at its next renewal.
+    This needs a new client, since a running one may log in only at its next renewal.
     """
     token = f"hvs.{secrets.token_hex(24)}"
     lab.secrets.add("token", token, "token of a login that is cut")
@@ -284,7 +285,7 @@ def _cut_a_login(lab: Lab) -> None:
 
 
 def _write_in_vain(lab: Lab) -> None:
-    """Write, and change a key, where no policy allows it or Vault is away."""
+    """Write a secret and change a key while a policy denies it or Vault is away."""
     stores = {"write": lab.client.write, "update": lab.client.update}
     tried = [store for word, store in stores.items() if lab.can(word)]
     with ThreadPoolExecutor(len(stores)) as callers:
@@ -313,12 +314,12 @@ def test_frozen_client_wakes_up(lab: Lab) -> None:
             )
         lab.watch(1.5)
     calls = len(lab.history.calls("read", since=woken, until=woken + 1.0))
-    # Two requests, one refused and one good, for each secret that it keeps without a caller, and
-    # for its lease.
+    # Two requests, one refused and one good, for each secret that the client keeps fresh by itself,
+    # and for its lease.
     kept = 2 * (kept_unasked(lab.history, fault.began) + lab.has_database)
     if lab.has_database:
         lab.judge_later(
-            # Any clock that continued says that its credential has ended.
+            # A clock that went on shows that the credential has ended.
             no_refused_use(since=woken, may_be_empty=True),
             accepted_again(since=woken, within=bound),
         )
@@ -337,9 +338,9 @@ def test_health_goes_red_and_green_again(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5):
         since = lab.history.now()
-        if not turns(lab, well=True, within=lab.recovery):  # it may look only now and then
+        if not turns(lab, well=True, within=lab.recovery):  # a client may check only now and then
             lab.note(Finding(TRUTH, "it says not well in the steady state", since))
-        # A signal that works only once would miss the second loss.
+        # A health signal that works only once would miss the second loss.
         for loss in (lab.vault.sealed(), vault_gone(lab)):
             if not _turns_red_and_green(lab, loss):
                 break
@@ -350,13 +351,13 @@ TRUTH = "health tells the truth"
 
 
 def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
-    """Let Vault fail until health says not well; return whether it does, and says well again."""
+    """Let Vault fail, and return whether health says not well, and well again afterwards."""
     red_bound = max(0.5 * lab.ttl, lab.refresh + lab.deadline)
     with loss as fault:
         red = turns(lab, well=False, within=red_bound)
         lab.hold(fault, 0.0)
     lab.recovers(after=fault)
-    # A client that looks periodically may need as long for this answer as for the other.
+    # A client that checks periodically may need as long for this answer as for the other.
     green_bound = max(lab.recovery_after(fault), red_bound)
     green = turns(lab, well=True, within=green_bound)
     if not red:
@@ -369,7 +370,7 @@ def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
 
 
 SPARE = 6
-"""Number by which a client's footprint may grow over a round of faults without a leak."""
+"""Number of threads, files or connections that a client may have more after a round of faults."""
 
 
 @pytest.mark.scenario("PRC-06")
@@ -383,7 +384,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     before = footprint_at_rest(lab)
     for _ in range(2):
         back = back and _round_of_faults(lab, next(answers))
-    for _ in range(SPARE - 1):  # with both rounds, one more than `SPARE`
+    for _ in range(SPARE - 1):  # together with the two rounds, one more than `SPARE`
         if back and (back := _lost_token(lab, next(answers))):
             _ask_for_what_is_not_there(lab)
             _write_again(lab)
@@ -412,7 +413,7 @@ FOR_A_LOGIN = (
 def _round_of_faults(lab: Lab, answer: Stub) -> bool:
     """Cause each kind of fault while callers read in each way, with a good read after each.
 
-    Return whether the client has a token at the end; otherwise there is none to lose.
+    Return whether the client has a token at the end.
     """
     for fails in (
         lab.vault.sealed,
@@ -446,7 +447,7 @@ def _lost_token(lab: Lab, answer: Stub) -> bool:
 
 
 def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
-    """Revoke the token for at least so many seconds, and answer the first login after it so.
+    """Revoke the token for at least `seconds`, and give `answer` to the first login after that.
 
     Return whether a good read came.
     """
@@ -456,7 +457,7 @@ def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
         ) as failing,
         lab.vault.token_revoked(lab.tokens.accessor()) as lost,
     ):
-        failing.optional = True  # the loss may have been found before
+        failing.optional = True  # the client may have found the loss before
         lab.hold(lost, seconds)
         lab.until(lambda: bool(failing.touched), within=lab.reach)
     # This failure is too short to tell how long a client may rest after it.
@@ -465,7 +466,8 @@ def _lose_the_token(lab: Lab, seconds: float, answer: Stub) -> bool:
 
 
 NO_SUCH_SECRET = "backend/no-such-secret"
-"""A secret that does not exist: its answer too has a body that the client must read to its end."""
+"""A secret that does not exist. Vault's answer has a body, which the client must read to its end.
+"""
 
 
 def _ask_for_what_is_not_there(lab: Lab) -> None:
@@ -516,11 +518,11 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
     key = lab.entry.spare_key
 
     def path_of(verb: ReadVerb) -> str:
-        """Return a path that was never read, is in no cache, and is in use by no other call."""
+        """Return a path that no cache has and no other call uses."""
         return own_path(lab, lab.entry.spare_path, verb)
 
     def call_in_vain(verb: Call) -> None:
-        # Not recorded: a process that ends cannot tell how its last call ended.
+        # These calls are not recorded: a process that ends cannot tell how its last call ended.
         subject, patience = client.subject, lab.deadline + 6.0
         with contextlib.suppress(OperationFailed, SubjectError):
             if verb == "write":
@@ -562,18 +564,18 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
 
 
 def _asked_for(lab: Lab, path: str, *, since: float) -> list[Exchange]:
-    """Return the requests for a secret, and those that may come before them."""
+    """Return the requests for a secret, and the requests that may precede them."""
     asked = lab.history.find(since=since, where=lambda e: e.kind != "renew")
     return [e for e in asked if e.kind not in ("read", "metadata") or path in e.path]
 
 
 LIVES = 8
-"""Number of clients that are closed, more than `SPARE`, so that one leak of each shows."""
+"""Number of closed clients. It exceeds `SPARE`, so that one leak in each client shows."""
 
 
 @pytest.mark.scenario("PRC-08")
 def test_closed_clients_leave_nothing_open(lab: Lab) -> None:
-    """Eight closed clients leave no more open than the first one did."""
+    """Eight more closed clients leave nothing open that the first one did not."""
     good = _life_that_is_closed(lab)
     before = footprint_at_rest(lab)
     for _ in range(LIVES):

@@ -1,4 +1,4 @@
-"""A Vault that was put back to an earlier state, with clients that know the later one."""
+"""Restores: Vault goes back to an earlier state while clients know a later one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_older_snapshot_is_restored(lab: Lab) -> None:
         with ExitStack() as changing:
             for path in {*paths.values()}:
                 changing.enter_context(lab.changing("v1", path=path, key=KEY))
-            # The restored state holds at once, and for good.
+            # The restored state is valid at once, and stays valid.
             fault = changing.enter_context(lab.vault.restored(snapshot))
         lab.recovers(after=fault)
         lab.watch(lab.refresh + 1.0)

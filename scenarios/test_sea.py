@@ -51,18 +51,18 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Operation
 
 LONG_SEAL = 30.0
-"""Seconds. A pause that doubles from 0.1 s without a limit is longer than 12 s then."""
+"""Seconds. After that time, a pause that doubles from 0.1 s without a limit is longer than 12 s."""
 
 SPARE = 6
-"""Number by which a client's footprint may grow over the seals without a leak."""
+"""Number of threads, files or connections that a client may have more after the seals."""
 
 AGAIN_AND_AGAIN = 8
-"""Seals, more than `SPARE`, so that one leak in each of them shows."""
+"""Number of seals. It exceeds `SPARE`, so that one leak in each seal shows."""
 
 LOGS_IN_TOO = 1.0
 """Seconds in which another thread of a client may log in too."""
 
-WHO_ALL_NEED_ONE = 5
+CALLERS = 5
 
 
 @pytest.mark.scenario("SEA-01")
@@ -94,7 +94,7 @@ def test_short_seal_costs_no_login(lab: Lab) -> None:
 def test_long_seal_costs_one_login(lab: Lab) -> None:
     """A seal that outlasts the token costs one login for all callers, and no storm."""
     lab.start()
-    with lab.reading(every=0.5, callers=WHO_ALL_NEED_ONE):
+    with lab.reading(every=0.5, callers=CALLERS):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.2 * lab.ttl)
@@ -142,7 +142,7 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
 
 
 def _met(history: History, page: Fault, call: Operation) -> bool:
-    """Return whether a login during that call got the page; such a call may fail in any way."""
+    """Return whether a login during the call got the page; such a call may fail in any way."""
     mark = page.signature.interference
     logins = history.find("login", since=call.began, until=call.ended)
     return any(login.interference == mark for login in logins)
@@ -150,7 +150,7 @@ def _met(history: History, page: Fault, call: Operation) -> bool:
 
 @pytest.mark.scenario("SEA-07")
 def test_start_against_an_empty_vault(lab: Lab) -> None:
-    """A client that finds an uninitialised Vault leaves it alone, and works at the right one."""
+    """A client that finds an uninitialised Vault leaves it alone, and works once Vault is there."""
     with uninitialised(lab) as fault:
         opened = start_in_background(lab)
         lab.watch(3.0)
@@ -188,21 +188,22 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
 
 
 SOON = 3.0
-"""Seconds beyond its first start in which a client must start, to be ended without a token."""
+"""Seconds by which a later start may take longer than the first one."""
 
 SEALS = 3
-"""Number of seals: one loop for each of them quadruples the requests, which chance cannot do."""
+"""Number of seals. One more loop for each seal quadruples the requests, which is no chance."""
 
 OPEN = 2
-"""Connections that may stay open after the seals and did not before: a pool has some to spare."""
+"""Number of connections that may stay open in addition after the seals: a pool may have spare ones.
+"""
 
 SPINS = 0.25
-"""Growth of the processor use, as a part of a core: a loop takes all that is free, a client that is
-asked twice a second a hundredth.
+"""Allowed growth of the processor use, as a part of a core. A loop takes a whole core; a client
+with two calls a second takes a hundredth.
 """
 
 ASKED = 2
-"""Requests in a calm time that are needed to show whether a client asks for more."""
+"""Requests that a calm time must have to show whether the client later asks for more."""
 
 LONG = 30.0
 """The longest declared refresh time, in seconds, that calm times and recoveries wait for."""
@@ -222,7 +223,7 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
                 lab.vault.token_revoked(lab.tokens.accessor()) as lost,
                 lab.vault.sealed() as fault,
             ):
-                lost.optional = True  # the token may be dropped in the seal
+                lost.optional = True  # the client may drop the token in the seal
                 seals.append(fault)
                 losses.append(lost)
                 lab.hold(fault, 0.0)
@@ -230,18 +231,17 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
                 if number == 0:
                     # The first seal lasts until a renewal is due, for a client that renews.
                     lab.until(lambda: _refused_on_its_own(lab, seals[0]), within=0.5 * lab.ttl)
-            # A client may find only at its next renewal that its token is lost.
+            # A client may notice only at its next renewal that its token is lost.
             bound = lab.ttl + lab.recovery_after(fault)
             lab.recovers(after=fault, within=bound)
-            # A client that answers from memory and polls less often than a token lives reads when
-            # it polls.
+            # A client may answer from memory and refresh less often than a token lives.
             polls = calm if calm > lab.ttl else 0.0
             if not lab.until(
                 lambda: _is_back(lab, lost=losses[-1], seal=seals[-1]), within=bound + polls
             ):
                 break
     after, open_after, spent_after = _calm_life(lab, calm)
-    # By the losses: on a busy machine one may be met and repaired before its seal begins.
+    # Counted from the losses: on a busy machine a loss may be repaired before its seal begins.
     moments = [*(lost.began for lost in losses), after[0]]
     lab.require(
         f"a new token after each of {SEALS} seals", lambda history: _replaced(history, moments)
@@ -254,7 +254,7 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
     )
     alive = _kept_alive(lab, after)
     if _replaced(lab.history, moments) and not _kept_alive(lab, before)(lab.history):
-        lab.ask(alive)  # asked of a client that did so before the seals
+        lab.ask(alive)  # asked only of a client that did so before the seals
     lab.judge(
         asks_no_more_than_before(before, after),
         at_most(open_before + OPEN, open_after, "connections that stay open"),
@@ -279,8 +279,8 @@ def _calm_life(lab: Lab, length: float) -> tuple[tuple[float, float], int, Proce
     """Watch the life of a new token with a steady reader.
 
     Returns:
-        When it began and ended, the connections that stay open, and the processor time of the
-        client.
+        When this time began and ended, the connections that stay open, and the client's processor
+        time.
     """
     with lab.reading(every=0.5):
         lab.watch(0.3)  # some clients renew a new token at once to learn its TTL
@@ -303,9 +303,9 @@ def _refused_on_its_own(lab: Lab, seal: Fault) -> bool:
 
 
 def _is_back(lab: Lab, *, lost: Fault, seal: Fault) -> bool:
-    """Return whether Vault has given a token after the loss, and a secret after token and seal.
+    """Return whether Vault gave a token after the loss, and later, unsealed, a secret.
 
-    The number of the secret's version is enough, for a client that asks for that first.
+    An answer with the secret's version is enough, since a client may ask for that first.
     """
     logins = lab.history.logins(since=lost.began)
     if not logins:
@@ -315,7 +315,7 @@ def _is_back(lab: Lab, *, lost: Fault, seal: Fault) -> bool:
 
 
 def _replaced(history: History, moments: list[float]) -> str:
-    """Return when there was a login after each loss, in words; nothing if one is missing."""
+    """Return the times of the logins after each loss, as text; an empty text if one is missing."""
     if len(moments) != SEALS + 1:
         return ""
     logins = [history.logins(since=a, until=b) for a, b in pairwise(moments)]
@@ -334,7 +334,7 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.2 * lab.ttl)
-        # A caller whose call has just failed comes again after its pace.
+        # A caller whose call has just failed calls again after `pace`.
         bound = lab.recovery_after(fault) + pace
         lab.ask(each_caller_recovers(bound, since=fault.end))
         lab.until(
@@ -356,9 +356,9 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
 LIGHT_HERD = 200
 
 LIGHT_BUNCH = 0.6
-"""The part of a light herd that may log in within 0.3 s. With random pauses of up to a second 104
-of two hundred do, plus or minus seven: 121 once in a hundred runs. Without jitter as many come as
-there is time to send, 129 on a busy machine.
+"""The part of a light herd that may log in within 0.3 s. With random pauses of up to a second, 104
+of two hundred do, plus or minus seven, and 121 do once in a hundred runs. Without jitter 129 do on
+a busy machine.
 """
 
 
@@ -366,7 +366,7 @@ there is time to send, 129 on a busy machine.
 def test_light_herd_comes_back_in_time(lab: Lab) -> None:
     """Two hundred clients of one process that need a login after a long seal come back in time."""
     herd = open_light_herd(lab, LIGHT_HERD)
-    # With a short declared deadline, two hundred calls a second would be too many for a machine.
+    # With a short declared deadline the machine would get more than two hundred calls a second.
     pace = max(lab.deadline, lab.entry.deadline)
     with herd_reading(lab, herd, every=pace):
         lab.watch(0.5)
@@ -438,20 +438,20 @@ def test_end_while_sealed(lab: Lab) -> None:
     """A client ends cleanly while Vault is away or sealed, even right after its start."""
     once = lab.start()
     with vault_gone(lab) as gone:
-        gone.optional = True  # a client that knows of the end need not connect
+        gone.optional = True  # a client that is told to end need not connect
         ends_cleanly(lab, once)
     client = lab.start()
     with lab.vault.sealed() as fault:
         client.read()
         lab.hold(fault, 0.0)
         ends_cleanly(lab, client)
-        # A client that is started now has no token, and may be busy asking for one.
+        # A client that starts now has no token, and may be asking for one when it is ended.
         first = lab.history.calls("start")[0]
         took = (first.ended or first.began) - first.began
         if (late := lab.open(timeout=took + SOON)) is not None:
             late.read()
-            # A program need not say that it has begun, so its first request tells. Before that it
-            # may not handle a signal yet.
+            # A program need not say that it has started, so wait for its first request. Before that
+            # it may not handle a signal.
             began = lab.history.calls("start")[-1].began
             lab.until(lambda: bool(lab.history.find(since=began)), within=SOON)
             ends_cleanly(lab, late)

@@ -47,16 +47,16 @@ from vault_harness.recorder.fault import Fault, Stub
 from vault_harness.recorder.observations import Exchange
 
 TRIES = 4
-"""One less than the failures that lock an AppRole for everybody for 15 minutes."""
+"""Allowed failures: one more locks an AppRole for everybody for 15 minutes."""
 
-WHO_ALL_NEED_ONE = 5
+CALLERS = 5
 """Callers who need a login at the same time: they must share one try."""
 
 RESTS = 4.0
-"""Lives of a token for which a client is watched after a single burst of tries."""
+"""Number of token lives for which a client is watched after a single burst of tries."""
 
 LATE = 0.15
-"""Seconds by which a login is answered late, so that all callers ask before it is refused."""
+"""Seconds by which a login is answered late, so that all callers ask before Vault refuses it."""
 
 
 @pytest.mark.scenario("SID-01")
@@ -79,7 +79,7 @@ def test_destroyed_secret_id_is_not_hammered(lab: Lab) -> None:
     client = lab.start()
     with (
         lab.http.delay("login", by=LATE),
-        lab.reading(every=0.5, callers=WHO_ALL_NEED_ONE),
+        lab.reading(every=0.5, callers=CALLERS),
         lab.vault.secret_id_destroyed(ROLE, lab.secret_id.accessor) as fault,
     ):
         _watch_the_tries(lab, fault)
@@ -102,10 +102,10 @@ def _first_refused(lab: Lab, fault: Fault) -> float:
 
 
 def _says_well(lab: Lab, client: Driver, *, told: float) -> bool:
-    """Return whether it still says that it is well after it had time to look again."""
+    """Return whether the client still says that it is well, once it had time to check again."""
     left = told + lab.refresh + 1.0 - lab.history.now()
     if left > 0 and turns(lab, well=False, within=left, every=1.0):
-        lab.watch(1.0)  # what it has learnt must stay so
+        lab.watch(1.0)  # the answer must not change back
     return client.healthy()
 
 
@@ -116,10 +116,10 @@ def _no_secret_is_missing(*, since: float, until: float) -> Oracle:
 
 
 def _watch_the_tries(lab: Lab, fault: Fault) -> None:
-    """Wait for the first refusal, and then until the tries have stopped or are too many.
+    """Wait for the first refusal, and then until the tries stop or are too many.
 
-    The wait is at least one and a half lives of a token, and longer if the last pause may still
-    last. Later tries are predicted from that pause.
+    The wait takes at least one and a half lives of a token, and longer if the last pause shows that
+    another try may still come.
     """
 
     def refused() -> list[float]:
@@ -170,7 +170,7 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5):
         with (
-            # A client that waits for that answer for ever has no token once the role is unlocked.
+            # A client that waits for this answer for ever has no token once the role is unlocked.
             lab.http.lose_answer("login", first=1, by=NEVER),
             lab.vault.role_locked(ROLE) as fault,
             lab.vault.token_revoked(lab.tokens.accessor()),
@@ -203,7 +203,7 @@ def _answers_about_the_lock(lab: Lab, since: float) -> list[Exchange]:
 def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
     """Short-lived secret-ids are replaced in time, and a late one costs no lock of the role."""
     life, pace = int(0.4 * lab.ttl), 0.25 * lab.ttl
-    lab.start()  # one without an end: a start may take longer than the others live
+    lab.start()  # its secret-id does not expire: a start may take longer than the later ones live
     first = lab.secret_id
     with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"), lab.reading(every=0.25):
         lab.new_secret_id()
@@ -222,7 +222,8 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
         ) as expired:
             _watch_the_tries(lab, expired)
             watched = lab.history.now()
-            # A longer life: a client that comes after a pause must not find it expired too.
+            # This one lives longer, so that a client that comes after a pause does not find it
+            # expired.
             with lab.vault.role(ROLE, secret_id_ttl="600s"):
                 lab.new_secret_id()
         lab.recovers(after=expired)
@@ -238,10 +239,10 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
 
 
 def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
-    """Refuse another secret-id, and check that the one after it is used as before.
+    """Refuse another secret-id, and check that the client uses the next one as before.
 
-    A login after `since` shows that the client is over the last refusal; without one it is not
-    asked. Callers must continue to read.
+    A login after `since` shows that the client has recovered from the last refusal. Without such a
+    login this is not checked. Callers must continue to read.
     """
     if not lab.until(
         lambda: bool(lab.history.logins(since=since)), within=lab.recovery + lab.refresh
@@ -257,7 +258,7 @@ def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
         lab.until(lambda: lab.touched(refused), within=lab.ttl)
         lab.new_secret_id()
         delivered = lab.history.now()
-    # A client that was refused may rest, and this fault is too short to tell how long.
+    # A refused client may rest, and this fault is too short to tell how long.
     lab.until_good_read(since=delivered, within=lab.recovery)
     lab.logs_in_again(since=delivered, within=lab.recovery + lab.refresh)
     lab.judge_later(recovers_within(lab.recovery, since=delivered))
@@ -265,25 +266,26 @@ def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
 
 @pytest.mark.scenario("SID-06")
 def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
-    """A secret-id for one login is used once, and a new one is there before it is needed."""
+    """A secret-id for one login is used once, and the next one is delivered before it is needed."""
     lab.start()
     with contextlib.ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.25))
         for _ in range(5):
-            # A client that logs in instead of renewing needs one each time, at 0.3 of a life or
-            # later.
+            # A client that logs in instead of renewing needs a secret-id each time, at 0.3 of a
+            # life or later.
             lab.new_secret_id()
-            lab.watch(NOBODYS_TURN * lab.ttl)
+            lab.watch(DELIVERY_PACE * lab.ttl)
         lab.new_secret_id()
         with (
             contextlib.ExitStack() as losses,
             lab.vault.token_revoked(lab.tokens.accessor()) as fault,
         ):
-            # A login in its turn has used the secret-id without meeting the loss.
+            # A login that was due anyway uses up the secret-id, and the client never meets the
+            # loss.
             refused = lost_until_met(lab, losses, fault, before_another=lab.new_secret_id)
             met = lab.history.now()
         bound = lab.recovery_after(fault)
-        # A read may be refused before the revocation is confirmed.
+        # Counted from the first refused read, which may precede the confirmed revocation.
         lab.logs_in_again(since=refused, within=met - refused + bound)
         with _one_for_each_turn(lab):
             lab.until_good_read(since=met, within=bound)
@@ -296,8 +298,8 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
             )
 
 
-NOBODYS_TURN = 0.24
-"""Time between secret-ids, as a part of a life, for clients that log in from 0.3 of it on."""
+DELIVERY_PACE = 0.24
+"""Time between two deliveries, as a part of a life: some clients log in from 0.3 of it on."""
 
 
 @contextlib.contextmanager
@@ -309,8 +311,8 @@ def _one_for_each_turn(lab: Lab) -> Iterator[None]:
         try:
             while not over.is_set():
                 lab.new_secret_id()
-                over.wait(NOBODYS_TURN * lab.ttl)
-        except Exception as error:  # noqa: BLE001 - passed on below: without one no client can log in
+                over.wait(DELIVERY_PACE * lab.ttl)
+        except Exception as error:  # noqa: BLE001 - raised below: no client can log in then
             failures.append(error)
 
     postman = threading.Thread(target=deliver, name="secret-ids", daemon=True)
@@ -357,7 +359,7 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
     lab.secrets.add("secret-id", half, "half a secret-id")
     steps = (("emptied", ""), ("gone", None), ("half written", half))
     met = 0.0
-    # No step is a fault of its own: growing pauses grow through all steps.
+    # All steps are one fault, because a client's pauses grow through all of them.
     with lab.reading(every=0.4):
         with lab.condition("secret-id file in the making", optional=True) as making:
             for words, content in steps:
@@ -371,8 +373,8 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
                     contextlib.ExitStack() as losses,
                     lab.vault.token_revoked(lab.tokens.accessor()) as lost,
                 ):
-                    lost.optional = True  # it may have no token since the last loss
-                    # Without the file it may log in with a secret-id that it has kept.
+                    lost.optional = True  # the client may have no token since the last loss
+                    # Without the file a client may log in with the secret-id that it has kept.
                     if lab.history.logins(since=met):
                         met = lost_until_met(lab, losses, lost)
                     lab.watch(1.2)
@@ -397,10 +399,10 @@ AT_ITS_START = 2.0
 def _starts_with_half_a_secret_id(lab: Lab) -> bool:
     """Start the subject with a secret-id that Vault refuses, and deliver the right one.
 
-    It may refuse to start, or wait. Return whether it reads once the right one is there.
+    The subject may refuse to start, or wait. Return whether it reads once the right one is there.
     """
     good = lab.secret_id
-    half = good.secret_id[:8]  # up to its first hyphen, so that it does not look like a half
+    half = good.secret_id[:8]  # up to its first hyphen, so that it does not look cut
     lab.secrets.add("secret-id", half, "half a secret-id at its start")
     lab.deliver(approle.SecretId(secret_id=half, accessor=""))
     marks = {"statuses": frozenset({400}), "kinds": frozenset({"login"})}
@@ -426,7 +428,7 @@ def _starts_with_half_a_secret_id(lab: Lab) -> bool:
 
 
 def _is_not_well_without_a_token(lab: Lab) -> None:
-    """Check that a started client without any login does not say that it is well."""
+    """Check that a client that has started but never logged in does not say that it is well."""
     if not lab.started or not lab.can("health") or lab.history.logins():
         return
     bound = lab.refresh + 1.0
@@ -442,7 +444,7 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
     foreign = lab.credentials.wrap_foreign(lab.new_secret_id(deliver=False).secret_id)
     lab.credentials.deliver_wrapping(foreign)
     with lab.condition("foreign wrapping token") as swapped:
-        swapped.optional = True  # a good client sends nothing that shows it
+        swapped.optional = True  # a good client sends nothing that shows the fault
         await_start(lab, start_in_background(lab))
         for _ in range(4):
             if lab.started:
@@ -469,11 +471,11 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
 
 
 def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
-    """Deliver a foreign wrapping token after a good one; return what the client uses of it."""
+    """Deliver a foreign wrapping token after a good one; return the requests that use it."""
     inside = lab.new_secret_id(deliver=False).secret_id
     name = "foreign wrapping token after a good one"
     with lab.condition(name) as swapped, lab.reading(every=0.4):
-        swapped.optional = True  # a good client sends nothing that shows it
+        swapped.optional = True  # a good client sends nothing that shows the fault
         lab.credentials.deliver_wrapping(lab.credentials.wrap_foreign(inside))
         with (
             contextlib.ExitStack() as losses,
@@ -515,7 +517,7 @@ FOR_AN_UNWRAP = (
     Stub(status=429, body=QUOTA, headers=JSON),
     Stub(status=502, body=a_page(502), headers=HTML),
 )
-"""Answers to the next tries of a wrapping token, which stays wrapped: foreign JSON, a quota, a
+"""Answers to the next tries to unwrap, which leave the token wrapped: foreign JSON, a quota, a
 gateway's page.
 """
 
@@ -523,7 +525,7 @@ gateway's page.
 def _opens_it_after_an_outage(lab: Lab) -> None:
     """Start with a good wrapping token in an outage, and check that it is opened afterwards.
 
-    After the outage the first tries are turned away.
+    The first tries after the outage are turned away.
     """
     lab.client.close(timeout=5.0)
     lab.credentials.deliver_wrapping(lab.credentials.wrap_secret_id())
@@ -532,7 +534,8 @@ def _opens_it_after_an_outage(lab: Lab) -> None:
             opened = start_in_background(lab)
             # A slow client has not asked yet.
             lab.history.wait_for(lambda: lab.touched(down), lab.asks_within)
-            # Until its call has failed, within which it may try again, or its start waits.
+            # Wait until its call has failed, since it may try again within the call, or its start
+            # may wait.
             lab.until(opened.is_set, within=2 * lab.deadline)
             answers = [_nth_unwrap(lab, others, *one) for one in enumerate(FOR_AN_UNWRAP, start=1)]
         if not lab.client.closed:  # a client that refused to start has no callers
@@ -547,7 +550,7 @@ def _nth_unwrap(lab: Lab, others: contextlib.ExitStack, number: int, one: Stub) 
     answer = others.enter_context(
         lab.http.fail("unwrap", nth=number, status=one.status, body=one.body, headers=one.headers)
     )
-    answer.optional = True  # its next try may come later
+    answer.optional = True  # the client's next try may come later
     return answer
 
 
@@ -568,7 +571,7 @@ def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
 
 
 def _logs_in_with_what_it_opened(lab: Lab) -> None:
-    """Lose the token: one more login uses the secret-id from the wrapping token."""
+    """Lose the token, and check that one more login uses the secret-id that was unwrapped."""
     with lab.reading(every=0.4):
         with (
             contextlib.ExitStack() as losses,
@@ -599,10 +602,10 @@ def _logs_in_with_the_next_one(lab: Lab) -> None:
 
 
 def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
-    """Start the subject, which cannot get its secret-id, and let it try for a while.
+    """Start the subject while it cannot get its secret-id, and let it try for a while.
 
-    It may refuse to start. Otherwise its reads must fail as denied. If Vault's answer was `lost`,
-    the client knows that only when Vault refuses the wrapping token.
+    The subject may refuse to start. Otherwise its reads must fail as denied. If Vault's answer was
+    `lost`, the client learns only from the next refusal that the wrapping token is spent.
     """
     before = len(lab.drivers)
     await_start(lab, start_in_background(lab))
@@ -622,13 +625,13 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
 
 
 def _refused_to_open(lab: Lab) -> float:
-    """Return when Vault first refused its wrapping token as spent; now, if it never did."""
+    """Return when Vault first refused the spent wrapping token; now, if it never did."""
     refused = lab.history.find(where=lambda e: "sys/wrapping/" in e.path and e.status in (400, 403))
     return (refused[0].ended or refused[0].began) + HANDOVER if refused else lab.history.now()
 
 
 def _reads_again(lab: Lab, *, since: float, after: Fault) -> bool:
-    """Check that a good read comes soon after a delivery; return whether it came."""
+    """Check that a good read comes soon after the delivery; return whether it came."""
     took = started_again(lab)
     bound = lab.recovery_after(after)
     read = lab.until_good_read_by_asking(within=bound) if lab.started else None

@@ -1,4 +1,4 @@
-"""A sick server, and what stands in front of it: hanging, failing, rate-limited, lagging."""
+"""A sick server or gateway: hanging, failing, rate-limited, lagging."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ GREEN = 200
 LEDGER = "backend/ledger"
 
 WRITTEN = "backend/ledger-written"
-"""The secret that the client writes while callers read `LEDGER`, which does not change then."""
+"""The secret that the client writes while callers read `LEDGER`, which stays the same."""
 
 DENIED, DENIALS = "ai/openai", 3
-"""A path that the client may neither read nor write, and the number of its tries."""
+"""A path that the client may neither read nor write, and the number of tries."""
 
 INTERVAL = 3.0
 
@@ -77,7 +77,7 @@ def test_blocked_audit_log(lab: Lab) -> None:
         with lab.vault.audit_blocked() as fault:
             lab.hold(fault, 1.5 * lab.deadline)
             if lab.can("health"):
-                turns(lab, well=False, within=0.06 * lab.ttl, every=1.0)  # each may cost a request
+                turns(lab, well=False, within=0.06 * lab.ttl, every=1.0)  # a check may be a request
                 told = lab.history.now()
                 lab.judge_later(says_of_its_health(well=False, since=fault.began, until=told))
             lab.watch(0.5 * lab.deadline)
@@ -116,7 +116,7 @@ def test_storage_is_gone(lab: Lab) -> None:
                 lab,
                 well=False,
                 within=bound,
-                every=1.0,  # each may cost a request
+                every=1.0,  # a check may be a request
             ):
                 text = f"it said well for {bound:g} s without a storage"
                 lab.note(Finding("health tells the truth", text, fault.began))
@@ -143,9 +143,9 @@ def test_paused_server(lab: Lab) -> None:
         with lab.process.server_paused(lab.stack.node) as fault, ExitStack() as lost:
             if lab.can("cached"):
                 _first_answer_never_comes(lab, callers, lost)
-            ask_for_a_whole(lab)  # has a deadline too, and no memory answers it
+            ask_for_a_whole(lab)  # has a deadline too, and no cache answers it
             if lab.can("health"):
-                lab.client.healthy()  # so has this; SRV-01 asks for its answer
+                lab.client.healthy()  # has a deadline too; SRV-01 judges the answer
             lab.hold(fault, max(0.0, fault.began + 3 * lab.deadline - lab.history.now()))
         lab.recovers(after=fault)
         if lab.can("cached"):
@@ -156,10 +156,10 @@ def test_paused_server(lab: Lab) -> None:
 
 
 def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> None:
-    """Let three callers want an unread secret, so that they wait for one answer, which is lost."""
+    """Let three callers ask for an unread secret, and lose the one answer that they wait for."""
     path, key = lab.entry.spare_path, lab.entry.spare_key
     one = lost.enter_context(lab.http.delay("read", by=NEVER, path=f"*/data/{path}", first=1))
-    one.optional = True  # a client may ask for one thing at a time
+    one.optional = True  # a client may send one request at a time
     want = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
     callers.enter_context(want)
     lab.until(lambda: lab.touched(one), within=lab.deadline)  # before another request for it
@@ -178,8 +178,8 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     with reading_keys(lab, every=0.5):
         with lab.vault.rate_limited("ecommerce/", rate=2, interval=INTERVAL) as fault:
             lab.hold(fault, 7.0)
-            # In the last second of an interval the wait is 0, which a client that asks seldom may
-            # meet.
+            # In the last second of an interval the wait is 0. A client with few requests may meet
+            # only that.
             lab.until(lambda: bool(_answers_with_retry_after(lab.history)), within=lab.reach)
             _read_what_is_new(lab, until=lambda: bool(_answers_with_retry_after(lab.history)))
             for first in _answers_with_retry_after(lab.history)[:1]:
@@ -195,7 +195,7 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     )
     lab.judge(
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
-        # The same quota turns away the look for another version.
+        # The same quota turns away requests for the secret's version.
         obeys_retry_after(since=fault.began, until=fault.end, kind="metadata", may_be_empty=True),
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
@@ -207,7 +207,7 @@ UNREAD = tuple(f"backend/readers/{number}" for number in range(1, 9))
 
 
 def _read_what_is_new(lab: Lab, *, until: Callable[[], bool]) -> None:
-    """Read unread secrets until a quota was met, or none is left."""
+    """Read unread secrets until `until` returns True, or no secret is left."""
     for path in UNREAD:
         if not until() and not has_its_files(lab):
             lab.client.read(path, KEY)
@@ -218,9 +218,9 @@ OTHERS_WAIT = 2.0
 
 
 def _others_wait_too(lab: Lab) -> None:
-    """Write a secret and read a whole one, as claimed, until the wait that Vault names is over.
+    """Write a secret and read a whole one until the wait that Vault names is over.
 
-    Of two requests at the same moment the second cannot know the wait, so there are no callers.
+    There are no other callers: of two requests at the same moment the second cannot know the wait.
     """
     where, writes = f"{lab.entry.mount}/data/{LEDGER}*", lab.can("write")
     lab.put("v1", path=LEDGER, key="entry")
@@ -256,14 +256,14 @@ def _others_wait_too(lab: Lab) -> None:
 
 
 A_LONG_WAIT = "backend/readers/told"
-"""A secret that nobody has read before, and whose first read must wait for very long."""
+"""A secret that nobody has read before. Its first read is told to wait for very long."""
 
 
 def _retry_after_exceeds_the_deadline(lab: Lab) -> None:
-    """Tell a read to wait longer than a call may take: the call must end in time all the same.
+    """Tell a read to wait longer than a call may take: the call must still end in time.
 
-    HTTP libraries may sleep for as long as they are told. The header's name is in small letters, as
-    over HTTP/2.
+    An HTTP library may sleep for as long as the header says. The header's name is in small letters,
+    as over HTTP/2.
     """
     lab.put("v1", path=A_LONG_WAIT, key=KEY)
     headers = {**JSON, "retry-after": f"{math.ceil(lab.deadline) + 1}"}
@@ -329,11 +329,11 @@ def test_renewals_turned_away(lab: Lab) -> None:
 
 
 AND_A_TRY = 1.0
-"""Seconds beside the pause after two failed renewals, in which a third one is made."""
+"""Seconds for a third renewal, in addition to the pause after two failed ones."""
 
 
 def _denied_by_a_gateway(lab: Lab, failed: Exchange) -> None:
-    """Answer the next renewal with a page with 403, if it comes early enough to try again.
+    """Answer the next renewal with a 403 page, if it comes early enough for another try.
 
     Vault's own 403, in JSON, would mean a dead token.
     """
@@ -360,10 +360,10 @@ SEALED = b'{"errors":["Vault is sealed"]}\n'
 
 
 def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
-    """Answer a renewal in the words of a seal, and a later one by a quota.
+    """Answer one renewal with Vault's words for a seal, and a later one with a quota's 429.
 
-    A client may believe these words and send nothing for a moment, so reads are judged before and
-    after.
+    A client may believe that Vault is sealed and send nothing for a moment, so reads are judged
+    only before and after.
     """
     with lab.http.fail("renew", first=1, status=503, body=SEALED):
         lab.until(lambda: len(_turned_away(lab.history, 503)) > 1, within=lab.ttl)
@@ -382,7 +382,7 @@ def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
 
 
 def _before_the_client_knew(lab: Lab, answered: Exchange) -> float:
-    """Return a moment before the first call that was under way when an answer came."""
+    """Return a moment before the first call began that was under way when the answer came."""
     calls = lab.history.calls("read", until=answered.ended)
     asked = [o.began for o in calls if o.ended is None or o.ended >= answered.began]
     return math.nextafter(min([*asked, answered.began]), 0.0)
@@ -394,7 +394,7 @@ def _turned_away(history: History, status: int) -> list[Exchange]:
 
 def _is_renewed_again(lab: Lab, failed: Exchange) -> bool:
     """Wait for a good renewal after a failed one; return whether it came in time."""
-    # A try at the moment when Vault is well, before that is noted, counts.
+    # Counted from the failed renewal: Vault is well a moment before the end of the fault is noted.
     again = failed.ended or failed.began
     ends = last_grant(lab.history, until=failed.began) + lab.ttl
     lab.judge_later(renews_again(since=again, before=ends))
@@ -425,21 +425,23 @@ def test_body_that_is_too_large(lab: Lab) -> None:
         none_of("a write that Vault refuses fails", done, harm=True, at=big.began),
         at_most(before, version_of(lab, LEDGER), "versions"),
         requests_at_most(1, "write", since=fault.began),
-        # A client that calls it an outage makes its caller try for ever.
+        # A client that reports an outage makes its caller try for ever.
         failures_are("error", "denied", since=fault.began, verbs=("write",), may_be_empty=True),
         same_token(since=fault.began),
     )
 
 
 def _is_denied(lab: Lab) -> None:
-    # A client may send no write and get no 403: it may first ask for its capabilities or a version.
+    # A client may send no write and get no 403, because it first asks for its capabilities or a
+    # version.
     with lab.condition("write denied", statuses=frozenset({403}), optional=True) as denied:
         for _ in range(DENIALS):
             lab.client.write(DENIED, {"entry": canary(lab)})
             lab.watch(0.3)
     lab.judge_later(
         failures_are("denied", since=denied.began, until=denied.end, verbs=("write",)),
-        # As for a read: each may be repeated once, and one login shows whether the policy is new.
+        # As with reads, each write may be repeated once, and one login shows whether the policy is
+        # new.
         requests_at_most(2 * DENIALS, "write", since=denied.began, until=denied.end),
         logins_at_most(1, since=denied.began, until=denied.end),
     )
@@ -451,16 +453,16 @@ LAGS = b'{"errors":["required index state not present"]}'
 
 
 BACK_IN = 2
-"""Seconds until Vault is back, as a 503 page says by a date."""
+"""Seconds until Vault is back. A 503 page says this as a date."""
 
 LIKE_VAULTS = (404, 403)
-"""Statuses that Vault's own answers have: no such secret, and denied by a policy."""
+"""Statuses that Vault uses too: no such secret, and denied by a policy."""
 
 REFUSALS = (400, 401, 408, 409)
 """Statuses that say nothing about a secret, from Vault or from a gateway."""
 
 UPGRADING = b'{"errors":["Upgrading from non-versioned to versioned data."]}'
-"""Vault's answer (400) while it makes a mount a versioned one."""
+"""Vault's answer (400) while it upgrades a mount to versioned secrets."""
 
 PAGES = [
     *((status, a_page(status), HTML) for status in (502, 503, 200)),
@@ -480,10 +482,10 @@ def test_page_of_a_load_balancer(lab: Lab) -> None:
         for status, body, headers in PAGES:
             told = _with_a_date(headers) if status == 503 else headers
             with lab.http.fail("any", status=status, body=body, headers=told) as fault:
-                # Long enough for a read; for the other statuses also for a storm to show.
+                # Long enough for a read, and for the other statuses long enough to show a storm.
                 lab.hold(fault, 0.6 if status in (*LIKE_VAULTS, *REFUSALS) else 1.2)
             lab.judge_later(
-                # Such a page is no refusal; the failure may have any name.
+                # Such a page is no refusal by Vault; the failure may have any name.
                 failures_are(
                     "unavailable",
                     *(["denied"] if status in REFUSALS else []),
@@ -512,7 +514,7 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
     with lab.http.fail("read", first=1, status=412, body=LAGS) as fault:
         read = _read_until_it_is_met(lab, fault)
         lab.hold(fault, 0.0)
-        # An old value that is marked as stale may be served, as in any outage.
+        # A client may serve an old value that is marked as stale, as in any outage.
         if read.failed:
             text = f"a read ended {read.told}"
             lab.note(Finding("a 412 is tried again within the call", text, read.began))
@@ -564,12 +566,12 @@ def test_standby_is_no_outage(lab: Lab) -> None:
         lab.reading(every=0.5),
     ):
         _is_well(lab)
-        # A standby says 429 by itself; the statuses of replicas are HashiCorp's alone.
+        # A standby answers 429 by itself. Only HashiCorp's Vault has the statuses of replicas.
         for status in () if _health_answers_200(lab, since=fault.began) else (472, 473):
             with lab.http.fail("health", status=status, body=REPLICA) as replica:
-                replica.optional = True  # a client need not ask for it
+                replica.optional = True  # a client need not ask for the health
                 _is_well(lab)
-        lab.hold(fault, 0.0)  # a client that answers from memory meets it at its next look
+        lab.hold(fault, 0.0)  # a client that answers from memory comes later
     lab.judge(
         no_failed_read(since=fault.began, until=fault.end),
         same_token(since=fault.began),
@@ -577,7 +579,7 @@ def test_standby_is_no_outage(lab: Lab) -> None:
 
 
 def _health_answers_200(lab: Lab, *, since: float) -> bool:
-    """Return whether it asks for a standby's health so that the answer is 200 (`standbyok`)."""
+    """Return whether the client asks for health with `standbyok`, so that a standby answers 200."""
     asked = lab.history.find("status", since=since, where=lambda e: e.path == "sys/health")
     return any(one.status == GREEN for one in asked)
 

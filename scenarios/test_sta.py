@@ -1,6 +1,6 @@
-"""Static roles: users of a database that stay, and whose passwords Vault rotates.
+"""Static roles: Vault rotates the passwords of lasting database users.
 
-The harness itself logs in to a PostgreSQL with what the subject hands out.
+The harness logs in to a PostgreSQL with the passwords that the subject hands out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vault_harness.recorder.history import History
 
 SOON = 5.0
 """Seconds for which a password may be handed out after its rotation. Vault counts whole seconds,
-and rotates up to 5 s after the end of the `ttl` that it told.
+and rotates up to 5 s after the end of the `ttl` in its answer.
 """
 
 QUEUE = 10.0
@@ -43,7 +43,7 @@ LONGEST = 30.0
 """Seconds. A longer max_stale would make a scenario too long."""
 
 A_SECOND = 2
-"""Requests that a client may make in each second, apart from one for each call."""
+"""Requests a second that a client may send in addition to one for each call."""
 
 
 @pytest.mark.scenario("STA-01")
@@ -61,7 +61,7 @@ def test_rotated_on_schedule(lab: Lab) -> None:
     calls = len(lab.history.calls("static"))
     lab.judge(
         *_replaced(passwords, SCHEDULED),
-        # A `ttl` of 0 says that a rotation is due, and is no reason to ask without a pause.
+        # A `ttl` of 0 means that a rotation is due. The client must still pause between requests.
         credentials_at_most(calls + round(A_SECOND * (until - began)), since=began),
     )
 
@@ -79,7 +79,7 @@ def test_rotated_by_hand(lab: Lab) -> None:
 
 @pytest.mark.scenario("STA-03")
 def test_rotated_in_an_outage(lab: Lab) -> None:
-    """After an outage, passwords that were rotated in it, by hand and on schedule, are replaced."""
+    """Passwords that are rotated in an outage, by hand and on schedule, are replaced afterwards."""
     lab.start()
     by_hand, scheduled = (first_password(lab, path) for path in BOTH)
     stale_for = min(lab.declared("max_stale", 0.0), LONGEST)
@@ -90,7 +90,7 @@ def test_rotated_in_an_outage(lab: Lab) -> None:
         with lab.network.down() as outage:
             with lab.vault.static_role_rotated(BY_HAND):
                 lab.until(lambda: bool(_reports(lab.history, by_hand)), within=SOON)
-            over = scheduled.since + _period(lab)  # the end of the `ttl` that Vault told
+            over = scheduled.since + _period(lab)  # the end of the `ttl` in Vault's answer
             lab.watch(max(0.0, over + max(SOON, stale_for) + 1.0 - lab.history.now()))
             _rotated(lab, SCHEDULED, scheduled)
         within = lab.recovery_after(outage)
@@ -188,7 +188,7 @@ def _accepted(history: History, path: str, since: float) -> bool:
 
 
 def _reports(history: History, password: Password) -> list[float]:
-    """Return when finished calls began that followed a refused login with that password."""
+    """Return when each finished call began that came after a refused login with this password."""
     uses = [use for use in list(history.uses) if use.credential == password.label]
     since = min((use.ended for use in uses if not use.accepted), default=history.now())
     calls = history.calls("static", since=since, where=lambda o: o.path == BY_HAND)

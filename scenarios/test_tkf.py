@@ -21,8 +21,8 @@ def test_replaced_token_is_used(lab: Lab) -> None:
         old = lab.credentials.agent_token
         lab.credentials.deliver_token(lab.credentials.new_agent_token())
         with lab.vault.token_revoked(old) as first:
-            first.optional = True  # a client that reads the file for each request never sends it
-            dead = lab.history.now()  # for sure: the fault was noted before Vault was asked
+            first.optional = True  # a client may read the file for each request
+            dead = lab.history.now()  # the latest moment: the fault is noted before Vault is asked
             lab.until_good_read(since=dead, within=bound)
             lab.watch(0.5)
         with lab.vault.token_revoked(lab.credentials.agent_token) as lost:
@@ -37,7 +37,7 @@ def test_replaced_token_is_used(lab: Lab) -> None:
             lab.history.mark("the token file is gone")
             lab.watch(0.6)
         lab.require("a token that was refused", lambda _: any(map(lab.touched, (first, lost))))
-        # Vault tells 0 seconds as the life of a token that never ends.
+        # For a token that never ends, Vault reports a life of 0 seconds.
         lab.credentials.deliver_token(lab.credentials.new_agent_token(endless=True), ends="\n")
         delivered = lab.history.now()
         back = lab.recovery_after(lost)
@@ -62,19 +62,19 @@ def test_replaced_token_is_used(lab: Lab) -> None:
 
 
 A_LOOP = 1.5
-"""Seconds in which a client shows that it looks at a token of life 0 in a loop."""
+"""Seconds in which a client that checks a token of life 0 in a loop shows that."""
 
 LATE_BY_FAR = 0.5
 """Seconds beyond a bound for which the scenario watches, to see how late a client is."""
 
 FOR_THE_END = 10.0
-"""Seconds of the last token's life that must be left when the scenario looks whether it lives."""
+"""Seconds of the last token's life that must be left when the scenario checks that it lives."""
 
 
 def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
     """Wait for a good request with the token in the file; make a finding if none comes in time.
 
-    A value from memory is good with any token, so a good read does not tell.
+    A value from memory is good with any token, so good reads prove nothing.
     """
 
     def uses() -> list[Exchange]:
@@ -85,8 +85,8 @@ def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
             if lab.recorder.accessor(each.token) == lab.credentials.agent_token
         ]
 
-    # That token has a fixed life, so a later client cannot use it. It must still live when the
-    # client has ended, or its own end would look like a revocation.
+    # The delivered token has a fixed life, so a late client cannot use it. It must also outlive the
+    # client, or its end would look like a revocation.
     looked = lab.ttl - FOR_THE_END
     end = since + min(within + LATE_BY_FAR, looked)
     lab.until(lambda: bool(uses()), within=max(0.0, end - lab.history.now()))

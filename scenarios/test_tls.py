@@ -35,7 +35,7 @@ from vault_harness.judge.verdict import Finding, NotExercised
 from vault_harness.recorder.history import between
 
 SHOWN_AGAIN = 1.0
-"""Seconds for which a certificate of a withdrawn authority is shown."""
+"""Seconds for which the server shows a certificate of a withdrawn authority."""
 
 
 @pytest.mark.scenario("TLS-01")
@@ -46,7 +46,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
     tls, old, new = lab.tls, lab.tls.authority, Authority()
 
     def under_load() -> float:
-        """End connections and read over new ones; return since when."""
+        """End all connections and read over new ones; return when that began."""
         since = lab.history.now()
         end_connections(lab)
         with lab.reading(every=0.2, callers=3):
@@ -92,7 +92,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
 
 
 def _handshakes_hang(lab: Lab) -> None:
-    """Accept connections and never answer their handshakes: calls must end in time there too."""
+    """Accept connections but answer no handshake, and check that calls still end in time."""
     with lab.reading(every=0.4, callers=2):
         with lab.network.black_hole(stream="upstream") as silent:
             silent.optional = True  # a client that answers from memory need not connect
@@ -110,7 +110,7 @@ HALF_WRITTEN = 0.5
 
 
 def _half_a_file(lab: Lab) -> None:
-    """Write half of the CA file, in place, and show a stranger's certificate.
+    """Write half of the CA file in place, and let the server show a stranger's certificate.
 
     The client must refuse it, and recover by itself when the file is whole.
     """
@@ -125,12 +125,12 @@ def _half_a_file(lab: Lab) -> None:
             met = partial(_goes_by_it, lab, shown, len(lab.history.connections))
             lab.hold(half, HALF_WRITTEN)
             lab.until(met, within=lab.reach)
-            lab.watch(ON_ITS_WAY)  # time for requests over that connection
+            lab.watch(ON_ITS_WAY)  # time for requests over such a connection
             over = lab.history.now()
             lab.require("a handshake, or a read in vain, by half a file", _seen(met()))
             tls.trust(tls.authority)
             tls.serve(tls.authority)
-        # A client that trusts nobody for a moment may read the file again only once in R.
+        # A client that trusts nobody for the moment may read the file only once in R.
         lab.recovers(after=half, within=lab.recovery_after(half) + lab.refresh)
     lab.judge_later(
         no_credential_sent(since=shown, until=over, to="a stranger, beside half a CA file"),
@@ -142,7 +142,7 @@ def _half_a_file(lab: Lab) -> None:
 
 
 def _goes_by_it(lab: Lab, since: float, known: int) -> bool:
-    """Return whether it has shaken hands over a new connection, or read in vain since then."""
+    """Return whether the client has made a handshake on a new connection, or a read failed."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.failed or o.outcome == "stale")
     return bool(reads) or any(one.connection > known for one in list(lab.history.handshakes))
 
@@ -167,25 +167,25 @@ def test_expired_client_certificate(lab: Lab) -> None:
                 if back is None:
                     lab.wanted_ttl = (lab.longest_start + lab.reach + WHOLE) / PART
                     raise NotExercised("its certificate ended too soon to tell what it rests for")
-                # The client knows when its certificate ends, and need not learn it from a
-                # handshake.
+                # The client knows when its certificate ends, and need not try a handshake.
                 fault.optional = back
                 lab.require("a failed read for each refused handshake", _seen(vain))
             tls.give_client_certificate(people)
-        # Its files may be read once in R, like those of the authorities.
+        # A client may read its certificate files only once in R, like the CA file.
         lab.recovers(after=fault, within=lab.recovery_after(fault) + lab.refresh)
     lab.judge(no_connection_storm(since=fault.began, until=fault.end))
 
 
 PART, WHOLE = 0.5, 1.0
-"""The life of a client certificate, as a part of the TTL; and its precision in seconds."""
+"""The life of a client certificate, as a part of the TTL; and the precision of its end in seconds.
+"""
 
 
 def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
     """End all connections while the certificate is good; return whether a new handshake came.
 
-    A client that rests after any such end shows nothing by its silence. None if the certificate
-    ends too soon for that.
+    The answer shows whether the client makes new connections at all. None if the certificate ends
+    too soon to tell.
     """
     if lab.history.now() + lab.reach > expires - WHOLE:
         return None
@@ -193,7 +193,7 @@ def _back_while_it_is_good(lab: Lab, expires: float) -> bool | None:
     with lab.condition("connections ended", optional=True) as ended:
         lab.network.drop_connections()
     lab.recovers(after=ended)
-    # A client that answers from memory needs a connection only at its next look.
+    # A client that answers from memory needs a connection only at its next refresh.
     return lab.until(
         partial(_shakes_hands, lab, known), within=ended.end + lab.reach - lab.history.now()
     )
@@ -205,7 +205,7 @@ def _shakes_hands(lab: Lab, known: int) -> bool:
 
 
 def _reads_in_vain(lab: Lab, *, since: float) -> int:
-    """Return how many reads have begun since then, if all finished ones failed; otherwise 0."""
+    """Return the number of finished reads since `since` if all failed; otherwise 0."""
     reads = lab.history.calls("read", since=since, where=lambda o: o.ended is not None)
     return 0 if any(read.good for read in reads) else len(reads)
 
@@ -214,10 +214,10 @@ def _start_before(lab: Lab, end: float) -> None:
     """Start the subject; ask for a longer TTL next time if its certificate ended too soon.
 
     Args:
-        end: When the certificate ends.
+        end: The moment when the certificate expires.
 
     Raises:
-        NotExercised: It took too long, or would not have started in any case.
+        NotExercised: The start took too long, or failed for another reason.
     """
     why: NotExercised | None = None
     try:
@@ -225,7 +225,7 @@ def _start_before(lab: Lab, end: float) -> None:
     except NotExercised as error:
         if not lab.started or lab.history.now() < end:
             raise
-        why = error  # it may have read nothing without that certificate
+        why = error  # without the certificate it may have read nothing
     if why is not None or lab.history.now() > end - WHOLE:
         lab.wanted_ttl = (lab.longest_start + WHOLE) / PART
         raise NotExercised(
@@ -234,10 +234,10 @@ def _start_before(lab: Lab, end: float) -> None:
 
 
 LATEST = 0.9
-"""The part of a life by which a client has tried to renew, or to log in instead."""
+"""The part of a life after which a client has tried to renew, or to log in instead."""
 
 CALLED = 0.7
-"""The part of a life during which there are callers: the last call ends before the token does."""
+"""The part of a life during which there are callers. The last call ends before the token."""
 
 UNHURRIED = 0.6
 """The part of a life during which a renewal is not urgent."""
@@ -255,14 +255,14 @@ def test_wrong_host(lab: Lab) -> None:
     lab.network.drop_connections()
     with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
         with lab.reading(every=0.5, callers=2):
-            # Each is often code of its own, with its own session.
+            # Each way is often separate code, with a session of its own.
             ask_for_a_whole(lab)
             if lab.can("write"):
                 first.write(LEDGER, {"entry": canary(lab)})
             lab.hold(fault, max(0.0, fault.began + CALLED * lab.ttl - lab.history.now()))
         lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
-        # The first client has a token to give back. A client that is started now must log in for
-        # any call until Vault is back.
+        # When the first client closes, it wants to revoke its token. A client that is started now
+        # must log in before any call.
         first.close(timeout=5.0 + lab.deadline)
         alone = lab.history.now()
         opened = start_in_background(lab)
@@ -275,7 +275,7 @@ def test_wrong_host(lab: Lab) -> None:
             lab.until(lambda: opened.is_set() or not lab.client.closed, within=2 * lab.deadline)
             if started := not lab.client.closed:
                 callers.enter_context(lab.reading(every=0.5, callers=2))
-            elif opened.is_set():  # its supervisor tries again
+            elif opened.is_set():  # as a supervisor would
                 opened = start_in_background(lab)
             lab.hold(forged, 3.0)
             lab.until(lambda: _tries(lab, forged.began) > 0, within=lab.reach)
@@ -299,14 +299,14 @@ def test_wrong_host(lab: Lab) -> None:
             since=forged.began, until=over, to="a host whom no trusted authority vouches for"
         ),
         *(
-            # No server could be asked: that is neither a denial nor an absence.
+            # The client reached no server that it trusts, so nothing is denied or missing.
             failures_are(
                 "unavailable", since=one.began, until=one.end, verbs=READ_VERBS, may_be_empty=True
             )
             for one in (fault, forged)
         ),
-        # Pauses for tokens that live for minutes do not fit between a late renewal and the end of
-        # so short a life: LifetimeWatcher makes none there.
+        # A client has no time to pause between a late renewal and the end of so short a life:
+        # LifetimeWatcher does not pause there.
         no_connection_storm(since=fault.began, until=granted + UNHURRIED * lab.ttl),
         no_connection_storm(since=forged.began, until=forged.end),
     )
@@ -316,10 +316,12 @@ OUT_OF_TIME = {
     "has ended": (timedelta(hours=-2), NOW),
     "is not good yet": (LIFE, timedelta(days=1)),
 }
-"""Certificates of the right host and authority: the life of each, and when it begins."""
+"""Certificates of the right host and authority that are not valid now: the life of each, and its
+begin.
+"""
 
 ON_ITS_WAY = 0.2
-"""Seconds in which a handshake with the earlier certificate ends, and another is made."""
+"""Seconds for a handshake with the earlier certificate to end, and for a new one."""
 
 
 def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
@@ -331,7 +333,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
         lab.watch(ON_ITS_WAY)
         since = lab.history.now()
         opened = _tries_again(lab, opened, since=since)
-        lab.watch(ON_ITS_WAY)  # a client that accepts it would use another connection
+        lab.watch(ON_ITS_WAY)  # time for requests of a client that accepts it
         over = lab.history.now()
         tried.append(_tries(lab, since, over))
         whom = f"a host whose certificate {which}"
@@ -341,7 +343,7 @@ def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
 
 
 def _tries_again(lab: Lab, opened: threading.Event, *, since: float) -> threading.Event:
-    """Wait for a handshake; start a client again that has refused to start."""
+    """Wait for a handshake, and start the client again whenever it refuses to start."""
     end = since + lab.reach
     while not _tries(lab, since) and lab.history.now() < end:
         if _refused_to_start(lab, opened):
@@ -377,7 +379,7 @@ def _tries(lab: Lab, since: float, until: float | None = None) -> int:
 
 @pytest.mark.scenario("TLS-04")
 def test_redirect_without_encryption(lab: Lab) -> None:
-    """A redirect to a host without TLS takes no token there."""
+    """After a redirect to a host without TLS, the client sends no token there."""
     lab.start()
     with other_host(lab, plain=True) as other, lab.reading(every=0.5):
         there = {"Location": f"{other.address}/v1/{other.paths['read']}"}

@@ -78,7 +78,7 @@ from vault_harness.recorder.observations import Exchange, Operation
 
 
 def lives_under_reads(lab: Lab, lives: float, *, of: float) -> None:
-    """Require that so many lives of `of` seconds have passed under reads since the first login."""
+    """Require reads for `lives` lives of `of` seconds each, counted from the first login."""
 
     def passed(history: History) -> str:
         leased = [login for login in history.logins() if login.ttl]
@@ -103,23 +103,25 @@ def test_token_is_renewed_in_time(lab: Lab) -> None:
 
 
 HALF_AN_HOUR = 1800
-"""Seconds. Certificates of a run over TLS are good from an hour before they were made."""
+"""Seconds by which the clock is set. A TLS certificate is valid from an hour before it was made."""
 
 INSTANCES, ROUNDS = 4, 3
 SPREAD = 0.005
-"""The least range of four renewals, as a part of the TTL, in two of three rounds. A jitter of 5 %
-gives less once in 20,000 runs, and one of 3.3 % (Vault's LifetimeWatcher) once in 2,000.
+"""The least difference between the waits of four instances, as a part of the TTL. Two of three
+rounds must reach it. A jitter of 5 % fails once in 20,000 runs, and a jitter of 3.3 % (Vault's
+LifetimeWatcher) once in 2,000.
 """
 APART = 0.02
-"""The distance, as a part of the TTL, of four renewals at one pace from different starts, which
-never meet. A slow start makes less.
+"""Instances that renew at one pace never meet if their ages differ by this part of the TTL. A slow
+start alone causes a smaller difference.
 """
 OFTEN = 0.5
 """Seconds between the calls to an instance."""
 MEETINGS = 2
-"""Rounds in which four that logged in apart must meet: one round is chance."""
+"""Number of rounds in which four instances that logged in apart renew together. One may be chance.
+"""
 NEAR = 0.3
-"""Seconds before a renewal in which a late machine makes the renewal late."""
+"""Seconds before a renewal. If the machine is late in them, the renewal is late too."""
 
 
 @pytest.mark.scenario("TOK-02")
@@ -136,12 +138,11 @@ def test_renewals_are_spread(lab: Lab) -> None:
         for instance in instances:
             if instance is not None:
                 callers.enter_context(reading(instance, every=OFTEN))
-                # Spread, because some clients renew within a call, and would meet if all calls came
-                # together.
+                # Spread the calls: some clients renew within a call, and would all renew at once.
                 lab.watch(OFTEN / INSTANCES)
         with contextlib.nullcontext() if brief is None else reading(brief, every=OFTEN):
-            # Not before all have renewed once. A client that never does logs in instead, and is not
-            # asked.
+            # Close the fifth only after all have renewed once. A client that never renews is not
+            # judged.
             lab.history.wait_for(lambda: bool(_rounds(lab.history, but=its_own)), lab.ttl)
         closed = lab.history.now()
         if brief is not None:
@@ -150,7 +151,8 @@ def test_renewals_are_spread(lab: Lab) -> None:
             lambda: len(_rounds(lab.history, but=its_own)) >= ROUNDS, looked - lab.history.now()
         )
         looked = lab.history.now()
-    # The login of one instance may seem to replace a renewal of another; failed reads show it.
+    # A login of one instance can look like a replacement for another's renewal. Failed reads tell
+    # the two apart.
     if never_renews(lab.history) and not any(o.failed for o in lab.history.calls("read")):
         raise NotClaimed(LOGS_IN_INSTEAD)
     spread, alike, rounds = [], [], _rounds(lab.history, but=its_own)
@@ -204,7 +206,7 @@ class _Renewal:
 
 
 def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
-    """Return the renewals of each round, without the instance that has that accessor."""
+    """Return the renewals of each round, except those of the instance with the accessor `but`."""
     lives = history.find(
         "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
     )
@@ -228,10 +230,10 @@ def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
 def _meetings(
     history: History, rounds: list[tuple[_Renewal, ...]], *, within: float
 ) -> dict[float, float]:
-    """Return when all renewed within that time of each other, although they had logged in apart.
+    """Return when instances that had logged in apart renewed within `within` seconds of each other.
 
-    A tick of the wall clock causes that. The renewals may belong to different rounds. The delay of
-    the machine counts as time between them.
+    Clients that renew at a tick of the wall clock do so. The renewals may belong to different
+    rounds. A delay of the machine counts as time between them.
     """
     if not rounds:
         return {}
@@ -283,7 +285,7 @@ def _ends_at_a_max_ttl(lab: Lab) -> None:
     lives_under_reads(lab, 1.3, of=longest)
     lab.judge(
         no_failed_read(),
-        no_refused_read(since=lab.steady_since),  # a start may ask before it has a token
+        no_refused_read(since=lab.steady_since),  # at its start a client may read without a token
         replaced_before_the_end(until=end),
         # Each token lives for 1.5 TTLs, and is replaced after half a TTL at the earliest. A client
         # that never renews leaves only tokens from its logins.
@@ -316,7 +318,7 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
         no_failed_read(),
         no_refused_read(since=lab.steady_since, until=end),
         replaced_before_the_end(until=end),
-        # As where a renewal is refused: the capped one and three more.
+        # The renewal that Vault caps, and three more, as after a refused renewal.
         renewals_at_most(
             4, since=lowered.began, until=replaced[0].began if replaced else end_of_it
         ),
@@ -330,7 +332,7 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
     lab.tokens.issue_instead(renewable=False)
     lab.start()
     hangs = min(WITHIN_A_CALL * lab.deadline, BEFORE_THE_END * lab.ttl)
-    # Some read begins while the login has no answer and the current token is still good.
+    # Reads come so often that one begins while the login hangs and the old token is still good.
     with (
         lab.http.delay("login", by=LATE, first=1) as late,
         lab.http.delay("login", by=hangs, nth=2) as slow,
@@ -342,7 +344,7 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
         hung = _hanging_logins(lab.history)
     lab.judge(
         no_failed_read(),
-        no_refused_read(since=lab.steady_since),  # a start may ask before it has a token
+        no_refused_read(since=lab.steady_since),  # at its start a client may read without a token
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
         logins_at_most(1),
@@ -359,7 +361,7 @@ BEFORE_THE_END = 0.15
 
 
 def _good_until(lab: Lab, login: Exchange) -> float:
-    """Return until when the token before a login serves, however that login ends."""
+    """Return until when the token that was used before a login serves."""
     before = math.nextafter(login.began, 0.0)
     return last_grant(lab.history, until=before) + ALL_BUT_THE_END * lab.ttl
 
@@ -391,7 +393,8 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
         # Some clients log in within a caller's call, which may fail.
         no_failed_read(but=lambda call: any(at_the_same_time(call, login) for login in paged)),
         no_refused_read(since=lab.steady_since, until=end),
-        # A single one does no harm: Vault answers 400, and the next token comes in time.
+        # One renewal or revocation does no harm: Vault answers 400, and the next token comes in
+        # time.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         at_most(1, _most_of_one_token(lab.history, "revoke"), "revocations of one token"),
         replaced_before_the_end(until=end),
@@ -404,7 +407,7 @@ NO_LOGINS = (
     (SIGN_IN, HTML),
     (NOTICE, JSON),
 )
-"""A gateway's answers to a login, with 200: one is no JSON, the other has no `auth`."""
+"""Answers of a gateway to a login, with status 200: an HTML page, and JSON without `auth`."""
 
 ENOUGH = 0.2
 """The part of a life that a failed login must leave for the next one to come in time."""
@@ -414,9 +417,9 @@ EARLY = 1.0
 
 
 def _answered_by_a_gateway(lab: Lab, body: bytes, headers: Mapping[str, str]) -> Exchange | None:
-    """Return the login for the next token that a gateway has answered, if it came soon enough.
+    """Answer the next login with a gateway's page, and return it; None if it comes too late.
 
-    Wait until that token is replaced in spite of it, or has ended.
+    Wait until the current token is replaced all the same, or has ended.
     """
     granted = last_grant(lab.history, until=lab.history.now())
     ends = granted + lab.ttl
@@ -459,14 +462,14 @@ def test_periodic_token_is_renewed(lab: Lab) -> None:
 
 
 OPEN = 2
-"""Growth in threads, files and connections over three lives: a pool may grow by two, a leak by
-three.
+"""Allowed growth in threads, files and connections over three lives: a pool may open two more, and
+a leak opens three.
 """
 
 
 @pytest.mark.scenario("TOK-09")
 def test_periodic_token_is_replaced_after_a_freeze(lab: Lab) -> None:
-    """A periodic token that ended during a freeze is replaced by one login soon after it."""
+    """A periodic token that ended during a freeze is replaced by one login soon after."""
     lab.start()
     fault = sleeps(lab, 1.3 * lab.ttl)
     bound = 5.0
@@ -477,7 +480,7 @@ def test_periodic_token_is_replaced_after_a_freeze(lab: Lab) -> None:
         end = lab.history.now()
     lab.judge(
         logins_at_most(1, since=fault.end),
-        # The renewal that was under way, and three more as where they are refused.
+        # The renewal that was under way, and three more, as after a refused renewal.
         renewals_at_most(4, since=fault.end, until=end),
     )
 
@@ -500,7 +503,8 @@ def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
         for path, key in OTHERS.items():
             lab.put("v1", path=path, key=key)
             client.read(path, key)
-    # A client that answers from memory spends them periodically, and may notice only then.
+    # A client that answers from memory uses its token only when it refreshes, and may notice only
+    # then.
     bound = max(5.0, lab.refresh)
     with lab.reading(every=0.25):
         lab.watch(5.0)
@@ -527,7 +531,7 @@ def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
 def _spent(history: History) -> Exchange | None:
     """Return the last use of the token that was used up first; None if none was.
 
-    The login does not count, although it has the token of its answer here.
+    The login is no use, although the history lists it with the token that it returned.
     """
     used: Counter[str] = Counter()
     for each in history.find(
@@ -550,9 +554,9 @@ def _spent_life(history: History) -> tuple[float, float]:
 
 @pytest.mark.scenario("TOK-14")
 def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
-    """A token that may not renew itself is replaced in time, also when later ones live shorter."""
+    """A token that may not renew itself is replaced in time, even if the next one lives shorter."""
     lab.start()
-    # A plan that rests on the first token's life comes too late for the next.
+    # A client that plans with the first token's life comes too late for the next token.
     shorter = f"{_shorter_life(lab)}s"
     with (
         lab.condition(
@@ -603,7 +607,7 @@ def _costs_one_login(
 ) -> None:
     """Lose the token under reads, and check that this costs one login and reads work again."""
     bound = min(0.1 * lab.ttl, 5.0)
-    ask_for_a_whole(lab)  # a token kept for this way of reading is lost too
+    ask_for_a_whole(lab)  # a token of its own for this way of reading is lost too
     with lab.reading(every=0.25, verb=verb), contextlib.ExitStack() as losses:
         lab.watch(0.5)
         lost = [losses.enter_context(loses())]
@@ -631,9 +635,9 @@ def _costs_one_login(
 
 
 def _meets_its_loss(lab: Lab, fault: Fault) -> float | None:
-    """Return when a request with the dead token was first refused; None if it had another."""
-    dead = lab.history.now()  # at the latest: a read may have been refused before
-    # A client that answers from memory meets it only at its next renewal.
+    """Return when the dead token was first refused; None if the client used another token."""
+    dead = lab.history.now()  # at the latest: a read may have been refused earlier
+    # A client that answers from memory meets the loss only at its next renewal.
     lab.history.wait_for(
         lambda: bool(
             _refused(lab.history, since=fault.began) or lab.history.logins(since=fault.began)
@@ -648,7 +652,7 @@ def _meets_its_loss(lab: Lab, fault: Fault) -> float | None:
 
 
 def _refused(history: History, *, since: float) -> list[Exchange]:
-    """Return the refused requests, except revocations, which say nothing of a newer token."""
+    """Return the refused requests, except revocations: these say nothing about a newer token."""
     return history.find(since=since, where=lambda e: e.status == 403 and e.kind != "revoke")
 
 
@@ -658,10 +662,12 @@ LATE = 0.15
 """Seconds by which answers are late, so that all callers ask before the first one is answered."""
 
 REFUSED = 10
-"""Readers that must meet the dead token, of a client that sends so many requests at once."""
+"""Number of readers that must meet the dead token, if the client sends that many requests at once.
+"""
 
 TWO = 2
-"""Readers that must meet it of any client: a single refusal needs one login in any case."""
+"""Number of readers that must meet the dead token in any case: one refusal never costs two logins.
+"""
 
 
 @pytest.mark.scenario("TOK-12")
@@ -670,10 +676,11 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which meet no token")
-    # Each reads a secret that did not exist before, so that a cache has to ask for it.
+    # Each reader reads a secret that did not exist before, so that a cache has to ask for it.
     paths = [f"backend/readers/{number}" for number in range(1, READERS + 1)]
     with contextlib.ExitStack() as callers, contextlib.ExitStack() as late:
-        # Late answers: all have asked before the first is answered, however fast the client is.
+        # Answers are late, so that all have asked before the first answer, however fast the client
+        # is.
         slow = late.enter_context(lab.network.slow(latency=LATE))
         slow.optional = True
         with lab.reading(every=1.0, callers=READERS):
@@ -686,7 +693,8 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
             over = threading.Event()
             for path in paths:
                 callers.enter_context(reading(client, every=1.0, path=path, key=KEY, stop=over))
-            # A client that looks at its token periodically may have been refused before that.
+            # Counted from the fault: a client that checks its token periodically may be refused
+            # earlier.
             lab.logs_in_again(since=fault.began, within=0.1 * lab.ttl + lab.deadline)
             lab.until_good_read(since=dead, within=lab.deadline)
             lab.watch(1.0)
@@ -727,10 +735,10 @@ def _most_at_once(history: History, *, since: float, until: float) -> int:
 
 
 UNASKED = 0.93
-"""The part of a life by which a client has renewed by a timer, or logged in instead."""
+"""The part of a life in which a client with a timer has renewed, or logged in instead."""
 
 SURELY_OVER = 0.5
-"""Seconds after a token's end at Vault in which it ends by any client's clock."""
+"""Seconds from a token's end at Vault to its end by any client's clock."""
 
 
 @pytest.mark.scenario("TOK-15")
@@ -773,7 +781,7 @@ def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
 
 
 def _of_its_token(history: History, *, since: float) -> list[Exchange]:
-    """Return requests with its token, or for one: a question whether Vault serves needs none."""
+    """Return requests that use the client's token or ask for one; health checks need no token."""
     return history.find(since=since, where=lambda e: e.kind != "status")
 
 
@@ -782,7 +790,7 @@ def _end_of(lab: Lab) -> float:
 
 
 KEPT_FOR = 0.8
-"""The part of a life after which a client may give up a token that it could not look after."""
+"""The part of a life after which a client may give up a token that it could not renew."""
 
 
 @pytest.mark.scenario("TOK-16")
@@ -801,7 +809,7 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
         if not (failed := _failed(lab.history, "renew", since=fault.began)):
             _tried_no_renewal(lab, fault)
             return
-        # A try at the moment when Vault is well, before that is noted, counts.
+        # Vault is well a moment before the end of the fault is noted: a try in that moment counts.
         again = failed[0].ended or failed[0].began
         ends = last_grant(lab.history, until=failed[0].began) + lab.ttl
         lab.history.wait_for(
@@ -816,15 +824,15 @@ def _failed(history: History, *kinds: RequestKind, since: float) -> list[Exchang
 
 
 def _tried_no_renewal(lab: Lab, fault: Fault) -> None:
-    """Judge a client that tried no renewal in the fault, and may have dropped its token.
+    """Judge a client that tried no renewal during the fault, and may have dropped its token.
 
     Raises:
-        NotClaimed: It renews no token, and logged in for that.
-        NotExercised: It did nothing.
+        NotClaimed: The client never renews: it logs in instead.
+        NotExercised: The client did nothing.
     """
     good_until = last_grant(lab.history, until=fault.began) + KEPT_FOR * lab.ttl
     if lab.history.find("login", since=fault.began, until=good_until):
-        # A login in turn, or a token that was given up: the next turn shows which.
+        # The client logs in instead of renewing, or gave up its token: the next life shows which.
         lab.until(
             lambda: (
                 bool(lab.history.find("renew")) or len(lab.history.logins(since=fault.began)) > 1
@@ -845,7 +853,7 @@ HANGS = 3.0
 """Seconds for which the answer to a renewal is late."""
 
 WITHIN_A_CALL = 0.75
-"""The longest hang, as a part of a call's deadline: not an outage."""
+"""The longest hang, as a part of a call's deadline. A longer one would be an outage."""
 
 HELD_UP = 3
 """A caller that waits longer than a hang divided by this is held up."""
@@ -857,7 +865,7 @@ NOT_THE_LAST = 0.9
 """The part of a life after which no renewal hangs, except a late first renewal."""
 
 AT_LAST = 0.93
-"""The part of a life after which a renewal leaves no time for five reads to judge."""
+"""A renewal after this part of a life leaves no time to judge five reads beside it."""
 
 MEANWHILE = 5
 """Callers with a secret each, so that a client cannot merge their requests."""
@@ -879,12 +887,12 @@ def test_renewal_that_hangs_delays_no_call(lab: Lab) -> None:
             callers.enter_context(reading(lab.client, every=0.4, path=path, key=KEY, stop=over))
             lab.watch(0.4 / MEANWHILE)
         with lab.http.delay("renew", by=hangs) as fault:
-            fault.optional = True  # the first may be the only one, and is never answered
+            fault.optional = True  # the first renewal may be the only one
             first = _first_that_hangs(lab)
             granted = _granted_last(lab.history)
             ends = granted + lab.ttl
-            # A client that gives up sooner meets it for as long in all. In the last tenth of a life
-            # a renewal has to succeed, so nothing hangs there.
+            # If the client gives up sooner, its renewals hang for that long in all. In the last
+            # tenth of a life a renewal has to succeed, so nothing hangs then.
             over_by = granted + NOT_THE_LAST * lab.ttl - hangs
             lab.until(
                 lambda: _hung(lab.history) >= hangs or bool(lab.history.logins(since=first.began)),
@@ -916,7 +924,7 @@ def test_renewal_that_hangs_delays_no_call(lab: Lab) -> None:
 def _first_that_hangs(lab: Lab) -> Exchange:
     """Return the first renewal that a fault acts on, up to `AT_LAST` of the life.
 
-    It is never answered if it comes early enough for another one.
+    If it leaves time for another try, it is never answered.
     """
     granted = _granted_last(lab.history)
 
@@ -941,12 +949,12 @@ def _first_that_hangs(lab: Lab) -> Exchange:
 
 
 def _to_try_again(lab: Lab) -> float:
-    """Return the seconds for a renewal without an answer and the next one, or a login."""
+    """Return how long a client needs to give up a renewal and try again, or log in."""
     return lab.deadline + lab.or_its_pause(1.5 * lab.deadline + 2.0)
 
 
 def _granted_last(history: History) -> float:
-    """Return when the current token last got its life; a renewal that hangs has not given it."""
+    """Return when the current token's life last began; a renewal that hangs does not count."""
     grants = history.find("login", "renew", where=came_through)
     last = [each for each in grants if each.interference is None][-1]
     return last.ended or last.began
@@ -961,7 +969,7 @@ def _hung(history: History) -> float:
 
 
 def _waited_for(seconds: float) -> Callable[[History], str]:
-    """Require that one of them was held back so long, or until the client gave it up."""
+    """Require a renewal that hung for `seconds`, or until the client gave it up."""
 
     def condition(history: History) -> str:
         took = [
@@ -1020,10 +1028,10 @@ def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.4):
         with lab.vault.role_deleted(ROLE, keeps_its_id=False) as fault:
-            ends = _end_of(lab)  # a start may take its time
+            ends = _end_of(lab)  # taken here, since a start may be slow
             lab.watch(ends + 1.0 - lab.history.now())
             if lab.can("health"):
-                # Time for another look of a client that reports the result of its last look.
+                # A client may report the result of its last check: leave time for another one.
                 within = max(0.5 * lab.ttl, lab.refresh + 1.0)
                 turns(lab, well=False, within=within, every=1.0)
                 lab.judge_later(
@@ -1065,17 +1073,17 @@ def test_clock_that_is_set(lab: Lab) -> None:
                 changed = lab.history.now()
                 lab.watch(max(1.1 * lab.ttl - 1.0, lab.refresh + 2.0))
             end = lab.history.now()
-        # The clock is right again when Vault is back: a pause until a time of day would last for
-        # another half hour.
+        # The clock is right again when Vault is back. A client that rests until a time of day would
+        # rest for half an hour more.
         with vault_gone(lab) as gone:
             gone.optional = True  # a client that answers from memory may not meet it
             with lab.clock.set(HALF_AN_HOUR):
                 lab.hold(gone, 1.0)
-                # A cached value must be served for as long by that clock too, once it is not fresh.
+                # A cached value that is no longer fresh must be served just as long by that clock.
                 if lab.can("cached") and lab.declared("max_stale", 0.0) > lab.refresh:
                     met = min(lab.refresh + lab.deadline, STANDS_IN)
                     lab.until(lambda: bool(_not_fresh(lab, gone)), within=met)
-            # The same holds for a call that is repeated until a time of day.
+            # A call that tries again until a time of day would now take half an hour.
             if lab.deadline <= LONGEST_CALL:
                 lab.watch(lab.deadline + 1.0)
         lab.recovers(after=gone, within=lab.ttl)
@@ -1086,8 +1094,8 @@ def test_clock_that_is_set(lab: Lab) -> None:
         lab.judge_later(
             no_refused_use(since=leased, until=end, around_logins=AROUND),
             uses_go_on(bound, since=leased, until=end),
-            # A client that never renews a lease replaces it in turn; a new token brings a new one
-            # too.
+            # A client that never renews a lease replaces it each time. A new token brings a new
+            # lease too.
             credentials_apart(
                 ITS_TURN * (lab.entry.lease_ttl or 0.0),
                 since=leased,
@@ -1103,7 +1111,7 @@ def test_clock_that_is_set(lab: Lab) -> None:
         sees("v2", PATH, since=changed, within=lab.refresh, verb="read"),
         renews_within(0.3, 0.9, until=end),
         logins_at_most(1, until=end),
-        no_failed_read(until=end - lab.deadline),  # a call under way then may be cut off
+        no_failed_read(until=end - lab.deadline),  # a call under way at the end may be cut off
         none_of(
             "an old value is served for max_stale, as time passes, whatever time of day it is",
             _refused_too_soon(lab, gone),
@@ -1115,7 +1123,7 @@ ITS_TURN = 0.3
 """The part of a lease's life after which a client that never renews may replace it."""
 
 AROUND = 1.0
-"""Seconds around a login at Vault: another token brings other credentials."""
+"""Seconds around a login to Vault: a new token brings new credentials."""
 
 
 @contextlib.contextmanager
@@ -1123,7 +1131,7 @@ def _leasing(lab: Lab) -> Iterator[float | None]:
     """Log in to the database with leases while the block runs, if the subject leases.
 
     Yields:
-        When it began; None if there is no database, or the subject claims no leases.
+        When the logins began; None if there is no database, or the subject claims no leases.
     """
     if not lab.has_database:
         yield None
@@ -1137,10 +1145,10 @@ def _leasing(lab: Lab) -> Iterator[float | None]:
 LOGS_IN_EVERY = 0.25
 
 LONGEST_CALL = 4.0
-"""Seconds. A longer deadline would let the token end in that outage."""
+"""Seconds. A longer deadline would let the token end in the outage."""
 
 STANDS_IN = 4.0
-"""The longest extension of that outage in seconds, while a value is fresh or a call is tried."""
+"""Seconds by which the outage may be extended, until a value is no longer fresh."""
 
 
 def _not_fresh(lab: Lab, gone: Fault) -> list[Operation]:
@@ -1151,7 +1159,7 @@ def _not_fresh(lab: Lab, gone: Fault) -> list[Operation]:
 
 def _refused_too_soon(lab: Lab, gone: Fault) -> dict[str, float]:
     """Return the reads that a cache refused within its declared max_stale."""
-    limit = lab.declared("max_stale", 0.0) - lab.refresh  # it may have been as old as R
+    limit = lab.declared("max_stale", 0.0) - lab.refresh  # the value may have been as old as R
     until = min(gone.end, gone.began + limit)
     until -= SLACK
     return {
@@ -1162,7 +1170,7 @@ def _refused_too_soon(lab: Lab, gone: Fault) -> dict[str, float]:
 
 
 SILENT_AFTER = 5.0
-"""Seconds after which a client that was ended must have ended, and sends nothing more."""
+"""Seconds after which a client that was told to end sends nothing more."""
 
 
 @pytest.mark.scenario("TOK-19")
@@ -1180,7 +1188,7 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
         _call_a_closed_client(lab, client)
     lab.history.wait_for(lambda: lab.tokens.alive() <= before, SILENT_AFTER)
     left = lab.tokens.alive()
-    # A renewal of the dead token would come in that time, and its consequences.
+    # A renewal of the dead token, and what follows from it, would come in this time.
     lab.watch(max(0.0, ends - lab.history.now()))
     lab.judge(
         at_most(before, left, "tokens alive five seconds after the end"),
@@ -1248,10 +1256,10 @@ def _end_by_its_close(_: Lab, client: Driver) -> None:
 
 
 def _end_by_a_signal(lab: Lab, client: Driver) -> None:
-    """Send only SIGTERM, as a program is ended where it runs, without a `close`."""
+    """Send SIGTERM without a `close`, as a supervisor does."""
     subject = client.subject
     if not isinstance(subject, Terminable):
-        client.close(timeout=5.0)  # it has no end of its own, or ends by that signal
+        client.close(timeout=5.0)  # it has no process of its own, or its `close` is that signal
         return
     client.closed = True
     lab.history.mark("SIGTERM alone")
@@ -1266,7 +1274,7 @@ def _end_by_a_signal(lab: Lab, client: Driver) -> None:
 
 
 def _read_in_vain(client: Driver) -> None:
-    """Read while the subject is ended, so that the result is of no interest."""
+    """Read while the subject is ended, and ignore the result."""
     with contextlib.suppress(OperationFailed, SubjectError):
         client.subject.read(PATH, KEY, timeout=8.0)
 
@@ -1285,7 +1293,7 @@ BUSY = 0.25
 def test_no_login_for_each_read(lab: Lab) -> None:
     """Many first callers and many reads cost one login, and a long-lived token is left alone."""
     with lab.http.delay("login", by=LATE) as slow:
-        slow.optional = True  # a server shared by all scenarios may have a token
+        slow.optional = True  # an HTTP subject that all scenarios share may have a token
         lab.start(callers=FIRST_CALLERS)
     others = {"backend/database": "DB_PASSWORD", "backend/redis": "REDIS_PASSWORD"}
     for path, key in others.items():
@@ -1309,8 +1317,8 @@ def test_no_login_for_each_read(lab: Lab) -> None:
     lab.judge(
         at_most(1, len(lab.history.logins()), "logins"),
         at_most(1, alive, "tokens alive"),
-        # One right after the login is fine. The next is due in days, more milliseconds than 31 bits
-        # can count.
+        # A renewal right after the login is fine. The next is due in days, which is more
+        # milliseconds than 31 bits can count.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0, until=read),
         requests_at_most((1 + len(others)) * quiet(CALM), since=read, until=calm),

@@ -1,4 +1,4 @@
-"""Auto-unseal: a Vault whose key is held by another service, which may be away."""
+"""Auto-unseal: another service holds Vault's key, and may be away."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import no_connection_storm, no_request_storm, none_of, same_token
 
 GIVES_UP = 30.0
-"""Seconds in which a server that cannot reach the holder of its key has ended; it takes ten."""
+"""Seconds within which a server ends that cannot reach its key holder. It takes about ten."""
 
 
 @pytest.mark.scenario("USL-01")
 def test_restart_while_the_key_holder_is_away(lab: Lab) -> None:
-    """A killed server that cannot unseal for some starts costs no login, and reads work again."""
+    """A killed server that cannot unseal at first costs no login, and reads work again."""
     lab.start()
 
     def serves() -> bool:

@@ -36,12 +36,12 @@ from resilient_vault_client._methods import Opened
 from resilient_vault_client._session import Session
 from resilient_vault_client.events import EventHandler, FellBack, Notifier, ServedStale
 
-# At interpreter exit nobody waits for an answer.
+# Seconds for `close` at interpreter exit, where nobody waits for an answer.
 _EXIT_TIMEOUT = 2.0
 
 
 class VaultClient:
-    """Reads secrets from Vault, and keeps working while Vault has problems.
+    """Read secrets from Vault, and keep working while Vault has problems.
 
     The client logs in (with AppRole, a JWT, or an agent's token) at the first call. It renews its
     token in the background, logs in again only when that is necessary, and answers from memory for
@@ -87,13 +87,13 @@ class VaultClient:
 
     @property
     def config(self) -> Config:
-        """The settings in force."""
+        """Return the settings in force."""
         return self._config
 
     @property
     @boundary
     def backoff_cap(self) -> float:
-        """The longest pause between two attempts as things are now, in seconds."""
+        """Return the longest pause between two attempts at present, in seconds."""
         return self._session().backoff.cap
 
     @boundary
@@ -123,7 +123,7 @@ class VaultClient:
     ) -> Any:
         """Return the value of one key, or the whole secret as a dictionary.
 
-        Use `read` to see how fresh the value is; `on_event` reports a value that is not.
+        Use `read` to see how fresh the value is; `on_event` reports a value that is not fresh.
         """
         return self._read(path, key, None, env_var_name, timeout).value
 
@@ -136,7 +136,7 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Like `get_secret`, from memory for up to ``cache_ttl`` seconds."""
+        """Return a secret like `get_secret`, from memory for up to ``cache_ttl`` seconds."""
         # The fast path takes no lock and makes no object.
         session = self._sessions.get(getpid())
         if session is not None and key is not None:
@@ -184,7 +184,7 @@ class VaultClient:
         env_var_name: str | None = None,
         timeout: float | None = None,
     ) -> Secret:
-        """Like `read`, from memory for up to ``cache_ttl`` seconds; one thread asks for all."""
+        """Return a secret like `read`, from memory for up to ``cache_ttl`` seconds."""
         return self._read_cached(path, key, env_var_name, timeout)
 
     @boundary
@@ -241,7 +241,7 @@ class VaultClient:
     def static_credential(
         self, path: str, *, failed: str | None = None, timeout: float | None = None
     ) -> StaticCredential:
-        """Return username and password of a static role, whose password Vault changes by itself.
+        """Return username and password of a static role, whose password Vault rotates.
 
         The client asks Vault again after the `ttl` that Vault reported, and at the latest after
         ``cache_ttl``. In an outage it returns the last password for ``max_stale`` seconds, marked
@@ -299,7 +299,7 @@ class VaultClient:
 
     @boundary
     def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """Return ``data`` or ``auth`` of a wrapped answer. Never retried.
+        """Return ``data`` or ``auth`` of a wrapped answer; never retry.
 
         Raises:
             WrappingTokenSpent: The token was used, has expired, or is no wrapping token.

@@ -20,7 +20,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 
 
-# Some thirty years: locks and sockets accept about three hundred at most.
+# About thirty years. Locks and sockets accept at most about three hundred years.
 _MOST_SECONDS = 1e9
 
 
@@ -180,7 +180,7 @@ class Config:
                 "environment variables instead"
             )
         senseless = _is_no_address(self.address)
-        # Checked first, since the message must not repeat the part before the @.
+        # Check this first, since the message must not repeat the part before the @.
         if "@" in (self.address if senseless else urllib.parse.urlsplit(self.address).netloc):
             raise ConfigurationError(
                 "VAULT_ADDR holds a user name: Vault takes tokens only; it must look like "
@@ -256,7 +256,7 @@ def ascii_host(host: str) -> str:
 
 
 def seconds_of_a_call(given: float | None, usual: float) -> float:
-    """Return the seconds for a call: the given ones or the usual; a negative number means none.
+    """Return the seconds for a call, given or usual; a negative number means no time.
 
     Raise `ConfigurationError` unless it is a number that the system's clocks can take.
     """

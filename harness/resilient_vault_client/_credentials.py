@@ -21,8 +21,8 @@ from resilient_vault_client._errors import CredentialsMissing
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
-# No id is longer. A token or a JWT may be, because it can carry data about its owner, such as the
-# groups of an account.
+# No id is longer. A token or a JWT may be longer, because it can carry data about its owner, such
+# as the groups of an account.
 _MOST_BYTES = 4096
 MOST_BYTES_OF_A_TOKEN = 65536
 
@@ -34,12 +34,12 @@ class Credentials:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that tells one pair from another without showing it."""
+        """Return a hash that distinguishes pairs without showing them."""
         return hashlib.sha256(f"{self.role_id}\0{self.secret_id}".encode()).hexdigest()[:16]
 
 
 class CredentialSource:
-    """Reads the ids from an argument, a file, or an environment variable, in this order.
+    """Read the ids from an argument, a file, or an environment variable, in this order.
 
     A file may be replaced while the client runs, and not every tool renames a new file into place.
     For a moment the file is empty or holds half an id. The client does not use such content and
@@ -120,11 +120,11 @@ def told(file: Path) -> str:
 def _looks_cut(text: str, last: str | None) -> bool:
     """Return whether ``text`` is the beginning of an id of the usual form.
 
-    A few letters may be an id of an unusual form, unless the last id was of the usual form.
+    A few letters may be an id of another form, unless the last id had the usual form.
     """
     if _UUID.fullmatch(text):
         return False
-    # Completing it with a sample makes a whole id only if it is the beginning of one.
+    # Text and sample together form a whole id only if the text is the beginning of an id.
     sample = "00000000-0000-0000-0000-000000000000"
     beginning = len(text) < len(sample) and _UUID.fullmatch(text + sample[len(text) :]) is not None
     return beginning and (len(text) > len("00000000") or bool(last and _UUID.fullmatch(last)))
@@ -153,7 +153,7 @@ Failure = tuple[float, str]
 
 
 class FailedLogins:
-    """Counts failed logins. Not thread-safe: one thread logs in at a time.
+    """Count failed logins; not thread-safe, since one thread logs in at a time.
 
     All processes that use the same ``directory`` count together, also one after another. None
     counts for this process alone. Each ``server`` address has a count of its own.
@@ -271,8 +271,7 @@ class FailedLogins:
 
     def _write(self, descriptor: int, content: bytes) -> None:
         try:
-            # Written before the old rest is cut off, so that a full disk does not lose the old
-            # count.
+            # Write before the old rest is cut off, so that a full disk does not lose the old count.
             if os.pwrite(descriptor, content, 0) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.ftruncate(descriptor, len(content))
@@ -300,7 +299,7 @@ def _recent(failures: list[Failure], now: float) -> list[Failure]:
 
 
 def _parse(content: bytes) -> list[Failure] | None:
-    """Parse a file; return None if it is invalid, as a new or half-written one is."""
+    """Parse a file; return None if it is invalid, such as a new or half-written file."""
     try:
         return [(float(at), str(fingerprint)) for at, fingerprint in json.loads(content)]
     except (ValueError, TypeError):

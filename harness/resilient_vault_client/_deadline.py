@@ -11,7 +11,7 @@ from resilient_vault_client._errors import VaultError
 
 
 def _found() -> int:
-    """Return the clock that includes sleep and that nobody sets."""
+    """Return a clock that includes sleep and that nobody sets."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         with contextlib.suppress(OSError):  # the kernel does not know this clock
             time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -53,22 +53,22 @@ class Backoff:
     def __init__(self, cap: float, *, active: bool = True) -> None:
         self._configured = cap
         self._ttl: float | None = None
-        # The system's generator, since two forked processes must not draw the same numbers.
+        # Use the system's generator, since two forked processes must not draw the same numbers.
         self._random = secrets.SystemRandom()
         self.active = active
 
     @property
     def cap(self) -> float:
-        """The longest pause, in seconds."""
+        """Return the longest pause, in seconds."""
         limit = _CAP_BEFORE_LOGIN if self._ttl is None else self._ttl * _SHARE
         return min(self._configured, limit)
 
     def learn(self, ttl: float | None) -> None:
-        """Note how long a new token lives, in seconds; None means for ever."""
+        """Note the life of a new token, in seconds; None means for ever."""
         self._ttl = float("inf") if ttl is None else max(ttl, 0.1)
 
     def next(self, previous: float | None, *, first: float = _FIRST) -> float:
-        """Return the pause after one of ``previous`` seconds, or a first one of about ``first``."""
+        """Return the pause after one of ``previous`` seconds, or a first one near ``first``."""
         if not self.active:
             return 0.0
         if previous is None:
@@ -77,7 +77,7 @@ class Backoff:
         return longer if longer < self.cap else self.cap * self._random.uniform(0.8, 1.0)
 
     def between(self, low: float, high: float) -> float:
-        """Return a random number in that range, for jitter of other things than pauses."""
+        """Return a random number in a range, for other jitter than that of pauses."""
         return self._random.uniform(low, high)
 
 
@@ -105,7 +105,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the deadline is over."""
+        """Return whether the deadline is over."""
         return time.monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
@@ -118,7 +118,7 @@ class Deadline:
         return False
 
     def attend(self, silent: Callable[[], VaultError] | None) -> None:
-        """Let the attempt under way supply the error for a caller who leaves at this deadline."""
+        """Let the current attempt supply the error for a caller that leaves at this deadline."""
 
 
 class Outliving(Deadline):

@@ -1,12 +1,12 @@
-"""Requests that a client makes on behalf of all its calls, one at a time.
+"""Make requests on behalf of all calls of a client, one at a time.
 
 A login counts even if nobody waits for its answer: Vault has made a token, and a secret-id with few
 uses has one less. So a login does not run in the thread of the call that needs it, because that
 call must end in time. It runs in a thread of the client. The call waits while it has time and then
 leaves; the next call waits for the same login or finds its result.
 
-That thread lives as long as its errand, a few times the client's timeout at most, and `finish`
-waits for its end. A forked child knows nothing of it and makes its own errands.
+The thread lives as long as its errand, at most a few times the client's timeout, and `finish` waits
+for its end. A forked child knows nothing about it and makes its own errands.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Background(ABC):
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Return whether the thread runs."""
         thread = self._thread
         return thread is not None and thread.is_alive()
 
     @property
     def started_before(self) -> bool:
-        """Whether the thread has ever run."""
+        """Return whether the thread has ever run."""
         return self._thread is not None
 
     def ensure_running(self) -> None:
@@ -166,7 +166,7 @@ _log = logging.getLogger("resilient_vault_client")
 
 @dataclass(frozen=True)
 class Errand(Generic[T_co]):
-    """Something to ask Vault for; `do` asks, within a deadline."""
+    """A request to Vault; `do` sends it, within a deadline."""
 
     do: Callable[[Deadline], T_co]
 
@@ -194,7 +194,7 @@ class _Turn(Generic[T]):
 
 
 class Errands:
-    """Makes errands, one at a time.
+    """Make errands, one at a time.
 
     Args:
         notifier: Gets the events of an errand.
@@ -361,13 +361,13 @@ class Errands:
             self._inside.discard(me)
 
     def _outcome(self, turn: _Turn[T]) -> T:
-        """Return the result for the caller, or raise its failure."""
+        """Return the result to the caller, or raise the failure."""
         failure: BaseException | None = turn.late or VaultTimeout("Vault did not answer in time")
         if turn.over:
             failure = turn.failure
         elif self._closed:
             failure = ClientClosed("the client was closed meanwhile")
-        # The exception holds the frames of the caller and the client; the errand lives longer.
+        # The exception holds the frames of the caller and the client, and the errand lives longer.
         turn.failure = turn.late = None
         try:
             if failure is not None:
@@ -377,7 +377,7 @@ class Errands:
             del failure  # a cycle: the failure holds this frame
 
     def _leave(self, turn: _Turn[T]) -> None:
-        """Release the caller, and report the events it has not heard of."""
+        """Release the caller, and report the events that it has not got."""
         with self._changed:
             turn.awaited = False
             heard, turn.heard = turn.heard, []
@@ -432,7 +432,7 @@ class Errands:
             return True
 
     def _end(self, turn: _Turn[T]) -> None:
-        """Give the next errand its turn, and report what was noted."""
+        """Give the next errand its turn, and report the noted events."""
         with self._changed:
             self._inside.discard(threading.get_ident())
             news = self._freed(turn)
@@ -440,7 +440,7 @@ class Errands:
             self._on_news(news)
 
     def _freed(self, turn: _Turn[T]) -> list[Event]:
-        """Give the next errand its turn, and return what was noted in this one."""
+        """Give the next errand its turn, and return the events of this one."""
         if self._under_way is not turn:
             return []
         self._under_way = None

@@ -54,7 +54,7 @@ from typing import ClassVar, ParamSpec, Self, TypeVar
 
 
 class VaultError(Exception):
-    """Anything that goes wrong between an application and its secrets.
+    """The base of all errors between an application and its secrets.
 
     Args:
         message: What is wrong and what to do about it. Never a secret.
@@ -90,7 +90,7 @@ class VaultError(Exception):
         self.status = status
 
     def again(self) -> Self:
-        """Return a copy without a traceback, since several threads may raise the same error."""
+        """Return a copy without a traceback, since several threads may raise this error."""
         return copy.copy(self)
 
 

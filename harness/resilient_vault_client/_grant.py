@@ -80,12 +80,12 @@ class Token:
 
     @property
     def remaining(self) -> float:
-        """Seconds of life left."""
+        """Return the seconds of life left."""
         return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
-        """Whether a request with it can succeed, as far as the client knows."""
+        """Return whether a request with it can succeed, as far as the client knows."""
         alive = self.renewing or clock() < self.expires_at
         return alive and self.lost is None and self.uses_left != 0
 
@@ -97,7 +97,7 @@ class Token:
 
     @property
     def idle(self) -> bool:
-        """Whether no request uses it now."""
+        """Return whether no request uses it now."""
         return self._in_use == 0
 
     def renewed(self, auth: object, started: float) -> None:
@@ -158,12 +158,12 @@ class Credential:
 
     @property
     def username(self) -> str:
-        """The user's name."""
+        """Return the user's name."""
         return str(self.data.get("username", ""))
 
     @property
     def password(self) -> str:
-        """The user's password."""
+        """Return the user's password."""
         return str(self.data.get("password", ""))
 
 
@@ -174,9 +174,6 @@ class Grant:
     only when its leases are no longer needed.
 
     Args:
-        path: The requested path.
-        answer: Vault's answer.
-        token: The token of the request.
         started: When the request was sent, by `clock`: the lease is no older.
 
     Attributes:
@@ -202,7 +199,7 @@ class Grant:
 
     @property
     def expires_at(self) -> float:
-        """When it ends, by `clock`: by itself, or with its token if that is sooner.
+        """Return when it ends, by `clock`: by itself, or with its token if that is sooner.
 
         Vault grants a renewal beyond the token's end, and still ends the lease with the token.
         """
@@ -210,17 +207,17 @@ class Grant:
 
     @property
     def life(self) -> float:
-        """Seconds of life that it was given last, ignoring the token's end."""
+        """Return the seconds of life that Vault granted last, ignoring the token's end."""
         return self._expires_at - self.granted_at
 
     @property
     def remaining(self) -> float:
-        """Seconds of life left."""
+        """Return the seconds of life left."""
         return max(0.0, self.expires_at - clock())
 
     @property
     def usable(self) -> bool:
-        """Whether its credential works, as far as the client knows."""
+        """Return whether its credential works, as far as the client knows."""
         # A token under renewal may already live longer; a lease does not.
         now, token = clock(), self.token
         alive = now < self._expires_at and (token.renewing or now < token.expires_at)
@@ -252,7 +249,7 @@ class Grant:
 
     @property
     def outlives_token(self) -> bool:
-        """Whether only the end of its token, as known here, makes it unusable."""
+        """Return whether only the known end of its token makes it unusable."""
         return self.lost is None and clock() < self._expires_at and not self.usable
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether the client can do its work, from evidence."""
+"""Tell from evidence whether the client can do its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leases of a client: each is renewed in time, and replaced only when necessary.
+"""Keep the leases of a client: renew each in time, and replace it only when necessary.
 
 A credential is replaced when Vault has lost its lease, when its token was replaced or died, when
 its maximum is near, when the database refused a login with it, or when renewals fail and its life
@@ -148,7 +148,7 @@ _NOT_RENEWABLE = "not renewable"
 
 
 class WithToken(Protocol):
-    """Runs an operation with the current token, and again with a new one if that was dead."""
+    """Run an operation with the current token, and again with a new one if that was dead."""
 
     def __call__(
         self,
@@ -163,7 +163,7 @@ class WithToken(Protocol):
 
 
 class Leases(Background):
-    """Holds a client's leases in one process, and the thread that keeps them."""
+    """The leases of a client in one process, and the thread that keeps them."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class Leases(Background):
         if self._threaded:
             self.ensure_running()
         elif held.grant is not None and clock() >= held.due and not held.busy:
-            # Renewed in this call; other threads get the present credential meanwhile.
+            # Renew in this call; other threads get the current credential meanwhile.
             self._tend(held, deadline)
         grant = held.grant
         if grant is not None and grant.usable:
@@ -338,7 +338,7 @@ class Leases(Background):
         return None
 
     def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
-        """Use a lease that Vault will not renew for the rest of its life."""
+        """Use a lease for the rest of its life, since Vault will not renew it."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
         wait = max(0.0, held.due - clock())
@@ -442,15 +442,15 @@ class Leases(Background):
     def _let_go(
         self, held: Held, grant: Grant, until: float, deadline: Deadline | None = None
     ) -> None:
-        """Drop a replaced credential, which has no users any more."""
+        """Drop a replaced credential that has no more users."""
         try:
             held.leaving.remove((grant, until))
         except ValueError:
             return  # without a thread two calls may get here at once
         current = self._authenticator.current
         if grant.lost == "refused" and current is not None and grant.moves_to(current):
-            # Without a revocation it would live on beside its successor. The policy may forbid
-            # that.
+            # Without a revocation it would live on beside its successor. The policy may forbid the
+            # revocation.
             with contextlib.suppress(VaultError):
                 self._api.revoke_lease(
                     grant.token.text, grant.id, deadline or Deadline(self._timeout)
@@ -498,7 +498,7 @@ class Lease:
 
     @property
     def path(self) -> str:
-        """The path with its mount."""
+        """Return the path with its mount."""
         return self._path
 
     @boundary

@@ -27,7 +27,7 @@ from resilient_vault_client.events import Authenticated, Event, LoginFailed, Tok
 
 
 class LoginBackoff:
-    """Delays the next login for a while.
+    """Delay the next login for a while.
 
     `failure` is why the last login failed, or None.
     """
@@ -71,8 +71,8 @@ class LoginBackoff:
         )
 
 
-# A denial may mean that the role has got a policy since the login. Only another login can tell. So
-# the client makes one at most this often, whatever is denied, and not for a token as young as this.
+# A denial may mean that the role got a new policy after the login. Only another login can tell. So
+# the client logs in again at most this often, and not for a token younger than this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
 
@@ -108,7 +108,7 @@ class _Refused:
 
 
 class Authenticator:
-    """Holds the current token, and gets a new one when that helps.
+    """Hold the current token, and get a new one when that helps.
 
     Attributes:
         on_change: Called when a token was gained or lost. It must be quick.
@@ -142,12 +142,12 @@ class Authenticator:
 
     @property
     def current(self) -> Token | None:
-        """The token of the last login, alive or not."""
+        """Return the token of the last login, alive or not."""
         return self._current
 
     @property
     def failure(self) -> VaultError | None:
-        """Why the last login failed, or None."""
+        """Return why the last login failed, or None."""
         return self._login_backoff.failure
 
     def token(self, deadline: Deadline, patience: float) -> Token:
@@ -194,9 +194,6 @@ class Authenticator:
         about the token itself. Only a dead token leads to a login, one for all refused threads.
 
         Args:
-            token: The refused token.
-            denial: The refusal.
-            deadline: When this must be over.
             patience: As for `Retrier.run`.
             policy_login: Whether to replace a living token too, if that was not done for a while. A
                 role's policies are fixed at login, and may have grown since.
@@ -215,7 +212,7 @@ class Authenticator:
         with self._lock:
             idle: list[Token] = []
             busy: list[Token] = []
-            for token in self._retired:  # read once: the last request may end meanwhile
+            for token in self._retired:  # read once, since the last request may end meanwhile
                 (idle if token.idle else busy).append(token)
             self._retired = [token for token in busy if token.usable]
         return [token for token in idle if token.usable and token.revocable]
@@ -298,7 +295,7 @@ class Authenticator:
                 repeat=always,
             )
         except PermissionDenied as error:
-            # An explicit denial means that it lives and may not ask about itself.
+            # An explicit denial means that the token lives, and may not ask about itself.
             if error.doubtful:
                 self._lose(token, "rejected")
         step = self._after_look_up(refused)
@@ -347,7 +344,7 @@ class Authenticator:
         with self._lock:
             if not self._closed:
                 self._take(token, reason)
-            # Read after the lock: a signal handler may have closed the client meanwhile.
+            # Read this after taking the lock, since a signal handler may have closed the client.
             closed = self._closed
             if closed and self._current is token:
                 self._current = None
@@ -389,7 +386,7 @@ def _is_dead(refused: _Refused) -> bool | None:
     if refused.looked_up:
         return denial.doubtful
     if token.uses_left is not None:
-        # Asking would cost a use, and a login costs less than a wrong answer.
+        # A lookup would cost a use, and a login costs less than a wrong answer.
         return token.uses_left == 0 or denial.doubtful
     if not denial.doubtful:
         return False

@@ -1,4 +1,4 @@
-"""The last good values: the cache, and the stand-ins during an outage."""
+"""Remember the last good values: the cache, and the stand-ins during an outage."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Secret:
 
     @property
     def stale(self) -> bool:
-        """Whether it is a last good value during an outage."""
+        """Return whether it is a last good value during an outage."""
         return self.source == "stale"
 
 
-# The most paths that are remembered; those asked for longest ago are dropped first.
+# The most paths that are remembered. Paths that were read longest ago are dropped first.
 _MOST_ENTRIES = 4096
 
 
@@ -86,7 +86,7 @@ class Remembered:
 
     @property
     def age(self) -> float:
-        """Seconds since Vault was asked."""
+        """Return the seconds since Vault was asked."""
         return clock() - self.asked_at
 
     def pick(self, key: str | None) -> Any:
@@ -153,7 +153,8 @@ class Memory:
             if known is not None and known.asked_at > entry.asked_at:
                 return
             if entry.asked_at <= self._written.get(entry.path, -math.inf):
-                # Requested before a write and answered after it: this may be the old value.
+                # The value was requested before a write and answered after it, so it may be the old
+                # value.
                 entry = replace(entry, fresh_until=0.0)
             self.entries[entry.path] = entry
             # Move it to the end; entries at the beginning are dropped first.
@@ -211,7 +212,7 @@ class Memory:
 
     @property
     def latest_path(self) -> str | None:
-        """The path that was read last, to check whether Vault still serves it."""
+        """Return the path that was read last, to check whether Vault still serves it."""
         with self._lock:
             return next(reversed(self.entries), None)
 
@@ -252,7 +253,7 @@ class StaticCredential(Credential):
 
     @property
     def stale(self) -> bool:
-        """Whether it is a last good value during an outage."""
+        """Return whether it is a last good value during an outage."""
         return self.source == "stale"
 
 

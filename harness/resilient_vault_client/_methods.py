@@ -60,7 +60,7 @@ class TokenFile:
 
         Raises:
             CredentialsMissing: The file holds no token.
-            CredentialsRejected: Vault does not know it, or no longer knows it.
+            CredentialsRejected: Vault does not know the token.
             VaultUnavailable: Vault cannot be asked.
         """
         text = read_word(self._file, most=MOST_BYTES_OF_A_TOKEN)
@@ -154,12 +154,12 @@ class WrappedSecretId:
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
         """Unwrap the token, or return "" if it is spent.
 
-        If the answer is lost, so is the secret-id: the next try finds the token spent.
+        If the answer is lost, the secret-id is lost too: the next try finds the token spent.
 
         Raises:
-            CredentialsMissing: Another request than one for a secret-id made the token. The person
-                who replaced the token may know its content.
-            VaultUnavailable: There was no answer, or not Vault's.
+            CredentialsMissing: The token does not come from a request for a secret-id. The person
+                who replaced it may know its content.
+            VaultUnavailable: There was no answer, or not an answer of Vault.
         """
         try:
             made_by = self._retrier.run(
@@ -198,9 +198,9 @@ class WrappedSecretId:
 def _told(answer: Answer, name: str) -> str:
     """Return a field that every answer of Vault about a wrapping token has.
 
-    It is read inside the attempt, so that the circuit learns if another server answers. Raise
-    `UnexpectedAnswer` if the field is missing. The wrapping token may still be unused; if Vault did
-    answer, the next try finds it spent.
+    The field is read inside the attempt, so that the circuit learns if another server answers.
+    Raise `UnexpectedAnswer` if the field is missing. The wrapping token may still be unused; if
+    Vault did answer, the next try finds it spent.
     """
     data = answer.get("data")
     found = data.get(name) if isinstance(data, dict) else None
@@ -211,7 +211,7 @@ def _told(answer: Answer, name: str) -> str:
 
 # The status for a login with a missing part.
 
-# The Kubernetes method's words for an account or namespace that the role is not for.
+# The Kubernetes method's words for an account or namespace that the role does not allow.
 _NOT_BOUND = "not authorized"
 
 
@@ -315,7 +315,7 @@ class JwtFile:
 
     @property
     def _suspects(self) -> str:
-        """The causes of a 403, each with the setting to check."""
+        """Return the causes of a 403, each with the setting to check."""
         return (
             f"is the role {self._role} (VAULT_JWT_ROLE) bound to its account and namespace, is it "
             "still good and for that audience, may Vault have it reviewed by Kubernetes, and may "

@@ -36,7 +36,7 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TlsFiles:
-    """CA and client certificate; the next connection uses a changed file."""
+    """The CA and client certificate files; the next connection uses a changed file."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -54,7 +54,7 @@ class TlsFiles:
         except ssl.SSLError:
             raise
         except OSError as error:
-            # Without it no server can be verified, and nothing is sent.
+            # Without the CA file no server can be verified, and nothing is sent.
             which = (
                 told(Path(error.filename))
                 if error.filename
@@ -115,7 +115,7 @@ Address = tuple[Any, Any, int, str, Any]
 
 
 class Resolver:
-    """Looks names up in a thread of its own, since the system's look-up has no timeout.
+    """Look names up in a separate thread, since the system's look-up has no timeout.
 
     Each name has at most one look-up under way, so a hanging name service blocks one thread only.
     Every new connection looks its name up, and so follows a name that moves. If no thread can
@@ -181,8 +181,8 @@ class Resolver:
                 del self._pending[host, port]
 
 
-# The most bytes of one answer: many times the largest secret that Vault stores. A longer answer has
-# no end, and would fill the memory until the deadline.
+# The most bytes of one answer: many times the largest secret that Vault stores. A longer answer may
+# have no end, and would fill the memory until the deadline.
 MOST_BYTES = 32 * 1024 * 1024
 
 
@@ -191,7 +191,7 @@ class AnswerWithoutEnd(httpcore.ProtocolError):
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
-    """Makes the one socket of a connection, and knows the deadline of the call on it.
+    """Make the one socket of a connection, and know the deadline of the call on it.
 
     `socket` is the open socket, so that closing the client can wake its reader. `received` counts
     the bytes received since the call began.
@@ -306,7 +306,7 @@ class DeadlineStream(httpcore.NetworkStream):
         return data
 
     def _received(self, max_bytes: int) -> bytes:
-        """Return the next bytes; the whole request has been sent when this is called."""
+        """Return the next bytes; the whole request has been sent before."""
         while True:
             try:
                 self._socket.settimeout(self._backend.left())
@@ -426,7 +426,7 @@ class _Connection:
 
     @property
     def ended(self) -> bool:
-        """Whether the server has closed it, or it has been idle for too long.
+        """Return whether the server has closed it, or it has been idle for too long.
 
         httpcore's own timer does not count the time for which the machine slept.
         """
@@ -435,7 +435,7 @@ class _Connection:
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow."""
+        """Return whether another request may follow."""
         return self._http.is_idle()
 
 
@@ -461,7 +461,7 @@ class Pool:
             response = connection.exchange(request, deadline)
         except BaseException:
             self._discard(connection)
-            # The cause may have broken all of them, so the next request opens a new one.
+            # The cause may have broken all connections, so the next request opens a new one.
             self._discard_all(idle)
             raise
         if self._closed or len(idle) >= _MOST_IDLE or not connection.reusable:

@@ -44,7 +44,7 @@ _NO_PATIENCE = 0.0
 
 
 class Renewer(Background):
-    """Renews the current token, or replaces it while it still lives.
+    """Renew the current token, or replace it while it still lives.
 
     `failures` counts failed renewals in a row.
     """
@@ -91,7 +91,7 @@ class Renewer(Background):
         self._planned = token
         self._pause = None
         self.failures = 0
-        # Counted from the beginning of the life, or from now if it was planned before.
+        # Count from the beginning of the life, or from now if that life was planned before.
         begin = token.granted_at if token.granted_at > self._grant else clock()
         self._grant = token.granted_at
         life = token.expires_at - begin

@@ -1,4 +1,4 @@
-"""Attempts under the circuit, repeated where that does no harm."""
+"""Make attempts under the circuit, and repeat them if that does no harm."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Permit:
 
 
 class Circuit:
-    """Lets attempts through while Vault works, and one at a time during an outage."""
+    """Let attempts through while Vault works, and one at a time during an outage."""
 
     def __init__(self, backoff: Backoff, notifier: Notifier) -> None:
         self._backoff = backoff
@@ -64,12 +64,12 @@ class Circuit:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage of the whole server, or None."""
+        """Return the outage of the whole server, or None."""
         return self._outages.get(EVERYWHERE)
 
     @property
     def closed(self) -> bool:
-        """Whether the client was closed."""
+        """Return whether the client was closed."""
         return self._closed
 
     def admit(self, scope: str, deadline: Deadline, patience: float) -> Permit:
@@ -114,7 +114,7 @@ class Circuit:
     def succeeded(self, permit: Permit) -> None:
         """Note that Vault answered, with whatever status.
 
-        An answer that was under way does not shorten a wait that Vault has asked for meanwhile.
+        An answer to an earlier request does not shorten a wait that Vault has asked for since.
         """
         if not self._outages:
             return
@@ -233,7 +233,7 @@ def unless_sent(error: VaultUnavailable) -> bool:
 
 
 class Retrier:
-    """Makes attempts under the circuit, and repeats them if that is harmless.
+    """Make attempts under the circuit, and repeat them if that is harmless.
 
     ``timeout`` is the time for one call; an attempt with much less time proves nothing if it times
     out. ``address`` is Vault's, for messages.
@@ -296,7 +296,7 @@ class Retrier:
             if self._circuit.closed:
                 raise ClientClosed("the client was closed meanwhile") from failure
             if permit.told:
-                raise  # it was counted as failed when its call was over
+                raise  # it counted as failed when its call was over
             waited = max(budget, deadline.at - began)  # it may have outlived its call
             if isinstance(failure, VaultTimeout) and self._proves_nothing(permit, waited):
                 raise

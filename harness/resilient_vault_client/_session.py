@@ -1,4 +1,4 @@
-"""One process's part of a client: its connections, its token, its threads.
+"""Hold one process's part of a client: its connections, its token, its threads.
 
 After a fork the child makes its own session; it inherits only the last values read.
 """
@@ -34,12 +34,12 @@ from resilient_vault_client._retrier import Circuit, Retrier, Tools, always, nev
 from resilient_vault_client._transport import Answer, Api, Transport
 from resilient_vault_client.events import Denied, Notifier
 
-# The most paths that are remembered; those denied longest ago are dropped first.
+# The most paths that are remembered. Paths that were denied longest ago are dropped first.
 _MOST = 1024
 
 
 class Denials:
-    """Denied paths, each for a while."""
+    """Remember denied paths, each for a while."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -73,7 +73,7 @@ class Denials:
 
 T = TypeVar("T")
 
-# The most further tokens in one call. The second one may have been revoked, too.
+# The most further tokens in one call. The second token may have been revoked, too.
 _OTHER_TOKENS = 2
 
 
@@ -81,9 +81,7 @@ class Session:
     """The state of a client in one process.
 
     Args:
-        config: The settings.
         environ: The source of the ids at each login.
-        notifier: Gets the events.
         opened: The content of the last wrapping token, from this process or its parent.
         listeners: The functions to call with a new credential, by path.
         memory: The values that the parent process has read.
@@ -133,11 +131,11 @@ class Session:
         self.renewer = Renewer(self.authenticator, tools)
         self.leases = Leases(self._with_token, self.authenticator, tools, listeners)
         self.authenticator.on_change = self.leases.wake
-        self.authenticator.on_login = self.renewer.wake  # wakes it even if no call waits any more
+        self.authenticator.on_login = self.renewer.wake  # this wakes it even if no call waits
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Return whether it was closed."""
         return self._closed
 
     def log_in(self, deadline: Deadline) -> None:
@@ -338,7 +336,8 @@ class Session:
                     if asked:
                         refused, by_policy, others = denial, token.usable, others - 1
             except VaultUnavailable as silence:
-                # A later try that may have changed something was not refused, so nobody knows.
+                # A later try that may have changed something was not refused, so the result is
+                # unknown.
                 if refused is not None and by_policy and (not silence.sent or repeat(silence)):
                     raise refused from None
                 raise
@@ -406,7 +405,7 @@ class Session:
 
     @property
     def renews(self) -> bool:
-        """Whether threads keep, or should keep, the token alive."""
+        """Return whether threads keep, or should keep, the token alive."""
         return self._renew
 
     def abandon(self) -> None:
@@ -441,7 +440,8 @@ class Session:
         self.renewer.stop()
         self.leases.stop()
         tokens = self.authenticator.surrender(min(1.0, timeout / 4))
-        # A lease ends with its token. A token that is not ours to revoke leaves its leases alive.
+        # A lease ends with its token. A token that the client may not revoke leaves its leases
+        # alive.
         self.leases.give_back(tokens, deadline.remaining() / 4)
         self.renewer.give_back(tokens, deadline.remaining() / 2)
         # A login under way may still give a token; that one is revoked as well.
@@ -502,7 +502,7 @@ def _spend(token: Token, operation: Callable[[Token], T]) -> T:
 
 
 def _never_arrived(error: VaultError) -> bool:
-    """Return whether Vault has not looked at the token: it was not reached, or is sealed."""
+    """Return whether Vault has not checked the token: it was not reached, or is sealed."""
     if error.status is None:
         return not error.sent
     return isinstance(error, VaultSealed | NotInitialised)

@@ -43,7 +43,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._network import MOST_BYTES, AnswerCut, AnswerWithoutEnd
 
-# A Go server, such as Vault, answers this to a request without TLS.
+# The answer of a Go server, such as Vault, to a request without TLS.
 SPEAKS_TLS = b"HTTP request to an HTTPS server"
 
 _RUNNING = "does Vault run there, and is VAULT_ADDR right?"
@@ -155,7 +155,7 @@ NO_LOGIN = "missing client token"
 # An engine that is being upgraded to version 2 says this for a moment, with a 400.
 _UPGRADES = "from non-versioned to versioned data"
 
-# Vault's words for a failed login that repeat no part of it.
+# Vault's words for a failed login that repeat no part of the request.
 _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
@@ -249,10 +249,8 @@ def from_answer(
     """Translate an answer with a status of 400 or more.
 
     Args:
-        status: The HTTP status.
         body: The body as received.
         headers: Header names in any case.
-        address: The server asked.
         hide: Secrets that the text could repeat.
         login: Whether it answers a login; then only words known to be harmless are quoted.
     """
@@ -362,7 +360,8 @@ def _shown(text: str, hide: Iterable[str]) -> str:
     text = " ".join(text.split())
     repeated = {way for secret in hide for way in _written(secret) if way and way in text}
     if repeated:
-        # The longest first, since a short one may be a part of it and would leave the rest.
+        # Replace the longest first, since a shorter secret may be a part of it and would leave the
+        # rest.
         longest_first = sorted(repeated, key=len, reverse=True)
         text = re.sub("|".join(map(re.escape, longest_first)), "[hidden]", text)
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."

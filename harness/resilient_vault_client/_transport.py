@@ -1,4 +1,4 @@
-"""The client's way to Vault: one request, and one JSON answer or one of the client's errors."""
+"""Send one request to Vault, and return a JSON answer or raise one of the client's errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PARTS = frozenset({"auth", "data", "lease_id", "request_id"})
 
 
 class Transport:
-    """Sends requests and returns answers; raises the client's own errors and nothing else.
+    """Send requests and return answers; raise only the client's own errors.
 
     Only the client's settings count: it ignores proxies and netrc in the process's environment.
     Without named authorities it trusts the system's, as OpenSSL finds them.
@@ -73,9 +73,6 @@ class Transport:
             method: ``GET`` or ``POST``.
             path: Below ``/v1/``, without escapes.
             deadline: When it ends in any case.
-            token: The token to send.
-            params: The query.
-            body: The JSON body.
             login: Whether it is a login, whose answer can repeat the secret-id.
         """
         target = f"{self._base.path}/v1/{urllib.parse.quote(path)}"
@@ -204,11 +201,11 @@ class Transport:
         )
 
     def abort(self) -> None:
-        """Break all requests under way, so that no thread waits for them any longer."""
+        """Break all requests under way, so that no thread waits for them."""
         self._pool.abort()
 
     def forget(self) -> None:
-        """Close our copies of the parent's sockets, after a fork."""
+        """Close this process's copies of the parent's sockets, after a fork."""
         self._pool.forget()
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to the client."""
+    """An event in the life of the client."""
 
     @property
     def name(self) -> str:
@@ -219,7 +219,7 @@ _LEVELS: dict[type[Event], int] = {
     Recovered: logging.INFO,
 }
 
-# Logged once per outage; one line per read would bury the rest.
+# These are logged once per outage, since one line per read would bury the rest.
 _FREQUENT = (ServedStale, FellBack)
 
 _WITH_ERROR = (LoginFailed, RenewalFailed, LeaseRenewalFailed, OutageBegan, ServedStale, FellBack)
@@ -229,7 +229,7 @@ _MOST_WARNINGS = 100
 
 
 class Notifier:
-    """Reports events; neither the log nor the callback can do harm.
+    """Report events; neither the log nor the callback can do harm.
 
     ``handler`` runs in the thread of the event, so it should be quick.
     """
@@ -253,7 +253,8 @@ class Notifier:
         elif not isinstance(event, OutageBegan):
             waiting.append(event)
         else:
-            # The earlier outage is over. Told later, `Recovered` would seem to mean the new outage.
+            # The earlier outage is over. If `Recovered` came later, it would seem to mean the new
+            # outage.
             over = [one for one in waiting if isinstance(one, Recovered)]
             waiting[:] = [one for one in waiting if not isinstance(one, Recovered)]
             for one in (*over, event):
@@ -268,7 +269,7 @@ class Notifier:
         earlier outage is told before it.
         """
         if getattr(self._waiting, "events", None) is not None:
-            yield  # inside another such block, whose lock is held too
+            yield  # this is inside another such block, whose lock is held too
             return
         events: list[Event] = []
         try:

@@ -1,4 +1,4 @@
-"""Certificates from our own authority, for servers and clients that use TLS."""
+"""Make certificates with an authority of our own, for servers and clients that use TLS."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ Go's verification refuses a certificate without a name.
 """
 
 _FLIGHTS = 4
-"""Enough messages in each direction to finish a handshake; TLS 1.2 needs two."""
+"""Messages in each direction that are enough for a handshake; TLS 1.2 needs two."""
 
 _LONGEST_NAME = 64  # the limit of X.520 for a common name
 
 _SKEW = timedelta(hours=1)
-"""How long before its making a certificate is valid: clocks of containers may be behind."""
+"""A certificate is valid from this long before it is made, as containers' clocks may be late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ class TlsFiles:
     """PEM files of a server that uses TLS, read when it starts and at each reload.
 
     Attributes:
-        certificate: Its certificate and the ones between it and the CA. It must name each of the
-            node's `hosts`.
+        certificate: The server's certificate and those between it and the CA. It must name each of
+            the node's `hosts`.
         ca: The CA certificate by which clients and other nodes verify it.
         clients: CA certificates, one of which must have signed a client's certificate; None if
             clients need none.
@@ -158,12 +158,12 @@ class Authority:
     ) -> TlsFiles:
         """Write a new certificate into a folder, in place of an old one.
 
-        The key is written before the certificate, each by renaming. A reader who gets one old and
-        one new file sees that they do not match, and tries again.
+        The key is written before the certificate, each by renaming. A reader that gets one old and
+        one new file notices that they do not match, and tries again.
 
         Args:
             directory: The folder, with the names of `TlsFiles.within`.
-            hosts: Names and addresses that it is valid for.
+            hosts: Names and addresses for which it is valid.
             life: How long it is valid.
             begins: When its life begins, relative to now.
             name: Its common name, if that matters.
@@ -220,8 +220,9 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
         timeout: Seconds for each step.
 
     Raises:
-        ssl.SSLCertVerificationError: It is not trusted, has ended, or is for another host.
-        OSError: There is no server, or it does not use TLS.
+        ssl.SSLCertVerificationError: The certificate is not trusted, has expired, or is for another
+            host.
+        OSError: There is no server, or the server does not use TLS.
     """
     host, port = host_and_port(address)
     context = client_context(ca_cert)
@@ -253,7 +254,7 @@ def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) 
             unfinished.callback(made.close)
             try:
                 made.connect(address)
-            except OSError as error:  # another of its addresses may work
+            except OSError as error:  # another address of the host may work
                 refused = error
                 continue
             made.do_handshake()

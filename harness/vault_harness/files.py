@@ -36,7 +36,7 @@ def told(path: Path, otherwise: str) -> str:
             or (str(path.parent) not in {".", path.anchor} and path.parent.is_dir())
         ):
             return text
-        if path.exists():  # last, since its folder may be closed to us
+        if path.exists():  # checked last, since its folder may be closed to us
             return text
     return otherwise
 
@@ -103,7 +103,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name into an error; that of a full disk has none or a temporary one."""
+    """Put the file's name into an error, since a full disk's error has none or a temporary name."""
     try:
         yield
     except OSError as error:
@@ -161,8 +161,8 @@ def write_text(path: Path, content: str) -> None:
 def copy_directory(source: Path, target: Path) -> None:
     """Copy a directory completely or not at all, and keep the modes.
 
-    Nobody may write to it meanwhile. The unfinished copy of an earlier run is removed. An `OSError`
-    names the first file that could not be copied.
+    Nobody may write to the source meanwhile. The unfinished copy of an earlier run is removed. An
+    `OSError` names the first file that could not be copied.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -22,7 +22,7 @@ def in_words(seconds: float) -> str:
 
 @contextlib.contextmanager
 def telling_waits(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call ``listener`` with a line for each `Awaited` that exceeds `PATIENT_SECONDS`."""
+    """Call ``listener`` with a line for each `Awaited` that takes longer than `PATIENT_SECONDS`."""
     _listeners.append(listener)
     try:
         yield
@@ -43,7 +43,7 @@ class Awaited:
         self._told = False
 
     def still(self, state: Callable[[], str] = str) -> None:
-        """Note at each look that the wait goes on.
+        """Note at each check that the wait goes on.
 
         ``state`` describes how things are now; it is called only for a report, and asks no server.
         """
@@ -72,11 +72,11 @@ def wait_until(
         what: The condition in words, to follow "waited for".
         timeout: Seconds.
         interval: Seconds between two looks.
-        evidence: Called at the deadline for what was looked at last.
+        evidence: Called at the deadline; returns the last observation.
         remedy: What to do if it never comes true.
 
     Raises:
-        DeadlineExceeded: It did not hold in time.
+        DeadlineExceeded: The condition did not hold in time.
     """
     deadline = time.monotonic() + timeout
     awaited = Awaited(what, timeout)
@@ -92,7 +92,7 @@ def wait_until(
 
 
 def rest(seconds: float, what: str) -> None:
-    """Let a fixed time pass if nothing shows that it is over.
+    """Let a fixed time pass, if there is no condition to await.
 
     ``what`` follows "waiting for".
     """

@@ -1,4 +1,4 @@
-"""The HTTP recorder of a stack that developers break by hand: a program beside Vault and Toxiproxy.
+"""Run the HTTP recorder of a stack that developers break by hand, beside Vault and Toxiproxy.
 
 ``python -m vault_harness.judge.by_hand -config FILE`` runs between the two, as the recorder does
 in a scenario. It stores no requests. The address ``api`` accepts and lists orders::
@@ -42,7 +42,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Telling(Interference):
-    """Logs what it acts on, but no path, since an old one may contain a token."""
+    """Log each request that the fault acts on, without its path, which may contain a token."""
 
     def takes(self, kind: RequestKind, path: str) -> bool:
         """Count a request, and return whether this fault acts on it."""
@@ -54,7 +54,7 @@ class _Telling(Interference):
 
 @dataclass(frozen=True)
 class _Set:
-    """A fault in force, and how to undo it."""
+    """A fault in force, and the means to undo it."""
 
     order: Order
     acting: Interference
@@ -67,14 +67,14 @@ class ByHand:
     Args:
         listen: ``host:port`` to which Toxiproxy sends clients.
         upstream: ``host:port`` of Vault, or of a balancer.
-        tls: Folder of the certificate that Vault presents too; None in the clear.
+        tls: Folder with the certificate that Vault presents too; None for plain HTTP.
     """
 
     def __init__(self, listen: str, upstream: str, tls: Path | None) -> None:
         self._tls = tls
         host, _, port = listen.rpartition(":")
         self._recorder = Recorder(
-            History(frozen=True),  # it stores nothing
+            History(frozen=True),  # the history stores nothing
             Forgetful(),
             upstream=upstream,
             listen=(host, int(port)),
@@ -91,7 +91,7 @@ class ByHand:
         upstream = ssl.create_default_context(cafile=files.ca)
         if (own := files.own(RECORDER_NAME)) is not None:
             upstream.load_cert_chain(own)
-        shown = server_context(files, protocols=["h2", "http/1.1"], clients=clients)  # as Vault
+        shown = server_context(files, protocols=["h2", "http/1.1"], clients=clients)  # like Vault
         return Tls(shown, upstream)
 
     def reload(self) -> None:
@@ -102,7 +102,7 @@ class ByHand:
             log.warning("the certificate is the one before: %s", type(error).__name__)
 
     def order(self, order: Order) -> None:
-        """Put a fault in force; it replaces one about the same requests."""
+        """Put a fault in force; it replaces a fault about the same requests."""
         acting, undo = order.begun(_Telling), ExitStack()
         with self._lock:
             before = self._set.pop(order.subject, None)
@@ -121,7 +121,7 @@ class ByHand:
         log.info("no longer: %s", order)
 
     def state(self) -> dict[str, Any]:
-        """Return what is in force, as plain data."""
+        """Return the faults in force, as plain data."""
         with self._lock:
             found = list(self._set.values())
         return {

@@ -55,12 +55,12 @@ class Entry(BaseModel):
         clock: Whether the scenario sets the wall clock of the subject's process.
         named: Whether the subject finds Vault by a host name that moves.
         seconds: Approximate duration, unless ``durations.json`` has it. Long scenarios start first.
-        first: Whether it starts before all others, as one of the most telling scenarios.
+        first: Whether the scenario starts before all others, because it tells most.
         ttl: The token's TTL.
         max_ttl: The token's max TTL.
         role: Further parameters of the AppRole.
         deadline: ``VAULT_CLIENT_TIMEOUT`` of the subject.
-        auth: How the subject gets its token; it must claim anything except ``approle``.
+        auth: How the subject gets its token. It must claim any way except ``approle``.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: ``inmem``, ``raft`` if data must survive a restart, or ``postgresql`` if the
             storage itself fails (one node of OpenBao).
@@ -84,9 +84,9 @@ class Entry(BaseModel):
         mount: Mount point of the KV engine.
         approle: The AppRole that the subject logs in with.
         path: The secret that is read by default, below the mount.
-        key: The key of it that is read.
+        key: The key that is read.
         spare_path: Another secret that the subject may read, which the closing act deletes.
-        spare_key: The key of it that is read.
+        spare_key: The key that is read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -172,43 +172,43 @@ class Entry(BaseModel):
 
     @property
     def asks_for(self) -> frozenset[str]:
-        """Capabilities, way to log in, and ``namespace``, that the subject must claim."""
+        """Return what the subject must claim: capabilities, a way to log in, and ``namespace``."""
         namespace = {"namespace"} if self.namespace else set()
         return self.needs | ({self.auth} - {"approle"}) | namespace
 
     @property
     def logs_in(self) -> bool:
-        """Whether the subject hands out credentials of a database."""
+        """Return whether the subject hands out credentials of a database."""
         return self.lease_ttl is not None or self.rotation_period is not None
 
     @property
     def needs_postgresql(self) -> bool:
-        """Whether it cannot run without a PostgreSQL."""
+        """Return whether the scenario cannot run without a PostgreSQL."""
         return "database" in self.engine_needs or self.storage == "postgresql"
 
     @property
     def group(self) -> str:
-        """The letters of the id."""
+        """Return the letters of the id."""
         return self.id.split("-")[0]
 
     @property
     def all_incidents(self) -> tuple[str, ...]:
-        """Incidents of `source` and `incidents`."""
+        """Return the incidents of `source` and `incidents`."""
         return tuple(dict.fromkeys([*_INCIDENT.findall(self.source), *self.incidents]))
 
     @property
     def obligation(self) -> Obligation:
-        """``MUST`` for critical and high severity, else ``SHOULD``."""
+        """Return ``MUST`` for critical and high severity, otherwise ``SHOULD``."""
         return "MUST" if self.severity in ("critical", "high") else "SHOULD"
 
     @property
     def shortest_life(self) -> float:
-        """Seconds of the shortest life of a token, a lease or a password."""
+        """Return the shortest life of a token, a lease or a password, in seconds."""
         lives = (self.ttl, self.lease_ttl, self.rotation_period)
         return min(life for life in lives if life is not None)
 
     def stretched(self, factor: float, least: float) -> Entry:
-        """Return the entry `scaled`, and further until its shortest life has `least` seconds."""
+        """Return the entry `scaled`, with its shortest life at least `least` seconds long."""
         entry = self.scaled(factor)
         shortest = entry.shortest_life
         return entry.scaled(least / shortest) if least > shortest else entry
@@ -216,7 +216,7 @@ class Entry(BaseModel):
     def scaled(self, factor: float) -> Entry:
         """Return the entry with TTLs and max TTLs multiplied and rounded up to whole seconds.
 
-        Times of the client, such as its deadline, stay.
+        Times of the client, such as its deadline, stay the same.
         """
         if factor == 1.0:
             return self
@@ -322,7 +322,7 @@ def load_durations(catalogue: Path) -> dict[str, float]:
 
 
 def shard(seconds: Mapping[str, float], number: int, of: int) -> frozenset[str]:
-    """Return the scenarios of part `number`, from 1, of several that take about equally long.
+    """Return the scenarios of part `number`, from 1. The `of` parts take about equally long.
 
     The longest remaining scenario goes to the shortest part. So parts differ by at most one
     scenario's duration, and the same table always gives the same parts.

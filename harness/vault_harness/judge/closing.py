@@ -1,8 +1,8 @@
-"""What a scenario asks, and the closing act, with which every scenario ends.
+"""Collect what a scenario asks, and carry out the closing act, with which every scenario ends.
 
-The act checks general promises at the end of each scenario.
-A value is rotated and must be seen. Another secret is deleted and must be gone. A client that can
-write writes. Its health must be good. Then it is closed, which is not judged.
+The act checks general promises. It rotates a value, which the client must see, and deletes another
+secret, which must be gone. It lets the client write, if the client can, and asks for its health,
+which must be good. Then it closes the client, which is not judged.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from vault_harness.recorder.observations import Operation
 
 
 class Asking(Running):
-    """A running scenario that collects what its verdict rests on."""
+    """A running scenario that collects oracles, conditions and findings for its verdict."""
 
     def require(self, name: str, condition: Condition) -> None:
-        """Add a condition: what must have happened for the verdict to mean anything.
+        """Add a condition that must be met for the verdict to mean anything.
 
-        If it was not met, the scenario is ``not exercised``, unless the subject broke a promise
-        that does not depend on it.
+        If the condition is not met, the scenario is ``not exercised``, unless the subject broke a
+        promise that does not depend on it.
 
         Args:
-            name: In plain words: ``a renewal seen``.
+            name: The condition in plain words: ``a renewal seen``.
             condition: Takes the history; returns a `Sighting`, the evidence as a text, or a bool.
         """
         self._conditions.append((name, condition))
@@ -45,7 +45,7 @@ class Asking(Running):
         versions: int = 0,
         since: float = 0.0,
     ) -> None:
-        """`require` the usual conditions. Each number is a minimum, and 0 asks for nothing.
+        """`require` the usual conditions; each number is a minimum.
 
         Args:
             refused_readers: Different callers that had a read refused with 403.
@@ -88,11 +88,11 @@ PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""
 
 IN_A_ROW = 6
-"""Number of good reads in a row, in each way: a half-dead pool may answer the first one."""
+"""Number of good reads in a row that each way of reading needs: a half-dead pool may answer one."""
 
 
 def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) -> None:
-    """Carry out the act, and note its findings and conditions in the lab.
+    """Carry out the closing act, and note its findings and conditions in the lab.
 
     `no_health` is a reason not to ask for the subject's health. `open_until` is the earliest
     moment to close the subject.
@@ -111,14 +111,14 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         _healthy(lab, client)
     lab.watch(max(0.0, open_until - lab.history.now()))
     for driver in lab.drivers:
-        if not driver.closed:  # its last requests are judged, the close is not
+        if not driver.closed:  # the last requests are judged, the close is not
             driver.close(timeout=5.0, beyond=0.0)
 
 
 def _rotated_and_deleted(lab: Asking, client: Driver, verbs: Sequence[ReadVerb]) -> bool:
     """Rotate one value and delete another, and check that all ways of reading see both in time.
 
-    Returns whether both could be read before.
+    Return whether both could be read before.
     """
     entry, since = lab.entry, lab.history.now()
     before = [_read_on(lab, client, verb, since) for verb in verbs]
@@ -196,7 +196,7 @@ def _read_on(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> Opera
 def _read_at_last(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> Operation:
     """Read a secret that may never have been read before; return the last try.
 
-    A client that has answered from memory may still be in a back-off from an outage.
+    A client that has answered from memory may still rest after an outage.
     """
     history, bound = lab.history, _good_within(lab, verb)
     while True:
@@ -208,13 +208,13 @@ def _read_at_last(lab: Asking, client: Driver, verb: ReadVerb, since: float) -> 
 
 
 def _back_within(lab: Asking) -> float:
-    """Return the seconds allowed to recover, at least those after the longest fault."""
+    """Return the longest recovery time of the scenario and its faults, in seconds."""
     over = [fault for fault in lab.history.faults if fault.ended is not None]
     return max([lab.recovery, *(lab.recovery_after(fault) for fault in over)])
 
 
 def _good_within(lab: Asking, verb: ReadVerb) -> float:
-    """Return `_back_within` for reads. A memory may serve what a fault taught it for R longer."""
+    """Return `_back_within`, and R more for a cache, which may hold what a fault taught it."""
     return _back_within(lab) + (0.0 if verb == "read" else lab.refresh)
 
 
@@ -251,9 +251,9 @@ def _until(
     *,
     since: float,
 ) -> tuple[Operation, bool]:
-    """Read until a change is seen, or for one more call's time after it should have been.
+    """Read until a change is seen, or until it is late by more than a call's deadline.
 
-    Returns the last read, and whether an earlier one was too late without seeing the change.
+    Return the last read, and whether an earlier read came too late and did not see the change.
     """
     history, late = lab.history, False
     while True:

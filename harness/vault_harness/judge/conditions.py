@@ -1,8 +1,8 @@
 """Conditions: what must have happened for a verdict to mean anything.
 
-Scenarios use them with `Lab.require` and `Lab.must_have`. The functions before `evidence_of` return
-a condition, which takes a history. Times are seconds on the history's clock. `evidence_of` checks
-that a fault touched the subject's traffic. If it did not, the run is no pass.
+Scenarios use them with `Lab.require` and `Lab.must_have`. A condition takes a history. Times are
+seconds on the history's clock. `evidence_of` tells how a fault touched the subject's traffic.
+Without such evidence the run cannot pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Sighting:
 
     Attributes:
         text: The evidence, or what was missing.
-        too_slow: Whether only the machine was too slow for it: the scenario runs again.
+        too_slow: Whether only a slow machine is to blame, so that the scenario runs again.
     """
 
     met: bool
@@ -33,11 +33,11 @@ class Sighting:
 
 
 Condition = Callable[[History], "Sighting | str | bool | None"]
-"""Checks if something happened. Its evidence is a non-empty text, True or a `Sighting`."""
+"""Checks whether something happened, and returns the evidence: a text, True or a `Sighting`."""
 
 
 def look(name: str, condition: Condition, history: History) -> Seen:
-    """Evaluate a condition, in the words of a verdict."""
+    """Evaluate a condition for the verdict."""
     found = condition(history)
     if isinstance(found, Sighting):
         if found.met:
@@ -50,12 +50,12 @@ def look(name: str, condition: Condition, history: History) -> Seen:
 
 
 def renewals(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """At least `count` renewals that Vault granted."""
+    """Require at least `count` renewals that Vault granted."""
     return _exchanges(count, "renew", since, until, lambda e: e.good)
 
 
 def logins(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """At least `count` logins that Vault accepted."""
+    """Require at least `count` logins that Vault accepted."""
     return _exchanges(count, "login", since, until, lambda e: e.good)
 
 
@@ -67,7 +67,7 @@ def refused(
     since: float = 0.0,
     until: float | None = None,
 ) -> Condition:
-    """At least `count` requests of this kind that Vault answered with one of these statuses."""
+    """Require at least `count` requests of a kind that Vault answered with one of `statuses`."""
     return _exchanges(count, kind, since, until, lambda e: e.status in statuses)
 
 
@@ -86,7 +86,7 @@ def _exchanges(
 
 
 def readers_refused(count: int, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """At least `count` different callers, each with its own request answered 403.
+    """Require at least `count` callers that each had a request of their own answered 403.
 
     The recorder does not know the caller of a request. Each refusal is attributed to a caller
     whose read was in progress, and no caller gets two.
@@ -117,7 +117,7 @@ def _under_way(operation: Operation, exchange: Exchange) -> bool:
 
 
 def versions_served(count: int, *, path: str | None = None) -> Condition:
-    """At least `count` different values of one secret (of any, by default) that callers read."""
+    """Require that callers read at least `count` different values of one secret."""
 
     def condition(history: History) -> Sighting:
         served: dict[str, set[str]] = {}
@@ -132,7 +132,7 @@ def versions_served(count: int, *, path: str | None = None) -> Condition:
 
 
 def happened(kind: RequestKind, *, since: float = 0.0, until: float | None = None) -> Condition:
-    """At least one request of this kind that reached Vault, whatever the answer."""
+    """Require a request of this kind that reached Vault, whatever the answer."""
     return _exchanges(1, kind, since, until, lambda _: True)
 
 
@@ -143,10 +143,10 @@ def _when(exchanges: list[Exchange]) -> str:
 
 
 WAITED_OUT = 0.4
-"""Seconds within a fault after which a call counts as held up: many times a normal read."""
+"""Seconds for which a call must wait in a fault to count as held up: many times a normal read."""
 
 AFTERMATH = 1.0
-"""Seconds after a fault in which its marks may still appear, as in a late answer."""
+"""Seconds after a fault in which traces of it may still appear, such as a late answer."""
 
 
 _FAILED = re.compile(
@@ -163,8 +163,8 @@ def evidence_of(
     """Return how a fault is known to have touched the subject, or None.
 
     Args:
-        accessors: Accessor of each token label.
-        log: The subject's log, if nothing calls it, as it renders files.
+        accessors: The accessor of each token, by the token's label.
+        log: The log of a subject that renders files, and so has no calls.
     """
     mark = fault.signature
     until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
@@ -250,7 +250,7 @@ def _passed(history: History, fault: Fault, until: float) -> str | None:
     """Find an answer that went through the proxy while the toxic was there.
 
     A real Toxiproxy does not say on which connections a toxic acted. But every answer that passed
-    the recorder then has passed the toxic.
+    the recorder at that time has passed the toxic.
     """
     for exchange in list(history.exchanges):
         if exchange.ended is not None and fault.began <= exchange.ended <= (fault.ended or until):

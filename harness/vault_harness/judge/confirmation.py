@@ -11,7 +11,7 @@ Scenarios run side by side, which makes a machine slow at the wrong moment. Ther
 4. A run in which the machine was too slow does not count. After `SLOW_RUNS` such quiet runs the
    scenario is ``not exercised``.
 
-A run is given by its record, since it may come from another process.
+A run is passed as its record, since it may come from another process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SLOW_RUNS = 3
 
 WORK = 0.1
 """CPU seconds that client and servers may need within a bound. If several programs want each core,
-the work takes that many times longer."""
+the work takes several times longer.
+"""
 
 RunRecord = Mapping[str, Any]
 """The record of one run."""
@@ -43,8 +44,8 @@ def too_slow(
     """Return why a run does not count, or ``""`` if it does.
 
     A run does not count if the machine was late by more than `bound` seconds: because it stood
-    still or, unless the run passed, because many programs wanted each core. A finding that is
-    late by more than that counts. An error of the harness always counts.
+    still or, unless the run passed, because many programs wanted each core. A finding counts if it
+    exceeds its limit by more than the machine was late. An error of the harness always counts.
     """
     if word == "error":
         return ""
@@ -60,7 +61,7 @@ def too_slow(
 
 
 def settled(runs: Sequence[RunRecord]) -> Word | None:
-    """Return the verdict from a first run and the quiet runs after it; None for another run."""
+    """Return the verdict on a first run and its quiet runs; None if another run is needed."""
     first, last = runs[0], runs[-1]
     if last["word"] == "skipped" or _did_harm(last):
         return _word(last)
@@ -77,7 +78,7 @@ def settled(runs: Sequence[RunRecord]) -> Word | None:
         return None
     word = _together(quiet)
     failed = [run for run in (first, *quiet) if run["word"] == "fail"]
-    if word == "fail" and len(failed) == 1:  # no other run confirms it
+    if word == "fail" and len(failed) == 1:  # no other run confirms the failure
         return _together(run for run in quiet if run["word"] != "fail")
     return word
 
@@ -85,7 +86,7 @@ def settled(runs: Sequence[RunRecord]) -> Word | None:
 def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Make one record from the runs of a settled scenario.
 
-    It shows the last run with that verdict, and leaks of all runs.
+    The record shows the last run with that verdict, and the leaks of all runs.
     """
     word = settled(runs)
     assert word is not None, "it has to be run again"
@@ -124,8 +125,8 @@ def told(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def joined(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Make one record from several verdicts (``--repeat``): ``flaky`` if one passes and one fails.
 
-    Otherwise the worst verdict counts. The history is that of the first run that did harm, or
-    else of the first run with the verdict.
+    Otherwise the worst verdict counts. The record has the history of the first run that did harm,
+    or else of the first run with the verdict.
     """
     words = [_word(one) for one in records]
     worst = min(words, key=_WORST_FIRST.index)

@@ -19,19 +19,19 @@ SHARE = 0.7
 """Share of the cores for scenarios; the rest keeps clocks and recorders on time."""
 
 LENGTH = 10.0
-"""Approximate length of a scenario in seconds, mostly spent waiting."""
+"""Approximate length of a scenario in seconds. Most of it is waiting."""
 
 OWN = 1.0
 """Approximate CPU seconds of a scenario without its subject."""
 
 LONGEST_START = 180.0
-"""Limit in seconds of the measured start, on an idle machine."""
+"""The most seconds that the measured start may take, on an idle machine."""
 
 FIRST_READ = 10.0
-"""Seconds from ``hello`` to a first good read; without one, the scenarios say why."""
+"""The most seconds from ``hello`` to a first good read. Without one, the scenarios say why."""
 
 PAUSE = 0.1
-"""Seconds between two of those reads: fast failures must not look like CPU cost."""
+"""Seconds between two of these reads, so that fast failures do not look like CPU cost."""
 
 STARVED = 1.5
 """Processes per core that want to run, above which a machine is called starved."""
@@ -42,9 +42,9 @@ class Cost:
     """The cost of one start and a first good read of a subject.
 
     Attributes:
-        cpu: CPU seconds, children included; 0 if it has no process of its own.
+        cpu: CPU seconds, children included; 0 without a process of its own.
         hello: Seconds until its ``hello``.
-        read: Seconds from there to a first good read; None if there was none.
+        read: Seconds from ``hello`` to a first good read; None if there was none.
         load: Processes per core that wanted to run before the start.
         alone: Whether its server holds one client at a time, so that scenarios take turns.
     """
@@ -69,7 +69,7 @@ class Cost:
 
     @property
     def starved(self) -> bool:
-        """Whether the machine was already busy without the subject."""
+        """Return whether the machine was already busy without the subject."""
         return self.load > STARVED
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ def measure(environment: Environment) -> Cost | str:
             return " ".join(lab.history.operations[-1].message.split())
         hello = lab.history.now()
         last = hello + FIRST_READ
-        with suppress(NotClaimed):  # it renders other secrets
+        with suppress(NotClaimed):  # the subject renders other secrets
             while not driver.read().good and driver.subject.is_alive() and lab.history.now() < last:
                 lab.watch(PAUSE)
         good = [read.ended for read in lab.history.calls("read") if read.good and read.ended]

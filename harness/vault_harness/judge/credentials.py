@@ -1,4 +1,4 @@
-"""What a subject logs in with (an AppRole, a JWT, a token), and the tokens of its role."""
+"""Provide what a subject logs in with (an AppRole, a JWT, a token), and know its role's tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEY = "issuer"
 
 
 class JwtIssuer:
-    """Signs JWTs for one workload and makes ``auth/<mount>`` accept them.
+    """Sign JWTs for one workload, and make ``auth/<mount>`` accept them.
 
     Args:
         mount: Where the JWT method is enabled.
@@ -68,16 +68,16 @@ class JwtIssuer:
         return f"{text}.{answer['data']['signature'].split(':')[-1]}"
 
     def rotate(self) -> None:
-        """Sign with a new key. JWTs of the older keys are still accepted."""
+        """Sign with a new key from now on; Vault still accepts JWTs of the older keys."""
         self._operator.request("POST", f"{self._transit}/keys/{_KEY}/rotate")
         self.trust_all()
 
     def trust_all(self) -> None:
-        """Accept JWTs of each of its keys."""
+        """Accept JWTs of all keys."""
         self._trust(self._keys())
 
     def trust_newest(self) -> None:
-        """Accept only JWTs of its newest key."""
+        """Accept only JWTs of the newest key."""
         self._trust(self._keys()[-1:])
 
     def _keys(self) -> list[str]:
@@ -93,11 +93,11 @@ def _base64(data: bytes) -> str:
 
 
 def project(file: Path, content: str) -> None:
-    """Put a content behind `file`, as a kubelet does with a Secret or a pod's token.
+    """Put `content` behind `file`, as a kubelet does with a Secret or a pod's token.
 
     The link `file` never changes. It leads through the link ``..<name>`` to a folder with one
-    content. Each content gets its own folder, to which ``..<name>`` moves by renaming. So a path
-    that was resolved before still gives the old content.
+    content. Each content gets its own folder, and ``..<name>`` moves to it by renaming. So a path
+    that was resolved earlier still gives the old content.
     """
     folder = private_directory(file.parent / f"..{file.name}-{token_hex(4)}")
     write_private(folder / file.name, content)
@@ -175,7 +175,7 @@ class Credentials:
 
     @property
     def jwt_file(self) -> Path:
-        """Where the subject finds its JWT: a link, as in a pod."""
+        """Return where the subject finds its JWT: a link, as in a pod."""
         return self._lab.directory / "jwt"
 
     def deliver_jwt(self, jwt: str) -> None:
@@ -189,7 +189,7 @@ class Credentials:
 
     @property
     def token_file(self) -> Path:
-        """Where the subject finds a token that an agent keeps alive."""
+        """Return where the subject finds a token that an agent keeps alive."""
         return self._lab.directory / "token"
 
     def new_agent_token(self, *, endless: bool = False) -> tuple[str, str]:
@@ -217,21 +217,21 @@ class Credentials:
             self._lab.stack.operator.client.auth.token.revoke_accessor(accessor)
 
     def deliver_token(self, made: tuple[str, str], *, ends: str = "") -> None:
-        """Replace the token in the subject's file; `ends` follows it there."""
+        """Replace the token in the subject's file; the file ends with `ends`."""
         token, self.agent_token = made
         self._put(self.token_file, token, ends=ends)
 
     @property
     def wrapping_file(self) -> Path:
-        """Where the subject finds a wrapping token for its secret-id."""
+        """Return where the subject finds a wrapping token for its secret-id."""
         return self._lab.directory / "wrapped-secret-id"
 
     def wrap_secret_id(self) -> str:
-        """Return a new secret-id, wrapped."""
+        """Return a wrapping token for a new secret-id."""
         return self._wrapped(f"auth/approle/role/{self._lab.entry.approle}/secret-id")
 
     def wrap_foreign(self, secret_id: str) -> str:
-        """Wrap a secret-id as an intruder would, who therefore knows it."""
+        """Wrap a secret-id as an intruder who knows it would."""
         return self._wrapped("sys/wrapping/wrap", secret_id=secret_id)
 
     def deliver_wrapping(self, token: str) -> None:
@@ -268,7 +268,7 @@ class Tokens:
     def lives(self, accessor: str) -> bool:
         """Return whether the token of this accessor lives in Vault.
 
-        Only 403, 404 and "invalid accessor" mean that it is gone. Other errors are raised.
+        Only 403, 404 and "invalid accessor" mean that the token is gone. Other errors are raised.
         """
         return self._token(accessor) is not None
 
@@ -278,7 +278,7 @@ class Tokens:
         except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidPath):
             return None
         except hvac.exceptions.InvalidRequest as error:
-            # OpenBao answers 400; a standby passes on the status without the words.
+            # OpenBao answers 400. A standby passes on the status without the message.
             if "invalid accessor" in str(error) or "invalid request" in str(error):
                 return None
             raise
@@ -296,12 +296,12 @@ class Tokens:
     def issue_instead(self, *, with_parent: bool = False, **parameters: object) -> None:
         """Answer each accepted login from now on with another token of its role.
 
-        Vault makes it with these parameters of ``auth/token/create`` and revokes the login's own
-        token. This gives kinds of token that no AppRole can issue.
+        Vault makes it with these parameters of ``auth/token/create``, and the login's own token is
+        revoked. This gives kinds of token that no AppRole can issue.
 
         Args:
             with_parent: Give each token its own parent (`parent_of`). By default tokens are
-                orphans, as those of logins are.
+                orphans, as tokens of logins are.
         """
         client = self._lab.operator.client
 

@@ -1,4 +1,4 @@
-"""Servers that a scenario may have beside its Vault: a database, and a holder of its unseal key.
+"""Run what a scenario may have beside its Vault: a database, and a holder of its unseal key.
 
 Vault makes users in the database, and the harness logs in as these users.
 """
@@ -48,18 +48,18 @@ POLICY = "scenario-database"
 CONNECT_SECONDS = 3.0
 """Seconds that a login may take; PostgreSQL answers in a few milliseconds."""
 
-# PostgreSQL says the second or third if the user is dropped during the login.
+# PostgreSQL gives the second or third message if the user is dropped during the login.
 _REFUSED = ("authentication failed", "does not exist", "cache lookup failed for role")
 
-# From the documentation of Vault's plugin, plus a group that marks users of this scenario.
+# This is the statement of Vault's documentation, plus a group that marks this scenario's users.
 _CREATE = (
     "CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' "
     "VALID UNTIL '{{{{expiration}}}}' IN ROLE {group}"
 )
 
-# Vault's default first revokes rights that the user never had. PostgreSQL refuses that when
-# several scenarios do it at once ("tuple concurrently updated"), and Vault waits ten seconds
-# before it tries again.
+# Vault's default statement first revokes rights that the user never had. PostgreSQL refuses that if
+# several scenarios do it at once ("tuple concurrently updated"), and Vault waits ten seconds before
+# it tries again.
 _DROP = 'DROP ROLE IF EXISTS "{{name}}"'
 
 
@@ -143,7 +143,7 @@ class Database:
         """Set the life of future leases of a role, and of their renewals, in seconds."""
         role, ttl = f"{MOUNT}/roles/{_role(path)}", f"{round(seconds)}s"
         self._operator.request("POST", role, default_ttl=ttl)
-        # This breaks nothing, but later moments no longer count as "before any fault".
+        # This breaks nothing, but from now on nothing counts as "before any fault".
         told = self._history.begin_fault(f"{path} lives {ttl}", Signature(), optional=True)
         self._history.end_fault(told)
 
@@ -162,11 +162,11 @@ class Database:
         import psycopg
 
         began = self._history.now()
-        # PostgreSQL refuses an invalid character like any wrong name; psycopg would raise.
+        # PostgreSQL refuses an invalid character like a wrong name, but psycopg would raise.
         user, password = encodable(credential.username), encodable(credential.password)
         connection = None
         try:
-            if user and password:  # psycopg would replace empty ones by its own defaults
+            if user and password:  # psycopg would replace empty values by its own defaults
                 connection = self._connect(user, password)
         except psycopg.OperationalError as error:
             if not any(words in str(error) for words in _REFUSED):
@@ -176,7 +176,7 @@ class Database:
         return connection
 
     def users(self, path: str | None = None) -> set[str]:
-        """Return the users that Vault made in this scenario (for one role) and has not removed."""
+        """Return the users that Vault made here (for one role) and has not removed."""
         groups = list(self._groups.values()) if path is None else [self._groups[path]]
         found = self._admin.execute(
             "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
@@ -225,7 +225,7 @@ class KeyHolder:
 
     Args:
         client: Folder of the Vault that is unsealed; the holder's token is stored there.
-        closing: Ends the holder.
+        closing: The stack of callbacks that ends the holder.
 
     Attributes:
         seal: The seal stanza of the Vault that is unsealed.
@@ -255,11 +255,11 @@ class KeyHolder:
             private_directory(client) / _TOKEN,
             address=base_url(environment.reachable_from_nodes(self._proxy.listen)),
         )
-        # A relative name, since a container sees the server's folder under another path.
+        # The name is relative, since a container sees the server's folder under another path.
         self.seal: Mapping[str, Any] = {"transit": {**stanza, "token": f"file://{_TOKEN}"}}
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Refuse new connections to the holder and end existing ones."""
+        """Refuse new connections to the holder, and end existing ones."""
         with self._proxy.disabled():
             yield

@@ -1,4 +1,4 @@
-"""Call a subject and note its answers, one witness of the history."""
+"""Call a subject, and note its answers in the history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENCE = 6.0
 Verb = Literal["read", "read_cached"]
 
 ReadVerb = Literal["read", "read_cached", "read_all"]
-"""How a secret is read: one key of it, or the whole of it."""
+"""How a secret is read: one key, one key from the cache, or the whole secret."""
 
 _OUTCOMES: dict[str, Outcome] = {
     "unavailable": "unavailable",
@@ -47,7 +47,7 @@ class Child:
     """What a forked child of the subject did.
 
     Attributes:
-        operation: Its whole life, as one call.
+        operation: The child's whole life, as one call.
         values: The label of each value that it read.
         failures: How each failed read ended.
     """
@@ -61,18 +61,17 @@ LETTERS = 300
 """Characters of a message that are kept, since there may be thousands of messages."""
 
 LETTERS_OF_A_START = 1500
-"""The same for a failed start, which happens once. Its message contains the end of a log."""
+"""Characters that are kept of a failed start's message, which contains the end of a log."""
 
 
 class Driver:
-    """A subject whose calls are all noted.
+    """A subject whose calls are noted in the history.
 
     Args:
-        deadline: Seconds in which the client promises to end a call.
+        deadline: Seconds within which the client promises to end a call.
         secret: Path and key that are read by default.
 
     Attributes:
-        closed: Whether `close` was called.
         instance: Number of the operation that started the subject.
         number: Index of this client within a herd; None for the first or only client.
     """
@@ -99,8 +98,8 @@ class Driver:
     def herd(self, count: int, *, timeout: float) -> list[Driver]:
         """Make a herd in the subject's process, and return a driver for each of its clients.
 
-        This driver is the first, and closes the subject for all. `OperationFailed` or
-        `SubjectError` is raised if there is no herd.
+        This driver is the first of them, and closes the subject for all. Raise `OperationFailed` or
+        `SubjectError` if the subject cannot make a herd.
         """
         self.subject.herd(count, timeout=timeout)
         return [self, *(self._member(number) for number in range(1, count))]
@@ -120,7 +119,7 @@ class Driver:
     ) -> Operation:
         """Read once, by default the scenario's own secret.
 
-        Failures are in the operation. Only `NotClaimed` is raised, if the subject was configured
+        Failures are noted in the operation. `NotClaimed` is raised if the subject was configured
         without this secret.
         """
         path, key = path or self._path, key or self._key
@@ -153,8 +152,8 @@ class Driver:
         """Read a whole secret once; failures are in the operation.
 
         The operation's value has each label once, and `NOTHING` for a missing key. Several labels
-        belong to several versions. `without` are keys that were removed; their labels are added if
-        they are still there.
+        mean several versions. `without` has removed keys, whose labels are added if they are still
+        there.
         """
         operation = self._begin("read_all", path, caller=caller)
         try:
@@ -193,11 +192,11 @@ class Driver:
 
     @property
     def patience(self) -> float:
-        """Seconds after which any call has ended or counts as hung."""
+        """Return the seconds after which any call has ended or counts as hung."""
         return self._timeout
 
     def reserve_callers(self, count: int) -> int:
-        """Reserve callers' numbers; return the first one."""
+        """Reserve numbers for callers, and return the first one."""
         return self._history.reserve_callers(count)
 
     def write(self, path: str, data: Mapping[str, str]) -> Operation:
@@ -262,7 +261,7 @@ class Driver:
         """Close the subject properly.
 
         A process gets SIGTERM after four fifths of `timeout`, and is killed `beyond` seconds after
-        it. So a late close still counts as a close.
+        `timeout`, so that a late close still counts as a close.
         """
         self.closed = True
         operation = self._history.begin_operation("close")
@@ -299,7 +298,7 @@ class Driver:
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
         beside: Mapping[str, str] = {}
         if isinstance(error, OperationFailed):
-            # A failure "stale": the subject withholds an old value.
+            # If a subject fails with "stale", it withholds an old value.
             outcome = _OUTCOMES.get(error.outcome or "", "error")
             outcome, text = ("unavailable" if outcome == "stale" else outcome), error.message
             beside, error.beside = error.beside, {}
@@ -308,7 +307,7 @@ class Driver:
         elif isinstance(error, SubjectDied):
             outcome, text = "died", error.cause
         else:
-            # The harness writes this text, so a secret in it is no leak of the subject.
+            # The harness wrote this text, so a secret in it is no leak of the subject.
             seen = self._secrets.redact(error.looked_at)
             told = SubjectError(error.cause, looked_at=seen, remedy=error.remedy)
             outcome, text = "error", in_a_line(told)
@@ -316,7 +315,7 @@ class Driver:
         self._history.end_operation(operation, outcome, message=message)
 
     def _carried(self, beside: Mapping[str, str]) -> str:
-        """Return a note on secrets that an error carried besides its own text."""
+        """Return a note on secrets that an error carried in other places than its text."""
         return "".join(
             # `traceback` prints ``__notes__`` like a message, and no other attribute.
             f" [{'contains' if place.endswith('__') else 'carries'} {', '.join(leaked)} in {place}]"
@@ -328,7 +327,7 @@ class Driver:
 def in_a_line(error: OperationFailed | SubjectError) -> str:
     """Return the text of a failure in one line.
 
-    What was looked at comes last, since it may be a long log that is cut off.
+    The text of what was looked at comes last, since it may be a long log that is cut off.
     """
     if isinstance(error, OperationFailed):
         return str(error)
@@ -362,7 +361,8 @@ def reading(
 
     Args:
         every: Seconds between the starts of two calls, or more if a call takes longer.
-        stop: Set at the end of the block. Blocks that share it end all their callers at once.
+        stop: Set at the end of the block. Blocks that share one event end all their callers at
+            once.
     """
     stop = stop or threading.Event()
     failures: list[BaseException] = []

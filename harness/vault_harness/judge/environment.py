@@ -1,4 +1,4 @@
-"""What the scenarios of one process share, and what the time of each is spent on."""
+"""Hold what the scenarios of one process share, and measure what takes their time."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Environment:
 
     Attributes:
         listen: Returns a free address for a proxy, as the Toxiproxy server sees it.
-        reachable: Turns that into an address for clients on this machine.
-        reachable_from_nodes: Turns it into an address for the engine's nodes.
-        directory: Each run of a scenario gets its own folder in it.
+        reachable: Turns such an address into one for clients on this machine.
+        reachable_from_nodes: Turns such an address into one for the engine's nodes.
+        directory: The folder in which each run of a scenario gets its own folder.
         declared: Times that the command line declares for the subject, which override its own.
-        seed: Of the Toxiproxy server, to be printed on failure.
+        seed: The seed of the Toxiproxy server, printed on failure.
         ttl_scale: Factor for all lives and the waits tied to them.
-        turns: File that all processes of a run share, used to run a scenario alone.
+        turns: Lock file that all processes of a run share, to run a scenario alone.
         start: Seconds from the subject's start to its ``hello``.
         watched: Context held around each scenario, given its lab; used to show progress.
         wire: Protocol between clients and Vault, unless a scenario names its own.
@@ -67,7 +67,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What an environment finds running; it starts the rest itself."""
+    """What already runs; the environment starts the rest."""
 
     toxiproxy: ToxiproxyProcess | None = None
     postgresql: Postgresql | None = None
@@ -84,7 +84,7 @@ def open_environment(
 ) -> Iterator[Environment]:
     """Start an engine and a Toxiproxy server for scenarios, and stop them after the block.
 
-    What runs already is not stopped here.
+    What already ran is not stopped.
     """
     given = given or Given()
     witness = given.witness
@@ -116,7 +116,7 @@ def open_environment(
 
 @dataclass
 class Spent:
-    """Measures parts of a scenario, which runs alone in its process.
+    """Measure the parts of a scenario that runs alone in its process.
 
     Attributes:
         wall: Seconds of wall time by purpose.

@@ -76,7 +76,7 @@ class Lab(Asking):
     Attributes:
         client: The subject, after `start`.
         verdict: The scenario's verdict, after `judge`.
-        no_closing: Why the closing act was left out; empty if it was carried out.
+        no_closing: Why the closing act was left out, or an empty text.
     """
 
     verdict: Verdict | None = None
@@ -90,14 +90,14 @@ class Lab(Asking):
         no_closing: str = "",
         no_health: str = "",
     ) -> None:
-        """Ask the scenario's oracles and the general ones, and set the verdict.
+        """Ask the scenario's oracles and the standing ones, and set the verdict.
 
         Args:
-            fallback: Paths and keys whose environment variable is a right value too.
-            steady: Whether the steady state must hold again now.
-            no_health: Why the closing act does not ask for the subject's health, if so.
-            no_closing: Why the closing act is left out. Not needed if the scenario itself has ended
-                the subject.
+            fallback: Paths and keys for which the environment variable's value is right too.
+            steady: Whether the subject must be in its steady state again.
+            no_health: Why the closing act does not ask for the subject's health.
+            no_closing: Why the closing act is left out. No reason is needed if the scenario has
+                ended the subject.
         """
         if not self.history.faults and not self._conditions:
             raise ScenarioDefect(
@@ -114,7 +114,7 @@ class Lab(Asking):
             tried = self.history.operations[-1:]
             why = tried[0].message if tried else "nobody started it"
             self.note(Finding("it starts in the end", why, self.history.now()))
-        # The scenario's own oracles see what came before the closing act, except those about late
+        # The scenario's own oracles see only events before the closing act, except oracles on late
         # events.
         self._look_at_connections()
         self._look_again()
@@ -128,7 +128,7 @@ class Lab(Asking):
         try:
             self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
         except NotExercised:
-            for oracle in to_the_end:  # what was seen still counts
+            for oracle in to_the_end:  # their findings still count
                 self._findings.extend(oracle(self.history))
             raise
         self._collect()
@@ -156,7 +156,7 @@ class Lab(Asking):
             driver.look_again()
 
     def abandon(self, why: str) -> None:
-        """Make it ``not exercised`` for a reason, unless the subject has already done harm."""
+        """Set the verdict ``not exercised`` for a reason, unless the subject has done harm."""
         self.keep_logs()
         self.history.freeze()
         self._refuse_defects()
@@ -164,7 +164,7 @@ class Lab(Asking):
         self._decide(Seen("the scenario", why, met=False))
 
     def skip(self, why: str) -> None:
-        """Make it ``skipped`` for a reason, unless the subject has already done harm.
+        """Set the verdict ``skipped`` for a reason, unless the subject has done harm.
 
         Other findings do not count.
         """
@@ -197,9 +197,9 @@ class Lab(Asking):
         self.verdict.leaks = found
 
     def _with_their_ends(self) -> list[Finding]:
-        """Return the findings; one about a call or a request ends when that did.
+        """Return the findings; a finding on a call or request ends when the call or request ended.
 
-        So a call that a fault delayed is not "before any fault".
+        Otherwise a call that a fault delayed would count as "before any fault".
         """
         now = self.history.now()
         events: list[Exchange | Operation] = [*self.history.exchanges, *self.history.operations]
@@ -212,7 +212,7 @@ class Lab(Asking):
         ]
 
     def _seen_faults(self) -> list[Seen]:
-        """Return for each fault how it touched the subject, or that it did not."""
+        """Return how each fault touched the subject, or that it did not."""
         seen = []
         for fault in self.history.faults:
             if found := self._evidence_of(fault):
@@ -228,14 +228,14 @@ class Lab(Asking):
         return [look(name, condition, self.history) for name, condition in self._conditions]
 
     def _back_within(self) -> float:
-        """Return the seconds until the steady state must hold again, by the longest fault."""
+        """Return the longest recovery time of the faults, in seconds."""
         over = [fault for fault in self.history.faults if fault.ended is not None]
         return max((self.recovery_after(fault) for fault in over), default=self.recovery)
 
     def _until_read_again(self) -> None:
-        """Give a program that renders files the recovery time that other clients have.
+        """Wait until a program that renders files has read the secret again, as other clients do.
 
-        Its files can always be read. Only its requests show that it has recovered.
+        Its files can be read at any time. Only its requests show that it has recovered.
         """
         ends = [fault.ended for fault in self.history.faults if fault.ended is not None]
         if not ends or not self.leaves("file"):
@@ -264,8 +264,8 @@ class Lab(Asking):
         try:
             closing_act(self, no_health=no_health, open_until=open_until)
         except NotClaimed as error:
-            # A subject that is configured without the act's secrets would be asked almost
-            # nothing in nearly every scenario, and no claim would say so.
+            # Without this, a subject that is configured without the act's secrets would escape most
+            # questions, although no claim excludes them.
             raise NotExercised(f"no closing act: {error}") from None
         finally:
             self._findings[before:] = [
@@ -287,7 +287,7 @@ class Lab(Asking):
         return ""
 
     def _collect(self) -> None:
-        """Refuse further changes and collect what all witnesses saw."""
+        """Freeze the history, and add the audit log of each server."""
         self._look_at_connections()
         self.history.freeze()
         self._refuse_defects()

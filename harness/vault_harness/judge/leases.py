@@ -33,7 +33,7 @@ def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
 
 @dataclass
 class Pool:
-    """What a pool has seen: every user that existed at some time, according to the database."""
+    """What a pool has seen: every user that the database had at some time."""
 
     users: set[str] = field(default_factory=set)
 
@@ -52,7 +52,7 @@ def pool(
 
     Args:
         every: Seconds between two logins.
-        logs_in: False only asks, without the database.
+        logs_in: Whether it logs in to the database, or only asks for the credential.
         reports: Whether the next call reports a refused login, as a good pool does.
         connections: Number of connections that share the credential. When its user is first
             refused, all of them report it at once.

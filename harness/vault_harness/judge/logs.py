@@ -1,4 +1,4 @@
-"""The subject's log, on the history's clock, and secrets where they must not be."""
+"""Read the subject's log on the history's clock, and find secrets where they must not be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _States = dict[Path, tuple[int, int]]
 class LogLine:
     """One line of a subject's log, which may contain secrets.
 
-    `at` is when it was first seen, on the history's clock, at most `INTERVAL` late.
+    `at` is when the line was first seen, on the history's clock, at most `INTERVAL` late.
     """
 
     at: float
@@ -41,7 +41,7 @@ class LogLine:
 
 
 class LogWatch:
-    """Notes in a thread when each log file grew, so that each line gets a time."""
+    """Note in a thread when each log file grew, so that each line gets a time."""
 
     def __init__(self, files: Callable[[], list[Path]], now: Callable[[], float]) -> None:
         self._over = threading.Event()
@@ -135,8 +135,8 @@ def leaks(
     """Return at most three findings on secrets in a subject's log, command lines or messages.
 
     Args:
-        history: The driver has marked messages with secrets in it.
-        carried: Also report a secret in an attribute of an error, which no log shows.
+        history: The history, in which the driver has marked messages with secrets.
+        carried: Whether a secret in an attribute of an error, which no log shows, is a finding too.
     """
     findings = _in_log(secrets, list(log))
     if found := secrets.found_in(commands):

@@ -1,4 +1,4 @@
-"""The record of one scenario: all that happened, as data, without secrets.
+"""Make the record of one scenario: all that happened, as data without secrets.
 
 The journal consists of records. Times are seconds since the scenario began.
 """
@@ -86,8 +86,8 @@ def record_of(
 def _without_secrets(redaction: Redaction, value: object) -> Any:
     """Return observations as plain data, with secrets replaced string by string.
 
-    The document as a whole escapes quotes and line ends of secrets. It only shows whether there is
-    anything to replace, which is rare.
+    The document as a whole shows whether there is anything to replace, which is rare. It cannot be
+    replaced itself, because it escapes quotes and line ends of secrets.
     """
     document = json.dumps(value, default=_as_data, ensure_ascii=False)
     plain = json.loads(document)
@@ -103,14 +103,14 @@ def _as_data(value: object) -> object:
 def leaks_of_others(
     shown: Iterable[Mapping[str, Any]], others: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return the leaks of a shown run, and of others by their names, such as ``in run 2``.
+    """Return the leaks of the shown run, and of other runs with a name such as ``in run 2``.
 
     A secret that leaked in one run of ten has leaked, whichever run is shown.
     """
     told = {str(leak["seen"]): dict(leak) for leak in shown}
     for called, leaks in others.items():
         for leak in leaks:
-            at = leak.get("at")  # on that run's own clock
+            at = leak.get("at")  # on that run's clock
             when = "" if at is None else f", +{at:.2f} s"
             seen = f"{called}{when}: {leak['seen']}"
             told.setdefault(str(leak["seen"]), {**leak, "seen": seen, "at": None})

@@ -1,4 +1,4 @@
-"""A rehearsal: every operation of the protocol with a subject, on a Vault without faults.
+"""Rehearse: try every operation of the protocol with a subject, on a Vault without faults.
 
 It tells the author of a subject at once what dozens of scenarios would say in different ways.
 """
@@ -34,10 +34,10 @@ ENTRY = Entry(
 )
 
 READY = 5.0
-"""Seconds until ``hello`` above which a start is slow: dozens of scenarios wait for it."""
+"""A start whose ``hello`` takes more seconds is slow: dozens of scenarios wait for it."""
 
 QUICK = 0.5
-"""Seconds above which an undisturbed call is slow."""
+"""An undisturbed call that takes more seconds is slow."""
 
 SIDE_BY_SIDE = 8
 """Number of callers that read at once."""
@@ -46,7 +46,7 @@ CHILD = 1.0
 """Seconds for which a forked child reads."""
 
 OTHER_WITHIN = 2.0
-"""Seconds between the first good reads of two secrets, as files are rendered in turn."""
+"""Seconds between the first good reads of two secrets, since files are rendered one by one."""
 
 HERD = 3
 """Number of clients in one process."""
@@ -55,7 +55,7 @@ WRITTEN = "backend/rehearsal"
 """Path that a subject may write, if it claims ``write``."""
 
 LETTERS = "backend/letters"
-"""Path of a value beyond ASCII, which a program may write in the locale's encoding."""
+"""Path of a value beyond ASCII, which a program may wrongly write in the locale's encoding."""
 
 LONGEST = 30.0
 """Longest declared refresh or max_stale, in seconds, that scenarios wait for."""
@@ -101,7 +101,7 @@ class Rehearsal:
 
     @property
     def well(self) -> bool:
-        """Whether the subject keeps its contract, and has broken no promise so far."""
+        """Return whether the subject has kept its contract and its promises so far."""
         return all(remark.kind not in ("wrong", "unsafe") for remark in self.remarks)
 
     def remark(self, kind: Shortcoming, text: str, remedy: str = "") -> None:
@@ -310,7 +310,7 @@ def _health(came: Rehearsal, driver: Driver) -> None:
 
 
 def _other(came: Rehearsal, lab: Lab, driver: Driver) -> None:
-    """Check that it reads the other secret, which the closing act reads and deletes.
+    """Check that the subject reads the other secret, which the closing act reads and deletes.
 
     An agent may be configured without it, and a client may know only one path.
     """

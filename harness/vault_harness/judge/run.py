@@ -44,7 +44,7 @@ _WAITS = "-waits-"
 def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
     """Run the block beside other scenarios, or alone.
 
-    `file` is a lock file that the processes of a run share; None if there is only one process.
+    `file` is the lock file that the processes of a run share; None for a single process.
     """
     if file is None:
         yield
@@ -57,14 +57,13 @@ def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
 
 @contextmanager
 def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
-    """Hold a place while the block runs, for work that keeps a core busy, such as starts.
+    """Hold one of `places` while the block runs, for work that keeps a core busy, such as starts.
 
     Too many starts at once would disturb running scenarios, and short secret-ids would expire
     before their use.
 
     Args:
         file: As for `turn`.
-        places: Number of places.
         rank: The lowest rank goes first, so that the longest scenarios begin first.
     """
     if file is None:
@@ -90,7 +89,7 @@ def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _waiting(file: Path, rank: int) -> Iterator[Path]:
-    """Make and lock a file for a process that waits; its name sorts by turn."""
+    """Make and lock a file for a waiting process; the files' names sort by turn."""
     who = f"{os.getpid()}-{threading.get_ident()}"
     mine = file.with_name(f"{file.name}{_WAITS}{rank:05}-{time.monotonic():015.3f}-{who}")
     with mine.open("x") as held:
@@ -130,10 +129,10 @@ Scenario = Callable[[Lab], None]
 """A scenario's function, which ends with `Lab.judge`."""
 
 STARTS_PER_CORE = 2
-"""How many scenarios of a run may start their servers at once, for each core."""
+"""Number of scenarios that may start their servers at once, for each core."""
 
 MIN_TTL = "min_ttl"
-"""Declaration of the shortest TTL, in seconds, that a subject's timers allow."""
+"""Name of the declaration: the shortest TTL, in seconds, that a subject's timers allow."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,9 @@ class Result:
         entry: The scenario's data, with scaled lives.
         word: ``pass``, ``fail``, ``not exercised``, ``skipped``; ``error`` if the harness failed.
         why: The reason in one line without secrets, for any word except ``pass``.
-        verdict: What the oracles said; None if they were not asked.
-        record: All that happened, as data without secrets: a part of the journal.
-        error: The harness's failure.
-        trace: Its traceback, without secrets.
+        verdict: The oracles' verdict; None if they were not asked.
+        record: All that happened, as data without secrets, for the journal.
+        trace: The traceback of `error`, without secrets.
     """
 
     entry: Entry
@@ -165,8 +163,8 @@ class Turn:
     """When a scenario runs, beside the others of a run.
 
     Attributes:
-        rank: Its place among them, which decides whose servers start first.
-        alone: Whether it waits until no other one is running.
+        rank: The scenario's place, which decides whose servers start first.
+        alone: Whether the scenario waits until no other one runs.
     """
 
     rank: int = 0
@@ -186,17 +184,16 @@ def run_scenario(
 ) -> Result:
     """Run one scenario once, on its own servers.
 
-    Nothing is raised. A subject that lacks a needed claim is ``skipped``. A subject that does not
-    reach the scenario's beginning is ``not exercised``. A failure of the harness is ``error``.
-    The record says whether the run counts (`vault_harness.judge.confirmation`).
+    Nothing is raised. The result is ``skipped`` if the subject lacks a needed claim, ``not
+    exercised`` if the subject does not reach the scenario's beginning, and ``error`` if the harness
+    fails. The record says whether the run counts (`vault_harness.judge.confirmation`).
 
-    Lives are scaled by the environment's `ttl_scale`. The scenario runs again with longer lives
-    if the subject declares that it needs them (``min_ttl``), or if it starts too slowly. Harm
-    that was done with the shorter lives is still the verdict.
+    Lives are scaled by the environment's `ttl_scale`. The scenario runs again with longer lives if
+    the subject declares that it needs them (``min_ttl``) or starts too slowly. Harm with the
+    shorter lives stays the verdict.
 
     Args:
         when: When it runs, beside the other scenarios of a run.
-        make: Makes the lab.
     """
     scaled = _scaled(environment, entry)
     with turn(environment.turns, alone=when.alone):
@@ -214,7 +211,7 @@ def run_scenario(
 def judge_scenario(
     environment: Environment, entry: Entry, function: Scenario, subject: SubjectSpec | None = None
 ) -> Result:
-    """Run a scenario until it is settled, each quiet run with no other scenario beside it.
+    """Run a scenario until its verdict is settled; no other scenario runs beside a quiet run.
 
     Args:
         subject: The client under test; the environment's by default.
@@ -236,8 +233,8 @@ class _Run:
     """One run of a scenario with given lives.
 
     Attributes:
-        lab: Its lab, if it came to that.
-        began: When it began, on the monotonic clock.
+        lab: The lab, once it is made.
+        began: When the run began, on the monotonic clock.
     """
 
     def __init__(self, environment: Environment, entry: Entry) -> None:
@@ -293,7 +290,7 @@ class _Run:
         return self._ended(lab.verdict.word, lab.verdict.why)
 
     def _cannot(self, why: str) -> Result:
-        """Return a skip that is due to this machine, not to the client's claims."""
+        """Return a skip that this machine causes, not the client's claims."""
         self.lab = None
         result = self._ended("skipped", why)
         result.record["cannot"] = {"why": why, "needs": sorted(self.entry.asks_for)}
@@ -341,13 +338,13 @@ def _words(error: Exception) -> str:
 
 
 def _longer(lab: Lab, entry: Entry) -> float:
-    """Return the factor by which lives must grow for this subject; at most 1 if they need not."""
+    """Return the factor by which lives must grow for this subject; 1 or less if they need not."""
     least = lab.declared_or_none(MIN_TTL) or 0.0
     return max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
 
 
 def leave_the_harm(verdict: Verdict) -> None:
-    """Keep only the harm in a verdict on lives that were too short, if there is any.
+    """Keep only the harm in a verdict on lives that were too short.
 
     The lives may explain all other findings, such as a late renewal.
     """

@@ -45,11 +45,12 @@ STEADY_WITHIN = 10.0
 """Seconds from ``hello`` to the steady state, as ``hello`` may come before the token."""
 
 LONGEST = 60.0
-"""Longest declared back-off or deadline in seconds that a scenario waits for."""
+"""The longest declared back-off or deadline, in seconds, that a scenario waits for."""
 
 UNTOLD = 15.0
-"""Back-off in seconds that is allowed without a declaration, up to half of the TTL, where the
-length of one fault sets no limit."""
+"""Seconds of back-off that are allowed without a declaration, up to half of the TTL, if the length
+of no single fault sets the limit.
+"""
 
 PROBE = 2.0
 """Seconds allowed beyond a back-off, for the next try and a login."""
@@ -62,11 +63,11 @@ class Running(Servers):
     """The servers of one scenario and the subject that runs against them.
 
     Attributes:
-        steady_since: When the steady state was reached; 0 if it was not asked for.
+        steady_since: When the steady state was reached; 0 if nobody waited for it.
         threads_before: Threads of this process that ran before the scenario.
-        wanted_ttl: Seconds of TTL that the scenario needs, if it has less. It then runs again.
+        wanted_ttl: The TTL in seconds that the scenario needs, if its own is shorter. It then runs
+            again.
         own: Variables that name the subject's own folders, if it has any.
-        tokens: The tokens of the role.
         credentials: What the subject logs in with.
     """
 
@@ -96,7 +97,7 @@ class Running(Servers):
 
     @property
     def deadline(self) -> float:
-        """D: the total deadline of each call in seconds."""
+        """Return D, the deadline of each call in seconds."""
         return self.declared("deadline", self.entry.deadline)
 
     def declared(self, name: str, default: float) -> float:
@@ -105,14 +106,14 @@ class Running(Servers):
         return default if found is None else found
 
     def declared_or_none(self, name: str) -> float | None:
-        """Return a time in seconds that the command line or the subject declares, or None."""
+        """Return a declared time in seconds, or None."""
         if name in self.environment.declared:
             return self.environment.declared[name]
         return self._subject.declares.get(name) if self._subject else None
 
     @property
     def recovery(self) -> float:
-        """Seconds until a good read must come, if no single fault's length is known."""
+        """Return the seconds until a good read must come, if no single fault's length is known."""
         return min(self.declared("backoff_cap", min(self.ttl / 2, UNTOLD)), LONGEST) + PROBE
 
     def recovery_after(self, fault: Fault) -> float:
@@ -132,33 +133,34 @@ class Running(Servers):
 
     @property
     def reach(self) -> float:
-        """Seconds until a fault must touch the subject, by its next refresh or try."""
+        """Return the seconds until a fault must touch the subject, by its next refresh or try."""
         longest = max(self.refresh, self.declared("backoff_cap", 0.0), self.deadline)
         return min(longest, LONGEST) + PROBE
 
     @property
     def refresh(self) -> float:
-        """R: how soon a changed secret must be seen, in seconds."""
+        """Return R: the seconds within which a changed secret must be seen."""
         return self.declared("refresh", 5.0)
 
     @property
     def start_under_a_fault(self) -> float:
-        """Seconds from a start during a scenario to ``hello``.
+        """Return the seconds allowed from a start during a scenario to ``hello``.
 
-        Less than for other starts, as a supervisor would stop a client that waits for ever.
+        This is less than for other starts, as a supervisor would stop a client that waits for ever.
         """
         return self.environment.start * 2 / 3
 
     @property
     def longest_start(self) -> float:
-        """Seconds from the subject's start to its steady state, at most."""
+        """Return the most seconds from the subject's start to its steady state."""
         return self.environment.start + self._steady_within
 
     @property
     def asks_within(self) -> float:
-        """Seconds from a start until the subject must have asked Vault for something.
+        """Return the seconds from a start until the subject must have sent a request.
 
-        Less than the limit of ``hello``, so that a client that waits for Vault is not stopped.
+        This is less than the limit of ``hello``, so that a client that waits for Vault is not
+        stopped.
         """
         return self.environment.start / 2
 
@@ -173,7 +175,7 @@ class Running(Servers):
             "VAULT_ADDR": self.address,
             "VAULT_MOUNT_POINT": self.entry.mount,
             "VAULT_CLIENT_TIMEOUT": f"{self.deadline:g}",
-            # Short, so that a scenario sees their ends.
+            # These are short, so that a scenario sees their ends.
             "VAULT_CACHE_TTL": "1",
             "VAULT_MAX_STALE": "6",
             **(self._tls.environ() if self._tls is not None else {}),
@@ -186,7 +188,7 @@ class Running(Servers):
 
     @property
     def said(self) -> dict[str, object] | None:
-        """What the subject declares, as data; None if it did not start."""
+        """Return what the subject declares, as data; None if it did not start."""
         if self._subject is None:
             return None
         declared = {**self._subject.declares, **self.environment.declared}
@@ -198,23 +200,23 @@ class Running(Servers):
 
     @property
     def started(self) -> bool:
-        """Whether a subject was started."""
+        """Return whether a subject was started."""
         return bool(self._drivers)
 
     @property
     def reports_outcomes(self) -> bool:
-        """Whether the subject distinguishes failures, as far as is known."""
+        """Return whether the subject distinguishes failures, as far as is known."""
         return self.client.subject.reports_outcomes
 
     @property
     def client(self) -> Driver:
-        """The subject that was started last."""
+        """Return the subject that was started last."""
         assert self._drivers, "the scenario did not call lab.start()"
         return self._drivers[-1]
 
     @property
     def drivers(self) -> list[Driver]:
-        """All clients that were started, in order."""
+        """Return all clients that were started, in order."""
         return list(self._drivers)
 
     def _processes(self) -> list[int]:
@@ -230,9 +232,9 @@ class Running(Servers):
         return str(self._commands)
 
     def files_for_all(self, *, since: float) -> set[str]:
-        """Return world-readable files with a secret, in temporary, home and working folder.
+        """Return world-readable files with a secret in the temporary, home and working folders.
 
-        They changed after `since`, in seconds on the wall clock.
+        Only files that changed after `since`, in seconds on the wall clock, count.
         """
         # If the home contains a token, the program gets another home.
         homes = {Path.home(), self.directory / "home"}
@@ -242,7 +244,7 @@ class Running(Servers):
     def give_own_folders(self) -> str:
         """Give the subject its own home and temporary folder from now on.
 
-        Returns the label of a token in that home, as developers have one.
+        Return the label of a token that lies in that home, as a developer's token does.
         """
         token = f"hvs.{token_hex(24)}"
         home = make_home(self.directory / "own-home", token)
@@ -257,7 +259,7 @@ class Running(Servers):
         return word in self.client.subject.capabilities
 
     def leaves(self, what: Literal["token", "file"]) -> bool:
-        """Return whether the subject declares that it leaves this behind."""
+        """Return whether the subject declares that it leaves a token or a file behind."""
         return what in self.client.subject.leaves
 
     def open(self, *, timeout: float | None = None) -> Driver | None:
@@ -329,7 +331,7 @@ class Running(Servers):
 
         Args:
             within: Seconds that it may take after ``hello``.
-            callers: Number of calls at once that come first, while there may be no token yet.
+            callers: Number of simultaneous first calls, while there may be no token yet.
         """
         within = self._steady_within if within is None else within
         client = self.open()
@@ -356,15 +358,15 @@ class Running(Servers):
             raise NotExercised("the subject reads, but none of its logins passed the recorder")
         self.steady_since = self.history.now()
         self.look_at_command_lines()
-        # Reads of an earlier start were no warm-up.
+        # Reads after an earlier start are no warm-up.
         self.mark_warm_up(reads)
         return client
 
     def mark_warm_up(self, reads: Sequence[Operation]) -> None:
         """Mark first reads that failed or were slow as a warm-up.
 
-        Nothing promises that a subject is ready at once: a Java VM loads classes at the first call.
-        `reads` are the first of an instance that started without a fault.
+        A subject need not be ready at once: a Java VM loads classes at the first call. `reads` are
+        the first reads of an instance that started without a fault.
         """
         good = [read for read in reads if read.good]
         ready = min(good, key=lambda o: o.ended or o.began, default=None)
@@ -381,7 +383,7 @@ class Running(Servers):
         if missing := sorted(entry.declares - known):
             raise NotClaimed(f"the subject does not declare {', '.join(missing)} (see --declare)")
         if self.deadline > LONGEST:
-            # A declaration narrows no promise: the subject has simply not been asked.
+            # A declaration narrows no promise, so the subject has only not been asked.
             raise NotExercised(
                 f"its calls may take {self.deadline:g} s; configure it with at most {LONGEST:g} s"
             )
@@ -389,9 +391,9 @@ class Running(Servers):
             raise NotClaimed("the subject has no process of its own on this machine")
 
     def needs_outcomes(self) -> None:
-        """Leave the scenario if the subject has failed and cannot say why.
+        """Raise `NotClaimed` if the subject has failed and cannot say why.
 
-        It goes on if there is already a finding, which counts anyway.
+        The scenario goes on if there is already a finding, which counts in any case.
         """
         if not self.reports_outcomes and not self._findings:
             raise NotClaimed("the subject does not say why a call fails (outcomes)")
@@ -401,7 +403,7 @@ class Running(Servers):
             client.subject.close(timeout=5.0)
         except (OperationFailed, SubjectError):
             client.subject.kill()
-        # Known only after the process has ended.
+        # The CPU time is known only after the process has ended.
         self.spent.subject += getattr(client.subject, "cpu", 0.0)
 
     def reading(
@@ -466,7 +468,7 @@ class Running(Servers):
         self._asked.append(oracles.recovers_within(bound, since=after.end, path=path, verb=verb))
 
     def ask(self, oracle: Oracle) -> None:
-        """Ask this oracle too when the scenario is judged."""
+        """Also use this oracle when the scenario is judged."""
         self._asked.append(oracle)
 
     def logs_in_again(self, *, since: float, within: float) -> None:
@@ -478,7 +480,7 @@ class Running(Servers):
     def hold(self, fault: Fault, seconds: float) -> None:
         """Keep a fault for some seconds, and longer until it touches the subject.
 
-        A client that reads from its memory may notice it only at its next refresh.
+        A client that answers from memory may notice a fault only at its next refresh.
         """
         self.watch(seconds)
         if not self._dead():
@@ -493,7 +495,7 @@ class Running(Servers):
         return self._evidence_of(fault) is not None
 
     def _evidence_of(self, fault: Fault) -> str | None:
-        # A subject with calls reports failures itself. An agent has only its log.
+        # A subject with calls reports failures by itself. An agent has only its log.
         asked = self.environment.subject.kind != "agent" or (self.started and self.reports_outcomes)
         told = () if asked else self.log_lines()
         return evidence_of(self.history, fault, self._accessors(), told)
@@ -536,7 +538,7 @@ class Running(Servers):
         return list(self._logs)
 
     def keep_logs(self) -> None:
-        """Fetch logs that are kept elsewhere, from subjects that are not closed."""
+        """Fetch the logs of open subjects that keep them elsewhere."""
         for driver in self.drivers:
             if not driver.closed:
                 driver.subject.logs()

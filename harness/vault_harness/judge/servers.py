@@ -1,4 +1,4 @@
-"""One scenario's own Vault, proxy and recorder, with an operator's actions."""
+"""Hold one scenario's own Vault, proxy and recorder, and act as its operator."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
 
 WRITTEN = "backend/written-at-last"
-"""Path that a client which claims ``write`` writes in the closing act."""
+"""Path that a client with the claim ``write`` writes in the closing act."""
 
 _NOWHERE = 9
-"""Port of a proxy's upstream until the real one is known."""
+"""Port of a proxy's upstream until the real upstream is known."""
 
 
 def blueprint_of(entry: Entry) -> Blueprint:
@@ -61,15 +61,12 @@ def platform() -> Blueprint:
 
 
 class Servers(Closable):
-    """The servers of one scenario, with everything between them and a client.
+    """The servers of one scenario, and everything between them and a client.
 
     Attributes:
-        vault: Faults of Vault.
-        network: Faults of the network.
         http: Faults of single requests, chosen by kind and count.
-        process: Faults of processes.
-        operator: Acts in the client's namespace, if there is one.
-        namespace: That namespace, or None.
+        operator: The operator, who acts in the client's namespace, if there is one.
+        namespace: The client's namespace, or None.
         may_write: Whether the client's role may write `WRITTEN`.
         address: The URL at which a client finds Vault.
         product: Name and version of the server.
@@ -122,7 +119,7 @@ class Servers(Closable):
         )
         self._closing.callback(self.recorder.close)
         self.proxy: Proxy = work.toxiproxy.create(
-            entry.id,  # the same in each run, since a seed's faults depend on it
+            entry.id,  # the same in each run, since the faults of a seed depend on it
             listen=work.listen(),
             upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
         )
@@ -157,7 +154,8 @@ class Servers(Closable):
     def prepare_database(self, *, leases: bool) -> None:
         """Start the database if the scenario needs it, or if it is optional and `leases` is true.
 
-        This waits for the subject's claims, since a server of its own costs a second.
+        This happens only after the subject's claims are known, since a server of its own costs a
+        second.
         """
         entry = self.entry
         if not entry.logs_in or self._database is not None:
@@ -175,18 +173,18 @@ class Servers(Closable):
 
     @property
     def _can_have_a_database(self) -> bool:
-        """Whether the scenario needs a database, or could have one on this machine."""
+        """Return whether the scenario needs a database, or could have one on this machine."""
         can = Capability.DATABASE in self.environment.engine.capabilities
         return self.entry.needs_postgresql or (can and not self.environment.postgresql.lacking())
 
     @property
     def has_database(self) -> bool:
-        """Whether there is a database."""
+        """Return whether there is a database."""
         return self._database is not None
 
     @property
     def database(self) -> Database:
-        """The PostgreSQL of this scenario, and Vault's engine for it."""
+        """Return the PostgreSQL of this scenario, and Vault's engine for it."""
         if self._database is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no database",
@@ -245,7 +243,7 @@ class Servers(Closable):
 
     @contextmanager
     def link_is_late(self, node: Node, by: float) -> Iterator[Fault]:
-        """Delay what other nodes send to this one, its data included.
+        """Delay what other nodes send to this node, its data included.
 
         The scenario's entry must have `links`. `by` is in seconds, below raft's leader time-out of
         1 s.
@@ -302,7 +300,7 @@ class Servers(Closable):
 
     @property
     def storage(self) -> Postgresql:
-        """The PostgreSQL that stores Vault's data."""
+        """Return the PostgreSQL that stores Vault's data."""
         if self._storage is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no storage outside",
@@ -313,7 +311,7 @@ class Servers(Closable):
 
     @property
     def holder(self) -> KeyHolder:
-        """The Vault that holds this one's key."""
+        """Return the Vault that holds this Vault's key."""
         if self._holder is None:
             raise ScenarioDefect(
                 f"{self.entry.id} has no holder of a key",
@@ -341,7 +339,7 @@ class Servers(Closable):
 
     @property
     def tls(self) -> ScenarioTls:
-        """The TLS between client and Vault."""
+        """Return the TLS between client and Vault."""
         if self._tls is None:
             raise ScenarioDefect(
                 f"{self.entry.id} is about TLS, and speaks none",
@@ -352,7 +350,7 @@ class Servers(Closable):
 
     @property
     def clock(self) -> ClientClock:
-        """The wall clock of the subject's process."""
+        """Return the wall clock of the subject's process."""
         if self._clock is None:
             raise ScenarioDefect(
                 f"{self.entry.id} sets no clock",
@@ -363,7 +361,7 @@ class Servers(Closable):
 
     @property
     def name(self) -> MovingName:
-        """The host name by which the subject finds Vault."""
+        """Return the host name by which the subject finds Vault."""
         if self._name is None:
             raise ScenarioDefect(
                 f"{self.entry.id} moves no name",
@@ -396,7 +394,7 @@ class Servers(Closable):
 
     @property
     def ttl(self) -> float:
-        """T: the token's TTL in seconds."""
+        """Return T, the token's TTL in seconds."""
         return self.entry.ttl
 
     def _learn_what_is_there(self) -> None:
@@ -433,11 +431,10 @@ class Servers(Closable):
         """Write a new version of a secret, which reads must return from now on; return its label.
 
         Args:
-            label: Of the version; the result is ``PATH:label`` for a secret other than the default.
-            path: By default the scenario's own.
-            key: By default the scenario's own.
+            label: The version's label; for another secret than the default the result is
+                ``PATH:label``.
             value: By default a new random value.
-            also: Further keys and values under the same label.
+            also: Further keys and values, which get the same label.
         """
         path, key = path or self.entry.path, key or self.entry.key
         made = f"canary-{label}-{random.token_hex(12)}" if value is None else value
@@ -458,7 +455,7 @@ class Servers(Closable):
 
     @contextmanager
     def changing(self, label: str, *, path: str, key: str) -> Iterator[None]:
-        """Let other code change a value, and label the value that it leaves."""
+        """Let the block change a value, and label the new value."""
         rotation = self.history.note_rotation(path, self._value_label(path, label))
         yield
         self.secrets.add_value(path, key, str(self._stored(path)[key]), rotation.value)
@@ -468,7 +465,7 @@ class Servers(Closable):
         return label if path == self.entry.path else f"{path}:{label}"
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
-        """Make a secret-id and by default put it where the subject finds it."""
+        """Make a secret-id, and by default deliver it to the subject."""
         made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
@@ -499,10 +496,10 @@ class Servers(Closable):
 
     @contextmanager
     def condition(self, name: str, **marks: Any) -> Iterator[Fault]:
-        """Record a situation that is no fault, but must have touched the subject.
+        """Record a situation that is no fault, but must touch the subject.
 
         Args:
-            marks: Fields of its `Signature`; ``optional=True`` if it need not touch the subject.
+            marks: Fields of its `Signature`; with ``optional=True`` it need not touch the subject.
         """
         optional: bool = marks.pop("optional", False)
         fault = self.history.begin_fault(name, Signature(**marks), optional=optional)
@@ -516,5 +513,5 @@ class Servers(Closable):
         self._closing.callback(function, *given)
 
     def close(self) -> None:
-        """Close everything, the latest first."""
+        """Close everything, in reverse order."""
         self._closing.close()

@@ -53,7 +53,7 @@ class Connections:
 def connections(
     lab: Lab, path: str, *, count: int = 1, every: float = EVERY, reports: bool = True
 ) -> Iterator[Connections]:
-    """Open connections repeatedly, each with the credential that the subject returns then.
+    """Open connections repeatedly, each with the credential that the subject then returns.
 
     A connection stays open until the next one is there, and is tried before it is closed.
 
@@ -77,7 +77,7 @@ def connections(
                     _note_stranger(lab, path, credential)
                     opened = lab.database.connect(credential)
                     if opened is not None:
-                        stack.close()  # closes the connection before
+                        stack.close()  # closes the earlier connection
                         stack.callback(_try_and_close, lab, opened, seen)
                     elif reports:
                         failed = credential.password
@@ -95,7 +95,7 @@ def connections(
     threads = [threading.Thread(target=run, name="pool", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
-        stop.wait(every / count)  # spreads them
+        stop.wait(every / count)  # spread the callers
     try:
         yield seen
     finally:
@@ -107,7 +107,7 @@ def connections(
 
 
 def _note_stranger(lab: Lab, path: str, credential: Credential) -> None:
-    """Add a finding if the user of another role is returned."""
+    """Add a finding if the credential has the user of another role."""
     if credential.username != lab.database.user(path):
         text, now = f"another user is given for {path}", lab.history.now()
         lab.ask(none_of("a role gives its own user", {text: now}, harm=True))

@@ -14,7 +14,7 @@ Word = Literal["pass", "fail", "flaky", "not exercised", "skipped", "error"]
 _Told = TypeVar("_Told")
 
 TOO_SLOW = "this machine is too slow"
-"""Beginning of a reason that says nothing about the client."""
+"""The start of a reason that is not about the client."""
 
 
 ENOUGH = 3
@@ -28,12 +28,13 @@ class Finding:
     Attributes:
         promise: What was promised, in one line.
         seen: What was seen instead, with times.
-        at: When, in seconds on the history's clock; None if it is about the whole scenario.
-        harm: Whether it counts whatever else happened: a wrong value is always wrong.
-        rests_on: Names of the faults and conditions without which it means nothing. Empty for an
-            excess, such as two renewals at once. None for the last fault that began before `at`.
+        at: When, in seconds on the history's clock; None for the whole scenario.
+        harm: Whether the finding counts whatever else happened: a wrong value is always wrong.
+        rests_on: Names of the faults and conditions without which the finding means nothing. Empty
+            for an excess, such as two renewals at once. None stands for the last fault that began
+            before `at`.
         missed: Seconds beyond the limit; None if the event never came, or time does not matter.
-        until: End of the time that it is about, which begins `at`; None if unknown.
+        until: End of the time that the finding is about, which begins `at`; None if unknown.
         closing: Whether the closing act found it.
     """
 
@@ -67,11 +68,11 @@ class Verdict:
     """The judgement on one run of a scenario.
 
     Attributes:
-        findings: Findings that count and make it ``fail``.
-        untouched: Reasons why it is, or would be, ``not exercised``.
+        findings: Findings that count and make the verdict ``fail``.
+        untouched: Reasons why the verdict is, or would be, ``not exercised``.
         evidence: How each fault touched the subject, and how each condition was met.
         set_aside: Findings that do not count, and why.
-        leaks: Secrets that leaked in a scenario that is about something else.
+        leaks: Secrets that leaked in a scenario on something else.
     """
 
     word: Word
@@ -91,7 +92,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Seen:
-    """Whether a fault or a condition was met, with the evidence or the lack of it.
+    """Whether a fault or a condition was met, and the evidence.
 
     `at` is when the fault began; None for a condition.
     """
@@ -105,7 +106,7 @@ class Seen:
 def decide(
     findings: Iterable[Finding], seen: Iterable[Seen] = (), *, faults: Sequence[Fault] = ()
 ) -> Verdict:
-    """Decide on one run by its findings and by what happened.
+    """Return the verdict on one run.
 
     - Harm makes ``fail`` in any case.
     - A finding does not count if it rests on a fault or a condition that was not met.
@@ -146,12 +147,12 @@ def decide(
 
 
 def _kind(finding: Finding) -> Hashable:
-    """Return what makes findings alike; other findings do not stand for harm."""
+    """Return what makes findings alike, so that no other finding displaces harm."""
     return finding.promise, finding.harm
 
 
 def _enough(found: Sequence[_Told], kind: Callable[[_Told], Hashable]) -> list[_Told]:
-    """Return the first `ENOUGH` of each kind, in their order."""
+    """Return the first `ENOUGH` items of each kind, in order."""
     told: Counter[Hashable] = Counter()
     kept = []
     for one in found:
@@ -168,7 +169,7 @@ def _over_by(finding: Finding, moment: float) -> bool:
 def _missing_ground(
     finding: Finding, faults: Sequence[Fault], seen: Collection[Seen]
 ) -> str | None:
-    """Return the fault or condition that a finding rests on and that was not met, if any."""
+    """Return the unmet fault or condition that a finding rests on, if any."""
     if finding.rests_on is not None:
         return next((name for name in finding.rests_on if _not_met(name, finding, seen)), None)
     begun = [f for f in faults if finding.at is None or f.began <= finding.at]
@@ -179,9 +180,9 @@ def _missing_ground(
 
 
 def _not_met(name: str, finding: Finding, seen: Collection[Seen]) -> bool:
-    """Return whether a name had to be met, and was not met before a finding.
+    """Return whether a fault or condition of this name was due, but not met before the finding.
 
-    A repeated fault has one name. If the first of three killed the client, the finding rests on a
+    A repeated fault has one name. If the first of three kills the client, the finding rests on a
     fault that was met.
     """
     alike = [one for one in seen if one.name == name]
@@ -195,8 +196,8 @@ def _before(one: Seen, finding: Finding) -> bool:
 
 
 class NotExercised(Exception):
-    """The scenario could not be carried out: no steady state, or nothing to break."""
+    """Raised if the scenario could not be carried out: no steady state, or nothing to break."""
 
 
 class NotClaimed(Exception):
-    """The subject does not claim, declare or distinguish what the scenario is about."""
+    """Raised if the subject does not claim or declare what the scenario needs."""

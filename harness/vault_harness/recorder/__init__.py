@@ -1,1 +1,1 @@
-"""The recorder: reads what passes between a client and Vault, and keeps the history."""
+"""Record the requests between a client and Vault, and keep the history."""

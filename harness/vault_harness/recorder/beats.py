@@ -1,7 +1,7 @@
-"""The program of the witness: a clock that beats in a process of its own.
+"""Run the witness's clock, which beats in a process of its own.
 
 An interpreter without site packages runs this file, so that it starts in a few milliseconds.
-Arguments: the file to write, and the pid of the process to end with.
+Arguments: the file to write, and the pid of the parent, whose end ends the program.
 """
 
 import os
@@ -19,14 +19,15 @@ SLOTS = 6000
 """Number of entries in the file: ten minutes, longer than any scenario."""
 
 ENTRY = struct.Struct("<4d")
-"""When the entry was written, start and length of its longest stall, and how many programs wanted
-to run. Times are seconds on the monotonic clock, which all processes share."""
+"""The time of the entry, the start and length of its longest stall, and the number of programs that
+wanted to run. Times are seconds on the monotonic clock, which all processes share.
+"""
 
 
 def wanted() -> int:
-    """Return how many other programs want to run now; 0 if the machine does not say."""
+    """Return how many other programs want to run now; 0 if unknown."""
     try:
-        with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123 - loads no pathlib
+        with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123 - do not load pathlib
             return max(0, int(file.read().split()[3].split("/")[0]) - 1)
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,4 @@
-"""Both sides of a recorder's connection, in the clear or over TLS, and what they need of it."""
+"""Handle both sides of a recorder's connection, in the clear or over TLS."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _CODE = slice(_HEAD + 4, _HEAD + 8)
 _NO_ERROR = bytes(4)
 
 HEARD_OUT_SECONDS = 5.0
-"""Seconds after our goodbye before we close a client's connection, as in nginx's
-``lingering_timeout``."""
+"""Seconds from the recorder's goodbye to the close of a client's connection, as in nginx's
+``lingering_timeout``.
+"""
 
 ON_ITS_WAY_SECONDS = 0.3
-"""Seconds in which a client's requests may cross our goodbye."""
+"""Seconds in which a client's requests may cross the recorder's goodbye."""
 
 ALL = (1 << 31) - 1
-"""Last stream in our first goodbye: the highest number, as the real one is unknown."""
+"""Last stream in the first goodbye: the highest number, as the real one is unknown."""
 
 
 def closing(answer: bytes) -> bytes:
@@ -44,21 +45,22 @@ def closing(answer: bytes) -> bytes:
 
 
 def goaway(last: int) -> bytes:
-    """Return a GOAWAY frame without an error; `last` is the last stream that is answered.
+    """Return a GOAWAY frame without an error; `last` is the last answered stream.
 
-    h2 sends none if answers still follow.
+    h2 sends no GOAWAY if answers still follow.
     """
     return struct.pack(">I", 8)[1:] + bytes([_GOAWAY, 0]) + struct.pack(">II", 0, last) + _NO_ERROR
 
 
 class Goodbye:
-    """Removes a GOAWAY without an error from what a client sends.
+    """Remove a GOAWAY without an error from a client's bytes.
 
-    Vault still answers open requests after it (RFC 9113, 6.8). h2 would send nothing more.
+    After such a GOAWAY, Vault still answers open requests (RFC 9113, 6.8), but h2 would send
+    nothing more.
 
     Attributes:
         said: Whether a GOAWAY has come.
-        asks: Whether the latest bytes contain something that needs an answer.
+        asks: Whether the latest bytes contain a frame that needs an answer.
     """
 
     def __init__(self) -> None:
@@ -105,10 +107,10 @@ Heard = asyncio.Queue[tuple[Side, bytes]]
 """Received bytes and their side; empty bytes mean that this side has ended."""
 
 HANDSHAKE_SECONDS = 60.0
-"""Limit of a TLS handshake: longer than any fault, as a real server would allow."""
+"""The most seconds of a TLS handshake: longer than any fault, as at a real server."""
 
 FAREWELL_SECONDS = 1.0
-"""How long a peer may take to close its side before its connection is closed."""
+"""Seconds that a peer may take to close its side, before its connection is closed."""
 
 
 _LAST_DATA = 52
@@ -121,7 +123,7 @@ _ENDED = frozenset({7, 8})
 class End(asyncio.Protocol):
     """One side of a connection. It puts received bytes into the queue that both sides share.
 
-    Bytes that are written too early are kept until it is connected.
+    Bytes that are written too early are kept until the connection is made.
     """
 
     def __init__(self, name: Side, heard: Heard, ends: set[End]) -> None:
@@ -149,12 +151,12 @@ class End(asyncio.Protocol):
 
     @property
     def since_it_came(self) -> float:
-        """Seconds since the kernel received the latest data, even if it was read later."""
+        """Return the seconds since the kernel received the latest data, read or not."""
         return max(0.0, time.monotonic() - self._came)
 
     @property
     def gone(self) -> bool:
-        """Whether the peer has ended the connection; on Linux, even if that is still unread."""
+        """Return whether the peer has ended the connection; on Linux, even if unread."""
         if self._transport is None:
             return False
         told = self._told()
@@ -208,7 +210,7 @@ class Slammed(asyncio.Protocol):
 
 
 class Door(asyncio.Protocol):
-    """A new connection that leaves all bytes for the TLS handshake."""
+    """A new connection that leaves all bytes to the TLS handshake."""
 
     def __init__(self) -> None:
         self.opened: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
@@ -228,8 +230,8 @@ async def shake_hands(
 ) -> str:
     """Do the TLS handshake, connect `end`, and return the protocol: ``h2`` or ``http/1.1``.
 
-    `OSError` is raised if a side does not trust the other or goes away. `host` is the name that
-    the peer's certificate must have; None if we are the server.
+    `OSError` is raised if a side does not trust the other or goes away. `host` is the name that the
+    peer's certificate must have; None on the server's side.
     """
     try:
         secured = await asyncio.get_running_loop().start_tls(
@@ -255,12 +257,11 @@ async def reach(
 ) -> asyncio.Task[None] | None:
     """Connect to a server and return the TLS handshake, if any, to be cancelled at the end.
 
-    The handshake goes on in the background: a server that stands still accepts a connection, and
-    data for it is kept. `OSError` is raised if nothing listens there.
+    The handshake goes on in the background, since a frozen server accepts a connection; data for it
+    is kept. `OSError` is raised if nothing listens there.
 
     Args:
-        end: The server's side. If the server is not trusted, its queue gets an end.
-        heard: The queue of `end`.
+        end: The server's side. If the server is not trusted, the queue gets the end of this side.
         upstream: ``host:port``, an IPv6 address in brackets.
         context: None for a connection in the clear.
     """
@@ -293,7 +294,7 @@ Rewrite = Callable[[dict[str, object]], dict[str, object]]
 
 
 class Notes(Protocol):
-    """The recorder, as far as a connection needs it. `Recorder` explains each member."""
+    """The recorder, as a connection sees it; `Recorder` explains each member."""
 
     upstream: str
     upstream_tls: ssl.SSLContext | None

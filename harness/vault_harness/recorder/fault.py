@@ -1,4 +1,4 @@
-"""A fault: one thing broken on purpose, its marks, and what may happen to a single request."""
+"""Describe faults: things broken on purpose, their marks, and their effect on a single request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault_harness.errors import HarnessDefect
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The marks that a fault leaves on a client's traffic. One of them is enough.
+    """The marks that a fault leaves on a client's traffic. One mark is enough.
 
     Attributes:
         statuses: An answer with one of these statuses while the fault lasts.
@@ -24,13 +24,14 @@ class Signature:
         toxics: Names of toxics that acted on a connection.
         token: A refused request with the token of this accessor.
         refused: A TLS handshake that one side refused.
-        turned_away: A connection that was opened and carried no request, because no server answers.
+        turned_away: A connection that was opened and carried no request, because no server
+            answered.
         swallowed: Data that the client sent over a dead connection.
         stubbed: An answer that the harness gave in Vault's place.
         interference: A request on which the interference of this name acted.
-        lingers: The mark may appear after the fault's end (a revoked token stays revoked).
-        answers_late: Not a mark: seconds by which Vault's answers reach the client late; infinite
-            if they may come at the fault's end, or never.
+        lingers: Whether the mark may appear after the fault's end (a revoked token stays revoked).
+        answers_late: Seconds by which Vault's answers reach the client late; infinite if they may
+            come at the fault's end, or never. This is no mark.
     """
 
     statuses: frozenset[int] = frozenset()
@@ -53,7 +54,7 @@ class Counter(Protocol):
 
     @property
     def taken(self) -> int:
-        """The number of requests on which it has acted."""
+        """Return the number of requests on which it has acted."""
 
 
 @dataclass
@@ -61,12 +62,12 @@ class Fault:
     """One fault in a history. Times are seconds on the history's clock.
 
     Attributes:
-        name: The broken thing in a person's words: ``vault sealed``.
-        signature: The marks by which the vacuity guard recognises it.
+        name: The name of the fault in plain words: ``vault sealed``.
+        signature: The marks that show that the fault touched the subject.
         detail: Parameters for the report; never a secret.
         began: When it took effect.
         ended: When it was undone; None while it lasts.
-        optional: Whether the verdict does not depend on its touching the subject.
+        optional: Whether the fault need not touch the subject.
         counter: Counts the requests on which it acts; None if it does not act on single requests.
     """
 
@@ -80,28 +81,28 @@ class Fault:
 
     @property
     def touched(self) -> int:
-        """The number of requests on which it has acted; 0 if it does not act on single requests."""
+        """Return how many requests it has acted on; 0 if it does not act on single ones."""
         return self.counter.taken if self.counter is not None else 0
 
     @property
     def end(self) -> float:
-        """When it was undone; raises `HarnessDefect` while it lasts."""
+        """Return when it was undone; raise `HarnessDefect` while it lasts."""
         if self.ended is None:
             raise HarnessDefect(f"fault {self.name} still lasts, and its end was asked for")
         return self.ended
 
     @property
     def length(self) -> float:
-        """Seconds that it lasted."""
+        """Return the seconds that it lasted."""
         return self.end - self.began
 
     def over(self, seconds: float = 0.0) -> float:
-        """Return the time that many seconds after it was undone."""
+        """Return the time `seconds` after it was undone."""
         return self.end + seconds
 
 
 class FaultLog(Protocol):
-    """Notes faults: a scenario's history, or a list in a test."""
+    """A log of faults: a scenario's history, or a list in a test."""
 
     def begin_fault(
         self,
@@ -140,14 +141,12 @@ Affected = RequestKind | Literal["health", "any"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stub:
-    """An answer given in Vault's place, without a request to Vault.
+    """An answer in Vault's place, without a request to Vault.
 
     Attributes:
-        status: HTTP status.
-        body: The whole body.
         headers: Headers beyond ``Content-Length``.
         kinds: The requests that get it; empty means all.
-        times: How many requests get it; None means all while the stub is set.
+        times: Number of requests that get it; None means all while the stub is set.
     """
 
     status: int
@@ -162,7 +161,7 @@ class Choice:
     """The requests that a fault acts on.
 
     Attributes:
-        kinds: Their purpose; empty means any.
+        kinds: The purposes of the requests; empty means any.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
         first: Only this many requests from the first on.
         nth: Only this one, counted from 1.
@@ -197,11 +196,10 @@ class Choice:
 
 @dataclass(eq=False)
 class Interference:
-    """Acts on some of the requests that pass, and counts them. Thread-safe.
+    """Acts on some of the requests that pass, and counts them; thread-safe.
 
     Attributes:
         name: A unique name, by which the affected requests are known.
-        choice: The requests.
         stub: Answer with this instead of asking Vault.
         late: Hold Vault's answer back for this many seconds.
         loses: Drop Vault's answer and the connection, after ``late`` seconds.
@@ -223,7 +221,7 @@ class Interference:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def takes(self, kind: RequestKind, path: str) -> bool:
-        """Count a request, and return whether this acts on it."""
+        """Count a request, and return whether the interference acts on it."""
         if not self.choice.fits(kind, path):
             return False
         with self._lock:
@@ -234,22 +232,22 @@ class Interference:
 
     @property
     def seen(self) -> int:
-        """The number of counted requests, whether it acted on them or not."""
+        """Return the number of counted requests, whether it acted on them or not."""
         return self._seen
 
     @property
     def taken(self) -> int:
-        """The number of requests on which it has acted."""
+        """Return the number of requests on which it has acted."""
         return self._taken
 
     @property
     def over(self) -> bool:
-        """Whether it has acted for the last time."""
+        """Return whether it has acted for the last time."""
         return self.choice.over(self._seen)
 
 
 class Relay(Protocol):
-    """Stands between clients and Vault, and reads their requests."""
+    """A program between clients and Vault that reads their requests."""
 
     def interfere(self, one: Interference) -> AbstractContextManager[None]:
         """Interfere while the block runs."""

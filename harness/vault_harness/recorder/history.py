@@ -1,16 +1,16 @@
-"""The history of a scenario: what subject, harness and server did, on one clock.
+"""Keep the history of a scenario: what subject, harness and server did, on one clock.
 
-It uses the monotonic clock of this process. The server's audit log and Toxiproxy use the time of
-day. `History` reads both clocks at its start, and `History.wall` converts between them. On the
-process engine all of them share one machine's clock. Their times may differ by
+The history uses the monotonic clock of this process. The server's audit log and Toxiproxy use the
+time of day. `History` reads both clocks at its start, and `History.wall` converts between them. On
+the process engine all of them share one machine's clock. These times may differ by
 
-- the resolution of what is written: a microsecond in an audit log, a millisecond in Toxiproxy;
+- their resolution: a microsecond in an audit log, a millisecond in Toxiproxy;
 - corrections of the time of day during the history: at most 0.5 ms a second while it is slewed, and
   any amount when it is set. `History.clock_gap` measures this, and the journal keeps it;
 - for containers on another machine, the difference between the two machines' clocks.
 
-Measured over 231 logins on two busy cores: the audit log's time of a login and the recorder's are
-4 to 6 ms apart (median) and at most 0.17 s. The gap of a run's clocks was 2 us.
+Over 231 logins on two busy cores, the times of a login in the audit log and in the recorder
+differed by 4 to 6 ms (median) and by at most 0.17 s. The gap of a run's clocks was 2 us.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ from vault_harness.recorder.observations import (
 from vault_harness.recorder.witness import Witness
 
 SLACK = 0.05
-"""Seconds added to every bound on a time: several threads and processes pass on what is timed."""
+"""Seconds that are added to every bound on a time, since several threads and processes are
+involved.
+"""
 
 FIRST_ADDRESS = ""
-"""The recorder's first address, whatever it is."""
+"""Stands for the recorder's first address."""
 
 LOOK = 0.25
 """Seconds between two checks of whether a wait should end early."""
@@ -59,7 +61,7 @@ class History:
     operations: list[Operation] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     connections: list[float] = field(default_factory=list)
-    addresses: dict[int, str] = field(default_factory=dict)  # except the first address
+    addresses: dict[int, str] = field(default_factory=dict)  # without the first address
     handshakes: list[Handshake] = field(default_factory=list)
     swallowed: list[Swallowed] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -71,7 +73,7 @@ class History:
     touches_known: bool = True  # a real Toxiproxy does not report them
     stalls: list[Stall] = field(default_factory=list)
     waited: dict[str, float] = field(default_factory=dict)
-    clients: int = 1  # no request says which of them sent it
+    clients: int = 1  # a request does not show which client sent it
     frozen: bool = False
     witness: Witness | None = None
 
@@ -92,11 +94,11 @@ class History:
         return timestamp - self.started_wall
 
     def clock_gap(self) -> float:
-        """Return how far the time of day has moved against the monotonic clock, in seconds."""
+        """Return the seconds by which the time of day has moved against the monotonic clock."""
         return (time.time() - self.started_wall) - (time.monotonic() - self.started)
 
     def look_at_machine(self) -> None:
-        """Ask the witness when the machine has stood still."""
+        """Ask the witness when the machine stood still."""
         if self.witness is not None and not self.frozen:
             now = time.monotonic()
             self.stalls = self.witness.seen(self.started, now, clock=self.started).stalls
@@ -112,7 +114,7 @@ class History:
         return max(lengths, default=0.0)
 
     def freeze(self) -> None:
-        """Refuse further changes, as by callers that are still busy."""
+        """Refuse further changes, for example by callers that are still busy."""
         self.look_at_machine()
         with self._changed:
             self.frozen = True
@@ -168,7 +170,7 @@ class History:
             return exchange
 
     def end_exchange(self, exchange: Exchange) -> None:
-        """Note that an answer is complete or will never be."""
+        """Note that an answer is complete, or will never be complete."""
         with self._changed:
             exchange.ended = self.now()
             self._notify()
@@ -196,7 +198,7 @@ class History:
             self._notify()
 
     def note_swallowed(self, connection: int) -> None:
-        """Note that a client sent something over a dead connection, which it cannot know."""
+        """Note that a client sent something over a connection that it cannot know to be dead."""
         with self._changed:
             if not self.frozen:
                 self.swallowed.append(Swallowed(self.now(), connection))
@@ -259,7 +261,7 @@ class History:
     ) -> bool:
         """Wait until `condition` holds, checked at each change and at least 20 times a second.
 
-        Returns whether it held within `timeout` seconds. `what` names the wait in `waited`.
+        Return whether it held within `timeout` seconds. `what` names the wait in `waited`.
         """
         began = time.monotonic()
         try:
@@ -272,7 +274,7 @@ class History:
         while True:
             with self._changed:
                 changes = self._changes
-            # Called without the lock, since a condition may be slow or need the recorder.
+            # Call it without the lock, since a condition may be slow or need the recorder.
             if condition():
                 return True
             left = deadline - time.monotonic()
@@ -346,5 +348,5 @@ class History:
 
 
 def between(items: Iterable[float], begin: float, end: float) -> int:
-    """Return how many of these times are in ``[begin, end]``."""
+    """Return the number of times in ``[begin, end]``."""
     return sum(begin <= item <= end for item in items)

@@ -1,4 +1,4 @@
-"""Read Vault's HTTP traffic: what a request is for, and what an answer says about a token."""
+"""Read Vault's HTTP traffic: the purpose of a request, and the fields of an answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
 
 
 def kind_of(method: str, target: str) -> RequestKind:
-    """Return what a request to Vault is for; `target` may have a query."""
+    """Return the purpose of a request to Vault; `target` may have a query."""
     return _kind_of(method, unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/"))
 
 
@@ -52,11 +52,11 @@ def in_ascii(target: bytes) -> bytes:
 
 
 class NotHttp(Exception):
-    """What a peer sent is not HTTP, or does not answer the request."""
+    """Raised if a peer's data is not HTTP, or does not answer the request."""
 
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Answer to a client that waits before it sends the body."""
+"""The answer to a client that waits before it sends the body."""
 
 WITHOUT_BODY = frozenset({204, 304})
 """Statuses of answers without a body."""
@@ -109,13 +109,13 @@ class Message:
 
     @property
     def path(self) -> str:
-        """The request's path below ``/v1/``, without its query."""
+        """Return the request's path below ``/v1/``, without its query."""
         return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
 
     def place(self, namespace: str) -> tuple[str, str]:
         """Return the namespace that a request names, by header or path, and the path in it.
 
-        `namespace` is the configured one. Any other beginning of a path is a mount.
+        `namespace` is the configured namespace. Any other beginning of a path is a mount.
         """
         header = self.headers.get("x-vault-namespace", "").strip("/")
         whole = f"{header}/{self.path}" if header else self.path
@@ -125,12 +125,12 @@ class Message:
 
     @property
     def expects(self) -> bool:
-        """Whether the client waits for ``100 Continue`` before it sends the body."""
+        """Return whether the client waits for ``100 Continue`` before it sends the body."""
         return self.version != "1.0" and self.headers.get("expect", "").lower() == "100-continue"
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends after this message."""
+        """Return whether the connection ends after this message."""
         said = self.headers.get("connection", "").lower()
         return "close" in said or (self.version == "1.0" and "keep-alive" not in said)
 
@@ -141,7 +141,7 @@ class _Reader:
         self._connection = connection
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take more bytes; return those of this message and those after it."""
+        """Take more bytes; return the bytes of this message and the bytes after it."""
         self._receive(data)
         if not self.message.complete:
             return data, b""
@@ -243,8 +243,8 @@ def render(
 ) -> bytes:
     """Return an HTTP/1.1 response with its ``Content-Length``.
 
-    A body of a 204 or 304 is dropped: the client would read it as the next answer. `bodiless`
-    drops the body but keeps its length, as for HEAD.
+    The body of a 204 or 304 is dropped, because the client would read it as the next answer.
+    `bodiless` drops the body but keeps its length, as for HEAD.
     """
     reason = responses.get(status, "Unknown")
     lines = [f"HTTP/1.1 {status} {reason}"]

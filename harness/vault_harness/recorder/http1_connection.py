@@ -1,4 +1,4 @@
-"""HTTP/1.1 with a client, over a connection to Vault of its own."""
+"""Relay HTTP/1.1 from a client, over a connection to Vault of its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Http1Connection:
         ordinal: Number of the connection in the history.
 
     Attributes:
-        deaf: Set to drop all data that arrives.
+        deaf: Whether all data that arrives is dropped.
     """
 
     def __init__(self, recorder: Notes, ordinal: int, client: End, heard: Heard) -> None:
@@ -86,7 +86,7 @@ class Http1Connection:
                     going_on = await self._from_server(data)
         except (OSError, NotHttp):
             pass  # the peer is gone or does not speak HTTP
-        except Exception as error:  # noqa: BLE001 - our own defect, which the run reports
+        except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
             if self._exchange is not None and self._exchange.ended is None:
@@ -102,7 +102,7 @@ class Http1Connection:
             return
         whole = side == "server" and not self.deaf and reader is not None and reader.end()
         if whole and reader is not None:
-            await self._give(exchange, reader.message)  # the close marks the answer's end
+            await self._give(exchange, reader.message)  # the close is the answer's end
         else:
             exchange.closed = side
 
@@ -117,7 +117,7 @@ class Http1Connection:
                     continue
                 self._begin(request)
                 if self._stub is not None and not request.complete and request.expects:
-                    self.client.write(GO_ON)  # in place of Vault, which is not asked
+                    self.client.write(GO_ON)  # in place of Vault, which gets no request
             elif self._stub is None:
                 self._server.write(mine)
             if request.complete:
@@ -183,19 +183,19 @@ class Http1Connection:
 
     @property
     def _rewrite(self) -> Rewrite | None:
-        """The change to an answer, if it is a login's."""
+        """Return the change to the answer, if it answers a login."""
         login = self._exchange is not None and self._exchange.kind == "login"
         return self._recorder.rewrite_login if login else None
 
     async def _give(self, exchange: Exchange, answer: Message) -> bool:
-        """Send a complete answer or its replacement; return whether anything was sent."""
+        """Send a complete answer, or its replacement; return whether anything was sent."""
         acting, rewrite, data = self._acting, self._rewrite, self._held
         if rewrite is not None and await self._recorder.rewritten(answer, rewrite):
             json_type = {"Content-Type": "application/json"}
             data = render(answer.status, json_type, bytes(answer.body))
         if acting is not None and not await self._delivered(exchange, acting, answer):
             return False
-        # Noted before the client can act on it; ended after it is sent.
+        # Note the answer before the client can act on it, and end it after it is sent.
         self._recorder.note_response(exchange, answer)
         if acting is not None and (page := acting.instead) is not None:
             self._recorder.note_stub(exchange, page)

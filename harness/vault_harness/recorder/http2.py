@@ -1,7 +1,7 @@
-"""HTTP/2 with a client: each stream is one request, which goes on to Vault over HTTP/1.1.
+"""Relay HTTP/2 from a client: each stream is one request, which goes to Vault over HTTP/1.1.
 
-Vault answers the same over both. What HTTP/2 adds, such as streams and their resets, happens
-between the client and the recorder.
+Vault answers alike over both. Streams and their resets happen only between the client and the
+recorder.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Stream:
 
 
 class Http2Connection:
-    """One client connection over HTTP/2, and as many to Vault as it needs.
+    """One client connection over HTTP/2, and as many connections to Vault as it needs.
 
     `ordinal` is the connection's number in the history.
     """
@@ -68,7 +68,7 @@ class Http2Connection:
         self._streams: dict[int, _Stream] = {}
         self._idle: list[_Upstream] = []
         self._upstreams: set[_Upstream] = set()
-        # Headers stay bytes: Vault decides what it makes of their encoding.
+        # Headers stay bytes, since Vault decides on their encoding.
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self._goodbye = Goodbye()
         self._farewell = b""
@@ -98,7 +98,7 @@ class Http2Connection:
                     return
         except (OSError, NotHttp, h2.exceptions.ProtocolError):
             self._flush()  # h2 may have an error frame to send
-        except Exception as error:  # noqa: BLE001 - our own defect, which the run reports
+        except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
             self._end()
@@ -116,7 +116,7 @@ class Http2Connection:
         self._client.close()
 
     def _swallow(self, data: bytes, *, by_client: bool) -> None:
-        """Drop data, and note it if it needs an answer, unlike window updates."""
+        """Drop data, and note it if it needs an answer, which window updates do not."""
         if by_client and self._goodbye.without(data) and self._goodbye.asks:
             self._recorder.history.note_swallowed(self._ordinal)
 
@@ -126,7 +126,7 @@ class Http2Connection:
                 stream.exchange.closed = "client" if by_client else "server"
 
     def _flush(self) -> None:
-        """Send what h2 has ready and our goodbye in one write, so that both arrive together."""
+        """Send h2's data and the goodbye in one write, so that both arrive together."""
         if not self.deaf:
             self._client.write(self._http.data_to_send() + self._farewell)
             self._farewell = b""
@@ -224,9 +224,9 @@ class Http2Connection:
                 return
             self._send(stream, response.status, response.headers, bytes(response.body))
         except (OSError, NotHttp, h2.exceptions.ProtocolError):
-            # Vault ended during the answer, which ends all requests of the connection.
+            # Vault closed during the answer, which ends all requests of the connection.
             self._heard.put_nowait(("server", b""))
-        except Exception as error:  # noqa: BLE001 - our own defect, which the run reports
+        except Exception as error:  # noqa: BLE001 - a defect of the recorder, which the run reports
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
             self._heard.put_nowait(("server", b""))
 
@@ -271,7 +271,7 @@ class Http2Connection:
             if name.lower() not in {*_OF_ONE_HOP, "content-length"}
         ]
         if status != 204:
-            # An answer to HEAD gives the length of the missing body.
+            # An answer to HEAD has the length of the missing body.
             told = headers.get("content-length") if bodiless else None
             kept.append(("content-length", told or str(len(body))))
         body = b"" if bodiless else body
@@ -302,7 +302,7 @@ class Http2Connection:
         if stream.acting is not None and stream.acting.closes and self._leaving is None:
             self._farewell = goaway(ALL)
             self._leaving = asyncio.get_running_loop().create_task(self._leave())
-        if self._client.gone:  # it went before this answer was sent
+        if self._client.gone:  # the client left before this answer was sent
             stream.exchange.closed = "client"
         self._recorder.history.end_exchange(stream.exchange)
         if self._goodbye.said and not self._streams:
@@ -335,13 +335,13 @@ class _Upstream:
 
     async def _until_gone(self) -> None:
         while (await self._heard.get())[1]:
-            pass  # nothing was asked
+            pass  # no request was open
         self._gone(self)
 
     async def ask(self, request: Message) -> Message:
         """Send a request and return the whole answer.
 
-        `ConnectionResetError` is raised if Vault ends before that.
+        `ConnectionResetError` is raised if Vault closes before that.
         """
         if self._watching is not None:
             self._watching.cancel()

@@ -1,4 +1,4 @@
-"""The entries of a history: one type for each thing that a witness can see."""
+"""Define the entries of a history: one type for each thing that a witness can see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BESIDE = " beside "
 """Separator between the labels of a whole secret's values, if they differ."""
 
 NOTHING = "nothing"
-"""Stands for the label of a key that is missing from a whole secret."""
+"""Stands for the label of a key that a whole secret lacks."""
 
 
 @dataclass
@@ -57,17 +57,17 @@ class Operation:
 
     @property
     def good(self) -> bool:
-        """Whether a fresh value came back."""
+        """Return whether the call gave a fresh value."""
         return self.outcome == "ok"
 
     @property
     def failed(self) -> bool:
-        """Whether the call ended without any value."""
+        """Return whether the call ended without a value."""
         return self.outcome not in ("ok", "stale", None)
 
     @property
     def told(self) -> str:
-        """How the call ended, with the subject's message."""
+        """Return how the call ended, with the subject's message."""
         return f"{self.outcome}: {self.message}" if self.message else str(self.outcome)
 
 
@@ -79,7 +79,8 @@ class Exchange:
         connection: Number of the TCP connection.
         token: Label of the token that it presented, or None.
         secret_id: Label of the secret-id that it presented, for a login.
-        credential: Label of the dynamic credential that it created, or whose lease it concerns.
+        credential: Label of the dynamic credential that the request created, or that its lease
+            belongs to.
         accessor: Accessor of the token that the answer is about (logins, renewals).
         ttl: ``lease_duration`` of the answer, for a token or a lease, in seconds.
         renewable: Whether the answer calls the token renewable.
@@ -117,12 +118,12 @@ class Exchange:
 
     @property
     def came(self) -> float:
-        """When it arrived, read or not."""
+        """Return when it arrived, read or not."""
         return self.began - self.waited
 
     @property
     def good(self) -> bool:
-        """Whether Vault did what was asked."""
+        """Return whether Vault did what the request asked for."""
         return self.status is not None and self.status < 300
 
 
@@ -138,8 +139,8 @@ class Handshake:
         at: When it ended, in seconds on the history's clock.
         connection: Number of the TCP connection.
         protocol: ``h2`` or ``http/1.1``; None if it failed.
-        refused: Why it failed, in OpenSSL's words. If a client rejects our certificate without an
-            alert, this says how the connection ended.
+        refused: Why it failed, in OpenSSL's words. If a client rejects the recorder's certificate
+            without an alert, this says how the connection ended.
     """
 
     at: float
@@ -163,8 +164,8 @@ class Rotation:
     Attributes:
         at: When the harness began to write it.
         value: Its label, or `GONE` for a deletion.
-        done: When Vault had it for certain, so that the value before was no longer right; None
-            until the write ends.
+        done: When Vault surely had it, so that the previous value was no longer right; None until
+            the write ends.
     """
 
     at: float
@@ -192,7 +193,7 @@ class Touch:
 
 @dataclass
 class Use:
-    """A login at the database with a credential that the subject returned.
+    """A login to the database with a credential that the subject returned.
 
     `credential` is its label; ``unknown`` if no answer of Vault contained it.
     """
@@ -226,7 +227,7 @@ class Stall:
 
     @property
     def end(self) -> float:
-        """When the program ran again."""
+        """Return when the program ran again."""
         return self.at + self.length
 
     def __str__(self) -> str:

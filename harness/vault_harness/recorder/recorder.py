@@ -1,11 +1,11 @@
-"""The HTTP recorder: relays between Toxiproxy and Vault, and notes each request that reaches it.
+"""Record HTTP: relay between Toxiproxy and Vault, and note each request that arrives.
 
-It sees requests that reach no audit log, such as those that a sealed Vault or a quota refuses. It
-relays bytes unchanged, unless the scenario asks for an answer that neither Vault nor Toxiproxy can
-give, such as a load balancer's HTML page.
+The recorder sees requests that reach no audit log, such as those that a sealed Vault or a quota
+refuses. It relays bytes unchanged, unless the scenario asks for an answer that neither Vault nor
+Toxiproxy can give, such as a load balancer's HTML page.
 
-With a certificate it speaks TLS with clients, and HTTP/2 if its context offers that. It then has
-its own TLS connection to Vault.
+With a certificate the recorder speaks TLS with clients, and HTTP/2 if its context offers that. It
+then has its own TLS connection to Vault.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vault_harness.recorder.observations import Exchange
 from vault_harness.recorder.secrets import Secrets
 
 PATIENCE = 10.0
-"""Seconds that the recorder's thread may take to open or shut an address."""
+"""Seconds that the recorder's thread may take to open or close an address."""
 
 
 async def stop_listening(server: asyncio.Server) -> None:
@@ -86,7 +86,6 @@ class Tls(NamedTuple):
 
     Attributes:
         clients: Context for clients, which may offer ``h2`` by ALPN.
-        vault: Context for Vault.
     """
 
     clients: ssl.SSLContext | None = None
@@ -108,7 +107,7 @@ class Recorder:
         tls: Context for clients; None in the clear. A change applies to new connections.
         upstream_tls: Context for Vault; None in the clear.
         namespace: The configured namespace, with which a path may begin.
-        defects: Failures of the recorder itself: with any, the history proves nothing.
+        defects: Failures of the recorder itself. With any failure, the history proves nothing.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class Recorder:
 
     @contextmanager
     def stub(self, stub: Stub) -> Iterator[Interference]:
-        """Answer instead of Vault while the block runs; the result counts the answers."""
+        """Answer in Vault's place while the block runs; the result counts the answers."""
         one = Interference("stub", Choice(kinds=stub.kinds, first=stub.times), stub=stub)
         with self.interfere(one):
             yield one
@@ -163,11 +162,11 @@ class Recorder:
         return self._accessors.get(token_label or "")
 
     def learn(self, token_label: str, accessor: str) -> None:
-        """Note the accessor of a token that no login made."""
+        """Note the accessor of a token that did not come from a login."""
         self._accessors[token_label] = accessor
 
     def deafen(self) -> int:
-        """Drop from now on what comes over the open connections; return their number."""
+        """Drop all data that comes over the open connections from now on; return their number."""
         relays = list(self._relays)
         for relay in relays:
             relay.deaf = True
@@ -229,7 +228,7 @@ class Recorder:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        """End every connection, including those that are made meanwhile."""
+        """End every connection, also those that are made meanwhile."""
         told: set[asyncio.Task[None] | End] = set()  # TLS allows no second call
         while self.ends or len(asyncio.all_tasks()) > 1:
             for task in self._connections - told:
@@ -279,12 +278,12 @@ class Recorder:
         await self._relay(kind(self, ordinal, client, heard))
 
     def interference(self, kind: RequestKind, path: str) -> Interference | None:
-        """Return what acts on this request, if anything. All that count such requests count it."""
+        """Return the interference that acts on a request, if any. Every matching one counts it."""
         taking = [one for one in list(self._interferences) if one.takes(kind, path)]
         return taking[-1] if taking else None
 
     async def rewritten(self, response: Message, rewrite: Rewrite) -> bool:
-        """Rewrite a login's answer; return whether that was done.
+        """Rewrite a login's answer; return whether it was rewritten.
 
         `ConnectionAbortedError` is raised if it fails, which is a defect.
         """
@@ -311,7 +310,7 @@ class Recorder:
         return exchange
 
     def note_body(self, exchange: Exchange, request: Message) -> None:
-        """Learn the secret-id of a complete request, or its lease."""
+        """Learn the secret-id or the lease of a complete request."""
         if exchange.kind == "lease":
             named = str(request.json().get("lease_id") or exchange.path.partition("renew/")[2])
             exchange.credential = self._leases.get(named)
@@ -321,13 +320,13 @@ class Recorder:
             exchange.secret_id = self.secrets.add("secret-id", secret_id)
 
     def note_stub(self, exchange: Exchange, stub: Stub) -> None:
-        """Fill in what a stub answers."""
+        """Note the answer of a stub."""
         headers = {name.lower(): value for name, value in stub.headers.items()}
         exchange.status = stub.status
         exchange.retry_after = Message(headers=headers).retry_after()
 
     def note_response(self, exchange: Exchange, response: Message) -> None:
-        """Fill in what an answer says."""
+        """Note the answer of Vault."""
         exchange.status = response.status
         exchange.retry_after = response.retry_after()
         told = exchange.kind in ("login", "renew", "unwrap", "credential", "lease")
@@ -352,7 +351,7 @@ class Recorder:
                     exchange.token = label
 
     def _note_lease(self, exchange: Exchange, body: Mapping[str, object]) -> None:
-        """Learn a credential that Vault made, and how long a lease lives."""
+        """Learn a credential that Vault made, and the life of a lease."""
         duration = body.get("lease_duration")
         if isinstance(duration, int | float) and duration:
             exchange.ttl = float(duration)
@@ -363,5 +362,5 @@ class Recorder:
         # role has a password and no lease.
         if secret := str(data.get("password") or lease or ""):
             label = exchange.credential = self.secrets.add("credential", secret)
-            if lease and not self.history.frozen:  # a frozen history needs none
+            if lease and not self.history.frozen:  # a frozen history needs no lease
                 self._leases[str(lease)] = label

@@ -1,4 +1,4 @@
-"""The secrets of a scenario and their labels: tokens, secret-ids, secret values."""
+"""Know the secrets of a scenario by their labels: tokens, secret-ids, secret values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from urllib.parse import quote
 from vault_harness.files import encodable
 
 SHORTEST = 8
-"""Shorter values are not searched for: any text may contain a short password."""
+"""Values shorter than this are not searched for, since any text may contain a short password."""
 
 LONG = 24
-"""Each half of a value this long is searched for too, as a truncated answer may show only that.
-So is each line this long of a value of several lines.
+"""Each half of a value this long is searched for too, since a truncated answer may show only a
+half. Lines this long of a value of several lines are also searched for.
 """
 
 _IN_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "&<>\u2028\u2029"}
@@ -35,7 +35,7 @@ _ARMOUR = "-----"
 
 
 class Redaction:
-    """Searches for a set of secrets, prepared once for many texts."""
+    """Search for a set of secrets, prepared once for many texts."""
 
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
         # Longest first, so that a secret within another one does not break it.
@@ -55,7 +55,7 @@ class Redaction:
 
     @cached_property
     def _sought(self) -> dict[str, str]:
-        """All texts that are searched for, each with its form in a JSON document."""
+        """Return all texts that are searched for, each with its form in a JSON document."""
         sought = [one[0] for one in (*self._wholes, *self._halves, *self._lines)]
         return {text: _in_json(text)[0] for text in sought}
 
@@ -74,7 +74,7 @@ class Redaction:
         return few
 
     def of(self, text: str) -> str:
-        """Replace each secret, half of one or line of one by its label.
+        """Replace each secret, or a half or line of it, by its label.
 
         The result can always be encoded (`vault_harness.files.encodable`).
         """
@@ -106,7 +106,7 @@ class Redaction:
         return of(data)
 
     def found_in(self, text: str) -> list[str]:
-        """Return labels of what a text contains: ``v1``, ``half of v1``, ``a line of v1``."""
+        """Return the labels of secrets in a text: ``v1``, ``half of v1``, ``a line of v1``."""
         whole = {value: label for value, label in self._wholes if value in text}
         for value in whole:
             text = text.replace(value, "")
@@ -130,7 +130,7 @@ def _spellings(value: str) -> set[str]:
 
 
 def _encoded(value: str) -> set[str]:
-    """Return a value as in a URL and in Base64. Halves depend on the text around them."""
+    """Return a value as in a URL and in Base64; halves depend on the text around them."""
     if len(value) < SHORTEST:
         return set()
     base = b64encode(value.encode("utf-8", "replace")).decode("ascii").rstrip("=")
@@ -192,7 +192,7 @@ def _up_to_its_password(url: str) -> str:
 
 
 class Secrets:
-    """Knows every secret of one scenario, and names it by its label only (``token-2``).
+    """All secrets of one scenario, which are named by their labels only (``token-2``).
 
     Several threads may use it.
     """
@@ -250,7 +250,7 @@ class Secrets:
         return self._labels.get(value)
 
     def value(self, label: str) -> str | None:
-        """Return the secret of a label, or None. It must not get into a report."""
+        """Return the secret of a label, or None; it must not get into a report."""
         with self._lock:
             return next((value for value, name in self._labels.items() if name == label), None)
 
@@ -262,7 +262,7 @@ class Secrets:
             return self._redaction
 
     def redact(self, text: str) -> str:
-        """Return `text` with every known secret, or half of one, replaced by its label."""
+        """Return `text` with every known secret, or half of a secret, replaced by its label."""
         return self.redaction().of(text)
 
     def found_in(self, text: str) -> list[str]:
@@ -271,7 +271,7 @@ class Secrets:
 
 
 class Forgetful(Secrets):
-    """Stores no secret, for a recorder by which nothing is reported."""
+    """A store that keeps no secret, for a recorder without a report."""
 
     def add(self, kind: str, value: str, label: str | None = None) -> str:  # noqa: ARG002 - not kept
         """Return a label, and forget the value."""

@@ -1,4 +1,4 @@
-"""A witness of the machine: when it stood still, and how many programs wanted its cores.
+"""Watch the machine: when it stood still, and how many programs wanted its cores.
 
 The witness is a separate process, so that a busy client or harness does not slow it down.
 """
@@ -22,7 +22,7 @@ NOTED = 0.005
 
 @dataclass(frozen=True)
 class Machine:
-    """What the witness saw in a period.
+    """The witness's observations in a period.
 
     `wanted` is the average number of programs for each core that wanted to run; 0 if unknown.
     """
@@ -32,7 +32,7 @@ class Machine:
 
 
 class Witness:
-    """Watches the machine until the block ends. Forked processes can ask it too."""
+    """Watch the machine until the block ends; forked processes can ask it too."""
 
     def __init__(self) -> None:
         descriptor, name = tempfile.mkstemp(prefix="vault-witness-")
@@ -57,7 +57,7 @@ class Witness:
         self._file.unlink(missing_ok=True)
 
     def seen(self, since: float, until: float, *, clock: float = 0.0) -> Machine:
-        """Return what it saw in ``[since, until]``, in seconds on the monotonic clock.
+        """Return the observations in ``[since, until]``, in seconds on the monotonic clock.
 
         Stalls are given in seconds since `clock`.
         """

@@ -1,7 +1,7 @@
-"""A server of cases: a scenario's environment for a client in its author's own test runner.
+"""Serve cases: scenarios for a client that runs in its author's own test runner.
 
-``POST /cases/TOK-11`` starts a case. ``GET .../next`` fetches what the scenario asks of the client,
-``POST .../answers`` answers it, and ``GET .../verdict`` returns the result.
+``POST /cases/TOK-11`` starts a case. ``GET .../next`` fetches the next operation, ``POST
+.../answers`` answers it, and ``GET .../verdict`` returns the result.
 ``docs/how-to/own-test-runner.md`` has the protocol.
 """
 

@@ -1,4 +1,4 @@
-"""A scenario under way whose subject is asked through an author's own test runner."""
+"""Run a scenario whose subject answers through an author's own test runner."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vault_harness.judge.run import Result
 Message = Mapping[str, Any]
 
 IDLE = 60.0
-"""Seconds without a request for the next operation after which the runner counts as gone."""
+"""If the runner asks for no operation for this many seconds, it counts as gone."""
 
 
 class NobodyThere(Exception):
-    """The runner has gone, or the case was ended: an operation has no answer."""
+    """Raised if an operation gets no answer, because the runner has gone or the case was ended."""
 
 
 class Case:
@@ -61,7 +61,7 @@ class Case:
         result, broke = None, ""
         try:
             result = run()
-        except Exception as error:  # noqa: BLE001 - a full disk, say; else nobody would ever know
+        except Exception as error:  # noqa: BLE001 - a full disk, for example, must be reported
             broke = f"{type(error).__name__}: {error}"
         with self._changed:
             self.result, self.broke = result, broke
@@ -102,7 +102,7 @@ class Case:
                     self._changed.wait(left)
             finally:
                 del self._answers[number]
-                if asked in self._waiting:  # nobody fetched it, and nobody waits for it any more
+                if asked in self._waiting:  # nobody fetched the operation, or waits for it now
                     self._waiting.remove(asked)
         mine = {"id": message["id"]} if "id" in message else {}
         return {**{name: value for name, value in answer.items() if name != "id"}, **mine}
@@ -115,11 +115,11 @@ class Case:
             return self._changed.wait_for(lambda: self.environ is not None or self.over, within)
 
     def next(self, within: float, gone: Callable[[], bool] = lambda: False) -> Message | None:
-        """Return the next operation; None if none came within so many seconds, or the case is over.
+        """Return the next operation; None if none came in time, or the case is over.
 
-        After `end` it waits until the case is over, since a runner would ask again at once. `gone`
-        tells whether the runner has hung up during the wait. Its operation then stays in the queue:
-        the scenario would wait in vain for an answer, and call the client hung.
+        After `end` this waits until the case is over, since a runner would ask again at once.
+        `gone` tells whether the runner has hung up. The operation then stays in the queue;
+        otherwise nobody would answer it, and the client would count as hung.
         """
         with self._changed:
             self._seen = time.monotonic()

@@ -1,4 +1,4 @@
-"""The HTTP side of cases, on the loopback: for the author's runner, and for the scenario."""
+"""Serve cases over HTTP on the loopback, to the author's runner and to the scenario."""
 
 from __future__ import annotations
 
@@ -45,35 +45,35 @@ def functions_in(folder: Path) -> dict[str, Scenario]:
 
 
 POLL = 20.0
-"""Seconds that a request for an operation or a verdict waits at most."""
+"""The most seconds that a request for an operation or a verdict waits."""
 
 START = 60.0
 """Seconds from a case's start until its environment is there."""
 
 END = 60.0
-"""Seconds that a case has to stop its servers after its end."""
+"""Seconds that a case has after its end to stop its servers."""
 
 KEPT = 50
-"""Finished cases that are kept for their verdicts."""
+"""Number of finished cases that are kept for their verdicts."""
 
 LONGEST = 32 * 1024 * 1024
-"""Bytes of a request at most, as of a subject's answer."""
+"""The most bytes of a request, the same as of a subject's answer."""
 
 Answer = tuple[int, Mapping[str, Any] | Iterator[bytes] | None]
 """A status, and a body: an object, or pieces that are sent as they come."""
 
 Handler = Callable[[str, list[str], Mapping[str, Any], Callable[[], bool]], Answer]
-"""Answers requests for what is not a case; see `CaseServer.handle`."""
+"""Answers requests that are not for a case; see `CaseServer.handle`."""
 
 
 class CaseServer(Closable):
     """Cases, each with servers of its own, until the block ends.
 
     Args:
-        environment: What the cases share.
-        at_once: How many may be under way.
+        environment: The environment that the cases share.
+        at_once: Number of cases that may be under way at once.
         scenarios: The data and the function of each one.
-        others: Who answers for other paths, by the path's first word.
+        others: The handlers of other paths, by the path's first word.
 
     Attributes:
         url: Its base URL, with the secret that every request needs.
@@ -166,7 +166,7 @@ class CaseServer(Closable):
                 return (200, self._broken(case)) if case.over else (202, {"over": False})
             case "DELETE", []:
                 return self._end(case)
-            # What the scenario asks of its subject, by the protocol of HTTP subjects.
+            # These are the scenario's operations, by the protocol of HTTP subjects.
             case "POST", ["subject", "configure"]:
                 return 200, case.configure(body["environ"])
             case "POST", ["subject"]:
@@ -249,7 +249,7 @@ def _verdict(result: Result) -> Mapping[str, Any]:
 
 
 def _asked(entry: Entry) -> Mapping[str, Any]:
-    """Return what was asked, and its weight: a runner may excuse a SHOULD, as a run does."""
+    """Return the promise and its severity: a runner may excuse a SHOULD, as a run does."""
     return {
         "scenario": entry.id,
         "promise": entry.promise,
@@ -274,7 +274,7 @@ def _error(text: str, looked_at: str = "the request") -> Mapping[str, Any]:
 
 
 class _Refused(Exception):
-    """A request that is not read to its end."""
+    """Raised for a request that is not read to its end."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -286,7 +286,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing if the runner hung up before the answer: it may do so."""
+        """Print nothing if the runner hung up before the answer, which it may do."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -313,7 +313,7 @@ def _has_hung_up(connection: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     try:
-        # Nothing to read means that it waits. Data means that another request follows.
+        # Nothing to read means that the runner waits. Data means that another request follows.
         return bool(poll.poll(0)) and not connection.recv(1, socket.MSG_PEEK)
     except OSError:
         return True

@@ -1,4 +1,4 @@
-"""The data in a published client's folder."""
+"""Read the data in a published client's folder, and install the client."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from vault_harness.settings import scenarios_folder
 
 FILE, NOTES = "client.toml", "notes.toml"
 FOLDER = "{folder}"
-"""Stands in commands for the folder in which the client was made."""
+"""The placeholder in commands for the folder in which the client was made."""
 
 ASKED_AGAIN = {"HA-05": "0.4"}
-"""Scenarios that ask something else since a release. Older verdicts on them are void."""
+"""Scenarios that ask something else since a release, which makes older verdicts void."""
 
 NO_HARM = frozenset({"the role is not locked for everybody", "the client stays alive"})
 """Promises that were harm until 0.4."""
@@ -38,9 +38,9 @@ class Note(BaseModel):
     """Why a client breaks a promise, written by hand.
 
     Attributes:
-        mechanism: What in its source does it: file and function.
-        upstream: Where its authors know of it, if they do.
-        by: Who does it: the library, or its adapter (or the example that it follows).
+        mechanism: Where in its source the cause is: file and function.
+        upstream: The place where its authors discuss it, if any.
+        by: What causes it: the library, or its adapter (or the example that it follows).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,16 +54,16 @@ class Client(BaseModel):
     """A published client.
 
     Attributes:
-        title: What its users call it.
+        title: The name that its users know.
         version: The version that is judged; the adapter pins it.
-        home: Where its source is.
+        home: The address of its source.
         tools: Programs on PATH that make it.
         install: Commands that make it, in order, run in the folder of the copy.
         run: The command that runs its adapter, with `FOLDER` for that folder.
         agent: Instead of `run`, the file in that folder that describes an agent.
         adapter: What the adapter or that file does, for its page.
         flaky: Scenarios whose verdict is known to differ from run to run, with the reason.
-        notes: Why it breaks what it breaks, by scenario.
+        notes: Why it breaks promises, by scenario.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,7 +105,7 @@ class Client(BaseModel):
         if valid == found.scenarios:
             return found
         found = found.model_copy(update={"scenarios": valid})
-        return updated(found, found)  # the grade may rest on void verdicts
+        return updated(found, found)  # the old grade may rest on void verdicts
 
     def differs(self, id: str, verdict: str) -> bool:  # noqa: A002 - it is one
         """Return whether the verdict on a scenario is known to differ from run to run."""
@@ -192,12 +192,12 @@ STEP = 900.0
 """Seconds for one command: a registry may be slow, and Rust compiles everything."""
 
 _DATA = {FILE, NOTES, SCORE}
-"""Files of a client's folder that do not affect the build."""
+"""Files in a client's folder that do not affect the build."""
 
 _LEFT_OUT = {"node_modules", "target", "venv", "__pycache__"}
 _MADE, _LOG = ".made", "install.log"
 _PYTHON = "{python}"
-"""Stands in commands for the Python that runs this."""
+"""The placeholder in commands for the running Python."""
 
 
 def missing_tools(client: Client) -> list[str]:

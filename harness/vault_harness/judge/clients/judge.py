@@ -1,4 +1,4 @@
-"""The result of a published client's runs: its score, and what differs from the published score."""
+"""Judge a published client: its score, and what differs from the published score."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vault_harness.judge.report.formats import Score
 from vault_harness.judge.report.score import Change, changes, score_of
 
 AGAIN = 3
-"""Times that a scenario runs again after a first run that is no pass."""
+"""Number of further runs of a scenario after a first run that is no pass."""
 
 _SAYS = {"pass", "fail", "flaky"}
-"""Verdicts on the client. Other words say nothing about it."""
+"""Verdicts on the client. Other words are no verdict on it."""
 
 
 def to_settle(journal: Mapping[str, Any]) -> list[str]:
@@ -37,7 +37,7 @@ def broken_down(first: Mapping[str, Any], again: Mapping[str, Any] | None = None
 
 
 def proved_nothing(score: Score, published: Score | None = None) -> bool:
-    """Return whether a run says nothing about the client: no fault touched it in any scenario.
+    """Return whether a run says nothing about the client, because no fault touched it.
 
     This happens if its adapter does not start. Scenarios with the published verdict do not count.
     """
@@ -54,10 +54,10 @@ def proved_nothing(score: Score, published: Score | None = None) -> bool:
 def settled(
     client: Client, first: Mapping[str, Any], again: Mapping[str, Any] | None = None
 ) -> Score:
-    """Return the score of a run and of the repetition of what was not a pass.
+    """Return the score of a run and of its repetition.
 
     Args:
-        client: Its name replaces the command, which differs between machines.
+        client: The client, whose name replaces the command: the command differs between machines.
         first: The journal of a run of the whole suite.
         again: The journal of the repetition (`to_settle`, `AGAIN` times each), if there was one.
     """
@@ -90,7 +90,8 @@ def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
         return first
     word = said.pop() if len(said) == 1 else "flaky"
     if again["word"] != word or (word != "flaky" and "rate" in again):
-        # It told several verdicts and a rate. Tell the reason of a run with the remaining verdict.
+        # The record has several verdicts and a rate. Give it the reason of a run with the remaining
+        # verdict.
         again = {name: value for name, value in again.items() if name != "rate"}
         again["why"] = next(
             (run.get("why", "") for run in again["runs"] if run["word"] == word), ""
@@ -100,7 +101,7 @@ def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
         return again
     if first["word"] != word:
         word = "flaky"
-    # Harm stays harm: a later failure without harm takes nothing back.
+    # Harm stays harm, even if later failures do none.
     keeps = again["word"] == "pass" or (_did_harm(first) and not _did_harm(again))
     return {**(first if keeps else again), "word": word}
 
@@ -112,8 +113,8 @@ def _did_harm(record: Mapping[str, Any]) -> bool:
 def differences(client: Client, published: Score, new: Score) -> list[Change]:
     """Return the verdicts on a client that differ from its published ones.
 
-    Words that say nothing about the client do not count. Scenarios that are flaky, by the published
-    score or the client's data, do not count either.
+    Words that are no verdict do not count, nor do scenarios that are flaky by the published score
+    or the client's data.
     """
     return [
         change

@@ -1,4 +1,4 @@
-"""The pages about published clients, made from their scores and notes alone."""
+"""Write the pages about published clients from their scores and notes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vault_harness.judge.report.formats import Judged, Score, Severity, release,
 from vault_harness.judge.report.score import causes_of, profile
 
 PAGES = "docs/clients"
-"""Where they are in a checkout."""
+"""The folder of the pages in a checkout."""
 
 _BROKEN = ("fail", "flaky")
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-# The page is read outside a checkout too, so it names the installed program.
+# The page is also read outside a checkout, so it names the installed program.
 _HEAD = f"""# Real clients, judged
 
 `{PROGRAM} clients NAME --write` makes these pages from the scores and notes in
@@ -102,7 +102,7 @@ def _whose(client: Client, id: str) -> str:  # noqa: A002 - it is one
 
 
 def _asked(score: Score, *severities: Severity) -> list[Judged]:
-    """Return what has a verdict on the client, of some severities or of all."""
+    """Return the scenarios with a verdict on the client, of some severities or of all."""
     return [
         one
         for one in score.scenarios.values()
@@ -111,7 +111,7 @@ def _asked(score: Score, *severities: Severity) -> list[Judged]:
 
 
 def _kept(score: Score, *severities: Severity) -> str:
-    """Return how many promises were kept of those that were asked: ``20 of 24``."""
+    """Return how many of the judged promises were kept: ``20 of 24``."""
     asked = _asked(score, *severities)
     return f"{sum(one.verdict == 'pass' for one in asked)} of {len(asked)}"
 
@@ -159,7 +159,7 @@ def _facts(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
 
 
 def _why(score: Score) -> str:
-    """Return the causes, and how to mend each."""
+    """Return the causes, each with its remedy."""
     rows = [
         f"- **{cause.label}: {cause.theme.broken}** (explains {len(cause.explains)}; clearest "
         f"{cause.clearest.id}). {cause.theme.remedy}"

@@ -14,7 +14,7 @@ from vault_harness.judge.lab import Lab
 from vault_harness.recorder.fault import Choice, Fault, Interference, RequestKind, Signature, Stub
 
 TICK = 0.02
-"""Seconds between two looks at whether a fault is over."""
+"""Seconds between two checks whether a fault is over."""
 
 FOR_EVER = 30.0
 """Seconds after which an answer that never comes is dropped: far more than a deadline."""
@@ -33,7 +33,7 @@ _BEHIND = b'{"errors":["required index state not present"]}\n'
 
 
 class Player:
-    """Plays one schedule in a lab.
+    """Play one schedule in a lab.
 
     Attributes:
         watch: Knows the point of each request.
@@ -55,16 +55,16 @@ class Player:
 
     @property
     def begun(self) -> int:
-        """Number of steps whose point was reached."""
+        """Return the number of steps whose point was reached."""
         return sum(act.fired is not None for act in self.acts)
 
     @property
     def over(self) -> bool:
-        """Whether all faults have begun and ended."""
+        """Return whether all faults have begun and ended."""
         return all(act.ended for act in self.acts)
 
     def is_next(self, act: Act) -> bool:
-        """Return whether all steps before this one have begun, and it has not."""
+        """Return whether all earlier steps have begun, and this one has not."""
         return self.begun < len(self.acts) and self.acts[self.begun] is act
 
     def broke(self, error: BaseException) -> None:
@@ -73,7 +73,7 @@ class Player:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let the schedule happen while the block runs; undo at its end what is in force."""
+        """Let the schedule happen while the block runs, and undo at its end the faults in force."""
         with ExitStack() as closing:
             # The watch comes first, since it knows the point that the acts ask for.
             for one in (self.watch, *self.acts):
@@ -105,7 +105,6 @@ class Act(Interference):
 
     Attributes:
         fired: When its point was reached, on the history's clock; None before.
-        ended: Whether it is over.
     """
 
     def __init__(self, player: Player, step: Step, number: int) -> None:
@@ -125,7 +124,7 @@ class Act(Interference):
         point = self._player.watch.current
         assert point is not None, "the watch is asked first"
         if self.fired is not None and (self.ended or self.step.kind.means != "request"):
-            return False  # no wait for a state that is being made or undone
+            return False  # do not wait for a state that is being made or undone
         with self._acting:
             if self.fired is None:
                 if not (self._player.is_next(self) and self.step.point.fits(point)):
@@ -160,7 +159,7 @@ class Act(Interference):
                 self._closing.close()
             except Exception as error:  # noqa: BLE001 - raised in the scenario's thread
                 self._player.broke(error)
-            self.ended = True  # last, since the scenario then asks when the fault ended
+            self.ended = True  # set last, since the scenario then asks when the fault ended
 
     def _is_late(self) -> bool:
         return self._player.lab.history.now() >= (self.fired or 0.0) + self.step.lasts

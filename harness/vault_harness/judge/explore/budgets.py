@@ -1,7 +1,6 @@
-"""What a schedule may cost a client, beyond the standing oracles.
+"""Judge what a schedule costs a client, beyond the standing oracles.
 
-A false alarm is worse than a miss: each budget is what correct clients need, and about as much
-again.
+A false alarm is worse than a miss, so each budget is about twice what correct clients need.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange
 
 LOGINS = 2
-"""Logins for a step: one for a doubt about the token, and one for a lost race."""
+"""Logins for each step: one because of a doubt about the token, and one because of a race."""
 
 LOGINS_AGAIN = 3
-"""Further logins if answers to logins may not arrive: each try makes a token."""
+"""Further logins if answers to logins may be lost: each try makes a token."""
 
 BAD_LOGINS = 4
 """Refused logins with one secret-id; the fifth locks the role for everybody."""
 
 TIMES = 2
-"""Times the busiest second of a fault-free life that a second may hold."""
+"""A second may have this many times the requests of a fault-free life's busiest second."""
 
 REQUESTS = 12
-"""Requests in a second beyond that, for the repetitions of four callers."""
+"""Additional requests in a second, for the repetitions of four callers."""
 
 OWN = 8
-"""Requests in a second that no caller asks for: logins, renewals and looks."""
+"""Requests in a second without a caller: logins, renewals and lookups."""
 
 _UNHEARD = frozenset({"lost", "silent", "late", "refused", "cut-off", "dripping", "page-200"})
 """Faults after which a client cannot know whether a login worked."""
@@ -81,7 +80,7 @@ def _busiest(sent: Sequence[Exchange]) -> tuple[int, float]:
 
 
 def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]:
-    """Return the oracles for a run, beyond those that every scenario asks."""
+    """Return the oracles for a run, in addition to the standing ones."""
     found: list[Oracle] = [oracles.bad_logins_at_most(BAD_LOGINS)]
     begun = [fault for fault in faults if fault.began]
     baseline = schedule.baseline
@@ -95,7 +94,7 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
         return found
     first = min(fault.began for fault in begun)
     found.append(oracles.logins_at_most(sum(map(_logins, schedule.steps)), since=first))
-    # The witness stands behind the network, so it does not know which answers got through.
+    # The recorder stands behind the network, so it does not know which answers got through.
     deaf = begun if schedule.by_network else []
     if baseline is not None and baseline.keeps:
         found.append(_goes_on(_no_time(lab, schedule, begun), deaf, until=lab.history.now()))
@@ -127,11 +126,10 @@ def _is_early(step: Step) -> bool:
 
 @dataclass(frozen=True)
 class _Life:
-    """What one login or renewal gave a token.
+    """The life that one login or renewal gave a token.
 
     Attributes:
-        came: When the request came.
-        heard: Whether the client got the answer for sure: the network was whole.
+        heard: Whether the client surely got the answer, because no network fault was in force.
     """
 
     began: float
@@ -141,7 +139,7 @@ class _Life:
 
     @property
     def end(self) -> float:
-        """When the token ends unless it is renewed."""
+        """Return when the token ends unless it is renewed."""
         return self.began + self.ttl
 
 
@@ -164,7 +162,7 @@ def _over(fault: Fault) -> float:
 def _lapses(
     lives: Sequence[_Life], until: float, excused: Callable[[float], bool]
 ) -> list[tuple[_Life, _Life | None]]:
-    """Return the lives that ended before the next one was asked for, with the next one."""
+    """Return the lives that ended before the next one was requested, each with the next one."""
     return [
         (life, following)
         for life, following in pairwise((*lives, None))
@@ -195,7 +193,7 @@ def _goes_on(excused: Callable[[float], bool], deaf: Sequence[Fault], *, until: 
 
 
 def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[[float], bool]:
-    """Return what tells whether a fault left a client no time to renew before a token's end."""
+    """Return a function that tells whether a fault left no time to renew before a token's end."""
     waits = SPARE - PROBE + RETRY_AFTER * any(s.fault == "429-retry-after" for s in schedule.steps)
     spans = [
         (f.began, _over(f) + waits + (lab.recovery_after(f) if f.ended is not None else 0.0))
@@ -205,7 +203,7 @@ def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[
 
 
 def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
-    """Check that no login replaces a token that lives, and that no fault calls in doubt."""
+    """Check that no login replaces a living token that no fault calls in doubt."""
     promise = "the token survives: no login"
 
     def oracle(history: History) -> list[Finding]:
@@ -227,7 +225,7 @@ def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
 
 
 def _calm_since(lab: Lab, ended: Sequence[Fault]) -> float | None:
-    """Return when reads must be good for good: after a good read that follows recovery's time."""
+    """Return from when all reads must be good; None if the time to recover is not over."""
     calm = max(fault.end + lab.recovery_after(fault) for fault in ended) + lab.deadline
     return calm if calm < lab.history.now() else None
 

@@ -1,4 +1,4 @@
-"""One life of a client under a schedule: its workload, its end, and what was seen."""
+"""Run one life of a client under a schedule: its workload, its end, and what was seen."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from vault_harness.judge.run import run_scenario
 from vault_harness.judge.verdict import NotExercised
 
 LIVES = 1.5
-"""Lives of a token that a client is watched for without a fault."""
+"""Number of token lives for which a client is watched without a fault."""
 
 EVERY = 0.4
 """Seconds between two reads of the main secret."""
 
 SELDOM = 0.8
-"""Seconds between two other calls: of another secret, from memory, and of a whole secret."""
+"""Seconds between two other calls: for another secret, from the cache, and for a whole secret."""
 
 CALM = 1.5
-"""Seconds after recovery in which a client is watched."""
+"""Seconds for which a client is watched after its recovery."""
 
 PAST = 0.8
-"""Seconds after the end of a token. If nobody renewed the token, it is dead."""
+"""Seconds after the end of a token. A token that nobody renewed is then dead."""
 
 NEVER_MISSING = "what is there is never called missing or deleted"
-"""The promise that a fault breaks itself if it answers 404 for a secret."""
+"""The promise that a fault itself breaks if it answers 404 for a secret."""
 
 _NUMBERS = re.compile(r"\d[\d.]*")
 
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is asked for: plain data, which any executor can carry.
+    """A requested run, as plain data that any executor can carry.
 
     Attributes:
         number: Unique among the runs that share a server.
@@ -56,16 +56,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run showed.
+    """The result of one run.
 
     Attributes:
         word: ``pass``, ``fail``, ``not exercised``, ``skipped`` or ``error``.
         why: The reason for any word except ``pass``.
-        findings: The promise without numbers, by which findings compare, and the finding in words.
+        findings: Pairs of the promise without numbers, for comparison, and the finding in words.
         begun: Steps whose point was reached.
         points: All points, in order.
         later: The points after the last step.
-        signature: What happened, without what differs between two equal runs.
+        signature: The events of the run, without what differs between two equal runs.
         too_slow: Why the run does not count; empty if it does.
         record: What a journal has of the run; None if it broke no promise.
         cpu: Seconds of CPU of the run's own process and its children.
@@ -86,12 +86,12 @@ class Seen:
 
     @property
     def promises(self) -> frozenset[str]:
-        """The broken promises."""
+        """Return the broken promises."""
         return frozenset(promise for promise, _ in self.findings)
 
 
 def entry_of(order: Order) -> Entry:
-    """Return the data of the scenario that a run is."""
+    """Return the data of the scenario that plays a run."""
     entry = Entry(
         id="EXPLORE-01",
         promise="It survives a schedule of faults",
@@ -139,14 +139,14 @@ def live(environment: Environment, order: Order, shared: SharedVault | None) -> 
 
 
 def _word(word: str, findings: Sequence[tuple[str, str]]) -> str:
-    """Return a run's word: a leak fails it too, and what a fault said itself does not."""
+    """Return a run's word: a leak fails it too; a promise that the fault itself broke does not."""
     if word in ("pass", "fail"):
         return "fail" if findings else "pass"
     return word
 
 
 def _is_told(schedule: Schedule, promise: str) -> bool:
-    """Return whether a fault said itself what the promise is about: that a secret is missing."""
+    """Return whether a fault itself said that a secret is missing, which breaks the promise."""
     lies = any(step.fault == "404" for step in schedule.steps)
     return lies and promise == NEVER_MISSING
 
@@ -157,7 +157,7 @@ def survives(lab: Lab, schedule: Schedule) -> None:
 
 
 class _Life:
-    """The scenario's function, and what it leaves besides a verdict."""
+    """The scenario's function, and its results besides the verdict."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -193,7 +193,7 @@ class _Life:
         lab.judge(*asked(lab, self._order.schedule, faults))
 
     def _start(self, lab: Lab, player: Player) -> None:
-        """Start the client; once more if it gave up during a fault, as a supervisor would."""
+        """Start the client, and once more if it gave up during a fault, as a supervisor would."""
         try:
             lab.start()
         except NotExercised as error:
@@ -221,8 +221,8 @@ class _Life:
         lab.until(lambda: any(o.good for o in history.calls("read", since=since)), within=within)
         lab.watch(CALM)
         if all(act.step.point.kind == "read" and not act.step.lasts for act in acts):
-            return  # it met no renewal and no login
-        # What a fault did to the token's keeper shows when the token of that time ends.
+            return  # the fault met no renewal and no login
+        # Damage to the thread that keeps the token shows only when the token of that time ends.
         grants = [e for e in history.find("login", "renew") if e.good and e.ttl]
         before = [e for e in grants if e.began <= since]
         if not before:
@@ -248,7 +248,7 @@ def _can(lab: Lab, way: str) -> bool:
 
 
 def signature(lab: Lab) -> tuple[object, ...]:
-    """Return what happened, without what differs between two equal runs.
+    """Return the events of a run, without what differs between two equal runs.
 
     It is the sequence of kind, outcome and generation of the token. A repetition is left out. Every
     request except a read has the rounded gap since the last one of its kind.
@@ -270,7 +270,7 @@ def signature(lab: Lab) -> tuple[object, ...]:
 
 
 def _rounded(gap: float) -> str:
-    """Return a gap between two requests in a word, since two equal runs differ by milliseconds."""
+    """Return a gap between two requests as a word, since two equal runs differ by milliseconds."""
     for word, most in (("at once", 0.1), ("soon", 1.0), ("later", 4.0)):
         if gap < most:
             return word

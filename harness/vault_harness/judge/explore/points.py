@@ -1,4 +1,4 @@
-"""Points: where in a client's life a request is sent.
+"""Find the point in a client's life at which a request is sent.
 
 A point is an event, not a time: "the second renewal" means the same on every machine.
 """
@@ -44,7 +44,7 @@ class Point:
 
     Attributes:
         kind: What the request is for.
-        path: Its class of path: ``secret``, or the path itself.
+        path: The class of its path: ``secret``, or the path itself.
         ordinal: Its turn among requests of the same kind, path and phase.
         connection: Whether it is the first request of its connection; empty for either.
     """
@@ -56,7 +56,7 @@ class Point:
     connection: str = ""
 
     def fits(self, other: Point) -> bool:
-        """Return whether a request at that point is meant."""
+        """Return whether a request at that point is meant by this point."""
         either = not self.connection or self.connection == other.connection
         return either and (self.kind, self.path, self.phase, self.ordinal) == (
             other.kind,
@@ -83,8 +83,7 @@ class Watch(Interference):
     """Classifies each request as it arrives, and acts on none.
 
     Args:
-        history: The last exchange of it is the request that the recorder asks about.
-        mount: The client's KV mount.
+        history: The history, whose last exchange is the request that the recorder asks about.
         is_steady: Returns whether the steady state was reached.
         fired: Returns when the last fault began; None if there was none.
 

@@ -1,4 +1,4 @@
-"""Schedules: faults as data, each tied to a point, and the file that holds one."""
+"""Describe schedules: faults as data, each tied to a point, and their file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FORMAT = 1
 """Version of the file's format; raised when a field changes its meaning."""
 
 LARGEST = 4096
-"""Bytes that a file may have, so that it can be mailed."""
+"""The most bytes of a file, so that it can be mailed."""
 
 WHILE = 1.5
-"""Seconds that a fault lasts if it does not act once."""
+"""Seconds for which a fault lasts that does not act only once."""
 
 LONG = 4.0
-"""Seconds of a fault that only a deadline ends: an answer that drips would end before it."""
+"""Seconds of a fault in which only a deadline ends a call, such as a dripping answer."""
 
 Means = Literal["request", "network", "server", "own server"]
-"""What a fault is made by. Only ``own server`` needs a Vault that no other run uses."""
+"""The means by which a fault is made. Only ``own server`` needs a Vault that no other run uses."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        words: What happens, after "the answer is" or as a sentence's end.
-        cost: Its place among all kinds, the simplest first; the shrinker prefers a low one.
-        kinds: Requests at which it is tried; empty means all.
+        words: What happens, to follow "the answer is" or to end a sentence.
+        cost: The kind's rank, the simplest first; the shrinker prefers a low rank.
+        kinds: The requests at which it is tried; empty means all.
         phases: Phases in which it is tried; empty means all.
         once: Whether it can act once.
         lasting: Whether it can last for a while.
@@ -129,7 +129,7 @@ class Step:
 
     @property
     def kind(self) -> Kind:
-        """The kind of fault."""
+        """Return the kind of fault."""
         return FAULTS[self.fault]
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ def possible(point: Point) -> list[Step]:
         if point.phase == "closing" and kind.means in _NOT_AT_THE_END:
             continue
         if kind.means in _NOT_AT_THE_END and point.ordinal != "first":
-            continue  # a state of the server: which request meets it first makes no difference
+            continue  # any request may be the first to meet a server's state
         steps += [Step(point, name)] * kind.once + [
             Step(point, name, LONG if name == "dripping" else WHILE)
         ] * kind.lasting
@@ -162,11 +162,11 @@ def _paths(point: Point) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What fault-free lives of a client cost.
+    """The cost of a client's fault-free lives.
 
     Attributes:
         rate: Requests in the busiest second.
-        own: Those in it that no caller asks for.
+        own: The requests of that second without a caller.
         keeps: Whether each token was renewed or replaced before it ended.
     """
 
@@ -175,7 +175,7 @@ class Baseline:
     keeps: bool = False
 
     def joined(self, other: Baseline) -> Baseline:
-        """Return what the costlier of two lives costs."""
+        """Return the higher cost of two lives."""
         rate, own = max(self.rate, other.rate), max(self.own, other.own)
         return Baseline(rate, own, self.keeps and other.keeps)
 
@@ -185,10 +185,9 @@ class Schedule:
     """A list of faults, each tied to a point.
 
     Attributes:
-        subject: The client that it broke; empty if it was made by hand.
-        promise: The promise that was broken.
-        baseline: What the client's lives cost without faults. Without it, no oracle that compares
-            is asked.
+        subject: The client that the schedule broke; empty if it was made by hand.
+        baseline: The cost of the client's lives without faults. Without it, oracles that compare
+            are left out.
     """
 
     steps: tuple[Step, ...]
@@ -199,7 +198,7 @@ class Schedule:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Its length and simplicity, to be sorted by."""
+        """Return the schedule's length and cost, as a sort key."""
         return (
             len(self.steps),
             sum(bool(step.lasts) for step in self.steps),
@@ -208,20 +207,20 @@ class Schedule:
 
     @property
     def own_server(self) -> bool:
-        """Whether it needs a Vault that no other run uses."""
+        """Return whether the schedule needs a Vault that no other run uses."""
         return any(step.kind.means == "own server" for step in self.steps)
 
     @property
     def by_network(self) -> bool:
-        """Whether it needs Toxiproxy."""
+        """Return whether the schedule needs Toxiproxy."""
         return any(step.kind.means == "network" for step in self.steps)
 
     def without(self, number: int) -> Schedule:
-        """Return it without the step of this index."""
+        """Return the schedule without the step of this index."""
         return replace(self, steps=self.steps[:number] + self.steps[number + 1 :])
 
     def simpler(self) -> list[Schedule]:
-        """Return schedules that differ in one step, which is simpler, the simplest first."""
+        """Return the schedules in which one step is simpler, the simplest first."""
         found = []
         for number, step in enumerate(self.steps):
             options = [step_ for step_ in possible(step.point) if _cost(step_) < _cost(step)]
@@ -272,7 +271,7 @@ def to_toml(schedule: Schedule) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a TOML string; JSON differs in one character, which it leaves as it is."""
+    """Return a TOML string: a JSON string in which one more character is escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -349,7 +348,7 @@ def _step(file: _File, told: Mapping[str, Any], number: int) -> Step:
 
 @dataclass(frozen=True)
 class _File:
-    """The text of a file, to name a line in an error."""
+    """The text of a file, for the line in an error."""
 
     text: str
     path: Path
@@ -371,7 +370,7 @@ class _File:
         step: int,
         default: str | None = None,
     ) -> str:
-        """Return a word that must be known."""
+        """Return a word that must be one of the known words."""
         found = told.get(name, default)
         known = tuple(known)
         if found not in known:
@@ -391,7 +390,7 @@ class _File:
         return float(found)
 
     def _line(self, name: str, step: int) -> int:
-        """Return the line of a field; that of its step, or the first one, if it is not there."""
+        """Return the line of a field; if it is missing, the line of its step, or the first line."""
         begun, at = 0, 1
         for number, line in enumerate(self.text.splitlines(), start=1):
             if line.strip().startswith("[[step]]"):

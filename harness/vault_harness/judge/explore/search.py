@@ -1,6 +1,6 @@
-"""Search: observe, try each fault at each point, follow the trace, and believe nothing once.
+"""Search: observe, try each fault at each point, follow new traces, and repeat each finding.
 
-A finding is told only if it repeats `TIMES` of `TIMES` with few runs beside it.
+A finding is reported only if it repeats in all of `TIMES` runs with few runs beside them.
 """
 
 from __future__ import annotations
@@ -21,31 +21,30 @@ from vault_harness.judge.explore.points import ORDINALS, Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 
 TIMES = 3
-"""Runs that must all show a finding before it is told, and fault-free lives that are observed."""
+"""Number of runs that must all show a finding, and number of fault-free lives to observe."""
 
 SLOW_RUNS = 3
-"""Times that a run is repeated because the machine was too slow, or a server did not answer."""
+"""Number of repetitions of a run because the machine was too slow, or a server did not answer."""
 
 FOR_CONFIRMING = 0.4
-"""Share of the time that is kept for confirmations, if anything waits for one."""
+"""Share of the time that is kept for confirmations, if findings wait for one."""
 
 PASSES = 2
-"""Schedules of a group that are tried, as the first one may have broken by chance."""
+"""Number of schedules of a group that are tried, since the first may have broken by chance."""
 
 Run = Callable[[Order], Seen]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is searched.
+    """The options of a search.
 
     Attributes:
         only: Names of faults and kinds of requests; empty means all.
-        shard: Which of how many parts, from 1.
-        minutes: Limit of the whole search; None for no limit.
+        shard: The part, from 1, and the number of parts.
+        minutes: The most minutes of the whole search; None for no limit.
         quiet: Runs beside each other when a finding is confirmed.
-        pairs: Whether pairs follow the singles.
-        ttl: Seconds of a token's life.
+        pairs: Whether pairs of faults follow single faults.
     """
 
     seed: int = 0
@@ -61,13 +60,13 @@ class Options:
 
 @dataclass
 class Broken:
-    """A schedule that breaks the client, confirmed.
+    """A confirmed schedule that breaks the client.
 
     Attributes:
-        seen: What was seen in the last run.
+        seen: The finding of the last run.
         without: For each step, in how many of `TIMES` runs the promise broke without it.
-        also: Other points at which the same promise broke, not confirmed one by one.
-        record: What a journal has of a run that broke it.
+        also: Other points at which the same promise broke; they are not confirmed one by one.
+        record: The journal's record of a run that broke the promise.
     """
 
     schedule: Schedule
@@ -80,12 +79,12 @@ class Broken:
 
     @property
     def group(self) -> tuple[str, str, str]:
-        """Its promise and point: findings of one group have one cause, most likely."""
+        """Return promise and point: findings of one group most likely have one cause."""
         return _group(self.schedule, self.promise)
 
 
 Suspects = tuple[tuple[str, str, str], list[tuple[Schedule, str]]]
-"""A group, and the schedules of it with what was seen."""
+"""A group, and its schedules, each with the finding."""
 
 
 def _broke(promise: str, ran: Sequence[Seen]) -> bool:
@@ -100,13 +99,13 @@ def _group(schedule: Schedule, promise: str) -> tuple[str, str, str]:
 
 @dataclass
 class Coverage:
-    """What was tried, of what is possible.
+    """The tried part of all possible faults.
 
     Attributes:
         cells: Single faults that the observed points allow.
-        tried: Those that were run.
-        reached: Those whose point came in that run.
-        failed: Runs that the harness could not judge, with the reason.
+        tried: Faults that were run.
+        reached: Faults whose point was reached.
+        failed: Runs that the harness could not judge, with the reasons.
     """
 
     points: tuple[Point, ...] = ()
@@ -127,12 +126,8 @@ class Explorer:
     """Searches for schedules that break one client.
 
     Args:
-        run: Carries out an order; a function of a module, so that an executor can carry it.
+        run: Carries out an order; a module's function, so that an executor can pass it on.
         tell: Takes a line of progress.
-
-    Attributes:
-        broken: What was found and confirmed.
-        coverage: What was tried.
     """
 
     def __init__(
@@ -155,7 +150,7 @@ class Explorer:
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
 
     def search(self) -> None:
-        """Observe the client, and search until everything is tried or the time is over."""
+        """Observe the client, and search until everything has been tried or the time is over."""
         cells = self._observe()
         known = [replace(one, ttl=self._options.ttl) for one in self._options.before]
         if known:
@@ -214,9 +209,9 @@ class Explorer:
         return not only or bool({step.fault, step.point.kind, step.point.phase} & only)
 
     def _follow(self, schedule: Schedule, seen: Seen) -> list[Schedule]:
-        """Return pairs that begin with a schedule; none if it changed nothing, or nothing new.
+        """Return pairs that begin with a schedule; none if it changed nothing new.
 
-        The second fault comes at the first request of each kind that appears after the first one.
+        The second fault comes at the first request of each kind that appears after the first fault.
         """
         if not self._options.pairs:
             return []
@@ -235,7 +230,7 @@ class Explorer:
     # Running
 
     def _try(self, schedules: Sequence[Schedule], what: str) -> Iterator[tuple[Schedule, Seen]]:
-        """Run schedules in a crowd, and note what has to be confirmed."""
+        """Run schedules side by side, and note what has to be confirmed."""
         until = self._until(1.0 - FOR_CONFIRMING)
         runs = self._each(schedules, self._options.at_once, until)
         for done, (schedule, seen) in enumerate(runs, start=1):
@@ -258,9 +253,9 @@ class Explorer:
     def _each(
         self, schedules: Iterable[Schedule], at_once: int, until: float | None = None
     ) -> Iterator[tuple[Schedule, Seen]]:
-        """Run schedules, some at once, and yield each with what was seen, as they end.
+        """Run schedules, some at once, and yield each with its result when it ends.
 
-        None begins after `until`. A run on a machine that was too slow is repeated.
+        No run begins after `until`. A run on a machine that was too slow is repeated.
         """
         waiting = [(schedule, 0) for schedule in reversed(list(schedules))]
         running: dict[Future[Seen], tuple[Schedule, int]] = {}
@@ -300,7 +295,7 @@ class Explorer:
     # Confirming
 
     def _confirm_all(self) -> None:
-        """Confirm one schedule of each group, the shortest first; a second one if that fails."""
+        """Confirm one schedule of each group, the shortest first; try a second if that fails."""
         for _ in range(PASSES):
             chosen: dict[Schedule, list[Suspects]] = {}
             for group, suspects in self._suspected.items():
@@ -319,9 +314,9 @@ class Explorer:
     def _repeated(
         self, chosen: dict[Schedule, list[Suspects]]
     ) -> list[tuple[Schedule, list[Suspects]]]:
-        """Return what repeats in `TIMES` quiet runs; strike out what does not.
+        """Return the schedules that repeat in `TIMES` quiet runs, and drop the others.
 
-        Most chance findings end with the first of these runs.
+        Most chance findings drop out in the first of these runs.
         """
         until = self._until(1.0)
         left = dict(sorted(chosen.items(), key=lambda one: one[0].size))
@@ -333,7 +328,7 @@ class Explorer:
             for schedule, ran in seen.items():
                 kept = [one for one in left.pop(schedule) if _broke(one[0][0], ran)]
                 if len(ran) < count:
-                    continue  # the time was over: it is not settled
+                    continue  # the time was over, so it is not settled
                 for group, _ in chosen[schedule]:
                     if not _broke(group[0], ran):
                         self._suspected[group].pop(0)
@@ -343,7 +338,7 @@ class Explorer:
 
     @staticmethod
     def _is_same(broken: Broken, suspects: Sequence[tuple[Schedule, str]]) -> bool:
-        """Return whether a finding is told already, by a shorter schedule; note these with it."""
+        """Return whether a shorter schedule already shows a finding; add these suspects to it."""
         shorter = all(
             len(one.steps) > len(broken.schedule.steps)
             and set(broken.schedule.steps) <= set(one.steps)
@@ -371,7 +366,7 @@ class Explorer:
     def _quietly(
         self, schedules: Iterable[Schedule], until: float | None = None
     ) -> Iterator[tuple[Schedule, Seen]]:
-        """Run schedules as `_each` does, few at once, and keep the records of those that break."""
+        """Run schedules as `_each` does, few at once, and keep the records of broken runs."""
         for schedule, seen in self._each(schedules, self._options.quiet, until):
             if seen.record is not None:
                 self._records[schedule] = seen.record
@@ -389,7 +384,7 @@ class Explorer:
         return sum(promise in one.promises for one in ran)
 
     def _shrink(self, schedule: Schedule, promise: str) -> tuple[Schedule, tuple[int, ...]]:
-        """Drop steps that are not needed, then take the simplest fault that breaks the promise."""
+        """Drop needless steps, then take the simplest fault that still breaks the promise."""
         dropped = True
         without: tuple[int, ...] = ()
         while dropped:
@@ -410,10 +405,10 @@ class Explorer:
 
 
 def varied(steps: Sequence[Step], chance: random.Random) -> list[Step]:
-    """Return steps so that each next one differs most from those before it.
+    """Return steps in an order in which each differs most from those before it.
 
-    A short search then tries every fault once, and every kind of request in every phase, before it
-    tries a fault for the second time. Of a place it tries the first request first.
+    So a short search tries every fault once, and every kind of request in every phase, before it
+    tries a fault for the second time. Of each place it tries the first request first.
     """
     left = list(steps)
     chance.shuffle(left)
@@ -438,5 +433,5 @@ def _turn(step: Step) -> tuple[int, bool]:
 
 
 def carried_by(run: Callable[[str, Order], Seen], subject: str) -> Run:
-    """Return what carries out orders for one client."""
+    """Return a function that carries out orders for one client."""
     return partial(run, subject)

@@ -1,4 +1,4 @@
-"""A Vault that many runs share: each run has a mount, a role and a policy of its own there."""
+"""Share a Vault among many runs: each has a mount, a role and a policy of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vault_harness.local.vault.apply import Applying, apply
 from vault_harness.local.vault.keyring import Keyring
 
 RUNS = 150
-"""Runs that share a Vault: each leaves about 1.5 MB in its memory."""
+"""Number of runs that share a Vault: each leaves about 1.5 MB in its memory."""
 
 _RUN = """
 name = "explore"
@@ -78,7 +78,7 @@ class SharedVault:
         except BaseException:
             operator.close()
             raise
-        # The audit log is that of all runs, so no run reads it.
+        # All runs share the audit log, so no run reads it.
         node = SimpleNamespace(
             name="shared", address=self.address, ca_cert=self.ca_cert, audit_path=None
         )
@@ -95,7 +95,7 @@ class _Part(Stack):
     """A run's own part of a Vault."""
 
     def close(self) -> None:
-        """Remove the part, with its data and its tokens."""
+        """Remove the part with its data and tokens."""
         name = self.blueprint.mount
         for path in (f"sys/mounts/{name}", f"auth/approle/role/{name}", f"sys/policy/{name}"):
             self.operator.client.adapter.delete(f"/v1/{path}")
@@ -127,8 +127,8 @@ class Served:
     """A Vault that runs use.
 
     Attributes:
-        runs: Runs that it was given.
-        busy: Those that have not ended.
+        runs: Number of runs that it was given.
+        busy: Number of these runs that have not ended.
     """
 
     shared: SharedVault
@@ -140,12 +140,12 @@ class Served:
 class Servers:
     """The Vaults of all runs, one after the other, since the memory of a Vault grows with each run.
 
-    The next one is started while the last one is still used, so that no run waits for it.
+    The next Vault is started while the last one is still used, so that no run waits for it.
     """
 
     def __init__(self, environment: Environment, most: int = RUNS) -> None:
         self._environment = environment
-        # Nobody can start another one of an external Vault.
+        # Nobody can start another external Vault.
         self._most = math.inf if environment.engine.name == "external" else most
         self._names = count(1)
         self._thread = ThreadPoolExecutor(1, "explore-servers")

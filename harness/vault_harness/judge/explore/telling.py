@@ -1,4 +1,4 @@
-"""What explore says: prose, a file to replay, a scenario to paste, and a claim of coverage."""
+"""Tell what explore found: prose, a file to replay, a scenario to paste, and the coverage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def prose(found: Broken, subject: str) -> str:
 
 
 def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
-    """Return what was covered, and what was not."""
+    """Return in words what was covered, and what was not."""
     every = "all" if coverage.tried == coverage.cells else f"{coverage.tried} of"
     part = "" if shard == (1, 1) else f" of part {shard[0]} of {shard[1]}"
     lines = [f"{every} {coverage.cells} single faults{part} tried, {coverage.reached} reached"]
@@ -77,7 +77,7 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
 
 
 def file_name(found: Broken) -> str:
-    """Return the name of a finding's file: it is the same in each run of explore."""
+    """Return the name of a finding's file, which is the same in each run of explore."""
     words = [f"{step.point.kind}-{step.point.phase}-{step.fault}" for step in found.schedule.steps]
     return re.sub(r"[^a-z0-9-]+", "-", "--".join(words).lower())[:100] + ".toml"
 

@@ -2,7 +2,7 @@
 
 A worker has everything imported. A run is a fork of it, so that a broken client leaves nothing
 behind: no thread, no memory, no changed environment. Any executor of ``concurrent.futures`` can
-carry orders; a process that is no worker of ours starts its own servers.
+carry orders; a process that is not one of these workers starts its own servers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AT_ONCE_PER_CORE = 10
-"""Runs for each core: a run waits for more than nine tenths of its time."""
+"""Number of runs for each core: a run waits for more than nine tenths of its time."""
 
 LONGEST = 120.0
 """Seconds after which a run is killed."""
@@ -44,7 +44,7 @@ LONGEST = 120.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs take place: servers that they share."""
+    """The servers that runs share."""
 
     environment: Environment
     shared: SharedVault
@@ -83,12 +83,12 @@ def workers(at_once: int) -> Iterator[Executor]:
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.kill()  # the kernel then ends its run, and the servers of that
+            process.kill()  # the kernel then ends its run, and the run's servers
             process.join()
 
 
 class Crew(Executor):
-    """An executor that tells each order which Vault to use."""
+    """An executor that gives each order its Vault."""
 
     def __init__(self, pool: Executor, servers: Servers) -> None:
         self._pool = pool
@@ -166,7 +166,7 @@ def _in_the_fork(place: Place, subject: str, order: Order, pipe: int) -> None:
 
 
 def _read(pipe: int, deadline: float) -> bytes | None:
-    """Return all that comes through a pipe; None if it does not end in time."""
+    """Return everything that comes through a pipe; None if it does not end in time."""
     found = bytearray()
     with os.fdopen(pipe, "rb", buffering=0) as reader:
         while True:
@@ -179,7 +179,7 @@ def _read(pipe: int, deadline: float) -> bytes | None:
 
 
 def _open_for_good(subject: str) -> None:
-    """Start servers that live as long as this process, which another machine may be."""
+    """Start servers that live as long as this process, which may run on another machine."""
     undo = ExitStack()
     undo.enter_context(opened(Settings.from_environment(), subject, seed=0))
     atexit.register(undo.close)

@@ -1,4 +1,4 @@
-"""Faults of logins: a disabled auth mount, a token that dies with its parent."""
+"""Break logins: disable the auth mount, or revoke a token's parent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vault_harness.recorder.fault import Fault, FaultLog, Signature
 from vault_harness.waiting import wait_until
 
 MOVE = 10.0
-"""Seconds that Vault has to move a mount."""
+"""Seconds that Vault may take to move a mount."""
 
 
 class AuthFaults:
@@ -37,7 +37,7 @@ class AuthFaults:
 
     @contextmanager
     def parent_revoked(self, parent: str, *, child: str) -> Iterator[Fault]:
-        """Revoke a token's parent, and the token with it. That cannot be undone.
+        """Revoke a token's parent, and the token with it; this cannot be undone.
 
         ``parent`` and ``child`` are accessors; the client uses the child.
         """
@@ -53,12 +53,12 @@ class AuthFaults:
     def auth_mount_disabled(self, role: str, secret_id: str) -> Iterator[Fault]:
         """Disable the AppRole mount: its tokens die at once, and logins answer 403.
 
-        Afterwards the mount has this role again, with its role-id and this secret-id, as from an
-        operator's configuration. Other roles of the mount do not come back.
+        Afterwards the mount has this role again, with its role-id and this secret-id, as if an
+        operator had configured it again. Other roles do not come back.
         """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
-        # Noted first: the tokens die before the answer to this request comes.
+        # Note the fault first: the tokens die before the answer to this request comes.
         fault = self._log.begin_fault(
             "auth mount disabled",
             Signature(statuses=frozenset({403}), kinds=frozenset({"login"})),
@@ -68,8 +68,9 @@ class AuthFaults:
         try:
             yield fault
         finally:
-            # Make it elsewhere and move it when it is complete. A mount without its role would
-            # answer 400 to a login, as to a bad secret-id, and a careful client would stop.
+            # Make the mount elsewhere and move it when it is complete. A mount without its role
+            # would answer 400 to a login, as to a bad secret-id, and a careful client would stop
+            # trying.
             made = f"{self._mount}-made-again"
             role_path = f"auth/{made}/role/{role}"
             self._post(f"sys/auth/{made}", {"type": "approle"})
@@ -81,7 +82,7 @@ class AuthFaults:
             self._log.end_fault(fault)
 
     def _move(self, old: str, new: str) -> None:
-        """Move a mount, and wait until Vault has done so, at most `MOVE` seconds."""
+        """Move a mount, and wait at most `MOVE` seconds until Vault has done so."""
         url = "/v1/sys/remount"
         asked = self._operator.client.adapter.post(url, json={"from": old, "to": new})
         status = f"sys/remount/status/{asked['data']['migration_id']}"

@@ -1,8 +1,8 @@
-"""Faults of single requests, by their purpose and count: the third renewal, each login.
+"""Break single requests, chosen by purpose and count: the third renewal, each login.
 
 A toxic of Toxiproxy acts on bytes and knows no requests. These faults act on requests behind
-Toxiproxy, so both can be combined: late answers to logins only, on a narrow network.
-An `Order` is such a fault as data, for another process.
+Toxiproxy, so both can be combined: late answers to logins on a narrow network, for example. An
+`Order` is such a fault as data, for another process.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 HTML: Final[Mapping[str, str]] = {"Content-Type": "text/html"}
 
 INTERNAL_ERROR: Final = b'{"errors":["internal error"]}\n'
-"""Vault's answer with 500."""
+"""The body of Vault's answer 500."""
 
 QUOTA: Final = b'{"errors":["rate limit quota exceeded"]}\n'
-"""Vault's answer with 429 to a request over its quota."""
+"""The body of Vault's answer 429 to a request over its quota."""
 
 NOTICE: Final = b'{"status":"maintenance","retry":true}'
-"""JSON of another server, with none of Vault's names."""
+"""JSON of another server, without Vault's fields."""
 
 SIGN_IN: Final = b"<html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>\n"
-"""The answer, with 200, of a gateway or a network that wants a sign-in."""
+"""The page that a gateway or network sends with 200 to ask for a sign-in."""
 
 _PAGE = b"""<!DOCTYPE html>
 <html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>
@@ -54,12 +54,12 @@ def a_page(status: int) -> bytes:
 
 
 class Which(TypedDict, total=False):
-    """The requests of some kinds on which a fault acts; at most one count.
+    """The requests of some kinds on which a fault acts; give at most one of the counts.
 
     Attributes:
         path: As in `Choice`.
         first: Only this many requests from the first on.
-        nth: Only this one.
+        nth: Only the request with this number.
         every: 3 means the third, the sixth and so on.
     """
 
@@ -72,9 +72,9 @@ class Which(TypedDict, total=False):
 class HttpFaults:
     """Faults of single requests.
 
-    From the moment it is set, each fault counts the requests that fit. It acts on the `first` so
-    many, on the `nth` alone, on `every` third, or on all. If several faults are set, each of them
-    counts, and the newest one acts.
+    Each fault counts the matching requests from the moment when it is set. It acts on the `first`
+    ones, on the `nth`, on `every` third, or on all. If several faults are set, each counts, and the
+    newest acts.
     """
 
     def __init__(self, relay: Relay, log: FaultLog) -> None:
@@ -93,14 +93,12 @@ class HttpFaults:
     ) -> Iterator[Fault]:
         """Answer requests with an error; they never reach Vault.
 
-        It serves for errors that Vault cannot be made to send, or not to this request alone.
+        Use it for errors that Vault cannot be made to send, or not to single requests.
 
         Args:
-            targets: What the requests are for.
-            status: HTTP status of the answer.
             body: Its body; by default an error as Vault writes one.
             headers: Its headers; by default they say that the body is JSON.
-            which: See `Which`; by default all of them.
+            which: See `Which`; by default all requests.
         """
         stub = answered(status, body=body, headers=headers)
         choice = choose(*targets, **which)
@@ -137,10 +135,9 @@ class HttpFaults:
         """Let Vault act, drop its answer, and end the connection.
 
         Args:
-            targets: What the requests are for.
             by: Seconds before the connection ends; None ends it at once.
             status: Send a gateway's page with this HTTP status instead, and keep the connection.
-            which: See `Which`; by default all of them.
+            which: See `Which`; by default all requests.
         """
         choice = choose(*targets, **which)
         what = f"answer to {words(targets)} lost"
@@ -162,7 +159,7 @@ class HttpFaults:
         by: float | None = None,
         **which: Unpack[Which],
     ) -> Iterator[Fault]:
-        """Announce with answers that the connection ends: ``Connection: close``, or a GOAWAY.
+        """Announce in answers that the connection ends: ``Connection: close``, or a GOAWAY.
 
         A server or gateway that is about to stop does the same. Later requests on the connection
         are ignored, and it ends seconds later if the client does not end it. The answers are also
@@ -197,7 +194,7 @@ class HttpFaults:
 
 
 ASKED_BY = "the call of lab.http"
-"""The default place where a fault was asked for."""
+"""The default place in messages about a wrong fault."""
 
 
 def answered(
@@ -207,7 +204,7 @@ def answered(
     headers: Mapping[str, str] | None = None,
     asked_by: str = ASKED_BY,
 ) -> Stub:
-    """Return an answer with an error, by default as Vault writes one.
+    """Return an error answer, by default as Vault writes one.
 
     Raise `SettingsError` if the status is invalid.
     """
@@ -251,7 +248,7 @@ def choose(*targets: Affected, asked_by: str = ASKED_BY, **which: Unpack[Which])
 
 
 def words(targets: tuple[Affected, ...]) -> str:
-    """Return the purpose of a fault in words."""
+    """Return in words what requests a fault is for."""
     return " or ".join(targets)
 
 
@@ -282,8 +279,8 @@ def flapping(
 
     Args:
         fault: Makes a new fault for each turn.
-        on: Seconds broken.
-        off: Seconds mended.
+        on: Seconds for which it is broken.
+        off: Seconds for which it works.
 
     Yields:
         A list that grows with each turn.
@@ -328,13 +325,11 @@ class Order:
     """A fault for certain requests; see `HttpFaults` for the terms.
 
     Attributes:
-        act: The verb.
-        targets: What the requests are for.
         status: HTTP status of the answer, for ``fail``.
         by: Seconds by which the answer is late, for ``delay``.
         path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
         first: Only this many requests from the first on.
-        nth: Only this one.
+        nth: Only the request with this number.
         every: 3 means the third, the sixth and so on.
 
     Raises:
@@ -367,7 +362,7 @@ class Order:
         return asdict(self)
 
     def choice(self) -> Choice:
-        """Return the requests that it is for."""
+        """Return the requests that the order is for."""
         return choose(
             *self.targets,
             path=self.path,
@@ -379,11 +374,11 @@ class Order:
 
     @property
     def subject(self) -> tuple[object, ...]:
-        """A later order with the same subject replaces this one."""
+        """Return the key by which a later order replaces this one."""
         return self.act, frozenset(self.targets), self.path
 
     def begun(self, kind: type[Interference] = Interference) -> Interference:
-        """Return the fault itself, which counts from now on."""
+        """Return the fault, which counts from now on."""
         stub: Stub | None = answered(self.status) if self.act == "fail" else None
         return kind(
             str(self),
@@ -394,7 +389,7 @@ class Order:
         )
 
     def __str__(self) -> str:
-        """Describe it for a person: ``login answered 503, the first 2``."""
+        """Describe the order for a person: ``login answered 503, the first 2``."""
         target = words(self.targets)
         what = {
             "fail": f"{target} answered {self.status}",

@@ -1,7 +1,7 @@
-"""Faults of the network between client and Vault: toxics, a host name that moves, certificates.
+"""Break the network between client and Vault: toxics, a host name that moves, certificates.
 
 Every resolver reads ``/etc/hosts``, also Go's and those of static programs. A mount namespace
-(Linux) gives one process its own file in that place. It needs no privilege where users may create
+(Linux) gives one process its own file in that place. This needs no privilege if users may create
 namespaces.
 """
 
@@ -42,11 +42,11 @@ Stream = Literal["upstream", "downstream"]
 
 
 CUT = Signature(unanswered=True, answers_late=inf)
-"""The marks of a connection on which nothing arrives, or that ends."""
+"""The marks of a connection that ends, or on which nothing arrives."""
 
 
 class NetworkFaults:
-    """Faults of one proxy's connections.
+    """Break one proxy's connections.
 
     Toxics act on open connections too, except `resets`, which acts on later ones only.
     """
@@ -146,7 +146,7 @@ class NetworkFaults:
                 )
                 yield fault
         finally:
-            # After the toxic is gone, since promises about the time after a fault count from here.
+            # End the fault after the toxic is gone, since times after a fault count from here.
             if fault is not None:
                 self._log.end_fault(fault)
 
@@ -166,7 +166,7 @@ PROBE_SECONDS = 20.0
 
 _WIDEST = len("255.255.255.255")
 
-# Run in the namespace: mounts the files, then becomes the program.
+# This runs in the namespace: it mounts the files, then becomes the program.
 _FURNISH = """
 set -e
 mount --bind "$1" /etc/hosts
@@ -180,10 +180,9 @@ _LOOK = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
 
 
 class MovingName:
-    """Leads `NAME` to changing addresses, for processes that are started with its `command`.
+    """Lead `NAME` to changing addresses, for processes that are started with `command`.
 
     Attributes:
-        address: Where the name leads now.
         port: The port that belongs to the address.
     """
 
@@ -215,11 +214,11 @@ class MovingName:
         self._write(_line(address))
 
     def lead_nowhere(self) -> None:
-        """Make the name unknown until it leads somewhere again; `address` stays."""
+        """Make the name unknown until it leads somewhere again; `address` stays the same."""
         self._write(_line("#"))
 
     def _write(self, line: str) -> None:
-        """Overwrite the line in place, since the mount follows the file and not its path."""
+        """Overwrite the line in place, since the mount shows the file itself and not its path."""
         file = os.open(self._hosts, os.O_WRONLY)
         try:
             os.pwrite(file, line.encode(), 0)
@@ -244,7 +243,7 @@ class MovingName:
         )
 
     def _resolved(self, command: tuple[str, ...]) -> str:
-        """Return the address that such a process gets for the name, or the error."""
+        """Return the address that a process gets for the name under `command`, or the error."""
         try:
             done = subprocess.run(
                 [*command, sys.executable, "-I", "-S", "-c", _LOOK, NAME],
@@ -260,7 +259,7 @@ class MovingName:
 
 
 def _line(address: str) -> str:
-    """Return the line of the name, always of the same length, so one write replaces it."""
+    """Return the name's line, padded to a fixed length, so that one write replaces it."""
     return f"{address:<{_WIDEST}} {NAME}\n"
 
 
@@ -274,8 +273,8 @@ def _text(path: Path) -> str:
 def _files_only(switch: str) -> str:
     """Return a configuration of the C library's resolver that reads files only.
 
-    A daemon such as systemd's answers for the whole machine. A DNS server that is out of reach
-    makes an unknown name a temporary failure.
+    A daemon such as systemd's answers for the whole machine, and an unreachable DNS server makes an
+    unknown name a temporary failure.
     """
     rest = re.sub(r"(?m)^hosts:.*\n?", "", switch)
     return f"hosts: files\n{rest}"
@@ -287,7 +286,6 @@ class ScenarioTls:
     At first one authority signs for Vault and the recorder, and the subject trusts it.
 
     Attributes:
-        authority: The first authority.
         trusted: File of the authorities that the subject trusts (``VAULT_CACERT``).
         client: The subject's own certificate, if it has one.
     """
@@ -318,11 +316,11 @@ class ScenarioTls:
         """Present another certificate from the next connection on.
 
         Args:
-            authority: Its issuer.
-            hosts: By default those by which subjects find the recorder.
+            authority: The issuer of the certificate.
+            hosts: By default the hosts by which subjects find the recorder.
             clients: Required issuer of client certificates; by default clients need none.
             life: Negative for an expired certificate.
-            begins: Start of its validity, from now.
+            begins: Start of the certificate's validity, counted from now.
         """
         self._number += 1
         files = authority.issue(

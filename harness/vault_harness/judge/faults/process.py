@@ -1,4 +1,4 @@
-"""Faults of processes: the server's and the client's, and of the client's wall clock."""
+"""Break processes: the server's, the client's, and the client's wall clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vault_harness.waiting import wait_until
 
 
 class Supervisor:
-    """Starts a server again when it has ended, as systemd or a container engine would.
+    """Start a server again whenever it ends, as systemd or a container engine would.
 
     ``every`` is the pause in seconds before the next start. `ends` counts how often the server
     ended by itself, before it answered or after.
@@ -50,7 +50,7 @@ class Supervisor:
             self._over.wait(self._every)
 
     def close(self) -> None:
-        """Stop supervising, after a start under way; the server stays as it is."""
+        """Stop supervising, after a start that is under way; the server stays as it is."""
         self._over.set()
         self._thread.join()
 
@@ -63,17 +63,17 @@ _NO_LEADER = Signature(unanswered=True, late=0.5, statuses=frozenset({500, 503})
 
 
 class Storage(Protocol):
-    """A server that can be away for a while, and comes back with its data."""
+    """A server that can be stopped for a while, and comes back with its data."""
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the server."""
 
     def start(self) -> None:
-        """Start it, and wait until it serves."""
+        """Start the server, and wait until it serves."""
 
 
 class ProcessFaults:
-    """Freezing and killing."""
+    """Freeze and kill processes."""
 
     def __init__(self, log: FaultLog) -> None:
         self._log = log
@@ -114,10 +114,9 @@ class ProcessFaults:
         Only the supervisor restarts it. The fault ends when the server serves again.
 
         Args:
-            node: The server.
-            serves: Returns whether it serves.
-            every: Seconds between an end and the next start.
-            timeout: Seconds in which it must serve after the block, else `DeadlineExceeded`.
+            every: Seconds between an end of the server and its next start.
+            timeout: Seconds in which the server must serve after the block; otherwise
+                `DeadlineExceeded` is raised.
         """
         node.kill()
         mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({500, 503}))
@@ -136,7 +135,7 @@ class ProcessFaults:
 
         A Shamir-sealed node needs its keys from ``revive``.
         """
-        # Noted first: a request under way in the leader dies with it.
+        # Note the fault first: a request under way in the leader dies with it.
         mark = replace(_NO_LEADER, turned_away=True)
         fault = self._log.begin_fault("leader killed", mark)
         node.kill()
@@ -194,14 +193,14 @@ class ProcessFaults:
         stopped = _stop(pid)
         fault = self._log.begin_fault(
             "client paused",
-            Signature(answers_late=inf),  # they wait in its sockets
+            Signature(answers_late=inf),  # answers wait in the client's sockets
             {"pid": pid, "processes": len(stopped)},
             optional=True,
         )
         try:
             yield fault
         finally:
-            # Noted first: due work begins at once, before the last process is awake.
+            # Note the end first: due work begins at once, before the last process is awake.
             self._log.end_fault(fault)
             for process in reversed(stopped):  # a waiting parent finds its child awake
                 with suppress(psutil.Error):  # it was killed meanwhile
@@ -211,9 +210,9 @@ class ProcessFaults:
 def process_tree(pid: int) -> list[psutil.Process]:
     """Return a process, its descendants, and its session if it leads one.
 
-    A wrapper, a shell or an agent lets its children work, and a child that has left its parent is
-    still in the session. The harness's own watchdog is excluded. Raise `ProcessLookupError` if
-    there is no such process.
+    A wrapper, a shell or an agent lets its children do the work, and a child that has left its
+    parent is still in the session. The harness's own watchdog is left out. Raise
+    `ProcessLookupError` if there is no such process.
     """
     try:
         first = psutil.Process(pid)
@@ -243,7 +242,7 @@ def _is_watchdog(process: psutil.Process) -> bool:
 
 
 def _stop(pid: int) -> list[psutil.Process]:
-    """Stop all processes, also those that one of them started just before it was stopped."""
+    """Stop all processes, also those that started while others were being stopped."""
     stopped: list[psutil.Process] = []
     os.kill(pid, signal.SIGSTOP)
     while more := [process for process in process_tree(pid) if process not in stopped]:
@@ -257,7 +256,7 @@ def _stop(pid: int) -> list[psutil.Process]:
 PROC = Path("/proc")
 
 _GO = b"\xff Go buildinf:"
-"""Bytes in every Go program. Go asks the kernel for the time, so libfaketime has no effect."""
+"""Bytes in every Go program. Go asks the kernel for the time, so libfaketime cannot change it."""
 
 _SERVED = "vault_harness.judge.subjects"
 """Part of the command line of a Python client that the harness runs as a program."""
@@ -266,7 +265,7 @@ _SERVED = "vault_harness.judge.subjects"
 class ClientClock:
     """The wall clock of all processes that are started with its `environ`.
 
-    Their monotonic clock is unchanged, as on a real machine whose time is set.
+    Their monotonic clock does not change, as on a real machine whose time is set.
     """
 
     def __init__(self, directory: Path, history: History) -> None:
@@ -286,8 +285,8 @@ class ClientClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            # This fix is for waits on a faked monotonic clock. It makes waits on a true one return
-            # at once: threads of a Java VM then spin, and its requests take seconds.
+            # This fix is for waits on a faked monotonic clock. Waits on a true one would return at
+            # once: threads of a Java VM would spin, and its requests would take seconds.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "NO_FAKE_STAT": "1",
         }

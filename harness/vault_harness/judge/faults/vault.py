@@ -1,4 +1,4 @@
-"""Faults of Vault itself: sealed, tokens or credentials gone, sick behind a green health check."""
+"""Break Vault itself: seal it, revoke tokens or credentials, make it sick behind a green health."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LOCKOUT_THRESHOLD = 5
 """Bad secret-ids that lock an AppRole for everybody, by Vault's default (user lockout)."""
 
 RESTORE = 30.0
-"""Seconds in which a Vault must serve again after a restored snapshot."""
+"""Seconds in which Vault must serve again after a restored snapshot."""
 
 SILENCE = 0.5
 """Seconds without an answer that show a hang: a hundred times an answer's usual time."""
 
 
 class VaultFaults(AuthFaults):
-    """Faults of a stack's Vault.
+    """Break a stack's Vault.
 
     ``mount`` is the AppRole method's. ``namespace`` is the client's, None for the root.
     """
@@ -44,7 +44,7 @@ class VaultFaults(AuthFaults):
         Raise `CapabilityMissing` if the harness could not unseal it.
         """
         self._must_be_ours(Capability.SEAL, "sealed: its keys are not here")
-        # Noted first: Vault refuses requests for a second before it answers this one.
+        # Note the fault first: Vault refuses requests for a second before it answers this one.
         fault = self._log.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
         try:
             self._stack.operator.seal()
@@ -77,9 +77,9 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def stepped_down(self, leader: Node) -> Iterator[Fault]:
-        """Let a leader step down and stay a standby; that cannot be undone."""
+        """Let a leader step down and stay a standby; this cannot be undone."""
         signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
-        # Noted first: the leader refuses requests before it answers this one.
+        # Note the fault first: the leader refuses requests before it answers this one.
         fault = self._log.begin_fault("leader stepped down", signature)
         with closing(self._stack.operator_at(leader)) as operator:
             cluster.step_down(operator)
@@ -103,14 +103,14 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def restored(self, snapshot: bytes) -> Iterator[Fault]:
-        """Restore a snapshot of the same Vault; everything made since is gone.
+        """Restore a snapshot of the same Vault; everything made since then is gone.
 
         The block begins when Vault serves again. Before that it reports good health for some
         seconds, and answers nothing else. Raise `CapabilityMissing` for an external Vault, whose
         data would be lost.
         """
         self._must_be_ours(Capability.RESTORE, "restored: others may have written meanwhile")
-        # Later tokens are answered 403, for good.
+        # Tokens from after the snapshot are answered 403 from now on.
         fault = self._log.begin_fault(
             "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
         )
@@ -125,7 +125,7 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def token_revoked(self, accessor: str) -> Iterator[Fault]:
-        """Revoke a token; that cannot be undone, and the client must log in."""
+        """Revoke a token; this cannot be undone, and the client must log in."""
         signature = Signature(statuses=frozenset({403}), token=accessor, lingers=True)
         fault = self._log.begin_fault("token revoked", signature)
         self._post("auth/token/revoke-accessor", {"accessor": accessor})
@@ -170,8 +170,8 @@ class VaultFaults(AuthFaults):
     def role_deleted(self, role: str, *, keeps_its_id: bool = True) -> Iterator[Fault]:
         """Delete the role: logins are refused, renewals answer 500, live tokens go on.
 
-        The role comes back with its role-id, but without its secret-ids, which are gone for good.
-        ``keeps_its_id=False`` gives it a new role-id, as after a deletion and a new creation.
+        The role comes back with its role-id, but its secret-ids are gone for good. With
+        ``keeps_its_id=False`` it gets a new role-id, as if it had been created again.
         """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
@@ -236,9 +236,9 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def leases_revoked(self, prefix: str, *, optional: bool = False) -> Iterator[Fault]:
-        """Revoke all leases below a path, as after an incident; that cannot be undone.
+        """Revoke all leases below a path, as after an incident; this cannot be undone.
 
-        ``prefix`` includes the mount. ``optional`` means that a client may learn it from the
+        ``prefix`` includes the mount. ``optional`` means that a client may learn of this from the
         database, without asking Vault.
         """
         signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
@@ -296,8 +296,6 @@ class VaultFaults(AuthFaults):
 
         Args:
             path: A mount (``ecommerce/``) or a path below it.
-            rate: Requests.
-            interval: Seconds.
             headers: Whether the answers carry ``Retry-After``.
         """
         self._post("sys/quotas/config", {"enable_rate_limit_response_headers": headers})
@@ -355,7 +353,8 @@ class VaultFaults(AuthFaults):
                 finally:
                     path.unlink()
         finally:
-            # Drained last: a released request writes to the file that is open at that moment.
+            # Drain the pipe last: a released request writes to the file that is open at that
+            # moment.
             self._await_lookup(works=True, drain=pipe)
             if pipe is not None:
                 os.close(pipe)
@@ -380,7 +379,7 @@ class VaultFaults(AuthFaults):
         return self._operator.client
 
     def _must_be_ours(self, needed: Capability, why: str) -> None:
-        """Raise `CapabilityMissing` if this is another owner's Vault and the fault stays."""
+        """Raise `CapabilityMissing` if the Vault is somebody else's and the fault would stay."""
         node = self._stack.node
         if needed not in node.capabilities:
             raise CapabilityMissing(
@@ -420,7 +419,7 @@ class VaultFaults(AuthFaults):
                 return not works
             except requests.Timeout:
                 return False  # the pipe is full again, or the machine is busy
-            # Until it has reloaded, it answers and writes to the old file.
+            # Until Vault has reloaded, it answers and writes to the old file.
             return log is not None and log.stat().st_size > before
 
         wait_until(
@@ -431,7 +430,7 @@ class VaultFaults(AuthFaults):
         )
 
     def _await_silence(self) -> None:
-        """Wait until it answers no more, a moment after its reload."""
+        """Wait until Vault answers no more, a moment after its reload."""
 
         def hangs() -> bool:
             try:
@@ -447,7 +446,7 @@ class VaultFaults(AuthFaults):
 
 @contextmanager
 def _refused() -> Iterator[None]:
-    """Expect Vault to refuse."""
+    """Run the block, and ignore a refusal by Vault."""
     try:
         yield
     except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):

@@ -1,4 +1,4 @@
-"""Helpers of scenarios: stand-ins for Vault, other hosts, leaders, starts, lives, footprints."""
+"""Help scenarios: stand-ins for Vault, other hosts, leaders, starts, lives, footprints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways of reading that a client claims, to ask them all."""
+"""Use all ways of reading that a client claims."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def read_verbs(lab: Lab) -> list[Verb]:
 
 
 def all_read_verbs(lab: Lab) -> list[ReadVerb]:
-    """Return these ways, and that of a whole secret if the subject claims it."""
+    """Return all claimed ways of reading: one key, and a whole secret."""
     found: list[ReadVerb] = [*read_verbs(lab)]
     return [*found, "read_all"] if lab.can("read_all") else found
 
 
 def has_its_files(lab: Lab) -> bool:
-    """Return whether the subject is an agent, which has only the secrets that it was given."""
+    """Return whether the subject is an agent, which has only the secrets of its configuration."""
     return lab.environment.subject.kind == "agent"
 
 
 def own_path(lab: Lab, path: str, verb: ReadVerb) -> str:
     """Return a path for each way of reading, so that no way shows what another way learned.
 
-    An agent has only the files that it was configured to have.
+    An agent has only the files of its configuration.
     """
     return path if verb == "read" or has_its_files(lab) else f"{path}-{verb}"
 
@@ -42,15 +42,15 @@ CACHED = "backend/redis", "REDIS_PASSWORD"
 
 
 def secret_of_the_cache(lab: Lab) -> tuple[str, str]:
-    """Return a secret and a key of it that only the cache is asked for."""
+    """Return a secret and a key of it that are read only from the cache."""
     return (lab.entry.spare_path, lab.entry.spare_key) if has_its_files(lab) else CACHED
 
 
 def secrets_by_verb(lab: Lab) -> dict[ReadVerb, tuple[str, str]]:
     """Return a secret and a key of it for each way of reading that the subject claims.
 
-    Each way has its own, because one way could fill or empty the cache of another. An agent has
-    only the files that it was configured to have.
+    Each way has its own secret, because one way could fill or empty the cache of another. An agent
+    has only the files of its configuration.
     """
     entry = lab.entry
     secrets: dict[ReadVerb, tuple[str, str]] = {
@@ -63,9 +63,9 @@ def secrets_by_verb(lab: Lab) -> dict[ReadVerb, tuple[str, str]]:
 
 @contextmanager
 def reading_keys(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
-    """Let callers read while the block runs, and one more from the cache if there is one.
+    """Let callers read while the block runs, one of them from the cache if there is one.
 
-    A fault meets the refresh of a cache only if the cache was asked for something before.
+    A cache refreshes during a fault only if somebody has read from it before.
     """
     with ExitStack() as reading:
         reading.enter_context(lab.reading(every=every, callers=callers))
@@ -86,9 +86,9 @@ def reading_with_all_verbs(lab: Lab, *, every: float) -> Iterator[None]:
 
 
 def recovers_with_all_verbs(lab: Lab, *, after: Fault) -> None:
-    """Wait for a good read in each way after a fault, and ask later whether it came in time.
+    """Wait for a good read in each way after a fault, and judge later whether it came in time.
 
-    A cache may hand out, as old, what it learned in the fault for one more refresh time.
+    A cache may hand out what it learned in the fault for R more.
     """
     lab.recovers(after=after, verb="read")
     within = lab.recovery_after(after) + lab.refresh
@@ -98,9 +98,9 @@ def recovers_with_all_verbs(lab: Lab, *, after: Fault) -> None:
 
 
 def ask_for_a_whole(lab: Lab) -> Operation | None:
-    """Ask once for all of the spare secret; None if the subject does not claim `read_all`.
+    """Read the whole spare secret once, if the subject claims `read_all`.
 
-    That way often has code of its own.
+    This way of reading is often separate code.
     """
     if not lab.can("read_all"):
         return None
@@ -109,10 +109,10 @@ def ask_for_a_whole(lab: Lab) -> Operation | None:
 
 
 def wholes_come_back(lab: Lab, *, since: float, within: float) -> None:
-    """Ask for the whole secret until it is good, at least once, if the subject claims that way.
+    """Read the whole secret until that succeeds, if the subject claims this way of reading.
 
-    If it never is, that is a finding. A cache of whole secrets may hand out for R what it learned
-    in the fault.
+    If it never succeeds in time, that is a finding. A cache of whole secrets may hand out what it
+    learned in the fault for R more.
     """
     whole = ask_for_a_whole(lab)
     while whole is not None and not whole.good and whole.outcome != "died":

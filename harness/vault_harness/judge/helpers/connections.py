@@ -1,4 +1,4 @@
-"""Connections that end, die unnoticed, or are not accepted; and handshakes."""
+"""Make connections end, die unnoticed, or wait unaccepted; and look at handshakes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vault_harness.recorder.fault import Fault, Signature
 from vault_harness.recorder.history import History
 
 LETS_GO = 0.3
-"""Seconds in which a client sees that its open connections have ended."""
+"""Seconds in which a client notices that its open connections have ended."""
 
 
 def end_connections(lab: Lab) -> None:
-    """End all connections of the subject, and let it notice that before anybody reads.
+    """End all connections of the subject, and let it notice that before the next read.
 
-    A read at that very moment may be lost, as over any dead connection (NET-04).
+    A read at that moment may be lost, as over any dead connection (NET-04).
     """
     lab.network.drop_connections()
     lab.watch(LETS_GO)
 
 
 TOLD = tuple(f"backend/told/{number}" for number in range(1, 4))
-"""Secrets that nobody reads before connections are said to end."""
+"""Secrets that nobody reads before answers announce the end of connections."""
 
 NOT_TOLD = "backend/told/4"
 
@@ -37,14 +37,14 @@ AT_ONCE = 0.1
 """Seconds by which answers are late, so that three reads need three connections."""
 
 SAID_FOR = 1.2
-"""Seconds in which answers say that their connection ends."""
+"""Seconds in which answers announce the end of their connection."""
 
 
 def connections_said_to_end(lab: Lab) -> None:
     """Let three callers read while each answer announces the end of its connection.
 
-    A gateway does that before it stops, and no read may fail because of it. No cache has these
-    secrets. Afterwards a read must come over a connection that stays.
+    A gateway does this before it stops, and no read may fail because of it. No cache has these
+    secrets. Afterwards a read must come over a connection that stays open.
     """
     paths = [] if has_its_files(lab) else TOLD
     for path in (*paths, NOT_TOLD):
@@ -71,10 +71,10 @@ def connections_said_to_end(lab: Lab) -> None:
 
 @contextmanager
 def dead_connections(lab: Lab) -> Iterator[Fault]:
-    """Let the open connections never answer again, without an end; new ones work.
+    """Make all open connections silent for good, without ending them; new connections work.
 
-    A firewall that forgets an idle connection does that. Toxiproxy cannot: its toxics act on new
-    connections too.
+    A firewall that forgets idle connections does this. Toxiproxy cannot, since its toxics act on
+    new connections too.
 
     Raises:
         NotClaimed: The subject keeps no connection open.
@@ -91,11 +91,11 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
 
 @contextmanager
 def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
-    """End open connections, and neither accept nor refuse new ones while the block runs.
+    """End open connections; while the block runs, neither accept nor refuse new ones.
 
-    A firewall that drops packets does this, or a machine without power. A connection attempt takes
-    as long as the kernel tries: Linux drops attempts where a listener's backlog is full. Such an
-    attempt cannot be observed, so the fault need not be met.
+    A firewall that drops packets does this, and a machine without power. Linux drops connection
+    attempts if a listener's backlog is full, so an attempt takes as long as the client's kernel
+    tries. Such attempts cannot be observed, so the fault need not be met.
 
     Yields:
         The fault; None if Toxiproxy does not listen on this machine.
@@ -110,7 +110,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
             lab.history.mark(f"connections are taken all the while: {type(error).__name__}")
             yield None
             return
-        for _ in range(4):  # one more is accepted than the backlog; the others wait
+        for _ in range(4):  # the kernel accepts one more than the backlog; the others wait
             waiting = undo.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
@@ -119,7 +119,7 @@ def connections_not_accepted(lab: Lab) -> Iterator[Fault | None]:
         try:
             yield fault
         finally:
-            undo.close()  # the time after the fault begins when its cause is gone
+            undo.close()  # the fault ends when its cause is gone
             lab.history.end_fault(fault)
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins that answer in Vault's place, other hosts, and a proxy that caches."""
+"""Put something in Vault's place: stubs, other hosts, and a caching proxy."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from vault_harness.waiting import wait_until
 def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
     """Let the recorder answer in Vault's place while the block runs.
 
-    It counts as a fault only when the subject has received such an answer. `name` is for the
-    report.
+    This counts as a fault once the subject has received such an answer. `name` is for the report.
     """
     with ExitStack() as set_up:
         for stub in stubs:
@@ -44,9 +43,9 @@ def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
 
 @contextmanager
 def uninitialised(lab: Lab) -> Iterator[Fault]:
-    """Lead clients to a Vault that nobody has initialised, while the block runs.
+    """Lead clients to an uninitialised Vault while the block runs.
 
-    A client that initialises it does harm: it holds the keys to all future secrets.
+    A client that initialises it does harm: it then holds the keys to all future secrets.
     """
     name = f"{lab.entry.id.lower()}-new"
     node = lab.environment.engine.node(
@@ -72,8 +71,8 @@ class OtherHost:
     """A second address of the same Vault, under a name that the subject was never given.
 
     Attributes:
-        history: The requests that reached it.
-        paths: Where a client sends each kind of request.
+        history: The requests that reached the host.
+        paths: The path of each kind of request.
     """
 
     address: str
@@ -81,7 +80,7 @@ class OtherHost:
     paths: Mapping[RequestKind, str]
 
     def redirects(self) -> tuple[Stub, ...]:
-        """Return answers that redirect there (307), like a standby that does not forward."""
+        """Return answers that redirect to this host (307), like those of a standby."""
         return tuple(
             Stub(
                 status=307,
@@ -94,7 +93,7 @@ class OtherHost:
 
 @contextmanager
 def silent_host(lab: Lab) -> Iterator[OtherHost]:
-    """Open another host that accepts connections and never answers, like a leader that hangs."""
+    """Open another host that accepts connections and never answers, like a hanging leader."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=1024) as silent,
         other_host(lab, upstream=f"127.0.0.1:{silent.getsockname()[1]}") as host,
@@ -106,11 +105,11 @@ def silent_host(lab: Lab) -> Iterator[OtherHost]:
 def other_host(
     lab: Lab, *, upstream: str | None = None, plain: bool = False
 ) -> Iterator[OtherHost]:
-    """Open another host on the network, which records what it is given.
+    """Open another host on the network, which records the requests that it gets.
 
     Args:
-        upstream: ``host:port`` that it leads to; the same Vault by default.
-        plain: Whether to speak without TLS in any case.
+        upstream: ``host:port`` behind the host; by default the same Vault.
+        plain: Whether to speak HTTP without TLS in any case.
     """
     history = History(started_wall=lab.history.started_wall, started=lab.history.started)
     recorder = Recorder(
@@ -122,7 +121,7 @@ def other_host(
         ),
     )
     try:
-        # The name must differ from that in VAULT_ADDR, which is a number.
+        # The name must differ from the host in VAULT_ADDR, which is a number.
         yield OtherHost(
             base_url(f"localhost:{recorder.port}", tls=recorder.tls is not None),
             history,
@@ -188,8 +187,8 @@ listener "tcp" {{
 def caching_proxy(lab: Lab) -> Iterator[None]:
     """Lead the client through a proxy with a cache while the block runs.
 
-    The recorder sees what the client sends, but not what the proxy, which is behind it, sends
-    by itself. The proxy renews tokens, and answers a repeated login with the same token.
+    The proxy stands behind the recorder, which therefore sees only the client's requests. The proxy
+    renews tokens, and answers a repeated login with the same token.
     """
     if lab.wire != "plain":
         raise NotClaimed(f"the proxy of this scenario speaks no {lab.wire}")
@@ -198,7 +197,7 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
     except ProgramMissing as error:
         raise NotClaimed(error.cause) from error
     with ExitStack() as ending:
-        lease = PortLease()  # a port that is only free could be taken before the proxy listens
+        lease = PortLease()  # another program could take a port that is only free
         ending.callback(lease.release)
         port = lease.port
         config = lab.directory / "proxy.toml"

@@ -30,7 +30,7 @@ from vault_harness.waiting import wait_until
 
 @contextmanager
 def leading_to(lab: Lab, node: Node) -> Iterator[None]:
-    """Lead clients to this node while the block runs, and back afterwards.
+    """Lead clients to a node while the block runs, and back afterwards.
 
     Nobody should read when the block begins.
     """
@@ -53,12 +53,11 @@ _ELECTION = 30.0
 def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = None) -> float:
     """Wait until another node leads, and lead clients there, as a load balancer does.
 
-    The scenario then waits for a good read while the lost leader is still out, and an oracle judges
-    its time. Callers must continue to read.
+    Then wait for a good read while the lost leader is still out, and let an oracle judge its time.
+    Callers must continue to read.
 
     Args:
-        fault: How the leader was lost; it lasts.
-        lost: The node that led.
+        fault: The fault that lost the leader, still in force.
         within: Seconds from the moment when Vault serves again. The default follows from the outage
             and the declared back-off, and is at least a call's deadline.
 
@@ -92,7 +91,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
 
 
 def served_again(history: History, *, since: float, known: float) -> float:
-    """Return when Vault served the subject again, which may be before that is `known`.
+    """Return when Vault served the subject again, at most `known`.
 
     A leader that steps down forwards requests as soon as another one leads. The moment is the start
     of the first good request after the last bad one, or `known` if there is none.
@@ -107,7 +106,7 @@ def leads_again(lab: Lab) -> None:
     """Wait until any node leads and serves, and lead clients there, as a load balancer does.
 
     Raises:
-        DeadlineExceeded: No node does.
+        DeadlineExceeded: No node leads.
     """
     leader = lab.stack.leader(timeout=_ELECTION)
     wait_until(
@@ -129,14 +128,14 @@ def _serves(lab: Lab, node: Node) -> bool:
 
 
 LATE = 0.5
-"""Seconds that a move is watched beyond its bound, so that a late client is reported."""
+"""Seconds for which a move is watched beyond its bound, so that a late client is reported."""
 
 GOES_ON = 2.0
-"""Seconds that a client is watched after it followed, for at least four calls of each caller."""
+"""Seconds for which a client is watched after it followed: at least four calls of each caller."""
 
 
 def address_beside(lab: Lab, number: int) -> SideDoor:
-    """Make Vault reachable at another loopback address, which ends in `number`, on the same port.
+    """Make Vault reachable at a loopback address that ends in `number`, on the same port.
 
     Only Linux has all of 127.0.0.0/8 without configuration.
     """
@@ -163,8 +162,8 @@ def address_gone(lab: Lab, door: SideDoor) -> Iterator[Fault]:
 def follows(lab: Lab, door: SideDoor, fault: Fault, *, within: float) -> bool:
     """Lead the name to another address, and return whether the subject read there.
 
-    Oracles check that it came in time, then left the old address and failed no more reads. A
-    condition requires that it read at the old address before. Callers must be reading.
+    Oracles check that the subject followed in time, left the old address, and then failed no more
+    reads. A condition requires a read at the old address before. Callers must be reading.
 
     Args:
         fault: The fault of the old address, still in force.
@@ -194,7 +193,7 @@ def follows(lab: Lab, door: SideDoor, fault: Fault, *, within: float) -> bool:
     settled = history.now()
     lab.watch(GOES_ON)
     end = history.now()
-    # What comes next must not make calls in progress fail.
+    # The next step must not make calls in progress fail.
     lab.until(
         lambda: all(call.ended for call in history.calls("read", since=settled, until=end)),
         within=lab.deadline,

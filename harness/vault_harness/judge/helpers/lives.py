@@ -1,4 +1,4 @@
-"""The life of a token: when it may be given up, how it is renewed, and a sleep that outlasts it."""
+"""Follow the life of a token: when a client may give it up, how it is renewed, how it is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange, Operation
 
 GIVEN_UP = 0.9
-"""The part of its life after which a client may give up a token that could not be renewed."""
+"""The part of a token's life after which a client may give it up if it cannot be renewed."""
 
 
 def given_up(lab: Lab, fault: Fault) -> float:
@@ -40,11 +40,11 @@ def recovery_of_calls(lab: Lab, fault: Fault) -> float:
 def accessor_in_use(lab: Lab, *, at: float) -> str:
     """Return the accessor of the token in use for reads at a moment when nothing is lost.
 
-    The last good read tells it, or a later login that was answered before `at`. The answer of the
-    last login itself may have been lost.
+    The last good read shows it, or a later login that was answered before `at`. The answer to the
+    very last login may have been lost.
 
     Raises:
-        NotExercised: It never logged in.
+        NotExercised: The subject never logged in.
     """
     reads = lab.history.find("read", until=at, where=came_through)
     if not reads:
@@ -58,10 +58,9 @@ def accessor_in_use(lab: Lab, *, at: float) -> str:
 
 
 def replaced_unmet(lab: Lab, lost: Fault) -> None:
-    """Count the loss of a token as met if a login in its turn came before any refusal.
+    """Count a token's loss as met if a due login came before any refusal.
 
-    A client that never renews and answers from memory may not notice the loss, which has the same
-    consequence.
+    A client that never renews and answers from memory may log in without noticing the loss.
     """
     logins = lab.history.logins(since=lost.began)
     if logins and never_renews(lab.history) and not lab.touched(lost):
@@ -76,15 +75,15 @@ def lost_until_met(
     *,
     before_another: Callable[[], object] = lambda: None,
 ) -> float:
-    """Wait until a client is refused for a lost token; revoke each token that it gets before.
+    """Wait until a client is refused for a lost token; before that, revoke each new token.
 
-    A client that never renews and answers from memory may replace a lost token in its turn before
-    it notices the loss. So each new token is revoked at once. A refusal is a required condition.
-    Callers must continue to read.
+    A client that never renews and answers from memory may replace a lost token before it notices
+    the loss. So each new token is revoked at once. A refusal is a required condition. Callers must
+    continue to read.
 
     Args:
-        losses: Holds the faults by which further tokens are lost.
-        lost: How the first token was lost; it becomes optional.
+        losses: Holds the faults that revoke further tokens.
+        lost: The fault that revoked the first token; it becomes optional.
         before_another: Called before each further token is revoked.
 
     Returns:
@@ -105,7 +104,7 @@ def lost_until_met(
         lost = losses.enter_context(lab.vault.token_revoked(str(other.accessor)))
         lost.optional = True
         gone.add(str(other.accessor))
-    lost.optional = met is not None  # otherwise the findings rest on it
+    lost.optional = met is not None  # if it was not met, the findings rest on it
     lab.require(
         "a request that was refused for a lost token, before that was replaced in its turn",
         lambda _: f"a {met.kind} at +{met.began:.2f} s" if met is not None else "",
@@ -118,9 +117,9 @@ def _met_or_replaced(lab: Lab, gone: set[str], since: float) -> bool:
 
 
 def _met(lab: Lab, gone: set[str], since: float) -> Exchange | None:
-    """Return the first request refused since then for a lost token, if no other token was there.
+    """Return the first request refused for a lost token, if the client had no other token.
 
-    A refused revocation does not count: it tells nothing to a client with another token.
+    A refused revocation does not count: it tells a client with another token nothing.
     """
     other = _other_than(lab, gone)
     refused = lab.history.find(
@@ -143,15 +142,15 @@ def _other_than(lab: Lab, gone: set[str]) -> Exchange | None:
 
 
 ASKED_FROM, TRIED_BY = 0.7, 0.92
-"""Parts of a life: when callers begin to read without a renewal, and the end of the wait."""
+"""Parts of a life: when callers begin to read if no renewal came, and the end of the wait."""
 
 
 def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[], bool]) -> bool:
-    """Wait for the renewal that a fault is meant to meet; return whether it came in time.
+    """Wait for the renewal that a fault shall meet; return whether it came in time.
 
-    A client may renew only within a call. So a caller begins to read when most clients have renewed
-    by a timer, and reads until `callers` is closed. `came` says whether the fault has met a
-    renewal.
+    Some clients renew only within a call. So a caller begins to read at a time when clients with a
+    timer have renewed, and reads until `callers` is closed. `came` returns whether the fault has
+    met a renewal.
     """
     granted = last_grant(lab.history, until=fault.began)
     if lab.until(came, within=granted + ASKED_FROM * lab.ttl - lab.history.now()):
@@ -161,9 +160,9 @@ def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[],
 
 
 def sleeps(lab: Lab, seconds: float) -> Fault:
-    """Stop the subject's process for so many seconds, in which its token must end.
+    """Stop the subject's process for `seconds`, in which its token must end.
 
-    Both are required conditions.
+    The stop and the token's end are required conditions.
     """
     client, accessor = lab.client, lab.tokens.accessor()
     pid = client.subject.pid
@@ -194,14 +193,14 @@ NO_OTHER_TOKEN = 0.8
 
 
 def served_until_its_token_ends(lab: Lab, *, since: float, ends: float) -> None:
-    """Check that reads are served while the token lives and logins are refused.
+    """Check that reads are served while logins are refused and the token lives.
 
-    A read may fail if a login was refused during that call: some clients log in within a call. A
-    client that has dropped its token and tries one login in each call has no good read in between.
+    A read may fail if a login is refused during the call, since some clients log in within a call.
+    But a client that has dropped its token has no good read between such failures.
 
     Args:
-        since: From when on logins are refused.
-        ends: When the token ends; it must serve up to `NO_OTHER_TOKEN` of its life.
+        since: When logins began to be refused.
+        ends: When the token ends; it must serve for `NO_OTHER_TOKEN` of its life.
     """
     until = ends - (1 - NO_OTHER_TOKEN) * lab.ttl
     refused = lab.history.find("login", since=since, where=lambda e: e.status == 400)
@@ -216,7 +215,7 @@ def served_until_its_token_ends(lab: Lab, *, since: float, ends: float) -> None:
         promise = "no read fails for want of another token while its token lives"
         text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
         lab.note(Finding(promise, text, first.began, until=first.ended))
-    # Two calls that wait for their whole deadline, and a little more.
+    # The bound allows two calls that wait for their whole deadline, and a little more.
     lab.judge_later(
         reads_go_on(2 * lab.deadline + 1.0, since=since, until=until, path=lab.entry.path)
     )
@@ -244,7 +243,7 @@ def let_go(history: History, *, since: float, until: float, but: str = "") -> di
         ends = (grant.ended or grant.began) + (grant.ttl or inf)
         if grant.accessor in renewed or ends > until:
             continue
-        # No login tells whose it is. Each may replace one token that was not renewed.
+        # A login does not show its client, so each may replace one token that was not renewed.
         instead = next((e for e in logins if e.began > grant.began and e.came <= ends), None)
         if instead is None:
             found[f"a token renewed at +{grant.began:.2f} s ended at +{ends:.2f} s"] = ends

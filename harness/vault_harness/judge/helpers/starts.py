@@ -1,4 +1,4 @@
-"""Clients that are started, or ended, in the middle of a scenario, also as a herd."""
+"""Start and end clients in the middle of a scenario, also as a herd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vault_harness.recorder.observations import Operation
 
 
 def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
-    """Ask for the subject's health until it gives this answer; return whether it came in time."""
+    """Ask for the subject's health until it answers `well`; return whether that came in time."""
     began = lab.history.now()
     while lab.client.healthy() != well:
         now = lab.history.now()
@@ -47,7 +47,7 @@ def allow_writes(lab: Lab, path: str) -> None:
 
 
 def canary(lab: Lab) -> str:
-    """Return a value for the subject to write, which must not leak either."""
+    """Return a secret value for the subject to write."""
     value = f"canary-written-{token_hex(16)}"
     lab.secrets.add("written", value)
     return value
@@ -56,13 +56,13 @@ def canary(lab: Lab) -> str:
 def look_like_something_else() -> dict[str, str]:
     """Return keys that look like a path, and texts that look like a number or a template.
 
-    All values are texts, and every byte counts.
+    All values are texts, and a client must keep every byte.
     """
     word = f"canary-text-{token_hex(12)}"
     return {
         "data": f"canary-data-{token_hex(12)}",
         "tls.crt": f"canary-crt-{token_hex(12)}",
-        # So long that no time or number in a log contains it by chance, which would be a leak.
+        # The number is so long that no log contains it by chance, which would look like a leak.
         "PIN": f"00{randbelow(10**24):024d}",
         "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
         # Vault writes the first three of these as backslash, u and four digits, as Go does. The
@@ -83,7 +83,7 @@ def version_of(lab: Lab, path: str, *, at: VaultAdmin | None = None) -> int:
 
 
 def lockout(lab: Lab) -> set[str]:
-    """Return the subject's role, in words, if failed logins have locked it for everybody."""
+    """Return a text if failed logins have locked the subject's role for everybody."""
     locked = approle.locked(lab.operator)
     role = lab.entry.approle
     return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
@@ -94,9 +94,9 @@ ENDS_WITHIN = 5.0
 
 
 def start_in_background(lab: Lab) -> threading.Event:
-    """Start the subject in another thread and let it read once; the event says when that is done.
+    """Start the subject in another thread and let it read once; the event tells when that is done.
 
-    That first call may load for a while, whatever is broken (`oracles.LOADS`).
+    The first call may take time to load (`oracles.LOADS`).
     """
     opened = threading.Event()
 
@@ -114,7 +114,7 @@ def start_in_background(lab: Lab) -> threading.Event:
 def await_start(lab: Lab, opened: threading.Event) -> bool:
     """Wait for `start_in_background`, for longer than a start may take; return whether it ended.
 
-    A client that started slowly before the scenarios has more time.
+    A client whose start was measured as slow gets more time.
     """
     return lab.history.wait_for(opened.is_set, lab.longest_start, what="a start")
 
@@ -122,9 +122,9 @@ def await_start(lab: Lab, opened: threading.Event) -> bool:
 def tries_meanwhile(
     lab: Lab, opened: threading.Event, tried: Callable[[], bool], *, within: float
 ) -> bool:
-    """Wait until a client that is being started has tried something; return whether it has.
+    """Wait until a starting client has tried something; return whether it has.
 
-    `within` begins after the start, which has its own time.
+    `within` counts from the end of the start, which has its own limit.
     """
     lab.history.wait_for(lambda: tried() or opened.is_set(), lab.longest_start, what="a start")
     return lab.until(tried, within=within)
@@ -135,7 +135,7 @@ def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) ->
     """Let callers read while the block runs, if the subject starts under the fault.
 
     A client that has not started two deadlines after its first request waits for Vault. It gets no
-    callers, and a remark says so.
+    callers, and the history notes that.
 
     Yields:
         Whether there are callers.
@@ -169,7 +169,7 @@ def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
 def started_again(lab: Lab) -> float:
     """Start again a client that refused to start or was ended, as its supervisor does.
 
-    Return the seconds that this took and those that its first call may load for; 0 if it was
+    Return the seconds that this took, and that the first call may load for; 0 if the client was
     running.
     """
     if lab.started and not lab.client.closed:
@@ -180,21 +180,21 @@ def started_again(lab: Lab) -> float:
 
 
 def ends_cleanly(lab: Lab, client: Driver, *, within: float = ENDS_WITHIN) -> Operation:
-    """End a client, and ask that it ends in time, without an error, and with exit code 0."""
+    """End a client, and check that it ends in time, without an error, and with exit code 0."""
     closed = client.close(timeout=within, beyond=5.0)
     ended = closed.ended or lab.history.now()
     code = client.subject.exit_code
     lab.judge_later(
         takes_at_most(within + HANDOVER, "until it has ended", since=closed.began, until=ended),
         none_of("it ends cleanly", {closed.told} if closed.failed else (), at=closed.began),
-        # A client that would hang for ever, and is ended by an unexpected signal, ends in time.
+        # A client that hangs, and that an unexpected signal ends, would still end in time.
         none_of("its exit code is 0", {f"it is {code}"} if code else (), at=ended),
     )
     return closed
 
 
 AT_ONCE = 4
-"""Number of instances that start at once; more would only wait for a core."""
+"""Number of instances that start at once; more would have to wait for a core."""
 
 
 LOOK_EVERY = 0.2
@@ -241,7 +241,7 @@ def all_served(lab: Lab, *, since: float, within: float) -> None:
 
 
 def open_reading(lab: Lab) -> Driver | None:
-    """Start an instance and return it once it reads; None if it does not in time."""
+    """Start an instance, and return it once it reads; None if it is not in time."""
     one = lab.open()
     if one is None:
         return None

@@ -1,4 +1,4 @@
-"""What a client holds: threads, files, memory, connections."""
+"""Count what a client holds: threads, files, connections, processor time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from vault_harness.judge.oracles import Oracle, at_most
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a subject holds of its machine's resources; None for what cannot be counted.
+    """The resources that a subject holds; None for a number that cannot be counted.
 
     Attributes:
-        threads: Of all its processes; for a subject in this process the scenario's threads too.
+        threads: Threads of all its processes; for a subject in this process, the scenario's threads
+            too.
         files: Open file descriptors of its processes, sockets included.
         connections: Its open connections that reached the recorder.
     """
@@ -31,12 +32,12 @@ class Footprint:
     connections: int | None
 
     def least(self, other: Footprint) -> Footprint:
-        """Return the smaller of each number; a number that only one look could count is kept."""
+        """Return the smaller of each number; a missing number is taken from the other side."""
         pairs = self._beside(other).values()
         return Footprint(*(min((n for n in pair if n is not None), default=None) for pair in pairs))
 
     def growth(self, later: Footprint, *, spare: int) -> set[str]:
-        """Return what grew by more than `spare`, in words, of all that can be counted."""
+        """Return in words what grew by more than `spare`."""
         return {
             f"{name}: {before} before, {after} after"
             for name, (before, after) in self._beside(later).items()
@@ -44,7 +45,7 @@ class Footprint:
         }
 
     def compared(self, later: Footprint) -> str:
-        """Return what `growth` can see, and what it cannot, in words."""
+        """Return in words what `growth` can compare, and what it cannot."""
         told = {name: None not in pair for name, pair in self._beside(later).items()}
         seen, unseen = (", ".join(n for n in told if told[n] is one) for one in (True, False))
         return f"{seen}; cannot tell: {unseen}" if unseen else seen
@@ -58,7 +59,7 @@ class Footprint:
 
 
 def threads_beside(before: Collection[threading.Thread]) -> int:
-    """Return how many threads there are that were not there before."""
+    """Return how many threads there are that are not in `before`."""
     return sum(one not in before for one in threading.enumerate())
 
 
@@ -67,9 +68,9 @@ _QUIET, _PATIENCE = 0.5, 3.0
 
 
 def footprint_at_rest(lab: Lab) -> Footprint:
-    """Return the least that the subject holds while nothing is under way.
+    """Return the smallest footprint of the subject while nothing is under way.
 
-    A single look may include a thread or connection that is ending, which would hide a later
+    A single count may include a thread or connection that is ending, which would hide a later
     growth.
     """
     history = lab.history
@@ -102,7 +103,7 @@ def footprint(lab: Lab) -> Footprint:
 
 
 def footprint_between_calls(lab: Lab) -> Footprint:
-    """Return the least that the subject holds in 0.6 s, while callers read."""
+    """Return the subject's smallest footprint in 0.6 s, while callers read."""
     least = footprint(lab)
     for _ in range(10):
         lab.watch(0.06)
@@ -111,9 +112,9 @@ def footprint_between_calls(lab: Lab) -> Footprint:
 
 
 def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
-    """Return what the subject holds more of than before, by more than `spare`, in words.
+    """Return in words what grew by more than `spare` since `before`.
 
-    It has 3 s to release it, until no look in half a second finds anything.
+    The subject has 3 s to release it. Counting ends once nothing is left for half a second.
     """
     history = lab.history
     began = quiet = history.now()
@@ -130,11 +131,11 @@ def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
 
 @dataclass(frozen=True)
 class Processor:
-    """What a subject has had of the processors, in seconds.
+    """The processor time of a subject, in seconds.
 
     Attributes:
-        used: How long its threads ran.
-        waited: How long they could have run while no core was free. 0 if the kernel does not tell
+        used: How long the subject's threads ran.
+        waited: How long they waited for a free core. 0 if the kernel does not tell
             (``/proc/PID/task/TID/schedstat``).
     """
 
@@ -142,13 +143,13 @@ class Processor:
     waited: float = 0.0
 
     def since(self, before: Processor) -> Processor:
-        """Return the use since an earlier look; the time of children that ended is lost."""
+        """Return the use since an earlier count; the time of children that ended is lost."""
         used, waited = self.used - before.used, self.waited - before.waited
         return Processor(max(0.0, used), max(0.0, waited))
 
 
 def processor_time(lab: Lab) -> Processor:
-    """Return what the subject's processes have had so far; nothing if it has none of its own."""
+    """Return the processor time of the subject's own processes so far."""
     pid = lab.client.subject.pid
     if pid is None:
         return Processor()
@@ -171,12 +172,11 @@ def _waited(pid: int) -> float:
 
 
 def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Oracle:
-    """Check that a subject uses a processor for at most `limit` seconds, and require a free core.
+    """Check that a subject uses a core for at most `limit` seconds, and require a free core.
 
-    A loop that gets no core would look modest.
+    Without a free core, a loop would look modest.
 
     Args:
-        limit: Seconds.
         what: When the time was spent: ``while Vault is sealed``.
     """
     wanted = spent.used + spent.waited
@@ -194,7 +194,7 @@ def processor_at_most(lab: Lab, limit: float, spent: Processor, what: str) -> Or
 def held_by(pid: int) -> tuple[int | None, int | None]:
     """Count threads and open files of a process and its children; 0 if it has died.
 
-    None stands for a number that this machine does not let us count.
+    None stands for a number that this machine does not let the harness count.
     """
     processes: list[psutil.Process] = []
     with suppress(ProcessLookupError):  # an oracle reports the death of the subject
@@ -209,7 +209,7 @@ def _sum(
     for process in processes:
         try:
             total += count(process)
-        except psutil.AccessDenied:  # another user owns it, or it has more rights
+        except psutil.AccessDenied:  # another user owns the process, or it has more rights
             if not _has_ended(process):
                 return None
         except psutil.Error:  # it has ended

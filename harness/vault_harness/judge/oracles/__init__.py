@@ -1,16 +1,16 @@
 """Oracles: functions from a history to findings. Each factory names a promise and its bound.
 
-Times are in seconds on the history's one clock. A bound on a time is exact, apart from the delay of
-the machine itself (`SLACK`, 0.05 s).
+Times are in seconds on the history's clock. A bound on a time is exact, apart from the machine's
+own delay (`SLACK`, 0.05 s).
 
 These arguments mean the same everywhere:
 
-- `since` and `until` limit the time that is looked at.
-- `path` limits the question to one secret, `verbs` to some ways of reading. None means all.
-- `may_be_empty` says whether an oracle passes that has nothing to look at. By default an oracle
-  that asks something of each read, life or failure makes a finding then.
+- `since` and `until` limit the time.
+- `path` limits the oracle to one secret, `verbs` to some ways of reading. None means all.
+- `may_be_empty` lets an oracle pass that finds no events. By default, an oracle on each read, life
+  or failure makes a finding if there is none.
 
-A bound on a count passes when nothing was counted.
+An oracle on a maximum passes if nothing was counted.
 """
 
 from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd

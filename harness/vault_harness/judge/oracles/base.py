@@ -1,7 +1,7 @@
-"""What all oracles share: their shape, words for findings, and how a client keeps itself alive.
+"""Define what all oracles share: their shape, words for findings, and the client's style.
 
-TOK-21 asks whether the client logs in, or looks at its token, more often than it needs. All other
-scenarios accept that as its style and judge what its callers see.
+TOK-21 judges whether the client logs in, or looks at its token, more often than it needs. All other
+scenarios accept that as the client's style.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Oracle = Callable[[History], list[Finding]]
 
 @dataclass(frozen=True)
 class ToTheEnd:
-    """An oracle on something that may come late, when the client already serves good reads.
+    """An oracle on an event that may come late, when the client already serves good reads.
 
-    The closing act asks it again after a pause, because a thread may still do what it forbids.
+    The closing act asks it again after a pause, because a late thread may still break the promise.
     """
 
     oracle: Oracle
@@ -43,7 +43,7 @@ def times(events: Iterable[Exchange | Operation], most: int = 6) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a number of things: ``1 login``, ``2 logins``."""
+    """Return a number with its noun: ``1 login``, ``2 logins``."""
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
@@ -61,14 +61,14 @@ def requests(exchanges: list[Exchange], most: int = 6) -> str:
 
 
 def window(since: float, until: float | None) -> str:
-    """Return a window of time in words, for a finding on what it lacks."""
+    """Return a window of time in words, for a finding that something is missing."""
     if until is None:
         return f"after +{since:.2f} s"
     return f"between +{since:.2f} and +{until:.2f} s"
 
 
 def lacking(promise: str, what: str, since: float, until: float | None) -> list[Finding]:
-    """Return the finding of an oracle that has nothing to look at, and so shows nothing.
+    """Return the finding of an oracle that has no events to judge.
 
     Args:
         what: What is missing, in a word: ``read``.
@@ -78,10 +78,12 @@ def lacking(promise: str, what: str, since: float, until: float | None) -> list[
 
 
 LOGINS = 3
-"""Logins of each client with a young token before the first fault that make a style."""
+"""If each client logs in this often with a young token before the first fault, that is its style.
+"""
 
 READS = 3
-"""Reads before the first fault that show whether a client looks at its token in each read."""
+"""Number of reads before the first fault that show whether a client looks at its token each time.
+"""
 
 
 def logs_in_for_each_call(history: History) -> bool:

@@ -1,4 +1,4 @@
-"""Oracles on what the callers of the client see."""
+"""Judge what the callers of the client see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import BESIDE, NOTHING, Operation
 
 LOADS = 2.0
-"""Seconds beyond its deadline for the first call of an instance: a virtual machine or an
+"""Seconds that an instance's first call may take beyond its deadline: a virtual machine or an
 interpreter loads for up to 1.5 s on a busy machine.
 """
 
@@ -19,9 +19,9 @@ interpreter loads for up to 1.5 s on a busy machine.
 def slow_at_first(
     calls: Sequence[Operation], deadline: float, *, ready: Operation
 ) -> list[Operation]:
-    """Return the calls that were late because of loading: one call, or all that waited for it.
+    """Return the calls that loading made late: one call, or all that waited for it.
 
-    Several may be late only if they began before the loading was over, and ended within one
+    Several calls may be late only if they began before the loading was over, and ended within one
     deadline after it.
 
     Args:
@@ -35,7 +35,7 @@ def slow_at_first(
 
 
 def late_by_loading(history: History, verbs: Sequence[str], deadline: float) -> list[Operation]:
-    """Return the calls of each instance that may be late, by `LOADS`, because it loads once.
+    """Return the calls that may be late by `LOADS`, because each instance loads once.
 
     The first call that ends shows that all is loaded; in an outage it need not be good. Calls that
     were excused before any fault count as first calls.
@@ -58,7 +58,7 @@ READS = ("read", "read_cached")
 READ_VERBS = (*READS, "read_all")
 
 OUT_OF_TIME = 0.5
-"""Seconds after which a failed read counts as a wait in vain: a hundred times a normal read."""
+"""Seconds after which a failed read has waited in vain: a hundred times a normal read."""
 
 STAYS_ALIVE = "the client stays alive"
 """The promise that no fault ends the client."""
@@ -73,10 +73,11 @@ def no_wrong_value(
     stale_for: float | None = None,
     fallback: Collection[tuple[str, str]] = (),
 ) -> Oracle:
-    """Check that every value handed out was right during the call or shortly before it.
+    """Check that every value that was handed out was right during the call or shortly before.
 
-    A value that never belonged to this key (another secret's, another key's, the fallback, half of
-    a value) is harm. A value that is only too old is not. A client that hands out nothing passes.
+    A value that never belonged to this key is harm: the value of another secret or key, the
+    fallback, or half of a value. A value that is only too old is no harm. A client that hands out
+    nothing passes.
 
     Args:
         refresh: Seconds by which an unmarked value may be old.
@@ -103,7 +104,7 @@ def no_wrong_value(
     def oracle(history: History) -> list[Finding]:
         findings = []
         own = {(change.path, change.value) for change in history.rotations}
-        # A first read may be late (`warm-up`), but its value must be right.
+        # A first read (`warm-up`) may be late, but its value must be right.
         for operation in history.calls(*READ_VERBS, "warm-up"):
             if operation.outcome not in ("ok", "stale"):
                 continue
@@ -118,7 +119,7 @@ def no_wrong_value(
                         f"{verb} of {_asked(operation)} gave {_value(operation)}"
                         f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
                         operation.began,
-                        # A whole secret that lacks its keys is as bad as a value that nobody wrote.
+                        # A whole secret without its keys is as bad as a value that nobody wrote.
                         harm=any((operation.path, value) not in own for value in given),
                     )
                 )
@@ -128,7 +129,7 @@ def no_wrong_value(
 
 
 def of_one_version(path: str) -> Oracle:
-    """Check that a whole secret has all its keys, and all of one version."""
+    """Check that a whole secret has all its keys, and that all are of one version."""
     promise = "all keys of a secret are of one version"
 
     def oracle(history: History) -> list[Finding]:
@@ -188,7 +189,7 @@ def no_failed_read(
     """Check that no read fails in that time.
 
     Args:
-        but: Says which reads may fail.
+        but: Tells which reads may fail.
     """
     promise = "no read fails" if path is None else f"no read of {path} fails"
 
@@ -222,9 +223,9 @@ def recovers_within(
     """Check that a good read ends at most `bound` seconds after `since`, without a restart.
 
     Args:
-        verb: The way of reading; by default any.
-        begun: Whether the read must also begin after `since`, for a fault that continues: an
-            earlier read may have been answered before it.
+        verb: The way of reading; None for any.
+        begun: Whether the read must also begin after `since`. This is for a fault that continues:
+            an earlier read may have been answered before the fault.
     """
     verbs = READS if verb is None else (verb,)
     how = "a good read" if verb is None else f"a good {verb}"
@@ -303,7 +304,7 @@ def fails_as(
 ) -> Oracle:
     """Check that all reads of that time fail with one of these outcomes.
 
-    A failure that the subject does not classify is right too. A read that gives a value is harm.
+    A failure that the subject does not classify passes too. A read that gives a value is harm.
     """
     what = "a read" if path is None else f"a read of {path}"
     promise = f"{what} fails as {' or '.join(outcomes)}"
@@ -337,8 +338,8 @@ def failures_are(
     """Check that all failures in that time have one of these outcomes.
 
     Args:
-        unsorted: Whether a failure that the subject does not classify is right too.
-        but: Says which calls may fail in any way.
+        unsorted: Whether a failure that the subject does not classify passes.
+        but: Tells which calls may fail in any way.
     """
     promise = f"a failure then is {' or '.join(outcomes)}"
     allowed = {*outcomes, "error"} if unsorted else set(outcomes)
@@ -385,8 +386,8 @@ def failed_reads_of_each_caller_at_most(
     """Check that at most `count` reads of each caller fail in that time.
 
     Args:
-        at_rest: Whether to ignore a read that fails at once and sends nothing: such a client pauses
-            after a failure, as it has declared (``backoff_cap``).
+        at_rest: Whether to ignore a read that fails at once and sends nothing, because the client
+            declares a pause after failures (``backoff_cap``).
     """
     promise = f"at most {count} read{'s' * (count != 1)} of each caller fail{'s' * (count == 1)}"
 
@@ -419,7 +420,8 @@ def _too_many(promise: str, count: int, bad: list[Operation], which: str) -> lis
 def _sends_nothing(history: History, call: Operation) -> bool:
     """Return whether a call fails at once without a request of its own.
 
-    Requests of other callers may fall into its time: after a pause the client lets one caller ask.
+    Requests of other callers may fall into the same time: after a pause the client lets one caller
+    ask.
     """
     if call.ended is None or call.ended - call.began >= OUT_OF_TIME:
         return False
@@ -436,7 +438,7 @@ def says_of_its_health(
 ) -> Oracle:
     """Check the subject's last answer about its health in that time.
 
-    An error or a hang is neither yes nor no, and so it is a finding.
+    An error or a hang is no answer, and so it is a finding.
     """
     word = "well" if well else "not well"
     promise = f"health says {word} within that time"
@@ -492,7 +494,7 @@ def _asked(call: Operation) -> str:
 
 
 def _value(call: Operation) -> str:
-    """Return what a call gave, by its label; never the value."""
+    """Return the label of the value that a call gave, never the value."""
     if call.value == NOTHING:
         return "none of its keys"
     return (

@@ -1,6 +1,6 @@
-"""Oracles on leases: how many credentials are made, how long they live, and that they work.
+"""Judge leases: how many credentials are made, how long they live, and whether they work.
 
-The recorder tells what Vault was asked. The database itself tells whether a credential works.
+The recorder tells what Vault was asked. The database tells whether a credential works.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def credentials_apart(
     """Check that there are at least `least` seconds between one credential and the next.
 
     Args:
-        around_logins: Seconds around each login at Vault in which credentials do not count.
+        around_logins: Seconds around each login to Vault in which credentials do not count.
     """
     promise = f"{least:g} s at least from one credential to the next{_at(path)}"
     promise += _around(around_logins)
@@ -74,11 +74,11 @@ def no_refused_use(
     path: str | None = None,
     may_be_empty: bool = False,
 ) -> Oracle:
-    """Check that the database accepts each login with what the subject handed out.
+    """Check that the database accepts each login with a credential that the subject handed out.
 
     Args:
-        until: When it ends; a login that is under way then may be refused.
-        around_logins: Seconds around each login at Vault in which a use may be refused.
+        until: The end of that time; a login that is then under way may be refused.
+        around_logins: Seconds around each login to Vault in which a use may be refused.
     """
     promise = f"what is handed out{_at(path)} is accepted by the database"
     promise += _around(around_logins)
@@ -158,8 +158,8 @@ def leases_renewed_within(
 ) -> Oracle:
     """Check that each lease is renewed between `low` and `high` of its life, for a whole life.
 
-    A renewal that was answered in Vault's place counts, because it was tried in time. A life that
-    has not reached `high` by `until` is not judged.
+    A renewal that was answered in Vault's place counts, because the client tried in time. A life
+    that has not reached `high` at `until` is not judged.
     """
     promise = f"a renewal between {low:g} and {high:g} of each lease's life, for a whole one"
     promise += _at(path)
@@ -204,7 +204,7 @@ def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Orac
     """Check that a lease is renewed, or that another credential replaces it, in time.
 
     Args:
-        since: Only answered requests from here on count.
+        since: Only requests after this moment that are answered count.
         before: When such a request must have been sent.
     """
     promise = f"what is leased at {path} is renewed, or replaced, in its time"
@@ -223,7 +223,7 @@ def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Orac
 
 
 def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
-    """Check that every caller in that time is given the good credential that is at hand.
+    """Check that every caller in that time gets the good credential that the client holds.
 
     One call may fail for each request about a lease, since a client may renew within a call. The
     lease must live longer than `until`.
@@ -283,7 +283,7 @@ def lease_renewals_at_most(count: int, *, since: float, until: float | None = No
 def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
     """Check that a lease near its maximum is renewed at most `count` times.
 
-    The first renewal for less than the lease's TTL counts, and so does each try after it.
+    The first renewal for less than the lease's TTL counts, and each try after it.
     """
     promise = f"at most {counted(count, 'renewal')} of a lease whose maximum is near"
 
@@ -305,7 +305,7 @@ def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
 
 
 def renews_a_lease(asked: Exchange) -> bool:
-    """Return whether a request about a lease renews it, rather than looks at it or ends it."""
+    """Return whether a request about a lease renews it, instead of looking it up or revoking it."""
     return "/lookup" not in asked.path and "/revoke" not in asked.path
 
 

@@ -15,25 +15,25 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
 
 NEWS = 0.25
-"""Seconds in which a new token reaches every call that was about to use the old one."""
+"""Seconds in which a new token reaches every call that was about to use the old token."""
 
 PATIENCE = 0.5
-"""Seconds for which every client waits for an answer; later it may have given up unseen."""
+"""Seconds for which every client waits for an answer. After that it may give up unseen."""
 
 DENIED = "1 error occurred"
 """The start of Vault's error where a policy denies what a living token asks for."""
 
 
 def no_request_with_a_dead_token(deadline: float) -> Oracle:
-    """Check that a token that Vault called dead, and a login replaced, is never sent again.
+    """Check that a token is never sent again after Vault called it dead and a login replaced it.
 
-    A 403 to a look or a renewal calls a token dead, unless a policy denied that. A token that the
-    client gave back is dead without a replacement. Both count from when the answers reached the
-    client.
+    A 403 to a lookup or a renewal calls a token dead, unless a policy denied that. A token that the
+    client revoked is dead without a replacement. Both count from the moment when the answers
+    reached the client.
 
-    Requests that were about to be sent may still come, for longer only in a fault that holds up
-    Vault's answers (`Signature.answers_late`). A request is judged by when it came, since the last
-    of two hundred is read long after that.
+    Requests that were about to be sent may still come for a moment, and for longer in a fault that
+    holds up Vault's answers (`Signature.answers_late`). The moment when a request came counts,
+    since the last of two hundred requests is read much later.
 
     Args:
         deadline: Seconds after which a client neither waits for an answer nor sends a request of an
@@ -43,7 +43,7 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
 
     def oracle(history: History) -> list[Finding]:
         sent: defaultdict[str | None, list[Exchange]] = defaultdict(list)
-        for exchange in history.find():  # once: a herd gives hundreds of tokens back
+        for exchange in history.find():  # sorted once: a herd gives hundreds of tokens back
             sent[exchange.token].append(exchange)
         found = []
         for token, (told, known) in _known_dead(history, deadline).items():
@@ -61,7 +61,7 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
 
 
 def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, float]]:
-    """Return when the client was told of each dead token, and when it must not appear any more."""
+    """Return when the client learned of each dead token, and since when it must not send it."""
     known: dict[str, tuple[float, float]] = {}
     for word in history.find("lookup", "renew", "revoke"):
         token = word.token
@@ -80,7 +80,7 @@ def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, flo
 
 
 def given_back(word: Exchange) -> bool:
-    """Return whether the client gave a token back by this request, and Vault confirmed it."""
+    """Return whether the client revoked its token with this request, and Vault confirmed that."""
     return word.kind == "revoke" and word.good and word.path.endswith("revoke-self")
 
 
@@ -95,16 +95,16 @@ def _calls_dead(history: History, word: Exchange) -> bool:
 
 
 def _replaced(history: History, word: Exchange, deadline: float) -> float | None:
-    """Return when the client had another token than the dead one; None if it never had.
+    """Return when the client had a new token after the dead one; None if it never had.
 
-    With several instances no login tells whose it is. Then the client has one when as many logins
-    as clients have ended after the token was called dead.
+    With several instances a login does not show which instance it belongs to. Then the client has a
+    new token once as many logins as there are clients have ended after the 403.
     """
     logins = [login for login in history.logins() if login.ended is not None]
     born = [login for login in logins if login.token == word.token]
     said = word.ended or word.began
     if any((login.ended or 0.0) >= word.began for login in born):
-        return None  # a cache between client and Vault has handed it out again
+        return None  # a cache between client and Vault has handed out the dead token again
     alone = len(history.calls("start")) <= 1 and not history.calls("fork", "herd")
     since = max((login.began for login in born), default=-inf)
     came = [
@@ -118,7 +118,7 @@ def _replaced(history: History, word: Exchange, deadline: float) -> float | None
 
 
 def _came(history: History, login: Exchange, deadline: float) -> float | None:
-    """Return when a login's token reached the client; its first use tells if the answer may not."""
+    """Return when a login's token reached the client, by its answer or by the token's first use."""
     heard = _heard(history, login, deadline)
     if heard is not None:
         return heard
@@ -127,7 +127,7 @@ def _came(history: History, login: Exchange, deadline: float) -> float | None:
 
 
 def _heard(history: History, exchange: Exchange, deadline: float) -> float | None:
-    """Return when an answer had surely reached the client; None if that cannot be told.
+    """Return when an answer had surely reached the client; None if nobody can tell.
 
     A client may give up unseen after `PATIENCE`, unless it uses the connection again.
     """
@@ -145,9 +145,9 @@ def _heard(history: History, exchange: Exchange, deadline: float) -> float | Non
 
 
 def _used_again(history: History, exchange: Exchange) -> bool:
-    """Return whether the connection carried a later request, so that its answer was heard.
+    """Return whether the connection carried a later request, so that the client had the answer.
 
-    HTTP/2 does not tell: a client can give up one stream of several.
+    HTTP/2 does not show that: a client can give up one stream of several.
     """
     same = exchange.connection
     if any(one.connection == same and one.protocol == "h2" for one in history.handshakes):
@@ -156,7 +156,7 @@ def _used_again(history: History, exchange: Exchange) -> bool:
 
 
 def _settled(history: History, told: float, deadline: float) -> float:
-    """Return when no request from before `told` is on its way or waits for a connection."""
+    """Return when no request from before `told` can still be on its way."""
     at = told
     for fault in sorted(history.faults, key=lambda one: one.began):
         late = fault.signature.answers_late

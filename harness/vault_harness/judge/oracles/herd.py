@@ -1,4 +1,4 @@
-"""Oracles on callers that are served continuously, and on many that return after an outage."""
+"""Judge whether callers are served continuously, and how a herd returns after an outage."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NEW = 1.0
 """Seconds for which a token is new: a request with it belongs to its login."""
 
 AT_ITS_PACE: frozenset[RequestKind] = frozenset({"lookup", "capabilities", "status", "metadata"})
-"""Kinds of requests by which a client looks at its token, at Vault or at a version periodically."""
+"""Kinds of periodic requests: for a token, for Vault's state or for a version."""
 
 BUNCH = 0.3
 """Seconds in which no more than `BUNCHED` of a herd may log in."""
 
 BUNCHED = 0.85
 """The share of a herd that may log in within `BUNCH`. Of twenty clients that pause for 1 to 1.5 s,
-16 come within 0.3 s in one run of four. 18 come in one run of thirty, which is confirmed once more.
+16 come within 0.3 s in one run of four, and 18 in one run of thirty; such a run is confirmed.
 """
 
 
@@ -41,13 +41,12 @@ def no_stampede(count: int, *, since: float, before: float) -> Oracle:
     Each call adds one request, and each secret that an instance keeps by itself adds `A_SECRET`.
     These do not count:
 
-    - the first renewal or look with a new token, by which a client learns the TTL
-    - the return of the old token
+    - the first renewal or lookup with a new token, by which a client learns the TTL
+    - the revocation of the old token
     - one question of each instance whether Vault serves
-    - as many periodic looks as in the busiest second before the outage
+    - as many periodic requests as in the busiest second before the outage
 
     Args:
-        count: How many instances there are.
         since: When Vault served again.
         before: When the outage began.
     """
@@ -72,9 +71,9 @@ def no_stampede(count: int, *, since: float, before: float) -> Oracle:
 
 
 def _without_first_looks(sent: list[Exchange]) -> list[Exchange]:
-    """Return requests without the first looks at new tokens and the return of old ones.
+    """Return the requests except first lookups of new tokens and revocations of old ones.
 
-    A new token's first renewal or first look is left out, not both: either tells the TTL.
+    A new token's first renewal or first lookup is left out, not both: either tells the TTL.
     """
     given_back: set[str | None] = set()
     new = {e.token for e in sent if e.kind == "login" and e.good and e.token is not None}
@@ -91,9 +90,9 @@ def _without_first_looks(sent: list[Exchange]) -> list[Exchange]:
 
 
 def _at_its_pace(history: History, count: int, until: float) -> list[Exchange]:
-    """Return the periodic looks before `until`, from when each instance had its first token.
+    """Return the periodic requests before `until`, once each instance had its first token.
 
-    Looks with a token that is `NEW` belong to its login and do not count.
+    Requests with a token that is `NEW` belong to its login and do not count.
     """
     logins = history.logins(until=until)
     if len(logins) < count:
@@ -111,7 +110,7 @@ def _busiest(sent: list[Exchange]) -> int:
 
 
 def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
-    """Return requests without one question of each instance whether Vault serves."""
+    """Return the requests except one health check of each instance."""
     questions = [one.number for one in sent if one.kind == "status"][:count]
     return [one for one in sent if one.number not in questions]
 
@@ -119,13 +118,12 @@ def _without_one_question(sent: list[Exchange], count: int) -> list[Exchange]:
 def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Oracle:
     """Check that the instances do not all log in at the same moment.
 
-    A login counts when it came: reading two hundred takes time and would make a crowd look spread.
-    Unanswered logins count too, since in a crowd the last ones are given up.
+    A login counts at the moment when it came: reading two hundred takes time and would make a crowd
+    look spread. Unanswered logins count too, since in a crowd clients give up the last ones.
 
     Args:
-        count: How many instances there are.
         since: When the outage began.
-        share: The part of them that may log in within `BUNCH`.
+        share: The part of the instances that may log in within `BUNCH`.
     """
     most = int(share * count)
     promise = f"at most {most} of {count} instances log in within {BUNCH:g} s"
@@ -150,7 +148,7 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
 
 
 def each_caller_recovers(bound: float, *, since: float) -> Oracle:
-    """Check that each caller that read before `since` has a good read `bound` seconds after it."""
+    """Check that each caller that read before `since` has a good read within `bound` seconds."""
     promise = f"each caller has a good read within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
@@ -181,7 +179,7 @@ def _first_good(history: History, caller: int, since: float) -> float:
 
 
 def still_waiting(history: History, *, since: float, until: float = math.inf) -> set[int]:
-    """Return callers that read before `since` and had no good read from then until `until`."""
+    """Return callers that read before `since` and had no good read between `since` and `until`."""
     served = {
         call.caller
         for call in history.calls(*READS, where=lambda o: o.good)
@@ -229,11 +227,11 @@ def nobody_waits(
     of: Collection[str],
     what: Literal["secret", "credential"] = "secret",
 ) -> Oracle:
-    """Check that each read of some secrets that begins in that time is served in `bound` seconds.
+    """Check that each read of some secrets in that time is served within `bound` seconds.
 
     Args:
-        of: The secrets, or paths, with which nothing is wrong.
-        what: With "credential" the question is about calls for a credential.
+        of: The secrets or paths that no fault concerns.
+        what: With "credential", calls for a credential are judged.
     """
     verbs: tuple[str, ...] = ("lease",) if what == "credential" else READS
     who = "reader of another secret" if what == "secret" else "caller with another credential"
@@ -269,9 +267,9 @@ def renewals_hold_up_nobody(
     One read may wait for each renewal, since a client may renew within a call.
 
     Args:
-        until: Later renewals and reads are not judged: a caller may need another token then.
-        of: What is renewed. With "lease" the question is about calls for its credential, with
-            "login" about a login in place of a renewal.
+        until: Later renewals and reads are not judged: a caller may then need a new token.
+        of: What is renewed. With "lease", calls for its credential are judged. With "login", a
+            login stands in place of the renewal.
     """
     verbs: tuple[str, ...] = ("lease",) if of == "lease" else READS
     one, whole = ("call", "call for a credential") if of == "lease" else ("read", "read")

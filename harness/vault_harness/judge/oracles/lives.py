@@ -1,7 +1,7 @@
-"""Oracles on the lives of tokens: renewed in time, and replaced before they end.
+"""Judge the lives of tokens: renewed in time, and replaced before they end.
 
-Times are compared to the millisecond. A request is late by when it came, and early by when it was
-read, so that a busy recorder fails no client.
+Times are compared to the millisecond. Whether a request is late depends on when it came; whether it
+is early, on when it was read. So a busy recorder fails no client.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
 
 LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
-"""Why a scenario does not apply to a client of which `never_renews` is true."""
+"""Why a scenario does not apply to a client that never renews."""
 
 INSTEAD = (0.3, 0.95)
-"""The part of a life in which a login takes the place of a renewal."""
+"""The part of a life in which a login counts as made instead of a renewal."""
 
 
 def renews_within(
@@ -33,8 +33,8 @@ def renews_within(
 ) -> Oracle:
     """Check that each token is renewed or replaced between `low` and `high` of its life.
 
-    A renewal right after a login begins the life, since Vault's LifetimeWatcher renews at once to
-    learn the TTL. A client that looks at its token before each read is not asked.
+    After a login, a renewal at once begins the life, since Vault's LifetimeWatcher renews at once
+    to learn the TTL. A client that looks up its token before each read is not judged.
 
     Args:
         until: A life that has not reached `high` at this time is judged only for early renewals.
@@ -51,7 +51,7 @@ def renews_within(
             ttl = life.ttl or 0.0
             start = _answered(life)
             late, early = start + high * ttl, start + low * ttl
-            # A login, or a renewal right after a login, does no harm.
+            # A login, or a renewal right after a login, is never too early.
             renewed = following if following and life.kind == following.kind == "renew" else None
             if renewed and renewed.began < min(early, until):
                 text = f"renewed {renewed.began - start:.2f} s into a life of {ttl:g} s"
@@ -80,13 +80,13 @@ def renews_within(
 def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
     """Check that each token is replaced while it lives: the next login comes before its end.
 
-    A token ends its TTL after the answer to its login or last renewal. There is no slack: a client
-    that plans ahead is seconds early. A client that looks at its token before each read is not
-    asked.
+    A token ends one TTL after the answer to its login or last renewal. There is no slack, because a
+    client that plans ahead is seconds early. A client that looks up its token before each read is
+    not judged.
 
     Args:
         since: Tokens from earlier logins are not judged.
-        until: A token that neither ended nor was replaced at this time is not judged.
+        until: A token that has neither ended nor been replaced at this time is not judged.
         at_least: How many tokens must have been judged.
     """
     promise = "a token is replaced before it ends"
@@ -125,7 +125,7 @@ def _answered(exchange: Exchange) -> float:
 
 
 def part_of_a_life(history: History, login: Exchange) -> float:
-    """Return the part of the life before it that was over at a login; 0 if there was none."""
+    """Return the part of the previous life that was over at a login; 0 if there was none."""
     replaced = _life_before(history, login)
     return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
 
@@ -137,7 +137,7 @@ def _life_before(history: History, login: Exchange) -> Exchange | None:
 
 
 def in_its_turn(history: History, login: Exchange, due: float) -> bool:
-    """Return whether a login came after the part `due` of the life before it, and in that life."""
+    """Return whether a login came within the previous life, after the part `due` of it."""
     life = _life_before(history, login)
     return life is not None and due <= part_of_a_life(history, login) and _by_the_end(login, life)
 
@@ -149,9 +149,9 @@ def _by_the_end(login: Exchange, life: Exchange) -> bool:
 def in_turn(history: History) -> set[int]:
     """Return the numbers of the logins that came when it was time to replace a token.
 
-    No login tells whose it is, so each replaces the oldest of as many tokens as there are clients.
-    If that one is too young for `INSTEAD`, the login is an excess. Its token then belongs to
-    nobody: otherwise one login too many would make all later ones seem too early.
+    A login does not show which client it belongs to, so each replaces the oldest token in use;
+    there are as many as clients. If that token is too young for `INSTEAD`, the login is one too
+    many. Its token is then ignored, or all later logins would seem too early.
     """
     lives: list[Exchange] = []
     found: set[int] = set()
@@ -168,9 +168,9 @@ def in_turn(history: History) -> set[int]:
 
 
 def without_logins_in_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
-    """Return a client's logins that came before their turn; all of them if it renews.
+    """Return the logins that came before they were due; all logins if the client renews.
 
-    A client that never renews may log in from `INSTEAD` of its token's life on. Vault may refuse
+    A client that never renews may log in once the first part of `INSTEAD` is over. Vault may refuse
     one such login in each life. A login that fails because of an outage is no refusal.
     """
     if history.find("renew"):
@@ -194,12 +194,12 @@ def _met_an_outage(login: Exchange) -> bool:
 
 
 def replaced_in_turn(history: History) -> int:
-    """Return how many tokens a client that never renews has replaced in turn."""
+    """Return how many tokens a client that never renews has replaced when they were due."""
     return 0 if history.find("renew") else len(in_turn(history))
 
 
 def never_renews(history: History) -> bool:
-    """Return whether a client renewed nothing, and logged in again when others renew."""
+    """Return whether a client has renewed nothing, and logged in when others renew."""
     if history.find("renew"):
         return False
     first, last = INSTEAD
@@ -237,25 +237,25 @@ def renews_again(*, since: float, before: float) -> Oracle:
 
 
 def came_through(exchange: Exchange) -> bool:
-    """Return whether Vault did what was asked and its answer reached the client.
+    """Return whether a request succeeded at Vault and its answer reached the client.
 
-    A gateway's page with a good status gives no token or lease a life.
+    A gateway's page with a good status grants no life.
     """
     answered = exchange.by == "vault" or exchange.ttl is not None
     return exchange.good and answered and exchange.closed is None and exchange.ended is not None
 
 
 def last_grant(history: History, *, until: float) -> float:
-    """Return when the answer came that last gave the current token its life; it needs a login."""
+    """Return when the last login or renewal was answered; there must have been a login."""
     grants = history.find("login", "renew", until=until, where=came_through)
     return _answered(grants[-1])
 
 
 def renewed_or_replaced(*, since: float, before: float) -> Oracle:
-    """Check that a renewal or a login whose answer comes is sent before the token ends.
+    """Check that the client sends a renewal or login that is answered before the token ends.
 
     Args:
-        before: When the token ends, as far as the client can know. No slack is granted.
+        before: When the token ends, as far as the client can know. There is no slack.
     """
     promise = "the token is renewed, or replaced, before its end"
 
@@ -280,9 +280,9 @@ def _after(moment: float | None, end: float) -> str:
 def no_refused_read(
     *, since: float = 0.0, until: float | None = None, may_be_empty: bool = False
 ) -> Oracle:
-    """Check that no read is answered 403 in that time, even if the caller did not notice.
+    """Check that no read is answered 403 in that time, even if the caller does not notice.
 
-    A read on its way may have a token that the client has just replaced and given back.
+    A read that is on its way may have a token that the client has just replaced and revoked.
     """
     promise = "no read is sent with a token that has ended"
 
@@ -303,9 +303,9 @@ def no_refused_read(
 
 
 def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exchange]) -> bool:
-    """Return whether the client gave its token back while a read with it was nearly on its way.
+    """Return whether the client revoked its token while a read with it was about to be sent.
 
-    It must have had another token already.
+    The client must have had a new token already.
     """
     word = given.get(read.token)
     if word is None or _answered(read) < word.came:

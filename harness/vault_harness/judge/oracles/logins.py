@@ -1,6 +1,6 @@
-"""Oracles on logins: how many, how soon, and with which secret-id.
+"""Judge logins: how many, how soon, and with which secret-id.
 
-A bound on a count passes when nothing was counted.
+An oracle on a maximum passes if nothing was counted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ STOPPED = 1.5
 """A client that is quiet for this many times its last pause has stopped trying."""
 
 IN_A_BURST = 1.5
-"""Seconds. Refused logins that are closer together are one burst, from one call or one loop."""
+"""Seconds. Refused logins that are closer together belong to one burst of one call or loop."""
 
 
 def logins_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Check that a client gets at most `count` tokens by logins in that time, except in their turn.
+    """Check that a client gets at most `count` tokens by logins that were not due.
 
-    A client that logs in for each call is not asked: see `logs_in_for_each_call`.
+    A client that logs in for each call is not judged: see `logs_in_for_each_call`.
     """
     promise = f"at most {counted(count, 'login')}"
 
@@ -91,9 +91,9 @@ def bad_logins_at_most(
     """Check that at most `count` logins with the same secret-id are refused (five lock the role).
 
     Args:
-        secret_id: The label of the only secret-id to look at.
-        watched: Until when the client was watched without a change. With it the pace counts too: a
-            client that had not stopped goes on for the 15 minutes after which Vault forgets.
+        secret_id: The label of the secret-id to judge; None for all.
+        watched: Until when the client was watched without a change. If given, the pace counts too:
+            a client that has not stopped would go on for the 15 minutes after which Vault forgets.
     """
     promise = f"at most {count} refused logins with the same secret-id"
     promise += " in 15 minutes" if watched is not None else ""
@@ -121,7 +121,7 @@ def bad_logins_at_most(
 
 
 def _coming(refused: list[Exchange], watched: float) -> int:
-    """Return how many tries 15 minutes hold, if no pause is longer than the last one."""
+    """Return the number of tries in 15 minutes, if no pause gets longer than the last one."""
     tried = [e.began for e in refused if e.began <= watched]
     pause = last_pause(tried)
     if pause is None or watched - tried[-1] >= STOPPED * pause:
@@ -131,13 +131,13 @@ def _coming(refused: list[Exchange], watched: float) -> int:
 
 
 def last_pause(tried: Sequence[float]) -> float | None:
-    """Return the pause before the last burst of tries or the last try; None if there is none."""
+    """Return the last pause between two bursts of tries; None if there is none."""
     pauses = [later - earlier for earlier, later in pairwise(tried)]
     return next((pause for pause in reversed(pauses) if pause >= IN_A_BURST), None)
 
 
 def logins_with_one_secret_id_at_most(count: int) -> Oracle:
-    """Check that no secret-id is presented more than `count` times, accepted or not."""
+    """Check that no secret-id is used for more than `count` logins, accepted or not."""
     promise = f"at most {counted(count, 'login')} with the same secret-id"
 
     def oracle(history: History) -> list[Finding]:
@@ -156,12 +156,12 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
 def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
     """Check that the token stays in use: no login is tried in that time.
 
-    A login in turn does not count if the client never renews. A client that logs in for each call
-    is not asked. The closing act asks again, because a thread that wakes late may still log in.
+    A login that was due does not count if the client never renews. A client that logs in for each
+    call is not judged. The closing act asks again, because a late thread may still log in.
 
     Args:
-        opened: When something that was sealed was open again. The first login after a denial around
-            that time is excused.
+        opened: When a sealed Vault or namespace was open again. The first login after a denial
+            around that time is excused.
     """
     promise = "the token survives: no login"
 
@@ -182,7 +182,7 @@ def same_token(*, since: float, until: float | None = None, opened: float | None
 def _but_after_a_denial(
     history: History, logins: list[Exchange], since: float, until: float
 ) -> list[Exchange]:
-    """Return the logins without the first one after a denial in that time."""
+    """Return the logins except the first one after a denial in that time."""
     denials = [
         e.began
         for e in history.find(since=since, until=until, where=lambda e: e.status == 403)

@@ -1,4 +1,4 @@
-"""Oracles on what the lab itself has counted or measured, and on the address of each request."""
+"""Judge numbers and times that the lab has measured, and the address of each request."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def none_of(
 
     Args:
         what: The promise.
-        seen: What the lab saw, in words; a mapping also gives the moment of each.
-        at: The moment of all of it; by default that of judging.
-        rests_on: As of a finding; by default the last fault that began before that moment.
+        seen: What the lab saw, in words; a mapping also gives the moment of each event.
+        at: The moment of all events; by default the moment of judging.
+        rests_on: As in `Finding`; by default the last fault that began before that moment.
     """
 
     def oracle(history: History) -> list[Finding]:
@@ -62,7 +62,6 @@ def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Ora
     """Check that a time that the lab measured, on the history's clock, is within its limit.
 
     Args:
-        limit: Seconds.
         what: What took the time: ``until it has ended``.
     """
 
@@ -78,26 +77,28 @@ def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Ora
 
 
 LINES = 2000
-"""Lines in any second that a client may log by itself. A trace of each byte of a few requests is
-shorter; a loop without a pause writes several times as many.
+"""Lines that a client may log by itself in any second. A trace of every byte of a few requests has
+fewer; a loop without a pause writes several times as many.
 """
 
 LINES_FOR_A_CALL = 200
-"""Additional lines in any second for each call under way: some clients log each failure and its
+"""Additional lines for each call under way in that second: some clients log each failure and its
 causes.
 """
 
 SEEN_LATE = 0.1
-"""Seconds by which a line may be seen late, so that more than a second's lines are seen in one."""
+"""Seconds by which a line may be seen late, so that one second can show more lines than were logged
+in it.
+"""
 
 
 def log_has_pauses(lines: Sequence[float], *, since: float, until: float) -> Oracle:
-    """Check that no second has more log lines than only a loop without a pause writes.
+    """Check that no second has so many log lines that only a loop without a pause writes them.
 
     Such a loop may send nothing, for example while a circuit is open.
 
     Args:
-        lines: When each line of the log was first seen, in order.
+        lines: When each line of the log was first seen, in ascending order.
     """
     promise = (
         f"no log without a pause (at most {LINES} lines a second of the client's own, "
@@ -123,7 +124,7 @@ def log_has_pauses(lines: Sequence[float], *, since: float, until: float) -> Ora
 def reads_at(
     history: History, address: str, *, since: float = 0.0, until: float | None = None
 ) -> list[Exchange]:
-    """Return the good reads that came by an address of the recorder in that time."""
+    """Return the good reads that came over an address of the recorder in that time."""
     return history.find(
         "read",
         since=since,
@@ -133,7 +134,7 @@ def reads_at(
 
 
 def reaches_address(address: str, within: float, *, since: float) -> Oracle:
-    """Check that a good read comes by an address in time after the name was led there."""
+    """Check that a good read comes over an address in time after the name was led there."""
     promise = f"reads go to {address} within {within:g} s after the name of Vault was led there"
 
     def oracle(history: History) -> list[Finding]:
@@ -153,9 +154,9 @@ def reaches_address(address: str, within: float, *, since: float) -> Oracle:
 
 
 def leaves_address(address: str, *, since: float) -> Oracle:
-    """Check that no connection is opened at an address any more.
+    """Check that the client opens no more connections to an address.
 
-    A connection that the machine itself refuses cannot be observed.
+    Connections that the machine itself refuses cannot be observed.
     """
     where = "the first address" if address == FIRST_ADDRESS else address
     promise = f"nobody asks at {where} any more once the name leads elsewhere and is followed"

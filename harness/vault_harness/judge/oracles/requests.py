@@ -1,6 +1,6 @@
-"""Oracles on how many requests a client sends, and with which pauses.
+"""Judge how many requests a client sends, and with which pauses.
 
-A bound on a count passes when nothing was counted.
+An oracle on a maximum passes if nothing was counted.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ from vault_harness.recorder.history import SLACK, History, between
 from vault_harness.recorder.observations import Exchange, Operation
 
 STORM = 3
-"""How many times more a storm is than a careful client sends, which tries once in each call."""
+"""A storm is more than this many times what a careful client sends, which tries once in each call.
+"""
 
 OF_ITS_OWN = 1
 """Requests a second that a careful client sends without a call."""
 
 A_CALLER = 3
-"""Requests of one second for each caller: with two calls a second, parts of three fit into it."""
+"""Requests in one second for each caller: with two calls a second, parts of three fit into it."""
 
 A_SECRET = 1
-"""Requests a second for each secret that the client keeps fresh and nobody asks for now."""
+"""Requests a second for each secret that the client keeps fresh without a caller."""
 
 PAUSE = 0.1
 """Seconds from one try to the next within a call; the first repetition may come at once."""
 
 OF_THE_SERVER = frozenset({"sys/health", "sys/seal-status", "sys/leader", "sys/init"})
-"""Paths about the server, which belong to no namespace."""
+"""Paths that concern the server and belong to no namespace."""
 
 LOOKS_FOR_A_DENIAL = 1
-"""Looks at the token for each denied read: the cause may be the token or the policy."""
+"""Lookups of the token for each denied read: the cause may be the token or the policy."""
 
 READS_FOR_A_DENIED_CALL = 2
-"""Reads of a call that is denied: the read and one repetition."""
+"""Reads for a denied call: the read and one repetition."""
 
 LOGINS_FOR_DENIALS = 1
-"""Logins for all denials: a login shows whether the role has another policy."""
+"""Logins for all denials: a login shows whether the role has a new policy."""
 
 IN_A_CALL = 1
-"""Periodic requests of a client that may fall into a call, however long its period is."""
+"""Periodic requests that may fall into a call, however long their period is."""
 
 LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
 
@@ -62,14 +63,15 @@ _DENIED: dict[RequestKind, tuple[str, tuple[str, ...]]] = {
     "read": ("read", ("read", "read_cached", "read_all")),
     "credential": ("request", ("lease",)),
 }
-"""What may be denied, in a word, and the calls that ask for it."""
+"""For each kind that may be denied, a word for it, and the verbs of the calls."""
 
 MOUNTS = "sys/internal/ui/mounts"
-"""Where some clients first ask for the mount of a secret; 403 for a mount that does not exist."""
+"""The path where some clients first ask for a secret's mount. Vault answers 403 if there is none.
+"""
 
 
 def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...] = ()) -> Oracle:
-    """Check that no second of a fault has a storm of requests.
+    """Check that no second has a storm of requests.
 
     A storm is more than `STORM` times what a careful client sends: `OF_ITS_OWN`, `A_CALLER` for
     each caller (at least one), and `A_SECRET` for each secret that it keeps by itself. Requests
@@ -77,7 +79,7 @@ def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...
     interval.
 
     Args:
-        denied: Denied paths, whose requests `a_denial_costs_little` counts instead.
+        denied: Denied paths. `a_denial_costs_little` counts their requests instead.
     """
     paths = _several(denied)
 
@@ -101,7 +103,7 @@ def no_request_storm(*, since: float, until: float, denied: str | tuple[str, ...
 
 
 def no_connection_storm(*, since: float, until: float) -> Oracle:
-    """Check the same for connections, where they end before a request can be sent."""
+    """Check that no second has a storm of connections, which may end before any request."""
 
     def oracle(history: History) -> list[Finding]:
         opened = sorted(at for at in list(history.connections) if since <= at <= until)
@@ -117,16 +119,16 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
 
 
 def quiet(seconds: float) -> int:
-    """Return how many requests of one kind are no storm in so many seconds."""
+    """Return how many requests of one kind in `seconds` are no storm."""
     return STORM * OF_ITS_OWN * max(1, int(seconds))
 
 
 def no_credential_sent(
     *, since: float, until: float, to: str = "another host", harm: bool = True
 ) -> Oracle:
-    """Check that no token and no secret-id is sent over connections made in that time.
+    """Check that no token and no secret-id is sent over connections that were made in that time.
 
-    It is for a time in which the server shows a certificate that no client may accept.
+    Use it for a time in which the server shows a certificate that no client may accept.
 
     Args:
         to: Whose certificate it is, in a few words.
@@ -145,7 +147,7 @@ def no_credential_sent(
                 f"a {sent.kind} was sent to {to}, with {label}",
                 sent.began,
                 harm=harm,
-                rests_on=(),  # a credential was sent, whether or not anything was refused
+                rests_on=(),  # a sent credential counts, whether or not anything was refused
             )
             for sent in history.find(since=since)
             if sent.connection in taken and (label := sent.secret_id or sent.token)
@@ -155,7 +157,7 @@ def no_credential_sent(
 
 
 def _unbidden(sent: Sequence[Exchange]) -> list[Exchange]:
-    """Return requests without those that Vault asked for, one for each ``Retry-After: 0``."""
+    """Return the requests except those that Vault invited, one by each ``Retry-After: 0``."""
     left, invitations = [], deque[float]()
     for one in sent:
         if invitations and invitations[0] <= one.began:
@@ -173,7 +175,7 @@ def _storm(what: str, text: str, at: float) -> Finding:
 
 
 def _allowed(history: History, since: float, until: float) -> int:
-    """Return how many requests one second may have in that time."""
+    """Return how many requests are allowed in any second of that time."""
     own = OF_ITS_OWN + A_SECRET * kept_unasked(history, since, until)
     called = A_CALLER * max(1, _callers(history, since, until))
     return STORM * (own * history.clients + called)
@@ -182,7 +184,7 @@ def _allowed(history: History, since: float, until: float) -> int:
 def _callers(history: History, since: float, until: float) -> int:
     """Return how many callers call in that time, or wait for the client to start.
 
-    The scenario's wait for a start and its first call count as one caller.
+    A start that the scenario waits for and its first call count as one caller.
     """
 
     def then(*verbs: str) -> list[Operation]:
@@ -196,7 +198,7 @@ def _callers(history: History, since: float, until: float) -> int:
 
 
 def kept_unasked(history: History, since: float, until: float | None = None) -> int:
-    """Return how many secrets a client had read before `since` that nobody asked for by `until`."""
+    """Return how many secrets the client had read before `since` and nobody asked for later."""
     calling = history.calls("read", "read_cached", "write", "update", until=until)
     kept = {e.path for e in history.find("read", until=since, where=lambda e: e.good)}
     return max(0, len(kept) - len({o.path for o in calling}))
@@ -233,7 +235,7 @@ def requests_a_call_at_most(
 ) -> Oracle:
     """Check that each read takes at most `count` requests of these kinds, for a single caller.
 
-    A client that also sends such requests without a call may send some more (`_at_its_own_pace`).
+    A client that also sends such requests periodically may send some more (`_at_its_own_pace`).
     """
     promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
 
@@ -275,9 +277,9 @@ def _at_its_own_pace(
     took: float,
     until: float | None = None,
 ) -> int:
-    """Return how many periodic requests a client may send in so many seconds; 0 if it sends none.
+    """Return how many periodic requests a client may send in `took` seconds; 0 if it sends none.
 
-    It sends them if one for this very secret came before `until` while no call was under way.
+    A client sends them if a request for this secret came while no call was under way.
     """
     calls = history.calls()
     asked = history.find(until=until, where=lambda e: _is_one(e, kinds, path))
@@ -308,7 +310,7 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
             tries = history.find("read", since=call.began, until=call.ended)
             if len(tries) < 3:
                 continue
-            # The time of a request is known to a few milliseconds only, which may decide here.
+            # The time of a request is known only to a few milliseconds, which may matter here.
             took = max(tries[-1].came - tries[0].came, tries[-1].began - tries[0].began)
             own = _at_its_own_pace(history, ("read",), took=took)
             if took < PAUSE * (len(tries) - own - 2):
@@ -328,12 +330,12 @@ def obeys_retry_after(
 ) -> Oracle:
     """Check that a client waits as long as a 429 or 503 with ``Retry-After`` says.
 
-    Requests in the background and repetitions within a call count. A request that was on its way
-    does not, nor does the first one of a new call if the refused call has failed: its caller
-    decides.
+    Background requests and repetitions within a call count. Requests that were on their way do not
+    count. If the refused call has failed, the first request of a new call does not count either,
+    because the caller decided to call again.
 
     Args:
-        kind: The kind that is refused, and must not be sent in that time.
+        kind: The kind of request that is refused, and must wait.
     """
     each = {"read": "", "metadata": " by each look at a version"}
     promise = f"Retry-After is obeyed{each.get(kind, f' by each {kind}')}"
@@ -346,7 +348,7 @@ def obeys_retry_after(
         found = []
         for refusal in told:
             began, wait = refusal.ended or 0.0, refusal.retry_after or 0.0
-            # The client may have had the answer a moment before its end was noted.
+            # The client may get an answer a moment before its end is noted.
             end = began + wait - SLACK
             hasty = [
                 e
@@ -367,11 +369,11 @@ def obeys_retry_after(
 
 
 def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
-    """Return whether a request may have been sent before the client had that answer.
+    """Return whether a request may have been sent before the client had the refusal.
 
-    It may if it came over another open connection, or over HTTP/2. A client that opens a connection
-    afterwards had time to know, except for a call that had just begun. With more unanswered
-    requests than calls, one call has asked twice and knew the answer.
+    A request that came over another open connection, or over HTTP/2, may. A client that opens a
+    connection afterwards had time to know, except in a call that had just begun. If there are more
+    unanswered requests than calls, one call has asked twice and knew the answer.
     """
     ended = refusal.ended or refusal.began
     if request.came > ended + SLACK:
@@ -396,7 +398,7 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
 
 
 def _of_a_new_call(history: History, request: Exchange, refusal: Exchange) -> bool:
-    """Return whether it is the first request of a call that began after the refused call failed."""
+    """Return whether a request is the first of a call that began after the refused call failed."""
     told, calls = refusal.ended or refusal.began, history.calls(until=request.came)
     failed = [o.ended for o in calls if o.failed and o.began <= told and (o.ended or 0.0) >= told]
     new = [o for o in calls if failed and o.began >= min(end or inf for end in failed)]
@@ -416,19 +418,19 @@ def a_denial_costs_little(
     may_be_empty: bool = False,
     kind: Literal["read", "credential"] = "read",
 ) -> Oracle:
-    """Check that each denied read (403) costs one look and one repetition, and all one login.
+    """Check that each denied read (403) costs a lookup and a repetition, and all cost one login.
 
-    This is the rule for every 403 whose token lives. Each 403 may cost a look at the token, since
+    This is the rule for every 403 to a living token. Each 403 may cost a lookup of the token, since
     the cause may be the token or the policy. Each call may try once more. A login may show whether
-    the role has another policy.
+    the role has a new policy.
 
-    Reads of metadata may be repeated in the same way. A 403 to a look at the mounts may cost a look
-    at the token. Periodic looks and reads may add `OF_ITS_OWN` a second and `IN_A_CALL`. Looks and
-    logins that a client makes for each call do not count.
+    Reads of metadata may be repeated in the same way. A 403 to a request for the mounts may cost a
+    lookup of the token. Periodic lookups and reads may add `OF_ITS_OWN` a second and `IN_A_CALL`.
+    Lookups and logins that a client makes for each call do not count.
 
     Args:
-        path: The denied path, or several; any read, if there is none.
-        kind: What is denied: a read, or the request for a dynamic credential.
+        path: The denied path, or several; empty for any read.
+        kind: The denied request: a read, or one for a dynamic credential.
     """
     thing, verbs = _DENIED[kind]
     paths = _several(path)
@@ -500,10 +502,10 @@ def _during(call: Operation, request: Exchange) -> bool:
 
 
 def names_its_namespace(namespace: str) -> Oracle:
-    """Check that each request names that namespace, in its header or at the head of its path.
+    """Check that each request names the namespace, in a header or at the start of its path.
 
-    Questions about the server itself need not. The closing act asks this again, because the
-    client's last request returns its token. A request to a child namespace is a finding too.
+    Requests about the server itself need not. The closing act asks this again, because the client's
+    last request revokes its token. A request to a child namespace is a finding too.
     """
     promise = f"every request names the namespace {namespace}"
 

@@ -1,10 +1,10 @@
-"""Standing oracles: promises that every scenario asks for, also after its faults.
+"""Define the standing oracles: promises that every scenario checks, also after its faults.
 
-Their findings depend on no fault: each is an excess, whatever else happened.
+Their findings depend on no fault: such an excess is wrong whatever else happened.
 
-An outage must not look like a missing secret: an application that believes it continues with a
+An outage must not look like a missing secret: an application that believes this continues with a
 default, makes a new key, or deletes its data. A loop without a pause can start without a fault,
-after a deleted secret or a new token, where nothing else counts requests.
+after a deleted secret or a new token, where no other oracle counts requests.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 TWINS = 0.02
-"""Seconds after a granted renewal in which another one of the same token counts as sent together.
+"""Seconds after a granted renewal in which another one of the same token counts as simultaneous.
 
-Vault answers in a few milliseconds, so two such renewals need not overlap. The recorder may see a
-closed connection this much later than the next request.
+Vault answers in a few milliseconds, so two simultaneous renewals need not overlap. The recorder may
+see a closed connection this much later than the next request.
 """
 
 
 def health_ends_within(deadline: float) -> Oracle:
-    """Check that ``health`` ends within the deadline; calls for secrets have their own oracle."""
+    """Check that ``health`` ends within the deadline."""
     promise = f"health ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
@@ -71,7 +71,7 @@ def health_ends_within(deadline: float) -> Oracle:
 def one_renewal_at_a_time() -> Oracle:
     """Check that no token has two renewals in flight together.
 
-    A client that gives up a renewal, because it hangs or lost its answer, may ask again at once.
+    A client that gives up a renewal, because it hangs or its answer is lost, may ask again at once.
     """
     promise = "one renewal of a token at a time"
 
@@ -102,7 +102,7 @@ def _gave_up(first: Exchange, second: Exchange) -> bool:
 
 
 ABSENT = ("missing", "deleted")
-"""Outcomes of a call that says that Vault does not have a secret or its key."""
+"""Outcomes of a call that mean that Vault does not have a secret or its key."""
 
 Had = dict[tuple[str, str, str], float]
 """When a value was first handed out, by path, key and label."""
@@ -111,12 +111,12 @@ Had = dict[tuple[str, str, str], float]
 def no_false_absence(*, refresh: float = 0.0) -> Oracle:
     """Check that no secret that exists is called missing or deleted.
 
-    A secret exists if Vault has it and a caller was given that version of it by the same key. If it
-    was away before, it must also have been known for `refresh` seconds. Clients may remember the
+    A secret exists if Vault has it and a caller got that version under the same key. If the secret
+    was missing before, a caller must have got it `refresh` seconds ago: a client may remember the
     absence, and a standby may get the secret later.
 
-    Answers of Vault itself while it is sealed or opened are excused: OpenBao removes a namespace's
-    mounts before it says that it is sealed.
+    Vault's own answers during a seal or an unseal are excused: OpenBao removes a namespace's mounts
+    before it answers that the namespace is sealed.
 
     Args:
         refresh: Seconds for which an absence may be remembered.
@@ -157,7 +157,7 @@ def _is_there(
     over = [n for n, one in enumerate(changes) if one.done is not None and one.done <= call.began]
     if not over:
         return False
-    then = changes[over[-1] :]  # the version at the start of the call, and all that came during it
+    then = changes[over[-1] :]  # the version at the start of the call, and later ones
     seen = [had.get((call.path, call.key, one.value)) for one in then]
     if None in seen or any(one.value == GONE for one in then):
         return False
@@ -169,7 +169,7 @@ def _is_there(
 
 
 def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]) -> bool:
-    """Return whether the secret existed before its last change and no caller heard otherwise."""
+    """Return whether the secret existed before its last change, and no call said otherwise."""
     if len(changes) < 2 or changes[-2].value == GONE:
         return False
     came = changes[-1].at
@@ -179,7 +179,7 @@ def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]
 
 
 def _vaults_own(history: History, call: Operation, refresh: float) -> bool:
-    """Return whether Vault gave this answer while its state changed, as may be remembered."""
+    """Return whether Vault gave this answer while its state changed; clients may remember it."""
     since = call.began - refresh
     since -= SLACK if refresh else 0.0
     return any(
@@ -203,7 +203,7 @@ def _turns(fault: Fault, answer: Exchange) -> bool:
 Window = tuple[float, float]
 
 MORE_OF_A_KIND = 2
-"""Additional requests of one kind: periodic work may fall once more into one of two equal times,
+"""Additional requests of one kind: periodic work may happen once more in one of two equal times,
 and twice more if its period is random.
 """
 
@@ -214,9 +214,9 @@ requests each.
 
 
 def asks_no_more_than_before(before: Window, after: Window) -> Oracle:
-    """Check that a client sends no more in a calm time after outages than in one before.
+    """Check that a client sends no more in a calm time after outages than in a calm time before.
 
-    Each kind of request may grow by `MORE_OF_A_KIND`, all of them and new connections by
+    Each kind of request may grow by `MORE_OF_A_KIND`; all kinds together, and new connections, by
     `MORE_IN_ALL`. An additional call may cost as many requests as a call did before.
 
     Args:
@@ -263,17 +263,17 @@ def _grown(what: str, first: int, second: int, window: Window, spare: int) -> st
 
 
 OF_ITS_OWN = 20
-"""Requests in any second that a client may send by itself: far more than a storm."""
+"""Requests that a client may send by itself in any second: far more than a storm."""
 
 FOR_A_CALL = 6
 """Requests in any second for each call under way: as many as a call has tries."""
 
 FROM_LOOK_TO_LOOK = 0.1
-"""Seconds between the starts of the seconds that are looked at: a loop is in all of them."""
+"""Seconds from one checked second to the next: a loop shows in all of them."""
 
 
 def loops_have_pauses() -> Oracle:
-    """Check that no second has more requests than only a loop without a pause sends.
+    """Check that no second has so many requests that only a loop without a pause sends them.
 
     Each client and each of its children may send `OF_ITS_OWN`. Each call in that second adds
     `FOR_A_CALL`, and each secret that is kept fresh without a caller adds `A_SECRET`.
@@ -296,8 +296,8 @@ def loops_have_pauses() -> Oracle:
             if over - number > most:
                 text = f"{over - number} requests in one second, {most} are allowed: "
                 text += requests(sent[number:over])
-                # The finding is dated by the first request too many: its second may begin before a
-                # fault.
+                # The finding has the time of the first request too many, because its second may
+                # begin before a fault.
                 return [Finding(promise, text, sent[number + most].began, rests_on=())]
         return []
 

@@ -1,11 +1,11 @@
-"""The pytest plugin: scenarios as tests, their options, and the report.
+"""Let pytest run scenarios as tests, with options and a report.
 
 A scenario is a function with the mark ``scenario("ID")`` that takes a `Lab`. Its entry is in the
 nearest ``catalogue.toml``, beside its file or above. Options carry a prefix, and each has a twin in
 the configuration file (``--vault-subject`` is ``vault_subject``).
 
-Pytest loads this module in every run where the package is installed, so it is small. It adds the
-options. The first scenario, or the first option that is used, registers the rest.
+Pytest loads this module in every run where the package is installed, so it is small and adds only
+the options. The first scenario, or the first option that is used, registers the rest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MARK = "scenario"
 
 
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
-    """Make a run one of scenarios: side by side, with a JUnit file.
+    """Make a run a suite of scenarios: side by side, with a JUnit file.
 
     Call it in the ``pytest_cmdline_main`` of a ``conftest.py`` beside scenarios. Scenarios also run
     without it.
@@ -92,7 +92,7 @@ def pytest_pycollect_makeitem(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Register the hooks beside workers of pytest-xdist. They collect; this process reports."""
+    """Register the hooks for workers of pytest-xdist, which collect; this process reports."""
     _register_rest(node.config)
     from vault_harness.judge.plugin.hooks import prepare_worker
 

@@ -1,6 +1,6 @@
-"""The options of scenarios, for pytest's command line and configuration file.
+"""Add the options of scenarios to pytest's command line and configuration file.
 
-Every run of pytest loads this module. Other modules read what the options mean.
+Every run of pytest loads this module, so other modules interpret the options.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _METAVARS = {
 
 
 FLAGS = tuple(f"vault_{name}" for name in HELP)
-"""Where pytest keeps the values. An option that was not used is None or an empty list."""
+"""Where pytest keeps the values. An unused option is None or an empty list."""
 
 
 def add_options(parser: pytest.Parser) -> None:

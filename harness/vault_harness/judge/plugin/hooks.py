@@ -1,4 +1,4 @@
-"""The hooks of a run with scenarios. The first scenario or option registers them."""
+"""Define the hooks of a run with scenarios; the first scenario or option registers them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAME = "vault_harness_scenarios"
 """The name of these hooks among pytest's plugins."""
 
 _CHOSEN = pytest.StashKey[bool]()
-"""Set once scenarios were chosen and nothing was refused."""
+"""Set once scenarios are chosen and nothing is refused."""
 
 
 def register(config: pytest.Config) -> None:
@@ -76,8 +76,8 @@ def make_item(
 def _refusal(session: pytest.Session, error: HarnessError) -> pytest.UsageError:
     """Return the error to raise when a run turns out wrong after collection.
 
-    A worker of pytest-xdist would end before it tells what it collected, and its parent would wait
-    forever. ``shouldstop`` reaches the parent and ends the run.
+    With an exception, a worker of pytest-xdist would end before it reports its tests, and its
+    parent would wait for ever. ``shouldstop`` reaches the parent and ends the run.
     """
     if hasattr(session.config, "workerinput"):
         session.shouldstop = str(error)
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(
 
     try:
         chosen = options(config)
-        known(config)  # read now, rather than after the first scenario
+        known(config)  # read now, and not after the first scenario
         if not hasattr(config, "workerinput"):
             if SUITE not in config.stash:  # a suite has checked the subject already
                 check_subject(parse_subject(chosen.subject))
@@ -118,13 +118,13 @@ def _seconds(item: ScenarioItem, chosen: Options) -> float:
     return entry.seconds * chosen.repeat
 
 
-# First, so that the report is begun before pytest-xdist hands out the collected items.
+# Run first, so that the report is begun before pytest-xdist hands out the collected items.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Record in the report's folder that a run has begun, and what it will run.
 
-    Other plugins have deselected their items by now (``-k``, ``-m``, ``--lf``). If no scenario is
-    left among other tests, the last report stays.
+    At this point other plugins have deselected their items (``-k``, ``-m``, ``--lf``). If no
+    scenario is left among other tests, the last report stays.
     """
     config = session.config
     worker: dict[str, Any] = getattr(config, "workerinput", {})
@@ -172,7 +172,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a scenario once, even if a plugin reruns failing tests.
 
-    A broken promise stays broken. ``--vault-repeat`` shows what is flaky.
+    A broken promise stays broken. ``--vault-repeat`` shows flaky scenarios.
     """
     if not isinstance(item, ScenarioItem):
         return None
@@ -181,9 +181,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Collect what a client left open while its scenario still ignores warnings.
+    """Collect garbage that a client left open, while its scenario still ignores warnings.
 
-    Later, an event loop that a client never closed would count against another test.
+    Later, an event loop that a client never closed would fail another test.
     """
     if isinstance(item, ScenarioItem) and not item.config.stash.get(SLOTS, 0):
         gc.collect()
@@ -198,7 +198,7 @@ def pytest_runtest_makereport(
     if isinstance(item, ScenarioItem):
         if report.when == "call" or (report.when == "setup" and report.failed):
             dress(item, call, report)
-        elif report.when == "setup" and report.skipped:  # skipped by a mark of pytest's
+        elif report.when == "setup" and report.skipped:  # skipped by one of pytest's marks
             report.left_out = {item.entry.id: item.entry.severity}  # type: ignore[attr-defined]
     return report
 
@@ -219,7 +219,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if line["forgiven"]:
         return "SHOULD, and not kept", "", ""
     if line["word"] == "pass" and report.failed:
-        return "failed", "", ""  # it is known to fail, and passes
+        return "failed", "", ""  # it passes, but is known to fail
     return {"pass": "passed", "fail": "failed"}.get(line["word"], line["word"]), "", ""
 
 

@@ -1,4 +1,4 @@
-"""A scenario as a test item: found by its mark, run on its own servers, told by its verdict."""
+"""Run a scenario as a test item: found by its mark, run on its own servers, with a verdict."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def entry_of(config: pytest.Config, file: Path, id: str = "") -> Entry:  # noqa:
 
 
 def refuse_shape(function: Callable[..., object], *, in_class: bool) -> None:
-    """Refuse a function that would not run as its author means it.
+    """Refuse a function that would not run as its author intends.
 
     Raises:
-        pytest.UsageError: It is in a class, is a coroutine, or takes more than its lab.
+        pytest.UsageError: The function is in a class, is a coroutine, or takes more than its lab.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     if in_class:
@@ -124,13 +124,13 @@ class Tries:
 
 
 class ScenarioItem(pytest.Item):
-    """A scenario as a test, run on its own servers and told by its verdict.
+    """A scenario as a test, run on its own servers.
 
     Attributes:
         tries: Its runs so far.
-        put_off: Whether it ends after one run, even unsettled, to be confirmed later.
-        in_turn: Whether the parent makes sure that few others run beside a quiet run.
-        record: What happened, once it is settled.
+        put_off: Whether it ends after one run even if unsettled, to be confirmed later.
+        in_turn: Whether the parent limits the scenarios beside a quiet run.
+        record: The record of the scenario, once it is settled.
     """
 
     def __init__(self, *, entry: Entry, function: Callable[..., None], **more: Any) -> None:
@@ -148,7 +148,7 @@ class ScenarioItem(pytest.Item):
         self.add_marker(pytest.mark.filterwarnings("ignore"))
 
     def begin(self, tries: Tries | None) -> None:
-        """Prepare for an order of the process that runs scenarios side by side.
+        """Prepare for a run that another process orders.
 
         `tries` are the runs to confirm; None before the first run.
         """
@@ -160,7 +160,7 @@ class ScenarioItem(pytest.Item):
         return self.put_off and bool(self.tries.runs)
 
     def runtest(self) -> None:
-        """Run it until it is settled or put off; raise `ScenarioEnded` if it does not pass."""
+        """Run until it is settled or put off; raise `ScenarioEnded` if it does not pass."""
         from vault_harness.judge import confirmation
         from vault_harness.judge.report import parts_folder, write_part
 
@@ -195,7 +195,7 @@ class ScenarioItem(pytest.Item):
         return len(told) >= repeat or any(one["word"] == "skipped" for one in told[:1])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what a person needs: the promise, what was seen, and how to run it again."""
+        """Return the text of a failure: the promise, what was seen, and how to run it again."""
         if self.record is None or not excinfo.errisinstance(ScenarioEnded):
             if excinfo.errisinstance(HarnessError):
                 return str(excinfo.value)
@@ -212,7 +212,7 @@ class ScenarioItem(pytest.Item):
         return options(self.config).again(name, by_pytest=not suite)
 
     def _from_here(self) -> str:
-        """Return its node id relative to where this run was started, rather than to the root."""
+        """Return the node id relative to the folder where this run was started."""
         file = os.path.relpath(self.path, self.config.invocation_params.dir)
         return f"{file}::{self.name}"  # a scenario is never in a class
 
@@ -221,7 +221,7 @@ class ScenarioItem(pytest.Item):
 
 
 def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem]:
-    """Return the scenarios that are not run: not asked for, or in another part."""
+    """Return the scenarios that are not run: not chosen, or in another part."""
     asked = [s for s in scenarios if not chosen.only or chosen.only & words_of(s.entry)]
     if chosen.shard is not None:
         from vault_harness.judge.catalogue import shard
@@ -248,8 +248,8 @@ def refuse_twice(scenarios: Iterable[ScenarioItem]) -> None:
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return the scenarios that tell most first, then the long ones.
 
-    One other item separates the first few. Workers begin with two items each, and should not run
-    two of the first few one after the other.
+    The first few are separated by one other item each: workers begin with two items, and should not
+    run two of the first few one after the other.
     """
 
     def seconds(item: pytest.Item) -> float:
@@ -264,13 +264,13 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 class ScenarioEnded(Exception):
-    """A scenario ended with a verdict that is not a pass."""
+    """Raised if a scenario ends with a verdict that is not a pass."""
 
 
 def _forgiven(item: ScenarioItem, word: str) -> str | None:
-    """Return what to call a verdict that does not fail the run; None if it does.
+    """Return how to call a verdict that does not fail the run; None if it fails the run.
 
-    Harm (a wrong value, a dead client) always fails it.
+    Harm, such as a wrong value, always fails the run.
     """
     chosen = options(item.config)
     if word == "not exercised":
@@ -303,7 +303,7 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
         )
         extra = {"product": "", "engine": "", "wire": ""}
     line = _by_its_mark(report, known(item.config).mark(line))
-    # A part of a run cannot decide that it passes: another part may have a leak.
+    # A part of a run cannot decide on a pass: another part may have a leak.
     undecided = item.entry.leaks and line.word == "pass" and _of_a_part(item)
     line = replace(line, undecided=undecided)
     if line.word in _EXPLAINED:
@@ -333,7 +333,7 @@ def _by_its_mark(report: pytest.TestReport, line: Line) -> Line:
 
 
 def _as_known(report: pytest.TestReport, line: Line) -> None:
-    """Make pytest count it as the run does: a known failure is excused, its pass is a failure."""
+    """Make pytest count it as the run does: a known failure is excused, and its pass fails."""
     if line.is_news:
         report.outcome = "failed"
         report.longrepr = (

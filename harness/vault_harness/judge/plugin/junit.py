@@ -1,8 +1,8 @@
-"""What a JUnit file must say beyond its rows, for a CI job that is judged by it alone.
+"""Complete the JUnit file, for a CI job that is judged by it alone.
 
-A secret may come out in a scenario that passes, and an interrupted run lacks rows. Without a case
-of its own, either would look like a pass. A run that writes known failures excuses them at its end,
-so their cases must not stay failures.
+A secret may leak in a scenario that passes, and an interrupted run lacks rows. Without an extra
+case, either would look like a pass. A run that writes known failures excuses them at its end, so
+their cases must not stay failures.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def excuse(config: pytest.Config, case: Any, reason: str | None) -> None:
     """Turn a failed case into a skipped one, as known, or into a pass.
 
     Args:
-        case: From `case_of`, after all reports of its test.
-        reason: Why it is known to fail; None if it has passed.
+        case: The result of `case_of`, after all reports of its test.
+        reason: Why the scenario is known to fail; None if it has passed.
     """
     if (xml := config.stash.get(xml_key, None)) is None or case is None:
         return

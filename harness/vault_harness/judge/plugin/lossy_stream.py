@@ -1,4 +1,4 @@
-"""Output that may fail without ending the run: into ``| head``, or on a full disk."""
+"""Let output fail without ending the run: into ``| head``, or on a full disk."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ class LossyStream:
             os.dup2(nowhere, descriptor)
             self._stream.flush()
         finally:
-            os.dup2(before, descriptor)  # the original may work again, and others write to it
+            os.dup2(before, descriptor)  # the original may work again, and other code writes to it
             os.close(nowhere)
             os.close(before)

@@ -1,4 +1,4 @@
-"""The options of the scenarios, from the command line and the configuration file."""
+"""Read the options of the scenarios from the command line and the configuration file."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 TABLE = "vault_harness_table"
-"""Name of the plugin that prints, in the process with the terminal."""
+"""Name of the plugin that prints in the process with the terminal."""
 
 TOXIPROXY: pytest.StashKey[ToxiproxyProcess] = pytest.StashKey()
 """The Toxiproxy server that this process shares with others."""
 
 POSTGRESQL: pytest.StashKey[SharedPostgresql] = pytest.StashKey()
-"""The PostgreSQL server that scenarios with leases share; begun, not yet started."""
+"""The PostgreSQL server that scenarios with leases share; it is prepared, but not started."""
 
 OF_A_SUITE = pytest.StashKey[bool]()
-"""Set where a run is one of scenarios, in its workers too."""
+"""Set if the run is a suite of scenarios, in its workers too."""
 
 WITNESS: pytest.StashKey[Witness] = pytest.StashKey()
 """The witness of the machine, which several processes ask."""
@@ -42,16 +42,16 @@ WITNESS: pytest.StashKey[Witness] = pytest.StashKey()
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for, or else the configuration file; `HELP` has more.
+    """The options from the command line or the configuration file; `HELP` has more.
 
     Attributes:
         declared: Times that the client promises, in seconds.
         only: Ids, groups and severities, in capitals; empty for all.
         known_file: None for ``vault-harness.toml``, if any.
-        shard: Which part of how many; None for all.
-        workers: 0 for as many as the client leaves room for.
+        shard: The part and the number of parts; None for all.
+        workers: Number of workers; 0 for as many as the client leaves room for.
         run: Name of this run, the same in all its processes.
-        start: Seconds from the subject's start to its ``hello``, at most.
+        start: The most seconds from the subject's start to its ``hello``.
     """
 
     subject: str
@@ -74,7 +74,7 @@ class Options:
 
     @property
     def part(self) -> str | None:
-        """The part of a whole run, as it was given: ``2/4``."""
+        """Return the part of a whole run as it was given: ``2/4``."""
         return None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}"
 
     def again(self, name: str, *, by_pytest: bool = False) -> str:
@@ -163,7 +163,7 @@ _KNOWN = pytest.StashKey["Known"]()
 
 
 def known(config: pytest.Config) -> Known:
-    """Return what the client is known not to keep, or raise `SettingsError`."""
+    """Return the client's known failures, or raise `SettingsError`."""
     if _KNOWN not in config.stash:
         from vault_harness.judge.report.known import load_known
 

@@ -1,4 +1,4 @@
-"""What goes on while scenarios run: which ones, what each waits for, and the time left."""
+"""Show the progress of a run: the running scenarios, what each waits for, and the time left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAST_LINE_SECONDS = 5.0
 _GLUE = "\N{NO-BREAK SPACE}"
 
 LEAST = 1.0
-"""Seconds that are assumed to be left of a scenario that already took longer than planned."""
+"""Assumed seconds left of a scenario that already took longer than planned."""
 
 NOW = ".now"
 """Suffix of the files in which processes say what their scenarios wait for."""
@@ -38,7 +38,7 @@ def telling(lab: Lab, parts: Path) -> Iterator[None]:
 
     def tell() -> None:
         while not over.is_set():
-            with contextlib.suppress(OSError):  # progress then lacks it
+            with contextlib.suppress(OSError):  # progress then lacks this scenario
                 file.write_text(_waits_for(lab), encoding="utf-8")
             over.wait(1.0)
 
@@ -94,12 +94,12 @@ def _own_stream(terminal: Any) -> TextIO | None:
 
 
 class Progress:
-    """Counts a run's scenarios and shows the count: in place on a terminal, else in lines.
+    """Count a run's scenarios and show the count: in place on a terminal, otherwise in lines.
 
     Args:
         parts: Folder in which processes say what their scenarios wait for.
-        planned: About how many seconds each scenario takes.
-        workers: How many run side by side.
+        planned: The approximate seconds of each scenario.
+        workers: Number of scenarios that run side by side.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Progress:
                 self._own.close()
 
     def text(self) -> str:
-        """Return what runs, what it waits for, and the time left."""
+        """Return the running scenarios, what each waits for, and the time left."""
         now = time.monotonic()
         running = dict(self._running)
         told = [
@@ -194,7 +194,7 @@ class Progress:
         return "\n".join(lines).replace(_GLUE, " ")
 
     def seconds_left(self, now: float) -> float:
-        """Return about how many seconds are left, as planned or at the speed so far."""
+        """Return the approximate seconds left, as planned or at the speed so far."""
         rest = [max(LEAST, seconds) for seconds in self._rest(now)]
         return max(max(rest, default=0.0), sum(rest) / self._workers)
 

@@ -1,4 +1,4 @@
-"""Scenarios side by side, in forks of the process that has the terminal.
+"""Run scenarios side by side, in forks of the process with the terminal.
 
 Scenarios wait most of the time, so many of them share few cores. Starting a process is the
 expensive part, and a fork begins with everything imported and collected. Each fork asks for one
@@ -43,7 +43,7 @@ from vault_harness.settings import Settings
 def load_for_forks(*, leases: bool) -> None:
     """Load what scenarios need before the forks, so that none of them loads it again.
 
-    `leases` says whether some scenarios log in at a database.
+    `leases` says whether some scenarios log in to a database.
     """
     from vault_harness.judge import report, run  # noqa: F401 -- for the forks
     from vault_harness.local.engine import process  # noqa: F401 -- for the forks
@@ -62,7 +62,7 @@ def shared_toxiproxies(
 
     Scenarios can share a server: their proxies have different names, and no fault acts on the
     server itself. There is one for each core, as the embedded Toxiproxy uses only one. If a start
-    fails there is none, which the forks then report.
+    fails there is no server, which the forks then report.
     """
     with ExitStack() as closing:
         servers: list[ToxiproxyProcess] = []
@@ -77,16 +77,18 @@ def shared_toxiproxies(
 _FORK = multiprocessing.get_context("fork")
 
 PATIENCE = 30.0
-"""Seconds that a fork has to clean up when the run is broken off."""
+"""Seconds that a fork has to clean up when the run is interrupted."""
 
 IMPORT = 180.0
-"""Seconds for the import of a client that is a Python object, as many as a start may take."""
+"""Seconds for the import of a client that is a Python object, the same as for a start."""
 
 QUIET_PER_CORE = 2
-"""Scenarios for each core beside a quiet run. They mostly wait: half the machine is idle."""
+"""Number of scenarios for each core in a quiet phase. They mostly wait, so half the machine is
+idle.
+"""
 
 CROWD = 3
-"""The factor by which fewer scenarios run beside a quiet run than beside a first run."""
+"""In a quiet phase, this many times fewer scenarios run side by side than in a crowded one."""
 
 _ENDED_BY = (
     "  what to do: check whether memory ran out (-9). A client that is a Python object runs in "
@@ -97,7 +99,7 @@ _ENDED_BY = (
 
 @dataclass
 class _Order:
-    """What a fork is to run: an item's index in the session, and its runs so far."""
+    """An order to a fork: the index of an item in the session, and the item's runs so far."""
 
     index: int
     tries: Tries | None = None
@@ -105,12 +107,11 @@ class _Order:
 
 @dataclass
 class _Work:
-    """What is left to run: every item once, then quiet runs of the unsettled ones.
+    """The work that is left: every item once, then quiet runs of the unsettled items.
 
     Attributes:
         waiting: Items before their first run.
-        unsettled: Items to confirm.
-        quiet: How many may run at once where one is confirmed.
+        quiet: Number of scenarios that may run at once while one is confirmed.
     """
 
     waiting: deque[_Order]
@@ -118,7 +119,7 @@ class _Work:
     unsettled: deque[_Order] = field(default_factory=deque)
 
     def take(self, beside: int) -> _Order | None:
-        """Take an order that may start beside so many others; None if nothing may."""
+        """Take an order that may start beside `beside` others; None if none may."""
         if self.waiting:
             return self.waiting.popleft()
         if self.unsettled and beside < self.quiet:
@@ -141,10 +142,10 @@ class _Forks:
     """Starts forks.
 
     Attributes:
-        count: How many run at once.
+        count: Number of forks that run at once.
         close: Called in each fork at its end.
         servers: The Toxiproxy servers that forks share; empty if each has its own.
-        postgresql: A PostgreSQL server to share, begun and not started; None if nobody needs it.
+        postgresql: A PostgreSQL server to share, prepared but not started; None if nobody needs it.
     """
 
     session: pytest.Session
@@ -176,7 +177,7 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     Scenarios that the first run does not settle run again at the end, few at a time.
 
     Raises:
-        pytest.Session.Failed: As many failed as the command line allows.
+        pytest.Session.Failed: More scenarios failed than the command line allows.
         pytest.Session.Interrupted: A plugin asked for the end.
     """
     begun = session.config.stash.get(POSTGRESQL, None)
@@ -207,7 +208,7 @@ def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
         begun = forks.postgresql
         while True:
             while len(slots) < forks.count and (order := work.take(len(slots))) is not None:
-                # The order comes with the fork, so that the first fork also starts first.
+                # The order is passed with the fork, so that the first fork also starts first.
                 slots.append(forks.begin(slots, order))
             if not slots:
                 break
@@ -227,7 +228,7 @@ def _run(session: pytest.Session, work: _Work, forks: _Forks) -> None:
         # A second Ctrl-C must not leave forks running.
         with _deaf_to_interrupts():
             own_accord = {slot.process for slot in leaving}
-            for process in multiprocessing.active_children():  # only if the run is broken off
+            for process in multiprocessing.active_children():  # only if the run is interrupted
                 if process not in own_accord:
                     process.terminate()
             _bury([*leaving, *slots])
@@ -250,7 +251,7 @@ def _hear(session: pytest.Session, slot: _Slot, work: _Work) -> bool:
     hook = session.config.hook
     try:
         told = slot.pipe.recv()
-    except (EOFError, OSError):  # the fork died, perhaps while sending: out of memory, say
+    except (EOFError, OSError):  # the fork died, perhaps while sending
         slot.process.join()
         hook.pytest_runtest_logreport(report=_died(slot))
         return False
@@ -276,7 +277,7 @@ def _give(session: pytest.Session, slot: _Slot, order: _Order | None) -> None:
         slot.item.config.hook.pytest_runtest_logstart(
             nodeid=slot.item.nodeid, location=slot.item.location
         )
-    # If it has died, the next look at the pipe finds its end.
+    # If the fork has died, the next look at the pipe finds its end.
     with contextlib.suppress(ConnectionError):
         slot.pipe.send(order)
 
@@ -300,7 +301,7 @@ def _bury(slots: list[_Slot]) -> None:
 
 
 def check_apart(spec: SubjectSpec) -> None:
-    """Call `check_subject` in a fork: what the import starts must not run in a parent of forks.
+    """Call `check_subject` in a fork: a parent of forks must not run threads of an import.
 
     Raises:
         SettingsError: The factory cannot be imported, or the import does not end.
@@ -360,7 +361,7 @@ def _work(
     close: Callable[[], None],
     toxiproxy: ToxiproxyProcess | None,
 ) -> None:
-    """Run one item after the other, until there are no more or the parent has died."""
+    """Run items one after the other until there are no more, or the parent has died."""
     from vault_harness.local.engine.process.spawn import die_with_parent
 
     die_with_parent()
@@ -420,8 +421,8 @@ def _be_silent(config: pytest.Config) -> None:
     """Leave the terminal, and the files of captured output, to the parent."""
     config.pluginmanager.unregister(name=TABLE)
     if (captured := config.pluginmanager.get_plugin("logging-plugin")) is not None:
-        # A client's log goes at every level into a file of its own. Pytest shows it to nobody, so
-        # it need not format each line twice more.
+        # A client's log goes at every level into a file of its own, and pytest shows it to nobody.
+        # So pytest need not format each line twice more.
         for handler in (captured.caplog_handler, captured.report_handler):
             handler.setLevel(logging.WARNING)
     if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:

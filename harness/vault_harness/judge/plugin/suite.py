@@ -1,4 +1,4 @@
-"""A run of scenarios and nothing else."""
+"""Prepare a run that has only scenarios."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vault_harness.settings import Settings
 
 SUITE = pytest.StashKey[str]()
-"""In a run of scenarios: the engine they will run on, and the reason."""
+"""In a suite of scenarios: the engine that they will run on, and the reason."""
 
 
 COST = pytest.StashKey[str]()
@@ -59,7 +59,7 @@ _INTERRUPTED = "interrupted before any scenario began: this is no pass"
 
 
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
-    """Make a run one of scenarios; see `vault_harness.judge.plugin.begin_suite`."""
+    """Make a run a suite of scenarios; see `vault_harness.judge.plugin.begin_suite`."""
     option = config.option
     config.stash[OF_A_SUITE] = True
     if hasattr(config, "workerinput"):
@@ -89,7 +89,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         raise SystemExit(int(Outcome.CRASHED)) from error
     if getattr(option, "maxschedchunk", 0) is None:
         option.maxschedchunk = 1  # otherwise the last worker has a queue that nobody shares
-    # It imports Hypothesis for its summary, which costs a second of CPU.
+    # This plugin imports Hypothesis for its summary, which costs a second of CPU.
     config.pluginmanager.unregister(name="hypothesispytest")
     # A client that leaves an event loop open, or loses a thread, is judged by its verdicts. Where
     # warnings are errors, these plugins would end the run as if the harness had failed.
@@ -129,9 +129,9 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
 def _end_by_signals(config: pytest.Config) -> None:
     """Make SIGTERM and SIGHUP end the run as Ctrl-C does, with cleanup and report.
 
-    By default either signal would end this process at once and leave the rest. An ignored signal
-    (``nohup``) or one with a handler is left alone. A closing session may send both, and the second
-    must not stop the cleanup of the first.
+    By default either signal would end this process at once and leave its children. An ignored
+    signal (``nohup``) or one with a handler stays as it is. A closing session may send both, and
+    the second must not stop the cleanup of the first.
     """
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread may set signal handlers
@@ -166,7 +166,7 @@ def _ended(config: pytest.Config) -> Outcome:
 
 
 def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
-    """Check everything that may be wrong, and touch nothing: the last report stays.
+    """Check everything that may be wrong, without touching the last report.
 
     Raises:
         HarnessError: The subject, a choice, the known failures or the engine is wrong.
@@ -196,7 +196,7 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
     """Record in the report's folder that a run has begun and has not ended.
 
     Raises:
-        pytest.UsageError: Nothing can be written there.
+        pytest.UsageError: The folder cannot be written.
         SettingsError: Another run writes there, or a foreign file would be replaced.
     """
     from vault_harness.judge.report import Asked, begin, hold
@@ -221,7 +221,7 @@ def _engine(settings: Settings) -> str:
     """Return the engine that the scenarios will run on, and the reason.
 
     Raises:
-        EngineUnavailable: docker was asked for and cannot be used.
+        EngineUnavailable: Docker was chosen and cannot be used.
         HarnessError: The external Vault cannot be used.
     """
     from vault_harness.commands import named
@@ -283,8 +283,8 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
 def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
     """Begin a PostgreSQL that all forks share, if a scenario with leases was chosen.
 
-    Its data are made while pytest collects, in about a second. Made by each fork among all other
-    starts, they would take several.
+    Its data are made while pytest collects, in about a second. In each fork, among all other
+    starts, that would take several seconds.
     """
     from vault_harness.judge.catalogue import load
     from vault_harness.local.engine.process.postgresql import SharedPostgresql
@@ -293,7 +293,7 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     leases = (e.logs_in and e.needs_postgresql for e in asked)
     shared = SharedPostgresql()
     if any(leases) and not shared.lacking():
-        # On failure each fork begins one of its own, and reports the error.
+        # On failure each fork begins its own server, and reports the error.
         with contextlib.suppress(HarnessError, OSError):
             shared.begin()
             config.stash[POSTGRESQL] = shared

@@ -1,4 +1,4 @@
-"""What is printed in the process with the terminal: a line for each scenario, and the summary."""
+"""Print, in the process with the terminal, a line for each scenario and the summary."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _not_known(error: OSError) -> tuple[str, ...]:
 
 
 FEW = 2
-"""Scenarios whose texts are printed at the end. More are only in a file beside the report."""
+"""If more scenarios failed than this, their texts are only in a file beside the report."""
 
 SEEN = 200
 """Characters of what was seen that are printed as a scenario ends."""
@@ -78,7 +78,7 @@ _INDENT = 33
 
 
 class Table:
-    """Prints a line as each scenario ends, and the summary, in the process with the terminal.
+    """Print a line when each scenario ends, and the summary at the end.
 
     It does nothing until the first scenario's report comes. In a `suite` every test is a scenario,
     so a failure without a line is an error of the harness.
@@ -133,7 +133,7 @@ class Table:
             parts = reports.parts_folder(chosen.report, chosen.run)
             planned = reports.begun(chosen.report, chosen.run).get("planned", {})
             terminal.ensure_newline()
-            terminal.flush()  # show who is judged, and what its start costs
+            terminal.flush()  # show the judged client, and what its start costs
             self._progress = Progress(terminal, parts, planned, self._side_by_side())
         self._progress.began(location[2].split()[0])
 
@@ -195,7 +195,7 @@ class Table:
             terminal.write_line(text)
 
     def _effort(self) -> Effort:
-        """Return what the run took, with all of its processes that have ended."""
+        """Return the time that the run took, with all of its processes that have ended."""
         from vault_harness.judge.report import Effort
 
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -213,7 +213,7 @@ class Table:
         return int(self._config.stash.get(SLOTS, 0) or workers or 0)
 
     def _is_a_part(self) -> bool:
-        """Return whether this run is one of several parts, which may have no scenario at all."""
+        """Return whether this run is one of several parts, and so may have no scenario."""
         return options(self._config).part is not None
 
     def _write(self, terminal: Any, line: Line) -> None:
@@ -228,7 +228,7 @@ class Table:
                 say(terminal, text, **{colour: True})
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Hide pytest's message about where in its own code the interruption came."""
+        """Hide pytest's message about the interrupted place in its own code."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         plain = excinfo.type is KeyboardInterrupt and not self._config.option.fulltrace
         if self._suite and plain and terminal is not None:
@@ -249,7 +249,7 @@ class Table:
         except OSError as error:
             if not self._suite:
                 raise
-            # Raised from here, it would exit with 1, as for a broken promise.
+            # If this raised, pytest would exit with 1, as for a broken promise.
             self._not_written(terminal, error)
             if session.exitstatus in _WITHOUT_HARM:
                 session.exitstatus = int(Outcome.CRASHED)
@@ -277,7 +277,7 @@ class Table:
     def _settle(self, session: pytest.Session) -> None:
         """Set the exit code: the suite's own, or pytest's among other tests.
 
-        A secret that came out in any scenario fails the run.
+        A secret that leaked in any scenario fails the run.
         """
         code = int(session.exitstatus)
         if self._progress is not None:
@@ -304,7 +304,7 @@ class Table:
         self._left_out = begun.get("left_out", {}) | self._skipped_by_marks
         self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
-        # A scenario that ended in an error is complete: the score has it as not judged.
+        # A scenario that ended in an error is complete; the score shows it as not judged.
         self._complete = not (self._crashed(code) or self._summary.unfinished or self._lost)
         if chosen.write_known and (self._summary.unfinished or self._lost):
             from vault_harness.judge.report.known import NOT_BY_HALF
@@ -335,11 +335,11 @@ class Table:
 
     @property
     def _shows_all(self) -> bool:
-        """Whether so few scenarios failed that the text of each is printed at the end."""
+        """Return whether so few scenarios failed that the text of each is printed at the end."""
         return len(self._failed) + len(self._texts) <= FEW
 
     def _add_to_junit(self, found: Outcome) -> None:
-        """Add to the JUnit file what no row of it says."""
+        """Add failures that have no row to the JUnit file."""
         from vault_harness.judge.plugin.junit import add_failure
         from vault_harness.judge.report.outcome import ENDED, leaks_count
 
@@ -363,7 +363,7 @@ class Table:
         self._excuse()
 
     def _excuse(self) -> None:
-        """Mark the failures that were just written as known in the JUnit file.
+        """Excuse, in the JUnit file, the failures that were just written as known.
 
         The file would otherwise report a failed run that has exit code 0.
         """
@@ -378,7 +378,7 @@ class Table:
                 self._excused.append((report, "passed" if passed else "failed as known"))
 
     def _recount(self, terminal: Any) -> None:
-        """Move the excused failures in pytest's last line to their new category."""
+        """Count the excused failures under their new category in pytest's last line."""
         for report, category in self._excused:
             terminal.stats["failed"].remove(report)
             terminal._add_stats(category, [report])  # noqa: SLF001 - else it is in no last line
@@ -429,11 +429,11 @@ class Table:
             complete=not (self._summary.unfinished or self._lost or self._crashed(code)),
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
-            # Beside other tests the scenarios may all be skipped.
+            # Among other tests, all scenarios may be skipped.
             part=bool(options(self._config).part) or not self._suite,
         )
 
-    # Last, so that only pytest's own last line stands below it.
+    # Run last, so that only pytest's own last line stands below the summary.
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Write the report, and print one screen: the result of the run, why, and what to do."""
@@ -486,9 +486,9 @@ def _width(terminal: Any) -> int | None:
 
 
 def _as_lines(line: Line, width: int | None) -> list[str]:
-    """Return what is printed as a scenario ends: its line, and below it what was seen.
+    """Return the text for a scenario that ends: its line, and below it what was seen.
 
-    `width` is None where lines may have any length.
+    `width` is None if lines may have any length.
     """
     from vault_harness.judge.report import in_short, one_line
 

@@ -1,6 +1,6 @@
-"""What a run leaves behind: the table, the text of each failure, the journal, the timeline.
+"""Write what a run leaves behind: the table, the text of each failure, the journal, the timeline.
 
-Everything is made of records (`vault_harness.judge.record`), so a journal can produce it again.
+Everything is made from records (`vault_harness.judge.record`), so a journal can produce it again.
 """
 
 from vault_harness.judge.report.explanation import explain

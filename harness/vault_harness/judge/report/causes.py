@@ -1,6 +1,6 @@
-"""Group what a run found by cause: one theme of the promises, in one or more scenarios.
+"""Group the findings of a run by cause: a theme of promises, in one or more scenarios.
 
-One fault of a client breaks many scenarios. So each scenario counts for one cause: of its causes,
+One defect of a client breaks many scenarios. So each scenario counts for only one of its causes:
 the one that explains most scenarios. Grades count causes.
 """
 
@@ -17,12 +17,12 @@ from vault_harness.judge.report.timing import one_line
 
 @dataclass(frozen=True)
 class Theme:
-    """What several promises have in common.
+    """The common subject of several promises.
 
     Attributes:
         broken: What a client does to break them.
         remedy: What its author should change.
-        words: A promise that contains one of these belongs to the theme.
+        words: A promise that contains one of these words belongs to the theme.
     """
 
     broken: str
@@ -145,9 +145,9 @@ THEMES = (
 
 
 def theme_of(promise: str, *, harm: bool = False) -> Theme:
-    """Return the theme of a promise. Harm belongs to `VALUES`, unless a secret was given away.
+    """Return the theme of a promise; harm belongs to `VALUES`, unless a secret leaked.
 
-    A promise from elsewhere may have no theme and then becomes its own.
+    A promise without a theme, as from another suite, becomes a theme of its own.
     """
     found = next((one for one in THEMES if any(text in promise for text in one.words)), None)
     if harm and found is not SECRETS:
@@ -158,8 +158,8 @@ def theme_of(promise: str, *, harm: bool = False) -> Theme:
 Kind = Literal["leak", "harm", "broken", "should", "fixed", "error", "not exercised"]
 """What a cause means, the worst first.
 
-A leaked secret, other harm, a broken MUST, a broken SHOULD, a known failure that passes, an error
-of the harness, nothing proved.
+In order: a leaked secret, other harm, a broken MUST, a broken SHOULD, a known failure that passes,
+an error of the harness, nothing proved.
 """
 
 LABELS = ("harm", "critical", "high", "SHOULD")
@@ -189,11 +189,11 @@ _OTHERS: dict[Kind, Theme] = {
 
 @dataclass(frozen=True)
 class Example:
-    """What one scenario shows of a cause.
+    """A scenario that shows a cause.
 
     Attributes:
         at: Seconds since the scenario began; None if unknown.
-        others: How many further causes the same scenario shows.
+        others: Number of further causes that the same scenario shows.
     """
 
     id: str
@@ -212,7 +212,7 @@ class Cause:
     """One theme that was broken in one or more scenarios.
 
     Attributes:
-        examples: One for each scenario that shows it, the clearest first.
+        examples: One example for each scenario that shows the cause, the clearest first.
         explains: The scenarios that count for this cause; empty if each counts for a larger one.
     """
 
@@ -223,22 +223,22 @@ class Cause:
 
     @property
     def clearest(self) -> Example:
-        """The scenario to begin with: it counts for this cause and shows few others."""
+        """Return the scenario to begin with: it counts for this cause and shows few others."""
         return self.examples[0]
 
     @property
     def ids(self) -> list[str]:
-        """The scenarios that show it, in order."""
+        """Return the scenarios that show the cause, in order."""
         return sorted(example.id for example in self.examples)
 
     @property
     def counts(self) -> bool:
-        """Whether it is a cause of its own: it explains a scenario, or a secret came out."""
+        """Return whether the cause counts: it explains a scenario, or a secret leaked."""
         return bool(self.explains) or self.kind == "leak"
 
     @property
     def label(self) -> str:
-        """How bad it is: ``harm``, ``critical``, ``high`` or ``SHOULD``; or the kind."""
+        """Return how bad it is: ``harm``, ``critical``, ``high`` or ``SHOULD``; or its kind."""
         if self.kind in ("leak", "harm"):
             return "harm"
         if self.kind != "broken":
@@ -248,12 +248,12 @@ class Cause:
 
     @property
     def title(self) -> str:
-        """How bad it is, and what the client does: ``critical: it asks too much of Vault``."""
+        """Return `label` and what the client does: ``critical: it asks too much of Vault``."""
         return f"{self.label}: {one_line(self.theme.broken)}"
 
     @property
     def count(self) -> str:
-        """The scenarios in numbers: ``explains 13 scenarios, shows in 4 more``."""
+        """Return the numbers of scenarios: ``explains 13 scenarios, shows in 4 more``."""
         explained = len(self.explains)
         more = len(self.examples) - explained
         parts = [f"explains {explained} scenario{'s' * (explained != 1)}"] if explained else []
@@ -262,7 +262,7 @@ class Cause:
 
 
 def causes(records: Iterable[Mapping[str, Any]], lines: Iterable[Line]) -> list[Cause]:
-    """Return the causes of what a run found: harm first, then those that explain most.
+    """Return the causes of a run's findings: harm first, then those that explain most.
 
     A known failure that fails is no cause.
     """
@@ -325,7 +325,7 @@ def _of_scenario(record: Mapping[str, Any], line: Line) -> Iterator[Cause]:
     if fails and line.about_leaks and not findings:
         yield _one(seen, LEAK)
     elif fails and not line.is_excused:
-        if not findings:  # only its line is left
+        if not findings:  # only the scenario's line is left
             yield _one(seen, line.promise)
         for one in findings:
             example = replace(seen, seen=one["seen"], at=one.get("at"))
@@ -340,7 +340,7 @@ def _of_scenario(record: Mapping[str, Any], line: Line) -> Iterator[Cause]:
 
 
 def _joined(group: list[Cause], shows: Mapping[str, int], counted: set[str]) -> Cause:
-    """Join causes of one theme. Scenarios in `counted` belong to another cause."""
+    """Join the causes of one theme; scenarios in `counted` belong to another cause."""
     first = group[0]
     # A leak has nothing to do with the other failures of the scenario in which it was seen.
     explains = frozenset(

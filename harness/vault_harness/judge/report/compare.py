@@ -1,8 +1,8 @@
-"""Two runs side by side: ``python -m vault_harness.judge.report.compare A B``, two journals.
+"""Compare two runs: ``python -m vault_harness.judge.report.compare A B``, two journals.
 
-Prints a table of the scenarios of either run, and ends with 1 if any verdict differs: two engines
-must come to the same one about the same client. With ``--whole`` it ends with 1, too, if the second
-run has no verdict on what the first one judged.
+It prints a table of the scenarios of either run, and ends with 1 if any verdict differs: two
+engines must give the same client the same verdict. With ``--whole`` it also ends with 1 if the
+second run has no verdict on a scenario that the first one judged.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Whether both runs judged it, and differently. A skip is no verdict."""
+        """Return whether both runs judged the scenario, and differently. A skip is no verdict."""
         both = {self.first, self.second} - {None, "skipped"}
         return None not in (self.first, self.second) and len(both) > 1
 
     @property
     def is_missing(self) -> bool:
-        """Whether only the first run judged it."""
+        """Return whether only the first run judged the scenario."""
         return self.first not in _NO_VERDICT and self.second in _NO_VERDICT
 
 

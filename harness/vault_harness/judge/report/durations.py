@@ -1,7 +1,7 @@
-"""Durations from a run: ``python -m vault_harness.judge.report.durations JOURNAL FILE``.
+"""Update durations from a run: ``python -m vault_harness.judge.report.durations JOURNAL FILE``.
 
-Brings the table beside a catalogue up to date. It has whole seconds, so that it changes only when a
-scenario does.
+FILE is the table beside a catalogue. It has whole seconds, so that it changes only if a scenario
+does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each engine skips: ``python -m vault_harness.judge.report.engines``, a table in Markdown.
+"""Print what each engine skips, as Markdown: ``python -m vault_harness.judge.report.engines``.
 
 The table compares the catalogue's needs with each engine's capabilities. It needs no run.
 """
@@ -20,7 +20,7 @@ def skipped(entries: Iterable[Entry], able: Iterable[str]) -> list[str]:
 
 
 def table(entries: Iterable[Entry]) -> str:
-    """Return a row for each engine: what it cannot do that a scenario needs, and what it skips."""
+    """Return a row for each engine: the needs that it lacks, and the scenarios that it skips."""
     known = list(entries)
     needed = frozenset[str]().union(*(entry.engine_needs for entry in known))
     rows = ["| engine | cannot | skips |", "| --- | --- | --- |"]

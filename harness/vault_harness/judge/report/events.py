@@ -1,4 +1,4 @@
-"""The events and faults of a record, and kinds of requests and of what happens to them."""
+"""Name the kinds of requests and what happens to them; read events and faults of a record."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ Record = Mapping[str, Any]
 Event = Mapping[str, Any]
 
 CLOSING_ACT = "closing act"
-"""The mark of the closing act. All scenarios are alike from it on, so later events do not count."""
+"""The mark of the closing act. From there on all scenarios are alike, so later events do not count.
+"""
 
 WAYS: Final[Mapping[str, str]] = {
     "network down": REFUSED,
@@ -117,7 +118,7 @@ WAYS: Final[Mapping[str, str]] = {
     "network narrow": LATE,
     "answers drip": LATE,
 }
-"""What faults of the network, and of a server that does not answer, do to a request."""
+"""What faults of the network, and of a silent server, do to a request."""
 
 
 def before_the_end(record: Record, events: str, at: str) -> list[Event]:
@@ -149,6 +150,6 @@ def ended_of(event: Event) -> float:
 
 
 def is_good(exchange: Event) -> bool:
-    """Return whether Vault did what was asked and its answer reached the client."""
+    """Return whether a request succeeded at Vault and its answer reached the client."""
     status, by = exchange["status"], exchange["by"]
     return status is not None and status < 300 and by == "vault" and exchange["closed"] is None

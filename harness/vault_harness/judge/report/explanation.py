@@ -1,4 +1,4 @@
-"""The text of a failure."""
+"""Write the text of a failure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ AROUND = 1.0
 LINES = 24
 """Lines of history around one finding.
 
-A longer history shows its first and last lines, and the lines that the finding is about.
+Of a longer history, the first and last lines and the lines of the finding are shown.
 """
 
 LOG_LINES = 8
-"""Lines of the subject's log. The whole log is in a file beside the journal."""
+"""Lines of the subject's log that are shown. The whole log is in a file beside the journal."""
 
 
 def explain(record: ScenarioRecord, *, again: str = "") -> str:

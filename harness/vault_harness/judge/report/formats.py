@@ -1,4 +1,4 @@
-"""The files that a run leaves, as an interface: their fields, versions and JSON Schemas.
+"""Define the files that a run leaves: their fields, versions and JSON Schemas.
 
 `SCHEMA_VERSION` is raised when a field is removed or changes its meaning. New fields do not raise
 it.
@@ -24,7 +24,7 @@ Grade = Literal["A+", "A", "B", "C", "D", "F"]
 
 
 def suite_version() -> str:
-    """Return the version of this suite. Verdicts compare only within one."""
+    """Return the version of this suite. Verdicts can be compared only within one version."""
     return metadata.version("vault-harness")
 
 
@@ -38,7 +38,7 @@ class _Format(BaseModel):
 
 
 class Client(_Format):
-    """The client that was judged."""
+    """The judged client."""
 
     subject: str = Field(description="What was given as --subject")
     version: str = Field(default="", description="What it says of its own version, if it does")
@@ -47,7 +47,7 @@ class Client(_Format):
 
 
 class Surroundings(_Format):
-    """What the client was judged on."""
+    """The server, engine and machine of a run."""
 
     server: str = Field(description="Product and version, such as openbao 2.7.2")
     engine: str = Field(description="What ran the servers: process, docker, external")
@@ -56,7 +56,7 @@ class Surroundings(_Format):
 
 
 class Finding(_Format):
-    """A promise that was found broken, or a secret that came out."""
+    """A broken promise, or a leaked secret."""
 
     promise: str
     seen: str
@@ -157,7 +157,7 @@ class Journal(_Format):
 
 
 class Judged(_Format):
-    """What a score keeps of one scenario: nothing that differs from run to run."""
+    """The part of a scenario that a score keeps: nothing that differs from run to run."""
 
     verdict: Word
     severity: Severity
@@ -170,7 +170,7 @@ class Judged(_Format):
 
 
 class Score(_Format):
-    """``score.json``: what a run came to, without times, to be committed and compared."""
+    """``score.json``: the result of a run, without times, to be committed and compared."""
 
     schema_version: Literal[2]
     suite_version: str
@@ -196,7 +196,7 @@ def machine() -> str:
 
 
 def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the client as the first scenario that started it saw it."""
+    """Return the client, as seen by the first scenario that started it."""
     for record in records:
         if said := record.get("client"):
             return {"subject": subject, **said}
@@ -204,7 +204,7 @@ def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> dict[str, str]:
-    """Return what the client was judged on."""
+    """Return the server, engine and machine of a run."""
     # A scenario about TLS always speaks TLS, so the most common wire is that of the run.
     wires = Counter(str(record["wire"]) for record in records if record.get("wire"))
     return {

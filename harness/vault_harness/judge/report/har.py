@@ -1,4 +1,4 @@
-"""The requests of a run as HAR 1.2, which browsers' developer tools and proxies open.
+"""Write the requests of a run as HAR 1.2, for browsers' developer tools and proxies.
 
 http://www.softwareishard.com/blog/har-12-spec/. Each scenario is a page. The journal has neither
 bodies nor headers, and labels in place of secrets.

@@ -24,7 +24,7 @@ SAME_OF_THE_CLIENT = {
     "capabilities": "what the client claims",
     "declares": "what the client declares",
 }
-"""Fields that all parts share in which the client started, with their names in messages."""
+"""Fields that all parts with a started client share, with their names in messages."""
 
 
 def journals_in(places: Iterable[Path]) -> list[Path]:
@@ -49,12 +49,12 @@ def journals_in(places: Iterable[Path]) -> list[Path]:
 def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]:
     """Return the journal of all parts together.
 
-    It is complete if all parts are here and each is complete. A scenario that any part judged was
-    not left out. A leak in one part fails the scenario about leaks in another.
+    The journal is complete if all parts are here and each is complete. A scenario counts as left
+    out only if no part judged it. A leak in one part fails the scenario about leaks in another.
 
     Args:
-        known: What was known of the client before; a complete run adds what it found broken. None
-            leaves each scenario with what its part knew.
+        known: The known failures of the client; a complete run adds those that it found. None
+            leaves each scenario as its part knew it.
 
     Raises:
         SettingsError: A file is no journal, suites or clients differ, or two parts overlap.
@@ -113,7 +113,7 @@ def join(paths: Sequence[Path], *, known: Known | None = None) -> dict[str, Any]
 def _refuse_unlike(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> None:
     """Raise `SettingsError` if parts judged different clients, or one client in different ways.
 
-    Joined, they would look like verdicts on the first part's client.
+    The joined journal would look like verdicts on the first part's client.
     """
     known: dict[str, object] = {}
     for path, part in zip(paths, parts, strict=True):
@@ -124,7 +124,7 @@ def _refuse_unlike(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) ->
 
 
 def _said(part: Mapping[str, Any]) -> dict[str, object]:
-    """Return the shared fields of a part, as far as it knew them."""
+    """Return the shared fields of a part, as far as it knows them."""
     said: dict[str, object] = {name: part.get(name) for name in SAME}
     said |= {name: part[name] for name in SAME_ONCE_BEGUN if part.get(name)}
     client = part.get("client") or {}
@@ -175,9 +175,9 @@ def _first_word(parts: Iterable[Mapping[str, Any]], name: str) -> str:
 
 
 def lines_of(records: Iterable[Mapping[str, Any]], *, undecided: bool = False) -> list[Line]:
-    """Return the lines of a journal's scenarios, with what was known of them.
+    """Return the lines of a journal's scenarios, with their known failures.
 
-    `undecided` means that other scenarios of the run are missing. A secret may have come out there,
+    `undecided` means that other scenarios of the run are missing. A secret may have leaked there,
     which fails the line about leaks.
     """
     lines = []

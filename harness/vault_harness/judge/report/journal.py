@@ -1,4 +1,4 @@
-"""The journal of a run: the records of all scenarios in one file, and the logs beside it."""
+"""Write and read the journal of a run: all records in one file, and the logs beside it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from vault_harness.judge.report.reading import (
 JOURNAL = "journal.json"
 
 NO_JOURNAL = "not a journal of a scenario run"
-"""What messages call a file that is no journal."""
+"""How messages describe a file that is no journal."""
 
 LEFT_BY_A_RUN = (
     *("index.html", "junit.xml", "score.json", "badge.json"),
@@ -45,7 +45,7 @@ LEFT_BY_A_RUN = (
 """Files that a run makes from its journal at the end."""
 
 PARTS = "parts"
-"""Prefix of the folders that hold the parts of a run until it ends. Killed runs leave theirs."""
+"""Prefix of the folders that hold the records of a run until it ends. Killed runs leave theirs."""
 
 _LOG = re.compile(r"[A-Z][A-Z0-9]{1,9}-[0-9]{2,3}\.log")
 """The name of a subject's log: the scenario's id."""
@@ -108,12 +108,12 @@ def hold(directory: Path) -> int:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was asked, of all that there is.
+    """The choice of scenarios in a run.
 
     Attributes:
-        shard: Which part of how many, such as ``2/4``.
-        left_out: The scenarios that are not run, with their severities.
-        leaks_known: Whether the scenario about leaks, run or not, is known to fail.
+        shard: The part and their number, such as ``2/4``.
+        left_out: The scenarios that were not chosen, with their severities.
+        leaks_known: Whether the scenario about leaks is known to fail, run or not.
     """
 
     shard: str | None = None
@@ -132,12 +132,12 @@ def begin(
     planned: Mapping[str, float],
     asked: Asked = ALL,
 ) -> None:
-    """Replace the files of an earlier run by a journal that says that this run has not ended.
+    """Replace an earlier run's files by a journal that says that this run has not ended.
 
-    If the run is killed, nobody must find the verdicts of the earlier run.
+    Otherwise the earlier verdicts would remain if this run is killed.
 
     Args:
-        planned: The scenarios to run, with about how many seconds each takes.
+        planned: The scenarios to run, with the approximate seconds of each.
 
     Raises:
         SettingsError: The folder has files of these names and no journal; nothing is touched.
@@ -173,7 +173,7 @@ def _says(file: Path, *words: bytes) -> bool:
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise `SettingsError` if a report would replace files that no run has left."""
+    """Raise `SettingsError` if a report would replace files that no run has written."""
     if _says(directory / JOURNAL, *_JOURNAL):
         return
     found = [
@@ -307,7 +307,7 @@ def _as_text(journal: Mapping[str, Any]) -> str:
 
 
 def _only_a_line(line: Line) -> dict[str, Any]:
-    """Return the record of a scenario that left only its line."""
+    """Return the record of a scenario of which only its line is left."""
     record: dict[str, Any] = {
         "id": line.id,
         "promise": line.promise,
@@ -326,7 +326,7 @@ def _only_a_line(line: Line) -> dict[str, Any]:
 
 
 def of_its_line(line: Line) -> dict[str, Any]:
-    """Return what only the end of a run knows of a scenario."""
+    """Return the fields of a scenario that are known only at the end of a run."""
     known = {"known": {"kind": line.known, "reason": line.reason}} if line.known else {}
     forgiven = {"forgiven": True} if line.forgiven else {}
     about = {"about_leaks": True} if line.about_leaks else {}
@@ -334,12 +334,12 @@ def of_its_line(line: Line) -> dict[str, Any]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a journal; raise `SettingsError` if it is none or of an unknown version."""
+    """Read a journal; raise `SettingsError` if the file is none, or has an unknown version."""
     return checked(read_object(path, NO_JOURNAL), path)
 
 
 def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what was read, or raise `SettingsError` if it is no journal or an unknown version."""
+    """Return `found`, or raise `SettingsError` if it is no journal or has an unknown version."""
     if "scenarios" not in found:
         raise wrong(path, NO_JOURNAL, "it has no scenarios")
     check_version(found, path)

@@ -1,4 +1,4 @@
-"""Promises that a client is known not to keep, in a file that its authors commit.
+"""Read and write a client's known failures, in a file that its authors commit.
 
 ::
 
@@ -8,9 +8,9 @@
     [known-flaky]
     NET-11 = "one attempt more is on its way"
 
-Such scenarios still run. A known failure does not fail the run. A pass of a known-failing scenario
-does, so that the file stays true. Harm, such as a wrong value, fails the run too, unless the reason
-begins with ``harm:``. A reason for one broken promise does not excuse another.
+Such scenarios still run. A known failure does not fail the run, but a pass of a known-failing
+scenario does, so that the file stays true. Harm, such as a wrong value, fails the run too, unless
+the reason begins with ``harm:``. A reason for one broken promise excuses no other.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _HEAD = """\
 
 @dataclass(frozen=True)
 class Known:
-    """What a client is known not to keep: reasons by scenario id.
+    """The known failures of a client: reasons by scenario id.
 
     Attributes:
         failing: Scenarios that fail in every run.
@@ -73,7 +73,7 @@ class Known:
 
     @property
     def ids(self) -> frozenset[str]:
-        """All ids in the file."""
+        """Return all ids in the file."""
         return frozenset({*self.failing, *self.flaky})
 
     def kind(self, id: str) -> Expected:  # noqa: A002 - it is one
@@ -81,12 +81,12 @@ class Known:
         return "failing" if id in self.failing else "flaky" if id in self.flaky else ""
 
     def mark(self, line: Line) -> Line:
-        """Return a line with what is known of its scenario."""
+        """Return a line with its known failure."""
         reason = self.failing.get(line.id) or self.flaky.get(line.id, "")
         return replace(line, known=self.kind(line.id), reason=reason)
 
     def after(self, lines: Iterable[Line]) -> Known:
-        """Return what is known after a run with these lines. Reasons written by hand stay.
+        """Return the known failures after a run with these lines; reasons written by hand stay.
 
         A known-failing scenario that passed is removed. A scenario that did not run, or proved
         nothing, stays. The reason records any harm.
@@ -110,12 +110,12 @@ def _told(line: Line, reason: str) -> str:
 
 
 def is_a_part(journal: Mapping[str, Any]) -> bool:
-    """Return whether a run lacks scenarios. A secret may have come out in those."""
+    """Return whether a run lacks scenarios, in which a secret may have leaked."""
     return bool(journal.get("left_out")) or not journal.get("complete", True)
 
 
 def mark(record: Mapping[str, Any], *, part: bool) -> str:
-    """Return the mark beside a verdict that counts otherwise than it says.
+    """Return the mark beside a verdict that counts as another one.
 
     `part` means that the run lacks scenarios.
     """
@@ -142,7 +142,7 @@ def load_known(path: Path | None = None, *, begin: bool = False) -> Known:
 
     Args:
         path: By default `KNOWN_FILE` in the working directory, which may be missing.
-        begin: Whether a named file may be missing too, because it will be written.
+        begin: Whether a named file may be missing, because it will be written.
 
     Raises:
         SettingsError: The file cannot be read, or has another form.
@@ -187,7 +187,7 @@ def place_of(id: str, path: Path | None = None) -> str:  # noqa: A002 - it is on
 
 
 def _place_of(id: str, text: str, found: Mapping[str, Any]) -> str:  # noqa: A002 - it is one
-    """Return the last line that names it as ``:LINE``, or an empty text."""
+    """Return the last line that names the scenario, as ``:LINE``, or an empty text."""
     keys = [(name, key) for name in (_FAILING, _FLAKY) for key in found.get(name, {})]
     lines = [line_of(text, pair) for pair in keys if pair[1].upper() == id]
     return f":{max(lines)}" if lines else ""
@@ -199,12 +199,11 @@ def no_more_asked(
     there: Collection[str] | None = None,
     path: Path | None = None,
 ) -> list[str]:
-    """Return a line for each known scenario that is not asked any more.
+    """Return a line for each known scenario that no longer runs.
 
     Scenarios that only this machine cannot run are left out.
 
     Args:
-        known: What the file says.
         there: All existing ids; None if unknown.
     """
     gone = known.ids - set(there) if there is not None else frozenset[str]()
@@ -248,7 +247,7 @@ def _notes(path: Path) -> dict[str, list[str]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):  # not there yet
         return found
-    if '"""' in text or "'''" in text:  # a line of such a text is no comment
+    if '"""' in text or "'''" in text:  # a line inside such a text may look like a comment
         return found
     head = True
     above: list[str] = []

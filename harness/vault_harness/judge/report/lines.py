@@ -1,4 +1,4 @@
-"""One line for each scenario, the lines around the table, and where the time of a run went."""
+"""Make one line for each scenario, the lines around the table, and where a run's time went."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = ("fail", "flaky", "not exercised", "error")
 """The verdicts for which a summary names the scenarios."""
 
 OFTEN = 5
-"""Scenarios that must have broken the same promise before a report tells it once for all."""
+"""If this many scenarios broke the same promise, a report says so once for all."""
 
 HARM = "harm:"
 """The prefix of a known failure's reason that excuses harm too."""
@@ -26,16 +26,15 @@ class Line:
 
     Attributes:
         word: The verdict; ``error`` if the harness itself failed.
-        why: The reason of any verdict but ``pass``, in one line.
-        rate: How many of several runs passed: ``4 of 5``.
-        leaks: Secrets that came out in it, each in one line.
+        why: The reason of any verdict except ``pass``, in one line.
+        rate: The number of runs that passed: ``4 of 5``.
+        leaks: Secrets that leaked in the scenario, each in one line.
         about_leaks: Whether such leaks fail this line.
-        broken: The promises that it broke, each once.
-        forgiven: Whether it did not pass but fails no run: a SHOULD.
-        known: ``failing`` or ``flaky`` where the client is known to break this promise.
-        reason: Why it does, in its authors' words.
-        undecided: Whether a leak in another part of the run may still fail it.
-        harm: Whether it did harm, such as a wrong value. It is False for the line about leaks.
+        forgiven: Whether it did not pass but does not fail the run: a SHOULD.
+        known: ``failing`` or ``flaky`` if the client is known to break this promise.
+        reason: Why the client breaks it, in its authors' words.
+        undecided: Whether a leak in another part of the run may still fail the line.
+        harm: Whether there was harm, such as a wrong value; False for the line about leaks.
         at_the_end: Whether every finding comes from the closing act.
     """
 
@@ -58,18 +57,18 @@ class Line:
 
     @property
     def is_excused(self) -> bool:
-        """Whether it fails as it is known to: always, or now and then."""
+        """Return whether it fails as it is known to: always, or now and then."""
         words = {"failing": ("fail",), "flaky": ("fail", "flaky")}.get(self.known, ())
         return self.word in words and not self.did_new_harm
 
     @property
     def did_new_harm(self) -> bool:
-        """Whether a known failure did harm that its reason does not excuse."""
+        """Return whether a known failure did harm that its reason does not excuse."""
         return bool(self.known) and self.harm and not self.reason.lower().startswith(HARM)
 
     @property
     def counts_as(self) -> Literal["kept", "broken", "not exercised", "skipped", "error"]:
-        """What it means for the run. A known failure counts as kept, and its pass as broken."""
+        """Return what it means for the run: a known failure is kept, its pass is broken."""
         if self.forgiven:
             return "kept"
         match self.word:
@@ -83,7 +82,7 @@ class Line:
 
     @property
     def is_news(self) -> bool:
-        """Whether it passes although it is known to fail."""
+        """Return whether it passes although it is known to fail."""
         return self.word == "pass" and self.known == "failing" and not self.undecided
 
     def __str__(self) -> str:
@@ -116,7 +115,7 @@ def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
 
 
 def wire_of(record: ScenarioRecord) -> str:
-    """Return in words what client and Vault spoke in a scenario; empty for plain HTTP.
+    """Return the protocol of client and Vault in words; empty for plain HTTP.
 
     A client without HTTP/2 falls back to HTTP/1.1, and the verdict is then about HTTP/1.1.
     """
@@ -135,15 +134,15 @@ def _leak(leak: dict[str, Any]) -> str:
 
 @dataclass
 class Summary:
-    """The summary that a person pastes into a chat.
+    """The summary of a run, short enough to paste into a chat.
 
     Attributes:
         broken: Node ids of tests without a line, or with an error after it.
-        complete: Whether the run came to its end.
+        complete: Whether the run reached its end.
         unfinished: Scenarios that were chosen and did not end.
         lacking: Parts of the run that are missing, such as ``2/4``.
         broken_off: Parts of the run that did not end, such as ``part 2/4``.
-        wires: What client and Vault spoke, where it was not plain HTTP.
+        wires: The protocols of client and Vault, except plain HTTP.
     """
 
     subject: str
@@ -159,7 +158,7 @@ class Summary:
     wires: set[str] = field(default_factory=set)
 
     def leaks(self) -> list[str]:
-        """Return the secrets that came out in any scenario, each in one line."""
+        """Return the secrets that leaked in any scenario, each in one line."""
         return [f"{line.id:<8} {one_line(leak)}" for line in self.lines for leak in line.leaks]
 
     def interruption(self, running: Collection[str]) -> str:
@@ -180,7 +179,7 @@ class Summary:
         return f"{text}; {ending}"
 
     def settle_leaks(self) -> list[Line]:
-        """Fail the line about leaks if a secret came out anywhere; return the changed lines."""
+        """Fail the line about leaks if a secret leaked anywhere; return the changed lines."""
         found = self.leaks()
         if not found:
             return []
@@ -249,7 +248,7 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class Effort:
-    """What a whole run took: wall-clock and CPU seconds of all its processes."""
+    """The wall-clock and CPU seconds of a whole run, with all its processes."""
 
     wall: float
     user: float

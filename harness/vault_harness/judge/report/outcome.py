@@ -1,4 +1,4 @@
-"""The result of a run as a whole: the exit code that a CI job sees."""
+"""Decide on the result of a run as a whole: the exit code that a CI job sees."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Outcome(IntEnum):
     """Exit codes of a run of scenarios."""
 
     KEPT = 0
-    """Every promise that was asked was kept, or is known to be broken."""
+    """Every checked promise was kept, or is known to be broken."""
 
     BROKEN = 1
-    """A promise was broken, a secret came out, or a known failure passes."""
+    """A promise was broken, a secret leaked, or a known failure passes."""
 
     NOT_EXERCISED = 2
     """Nothing was broken, but a scenario proved nothing, or all were skipped."""
@@ -27,24 +27,24 @@ class Outcome(IntEnum):
     """The command line, a setting or a file is wrong. Nothing was started."""
 
     INTERRUPTED = 130
-    """Ctrl-C: 128 and the number of SIGINT, as shells do it."""
+    """Ctrl-C: 128 plus the number of SIGINT, as in a shell."""
 
     TERMINATED = 143
-    """SIGTERM, with which CI ends a job: 128 and its number."""
+    """SIGTERM, with which CI ends a job: 128 plus its number."""
 
     HUNG_UP = 129
-    """SIGHUP, from a terminal or runner that closes: 128 and its number."""
+    """SIGHUP, from a terminal or runner that closes: 128 plus its number."""
 
 
 FEW = 3
-"""Scenarios that a reason names. It counts the rest."""
+"""Number of scenarios that a reason names. The rest is counted."""
 
 ENDED = frozenset({Outcome.INTERRUPTED, Outcome.TERMINATED, Outcome.HUNG_UP})
 """Exit codes of interrupted runs."""
 
 
 def interrupted(by: int) -> Outcome:
-    """Return the outcome of a run that a signal has interrupted."""
+    """Return the outcome of a run that a signal interrupted."""
     return Outcome(128 + by)
 
 
@@ -58,12 +58,12 @@ def outcome(
 ) -> Outcome:
     """Return the outcome of a run.
 
-    A broken promise comes first. A pass needs a complete run.
+    A broken promise takes precedence. A pass needs a complete run.
 
     Args:
-        complete: Whether every chosen scenario has a line, and every error too.
+        complete: Whether every chosen scenario and every error has a line.
         leaks_known: Whether the scenario about leaks, run or not, is known to fail.
-        part: Whether this is one part of a run; another part may have asked something.
+        part: Whether this is one part of a run, which may have no scenario to ask.
     """
     lines = list(lines)
     words = {line.counts_as for line in lines}
@@ -78,7 +78,7 @@ def outcome(
 
 
 def leaks_count(lines: Iterable[Line], *, leaks_known: bool = False) -> bool:
-    """Return whether secrets came out and the scenario about leaks is not known to fail."""
+    """Return whether secrets leaked and the scenario about leaks is not known to fail."""
     lines = list(lines)
     known = leaks_known or any(line.about_leaks and line.known for line in lines)
     return not known and any(line.leaks for line in lines)
@@ -87,7 +87,7 @@ def leaks_count(lines: Iterable[Line], *, leaks_known: bool = False) -> bool:
 def reason(
     code: int, lines: Iterable[Line], *, complete: bool = True, leaks_known: bool = False
 ) -> str:
-    """Say in one line why a run has its exit code."""
+    """Return in one line why a run has its exit code."""
     lines = list(lines)
     if code == Outcome.KEPT:
         return _why_kept(lines)
@@ -116,7 +116,7 @@ def _why_kept(lines: list[Line]) -> str:
 
 
 def _why_broken(lines: list[Line], *, leaks_known: bool) -> str:
-    """Return each reason that alone would break the run."""
+    """Return each reason that fails the run by itself."""
     why = []
     broken = [line for line in lines if line.counts_as == "broken"]
     leaked = leaks_count(lines, leaks_known=leaks_known)
@@ -142,6 +142,6 @@ def _scenarios(number: int) -> str:
 
 
 def _named(ids: list[str]) -> str:
-    """Return the first few ids, and the number of the rest."""
+    """Return a few ids, and the number of the rest."""
     few = ids[:FEW]
     return ", ".join(few) + (f" and {len(ids) - FEW} more" if len(ids) > FEW else "")

@@ -1,4 +1,4 @@
-"""Reading a file that a run left or somebody committed. A line tells what is wrong with it.
+"""Read a file that a run wrote or somebody committed, and say in one line what is wrong.
 
 Such files come from other machines, other versions of this suite and manual merges. A misread file
 would be a verdict on a client, so nothing is guessed.

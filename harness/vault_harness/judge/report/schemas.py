@@ -1,4 +1,4 @@
-"""The JSON Schemas of a run's files: ``python -m vault_harness.judge.report.schemas FOLDER``."""
+"""Write JSON Schemas of a run's files: ``python -m vault_harness.judge.report.schemas FOLDER``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score of a run: a grade that counts causes, what changed since another run, and a badge.
+"""Score a run: a grade that counts causes, the changes since another run, and a badge.
 
 ====================================  ==============
 a secret came out, or other harm      F
@@ -42,7 +42,7 @@ from vault_harness.judge.report.timing import one_line, plain
 SCORE, BADGE = "score.json", "badge.json"
 
 FEW = 5
-"""Scenarios of only one of two runs that are listed one by one. More are counted."""
+"""If only one of two runs has more scenarios than this, they are counted and not listed."""
 
 MANY = 3
 """Critical causes that make the grade D."""
@@ -54,7 +54,7 @@ GRADES: tuple[Grade, ...] = get_args(Grade)
 """The grades, the best first."""
 
 _RANKS = {"pass": 0, "flaky": 1, "fail": 2}
-"""Verdicts on the client, the best first. Other words say nothing about it."""
+"""Verdicts on the client, the best first. Other words are no verdict on it."""
 
 _NO_SCORE = "neither a score nor a journal"
 
@@ -107,7 +107,7 @@ def _judged(record: Mapping[str, Any], claims: frozenset[str]) -> Judged:
     broken = broken or [_untimed(one["promise"]) for one in findings]
     if record["word"] not in ("fail", "flaky"):
         broken = []
-    elif not broken:  # only its line is left
+    elif not broken:  # only the scenario's line is left
         broken = [str(record.get("promise", record["id"]))]
     return Judged(
         verdict=record["word"],
@@ -127,7 +127,7 @@ def _untimed(promise: object) -> str:
 
 
 def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
-    """Return why a scenario was skipped although the client claims all it needs; else empty."""
+    """Return why a scenario was skipped although the client claims all it needs, or ""."""
     cannot = record.get("cannot") if record["word"] == "skipped" else None
     if not isinstance(cannot, Mapping):
         return ""
@@ -159,7 +159,7 @@ def in_numbers(found: Iterable[Cause]) -> str:
 def _grade(
     scenarios: Mapping[str, Judged], left_out: Collection[str], *, complete: bool, engine: str
 ) -> tuple[Grade | None, list[str]]:
-    """Return the grade with its causes. Without a grade, the reasons come first."""
+    """Return the grade and its causes, or the reasons for no grade."""
     found = causes_of(scenarios)
     counts = Counter(cause.label for cause in found)
     why = [
@@ -183,7 +183,7 @@ def _grade(
 
 
 def _unasked(scenarios: Mapping[str, Judged], engine: str) -> tuple[list[str], list[str]]:
-    """Name the scenarios that the client claims and that have no verdict, a line for each reason.
+    """Return lines about claimed scenarios without a verdict, one for each reason.
 
     The first list prevents a grade: critical scenarios and all errors of the harness. The second
     list has the others.
@@ -202,12 +202,12 @@ def _unasked(scenarios: Mapping[str, Judged], engine: str) -> tuple[list[str], l
 
 
 def broken_down(score: Score) -> list[str]:
-    """Return the scenarios in which the harness failed. Nobody knows whether they got worse."""
+    """Return the scenarios in which the harness failed, so that a change is unknown."""
     return sorted(id for id, one in score.scenarios.items() if one.verdict == "error")  # noqa: A001
 
 
 def updated(old: Score, new: Score) -> Score:
-    """Return a score with some verdicts replaced by those of a later run of the same client.
+    """Return a score with some verdicts replaced by verdicts of a later run of the client.
 
     Args:
         old: The score of a whole run.
@@ -255,7 +255,7 @@ def load_score(path: Path) -> Score:
 def _refuse_better(score: Score, path: Path) -> None:
     """Raise `SettingsError` if a grade is better than its verdicts allow, as after a bad merge.
 
-    Scores of a suite with other promises are not checked: its rules may differ.
+    Scores of another release are not checked: its rules may differ.
     """
     if score.grade is None or release(score.suite_version) != release(suite_version()):
         return
@@ -292,7 +292,7 @@ def refuse_another(path: Path, what: Literal["score", "badge"]) -> None:
 
 
 def as_text(score: Score) -> str:
-    """Return a score as the text of its file. Equal verdicts give equal text."""
+    """Return a score as the text of its file; equal verdicts give equal text."""
     found = score.model_dump()
     for one in found["scenarios"].values():
         if not one["cannot"]:  # most scores have none
@@ -309,19 +309,19 @@ def write_score(score: Score, folder: Path) -> Path:
 
 
 def profile(score: Score) -> str:
-    """Return what the client claims, which is part of its grade."""
+    """Return what the client claims; its grade covers only that."""
     return ", ".join(score.client.capabilities) or "nothing"
 
 
 def told(score: Score) -> str:
-    """Return the grade in a line, and below it what keeps it down."""
+    """Return the grade in one line, and lines with its causes."""
     head = f"grade {score.grade or 'none'} (claims {profile(score)}; suite {score.suite_version})"
     return "\n".join(map(one_line, [head, *(f"  {reason}" for reason in score.why)]))
 
 
 @dataclass(frozen=True)
 class Change:
-    """A scenario whose verdict differs between two scores. None means that a score lacks it."""
+    """A scenario whose verdict differs between two scores; None if a score lacks it."""
 
     id: str
     old: str | None
@@ -329,20 +329,20 @@ class Change:
 
     @property
     def regression(self) -> bool:
-        """Whether it got worse. Both verdicts must be on the client."""
+        """Return whether the verdict got worse; both verdicts must be on the client."""
         if self.old not in _RANKS or self.new not in _RANKS:
             return False
         return _RANKS[self.new] > _RANKS[self.old]
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """The cells of its row in a table."""
+        """Return the cells of the change's row in a table."""
         mark = "regression" if self.regression else ""
         return self.id, self.old or "not there", self.new or "not there", mark
 
 
 def changes(old: Score, new: Score) -> list[Change]:
-    """Return what differs, sorted by id."""
+    """Return the changes, sorted by id."""
     words = [{id: one.verdict for id, one in s.scenarios.items()} for s in (old, new)]  # noqa: A001
     found = (Change(id, words[0].get(id), words[1].get(id)) for id in sorted(words[0] | words[1]))  # noqa: A001
     return [change for change in found if change.old != change.new]
@@ -351,7 +351,7 @@ def changes(old: Score, new: Score) -> list[Change]:
 def in_rows(found: Collection[Change]) -> tuple[list[Change], list[str]]:
     """Return the changes as rows of a table, and lines about scenarios of only one of the runs.
 
-    A part of a run lacks most scenarios of a whole one. As rows they would hide everything else.
+    A part of a run lacks most scenarios of a whole run. As rows they would hide everything else.
     """
     rows, lines = list(found), []
     for what, only in (
@@ -378,7 +378,7 @@ def harms(old: Score, new: Score) -> list[str]:
 def also_broken(old: Score, new: Score) -> list[str]:
     """Return promises that are newly broken in a scenario that was broken before.
 
-    Its verdict is the same and shows no change. `harms` tells of harm.
+    The verdict of such a scenario shows no change. `harms` returns harm.
     """
     found = []
     for id, one in new.scenarios.items():  # noqa: A001 - it is one
@@ -395,10 +395,10 @@ def uncounted(promise: str) -> str:
 
 
 def says_nothing(old: Score, new: Score) -> bool:
-    """Return whether critical scenarios that had a verdict were run and none has one now.
+    """Return whether critical scenarios that had a verdict ran again, and all lost it.
 
-    A client that no longer starts looks like that. It may break the scenarios about starting as it
-    did before, so that no verdict gets worse. An error of the harness hides changes too.
+    A client that no longer starts looks like that. Its verdicts on starting may have been bad
+    before, so that nothing gets worse. An error of the harness hides changes too.
     """
     asked = {
         one.verdict

@@ -1,4 +1,4 @@
-"""What happened to requests: seen by the recorder, or inferred from what a client did."""
+"""Find what happened to requests: seen by the recorder, or inferred from a client's calls."""
 
 from __future__ import annotations
 
@@ -192,10 +192,10 @@ def _through(record: Record, exchange: Event) -> Iterator[str]:
         if fault["detail"].get("stream") == "downstream":
             at = exchange["ended"]
         else:
-            at = exchange["began"] if way == LATE else None  # a silent request does not get here
+            at = exchange["began"] if way == LATE else None  # a silenced request does not get here
         if at is None or not fault["began"] <= at <= ended_of(fault):
             continue
-        if way != CUT or _is_last(record, exchange):  # a connection with later requests was not cut
+        if way != CUT or _is_last(record, exchange):  # later requests show that it was not cut
             yield way
 
 
@@ -223,14 +223,15 @@ _CALLS: Final[Mapping[str, str]] = {
     "static": CREDENTIAL,
     "start": FIRST_LOGIN,
 }
-"""The request behind a call that failed unseen.
+"""For each call that failed unseen, the request behind it.
 
-A change is left out: it reads and writes. So is health: a client reports it without a request.
+A change is left out, because it reads and writes. Health is left out, because a client may report
+it without a request.
 """
 
 
 def unseen(record: Record, fault: Event) -> Iterator[tuple[str, str]]:
-    """Yield what a fault did to requests that nobody saw."""
+    """Yield what a fault did to requests that never reached the recorder."""
     way = way_of(fault)
     if way is None:
         return
@@ -246,13 +247,13 @@ def unseen(record: Record, fault: Event) -> Iterator[tuple[str, str]]:
         yield from ((asked, way) for asked in _due(record, fault))
         over = _over(record, fault)
         if any(call["began"] >= over and _suffers(call, fault, way) for call in calls):
-            yield LOGIN, way  # the call needs a token, and the last one has expired
+            yield LOGIN, way  # the call needs a token, and the last token has expired
         if _closes_within(record, fault):
             yield REVOKE, way
 
 
 def _first_of_all(record: Record, call: Event) -> str | None:
-    """Return what a call needs first, if no login has succeeded since the start."""
+    """Return the request that a call needs first, if no login has succeeded since the start."""
     verb, number, operations = call["verb"], call["instance"], record["operations"]
     start = (
         call
@@ -285,8 +286,8 @@ def _suffers(call: Event, fault: Event, way: str) -> bool:
 def _due(record: Record, fault: Event) -> Iterator[str]:
     """Yield what a client had to renew while nothing got through.
 
-    The due time is the largest share of a life after which the client renewed in this scenario. If
-    it never renewed that kind, the other kind counts.
+    A renewal is due after the largest share of a life after which the client renewed in this
+    scenario. If it never renewed tokens, leases count, and the reverse.
     """
     shares: dict[str, float] = {}
     lasts: dict[str, Event] = {}

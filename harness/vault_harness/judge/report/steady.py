@@ -17,7 +17,7 @@ FORMAT = 1
 """The format of ``steady.json``."""
 
 MISSING = "missing"
-"""The word of a scenario that a run lacks: its process died, or the run broke off."""
+"""The word for a scenario that a run lacks, because its process died or the run broke off."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Judged:
 
     Attributes:
         number: Counted from 1.
-        busy: Whether other programs kept the machine busy during the run.
+        busy: Whether other programs kept the machine busy.
         words: The verdict of each scenario, by id.
-        why: The reason of each verdict but ``pass``, by id.
-        slow: Ids of scenarios without a verdict only because the machine was too slow.
+        why: The reason of each verdict except ``pass``, by id.
+        slow: Ids of scenarios that have no verdict only because the machine was too slow.
         kept: Folder of its journal; empty if it was not kept.
     """
 
@@ -48,8 +48,6 @@ class Difference:
 
     Attributes:
         first: The verdict in the first run that has one.
-        word: The other verdict.
-        run: Number of the run.
     """
 
     id: str
@@ -148,7 +146,7 @@ def told(runs: Sequence[Judged], *, subject: str) -> str:
 def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> None:
     """Write ``steady.json`` and ``steady.md``.
 
-    `order` is what was asked for. `load` accepts only the same order.
+    `order` is the command's choice. `load` accepts only the same order.
     """
     data = {
         "format": FORMAT,
@@ -162,7 +160,7 @@ def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> N
 
 
 def load(directory: Path, order: Mapping[str, Any]) -> list[Judged]:
-    """Return the runs that `save` kept of the same order; empty if it kept none.
+    """Return the runs that `save` kept for the same order; empty if there are none.
 
     Raises:
         SettingsError: The files belong to another order, or cannot be read.

@@ -1,6 +1,6 @@
 """Sum a run up in one screen, as data: the terminal and the page show the same.
 
-A journal is enough to make it, so it can be made again at any time.
+It is made from the journal alone, so it can be made again at any time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from vault_harness.judge.report.score import causes_of, in_numbers, score_of
 from vault_harness.judge.report.timing import one_line
 
 MOST = 3
-"""Causes that a summary shows. A file has all of them."""
+"""Number of causes that a summary shows. A file has all causes."""
 
 NAMED = 4
-"""Scenarios of one verdict that are named. More are counted."""
+"""Number of scenarios of one verdict that are named. The rest is counted."""
 
 SEEN = 120
 """Characters of an example that are shown."""
@@ -41,15 +41,14 @@ FAILURES = "failures.txt"
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a person wants to know of a run, in the order in which they ask.
+    """What a person wants to know about a run, the most important first.
 
     Attributes:
         verdict: ``mine: 62 of 103 scenarios pass; 41 fail; 23 skipped``.
         where: ``openbao 2.7.2, process engine, 118 s``.
         good: Whether there is nothing to do.
         explains: ``3 causes explain 41 of 46 failures``; empty if nothing failed.
-        causes: The first three.
-        more: How many further causes there are.
+        causes: The first three causes.
         timeline: The command that prints the clearest scenario's history.
         again: The command that runs that scenario again.
     """
@@ -68,7 +67,7 @@ class RunSummary:
     why_code: str
 
     def lines(self, width: int | None = 100, *, page: Path | None = None) -> list[str]:
-        """Return the summary as lines of text; commands and paths are never broken.
+        """Return the summary as lines of text, without a break inside commands and paths.
 
         Args:
             width: Characters in a line; None for lines of any length, as in a log.
@@ -148,14 +147,14 @@ def write_texts(journal: Mapping[str, Any], folder: Path) -> None:
 
 
 def grade_in_words(score: Score) -> str:
-    """Say in one line why a client has this grade, or none."""
+    """Return in one line why a client has its grade, or no grade."""
     if score.grade is None:
         return _cut(score.why[0])
     return in_numbers(causes_of(score.scenarios)) or "nothing is broken"
 
 
 def _verdict(subject: str, lines: Sequence[Line], unfinished: Sequence[str]) -> str:
-    """Return the counts of scenarios, the same way for every reader."""
+    """Return the counts of scenarios in words."""
     counts = Counter(line.word for line in lines)
     judged = len(lines) - counts["skipped"]
     words = [f"{one_line(subject)}: {counts['pass']} of {judged} scenarios pass"]
@@ -166,7 +165,7 @@ def _verdict(subject: str, lines: Sequence[Line], unfinished: Sequence[str]) -> 
 
 
 def _of_these(lines: Iterable[Line], word: str) -> str:
-    """Name a verdict's scenarios if they are few, and count the excused: `` (TOK-02; 3 known)``."""
+    """Return a verdict's scenarios if they are few, and the excused: `` (TOK-02; 3 known)``."""
     ours = [line for line in lines if line.word == word]
     known = sum(line.is_excused for line in ours)
     should = sum(line.forgiven for line in ours)
@@ -212,7 +211,7 @@ def _wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """Return the beginning of what was seen, in one line. The files have all of it."""
+    """Return the beginning of what was seen, in one line; the files have all of it."""
     told = one_line(text)
     return told if len(told) <= SEEN else f"{told[:SEEN]} ..."
 

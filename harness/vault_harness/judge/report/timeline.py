@@ -1,7 +1,7 @@
-"""One scenario on one clock: ``python -m vault_harness.judge.report.timeline JOURNAL ID``.
+"""Print a scenario on one clock: ``python -m vault_harness.judge.report.timeline JOURNAL ID``.
 
-Prints everything that happened, or with ``--since`` and ``--until`` a while of it: what the
-scenario did, what the subject answered and logged, and every request that Vault saw.
+It prints everything that happened, or the part between ``--since`` and ``--until``: what the
+scenario did, what the subject answered and logged, and every request that Vault got.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def timeline(
     until: float = float("inf"),
     raw: bool = False,
 ) -> str:
-    """Return what a scenario's verdict rests on, and everything that happened in it.
+    """Return a scenario's verdict with its reasons, and everything that happened.
 
     `since` and `until` are seconds since it began. With `raw` no moments share a line.
 

@@ -1,4 +1,4 @@
-"""The moments of a record on one clock, as lines that a person can read."""
+"""Turn the moments of a record into lines that a person can read, on one clock."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 from vault_harness.judge.record import ScenarioRecord
 
 MANY = 3
-"""Moments of the same kind that are told one by one. More of them share a line."""
+"""If there are more moments of the same kind than this, they share a line."""
 
 TIMES = 4
-"""Times that such a shared line gives."""
+"""Number of times that a shared line shows."""
 
 STOOD_STILL = "the machine stood still"
 """The name of a stall, as in a verdict."""
 
 UNREAD = 0.1
-"""Seconds a request may lie unread before the text says so. Oracles judge by its arrival."""
+"""Seconds for which a request may lie unread before the text says so. Oracles use its arrival."""
 
 LETTERS = 300
 """Characters shown of a log line. Some clients log whole answers in one line."""
@@ -45,7 +45,7 @@ class Moment:
         at: Seconds since the scenario began.
         like: What moments of the same kind share; empty for a moment that never shares a line.
         minor: Whether only a full timeline shows it.
-        key: Whether it is a finding, or a finding is about it. It is then always shown.
+        key: Whether it is a finding, or the subject of a finding. It is then always shown.
     """
 
     at: float
@@ -99,17 +99,17 @@ def moments(record: ScenarioRecord) -> list[Moment]:
 
 
 def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
-    """Return the findings that have a time; if none count, the findings that were set aside."""
+    """Return the findings that have a time; if none counts, the findings that were set aside."""
     counting = record.get("findings", ())
     found = counting or [one["finding"] for one in record.get("set_aside", ())]
     return [finding for finding in found if finding["at"] is not None]
 
 
 def why_not_exercised(record: Mapping[str, Any]) -> list[str]:
-    """Return the reasons of ``not exercised``, with advice where a reason alone is not plain.
+    """Return the reasons of ``not exercised``, with advice if a reason alone is not clear.
 
     A client that renews twice even without a fault breaks nearly every scenario before its fault,
-    so those scenarios cannot ask their question.
+    so that these scenarios cannot judge it.
     """
     reasons = [in_short(text, SEEN) for text in record.get("untouched") or ()]
     if any(reason.startswith(_BEFORE) for reason in reasons):
@@ -190,7 +190,7 @@ def _operation(operation: dict[str, Any]) -> Moment:
 
 
 def collapse(told: Iterable[Moment]) -> list[Told]:
-    """Return lines for moments. Those alike share a line, up to the next single moment."""
+    """Return lines for moments; like moments share a line, up to the next single moment."""
     lines: list[Told] = []
     group: dict[str, list[Moment]] = {}
 

@@ -1,7 +1,7 @@
-"""Faults and their requests: ``python -m vault_harness.judge.report.touched JOURNAL... FILE``.
+"""Table faults and requests: ``python -m vault_harness.judge.report.touched JOURNAL... FILE``.
 
-Brings the table beside a catalogue up to date from journals of several runs and clients. It keeps
-nothing that differs from run to run: of a scenario it has what every run of some client shows.
+It updates the table beside a catalogue from journals of several runs and clients. The table has
+nothing that differs from run to run, only what every run of some client shows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _by_words(refused: str | None) -> bool:
 
 
 def _beside(record: Record) -> Iterator[str]:
-    """Yield what happened to the client, or to what Vault holds, rather than to a request."""
+    """Yield what happened to the client, or to the state of Vault, instead of a request."""
     for fault in faults_of(record):
         yield from (what for name, what in _BELOW.items() if fault["name"].startswith(name))
     start = next((call["began"] for call in record.get("operations", ())), inf)
@@ -152,7 +152,7 @@ __all__ = [
 ]
 
 NO_TABLE = "no table of requests and faults"
-"""What messages call a file that is no table."""
+"""How messages describe a file that is no table."""
 
 Pairs = frozenset[tuple[str, str]]
 """Pairs of a kind of request and what happened to it."""
@@ -168,7 +168,7 @@ class Table:
 
 @dataclass(frozen=True)
 class RunTouches:
-    """What one run of a client shows.
+    """The table of one run.
 
     Attributes:
         asked: The kinds of requests that it has made.
@@ -181,7 +181,7 @@ class RunTouches:
 
 
 def run_of(journal: Mapping[str, Any]) -> RunTouches:
-    """Return what a run shows, by its journal.
+    """Return what a run's journal shows.
 
     Raises:
         AttributeError, IndexError, KeyError, TypeError, ValueError: An event has another form.
@@ -199,14 +199,13 @@ def _told(record: Record) -> Pairs | None:
 
 
 def measured(runs: Iterable[RunTouches], before: Table) -> Table:
-    """Return the table after some runs. Scenarios without news stay as they were.
+    """Return the table after some runs; scenarios without news stay as they were.
 
-    A client tells of a scenario if it passed in all of its runs. A pair counts if all these runs
-    have it. The pairs of several clients are added up, since not every client makes every request.
+    A client counts for a scenario if it passed in all of its runs. A pair counts if all these runs
+    have it. The pairs of several clients are joined, since not every client makes every request.
 
     Args:
-        runs: Runs of any clients. Runs of one subject are one client's.
-        before: The table so far.
+        runs: Runs of any clients. Runs with the same subject belong to one client.
     """
     runs = tuple(runs)
     shown: dict[tuple[str, str], list[Pairs | None]] = {}

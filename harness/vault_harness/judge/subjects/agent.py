@@ -1,6 +1,6 @@
-"""A program under test that renders files, keeps a token or listens, without an adapter.
+"""Test a program that renders files, keeps a token or listens, without an adapter.
 
-The suite does what an application beside it would do: it reads the file, or sends a request.
+The suite acts like the application beside it: it reads the file, or sends a request.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ from vault_harness.waiting import wait_until
 class Requests:
     """Reads of a KV engine, version 2, over HTTP.
 
-    A request to a listener has only the suite's time limit: the program's speed is judged. A
-    request to Vault with a sink's token has its own connection and an early end. Nothing on its way
-    is the program's, so the suite must not blame its own trouble on it.
+    A request to a listener has only the suite's time limit, because the program's speed is judged.
+    A request to Vault with a sink's token has its own connection and an early end: the program
+    takes no part in it, and must not be blamed for its delays.
 
     Args:
         base: Base URL of a listener or of Vault.
-        mount: Mount point of the engine.
         token: A file whose token is sent, read each time; None sends no token.
         authority: A file of the authorities to trust, for https.
         within: Seconds after which a request is given up; None for a listener.
@@ -91,7 +90,7 @@ class Requests:
         """Return one key of the secret at ``path``.
 
         Raises:
-            OperationFailed: Its outcome says what was answered, or that nothing was.
+            OperationFailed: The outcome says what the answer was, or that there was none.
             SubjectHung: There was no answer within ``timeout`` seconds.
         """
         if self._within is None or self._within >= timeout:
@@ -99,7 +98,7 @@ class Requests:
         within = self._within
         try:
             return self._workers.run(lambda: self._read(path, key, within), "read", within)
-        except SubjectHung:  # an answer that drips, say
+        except SubjectHung:  # for example an answer that drips
             raise OperationFailed("unavailable", f"no answer within {within:g} s") from None
 
     def close(self) -> None:
@@ -129,7 +128,7 @@ class Requests:
             return self._token.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             raise OperationFailed("unavailable", f"{self._token.name} is not there") from None
-        except (OSError, ValueError) as error:  # another user's file, a folder, or no text
+        except (OSError, ValueError) as error:  # another user's file, a folder, or a binary file
             text = f"{self._token.name} cannot be read: {type(error).__name__}"
             raise OperationFailed("unavailable", text) from None
 
@@ -160,7 +159,7 @@ def _value(status: int, answer: dict[str, Any], key: str) -> str:
 
 
 LISTENS_WITHIN = 5.0
-"""Seconds to wait for a listener. If it comes later, reads show that."""
+"""Seconds to wait for a listener. Reads show if it comes later."""
 
 GIVEN_UP = 2.0
 """Seconds after which a request with a sink's token is given up, if no deadline is set."""
@@ -183,16 +182,16 @@ OPTIONAL = (
     "VAULT_TOKEN_FILE",
     "VAULT_WRAPPED_SECRET_ID_FILE",
 )
-"""Variables of only some scenarios. As placeholders they are empty in the others."""
+"""Variables of only some scenarios. In the others these placeholders are empty."""
 
 
 class AgentSubject:
     """A program that a configuration describes.
 
-    It is ready once it runs, and listens if it has a listener. There may be nothing to read yet.
+    The program is ready once it runs, and listens if it has a listener. There may be nothing to
+    read yet.
 
     Args:
-        spec: Names the configuration.
         environ: The program's variables, which are also the values of placeholders.
         log: File for its output. A folder beside it is made for the program's files.
     """
@@ -243,7 +242,7 @@ class AgentSubject:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time that it has used, once it has ended."""
+        """Return the seconds of CPU time that it has used, once it has ended."""
         return self._life.cpu
 
     @property
@@ -252,12 +251,12 @@ class AgentSubject:
 
     @property
     def reports_outcomes(self) -> bool:
-        """Whether it tells one failure from another: a listener does, a file does not."""
+        """Return whether it distinguishes failures: a listener does, a file does not."""
         return "outcomes" in self.capabilities
 
     @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Return what is in the file now, or the answer to a request.
+        """Return the value in the file now, or from the answer to a request.
 
         Raises:
             SecretNotServed: No file of this secret is configured.
@@ -309,7 +308,7 @@ class AgentSubject:
         """Send SIGTERM, as a service manager would.
 
         Raises:
-            SubjectHung: It had to be killed.
+            SubjectHung: The program had to be killed.
         """
         if self._closing:
             return
@@ -340,7 +339,7 @@ class AgentSubject:
         return not self._life.ended.is_set()
 
     def _await(self, url: str) -> None:
-        """Wait until it listens there or has ended, for at most `LISTENS_WITHIN`."""
+        """Wait until the program listens at `url` or has ended, for at most `LISTENS_WITHIN`."""
         parts = urlsplit(url)
         where = (parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80))
 
@@ -360,7 +359,8 @@ class AgentSubject:
         except FileNotFoundError:
             raise OperationFailed(None, f"{file.name} is not there") from None
         except (OSError, ValueError, RecursionError) as error:
-            # Not JSON or not UTF-8, such as half a file; or a folder, or a file of another user.
+            # The file is not JSON or not UTF-8, such as half a file, or it is a folder or another
+            # user's.
             message = f"{file.name} cannot be read: {type(error).__name__}"
             raise OperationFailed(None, message) from None
         if value is None:
@@ -388,7 +388,7 @@ class AgentSubject:
 def _requests(
     config: AgentConfig, environ: Mapping[str, str], directory: Path, fill: Callable[[str], str]
 ) -> Requests | None:
-    """Return the object that sends requests for the application; None if files are read instead."""
+    """Return the object that sends requests for the application; None if it reads files."""
     mount, authority = environ.get("VAULT_MOUNT_POINT", "secret"), environ.get("VAULT_CACERT")
     if config.listener is not None:
         return Requests(fill(config.listener.url), mount)
@@ -402,7 +402,7 @@ def _requests(
 
 
 def _known(environ: Mapping[str, str], directory: Path, config: str) -> dict[str, str]:
-    """Return the placeholders by name. Ids that came by value are written to files first."""
+    """Return the placeholders by name; ids that came by value are written to files first."""
     known = {
         **dict.fromkeys(OPTIONAL, ""),
         **environ,

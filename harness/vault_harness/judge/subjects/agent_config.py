@@ -1,4 +1,4 @@
-"""The configuration of a program that renders files or listens: what ``agent:CONFIG`` reads."""
+"""Read the configuration of a program that renders files or listens: ``agent:CONFIG``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rendered(BaseModel):
 
     Attributes:
         path: The secret, below the mount.
-        file: Where it is written; may have placeholders.
+        file: Its file; the name may have placeholders.
         key: The key whose value is the whole file; if empty, the file is a JSON object.
     """
 
@@ -40,7 +40,7 @@ class Rendered(BaseModel):
 
 
 class Listener(BaseModel):
-    """Where the program answers requests without a token. Its base URL may have placeholders."""
+    """The address where the program answers requests without a token; it may have placeholders."""
 
     model_config = _STRICT
 
@@ -56,16 +56,15 @@ class Sink(BaseModel):
 
 
 class AgentConfig(BaseModel):
-    """A program, what it is given, and where its secrets are found.
+    """A program, its files, and the place of its secrets.
 
     Attributes:
         command: Program and arguments, each with placeholders; no shell is used.
         files: Texts to write into the program's folder before it starts, by name.
-        rendered: The secrets that it writes into files. A read looks into the file.
-        listener: Where it answers. A read is a request to it.
-        sink: Where it keeps a token. A read is a request to Vault with that token.
+        rendered: The secrets that it writes into files. A read opens the file.
+        listener: The address where it answers. A read is a request to it.
+        sink: The file of its token. A read is a request to Vault with this token.
         auth: Further ways to log in, as in the answer to ``hello``.
-        declares: Times by which it asks to be judged, in seconds.
         leaves: As in the answer to ``hello``.
     """
 
@@ -101,12 +100,12 @@ class AgentConfig(BaseModel):
         return self
 
     def claims(self) -> Hello:
-        """Return the claims that follow from where its secrets are found.
+        """Return the claims that follow from the place of its secrets.
 
         Raises:
             SubjectError: A declared time or a way to log in is unknown.
         """
-        # A file says neither why it is empty nor how old it is.
+        # A file does not say why it is empty or how old it is.
         words = ["read", "cached"] if self.rendered else ["read", "outcomes"]
         found = claims(words, dict(self.declares), self.auth, self.leaves)
         return replace(found, version=version_of(self.version))
@@ -116,7 +115,7 @@ def load_agent(path: Path) -> AgentConfig:
     """Read the configuration of a program.
 
     Raises:
-        SettingsError: It cannot be read or is not valid, or its program is missing.
+        SettingsError: The file cannot be read or is not valid, or its program is missing.
     """
     try:
         written = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
@@ -169,10 +168,9 @@ def _program(config: AgentConfig, path: Path) -> str:
 
 
 class Placeholders:
-    """Fills in what is known only at the start: ``${port}``, ``${VAULT_ADDR}``.
+    """Fill in values that are known only at the start: ``${port}``, ``${VAULT_ADDR}``.
 
     Args:
-        known: Values by name.
         looked_at: The configuration, for errors.
     """
 
@@ -199,7 +197,7 @@ def secret_in(text: str, key: str, rendered: Rendered) -> str | None:
     """Return the value of a key in a rendered file; None if the file lacks the key.
 
     Raises:
-        ValueError: The file should be a JSON object of strings, and is not.
+        ValueError: The file is no JSON object of strings.
     """
     if rendered.key:
         return text if rendered.key == key else None

@@ -1,4 +1,4 @@
-"""A client under test that is a process of its own and speaks the line protocol."""
+"""Test a client that is a process of its own and speaks the line protocol."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _AT_ITS_START = (
 
 
 class Lines:
-    """Cuts a stream of bytes into lines. Blank lines are left out."""
+    """Cut a stream of bytes into lines, without blank lines."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
@@ -71,7 +71,7 @@ class Lines:
 
     @property
     def rest(self) -> bytes:
-        """The beginning of a line whose end has not arrived."""
+        """Return the beginning of a line whose end has not come."""
         return b"".join(tuple(self._parts))  # another thread may be adding to it
 
     def _too_long(self, line: bytes) -> errors.SubjectError:
@@ -149,7 +149,7 @@ class Conversation:
         return self._last
 
     def feed(self, chunk: bytes) -> None:
-        """Take a chunk, and hand out the answers in it. A breach breaks the exchange."""
+        """Take a chunk, and hand out the answers in it; a breach breaks the exchange."""
         lines = self._lines.feed(chunk)
         while self._broken is None:
             try:
@@ -161,7 +161,7 @@ class Conversation:
                     self.fail(breach)
 
     def fail(self, error: errors.SubjectError) -> None:
-        """End every request, in flight or later, with this error. The first error stays."""
+        """End every request, in flight or later, with this error; the first error stays."""
         with self._lock:
             if self._broken is None:
                 self._broken = error
@@ -172,12 +172,12 @@ class Conversation:
 
     @property
     def broken(self) -> errors.SubjectError | None:
-        """Why no more requests are possible, if so."""
+        """Return why no more requests are possible, if so."""
         return self._broken
 
     @property
     def rest(self) -> bytes:
-        """The beginning of a line whose end has not arrived."""
+        """Return the beginning of a line whose end has not come."""
         return self._lines.rest
 
     def _take(self, line: bytes) -> None:
@@ -212,8 +212,8 @@ _CHUNK = 65536
 SIGNALLED = 0.8
 """The share of a program's closing time after which SIGTERM is sent too.
 
-Sent later, a program that listens only to SIGTERM would have less than one second of five. Sent
-earlier, it would cut off a program that needs 3 s and does not handle SIGTERM.
+A later SIGTERM would leave a program that waits for it less than one second of five. An earlier one
+would cut off a program that needs 3 s and does not handle SIGTERM.
 """
 
 _DRAIN = 2.0  # seconds to read the pipe after the process ended, on a busy machine
@@ -284,11 +284,11 @@ class CommandSubject(Asked):
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
         """Send ``close`` and end its input, then send SIGTERM if it does not end in time.
 
-        SIGTERM comes within ``timeout``, so that a program that listens only to it has the rest.
+        SIGTERM comes within ``timeout``, so that a program that waits for it has the rest.
 
         Raises:
             SubjectHung: It had to be killed.
-            OperationFailed: It answered that it could not end cleanly. It need not answer.
+            OperationFailed: The program answered that it could not end cleanly. It need not answer.
         """
         if self._closing:
             return
@@ -307,8 +307,8 @@ class CommandSubject(Asked):
                 looked_at=f"pid {self.pid}, after the end of its input and SIGTERM",
                 remedy="give a bound to what it does at its end, revoking its token too",
             )
-        # Its last output is read already, so there is no wait for an answer. A program without
-        # `hello` refuses `close` too, which says nothing about its end.
+        # The last output is already read, so do not wait for an answer. A program without `hello`
+        # refuses `close` too, which says nothing about its end.
         if self._knows_words and self._goodbye.done():
             answer = self._goodbye.result()
             if answer.get("ok") is False:
@@ -334,7 +334,7 @@ class CommandSubject(Asked):
         return self._conversation.ask(op, fields, timeout=timeout)
 
     def _write(self) -> None:
-        """Send what is in the outbox, in a thread, since a client may not read its input."""
+        """Send the outbox; this runs in a thread, since a client may not read its input."""
         pipe = self._life.process.stdin
         assert pipe is not None
         with contextlib.suppress(OSError), pipe:  # it ended, and _exited tells the waiting calls
@@ -361,7 +361,7 @@ class CommandSubject(Asked):
             )
 
     def _exited(self, code: int) -> None:
-        """Fail the waiting calls, once everything that it printed is read."""
+        """Fail the waiting calls, once the whole output is read."""
         self._drained.wait(_DRAIN)
         tail = log_tail(self._log)
         remedy = "" if self._began else why_not_started(self._program, code)

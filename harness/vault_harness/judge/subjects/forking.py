@@ -1,4 +1,4 @@
-"""A Python client in a child of its process, as under a server that forks its workers."""
+"""Use a Python client in a forked child, as under a server that forks its workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vault_harness.judge.subjects import python_object
 from vault_harness.judge.subjects.shape import OperationFailed
 
 _forking = threading.Lock()
-"""Held from a pipe to its fork: another child must not inherit the writing end."""
+"""Held from the making of a pipe to the fork: another child must not inherit the writing end."""
 
 
 def reads_of_a_child(
@@ -56,7 +56,7 @@ def reads_of_a_child(
 def _work(
     client: Any, read: Callable[[], dict[str, Any]], *, seconds: float, every: float, pipe: int
 ) -> NoReturn:
-    """Run the child, and always end its process here: the rest of the stack is its parent's."""
+    """Run the child, and always end its process here: the stack above is the parent's."""
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -71,10 +71,10 @@ def _work(
         with os.fdopen(pipe, "wb") as told:
             told.write(json.dumps(answers).encode())
         code = 0
-    except BaseException:  # noqa: BLE001 - it must not return into its parent's stack
+    except BaseException:  # noqa: BLE001 - the child must not return into its parent's stack
         traceback.print_exc(limit=0, file=sys.stderr)
     finally:
-        _flush()  # what a client has printed may be a leak, and would be lost with its process
+        _flush()  # a client's output may be a leak, and would be lost with its process
         os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""A client under test behind a running HTTP server: a JSON object for each request."""
+"""Test a client behind a running HTTP server, with a JSON object for each request."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class HttpSubject(Asked):
 
     @without_frames
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """Have the server close its client. The server runs on."""
+        """Let the server close its client; the server keeps running."""
         if self._workers.closed:
             return
         # A server may forget the log together with the client.
@@ -99,7 +99,7 @@ class HttpSubject(Asked):
         self._turn.release()
 
     def logs(self) -> str:
-        """Return what ``GET /logs`` answered so far; empty if there is no such page."""
+        """Return the answers of ``GET /logs`` so far; empty if there is no such page."""
         if not self._no_log:
             # This fails no scenario, and is not tried again.
             self._no_log = not self._fetch_log(_LOG)
@@ -118,7 +118,7 @@ class HttpSubject(Asked):
         return True
 
     def _its_log(self, seconds: float) -> str | None:
-        """Return at most `_LONGEST` bytes of the log, since some never end; None without a page."""
+        """Return the log, at most `_LONGEST` bytes, as some never end; None without a page."""
         with self._session.get(self._url + "/logs", timeout=seconds, stream=True) as answer:
             if not answer.ok:
                 return None
@@ -141,7 +141,7 @@ class HttpSubject(Asked):
         self._log.write_text(self._kept, encoding="utf-8", errors="backslashreplace")
 
     def is_alive(self) -> bool:
-        """Return whether it is neither closed nor found unreachable."""
+        """Return whether the subject is open, and was reachable so far."""
         return not self._workers.closed and not self._gone
 
     def _take_turn(self) -> None:

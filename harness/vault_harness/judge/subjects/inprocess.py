@@ -1,4 +1,4 @@
-"""A client under test that is a Python object in this process."""
+"""Test a client that is a Python object in this process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HARNESS = Path(vault_harness.__file__).parent
 
 
 class Capture:
-    """Takes log records of every level until `close`.
+    """Take log records of every level until `close`.
 
     Records of the harness are left out: those of ``vault_harness``, except its subjects', and those
     of the main thread, where no client runs. An exception that ends one of the client's own threads
@@ -105,7 +105,8 @@ class _Handler(logging.FileHandler):
 class _Formatter(logging.Formatter):
     """A formatter that renders the time only once for all lines of a second.
 
-    A client's library may log ten lines for each request, and the time was a fifth of their cost.
+    A client's library may log ten lines for each request. The time was a fifth of the cost of a
+    line.
     """
 
     def __init__(self) -> None:
@@ -150,13 +151,12 @@ def _is_the_harness(trace: TracebackType | None) -> bool:
 
 
 class InProcessSubject:
-    """A Python object with ``read``, ``close`` and what else it claims.
+    """A Python object with ``read``, ``close`` and its claimed methods.
 
     Every operation runs on a thread of the harness, which is abandoned if the client does not
     return. What is logged while the subject is open goes to its log file.
 
     Args:
-        environ: The argument of the factory.
         timeout: Seconds that the factory may take.
     """
 
@@ -241,13 +241,13 @@ class InProcessSubject:
     def fork(
         self, path: str, key: str, *, seconds: float, every: float, timeout: float
     ) -> Sequence[Reading | OperationFailed]:
-        """Raise `SubjectError`: the process is the suite's own."""
+        """Raise `SubjectError`, because the process is the suite's own."""
         del path, key, seconds, every, timeout
         raise self._needs_a_process("cannot be forked")
 
     @without_frames
     def herd(self, clients: int, *, timeout: float) -> None:
-        """Raise `SubjectError`: the process is the suite's own, which would disturb the herd."""
+        """Raise `SubjectError`, because the suite itself would disturb a herd in its process."""
         del clients, timeout
         raise self._needs_a_process("cannot be a herd")
 
@@ -284,7 +284,7 @@ class InProcessSubject:
 
     @without_frames
     def read_once_closed(self, path: str, key: str, *, timeout: float) -> Reading:
-        """Read with a client that is closed, like a caller that is a moment too late.
+        """Read with a closed client, like a caller that is a moment too late.
 
         Raises:
             SubjectHung: It did not return in time.
@@ -301,7 +301,7 @@ class InProcessSubject:
             workers.close()
 
     def kill(self) -> None:
-        """Release it without ``close``. Its own threads live on: Python cannot end them."""
+        """Release it without ``close``; its own threads live on, as Python cannot end them."""
         self._workers.close()
         self._capture.close()
 

@@ -1,4 +1,4 @@
-"""Processes that cannot outlive the harness, how they end, and a home folder of their own."""
+"""Start processes that cannot outlive the harness, end them, and give them a home folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ exec "$@" 3<&-
 _NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
 
 _BURIAL_SECONDS = 30.0
-"""Seconds for a killed process to be gone. It takes milliseconds on an idle machine."""
+"""Seconds in which a killed process must be gone. It takes milliseconds on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,9 @@ class Apart:
     """How a subject's process differs from a child of the harness.
 
     Attributes:
-        withhold: Names of secrets' variables that it must not inherit: it would take them for
-            fallbacks.
-        within: Program and arguments that start it by replacing themselves, for an environment of
-            its own.
+        withhold: Names of secrets' variables that it must not inherit, because it would take them
+            for fallbacks.
+        within: Program and arguments before the command, which replace themselves by it.
     """
 
     withhold: Collection[str] = ()
@@ -56,7 +55,7 @@ ORDINARY = Apart()
 
 @dataclass(frozen=True)
 class Leashed:
-    """A process in a session and a group of its own, and what keeps it alive.
+    """A process in a session and a group of its own, and the leash that keeps it alive.
 
     Attributes:
         process: The process; if it talks, with unbuffered pipes to its input and output.
@@ -78,9 +77,9 @@ def spawn(
     """Start a program, with its standard error appended to ``log``.
 
     Args:
-        environ: Its whole environment.
+        environ: The whole environment of the program.
         log: The file, created if missing.
-        talks: Whether it gets requests on standard input and answers on standard output. If not,
+        talks: Whether it reads requests from standard input and answers on standard output. If not,
             its output goes to the log, and its input is empty.
     """
     os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
@@ -152,7 +151,7 @@ def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> 
 
 
 class Life:
-    """A process, and a thread that waits for its end and kills what is left of its group.
+    """A process, and a thread that waits for its end and then kills the rest of its group.
 
     Args:
         told: Called with the exit code.
@@ -219,16 +218,16 @@ _NOT_STARTED = (126, 127)
 """Exit codes of a shell that could not start a program, and of a loader without a library."""
 
 _HEAD = 256
-"""Bytes in which a program's first line ends."""
+"""The most bytes of a program's first line."""
 
 
 def why_not_started(program: Path, code: int) -> str:
     """Return what to do if a program's own file keeps it from starting, or an empty text.
 
-    A shell says ``not found`` of an existing program whose first line names a missing interpreter.
-    A shell runs a program without such a line as a script of its own.
+    A shell says ``not found`` about an existing program whose first line names a missing
+    interpreter. A program without such a line is run as a shell script.
 
-    `code` is the exit code with which it ended before it said anything.
+    `code` is the exit code with which it ended before any answer.
     """
     try:
         with program.open("rb") as opened:
@@ -270,7 +269,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-TOKEN = ".vault-token"  # noqa: S105 - where Vault's command line, and a dev server, leave one
+TOKEN = ".vault-token"  # noqa: S105 - where Vault's command line, and a dev server, leave a token
 
 
 def home_without_token(beside: Path) -> dict[str, str]:
@@ -284,15 +283,15 @@ def home_without_token(beside: Path) -> dict[str, str]:
         home = Path.home()
         if not (home / TOKEN).exists():
             return {}
-    except (OSError, RuntimeError):  # then the program cannot read a token there either
+    except (OSError, RuntimeError):  # the program cannot read a token there either
         return {}
     return {"HOME": str(make_home(beside.with_name("home")))}
 
 
 def make_home(folder: Path, token: str = "") -> Path:
-    """Make a home folder of links to everything in the user's own except a token of Vault.
+    """Make a home folder with links to everything in the user's home except a token of Vault.
 
-    `token` is written as its token of Vault; by default it has none.
+    `token` is written as the home's token of Vault; by default there is none.
     """
     private_directory(folder)
     # The user may have no home, or an unreadable one.

@@ -1,4 +1,4 @@
-"""The line protocol: what a line holds, what can be wrong with it, and what a client claims.
+"""Read and write the line protocol, and check a client's claims.
 
 Each line is a JSON object; requests have ids, and answers come in any order.
 ``docs/reference/line-protocol.md`` describes the protocol for authors of clients.
@@ -32,7 +32,7 @@ from vault_harness.judge.subjects.shape import (
 Object = Mapping[str, Any]
 
 MAX_LINE = 32 * 1024 * 1024
-"""Bytes in one answer at most. By default Vault takes no larger request."""
+"""The most bytes of one answer. By default Vault takes no larger request."""
 
 _LIKE_AN_ID = re.compile(r"(?=[\w.+/=-]*\d)[\w.+/=-]{20,}")
 """The form of a secret-id, a token and most passwords."""
@@ -73,7 +73,7 @@ def _instead(line: bytes | str) -> str:
 def excerpt(line: object, limit: int = 100) -> str:
     """Return the beginning of what a client sent, without what may be a secret.
 
-    It ends before a value, and leaves out long words with a digit, as ids and tokens have.
+    It ends before a value, and leaves out long words with a digit, such as ids and tokens.
     """
     if isinstance(line, bytes):
         line = line.decode("utf-8", errors="replace")
@@ -97,8 +97,8 @@ def check(answer: Object) -> Object:
     """Return the answer itself if it reports success.
 
     Raises:
-        OperationFailed: It reports a failure.
-        SubjectError: It reports neither.
+        OperationFailed: The answer reports a failure.
+        SubjectError: The answer reports neither success nor failure.
     """
     ok = answer.get("ok")
     if ok is True:
@@ -206,19 +206,19 @@ def flag(answer: Object) -> bool:
 
 
 WAYS_IN = frozenset({"jwt", "token-file", "wrapped-secret-id", "namespace"})
-"""What a client can claim in ``auth``: ways to get its token besides AppRole."""
+"""The ways to get a token, besides AppRole, that a client can claim in ``auth``."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What a client says of itself.
+    """The claims and declarations of a client.
 
     Attributes:
         capabilities: A subset of `CAPABILITIES` and `WAYS_IN`.
         declares: A subset of `DECLARATIONS`, in seconds.
         leaves: A subset of `LEAVES`.
-        version: Its own version; empty if unknown.
-        ignored: Names of other members of its answer, which nobody reads.
+        version: The client's own version; empty if unknown.
+        ignored: Names of unknown members of its answer.
     """
 
     capabilities: frozenset[str]
@@ -233,17 +233,17 @@ _OF_HELLO = frozenset(
 )
 
 READS_ONLY = Hello(frozenset({"read"}), {})
-"""What is assumed of a client that does not know ``hello``."""
+"""The assumed claims of a client that does not know ``hello``."""
 
 
 def hello(answer: Object) -> Hello:
-    """Return what a client says of itself. Without ``hello`` it is taken to read only."""
+    """Return a client's claims and declarations; a client without ``hello`` only reads."""
     try:
         check(answer)
     except OperationFailed:
         return READS_ONLY
     left_out = {"capabilities": ["read"], "declares": {}, "auth": [], "leaves": []}
-    # Null counts as left out: Go writes a nil map or list so.
+    # Null counts as left out: Go writes a nil map or list as null.
     given = {name: answer[name] for name in left_out if answer.get(name) is not None}
     said = claims(**{**left_out, **given})
     ignored = tuple(sorted(map(excerpt, set(answer) - _OF_HELLO)))
@@ -256,7 +256,7 @@ def version_of(text: object) -> str:
 
 
 def claims(capabilities: object, declares: object, auth: object = (), leaves: object = ()) -> Hello:
-    """Check what a client says of itself: capabilities, times, logins, what it leaves behind."""
+    """Check a client's claims: capabilities, times, logins, and what it leaves behind."""
     if isinstance(auth, str) or not isinstance(auth, (list, tuple, set, frozenset)):
         raise errors.SubjectError(
             f"what the subject says of auth is {type(auth).__name__}, not a list of words",
@@ -331,10 +331,10 @@ T = TypeVar("T")
 
 
 class Asked(ABC):
-    """Turns each operation of a `Subject` into a message, and its answer into a result.
+    """Turn each operation of a `Subject` into a message, and its answer into a result.
 
     Attributes:
-        ignored: Members of its answer to ``hello`` that nobody reads.
+        ignored: Unknown members of the answer to ``hello``.
     """
 
     name: str
@@ -353,13 +353,13 @@ class Asked(ABC):
         """Send a message, and wait for its answer.
 
         Raises:
-            SubjectDied: It has ended.
+            SubjectDied: The subject has ended.
             SubjectHung: There was no answer in time.
             SubjectError: The answer is malformed.
         """
 
     def _introduced(self, answer: Object) -> None:
-        """Take over what it says of itself; raise `SubjectError` if that is invalid."""
+        """Take over the client's claims; raise `SubjectError` if they are invalid."""
         said = hello(answer)
         self.capabilities = said.capabilities
         self.declares = said.declares

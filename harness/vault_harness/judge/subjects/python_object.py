@@ -1,4 +1,4 @@
-"""A client that is a Python object: how it is found and called, and what it claims."""
+"""Find and call a client that is a Python object, and read its claims."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
             looked_at=f"module {spec.module}",
             remedy="name a function or a class that takes the environment as a mapping",
         )
-    return found  # type: ignore[no-any-return]  # callable() tells no more of an Any
+    return found  # type: ignore[no-any-return] # callable() tells no more about an Any
 
 
 @contextmanager
 def _found_first(folder: str) -> Iterator[None]:
     """Look for modules in a folder first during the block, and last after it.
 
-    The folder wins over an installed version of the client. Later imports must not take one of its
-    files for a module of Python's own.
+    The folder has precedence over an installed version of the client. Later imports must not take a
+    file in it for a module of Python's own.
     """
     if "" in sys.path:
         yield
@@ -85,11 +85,11 @@ def _found_first(folder: str) -> Iterator[None]:
 
 
 def describe(client: object) -> Hello:
-    """Return what a Python client says of itself.
+    """Return a Python client's claims.
 
     Raises:
         SubjectError: A claim is unknown, or its method is missing or a coroutine. Nobody would
-            await it, so that a ``close`` or ``write`` would seem done.
+            await a coroutine, and a ``close`` or ``write`` would seem done.
     """
     said = claims(
         getattr(client, "capabilities", ["read"]),
@@ -181,20 +181,20 @@ def as_failure(error: BaseException) -> OperationFailed:
     """Return a Python client's exception as a failed operation."""
     try:
         beside = dict(_beside(error))
-    except Exception:  # noqa: BLE001 - what it has in its attributes may be broken in any way
+    except Exception:  # noqa: BLE001 - its attributes may be broken in any way
         beside = {}
     return OperationFailed(outcome_of(getattr(error, "outcome", None)), in_words(error), beside)
 
 
 CARRIERS = ("request", "response")
-"""Attributes of an error, or of each other, whose objects are searched. Other objects are not."""
+"""Attributes whose objects are searched, on an error or on such an object."""
 
 DEEPEST = 8
-"""Steps from an error to what it carries."""
+"""Most steps from an error to a carried text."""
 
 
 def _beside(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield the texts that an error carries besides its own, each with its place.
+    """Yield the texts that an error carries besides its message, each with its place.
 
     These are the text and attributes of each error in the chain that a traceback shows.
     """
@@ -232,7 +232,7 @@ def _texts(value: object, place: str, steps: int) -> Iterator[tuple[str, str]]:
 
 
 def passed(error: BaseException) -> str:
-    """Return where a client's exception came from, since its frames are not kept."""
+    """Return the place where a client's exception was raised, since its frames are not kept."""
     places = traceback.extract_tb(error.__traceback__)
     return f", at {places[-1].filename}:{places[-1].lineno}" if places else ""
 
@@ -250,7 +250,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Threads that run one call each and are used again, so that a client's thread state lives on.
+    """Threads that run one call each and are reused, so that thread-local state lives on.
 
     At exit, the interpreter waits for the threads of `concurrent.futures`. A thread that a client
     blocks for ever would then block the harness too.
@@ -266,7 +266,7 @@ class Workers:
         """Return what ``call`` returns, or raise what it raises.
 
         Raises:
-            SubjectHung: It takes more than ``timeout`` seconds.
+            SubjectHung: The call takes more than ``timeout`` seconds.
         """
         began = time.monotonic()
         future = self.start(call)
@@ -304,7 +304,7 @@ class Workers:
 
 
 def _settled(future: Future[T], timeout: float) -> Future[T]:
-    """Wait for the future. ``result(timeout)`` cannot be told from a TimeoutError of the call."""
+    """Wait for the future; `result(timeout)` raises the same error as a call that timed out."""
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     if not done.wait(timeout):
@@ -333,7 +333,7 @@ class _Worker:
                 outcome = RuntimeError(f"the client raised {in_words(error)}")
             else:
                 outcome = None
-            # Before the waiting caller goes on: the next call must find this very thread.
+            # Do this before the waiting caller goes on, since the next call must find this thread.
             self._alive = self._back(self)
             if outcome is None:
                 future.set_result(result)

@@ -1,4 +1,4 @@
-"""The reference client as a subject: ``--subject reference``."""
+"""Use the reference client as a subject: ``--subject reference``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ReferenceSubject:
 
     def __init__(self, client: VaultClient) -> None:
         self.client = client
-        # No backoff_cap: its pauses about double, up to 10 s and a fifth of the token's life, which
-        # is less than the suite grants.
+        # There is no backoff_cap: pauses about double, up to 10 s and a fifth of the token's life,
+        # which is less than the suite grants.
         self.declares = {
             "deadline": client.config.timeout,
             "refresh": client.config.cache_ttl,
@@ -63,7 +63,7 @@ class ReferenceSubject:
         return self.client.static_credential(path, failed=failed)
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
-        """Change some keys: read, then write over the version that was read; three tries."""
+        """Change some keys: read, then write over the version that was read; try three times."""
         until = monotonic() + self.client.config.timeout
         for tries_left in (2, 1, 0):
             read = self.client.read(path, timeout=max(0.0, until - monotonic()))

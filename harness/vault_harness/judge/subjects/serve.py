@@ -1,6 +1,6 @@
-"""A Python client as a process of its own, by the line protocol.
+"""Serve a Python client as a process of its own, by the line protocol.
 
-Scenarios can end, freeze or signal such a process, but not one that the harness shares::
+Scenarios can end, freeze or signal such a process, but not the harness's own::
 
     --subject 'command:python -m vault_harness.judge.subjects python:package.module:factory'
 
@@ -30,11 +30,11 @@ from vault_harness.judge.subjects.shape import OperationFailed
 from vault_harness.judge.subjects.spec import parse_subject
 
 AT_ONCE = 16
-"""Clients that are closed at once. Each may wait for Vault."""
+"""Number of clients that are closed at once. Each may wait for Vault."""
 
 
 class Herd:
-    """Clients by their numbers.
+    """The clients of a herd, by number.
 
     Args:
         first: The existing client, with number 0.
@@ -54,7 +54,7 @@ class Herd:
         return clients[number]
 
     def grow(self, count: int) -> None:
-        """Make clients until there are this many."""
+        """Make clients until there are `count`."""
         with self._growing:
             while len(self._clients) < count:
                 self._clients.append(self._make())
@@ -76,7 +76,7 @@ _USAGE = "usage: python -m vault_harness.judge.subjects reference | python:packa
 
 
 LAST_ANSWERS = 10.0
-"""Seconds for the outstanding answers when standard input ends."""
+"""Seconds for outstanding answers when standard input ends."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         # libfaketime 0.9.10 fails the absolute sleeps of Python 3.11 and newer with EINVAL if it
         # leaves the monotonic clock alone. Its waits for locks are right.
-        time.sleep = _sleep  # type: ignore[assignment]  # of numbers, which is what it is given
+        time.sleep = _sleep  # type: ignore[assignment] # it gets numbers only
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a client's print() is a log, not an answer
     try:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     server = _Server(herd, said, answers)
     with contextlib.suppress(_Leave):
         server.serve(sys.stdin.buffer)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is about to end
     try:
         herd.close()
     except BaseException as error:
@@ -126,7 +126,7 @@ def _sleep(seconds: float) -> None:
 
 
 class _Leave(BaseException):
-    """SIGTERM, which a service manager sends to end it."""
+    """Raised at SIGTERM, which a service manager sends."""
 
 
 def _leave(*_: object) -> None:
@@ -135,7 +135,7 @@ def _leave(*_: object) -> None:
 
 
 class _Server:
-    """Answers requests, each on a thread of its own."""
+    """Answer requests, each on a thread of its own."""
 
     def __init__(self, herd: Herd, said: protocol.Hello, answers: BinaryIO) -> None:
         self._herd = herd
@@ -155,8 +155,8 @@ class _Server:
     def serve(self, requests: BinaryIO) -> None:
         """Answer until the requests end, or a request is ``close``.
 
-        If they end without ``close``, as when a person pipes one in, outstanding requests are still
-        answered for at most `LAST_ANSWERS` seconds.
+        If they end without ``close``, as when a person pipes requests in, outstanding requests are
+        still answered for at most `LAST_ANSWERS` seconds.
         """
         for line in requests:
             request = decode(line)

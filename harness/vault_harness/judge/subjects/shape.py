@@ -1,4 +1,4 @@
-"""What every client under test looks like to a scenario, whatever it is made of."""
+"""Define what every client under test looks like to a scenario."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CAPABILITIES = frozenset(
 """Everything a client can claim. Every client has ``read``."""
 
 DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})
-"""The times, in seconds, by which a client may ask to be judged instead of the suite's defaults.
+"""The times, in seconds, that a client may declare in place of the suite's defaults.
 
 ``min_ttl`` is the shortest life of a token or lease that its timers are made for. Scenarios with
 shorter lives are stretched.
@@ -44,7 +44,7 @@ LEAVES = frozenset({"token", "file"})
 """
 
 OUTCOMES = frozenset({"unavailable", "denied", "missing", "deleted", "stale"})
-"""Why an operation failed, in the words that scenarios compare with."""
+"""Why an operation failed, in the words that scenarios compare."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Credential:
-    """What a client hands out of a lease or a static role; `stale` if it called that old."""
+    """The credential that a client hands out; `stale` if the client called it old."""
 
     username: str
     password: str = field(repr=False)
@@ -73,11 +73,11 @@ class Credential:
 
 
 class OperationFailed(Exception):
-    """The client said that an operation failed: an answer to judge, not a broken contract.
+    """Raised if the client says that an operation failed, which is an answer to judge.
 
     Args:
         outcome: One of `OUTCOMES`, or None if the client does not tell.
-        message: The client's own words. They may hold anything, even a secret.
+        message: The client's own words, which may contain anything, even a secret.
         beside: Further texts that a Python object's error carries, by place: ``__cause__``,
             ``__cause__.request.headers``.
     """
@@ -95,11 +95,11 @@ class OperationFailed(Exception):
 
 
 class SubjectHung(errors.SubjectError):
-    """An operation did not end in the time that the harness gave it, and was given up."""
+    """Raised if an operation does not end in the time that the harness gives it."""
 
 
 class SecretNotServed(errors.SubjectError):
-    """The client serves only the secrets of its configuration, and this is not among them."""
+    """Raised if a client serves only the secrets of its configuration, and this is none of them."""
 
 
 @runtime_checkable
@@ -114,39 +114,39 @@ class Subject(Protocol):
 
     @property
     def name(self) -> str:
-        """The text given as ``--subject``."""
+        """Return the text given as ``--subject``."""
 
     @property
     def kind(self) -> Kind:
-        """How it is reached."""
+        """Return how the subject is reached."""
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What it claims to do, a subset of `CAPABILITIES`."""
+        """Return its claims, a subset of `CAPABILITIES`."""
 
     @property
     def declares(self) -> Mapping[str, float]:
-        """Its own times, a subset of `DECLARATIONS`, in seconds."""
+        """Return its declared times, a subset of `DECLARATIONS`, in seconds."""
 
     @property
     def version(self) -> str:
-        """Its own version; empty if unknown."""
+        """Return its own version; empty if unknown."""
 
     @property
     def leaves(self) -> Collection[str]:
-        """What it leaves behind by design, a subset of `LEAVES`."""
+        """Return what it leaves behind by design, a subset of `LEAVES`."""
 
     @property
     def reports_outcomes(self) -> bool:
-        """Whether it has claimed or shown that it tells one failure from another."""
+        """Return whether it has claimed or shown that it distinguishes failures."""
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None without a process of its own on this machine."""
+        """Return its process id; None without a process of its own on this machine."""
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of its process, negative for a signal; None while it lives."""
+        """Return the exit code of its process, negative for a signal; None while it lives."""
 
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """Return one key of the secret at ``path`` (below the mount, without ``data/``)."""
@@ -175,7 +175,7 @@ class Subject(Protocol):
         """Fork its process, and return the reads of the child, which ends after ``seconds``."""
 
     def herd(self, clients: int, *, timeout: float) -> None:
-        """Have this many clients in its process, including the first."""
+        """Make clients in its process until there are `clients`, the first included."""
 
     def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
         """Read with the client of this number; the first is 0."""
@@ -184,13 +184,14 @@ class Subject(Protocol):
         """Return whether the client says that it is well."""
 
     def close(self, *, timeout: float, beyond: float = 0.0) -> None:
-        """End it cleanly, as a deployment would. A good client revokes its token.
+        """End it cleanly, as a deployment does; a good client revokes its token.
 
-        It has ``timeout`` seconds, and the wait is ``beyond`` longer to tell a late end from none.
+        It has ``timeout`` seconds. The harness waits ``beyond`` seconds longer, to tell a late end
+        from none.
         """
 
     def kill(self) -> None:
-        """End it without a goodbye. Does nothing if it is closed."""
+        """End it without a goodbye; do nothing if it is closed."""
 
     def logs(self) -> str:
         """Return everything that it has logged."""
@@ -201,10 +202,10 @@ class Subject(Protocol):
 
 @runtime_checkable
 class Terminable(Protocol):
-    """A subject that can be ended as a program is where it runs, without a goodbye."""
+    """A subject that can be ended by a signal alone, as a supervisor ends a program."""
 
     def terminate(self) -> None:
-        """Send SIGTERM to it and its children. Does nothing once it has ended."""
+        """Send SIGTERM to it and its children; do nothing once it has ended."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Read ``--subject``: which client is tested, how it is reached, and how it is started."""
+"""Read ``--subject``: which client is tested, and how it is reached and started."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _no_program(program: str) -> SettingsError:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long, say
+    except OSError:  # for example a name that is too long
         return False
 
 

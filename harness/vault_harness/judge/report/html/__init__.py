@@ -1,4 +1,4 @@
-"""The report to look at: one page that needs nothing but a browser.
+"""Make the page of a report, which needs only a browser.
 
 `render` turns one or more journals into a single HTML text that contains style, script and data. It
 can be opened from a file, sent by mail, and kept as an artifact.

@@ -48,16 +48,16 @@ TRACE = 6000
 """Characters shown of a traceback's end."""
 
 MOST = 3000
-"""Events of one kind shown of a scenario. A browser cannot draw a hundred thousand."""
+"""Events of one kind that are shown of a scenario. A browser cannot draw a hundred thousand."""
 
 FEWER = (MOST, 1000, 300, 100, 30)
 """Limits that are tried in turn until the page is small enough."""
 
 EVENTS = 150_000
-"""Events of a run beyond which a limit is skipped: packing them only to measure takes too long."""
+"""A limit that leaves more events than this is skipped, since packing them takes too long."""
 
 LARGEST = 1_700_000
-"""Characters of a run's packed histories, at most. With the list the page then has 2 MB."""
+"""The most characters of a run's packed histories. With the list, the page then has 2 MB."""
 
 _OF_A_LIFE = ("login", "renew", "revoke")
 """Requests that begin, extend or end the life of a token."""
@@ -125,7 +125,7 @@ def _short(name: str, value: object) -> object:
 def _milliseconds(seconds: float) -> int:
     """Return a time in whole milliseconds that the page rounds to the same hundredth as the texts.
 
-    Rounded twice, 0.9648 s would become 0.97 s on the page and 0.96 s in a text.
+    Otherwise 0.9648 s would become 0.97 s on the page and 0.96 s in a text.
     """
     found = round(max(-_AGES, min(seconds, _AGES)) * 1000)
     return found - 1 if found % 10 == 5 and float(f"{seconds:.2f}") * 1000 < found else found
@@ -158,7 +158,7 @@ class _Few:
         return [found[number] for number in sorted(kept)]
 
     def exchanges(self, events: object) -> list[Mapping[str, Any]]:
-        """Return the requests. Those of a token's life are chosen apart from the many reads."""
+        """Return the requests; those of a token's life are chosen apart from the many reads."""
         found = _objects(events)
         ours = [one for one in found if one.get("kind") in _OF_A_LIFE]
         others = [one for one in found if one.get("kind") not in _OF_A_LIFE]
@@ -215,7 +215,7 @@ def scenario(
 
 
 Told = dict[str, Any]
-"""Something that was seen: ``seen``, ``at`` in milliseconds, ``promise``, ``harm``, ``note``."""
+"""An event in a story: ``seen``, ``at`` in milliseconds, ``promise``, ``harm``, ``note``."""
 
 
 def _story(entry: Mapping[str, Any], shared: Mapping[str, int]) -> dict[str, Any]:
@@ -352,7 +352,7 @@ def histories(journals: Sequence[Journal], ids: Sequence[str]) -> str:
 
 
 def _count(runs: Sequence[Mapping[str, Mapping[str, Any]]], most: int) -> int:
-    """Count the events if at most this many of a kind are shown."""
+    """Return the number of events if at most `most` of a kind are shown."""
     events = (one.get(kind) for run in runs for one in run.values() for kind in _COUNTED)
     return sum(min(most, len(found)) for found in events if isinstance(found, list))
 

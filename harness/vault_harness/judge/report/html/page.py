@@ -1,4 +1,4 @@
-"""Put the page together: the summary of each run, the list of scenarios, the data of all."""
+"""Put the page together: the summary of each run, the list of scenarios, and all data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunColumn:
         under: The line between headline and causes.
         about: Further facts about the run, a line each.
         unfinished: The summary of a run that did not end; otherwise empty.
-        marks: Why a verdict counts otherwise than it says: known, fixed, SHOULD.
+        marks: Why a verdict counts as another one: known, fixed, SHOULD.
     """
 
     letter: str
@@ -50,7 +50,7 @@ class RunColumn:
 
     @property
     def name(self) -> str:
-        """The subject, after the letter of its column: two runs may have the same subject."""
+        """Return the letter of its column and the subject, which two runs may share."""
         return f"{self.letter} {self.subject}".strip()
 
 
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def rank(self) -> int:
-        """The place of its worst verdict among `WORDS`; an excused failure comes after others."""
+        """Return the place of the worst verdict in `WORDS`; excused failures come later."""
         places = [
             WORDS.index(word) + 0.5 * bool(mark)
             for word, mark in zip(self.words, self.marks, strict=True)
