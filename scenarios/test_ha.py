@@ -48,7 +48,7 @@ NOT_A_STANDBYS = (301, 302)
 """Statuses after which a client may turn a write into a read (RFC 9110, 15.4.2 and 15.4.3)."""
 
 
-def _anew(lab: Lab) -> AbstractContextManager[None]:
+def _again(lab: Lab) -> AbstractContextManager[None]:
     """Start a caller of a secret that nobody has read before.
 
     A new node leads after two or three seconds. In that time a client that answers from memory may
@@ -67,7 +67,7 @@ def test_leader_steps_down(lab: Lab) -> None:
         for _ in range(5):
             callers.enter_context(lab.reading(every=0.5))
             lab.watch(0.1)
-        with lab.vault.stepped_down(leader) as fault, _anew(lab):
+        with lab.vault.stepped_down(leader) as fault, _again(lab):
             # A client that rests longer after a failure declares that.
             back = fails_over(lab, fault, lost=leader, within=lab.or_its_pause(STEP_DOWN))
         lab.watch(1.0)
@@ -80,7 +80,7 @@ def test_leader_is_killed(lab: Lab) -> None:
     lab.start()
     leader = lab.stack.leader()
     with lab.reading(every=0.5, callers=2):
-        with lab.process.leader_killed(leader, revive=lab.stack.unseal) as fault, _anew(lab):
+        with lab.process.leader_killed(leader, revive=lab.stack.unseal) as fault, _again(lab):
             back = fails_over(lab, fault, lost=leader)
         lab.watch(1.0)
     lab.judge(
@@ -97,7 +97,7 @@ def test_leader_stands_still(lab: Lab) -> None:
     lab.start()
     leader = lab.stack.leader()
     with lab.reading(every=0.25, callers=2):
-        with lab.process.leader_paused(leader) as fault, _anew(lab):
+        with lab.process.leader_paused(leader) as fault, _again(lab):
             back = fails_over(lab, fault, lost=leader)
         lab.watch(1.0)
     lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
