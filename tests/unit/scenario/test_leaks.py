@@ -73,14 +73,6 @@ def talkative() -> Iterator[subprocess.Popen[bytes]]:
         parent.communicate(b"", timeout=10)  # both processes end with their input
 
 
-def test_command_line(story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]) -> None:
-    """A command line counts, of a child too, since every user can read it."""
-    commands = CommandLines()
-    commands.look([talkative.pid])
-    (found,) = leaks(secrets, story.history, log=[], commands=str(commands))
-    assert found.seen == "a command line has token-1"
-
-
 def test_command_line_of_a_process_that_has_ended(
     story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]
 ) -> None:
@@ -151,12 +143,6 @@ def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
         file.write_text("one\n")
         wait_until(lambda: bool(seen), "the line to be seen", timeout=10)
     assert threading.active_count() == before
-
-
-def test_empty_log(tmp_path: Path) -> None:
-    """An empty log has no lines."""
-    (tmp_path / "1.log").touch()
-    assert LogWatch(lambda: [tmp_path / "1.log"], lambda: 0.0).lines() == []
 
 
 @pytest.mark.parametrize("carried", [True, False])

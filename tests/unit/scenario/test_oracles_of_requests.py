@@ -12,7 +12,6 @@ from vault_harness.judge.oracles import (
     ToTheEnd,
     a_denial_costs_little,
     names_its_namespace,
-    no_connection_storm,
     no_credential_sent,
     no_request_storm,
     obeys_retry_after,
@@ -65,16 +64,6 @@ def test_a_time_to_wait_is_no_invitation(story: Story) -> None:
     for number in range(ALONE + 1):
         story.sent("read", 12.0 + number * 0.05, 429, retry_after=1.0)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
-
-
-def test_connections_storm_too(story: Story) -> None:
-    """Connections have the same limit as requests."""
-    story.history.connections += [9.0, *(12.0 + n / 100 for n in range(ALONE))]
-    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == []
-    story.history.connections.append(12.5)
-    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
-        "13 connections in one second, 12 are allowed"
-    ]
 
 
 def test_credentials_for_another_host(story: Story) -> None:
@@ -150,16 +139,6 @@ def test_fast_caller_grants_nothing(story: Story) -> None:
     for n in range(100):
         story.call(12.0 + n / 200, outcome="unavailable")
     story.several("read", *(12.0 + n / 200 for n in range(ALONE + 1)))
-    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
-
-
-def test_kept_secrets_bring_their_own_requests(story: Story) -> None:
-    """Each secret that was read before adds to the limit."""
-    for n in range(3):
-        story.sent("read", 1.0, path=f"/v1/ecommerce/data/kept/{n}")
-    story.several("renew", *(12.0 + n / 100 for n in range(ALONE + 3 * STORM)))
-    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
-    story.sent("renew", 12.05)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
 
 
@@ -358,17 +337,6 @@ def test_impatience_of_writes(story: Story) -> None:
     ]
 
 
-def test_impatience_of_looks_at_a_version(story: Story) -> None:
-    """A refused metadata request stops metadata requests only."""
-    refused(story, 1.0)
-    story.sent("metadata", 2.0, 429, retry_after=3.0)
-    story.several("read", 4.5)
-    asked = obeys_retry_after(since=0.0, until=9.0, kind="metadata")
-    assert story.finds(asked) == []
-    story.several("metadata", 4.0)
-    assert len(story.finds(asked)) == 1
-
-
 def test_a_request_sent_before_the_answer_is_excused(story: Story) -> None:
     """A request that was sent before the answer is excused."""
     story.sent("read", 0.9, 200)
@@ -540,30 +508,6 @@ def test_denied_request_for_a_credential(story: Story) -> None:
     ]
 
 
-def test_denial_that_costs_looks(story: Story) -> None:
-    """One look more than denied reads is granted, two are not."""
-    denied(story, 1.0, 2.0)
-    story.several("capabilities", 2.02)
-    assert story.finds(a_denial_costs_little(since=0.0)) == []
-    story.several("capabilities", 2.03)
-    assert story.finds(a_denial_costs_little(since=0.0)) == [
-        (
-            "4 looks at the token for 2 denied reads of 2 calls, 3 are allowed "
-            "(+1.01, +2.01, +2.02, +2.03)"
-        )
-    ]
-
-
-def test_looks_at_a_pace_of_its_own(story: Story) -> None:
-    """Looks at the client's own pace are granted, one of them in a call."""
-    denied(story, 1.0, 2.0)
-    story.several("lookup", 0.5, 1.5, 2.02, 2.5, 3.5)
-    assert story.finds(a_denial_costs_little(since=0.0, until=4.0)) == []
-    story.several("lookup", 3.7)
-    [seen] = story.finds(a_denial_costs_little(since=0.0, until=4.0))
-    assert seen.startswith("8 looks at the token for 2 denied reads of 2 calls, 7 are allowed")
-
-
 def test_one_request_of_its_own_pace_in_a_call(story: Story) -> None:
     """One request in a call may belong to a slow pace."""
     denied(story, 1.0)
@@ -611,24 +555,6 @@ def test_denied_metadata(story: Story) -> None:
         story.sent("lookup", at + 0.01)
     story.several("metadata", 3.0, 3.1, 3.2)
     assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
-
-
-def test_denial_that_costs_reads(story: Story) -> None:
-    """Reads beyond the limit are a finding if the path is named."""
-    denied(story, 1.0)
-    for at in (1.05, 1.06, 1.07):
-        story.sent("read", at, 403, path=DENIED)
-    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == [
-        "4 reads for 4 denied reads of 1 call, 3 are allowed (+1.00, +1.05, +1.06, +1.07)"
-    ]
-    assert story.finds(a_denial_costs_little(since=0.0)) == []
-
-
-def test_denial_that_costs_logins(story: Story) -> None:
-    """A second login is a finding."""
-    denied(story, 1.0, 2.0)
-    story.several("login", 1.04, 2.04)
-    assert len(story.finds(a_denial_costs_little(since=0.0))) == 1
 
 
 def test_nothing_denied(story: Story) -> None:

@@ -97,15 +97,6 @@ def test_open_connections_are_counted(bench: Bench) -> None:
     assert bench.history.wait_for(lambda: count() == 0, 10.0)
 
 
-def test_list_is_a_method_like_any_other(bench: Bench) -> None:
-    """Vault's method LIST passes."""
-    bench.serve(once(answer(b'{"data":{"keys":["a"]}}')))
-    wire = bench.connect()
-    wire.send(b"LIST /v1/ecommerce/metadata/backend HTTP/1.1\r\nHost: v\r\n\r\n")
-    assert wire.until(b"]}}").endswith(b'{"data":{"keys":["a"]}}')
-    assert bench.ended(1)[0].kind == "metadata"
-
-
 def test_chunked_answer(bench: Bench) -> None:
     """An answer in chunks is complete with its last chunk."""
     parts = [
@@ -133,51 +124,6 @@ def test_chunked_answer(bench: Bench) -> None:
     assert wire.exactly(len(parts[-1])) == parts[-1]
     exchange = bench.ended(1)[0]
     assert (exchange.status, exchange.errors) == (403, ("permission denied",))
-
-
-def test_chunked_request(bench: Bench) -> None:
-    """A login whose body comes in chunks is read."""
-    heard: list[bytes] = []
-
-    def talk(wire: Wire) -> None:
-        heard.append(wire.until(b"0\r\n\r\n"))
-        wire.send(answer(b'{"errors":["invalid role or secret ID"]}', "400 Bad Request"))
-
-    bench.serve(talk)
-    head = b"POST /v1/auth/approle/login HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: chunked\r\n\r\n"
-    body = b'{"role_id":"r","secret_id":"12345678-aaaa"}'
-    sent = head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
-    wire = bench.connect()
-    for index in range(0, len(sent), 7):
-        wire.send(sent[index : index + 7])
-    assert b"400" in wire.until(b"]}")
-    exchange = bench.ended(1)[0]
-    assert heard == [sent]
-    assert (exchange.kind, exchange.secret_id) == ("login", "secret-id-1")
-
-
-def test_head_has_no_body_to_wait_for(bench: Bench) -> None:
-    """An answer to HEAD is complete without its body."""
-    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
-    bench.serve(once(reply))
-    wire = bench.connect()
-    for _ in range(2):
-        wire.send(b"HEAD /v1/sys/health HTTP/1.1\r\nHost: v\r\n\r\n")
-        assert wire.exactly(len(reply)) == reply
-    assert [e.status for e in bench.ended(2)] == [200, 200]
-
-
-def test_no_content(bench: Bench) -> None:
-    """A 204 is complete after its head."""
-    reply = b"HTTP/1.1 204 No Content\r\n\r\n"
-    bench.serve(once(reply))
-    wire = bench.connect()
-    for _ in range(2):
-        wire.send(
-            b"POST /v1/auth/token/revoke-self HTTP/1.1\r\nHost: v\r\nContent-Length: 0\r\n\r\n"
-        )
-        assert wire.exactly(len(reply)) == reply
-    assert [(e.kind, e.status) for e in bench.ended(2)] == [("revoke", 204)] * 2
 
 
 def test_big_bodies_pass_in_both_directions(bench: Bench) -> None:
