@@ -43,12 +43,11 @@ def test_the_last_run(program: Program, tmp_path: Path) -> None:
     assert "<h1>mine</h1>" in (tmp_path / "report" / "index.html").read_text()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_page_is_opened(there: bool, tmp_path: Path) -> None:
+def test_the_page_is_opened(tmp_path: Path) -> None:
     """The page opens in the environment's browser; if that fails, the path is printed."""
     journal(tmp_path / "report" / "journal.json", "mine")
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit {int(not there)}\n')
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit 1\n')
     browser.chmod(0o755)
     ended = subprocess.run(
         [sys.executable, "-m", "vault_harness", "report", "--open"],
@@ -61,7 +60,7 @@ def test_the_page_is_opened(there: bool, tmp_path: Path) -> None:
     )
     page = tmp_path / "report" / "index.html"
     assert (tmp_path / "opened").read_text().strip() == page.as_uri()
-    assert (f"open {page} in one" in ended.stdout) is not there
+    assert f"open {page} in one" in ended.stdout
 
 
 def test_two_runs(program: Program, tmp_path: Path) -> None:
