@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +92,6 @@ def test_the_grade_comes_before_the_table(tmp_path: Path) -> None:
         assert "\n\n| id | verdict |" in text
 
 
-@pytest.mark.slow  # a very large journal
 def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
     """Long messages are shortened to keep the page below a megabyte."""
     why = "é" * 50_000

@@ -62,10 +62,13 @@ def test_message(story: Story, secrets: Secrets) -> None:
 @pytest.fixture
 def talkative() -> Iterator[subprocess.Popen[bytes]]:
     """Start a process with a child whose command line holds a token."""
-    child = f"[sys.executable, '-c', 'input()', '--token={TOKEN}']"
-    code = f"import subprocess, sys; subprocess.Popen({child}); print(flush=True); input()"
+    child = "[sys.executable, '-c', 'input()', '--token=' + os.environ['TOKEN']]"
+    code = f"import os, subprocess, sys; subprocess.Popen({child}); print(flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code],
+        env={**os.environ, "TOKEN": TOKEN},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
@@ -76,7 +79,7 @@ def talkative() -> Iterator[subprocess.Popen[bytes]]:
 def test_command_line_of_a_process_that_has_ended(
     story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]
 ) -> None:
-    """A command line counts even after the process has ended."""
+    """A command line counts, of a child too, even after the process has ended."""
     commands = CommandLines()
     commands.look([talkative.pid])
     talkative.communicate(b"", timeout=10)

@@ -6,6 +6,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.judge.oracles import (
     bad_logins_at_most,
     logins_at_most,
+    logins_with_one_secret_id_at_most,
     logs_in_again,
     renews_within,
     replaced_before_the_end,
@@ -166,6 +167,17 @@ def test_logins_without_a_secret_id_are_one_of_a_kind(story: Story) -> None:
     """Logins without a secret-id are counted together."""
     story.several("login", 1.0, 2.0, status=400)
     assert story.finds(bad_logins_at_most(1)) == ["2 with no secret-id (+1.00, +2.00)"]
+
+
+def test_secret_id_of_one_use(story: Story) -> None:
+    """A secret-id of one use may be presented once."""
+    story.sent("login", 1.0, secret_id="secret-id-1")
+    story.sent("login", 2.0, secret_id="secret-id-2")
+    assert story.finds(logins_with_one_secret_id_at_most(1)) == []
+    story.sent("login", 3.0, None, secret_id="secret-id-2")
+    assert story.finds(logins_with_one_secret_id_at_most(1)) == [
+        "2 with secret-id-2 (+2.00, +3.00)"
+    ]
 
 
 def test_token_thrown_away(story: Story) -> None:

@@ -126,6 +126,40 @@ def test_chunked_answer(bench: Bench) -> None:
     assert (exchange.status, exchange.errors) == (403, ("permission denied",))
 
 
+def test_chunked_request(bench: Bench) -> None:
+    """A login whose body comes in chunks is read."""
+    heard: list[bytes] = []
+
+    def talk(wire: Wire) -> None:
+        heard.append(wire.until(b"0\r\n\r\n"))
+        wire.send(answer(b'{"errors":["invalid role or secret ID"]}', "400 Bad Request"))
+
+    bench.serve(talk)
+    head = b"POST /v1/auth/approle/login HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b'{"role_id":"r","secret_id":"12345678-aaaa"}'
+    sent = head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    wire = bench.connect()
+    for index in range(0, len(sent), 7):
+        wire.send(sent[index : index + 7])
+    assert b"400" in wire.until(b"]}")
+    exchange = bench.ended(1)[0]
+    assert heard == [sent]
+    assert (exchange.kind, exchange.secret_id) == ("login", "secret-id-1")
+
+
+def test_no_content(bench: Bench) -> None:
+    """A 204 is complete after its head."""
+    reply = b"HTTP/1.1 204 No Content\r\n\r\n"
+    bench.serve(once(reply))
+    wire = bench.connect()
+    for _ in range(2):
+        wire.send(
+            b"POST /v1/auth/token/revoke-self HTTP/1.1\r\nHost: v\r\nContent-Length: 0\r\n\r\n"
+        )
+        assert wire.exactly(len(reply)) == reply
+    assert [(e.kind, e.status) for e in bench.ended(2)] == [("revoke", 204)] * 2
+
+
 def test_big_bodies_pass_in_both_directions(bench: Bench) -> None:
     """Megabytes pass in both directions."""
     size = 5_000_000
