@@ -12,6 +12,7 @@ from vault_harness.judge.oracles import (
     ToTheEnd,
     a_denial_costs_little,
     names_its_namespace,
+    no_connection_storm,
     no_credential_sent,
     no_request_storm,
     obeys_retry_after,
@@ -64,6 +65,16 @@ def test_a_time_to_wait_is_no_invitation(story: Story) -> None:
     for number in range(ALONE + 1):
         story.sent("read", 12.0 + number * 0.05, 429, retry_after=1.0)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
+def test_connections_storm_too(story: Story) -> None:
+    """Connections have the same limit as requests."""
+    story.history.connections += [9.0, *(12.0 + n / 100 for n in range(ALONE))]
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == []
+    story.history.connections.append(12.5)
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
+        "13 connections in one second, 12 are allowed"
+    ]
 
 
 def test_credentials_for_another_host(story: Story) -> None:
@@ -139,6 +150,16 @@ def test_fast_caller_grants_nothing(story: Story) -> None:
     for n in range(100):
         story.call(12.0 + n / 200, outcome="unavailable")
     story.several("read", *(12.0 + n / 200 for n in range(ALONE + 1)))
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
+def test_kept_secrets_bring_their_own_requests(story: Story) -> None:
+    """Each secret that was read before adds to the limit."""
+    for n in range(3):
+        story.sent("read", 1.0, path=f"/v1/ecommerce/data/kept/{n}")
+    story.several("renew", *(12.0 + n / 100 for n in range(ALONE + 3 * STORM)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("renew", 12.05)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
 
 
