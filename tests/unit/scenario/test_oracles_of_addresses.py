@@ -23,6 +23,19 @@ def test_good_reads_are_separated_by_their_address(story: Story) -> None:
     assert [e.began for e in reads_at(story.history, "127.0.0.2")] == [2.1]
 
 
+def test_a_client_that_follows_in_time(story: Story) -> None:
+    """A good read at the new address within the bound is in time."""
+    story.sent("read", 39.0, ended=39.5).connection = connected(story, 39.0, "127.0.0.2")
+    assert story.finds(reaches_address("127.0.0.2", 30.0, since=10.0)) == []
+
+
+def test_a_client_that_follows_late(story: Story) -> None:
+    """A first read after the bound is late."""
+    story.sent("read", 40.0, ended=40.5).connection = connected(story, 40.0, "127.0.0.2")
+    [seen] = story.finds(reaches_address("127.0.0.2", 30.0, since=10.0))
+    assert seen == "the first came after 30.50 s"
+
+
 def test_a_client_that_stays_where_it_was(story: Story) -> None:
     """A client that stays at the old address is found."""
     story.sent("read", 12.0).connection = connected(story, 12.0)

@@ -505,3 +505,12 @@ def test_new_value_in_each_way_of_reading(story: Story) -> None:
     assert story.finds(cached) == ["1 good reads gave v1"]
     story.call(12.9, value="v2", verb="read_cached")
     assert story.finds(cached) == []
+
+
+def test_new_value_that_is_seen_late(story: Story) -> None:
+    """A late new value tells by how much."""
+    story.call(11.0, value="v1")
+    story.call(14.5, value="v2")
+    assert story.finds(sees("v2", "backend/django", since=10.0, within=3.0)) == [
+        "the first that gave it began 4.50 s after that"
+    ]

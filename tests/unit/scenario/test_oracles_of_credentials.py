@@ -79,6 +79,14 @@ def test_no_use_at_all(story: Story) -> None:
     assert len(story.finds(no_refused_use(may_be_empty=True))) == 1
 
 
+def test_accepted_in_time(story: Story) -> None:
+    """The first accepted use counts, by the time when it began."""
+    story.used(1.0, 2.0, accepted=False)
+    story.used(5.9)
+    assert story.finds(accepted_again(since=1.0, within=5.0)) == []
+    assert story.finds(accepted_again(since=0.5, within=5.0)) == ["the first came after 5.40 s"]
+
+
 def test_every_use_is_accepted(story: Story) -> None:
     """A refused use within the time is a finding."""
     story.used(1.0, 2.0)

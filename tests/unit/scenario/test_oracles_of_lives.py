@@ -26,6 +26,21 @@ def life(story: Story, *renewals: float, ttl: float = 10.0) -> None:
         story.sent("renew", at, ttl=ttl, ended=at)
 
 
+@pytest.mark.parametrize("at", [3.0, 9.0])
+def test_renewed_just_in_time(story: Story, at: float) -> None:
+    """A renewal at either bound is in time."""
+    life(story, 6.0, 6.0 + at)
+    assert story.finds(renews_within(0.3, 0.9, until=17.0)) == []
+
+
+def test_renewed_too_soon(story: Story) -> None:
+    """A renewal in the first three tenths of a renewed life is too soon."""
+    life(story, 6.0, 8.95)
+    assert story.finds(renews_within(0.3, 0.9, until=16.0)) == [
+        "renewed 2.95 s into a life of 10 s"
+    ]
+
+
 def test_never_renewed(story: Story) -> None:
     """A life that ended without a renewal is a finding."""
     life(story)

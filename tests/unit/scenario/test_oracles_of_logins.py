@@ -71,6 +71,12 @@ def test_many_times_are_cut(story: Story) -> None:
     ]
 
 
+def test_login_again_in_time(story: Story) -> None:
+    """An accepted login within the bound is in time."""
+    story.several("login", 10.0 + 2.0)
+    assert story.finds(logs_in_again(since=10.0, within=2.0)) == []
+
+
 def test_no_login_again(story: Story) -> None:
     """An earlier, late or refused login does not count."""
     story.several("login", 9.0)

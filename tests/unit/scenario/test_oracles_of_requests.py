@@ -529,6 +529,16 @@ def test_denied_request_for_a_credential(story: Story) -> None:
     ]
 
 
+def test_looks_at_a_pace_of_its_own(story: Story) -> None:
+    """Looks at the client's own pace are granted, one of them in a call."""
+    denied(story, 1.0, 2.0)
+    story.several("lookup", 0.5, 1.5, 2.02, 2.5, 3.5)
+    assert story.finds(a_denial_costs_little(since=0.0, until=4.0)) == []
+    story.several("lookup", 3.7)
+    [seen] = story.finds(a_denial_costs_little(since=0.0, until=4.0))
+    assert seen.startswith("8 looks at the token for 2 denied reads of 2 calls, 7 are allowed")
+
+
 def test_one_request_of_its_own_pace_in_a_call(story: Story) -> None:
     """One request in a call may belong to a slow pace."""
     denied(story, 1.0)
