@@ -43,6 +43,15 @@ def test_count_of_credentials(story: Story) -> None:
     assert story.finds(credentials_at_most(1)) == ["2 (+1.00, +5.00)"]
 
 
+def test_credentials_follow_each_other_slowly(story: Story) -> None:
+    """Credentials may follow each other at the bound, not below it."""
+    leased(story, 1.0)
+    leased(story, 5.0)
+    assert story.finds(credentials_apart(4.0)) == []
+    leased(story, 8.9)
+    assert story.finds(credentials_apart(4.0)) == ["3.90 s after the one before, at +8.90 s"]
+
+
 def test_credentials_of_two_paths_follow_each_other_apart(story: Story) -> None:
     """Credentials of another path do not count."""
     leased(story, 1.0)
