@@ -42,7 +42,12 @@ SLOW_TESTS = {
         f"{PACKAGE}/fixtures",
     ],
     "tests/quality": [f"{PACKAGE}/judge/explore"],
+    "tests/unit/client/test_signal_handlers.py": ["harness/resilient_vault_client"],
     "tests/unit/operations/test_locking_backups.py": [f"{PACKAGE}/operator/backup"],
+    "tests/unit/report/test_html_page.py": [f"{PACKAGE}/judge/report/html"],
+    "tests/unit/scenario/test_a_plugin_that_is_only_installed.py": [f"{PACKAGE}/judge/plugin"],
+    "tests/unit/scenario/test_report_folder.py": [f"{PACKAGE}/judge/plugin"],
+    "tests/unit/test_groups_of_tests.py": ["tests/groups.py"],
 }
 """Slow tests, and the folders and files whose change runs them."""
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.groups import scope_of
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,7 @@ def test_a_file_with_a_group_is_one_scope() -> None:
     assert scope_of("tests/conftest.py::test_x", ROOT) == "tests/conftest.py::test_x"
 
 
+@pytest.mark.slow  # only CI runs tests by group
 def test_one_worker_has_the_whole_group(tmp_path: Path) -> None:
     """With ``--dist loadgroup`` one worker runs the whole group."""
     (tmp_path / "conftest.py").write_text(CONFTEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from vault_harness.cli.command import Command
 from vault_harness.cli.common import scenario_ids
@@ -74,9 +75,15 @@ def script(shell: str, tasks: Mapping[str, Command]) -> str:
     return (ZSH if shell == "zsh" else "") + _bash(tasks)
 
 
+@cache  # asked for each option of each task
+def _scenarios() -> tuple[str, ...]:
+    """Return the ids of all scenarios."""
+    return tuple(scenario_ids())
+
+
 def _values(task: Command, name: str) -> list[str]:
     """Return the possible values of an option; empty if any value is possible, such as a file."""
-    ids = scenario_ids()
+    ids = _scenarios()
     groups = sorted({each.partition("-")[0] for each in ids})
     found: Mapping[str, Iterable[str]] = {
         "id": ids,

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 RESET = b"\1\0\0\0\0\0\0\0"
 
 
-@pytest.fixture(scope="session", params=["embedded", "embedded by poll"])
+@pytest.fixture(
+    scope="session",
+    params=["embedded", pytest.param("embedded by poll", marks=pytest.mark.slow)],
+)
 def quiet_server(request: pytest.FixtureRequest, start_server: Start) -> ServerProcess:
     """A server that no other test uses, so that its open files can be counted."""
     return start_server(request.param)

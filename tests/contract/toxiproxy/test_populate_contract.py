@@ -1,4 +1,4 @@
-"""Populate, and when a proxy differs: contract sections 4.6 and 6."""
+"""Populate, beyond the transcript, and when a proxy differs: contract sections 4.6 and 6."""
 
 from __future__ import annotations
 
@@ -26,34 +26,9 @@ def _populate(lab: Lab, *entries: Mapping[str, object]) -> tuple[int, dict[str, 
     return reply.status, reply.json
 
 
-def _names(answer: dict[str, object]) -> list[str]:
-    proxies = answer["proxies"]
-    assert isinstance(proxies, list)
-    return [proxy["name"] for proxy in proxies]
-
-
 def _free() -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def test_populate_makes_proxies(lab: Lab) -> None:
-    """Proxies are made in the given order, enabled unless the entry says otherwise."""
-    one, two, three = lab.name(), lab.name(), lab.name()
-    status, answer = _populate(
-        lab,
-        {"name": one, "upstream": NOWHERE, "listen": "127.0.0.1:0"},
-        {"name": two, "upstream": NOWHERE, "listen": "127.0.0.1:0", "enabled": False},
-        {"name": three, "upstream": NOWHERE, "listen": "127.0.0.1:0", "enabled": None},
-    )
-    assert status == 201
-    proxies = answer["proxies"]
-    assert isinstance(proxies, list)
-    assert [(p["name"], p["enabled"]) for p in proxies] == [
-        (one, True),
-        (two, False),
-        (three, True),
-    ]
 
 
 def test_populate_keeps_what_is_the_same(lab: Lab, wire: type[Wire]) -> None:
@@ -88,76 +63,11 @@ def test_populate_replaces_what_differs(lab: Lab, wire: type[Wire]) -> None:
     assert wire.end(pair.server) == "eof"
 
 
-def test_a_toxic_can_be_added_to_a_populated_proxy(lab: Lab) -> None:
-    """A toxic on a populated proxy survives the same populate again."""
-    name = lab.name()
-    entry: dict[str, object] = {"name": name, "listen": _free(), "upstream": NOWHERE}
-    _populate(lab, entry)
-    assert lab.call("POST", f"/proxies/{name}/toxics", {"type": "latency"}).status == 200
-    _populate(lab, entry)
-    toxics = lab.call("GET", f"/proxies/{name}/toxics").json
-    assert [toxic["name"] for toxic in toxics] == ["latency_downstream"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "error"),
-    [
-        ({"upstream": "x:1"}, "missing required field: name at proxy 2"),
-        ({"name": "x"}, "missing required field: upstream at proxy 2"),
-    ],
-)
-def test_nothing_is_made_if_an_entry_lacks_a_field(
-    lab: Lab, entry: dict[str, object], error: str
-) -> None:
-    """All entries are checked before any proxy is made."""
-    name = lab.name()
-    status, answer = _populate(lab, {"name": name, "upstream": NOWHERE}, entry)
-    assert (status, answer) == (400, {"error": error, "status": 400, "proxies": None})
-    assert lab.call("GET", f"/proxies/{name}").status == 404
-
-
-def test_a_failure_keeps_what_was_done_before(lab: Lab) -> None:
-    """A failure keeps the earlier entries, which the answer lists, and skips the later ones."""
-    one, two, three = lab.name(), lab.name(), lab.name()
-    status, answer = _populate(
-        lab,
-        {"name": one, "upstream": NOWHERE, "listen": "127.0.0.1:0"},
-        {"name": two, "upstream": NOWHERE, "listen": "bad"},
-        {"name": three, "upstream": NOWHERE, "listen": "127.0.0.1:0"},
-    )
-    assert (status, answer["error"]) == (500, "listen tcp: address bad: missing port in address")
-    assert _names(answer) == [one]
-    assert lab.call("GET", f"/proxies/{three}").status == 404
-
-
-def test_a_failed_replacement_leaves_the_old_one_stopped(lab: Lab) -> None:
-    """A failed replacement leaves the old proxy stopped, with its old addresses."""
-    taken, proxy = lab.proxy(NOWHERE), lab.proxy(NOWHERE)
-    entry = {"name": proxy.name, "upstream": NOWHERE, "listen": taken.listen}
-    status, answer = _populate(lab, entry)
-    assert (status, answer["proxies"]) == (500, None)
-    shown = lab.toxiproxy.proxy(proxy.name)
-    assert (shown.listen, shown.enabled) == (proxy.listen, False)
-
-
 def test_nothing_is_null_not_an_empty_list(lab: Lab) -> None:
     """An empty list and null both answer null."""
     for body in (b"[]", b"null"):
         reply = lab.call("POST", "/populate", body)
         assert (reply.status, reply.body) == (201, b'{"proxies":null}')
-
-
-def test_the_same_name_twice_shows_both(lab: Lab) -> None:
-    """A name that occurs twice is listed twice, the first time as stopped."""
-    name, listen = lab.name(), _free()
-    status, answer = _populate(
-        lab,
-        {"name": name, "upstream": NOWHERE, "listen": listen},
-        {"name": name, "upstream": "127.0.0.1:8", "listen": listen},
-    )
-    proxies = answer["proxies"]
-    assert isinstance(proxies, list)
-    assert (status, [proxy["enabled"] for proxy in proxies]) == (201, [False, True])
 
 
 def test_naming_the_same_host_otherwise_keeps_connections(lab: Lab, wire: type[Wire]) -> None:

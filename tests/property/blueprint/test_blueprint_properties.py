@@ -146,7 +146,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=settings().max_examples // 5,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(secrets=SECRETS, number=st.integers(0, 10**9))
 def test_applied_once(stack: Stack, secrets: dict[str, dict[str, Any]], number: int) -> None:

@@ -131,7 +131,7 @@ def test_a_migration(password: str, placeholder: str) -> None:
 
 
 # A rotation makes a slow digest of the new value.
-FEW = settings(max_examples=settings().max_examples // 4)
+FEW = settings(max_examples=settings().max_examples // 8)
 ENCODINGS = st.sampled_from(
     [
         lambda text: quote(text, safe=""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vault_harness.recorder.history import History
@@ -73,7 +73,6 @@ def receive(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(cuts, cuts), min_size=len(TURNS), max_size=len(TURNS)))
 def test_any_split_is_relayed_alike(splits: list[tuple[list[int], list[int]]]) -> None:
     """Requests and answers arrive byte for byte, and the exchanges are the same."""
@@ -102,7 +101,6 @@ def test_any_split_is_relayed_alike(splits: list[tuple[list[int], list[int]]]) -
     assert seen == SEEN
 
 
-@settings(max_examples=60, deadline=None)
 @given(cuts)
 def test_requests_sent_ahead_are_exchanges_of_their_own(splits: list[int]) -> None:
     """Requests that are sent all at once reach Vault one after the other."""

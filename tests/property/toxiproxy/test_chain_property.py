@@ -218,6 +218,7 @@ class DroppingChain(Chain):
 
 
 TestChain = Chain.TestCase
-TestChain.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+HALF = settings(max_examples=settings().max_examples // 2, stateful_step_count=25)
+TestChain.settings = HALF
 TestDroppingChain = DroppingChain.TestCase
-TestDroppingChain.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestDroppingChain.settings = HALF

@@ -284,9 +284,8 @@ def test_the_api_and_its_model(running: Running) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=settings().max_examples // 2,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -326,9 +325,7 @@ HEAD = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=HEAD, rest=st.binary(max_size=200))
 def test_malformed_requests(running: Running, head: bytes, rest: bytes) -> None:
     """Malformed requests are answered or cut, and the next request is served."""
@@ -353,9 +350,7 @@ PATHS = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=st.sampled_from(["POST", "PATCH", "DELETE"]), path=PATHS, body=BODIES)
 def test_arbitrary_json(running: Running, method: str, path: str, body: object) -> None:
     """On every route only an address that cannot be bound is a 500."""

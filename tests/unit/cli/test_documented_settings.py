@@ -31,9 +31,3 @@ def test_the_document_lists_exactly_the_kinds_of_requests() -> None:
     (row,) = re.findall(r"^\| what for \| (.*) \|$", text, re.MULTILINE)
     named = set(re.findall(r"`([a-z]+)`", row))
     assert named == {*get_args(RequestKind), "health", "any"}
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_a_document_begins_with_its_title(path: Path) -> None:
-    """No text, such as a stray table row, precedes the title."""
-    assert path.read_text(encoding="utf-8").startswith("# ")

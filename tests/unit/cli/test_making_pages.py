@@ -43,12 +43,11 @@ def test_the_last_run(program: Program, tmp_path: Path) -> None:
     assert "<h1>mine</h1>" in (tmp_path / "report" / "index.html").read_text()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_page_is_opened(there: bool, tmp_path: Path) -> None:
+def test_the_page_is_opened(tmp_path: Path) -> None:
     """The page opens in the environment's browser; if that fails, the path is printed."""
     journal(tmp_path / "report" / "journal.json", "mine")
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit {int(not there)}\n')
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit 1\n')
     browser.chmod(0o755)
     ended = subprocess.run(
         [sys.executable, "-m", "vault_harness", "report", "--open"],
@@ -61,24 +60,17 @@ def test_the_page_is_opened(there: bool, tmp_path: Path) -> None:
     )
     page = tmp_path / "report" / "index.html"
     assert (tmp_path / "opened").read_text().strip() == page.as_uri()
-    assert (f"open {page} in one" in ended.stdout) is not there
+    assert f"open {page} in one" in ended.stdout
 
 
-def test_two_runs(program: Program, tmp_path: Path) -> None:
-    """Both runs appear on the page."""
-    first, second = journal(tmp_path / "a.json", "mine"), journal(tmp_path / "b.json", "yours")
-    assert program("report", first, second, "--to", "both.html").code == 0
-    page = (tmp_path / "both.html").read_text()
-    assert "<h2>A mine</h2>" in page
-    assert "<h2>B yours</h2>" in page
-
-
-def test_three_runs(program: Program, tmp_path: Path) -> None:
+def test_several_runs(program: Program, tmp_path: Path) -> None:
     """All named runs appear on the page."""
     files = [journal(tmp_path / f"{name}.json", name) for name in ("mine", "yours", "theirs")]
     ended = program("report", *files[:2], "--also", files[2], "--to", "all.html")
     assert ended.code == 0
-    assert "<h2>C theirs</h2>" in (tmp_path / "all.html").read_text()
+    page = (tmp_path / "all.html").read_text()
+    for title in ("A mine", "B yours", "C theirs"):
+        assert f"<h2>{title}</h2>" in page
 
 
 def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> None:

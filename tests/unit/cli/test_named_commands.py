@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,15 @@ def typed_in(text: str) -> set[str]:
     return set(TYPED.findall(text)) - PROSE
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(path.read_text())
+
+
 def literals(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the strings of a module that are not docstrings, with their lines."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     alone = {
         id(node.value)
         for node in ast.walk(tree)
@@ -52,7 +59,7 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
 
 def named_in(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the tasks that a module names with `commands.named`, with their lines."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if not isinstance(node, ast.Call):
             continue
         function = node.func

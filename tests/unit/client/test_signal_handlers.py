@@ -164,7 +164,13 @@ GIVE = {"read": "value", "cached": "value", "lease": "user", "close": None}
 
 
 @pytest.mark.usefixtures("vault")
-@pytest.mark.parametrize("renew", [False, True], ids=["without-threads", "with-threads"])
+@pytest.mark.parametrize(
+    "renew",
+    [
+        pytest.param(True, id="with-threads"),
+        pytest.param(False, id="without-threads", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("call", "use"),
     [("cached", "cached"), ("cached", "close"), ("lease", "lease"), ("close", "close")],

@@ -527,6 +527,7 @@ def test_a_large_run_is_a_small_page() -> None:
     assert len(render([journal(*many)])) < 2_000_000
 
 
+@pytest.mark.slow  # a very large page
 def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
     """A flood in every scenario leaves fewer events of each; the first and the last stay."""
     chance = random.Random(7)
@@ -544,6 +545,7 @@ def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
         assert len(one["exchanges"]) + one["left"] == 3000
 
 
+@pytest.mark.slow  # as above
 def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
     """Long logs in every scenario are cut, and keep their first and last lines."""
     chance = random.Random(7)

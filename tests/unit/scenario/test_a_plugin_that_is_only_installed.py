@@ -50,7 +50,13 @@ def test_nothing_but_the_entry_is_loaded(tmp_path: Path) -> None:
     assert not HEAVY & modules
 
 
-@pytest.mark.parametrize("words", [("-n", "1"), ("--vault-seed", "7")], ids=["xdist", "option"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("-n", "1"), id="xdist", marks=pytest.mark.slow),
+        pytest.param(("--vault-seed", "7"), id="option"),
+    ],
+)
 def test_nothing_heavy_is_loaded_without_scenarios(words: tuple[str, ...], tmp_path: Path) -> None:
     """Neither workers nor an option of ours load anything heavy."""
     modules = loaded(tmp_path, *words)
@@ -58,11 +64,3 @@ def test_nothing_heavy_is_loaded_without_scenarios(words: tuple[str, ...], tmp_p
     plugin = {name for name in ours if name.startswith("vault_harness.judge.plugin")}
     assert ours - plugin <= {f"vault_harness.{name}" for name in ("judge", "errors", "commands")}
     assert not HEAVY & modules
-
-
-def test_the_plugin_is_known_by_its_options(tmp_path: Path) -> None:
-    """The plugin's options are listed, so it is really installed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--help"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert "--vault-subject=CLIENT" in done.stdout

@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,19 +39,32 @@ def _id_of(function: ast.FunctionDef) -> str | None:
     return None
 
 
+@cache
+def functions() -> dict[str, dict[str, tuple[ast.FunctionDef, str]]]:
+    """Return the functions of each file in scenarios/ by name, with their text."""
+    return {
+        file.name: {
+            node.name: (node, ast.unparse(node))
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef)
+        }
+        for file in sorted(SCENARIOS.glob("test_*.py"))
+    }
+
+
 def written() -> list[Test]:
     """Return all tests in scenarios/."""
     return [
         Test(
             _id_of(node),
-            node.name,
+            name,
             ast.get_docstring(node) or "",
             "lab" in [argument.arg for argument in node.args.args],
-            f"{file.name}:{node.lineno}",
+            f"{file}:{node.lineno}",
         )
-        for file in sorted(SCENARIOS.glob("test_*.py"))
-        for node in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        for file, found in functions().items()
+        for name, (node, _) in found.items()
+        if name.startswith("test_")
     ]
 
 
@@ -146,19 +160,15 @@ def test_every_scenario_shows_that_it_took_place() -> None:
         r"lab\.(vault|network|http|process)\.|require\(|must_have\(|condition\(|instead_of_vault\("
         r"|no_forwarding_to\(|dead_connections\(|vault_gone\(|uninitialised\(|sleeps\("
     )
-    for file in sorted(SCENARIOS.glob("test_*.py")):
-        functions = {
-            node.name: ast.unparse(node)
-            for node in ast.parse(file.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.FunctionDef)
-        }
-        for name, text in functions.items():
+    for file, found in functions().items():
+        texts = {name: text for name, (_, text) in found.items()}
+        for name, text in texts.items():
             if name.startswith("test_"):
-                called = [helper for helper in functions if f"{helper}(lab" in text]
+                called = [helper for helper in texts if f"{helper}(lab" in text]
                 # A helper may call another helper.
-                deeper = [h for c in called for h in functions if f"{h}(lab" in functions[c]]
-                whole = "".join([text, *(functions[helper] for helper in (*called, *deeper))])
-                assert shown.search(whole), f"{file.name}: {name}"
+                deeper = [h for c in called for h in texts if f"{h}(lab" in texts[c]]
+                whole = "".join([text, *(texts[helper] for helper in (*called, *deeper))])
+                assert shown.search(whole), f"{file}: {name}"
 
 
 @pytest.mark.parametrize(
@@ -170,9 +180,9 @@ def test_what_cannot_be_undone_is_not_done_to_others(
     """Scenarios that seal or restore need an engine of ours."""
     doing = {
         _id_of(node)
-        for file in SCENARIOS.glob("test_*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and f"lab.{fault}(" in ast.unparse(node)
+        for found in functions().values()
+        for node, text in found.values()
+        if f"lab.{fault}(" in text
     }
     assert doing
     assert doing == {entry.id for entry in catalogue.values() if needed in entry.engine_needs}

@@ -88,12 +88,6 @@ def test_good_read(stage: Set) -> None:
     assert SECRET not in repr(stage.history)
 
 
-def test_cached_read(stage: Set) -> None:
-    """A cached read is asked by its own verb."""
-    assert stage.driver.read("p", "K", verb="read_cached").verb == "read_cached"
-    assert stage.puppet.asked[0][0] == "read_cached"
-
-
 def test_stale_read(stage: Set) -> None:
     """A value that the client marks as stale is stale."""
     stage.puppet.answer = Reading(SECRET, stale=True)

@@ -15,11 +15,6 @@ def looks(story: Story, count: int, since: float = SINCE) -> None:
     story.several("lookup", *(since + 0.9 * number / count for number in range(count)))
 
 
-def test_silence(story: Story) -> None:
-    """An empty history has no finding."""
-    assert story.finds(loops_have_pauses()) == []
-
-
 @pytest.mark.parametrize(("more", "found"), [(0, 0), (1, 1)])
 def test_of_its_own(story: Story, more: int, found: int) -> None:
     """Without calls, a client has a fixed number of requests a second."""

@@ -114,15 +114,6 @@ def test_reads_at_the_end_of_a_token(story: Story) -> None:
     assert beside(story) == []
 
 
-def test_a_renewal_without_a_read_shows_nothing(story: Story) -> None:
-    """Without a read beside a renewal nothing is shown."""
-    story.sent("renew", 10.0, ended=13.0)
-    story.calls(9.0, 13.5)
-    assert beside(story) == [
-        "nothing shows it: there was no read beside a renewal between +5.00 and +19.00 s"
-    ]
-
-
 def test_only_calls_beside_a_leases_renewal_count(story: Story) -> None:
     """For leases, only calls for a credential beside a lease's renewal count."""
 
@@ -173,12 +164,6 @@ def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
     story.call(12.9, 12.95, "unavailable")
     (found,) = nobody_waits(0.5, since=10.0, until=13.0, of=[PATH])(story.history)
     assert (found.at, found.missed) == (12.9, None)
-
-
-def test_a_slow_secret_without_a_read_shows_nothing(story: Story) -> None:
-    """Without a read nothing is shown."""
-    story.call(5.0)
-    assert "there was no read" in of_others(story)[0]
 
 
 def test_only_calls_for_the_other_paths_credential_count(story: Story) -> None:

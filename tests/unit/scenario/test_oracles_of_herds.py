@@ -19,14 +19,6 @@ def test_a_login_and_a_read_for_each(story: Story) -> None:
     assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
 
 
-def test_stampede(story: Story) -> None:
-    """One more request than that is a stampede."""
-    story.several("login", 20.1, 20.2)
-    story.several("lookup", 20.3, 20.4, 20.5)
-    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
-    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
-
-
 @pytest.mark.parametrize("kind", ["renew", "lookup"])
 def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "lookup"]) -> None:
     """Each new token may be renewed or looked up once, at its beginning."""
@@ -135,18 +127,6 @@ def test_a_pace_grants_nothing_else(story: Story) -> None:
     story.several("read", 20.5)
     [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed")
-
-
-def test_logins_that_are_spread(story: Story) -> None:
-    """Logins are spread if not all come within 0.3 s."""
-    story.several("login", 20.0, 20.1, 20.2, 20.31)
-    assert story.finds(logins_are_spread(4, since=10.0)) == []
-
-
-def test_logins_in_a_bunch(story: Story) -> None:
-    """Logins within 0.3 s are a bunch."""
-    story.several("login", 20.0, 20.1, 20.2, 20.25)
-    assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.25 s"]
 
 
 @pytest.mark.parametrize(("close", "seen"), [(17, []), (18, ["18 logged in within 0.17 s"])])

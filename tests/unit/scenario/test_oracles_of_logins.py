@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.unit.scenario.conftest import Story
 from vault_harness.judge.oracles import (
     bad_logins_at_most,
-    last_pause,
     logins_at_most,
     logins_with_one_secret_id_at_most,
     logs_in_again,
@@ -14,13 +13,6 @@ from vault_harness.judge.oracles import (
     same_token,
 )
 from vault_harness.recorder.fault import Signature
-
-
-def test_as_many_logins_as_granted(story: Story) -> None:
-    """Logins up to the limit are granted, within the time."""
-    story.several("login", 1.0, 5.0, 9.0)
-    assert story.finds(logins_at_most(3)) == []
-    assert story.finds(logins_at_most(1, since=2.0, until=8.0)) == []
 
 
 def test_one_login_too_many(story: Story) -> None:
@@ -40,13 +32,6 @@ def test_login_in_its_turn_is_no_excess(story: Story) -> None:
     assert story.finds(logins_at_most(0)) == ["1 login (+1.00)"]
 
 
-def test_login_with_a_young_token_is_an_excess(story: Story) -> None:
-    """A second login in the first 0.3 of a life is an excess."""
-    for at in (1.0, 2.0, 4.5):
-        story.sent("login", at, ttl=10.0)
-    assert story.finds(logins_at_most(0, since=1.5)) == ["1 login (+2.00)"]
-
-
 def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> None:
     """Several clients may each log in; one more login is an excess."""
     story.history.clients = 3
@@ -55,15 +40,6 @@ def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> No
     assert story.finds(logins_at_most(3)) == []
     story.sent("login", 6.3, ttl=10.0)
     assert story.finds(logins_at_most(3)) == ["4 logins (+1.00, +1.10, +1.20, +6.30)"]
-
-
-def test_style_of_a_login_for_each_call(story: Story) -> None:
-    """A client that logs in for each call before the first fault is not judged by logins."""
-    for at in (1.0, 1.1, 1.2, 12.0, 12.5, 13.0):
-        story.sent("login", at, ttl=60.0)
-    story.fault(Signature())
-    for oracle in (logins_at_most(1, since=10.0), same_token(since=10.0)):
-        assert story.finds(oracle) == []
 
 
 def test_logins_after_a_fault_are_no_style(story: Story) -> None:
@@ -180,15 +156,6 @@ def test_a_single_burst_has_no_pace(story: Story) -> None:
     assert story.finds(bad_logins_at_most(4, watched=10.7)) == []
 
 
-def test_last_pause() -> None:
-    """The last pause is the one before the last burst, or None."""
-    assert last_pause([]) is None
-    assert last_pause([3.0]) is None
-    assert last_pause([3.0, 4.0, 5.4]) is None
-    assert last_pause([3.0, 5.0]) == 2.0
-    assert last_pause([3.0, 13.0, 13.5, 14.0]) == 10.0
-
-
 def test_pace_that_locks_nothing(story: Story) -> None:
     """A try every five minutes locks no role."""
     tried(story, 10.0, 310.0)
@@ -217,13 +184,6 @@ def test_secret_id_of_one_use(story: Story) -> None:
     assert story.finds(logins_with_one_secret_id_at_most(1)) == [
         "2 with secret-id-2 (+2.00, +3.00)"
     ]
-
-
-def test_token_kept(story: Story) -> None:
-    """An earlier login does not show that the token was thrown away."""
-    story.several("login", 1.0)
-    story.several("renew", 5.0)
-    assert story.finds(same_token(since=2.0)) == []
 
 
 def test_token_thrown_away(story: Story) -> None:

@@ -358,17 +358,6 @@ def test_impatience_of_writes(story: Story) -> None:
     ]
 
 
-def test_impatience_of_looks_at_a_version(story: Story) -> None:
-    """A refused metadata request stops metadata requests only."""
-    refused(story, 1.0)
-    story.sent("metadata", 2.0, 429, retry_after=3.0)
-    story.several("read", 4.5)
-    asked = obeys_retry_after(since=0.0, until=9.0, kind="metadata")
-    assert story.finds(asked) == []
-    story.several("metadata", 4.0)
-    assert len(story.finds(asked)) == 1
-
-
 def test_a_request_sent_before_the_answer_is_excused(story: Story) -> None:
     """A request that was sent before the answer is excused."""
     story.sent("read", 0.9, 200)
@@ -540,20 +529,6 @@ def test_denied_request_for_a_credential(story: Story) -> None:
     ]
 
 
-def test_denial_that_costs_looks(story: Story) -> None:
-    """One look more than denied reads is granted, two are not."""
-    denied(story, 1.0, 2.0)
-    story.several("capabilities", 2.02)
-    assert story.finds(a_denial_costs_little(since=0.0)) == []
-    story.several("capabilities", 2.03)
-    assert story.finds(a_denial_costs_little(since=0.0)) == [
-        (
-            "4 looks at the token for 2 denied reads of 2 calls, 3 are allowed "
-            "(+1.01, +2.01, +2.02, +2.03)"
-        )
-    ]
-
-
 def test_looks_at_a_pace_of_its_own(story: Story) -> None:
     """Looks at the client's own pace are granted, one of them in a call."""
     denied(story, 1.0, 2.0)
@@ -611,24 +586,6 @@ def test_denied_metadata(story: Story) -> None:
         story.sent("lookup", at + 0.01)
     story.several("metadata", 3.0, 3.1, 3.2)
     assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
-
-
-def test_denial_that_costs_reads(story: Story) -> None:
-    """Reads beyond the limit are a finding if the path is named."""
-    denied(story, 1.0)
-    for at in (1.05, 1.06, 1.07):
-        story.sent("read", at, 403, path=DENIED)
-    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == [
-        "4 reads for 4 denied reads of 1 call, 3 are allowed (+1.00, +1.05, +1.06, +1.07)"
-    ]
-    assert story.finds(a_denial_costs_little(since=0.0)) == []
-
-
-def test_denial_that_costs_logins(story: Story) -> None:
-    """A second login is a finding."""
-    denied(story, 1.0, 2.0)
-    story.several("login", 1.04, 2.04)
-    assert len(story.finds(a_denial_costs_little(since=0.0))) == 1
 
 
 def test_nothing_denied(story: Story) -> None:

@@ -97,15 +97,6 @@ def test_open_connections_are_counted(bench: Bench) -> None:
     assert bench.history.wait_for(lambda: count() == 0, 10.0)
 
 
-def test_list_is_a_method_like_any_other(bench: Bench) -> None:
-    """Vault's method LIST passes."""
-    bench.serve(once(answer(b'{"data":{"keys":["a"]}}')))
-    wire = bench.connect()
-    wire.send(b"LIST /v1/ecommerce/metadata/backend HTTP/1.1\r\nHost: v\r\n\r\n")
-    assert wire.until(b"]}}").endswith(b'{"data":{"keys":["a"]}}')
-    assert bench.ended(1)[0].kind == "metadata"
-
-
 def test_chunked_answer(bench: Bench) -> None:
     """An answer in chunks is complete with its last chunk."""
     parts = [
@@ -154,17 +145,6 @@ def test_chunked_request(bench: Bench) -> None:
     exchange = bench.ended(1)[0]
     assert heard == [sent]
     assert (exchange.kind, exchange.secret_id) == ("login", "secret-id-1")
-
-
-def test_head_has_no_body_to_wait_for(bench: Bench) -> None:
-    """An answer to HEAD is complete without its body."""
-    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
-    bench.serve(once(reply))
-    wire = bench.connect()
-    for _ in range(2):
-        wire.send(b"HEAD /v1/sys/health HTTP/1.1\r\nHost: v\r\n\r\n")
-        assert wire.exactly(len(reply)) == reply
-    assert [e.status for e in bench.ended(2)] == [200, 200]
 
 
 def test_no_content(bench: Bench) -> None:
