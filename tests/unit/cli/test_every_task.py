@@ -30,7 +30,7 @@ STARTS_SOMETHING = {
 }
 # These tasks work, or find nothing to do, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
-    *("status", "watch", "down", "destroy", "logs"),
+    *("status", "watch", "down", "destroy", "logs", "services.status", "services.down"),
     *("backup.list", "backup.identity", "clients", "docs", "completion", "break.list"),
 }
 WORDS = {
