@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import plural, say
+from vault_harness.cli.printing import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _production(*, json: bool, backups: str | None) -> None:
 def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> Sequence[Practice]:
     """Check each practice; if nothing can be checked, say why and end the task."""
     from vault_harness.cli.common import backups_dir
-    from vault_harness.cli.console import complain
+    from vault_harness.cli.printing import complain
     from vault_harness.operator.doctor import admit
     from vault_harness.operator.practices import Deployment, go_through
 
