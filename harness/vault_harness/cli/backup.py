@@ -18,8 +18,8 @@ from vault_harness.cli.backup_options import (
 )
 from vault_harness.cli.command import command
 from vault_harness.cli.common import backups_dir, local_stack, whole_server
-from vault_harness.cli.console import plural, say, table
 from vault_harness.cli.git import warn_of_git
+from vault_harness.cli.printing import plural, say, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
 from vault_harness.cli.common import PYTEST, pytest_environment, use_engine
-from vault_harness.cli.console import say, table
 from vault_harness.cli.judge import Suite
+from vault_harness.cli.printing import say, table
 
 if TYPE_CHECKING:
     from vault_harness.judge.clients import Client

@@ -19,8 +19,8 @@ from invoke.context import Context
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
-from vault_harness.cli.console import complain, see_that_all_was_said
 from vault_harness.cli.guard import guarded
+from vault_harness.cli.printing import complain, see_that_all_was_said
 from vault_harness.commands import named, runner
 from vault_harness.interrupts import ended_by_signals
 

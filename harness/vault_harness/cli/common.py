@@ -108,7 +108,7 @@ def see_that_all_answered(done: Unsealed, stack: LocalStack) -> None:
 
 def whole_server(stack: LocalStack, what: str) -> None:
     """Say that a task is about the whole server if the tasks work in a namespace."""
-    from vault_harness.cli.console import say
+    from vault_harness.cli.printing import say
     from vault_harness.errors import HarnessError
 
     with contextlib.suppress(HarnessError):  # a wrong blueprint does not prevent the task
@@ -193,7 +193,7 @@ def pytest_environment() -> dict[str, str]:
     installed plugins of pytest are not loaded. A plugin that warns, or that imports a project's
     settings, would end the run before it began.
     """
-    from vault_harness.cli.console import complain
+    from vault_harness.cli.printing import complain
 
     environ = {name: text for name, text in os.environ.items() if name not in _OTHERS}
     words: list[str] = []

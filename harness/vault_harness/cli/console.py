@@ -1,153 +1,233 @@
-"""Output of tasks: text to stdout, problems to stderr.
-
-Text is printed unchanged; `vault_harness.commands.named` makes the commands in it.
-"""
+"""The task ``console``: a page on the loopback that shows the stack live and breaks it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
+import secrets
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
-from vault_harness.commands import named
+from vault_harness.cli.command import Command, command
+from vault_harness.cli.common import local_stack
+from vault_harness.cli.live import VERBS, Faults, Feed
+from vault_harness.cli.printing import say
+from vault_harness.closable import Closable
+from vault_harness.errors import HarnessError, PortTaken, SettingsError
+from vault_harness.interrupts import until_ctrl_c
 
-_unsaid: list[OSError] = []
-"""Why a text could not be printed; the task goes on and reports it at its end."""
+_LONGEST = 64 * 1024
+"""Bytes of an order at most."""
+
+_FILES = {
+    "": ("console.html", "text/html; charset=utf-8"),
+    "console.css": ("console.css", "text/css; charset=utf-8"),
+    "console.js": ("console.js", "text/javascript; charset=utf-8"),
+}
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""No other site may read the page, frame it, or learn its address."""
 
 
-def say(text: str = "") -> None:
-    """Print a line for a person or for a program that reads stdout.
+@command(
+    "console",
+    group="every day",
+    examples=("console", "console --port 8300"),
+    help={"port": "where to listen on 127.0.0.1, default any free one"},
+)
+def console(port: int = 0) -> None:
+    """Show the stack in a browser, and break and mend it there.
 
-    A closed pipe (``head``), a full disk or a lost terminal does not stop the task, which would
-    otherwise leave its work half done. `see_that_all_was_said` reports the last two.
+    It prints the address, which only this machine can open and which contains a token. Ctrl-C ends
+    it, and undoes what was broken there.
     """
-    try:
-        say_on(text)
-    except BrokenPipeError:
-        swallow_output()
-    except OSError as error:
-        _unsaid.append(error)
-        swallow_output()
-
-
-def see_that_all_was_said() -> None:
-    """Raise `HarnessError` if a text of `say` could not be printed, at a task's end."""
-    if not _unsaid:
-        return
-    from vault_harness.errors import HarnessError
-
-    error = _unsaid[0]
-    _unsaid.clear()
-    raise HarnessError(
-        f"the output could not be printed: {error.strerror or error}",
-        looked_at="standard output",
-        remedy=f"make room there, or print elsewhere; the task itself is done, and "
-        f"{named('status')} shows the result",
-    )
-
-
-def say_on(text: str) -> None:
-    """Print one line of many; a closed pipe ends the task with `BrokenPipeError`."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def complain(text: str) -> None:
-    """Print a problem to stderr; the line is lost if stderr is closed."""
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):  # the terminal was closed
-        _lead_nowhere(sys.stderr)
-
-
-def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
-    """Format rows with aligned columns."""
-    lines = [tuple(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        (
-            indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 secret``, ``2 secrets``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def confirmed(question: str) -> bool:
-    """Ask a person to confirm; Ctrl-D is a no.
-
-    Raise `SettingsError` without a terminal.
-    """
-    from vault_harness.errors import SettingsError
-
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise SettingsError(
-            f"nobody is there to answer: {question}",
-            looked_at="standard input",
-            remedy="give --yes if you are sure",
-        )
-    try:
-        answer = input(f"{question} [y/N] ")
-    except EOFError:
-        say()  # the cursor is still behind the question
-        return False
-    return answer.strip().lower() in {"y", "yes"}
-
-
-@contextlib.contextmanager
-def streams() -> Iterator[None]:
-    """Prepare the standard streams for the output of a task, until the block ends.
-
-    A closed stream leads to the null device. Characters that the terminal's encoding lacks are
-    escaped. A reader that closes the pipe (``head``, ``less``) causes no message.
-    """
-    nowhere: list[int] = []
-    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            # The lowest free number, which is the closed stream's, since we go in order.
-            handle = os.open(os.devnull, os.O_RDWR)
-            if handle != number:
-                os.dup2(handle, number)
-                nowhere.append(handle)
-            else:
-                os.set_inheritable(handle, True)  # for a later exec, of pytest for instance
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        swallow_output()
-        raise SystemExit(0) from None
-    except SystemExit:  # keep its code, even if nobody reads the output any more
+    stack = local_stack()
+    stack.endpoints()  # raises if nothing runs
+    with until_ctrl_c(), Faults() as faults, Feed(stack, faults) as feed:
         try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            swallow_output()
-        except OSError:
-            pass  # a full disk, which the interpreter reports
-        raise
-    finally:
-        for handle in nowhere:
-            os.close(handle)
+            server = Console(feed, faults, port=port)
+        except (OSError, OverflowError) as error:
+            raise PortTaken(
+                f"the console cannot be served on 127.0.0.1:{port}: "
+                f"{getattr(error, 'strerror', None) or error}",
+                looked_at=f"--port {port}",
+                remedy="name another port, or leave it out for any free one",
+            ) from None
+        with server:
+            say(f"open {server.url}")
+            say("Ctrl-C ends it, and undoes what was broken there")
+            signal.pause()
 
 
-def swallow_output() -> None:
-    """Lead stdout to the null device; the interpreter's last flush would fail."""
-    _lead_nowhere(sys.stdout)
+class Console(Closable):
+    """The page, its events and its orders, until the block ends.
+
+    Attributes:
+        url: The address of the page, with the token that every request needs.
+    """
+
+    def __init__(self, feed: Feed, faults: Faults, *, port: int = 0) -> None:
+        self.feed = feed
+        self._faults = faults
+        self._token = secrets.token_urlsafe(24)
+        self._server = _Server(("127.0.0.1", port), type("_Asked", (_Asked,), {"console": self}))
+        self.origin = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{self.origin}/{self._token}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="console")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more requests."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def place(self, path: str, headers: Mapping[str, str]) -> str | None:
+        """Return what a request asks for, without the token; None if it may not ask.
+
+        The Host header keeps out sites whose name was led to this address. The Origin header keeps
+        out pages of other sites.
+        """
+        token, slash, place = path.lstrip("/").partition("/")
+        if not secrets.compare_digest(token.encode(), self._token.encode()) or not slash:
+            return None
+        if headers.get("Host") != self.origin.removeprefix("http://"):
+            return None
+        return place if headers.get("Origin", self.origin) == self.origin else None
+
+    def order(self, place: str, body: Mapping[str, Any]) -> str:
+        """Break or mend something, and return what was done."""
+        match place:
+            case "break":
+                given = {str(k): str(v) for k, v in dict(body.get("options") or {}).items()}
+                return self._faults.put(str(body.get("verb")), given, str(body.get("for") or "10s"))
+            case "mend" if "fault" in body:
+                return self._faults.mend(str(body["fault"]))
+            case "mend":
+                return self._faults.heal()
+        raise SettingsError(
+            f"there is no order {place}", looked_at="the request", remedy="POST break, or mend"
+        )
 
 
-def _lead_nowhere(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+def verbs() -> list[dict[str, Any]]:
+    """Return what can be broken, with the fields of a form for each."""
+    return [
+        {
+            "verb": task.path,
+            "says": task.summary.rstrip("."),
+            "timed": "for_" in task.parameters,
+            "fields": [_field(task, name) for name in task.parameters if _is_field(task, name)],
+        }
+        for task in VERBS.values()
+    ]
+
+
+def _is_field(task: Command, name: str) -> bool:
+    # A box that leaves Vault sealed for good belongs to the terminal.
+    return name != "for_" and not isinstance(task.parameters[name].default, bool)
+
+
+def _field(task: Command, name: str) -> dict[str, Any]:
+    kind = str(task.parameters[name].annotation).removesuffix(" | None")
+    return {
+        "name": name,
+        "label": task.option(name).removeprefix("--"),
+        "help": task.meaning(name),
+        "needed": name in task.needed,
+        "number": kind == "int",
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing if the browser hung up before the answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Asked(BaseHTTPRequestHandler):
+    console: Console
+    timeout = 60.0  # seconds of silence of a browser that began a request
+
+    def do_GET(self) -> None:
+        place = self.console.place(self.path, dict(self.headers.items()))
+        if place == "events":
+            self._stream()
+        elif place == "verbs":
+            self._answer(200, json.dumps(verbs()).encode())
+        elif place in _FILES:
+            name, kind = _FILES[place]
+            file = Path(__file__).with_name("page") / name
+            self._answer(200, file.read_bytes(), kind)
+        else:
+            self._refuse(place)
+
+    def do_POST(self) -> None:
+        place = self.console.place(self.path, dict(self.headers.items()))
+        # A form of another site cannot send this type.
+        if place is None or self.headers.get_content_type() != "application/json":
+            self._refuse(None)
+            return
+        given = self.headers.get("Content-Length") or "0"
+        length = int(given) if given.isascii() and given.isdigit() else _LONGEST + 1
+        if length > _LONGEST:
+            self._answer(413, _told("an order has 65536 bytes at most"))
+            return
+        try:
+            body = json.loads(self.rfile.read(length) or b"{}")
+            done = self.console.order(place, dict(body))
+        except HarnessError as error:
+            self._answer(409, _told(error.cause, error.looked_at, error.remedy))
+        except (ValueError, TypeError):
+            self._answer(400, _told("the body is not a JSON object"))
+        else:
+            self._answer(200, json.dumps({"done": done}).encode())
+
+    def _refuse(self, place: str | None) -> None:
+        if place is None:
+            self._answer(403, _told("open the address that the task console printed"))
+        else:
+            self._answer(404, _told("there is no such page"))
+
+    def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self) -> None:
+        """Send events until the browser hangs up, or the console ends."""
+        self.send_response(200)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for event in self.console.feed.events():
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing: the paths contain the token."""
+
+
+def _told(cause: str, looked_at: str = "", remedy: str = "") -> bytes:
+    return json.dumps({"error": cause, "looked_at": looked_at, "remedy": remedy}).encode()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import become, run_pytest
-from vault_harness.cli.console import complain, say
+from vault_harness.cli.printing import complain, say
 
 
 @command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vault_harness.cli.command import command
-from vault_harness.cli.console import say, table
+from vault_harness.cli.printing import say, table
 
 
 @command(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import plural, say
+from vault_harness.cli.printing import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack
-    from vault_harness.operator.doctor import Patient
-    from vault_harness.operator.practices import Practice
+    from vault_harness.operator.doctor import CheckResult, Patient
 
-_MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
+_MARKS = {"good": "ok", "bad": "BAD", "unknown": "?"}
+_STANDING = {"good": "kept", "bad": "broken", "unknown": "cannot tell"}
 
 
 @command(
@@ -65,19 +65,12 @@ def doctor(
             results = examine(patient)
     bad = [result for result in results if result.bad]
     if json:
-        say(json_module.dumps([asdict(result) for result in results], indent=2))
+        told = [{"wrong" if k == "seen" else k: v for k, v in asdict(r).items()} for r in results]
+        say(json_module.dumps(told, indent=2))
     else:
         for result in results:
-            if not all and result.state is State.GOOD:
-                continue
-            say(f"{_MARKS[result.state]} {result.name}: {result.wrong}")
-            say(f"      looked at: {result.looked_at}")
-            for line in result.details:
-                say(f"        {line}")
-            if result.remedy:
-                say(f"      what to do: {result.remedy}")
-            if result.instead:
-                say(f"      or, {result.instead}")
+            if all or result.state is not State.GOOD:
+                say("\n".join(_lines(result, f"{_MARKS[result.state]:<4}", indent=6)))
         good = sum(result.state is State.GOOD for result in results)
         say(f"{plural(good, 'check')} fine, {len(bad)} wrong")
         if bad:
@@ -86,46 +79,60 @@ def doctor(
         raise SystemExit(1)
 
 
+def _lines(result: CheckResult, mark: str, *, indent: int) -> list[str]:
+    """Return a result of a check in lines: what was seen, what was looked at, what to do."""
+    margin = " " * indent
+    lines = [f"{mark}{result.name}: {result.seen}", f"{margin}looked at: {result.looked_at}"]
+    lines += [f"{margin}  {line}" for line in result.details]
+    if result.remedy:
+        lines.append(f"{margin}what to do: {result.remedy}")
+    if result.instead:
+        lines.append(f"{margin}or, {result.instead}")
+    return lines
+
+
 def _production(*, json: bool, backups: str | None) -> None:
     """Print each practice and its state; exit with 1 if one is broken."""
     import json as json_module
-    from dataclasses import asdict
 
-    from vault_harness.operator.practices import PracticeState
+    from vault_harness.operator.doctor import State
 
     stack = local_stack()
     with _patient(stack) as patient:
-        practices = _gone_through(stack, patient, backups)
+        results = _gone_through(stack, patient, backups)
     if json:
-        say(json_module.dumps([asdict(practice) for practice in practices], indent=2))
-    else:
-        for practice in practices:
-            say(f"{practice.standing:<12} {practice.name}: {practice.seen}")
-            if practice.remedy:
-                say(f"{'':<12} looked at: {practice.looked_at}")
-                say(f"{'':<12} what to do: {practice.remedy}")
-        counts = [
-            f"{sum(practice.standing is standing for practice in practices)} {standing}"
-            for standing in PracticeState
+        told = [
+            {
+                "name": result.name,
+                "standing": _STANDING[result.state],
+                "looked_at": result.looked_at,
+                "seen": result.seen,
+                "remedy": result.remedy,
+            }
+            for result in results
         ]
-        say(", ".join(counts))
-    if any(practice.standing is PracticeState.BROKEN for practice in practices):
+        say(json_module.dumps(told, indent=2))
+    else:
+        for result in results:
+            lines = _lines(result, f"{_STANDING[result.state]:<13}", indent=13)
+            say("\n".join(lines if result.remedy else lines[:1]))
+        states = [result.state for result in results]
+        say(", ".join(f"{states.count(state)} {_STANDING[state]}" for state in State))
+    if any(result.bad for result in results):
         raise SystemExit(1)
 
 
-def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> Sequence[Practice]:
+def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> list[CheckResult]:
     """Check each practice; if nothing can be checked, say why and end the task."""
     from vault_harness.cli.common import backups_dir
-    from vault_harness.cli.console import complain
-    from vault_harness.operator.doctor import admit
-    from vault_harness.operator.practices import Deployment, go_through
+    from vault_harness.cli.printing import complain
+    from vault_harness.operator.doctor import Deployment, admit
+    from vault_harness.operator.practices import go_through
 
     operator, in_the_way = admit(patient)
     if operator is None:
         for result in in_the_way:
-            complain(f"{result.name}: {result.wrong}")
-            complain(f"  looked at: {result.looked_at}")
-            complain(f"  what to do: {result.remedy}")
+            complain("\n".join(_lines(result, "", indent=2)))
         complain(f"nothing else can be checked before that; {named('doctor')} shows the rest")
         raise SystemExit(1)
     with closing(operator):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 
 _SECONDS = 10.0
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"})

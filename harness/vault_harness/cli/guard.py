@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vault_harness.cli.console import complain, swallow_output
+from vault_harness.cli.printing import complain, swallow_output
 from vault_harness.commands import named
 from vault_harness.interrupts import Ended, EndedHalfWay
 

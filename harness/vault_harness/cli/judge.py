@@ -22,7 +22,7 @@ from vault_harness.cli.common import (
     suite_place,
     use_engine,
 )
-from vault_harness.cli.console import complain, plural, say, table
+from vault_harness.cli.printing import complain, plural, say, table
 from vault_harness.cli.subject import see_that_contract_is_kept
 from vault_harness.commands import named
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import LEAVE_SEALED, local_stack
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.backup_options import IN_ONE_FOLDER, KEYRING_HELP, Opening, chosen
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack, vault_without_token
-from vault_harness.cli.console import plural, say
+from vault_harness.cli.printing import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:

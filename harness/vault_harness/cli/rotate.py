@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import Seconds, command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from vault_harness.cli.backup import keys_here
 from vault_harness.cli.backup_options import Locking, Opening
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import plural, say
 from vault_harness.cli.git import warn_of_git
+from vault_harness.cli.printing import plural, say
 from vault_harness.cli.restore import put_into
 from vault_harness.commands import named
 

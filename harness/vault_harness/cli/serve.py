@@ -6,7 +6,7 @@ import signal
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import ENGINE, settings, use_engine
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.interrupts import Ended
 
 LAST_PORT = 65535

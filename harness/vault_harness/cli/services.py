@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import say, table
+from vault_harness.cli.printing import say, table
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.example_services import ExampleServices

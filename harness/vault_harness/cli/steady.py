@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command, option, repeated
 from vault_harness.cli.common import ENGINE, PYTEST, pytest_environment, suite_place, use_engine
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 
 if TYPE_CHECKING:
     from vault_harness.judge.report.steady import Judged

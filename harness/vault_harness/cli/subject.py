@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli.command import Seconds, command
 from vault_harness.cli.common import settings
-from vault_harness.cli.console import say, table
+from vault_harness.cli.printing import say, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from vault_harness.cli import (
     backup,
     breaking,
     clients,
+    console,
     docs,
     doctor,
     explore,
@@ -35,7 +36,7 @@ from vault_harness.cli import develop as develop_module
 from vault_harness.cli import root as root_module
 from vault_harness.cli import vault as vault_module
 from vault_harness.cli.command import Command, command
-from vault_harness.cli.console import say, streams, table
+from vault_harness.cli.printing import say, streams, table
 from vault_harness.cli.program import TaskProgram
 from vault_harness.commands import named
 
@@ -79,7 +80,7 @@ def breaks() -> None:
 
 _EVERY_DAY = (
     tour.tour,
-    *(stack.up, stack.seed, stack.status, watch.watch, watch.console),
+    *(stack.up, stack.seed, stack.status, watch.watch, console.console),
     *(stack.env, stack.logs, doctor.doctor, docs.docs, completion),
     *(saves.save, saves.load, stack.down, stack.destroy),
     *(services.up, services.status, services.down),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.commands import named
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
 from vault_harness.cli.common import settings
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.commands import named
 from vault_harness.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""The stack live, to see the effect of a fault: in the terminal, and in a browser."""
+"""Show the stack live in the terminal, to see the effect of a fault."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json as json_module
 import os
 import select
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vault_harness.cli.audit import stack_logs
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
-from vault_harness.cli.console import say, say_on
+from vault_harness.cli.printing import say, say_on
 from vault_harness.interrupts import until_ctrl_c
 from vault_harness.namespaces import below
 
@@ -78,40 +77,6 @@ def watch(once: bool = False, lines: bool = False, json: bool = False) -> None:
         while (key := pressed()) != "q":
             said = _act(faults, key) if key else said
             live.update(_table(_looked(stack), _legend(faults, said)), refresh=True)
-
-
-@command(
-    "console",
-    group="every day",
-    examples=("console", "console --port 8300"),
-    help={"port": "where to listen on 127.0.0.1, default any free one"},
-)
-def console(port: int = 0) -> None:
-    """Show the stack in a browser, and break and mend it there.
-
-    It prints the address, which only this machine can open and which contains a token. Ctrl-C ends
-    it, and undoes what was broken there.
-    """
-    from vault_harness.cli.live import Faults, Feed
-    from vault_harness.cli.live_page import Console
-    from vault_harness.errors import PortTaken
-
-    stack = local_stack()
-    stack.endpoints()  # raises if nothing runs
-    with until_ctrl_c(), Faults() as faults, Feed(stack, faults) as feed:
-        try:
-            server = Console(feed, faults, port=port)
-        except (OSError, OverflowError) as error:
-            raise PortTaken(
-                f"the console cannot be served on 127.0.0.1:{port}: "
-                f"{getattr(error, 'strerror', None) or error}",
-                looked_at=f"--port {port}",
-                remedy="name another port, or leave it out for any free one",
-            ) from None
-        with server:
-            say(f"open {server.url}")
-            say("Ctrl-C ends it, and undoes what was broken there")
-            signal.pause()
 
 
 def _verbs() -> dict[str, str]:

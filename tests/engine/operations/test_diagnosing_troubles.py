@@ -99,14 +99,14 @@ def test_vault_does_not_run(patient: Patient, stack: Stack) -> None:
     stack.node.kill()
     services = (ServiceView("vault", running=False), ServiceView("toxiproxy", running=True))
     found = only(replace(patient, services=services), "running")
-    assert (found.wrong, found.remedy) == ("vault does not run", "invoke up")
+    assert (found.seen, found.remedy) == ("vault does not run", "invoke up")
 
 
 def test_the_connection_is_refused(visitor: Patient) -> None:
     """An address that refuses connections is named."""
     lease = PortLease()
     found = only(replace(visitor, addresses=(f"http://127.0.0.1:{lease.port}",)), "answers")
-    assert "refused" in found.wrong
+    assert "refused" in found.seen
     assert str(lease.port) in found.looked_at
     lease.release()
 
@@ -118,7 +118,7 @@ def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
         found = only(replace(patient, timeout=0.3), "answers")
     finally:
         stack.node.resume()
-    assert "does not answer within 0.3 s" in found.wrong
+    assert "does not answer within 0.3 s" in found.seen
     assert found.remedy == "invoke down && invoke up"
 
 
@@ -146,7 +146,7 @@ def web_server() -> Iterator[str]:
 def test_a_server_that_is_no_vault_is_reported(visitor: Patient, web_server: str) -> None:
     """A server that is no Vault is told as such."""
     found = only(replace(visitor, addresses=(web_server,)), "answers")
-    assert "not Vault" in found.wrong
+    assert "not Vault" in found.seen
     assert "VAULT_ADDR" in found.remedy
 
 
@@ -201,9 +201,9 @@ def test_the_keyring_is_nonsense_or_open_to_others(visitor: Patient) -> None:
     visitor.keyring_path.chmod(0o644)
     found = only(visitor, "private init.json")
     assert found.remedy == f"chmod 600 '{visitor.keyring_path}'".replace("'", "")
-    assert "0644" in found.wrong
+    assert "0644" in found.seen
     visitor.keyring_path.write_text("{}")
-    assert "not a keyring" in bad(visitor)["keyring"].wrong
+    assert "not a keyring" in bad(visitor)["keyring"].seen
 
 
 @pytest.mark.parametrize(("hours", "way"), [(1, "ahead of"), (-1, "behind")])
@@ -214,7 +214,7 @@ def test_the_clock_is_off(visitor: Patient, hours: int, way: str) -> None:
         return datetime.now(UTC) + timedelta(hours=hours)
 
     found = only(replace(visitor, now=now), "clock")
-    assert way in found.wrong
+    assert way in found.seen
     assert "timedatectl" in found.remedy
 
 
@@ -228,7 +228,7 @@ def test_docker_is_not_there(visitor: Patient, monkeypatch: pytest.MonkeyPatch) 
     found = only(
         replace(visitor, engine="docker", docker=lambda: look_at_docker(settings)), "docker"
     )
-    assert "no container engine answers" in found.wrong
+    assert "no container engine answers" in found.seen
     assert "HARNESS_ENGINE=process" in found.remedy
 
 
@@ -259,7 +259,7 @@ def test_a_vault_addr_to_another_server_is_reported(visitor: Patient) -> None:
         visitor, proxied=proxied, environ={"VAULT_ADDR": "https://me:pw@vault.corp:8200"}
     )
     found = only(here, "environment address")
-    assert "https://vault.corp:8200," in found.wrong
+    assert "https://vault.corp:8200," in found.seen
     assert "pw" not in str(found)
     assert found.remedy == f"export VAULT_ADDR={proxied}"
 
@@ -288,7 +288,7 @@ def test_the_token_of_the_environment_expired(patient: Patient, stack: Stack) ->
     assert bad(here) == {}
     stack.operator.request("POST", "auth/token/revoke", token=made["client_token"])
     found = only(here, "environment token")
-    assert "expired" in found.wrong
+    assert "expired" in found.seen
     assert made["client_token"] not in str(found)
 
 
@@ -326,7 +326,7 @@ def test_the_secrets_are_in_another_mount(patient: Patient, stack: Stack) -> Non
     back = "invoke vault -- secrets move elsewhere/ ecommerce/"
     found = only(patient, "mount")
     assert (found.kind, found.remedy) == ("mount-moved", back)
-    assert "elsewhere/ has 12 of its 12 secrets" in found.wrong
+    assert "elsewhere/ has 12 of its 12 secrets" in found.seen
     assert "seed --new-values" in found.instead
 
     op.request("POST", "sys/mounts/ecommerce", type="kv", options={"version": "2"})
@@ -348,13 +348,13 @@ def test_the_mount_is_of_another_kind(patient: Patient, stack: Stack) -> None:
     """KV version 1 in place of version 2 is reported."""
     delete(stack, "sys/mounts/ecommerce")
     stack.operator.request("POST", "sys/mounts/ecommerce", type="kv", options={"version": "1"})
-    assert "kv version 1" in only(patient, "mount").wrong
+    assert "kv version 1" in only(patient, "mount").seen
 
 
 def test_clients_look_in_the_wrong_mount(visitor: Patient) -> None:
     """For a VAULT_MOUNT_POINT that does not exist the right mount is named."""
     found = only(replace(visitor, environ={"VAULT_MOUNT_POINT": "secret"}), "mount")
-    assert "there is ecommerce" in found.wrong
+    assert "there is ecommerce" in found.seen
     assert found.remedy == "export VAULT_MOUNT_POINT=ecommerce"
 
 
@@ -398,9 +398,9 @@ def test_a_secret_is_destroyed_or_lacks_a_key(patient: Patient, stack: Stack) ->
     stack.operator.request("POST", "ecommerce/data/backend/redis", data={"REDIS_PASSWORD": "x"})
     found = bad(patient)
     assert set(found) == {"secret ecommerce/ai/openai", "secret ecommerce/backend/redis"}
-    assert "destroyed" in found["secret ecommerce/ai/openai"].wrong
+    assert "destroyed" in found["secret ecommerce/ai/openai"].seen
     assert {each.remedy for each in found.values()} == {"invoke seed"}
-    assert found["secret ecommerce/backend/redis"].wrong == "it has no REDIS_URL"
+    assert found["secret ecommerce/backend/redis"].seen == "it has no REDIS_URL"
     apply(stack.operator, stack.blueprint, environ={})
     assert bad(patient) == {}
 

@@ -18,13 +18,8 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.generate import revoke_root
 from vault_harness.local.vault.root.operator_token import admin_with_token
 from vault_harness.operator.backup import Keys, Lock, make_backup
-from vault_harness.operator.practices import (
-    PRACTICES,
-    Deployment,
-    Practice,
-    PracticeState,
-    go_through,
-)
+from vault_harness.operator.doctor import CheckResult, Deployment, State
+from vault_harness.operator.practices import PRACTICES, go_through
 
 BROAD = 'path "*" { capabilities = ["read"] }'
 
@@ -39,19 +34,19 @@ def deployed(stack: Stack, folder: Path) -> Deployment:
     )
 
 
-def look(deployment: Deployment, name: str) -> Practice:
+def look(deployment: Deployment, name: str) -> CheckResult:
     """Return the state of one practice."""
     return next(each for each in go_through(deployment) if each.name == name)
 
 
 def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
     """A fresh stack keeps some practices, and breaks those of production."""
-    standing = {each.name: each.standing for each in go_through(deployed(shared, tmp_path))}
+    standing = {each.name: each.state for each in go_through(deployed(shared, tmp_path))}
     assert list(standing) == list(PRACTICES)
-    assert {name for name, each in standing.items() if each is PracticeState.KEPT} >= {
+    assert {name for name, each in standing.items() if each is State.GOOD} >= {
         *("key shares", "secret-ids", "token lives", "lockout", "rotation", "monitoring")
     }
-    assert {name for name, each in standing.items() if each is PracticeState.BROKEN} >= {
+    assert {name for name, each in standing.items() if each is State.BAD} >= {
         *("root token", "audit", "TLS", "HA", "auto-unseal", "backups")
     }
 
@@ -59,12 +54,8 @@ def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
 def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
     """Each broken practice has a remedy."""
     found = go_through(deployed(shared, tmp_path))
-    assert [
-        each.name for each in found if each.standing is PracticeState.BROKEN and not each.remedy
-    ] == []
-    assert [
-        each.name for each in found if each.standing is PracticeState.KEPT and each.remedy
-    ] == []
+    assert [each.name for each in found if each.state is State.BAD and not each.remedy] == []
+    assert [each.name for each in found if each.state is State.GOOD and each.remedy] == []
 
 
 def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
@@ -73,13 +64,13 @@ def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
         engine, Blueprint.default(), NodeSpec(directory=tmp_path / "vault"), authority=Authority()
     ) as stack:
         deployment = deployed(stack, tmp_path)
-        assert look(deployment, "TLS").standing is PracticeState.KEPT
+        assert look(deployment, "TLS").state is State.GOOD
         later = replace(deployment, now=deployment.now + timedelta(days=77))
         found = look(later, "TLS")
-        assert found.standing is PracticeState.BROKEN
+        assert found.state is State.BAD
         assert "tls.renew" in found.remedy
         nobody = replace(deployment, addresses=("https://127.0.0.1:1",))
-        assert look(nobody, "TLS").standing is PracticeState.CANNOT_TELL
+        assert look(nobody, "TLS").state is State.UNKNOWN
 
 
 def test_a_client_certificate_near_its_end_is_reported(engine: Engine, tmp_path: Path) -> None:
@@ -92,10 +83,10 @@ def test_a_client_certificate_near_its_end_is_reported(engine: Engine, tmp_path:
         own = tmp_path / "vault-tls" / "operator.pem"
         Authority().issue_client(own, "operator", life=timedelta(days=20))
         found = look(deployment, "TLS")
-        assert found.standing is PracticeState.KEPT
+        assert found.state is State.GOOD
         assert "clients show" in found.seen
         found = look(replace(deployment, now=deployment.now + timedelta(days=7)), "TLS")
-        assert found.standing is PracticeState.BROKEN
+        assert found.state is State.BAD
         assert "tasks' own" in found.seen
         assert "tls.renew" in found.remedy
 
@@ -104,13 +95,13 @@ def test_keys_beside_their_vault(shared: Stack, tmp_path: Path) -> None:
     """Shares that lie together count as one key."""
     shared.keyring.save(tmp_path / "init.json")
     found = look(deployed(shared, tmp_path), "key shares")
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert "5 of 5 keys lie together" in found.seen
 
 
 def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
     """The operator's token sees that no root token is left, and all else that root sees."""
-    assert look(deployed(stack, tmp_path), "root token").standing is PracticeState.BROKEN
+    assert look(deployed(stack, tmp_path), "root token").state is State.BAD
     keyring = tmp_path / "init.json"
     stack.keyring.save(keyring)
     revoke_root(stack.operator, keyring, stack.blueprint.mounts, tmp_path)
@@ -118,8 +109,8 @@ def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
     with contextlib.closing(narrow):
         found = go_through(replace(deployed(stack, tmp_path), operator=narrow))
     assert found[0].name == "root token"
-    assert found[0].standing is PracticeState.KEPT, found[0]
-    untold = [each for each in found if each.standing is PracticeState.CANNOT_TELL]
+    assert found[0].state is State.GOOD, found[0]
+    untold = [each for each in found if each.state is State.UNKNOWN]
     assert {each.name for each in untold} <= {"policies", "HA"}, untold
 
 
@@ -139,10 +130,10 @@ def test_lives_without_an_end(
 ) -> None:
     """A single role whose tokens or secret-ids never end is named."""
     deployment = deployed(stack, tmp_path)
-    assert look(deployment, name).standing is PracticeState.KEPT
+    assert look(deployment, name).state is State.GOOD
     stack.operator.request("POST", "auth/approle/role/ai-services", **spoil)
     found = look(deployment, name)
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert "ai-services" in f"{found.seen} {found.remedy}"
 
 
@@ -154,7 +145,7 @@ def test_a_secret_id_of_before_its_role_had_an_end(stack: Stack, tmp_path: Path)
     made = approle.new_secret_id(stack.operator, "ai-services")
     stack.operator.request("POST", role, secret_id_ttl=before)
     found = look(deployed(stack, tmp_path), "secret-ids")
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert made.accessor in found.seen
     assert "rotate.secret-id ai-services --end-others" in found.remedy
 
@@ -162,10 +153,10 @@ def test_a_secret_id_of_before_its_role_had_an_end(stack: Stack, tmp_path: Path)
 def test_policy_for_everything(stack: Stack, tmp_path: Path) -> None:
     """A right over all paths is reported without an audit log."""
     deployment = deployed(stack, tmp_path)
-    assert look(deployment, "policies").standing is PracticeState.CANNOT_TELL
+    assert look(deployment, "policies").state is State.UNKNOWN
     stack.operator.request("POST", "sys/policies/acl/ai-services", policy=BROAD)
     found = look(deployment, "policies")
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert "ai-services grants everything" in found.seen
 
 
@@ -174,7 +165,7 @@ def test_lockout_that_was_switched_off(stack: Stack, tmp_path: Path) -> None:
     stack.operator.request(
         "POST", "sys/auth/approle/tune", user_lockout_config={"lockout_disable": True}
     )
-    assert look(deployed(stack, tmp_path), "lockout").standing is PracticeState.BROKEN
+    assert look(deployed(stack, tmp_path), "lockout").state is State.BAD
 
 
 def test_old_values(shared: Stack, tmp_path: Path) -> None:
@@ -182,7 +173,7 @@ def test_old_values(shared: Stack, tmp_path: Path) -> None:
     deployment = deployed(shared, tmp_path)
     later = replace(deployment, now=deployment.now + timedelta(days=91))
     found = look(later, "rotation")
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert "days old" in found.seen
 
 
@@ -197,12 +188,12 @@ def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
 
 def _age_of_backups(durable: Stack, tmp_path: Path) -> None:
     deployment = deployed(durable, tmp_path)
-    assert look(deployment, "backups").standing is PracticeState.BROKEN
+    assert look(deployment, "backups").state is State.BAD
     lock = Lock(passphrase="four words and a number")
     make_backup(
         durable.operator, Keys(durable.keyring), deployment.backups, lock, mounts=("ecommerce",)
     )
-    assert look(deployment, "backups").standing is PracticeState.KEPT
+    assert look(deployment, "backups").state is State.GOOD
     later = replace(deployment, now=deployment.now + timedelta(days=2))
     assert "48 h old" in look(later, "backups").seen
 
@@ -212,5 +203,5 @@ def test_token_that_may_see_nothing(shared: Stack, tmp_path: Path) -> None:
     answer = shared.operator.request("POST", "auth/token/create", policies=["default"], ttl="60s")
     blind = shared.operator.with_token(answer["auth"]["client_token"])
     found = go_through(replace(deployed(shared, tmp_path), operator=blind))
-    unseen = {each.name for each in found if each.standing is PracticeState.CANNOT_TELL}
+    unseen = {each.name for each in found if each.state is State.UNKNOWN}
     assert unseen >= {"root token", "audit", "secret-ids", "token lives", "policies", "rotation"}

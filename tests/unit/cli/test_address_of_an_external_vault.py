@@ -104,5 +104,5 @@ def test_an_unreadable_answer_is_reported(
     )
     (bad,) = [each for each in found if each.bad]
     assert bad.kind == "not-vault"
-    assert type(error).__name__ in bad.wrong
+    assert type(error).__name__ in bad.seen
     assert "VAULT_ADDR" in bad.remedy

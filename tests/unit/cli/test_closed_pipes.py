@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from invoke.context import Context
 from vault_harness.cli.command import command
-from vault_harness.cli.console import say, say_on, streams
+from vault_harness.cli.printing import say, say_on, streams
 
 @command("work", group="develop", examples=("work",))
 def work() -> None:

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 import requests
 
+from vault_harness.cli.console import Console
 from vault_harness.cli.live import VERBS, Faults, Feed
-from vault_harness.cli.live_page import Console
 from vault_harness.cli.tasks import by_name
 from vault_harness.errors import StackError
 

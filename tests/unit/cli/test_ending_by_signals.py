@@ -20,7 +20,7 @@ _TASK = """
 import os, signal, sys
 from invoke.context import Context
 from vault_harness.cli.command import command
-from vault_harness.cli.console import say
+from vault_harness.cli.printing import say
 from vault_harness.local.engine.folders import run_directory
 
 @command("wait", group="develop", examples=("wait",))

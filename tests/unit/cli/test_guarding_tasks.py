@@ -13,8 +13,8 @@ import requests
 
 from tests.walking import places
 from vault_harness import errors
-from vault_harness.cli.console import table
 from vault_harness.cli.guard import guarded
+from vault_harness.cli.printing import table
 from vault_harness.local.engine.folders import run_directory
 from vault_harness.settings import Settings
 

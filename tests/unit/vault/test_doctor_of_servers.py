@@ -69,7 +69,7 @@ def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, froze
     found = bad(replace(patient, addresses=(frozen,), lost_by_ending=lambda: LOST))
     assert list(found) == ["frozen-without-keys"]
     finding = found["frozen-without-keys"]
-    assert LOST in finding.wrong
+    assert LOST in finding.seen
     assert finding.remedy.startswith("do not stop it")
     assert named("down") not in finding.remedy
     assert not finding.runnable
@@ -137,7 +137,7 @@ def test_without_a_leader_no_remedy_replaces_keys(
     vault.answers[LOOKUP] = NOBODY_LEADS
     found = bad(replace(patient, addresses=(vault.address,)))
     assert list(found) == ["no-leader"]
-    assert "active cluster node not found" in found["no-leader"].wrong
+    assert "active cluster node not found" in found["no-leader"].seen
     assert not found["no-leader"].runnable
 
 
@@ -171,7 +171,7 @@ def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> Non
     vault.answers[path] = (500, {"errors": ["internal error"]}, {})
     found = bad(replace(patient, addresses=(vault.address,)))
     assert list(found) == ["refuses"]
-    assert "internal error" in found["refuses"].wrong
+    assert "internal error" in found["refuses"].seen
 
 
 def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Patient) -> None:

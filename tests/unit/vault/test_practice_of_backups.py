@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from vault_harness.operator.backup import Contents, Lock, new_identity, write_backup
-from vault_harness.operator.practices import PRACTICES, PracticeState
+from vault_harness.operator.doctor import State
+from vault_harness.operator.practices import PRACTICES
 
 LOCK = Lock(recipients=(new_identity()[1],))
 
@@ -19,14 +20,14 @@ LOCK = Lock(recipients=(new_identity()[1],))
 @pytest.mark.parametrize(
     ("vaults", "standing", "seen"),
     [
-        (("mine",), PracticeState.KEPT, "of this hour"),
-        (("mine", "theirs"), PracticeState.KEPT, "of this hour"),
-        (("theirs",), PracticeState.BROKEN, "no backup of this Vault"),
-        ((), PracticeState.BROKEN, "there is no backup"),
+        (("mine",), State.GOOD, "of this hour"),
+        (("mine", "theirs"), State.GOOD, "of this hour"),
+        (("theirs",), State.BAD, "no backup of this Vault"),
+        ((), State.BAD, "there is no backup"),
     ],
 )
 def test_stacks_share_a_folder(
-    tmp_path: Path, vaults: tuple[str, ...], standing: PracticeState, seen: str
+    tmp_path: Path, vaults: tuple[str, ...], standing: State, seen: str
 ) -> None:
     """A backup of another stack in the shared folder does not count."""
     contents = Contents((), {}, (), ())
@@ -44,20 +45,20 @@ def test_stacks_share_a_folder(
     operator = SimpleNamespace(request=lambda *_: {"cluster_id": "mine"})
     deployment: Any = SimpleNamespace(backups=tmp_path, operator=operator, now=datetime.now(UTC))
     found = PRACTICES["backups"](deployment)
-    assert found.standing is standing
+    assert found.state is standing
     assert seen in found.seen
 
 
 @pytest.mark.parametrize(
     ("made", "standing", "seen"),
     [
-        ([400], PracticeState.BROKEN, "dated after now"),
-        ([400, -3], PracticeState.BROKEN, "72 h old"),
-        ([400, 0], PracticeState.KEPT, "of this hour"),
+        ([400], State.BAD, "dated after now"),
+        ([400, -3], State.BAD, "72 h old"),
+        ([400, 0], State.GOOD, "of this hour"),
     ],
 )
 def test_a_clock_that_was_wrong(
-    tmp_path: Path, made: list[int], standing: PracticeState, seen: str
+    tmp_path: Path, made: list[int], standing: State, seen: str
 ) -> None:
     """A backup dated in the future neither counts nor hides that the others are too old."""
     now = datetime.now(UTC)
@@ -79,5 +80,5 @@ def test_a_clock_that_was_wrong(
     operator = SimpleNamespace(request=lambda *_: {"cluster_id": "mine"})
     deployment: Any = SimpleNamespace(backups=tmp_path, operator=operator, now=now)
     found = PRACTICES["backups"](deployment)
-    assert found.standing is standing
+    assert found.state is standing
     assert seen in found.seen

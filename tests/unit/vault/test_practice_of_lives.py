@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import OperatorError
-from vault_harness.operator.practices import PRACTICES, Practice, PracticeState
+from vault_harness.operator.doctor import CheckResult, State
+from vault_harness.operator.practices import PRACTICES
 
 DAY = 86400
 NEVER = "0001-01-01T00:00:00Z"
@@ -54,7 +55,7 @@ class Vault:
         return {"data": {"creation_time": made, "expiration_time": self.ids[accessor]}}
 
 
-def look(name: str, vault: Vault) -> Practice:
+def look(name: str, vault: Vault) -> CheckResult:
     """Return the standing of a practice there."""
     deployment: Any = SimpleNamespace(operator=vault, now=datetime(2026, 1, 2, tzinfo=UTC))
     return PRACTICES[name](deployment)
@@ -64,7 +65,7 @@ def test_secret_ids_that_end() -> None:
     """A secret-id that expired meanwhile does not count."""
     ids = {"a": "2026-03-01T00:00:00.123456789Z", "b": NEVER}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, gone=("b",)))
-    assert found.standing is PracticeState.KEPT
+    assert found.state is State.GOOD
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_secret_ids_of_before_the_role_had_an_end(
     """Secret-ids made before the role's setting have no end and break the practice."""
     ids = {"a": "2026-03-01T00:00:00Z", "b": end}
     found = look("secret-ids", Vault({"secret_id_ttl": 90 * DAY}, ids, mount=mount))
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     assert seen in found.seen
     assert "accessor b" in found.seen
     assert remedy in found.remedy
@@ -105,5 +106,5 @@ def test_secret_ids_that_may_not_be_looked_at() -> None:
 def test_how_long_tokens_live(role: dict[str, int], seen: str) -> None:
     """Without a token_ttl tokens live until their token_max_ttl."""
     found = look("token lives", Vault(role))
-    assert found.standing is (PracticeState.BROKEN if seen else PracticeState.KEPT)
+    assert found.state is (State.BAD if seen else State.GOOD)
     assert seen in found.seen

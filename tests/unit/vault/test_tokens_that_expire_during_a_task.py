@@ -13,7 +13,8 @@ from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.operator.practices import PRACTICES, Deployment, Practice, PracticeState
+from vault_harness.operator.doctor import CheckResult, Deployment, State
+from vault_harness.operator.practices import PRACTICES
 
 
 class Vault(VaultAdmin):
@@ -94,10 +95,10 @@ def test_what_is_refused_is_raised(said: str) -> None:
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Callable[[Vault], Practice]:
+def stand(tmp_path: Path) -> Callable[[Vault], CheckResult]:
     """Check the practice "root token", with the keyring that a test may have written."""
 
-    def look(vault: Vault) -> Practice:
+    def look(vault: Vault) -> CheckResult:
         return PRACTICES["root token"](
             Deployment(
                 operator=vault,
@@ -110,13 +111,13 @@ def stand(tmp_path: Path) -> Callable[[Vault], Practice]:
     return look
 
 
-def test_a_token_that_ended_is_no_root_token(stand: Callable[[Vault], Practice]) -> None:
+def test_a_token_that_ended_is_no_root_token(stand: Callable[[Vault], CheckResult]) -> None:
     """An expired token counts as no root token."""
     vault = Vault(TOKENS, {"second": "1 error occurred: * invalid accessor"})
-    assert stand(vault).standing is PracticeState.KEPT
+    assert stand(vault).state is State.GOOD
 
 
-def test_who_may_look_up_none_cannot_tell(stand: Callable[[Vault], Practice]) -> None:
+def test_who_may_look_up_none_cannot_tell(stand: Callable[[Vault], CheckResult]) -> None:
     """If no token may be looked up, the practice is an error, not kept."""
     denied = dict.fromkeys(TOKENS, "1 error occurred: * permission denied")
     with pytest.raises(OperatorError, match="permission denied"):
@@ -142,7 +143,7 @@ def test_each_root_token_has_the_command_that_ends_it(
     kept: str,
     acts: str,
     commands: list[str],
-    stand: Callable[[Vault], Practice],
+    stand: Callable[[Vault], CheckResult],
     tmp_path: Path,
 ) -> None:
     """`root.revoke` is named for the keyring's token, and another command for any other."""
@@ -152,7 +153,7 @@ def test_each_root_token_has_the_command_that_ends_it(
         {name: ROOT if name in roots else BACKEND for name in [*roots, acts]}, {}, acts=acts
     )
     found = stand(vault)
-    assert found.standing is PracticeState.BROKEN
+    assert found.state is State.BAD
     revoke = named("vault", "--", "token", "revoke", "-accessor")
     assert found.remedy.split(", then ") == [
         f"{revoke} {each.removeprefix('REVOKE ')}" if each.startswith("REVOKE") else named(each)
@@ -162,7 +163,7 @@ def test_each_root_token_has_the_command_that_ends_it(
 
 
 def test_many_root_tokens_are_named_as_far_as_a_person_reads(
-    stand: Callable[[Vault], Practice],
+    stand: Callable[[Vault], CheckResult],
 ) -> None:
     """Ten root tokens are named and the rest are counted."""
     vault = Vault({f"root-{number}": ROOT for number in range(12)}, {}, acts="nobody")

@@ -10,6 +10,7 @@ from vault_harness.errors import HarnessError
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.doctor.check import (
     CheckResult,
+    Deployment,
     DockerView,
     Examination,
     Patient,
@@ -52,6 +53,7 @@ __all__ = [
     "KINDS",
     "Kind",
     "Patient",
+    "Deployment",
     "ServiceView",
     "DockerView",
     "look_at_docker",

@@ -1,4 +1,4 @@
-"""Define the result of a check: what is wrong, and the command that repairs it."""
+"""Define the result of a check, and what is checked: a stack, or how a Vault is run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class State(enum.StrEnum):
 
     GOOD = "good"
     BAD = "bad"
-    UNKNOWN = "unknown"  # not checked, since an earlier check is bad
+    UNKNOWN = "unknown"  # not checked, since an earlier check is bad or the server tells nothing
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,18 @@ class CheckResult:
     """The result of one check.
 
     Attributes:
-        name: Name of the check, for programs: ``sealed``, ``secret-id backend``.
-        wrong: What is wrong, or for a good result how it is.
-        remedy: A shell command that repairs it, or advice if no command can. Empty if it is good.
-        kind: The kind of a bad result, from `KINDS`.
+        name: Name of the check, for programs: ``sealed``, ``secret-id backend``, ``root token``.
+        seen: What is wrong, or for a good result how it is.
+        remedy: A shell command that repairs it and destroys nothing, or advice if no command can.
+            Empty if it is good.
+        kind: The kind of a bad result of `examine`, from `KINDS`.
         instead: What to do if the state is intended, with its command. Usually empty.
     """
 
     name: str
     state: State
     looked_at: str
-    wrong: str
+    seen: str
     remedy: str = ""
     kind: str = ""
     runnable: bool = False
@@ -49,6 +50,21 @@ class CheckResult:
     def bad(self) -> bool:
         """Whether something must be done."""
         return self.state is State.BAD
+
+
+def good(name: str, looked_at: str, seen: str) -> CheckResult:
+    """Return a good result."""
+    return CheckResult(name, State.GOOD, looked_at, seen)
+
+
+def bad(name: str, looked_at: str, seen: str, remedy: str) -> CheckResult:
+    """Return a bad result."""
+    return CheckResult(name, State.BAD, looked_at, seen, remedy)
+
+
+def unknown(name: str, looked_at: str, why: str, remedy: str = "") -> CheckResult:
+    """Return the result of a check that could not be made."""
+    return CheckResult(name, State.UNKNOWN, looked_at, why, remedy)
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,25 @@ class Patient:
         return self.data_dir / "init.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A Vault whose practice is checked, and its files on this machine.
+
+    Attributes:
+        audit_logs: Audit log of each node. Empty if they are not readable files.
+        lost_by_ending: Why nobody here could open Vault again after it ends. Empty if somebody
+            could.
+    """
+
+    operator: VaultAdmin
+    addresses: Sequence[str]
+    keyring: Path
+    backups: Path
+    audit_logs: Sequence[Path] = ()
+    now: datetime = field(default_factory=_now)
+    lost_by_ending: str = ""
+
+
 @dataclass
 class Examination:
     """The results so far, and what later checks need.
@@ -173,7 +208,7 @@ class Examination:
 
     def good(self, name: str, looked_at: str, how: str) -> None:
         """Record a good result."""
-        self.results.append(CheckResult(name, State.GOOD, looked_at, how))
+        self.results.append(good(name, looked_at, how))
 
     def bad(self, kind: str, looked_at: str, details: Sequence[str] = (), **given: object) -> None:
         """Record a bad result.
@@ -199,4 +234,4 @@ class Examination:
 
     def unknown(self, name: str, looked_at: str, why: str) -> None:
         """Record that something could not be checked."""
-        self.results.append(CheckResult(name, State.UNKNOWN, looked_at, why))
+        self.results.append(unknown(name, looked_at, why))

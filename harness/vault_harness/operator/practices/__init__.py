@@ -1,4 +1,4 @@
-"""Compare a Vault with good practice in production. Each practice is kept, broken, or cannot tell.
+"""Compare a Vault with good practice in production. A result is good if the practice is kept.
 
 The doctor checks that a stack works as its blueprint says. This checks that it is safe to run. It
 changes nothing.
@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from vault_harness.boundary import without_frames
 from vault_harness.errors import HarnessError
+from vault_harness.operator.doctor.check import CheckResult, Deployment, unknown
 from vault_harness.operator.practices import access, server
-from vault_harness.operator.practices.practice import (
-    Deployment,
-    Practice,
-    PracticeState,
-    cannot_tell,
-)
 
-__all__ = ["go_through", "PRACTICES", "Deployment", "Practice", "PracticeState"]
+__all__ = ["go_through", "PRACTICES"]
 
 PRACTICES = {
     "root token": server.root_token,
@@ -37,12 +32,12 @@ PRACTICES = {
 
 
 @without_frames
-def go_through(deployment: Deployment) -> list[Practice]:
-    """Return how each practice stands. An error becomes "cannot tell" and is never raised."""
+def go_through(deployment: Deployment) -> list[CheckResult]:
+    """Return how each practice stands. An error becomes an unknown result."""
     found = []
     for name, look in PRACTICES.items():
         try:
             found.append(look(deployment))
         except HarnessError as error:
-            found.append(cannot_tell(name, error.looked_at, error.cause, error.remedy))
+            found.append(unknown(name, error.looked_at, error.cause, error.remedy))
     return found

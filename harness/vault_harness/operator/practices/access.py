@@ -13,13 +13,7 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.approle import DEFAULT_MOUNT
 from vault_harness.local.vault.kv import Kv
 from vault_harness.operator.audit import policies_of, report
-from vault_harness.operator.practices.practice import (
-    Deployment,
-    Practice,
-    broken,
-    cannot_tell,
-    kept,
-)
+from vault_harness.operator.doctor.check import CheckResult, Deployment, bad, good, unknown
 
 SECRET_ID_LIFE = timedelta(days=90)
 """The longest life of a secret-id."""
@@ -50,12 +44,12 @@ def _roles(deployment: Deployment) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{path}/{role}", op.request("GET", f"{path}/{role}").get("data") or {}
 
 
-def secret_ids(deployment: Deployment) -> Practice:
+def secret_ids(deployment: Deployment) -> CheckResult:
     """Check that every secret-id ends."""
     name, where = "secret-ids", "auth/approle/role, secret_id_ttl of each"
     roles = list(_roles(deployment))
     if not roles:
-        return cannot_tell(name, where, "there is no AppRole")
+        return unknown(name, where, "there is no AppRole")
     endless = [path for path, role in roles if not role.get("secret_id_ttl")]
     long = [
         path
@@ -67,12 +61,12 @@ def secret_ids(deployment: Deployment) -> Practice:
     role = (endless or long)[0]
     seen = f"those of {role} never end" if endless else f"those of {role} live too long"
     days = f"secret_id_ttl={_seconds(SECRET_ID_LIFE)}"
-    return broken(name, where, seen, named("vault", "--", "write", role, days))
+    return bad(name, where, seen, named("vault", "--", "write", role, days))
 
 
 def _present(
     deployment: Deployment, name: str, roles: list[tuple[str, dict[str, Any]]]
-) -> Practice:
+) -> CheckResult:
     """Check each present secret-id. A role's setting applies only to ids made after it."""
     where = "auth/approle/role, each secret-id of each by its accessor"
     op, count = deployment.operator, 0
@@ -81,7 +75,7 @@ def _present(
         count += len(present)
         if count > MOST_SECRET_IDS:
             seen = "there are too many to look up one by one; those made from now on end"
-            return cannot_tell(name, where, seen)
+            return unknown(name, where, seen)
         lives = {accessor: _life_of(op, path, accessor) for accessor in present}
         endless = [accessor for accessor, life in lives.items() if life is None]
         long = [a for a, life in lives.items() if life is not None and life > SECRET_ID_LIFE]
@@ -89,8 +83,8 @@ def _present(
             wrong, what = (endless, "never end") if endless else (long, "live too long")
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             seen = f"some of {path} {what}, made before its secret_id_ttl: accessor {wrong[0]}"
-            return broken(name, where, seen + more, _command_to_end(path, wrong[0]))
-    return kept(name, where, f"all of {_count(roles)} end within {SECRET_ID_LIFE.days} days")
+            return bad(name, where, seen + more, _command_to_end(path, wrong[0]))
+    return good(name, where, f"all of {_count(roles)} end within {SECRET_ID_LIFE.days} days")
 
 
 def _accessors(op: VaultAdmin, path: str) -> list[str]:
@@ -126,12 +120,12 @@ def _command_to_end(path: str, accessor: str) -> str:
     return f"once its services elsewhere have a new one: {command}"
 
 
-def tokens(deployment: Deployment) -> Practice:
+def tokens(deployment: Deployment) -> CheckResult:
     """Check that tokens of services are short-lived and renewable, and end."""
     name, where = "token lives", "auth/approle/role, token_ttl and token_max_ttl of each"
     roles = list(_roles(deployment))
     if not roles:
-        return cannot_tell(name, where, "there is no AppRole")
+        return unknown(name, where, "there is no AppRole")
     for path, role in roles:
         ttl, longest = int(role.get("token_ttl") or 0), int(role.get("token_max_ttl") or 0)
         hour = f"token_ttl={_seconds(TOKEN_LIFE)}"
@@ -145,11 +139,11 @@ def tokens(deployment: Deployment) -> Practice:
             seen, mend = f"{path}: token_max_ttl is {_life(longest)}", day
         else:
             continue
-        return broken(name, where, seen, named("vault", "--", "write", path, mend))
-    return kept(name, where, f"those of {_count(roles)} live an hour at most, and end within a day")
+        return bad(name, where, seen, named("vault", "--", "write", path, mend))
+    return good(name, where, f"those of {_count(roles)} live an hour at most, and end within a day")
 
 
-def policies(deployment: Deployment) -> Practice:
+def policies(deployment: Deployment) -> CheckResult:
     """Check that roles may do only what they do."""
     name, where = "policies", "sys/policies/acl of each role"
     texts = policies_of(deployment.operator)
@@ -158,38 +152,38 @@ def policies(deployment: Deployment) -> Practice:
         try:
             rules = policy.parse(texts[policy_name])
         except policy.PolicyError as error:
-            return cannot_tell(name, f"sys/policies/acl/{policy_name}", str(error))
+            return unknown(name, f"sys/policies/acl/{policy_name}", str(error))
         for rule in rules:
             if rule.path in ("*", "+/*") or "sudo" in rule.capabilities:
                 what = "sudo" if "sudo" in rule.capabilities else "everything"
                 seen = f"{policy_name} grants {what} on {rule.path!r}"
-                return broken(name, where, seen, f"narrow it: {named('audit.report')}")
+                return bad(name, where, seen, f"narrow it: {named('audit.report')}")
     if "root" in held:
-        return broken(name, where, "an AppRole has the policy root", "give it one of its own")
+        return bad(name, where, "an AppRole has the policy root", "give it one of its own")
     return _used(deployment, name, len(held))
 
 
-def _used(deployment: Deployment, name: str, count: int) -> Practice:
+def _used(deployment: Deployment, name: str, count: int) -> CheckResult:
     """Find rights that nobody used, from the audit log."""
     logs = [log for log in deployment.audit_logs if log.exists()]
     if not logs:
         why = "no right is boundless; the audit log that shows their use is not here"
         remedy = f"{named('audit.report')} --file LOG"
-        return cannot_tell(name, "the audit log", why, remedy)
+        return unknown(name, "the audit log", why, remedy)
     where = ", ".join(map(str, logs))
     found = report(deployment.operator, logs)
     if found.since is None or found.until is None or found.until - found.since < LOG_LENGTH:
         why = "no right is boundless; the log is too short to show which ones are unused"
         remedy = f"{named('audit.report')}, after a day"
-        return cannot_tell(name, where, why, remedy)
+        return unknown(name, where, why, remedy)
     wide = sorted(proposal.policy for proposal in found.proposals)
     if wide:
         seen = f"wider than what was used: {', '.join(wide)}"
-        return broken(name, where, seen, f"{named('audit.report')} --write FOLDER")
-    return kept(name, where, f"{count} policies grant only what was used")
+        return bad(name, where, seen, f"{named('audit.report')} --write FOLDER")
+    return good(name, where, f"{count} policies grant only what was used")
 
 
-def rotation(deployment: Deployment) -> Practice:
+def rotation(deployment: Deployment) -> CheckResult:
     """Check that no value is older than 90 days."""
     name = "rotation"
     op = deployment.operator
@@ -201,7 +195,7 @@ def rotation(deployment: Deployment) -> Practice:
     ]
     where = ", ".join(f"{mount}/metadata" for mount in kv) or "sys/mounts"
     if not kv:
-        return cannot_tell(name, where, "there is no key-value store with versions")
+        return unknown(name, where, "there is no key-value store with versions")
     count, oldest, at = 0, deployment.now, ""
     for mount in kv:
         for path in Kv(op, mount).paths():
@@ -213,27 +207,27 @@ def rotation(deployment: Deployment) -> Practice:
     age = deployment.now - oldest
     if age > VALUE_AGE:
         seen = f"{at} is {age.days} days old"
-        return broken(name, where, seen, f"{named('rotate.secrets')} for the paths that it lists")
-    return kept(name, where, f"none of {count} secrets is older than {VALUE_AGE.days} days")
+        return bad(name, where, seen, f"{named('rotate.secrets')} for the paths that it lists")
+    return good(name, where, f"none of {count} secrets is older than {VALUE_AGE.days} days")
 
 
-def lockout(deployment: Deployment) -> Practice:
+def lockout(deployment: Deployment) -> CheckResult:
     """Check that guessing a secret-id locks the role."""
     name = "lockout"
     op = deployment.operator
     try:
         mounts = op.request("GET", "sys/auth").get("data") or {}
     except HarnessError as error:
-        return cannot_tell(name, error.looked_at, error.cause)
+        return unknown(name, error.looked_at, error.cause)
     off = [
         mount
         for mount, settings in sorted(mounts.items())
         if settings.get("type") == _APPROLE and _lockout_is_off(settings.get("config") or {})
     ]
     if not off:
-        return kept(name, "sys/auth", "five wrong secret-ids lock a role for 15 minutes")
+        return good(name, "sys/auth", "five wrong secret-ids lock a role for 15 minutes")
     mend = named("vault", "--", "auth", "tune", "-user-lockout-disable=false", off[0])
-    return broken(name, f"sys/auth/{off[0]}tune", "secret-ids can be guessed without end", mend)
+    return bad(name, f"sys/auth/{off[0]}tune", "secret-ids can be guessed without end", mend)
 
 
 def _lockout_is_off(config: dict[str, Any]) -> bool:

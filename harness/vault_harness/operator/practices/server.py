@@ -13,13 +13,7 @@ from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.cluster import peers
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import KEYRING, SNAPSHOT, cluster_id, list_backups
-from vault_harness.operator.practices.practice import (
-    Deployment,
-    Practice,
-    broken,
-    cannot_tell,
-    kept,
-)
+from vault_harness.operator.doctor.check import CheckResult, Deployment, bad, good, unknown
 
 AUDIT_DEVICES = 2
 """Vault refuses every request if no device can write, so a second one is needed."""
@@ -43,7 +37,7 @@ MOST_NAMED = 10
 """A message names at most this many root tokens."""
 
 
-def root_token(deployment: Deployment) -> Practice:
+def root_token(deployment: Deployment) -> CheckResult:
     """Check that no token with the root policy is valid."""
     name, where = "root token", "auth/token/accessors, each looked up"
     # Root tokens belong to the root namespace, even if the stack uses another one.
@@ -51,14 +45,14 @@ def root_token(deployment: Deployment) -> Practice:
         living = accessors.living(op)
         if len(living) > MOST_TOKENS:
             seen = f"{len(living)} tokens are too many to look up one by one"
-            return cannot_tell(name, where, seen)
+            return unknown(name, where, seen)
         roots = [
             accessor
             for accessor in living
             if "root" in ((accessors.look_up(op, accessor) or {}).get("policies") or ())
         ]
         if not roots:
-            return kept(name, where, f"none of {len(living)} tokens is root")
+            return good(name, where, f"none of {len(living)} tokens is root")
         own, acting = _accessor(op, _root_token(deployment)), _accessor(op)
     count = "one token is" if len(roots) == 1 else f"{len(roots)} tokens are"
     seen = f"{count} root, usable by anybody who finds it"
@@ -70,7 +64,7 @@ def root_token(deployment: Deployment) -> Practice:
     commands = _commands_to_end(
         strays, own=own in roots, acting=acting in roots, namespace=deployment.operator.namespace
     )
-    return broken(name, where, seen, ", then ".join(commands))
+    return bad(name, where, seen, ", then ".join(commands))
 
 
 def _commands_to_end(strays: list[str], *, own: bool, acting: bool, namespace: str) -> list[str]:
@@ -115,21 +109,21 @@ def _accessor(op: VaultAdmin, token: str | None = None) -> str:
     return str(found.get("accessor") or "")
 
 
-def audit(deployment: Deployment) -> Practice:
+def audit(deployment: Deployment) -> CheckResult:
     """Check for two audit devices, so that a full one does not stop Vault."""
     where = "sys/audit"
     devices = sorted(deployment.operator.request("GET", where).get("data") or {})
     if len(devices) >= AUDIT_DEVICES:
-        return kept("audit", where, f"{len(devices)} devices: {', '.join(devices)}")
+        return good("audit", where, f"{len(devices)} devices: {', '.join(devices)}")
     seen = f"one device: {devices[0]}" if devices else "no device"
     remedy = (
         "enable another device, on another disk or of another kind: a second audit block in "
         "OpenBao's configuration, `vault audit enable` for HashiCorp Vault"
     )
-    return broken("audit", where, seen, remedy)
+    return bad("audit", where, seen, remedy)
 
 
-def tls(deployment: Deployment) -> Practice:
+def tls(deployment: Deployment) -> CheckResult:
     """Check that every node uses https, and that no certificate ends soon."""
     plain = [address for address in deployment.addresses if not address.startswith("https://")]
     where = ", ".join(deployment.addresses)
@@ -139,27 +133,27 @@ def tls(deployment: Deployment) -> Practice:
             "give the listener a certificate (tls_cert_file, tls_key_file) instead of tls_disable; "
             f"of a stack here: {keys}{named('down')}, then {named('up', '--tls')}"
         )
-        return broken("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
+        return bad("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
     try:
         ca_cert = deployment.operator.ca_cert
         ends = min(shown_by(each, ca_cert=ca_cert).ends for each in deployment.addresses)
         own = end_of(shown) if (shown := shown_beside(ca_cert)) is not None else None
     except OSError as error:
-        return cannot_tell("TLS", where, f"the TLS handshake failed: {type(error).__name__}")
+        return unknown("TLS", where, f"the TLS handshake failed: {type(error).__name__}")
     day = f"{ends:%Y-%m-%d}"
     if ends - deployment.now < NEAR:
         remedy = f"renew it; of a stack here: {named('tls.renew')}"
-        return broken("TLS", where, f"a certificate ends on {day}", remedy)
+        return bad("TLS", where, f"a certificate ends on {day}", remedy)
     if own is not None and own - deployment.now < NEAR:
         remedy = f"renew it; of a stack here: {named('tls.renew')}"
-        return broken("TLS", where, f"the tasks' own certificate ends on {own:%Y-%m-%d}", remedy)
+        return bad("TLS", where, f"the tasks' own certificate ends on {own:%Y-%m-%d}", remedy)
     seen = f"all addresses are https, with certificates good until {day}"
     if own is not None:
         seen += f"; clients show theirs, the tasks one that is good until {own:%Y-%m-%d}"
-    return kept("TLS", where, seen)
+    return good("TLS", where, seen)
 
 
-def high_availability(deployment: Deployment) -> Practice:
+def high_availability(deployment: Deployment) -> CheckResult:
     """Check for three voters, so that one may be lost."""
     where = "sys/storage/raft/configuration"
     try:
@@ -167,26 +161,26 @@ def high_availability(deployment: Deployment) -> Practice:
     except HarnessError as error:
         return _by_ha_status(deployment, error)
     if len(voters) >= VOTERS:
-        return kept("HA", where, f"{len(voters)} voters: {', '.join(voters)}")
+        return good("HA", where, f"{len(voters)} voters: {', '.join(voters)}")
     seen = "one voter" if len(voters) == 1 else f"{len(voters)} voters"
     remedy = "run three nodes with raft storage in three places, joined by retry_join"
-    return broken("HA", where, f"{seen}: the loss of one node stops everything", remedy)
+    return bad("HA", where, f"{seen}: the loss of one node stops everything", remedy)
 
 
-def _by_ha_status(deployment: Deployment, error: HarnessError) -> Practice:
+def _by_ha_status(deployment: Deployment, error: HarnessError) -> CheckResult:
     """Judge a storage other than raft. It lists its nodes, but not which one may be lost."""
     where = "sys/ha-status"
     try:
         nodes = deployment.operator.request("GET", where).get("data", {}).get("nodes") or []
     except HarnessError:
-        return cannot_tell("HA", f"{error.looked_at}; {where}", error.cause)
+        return unknown("HA", f"{error.looked_at}; {where}", error.cause)
     if len(nodes) > 1:
-        return kept("HA", where, f"{len(nodes)} nodes on a storage that is not raft")
+        return good("HA", where, f"{len(nodes)} nodes on a storage that is not raft")
     remedy = "use a storage that several nodes can share: raft, on three of them"
-    return broken("HA", where, "one node, and a storage that others cannot share", remedy)
+    return bad("HA", where, "one node, and a storage that others cannot share", remedy)
 
 
-def unseal_keys(deployment: Deployment) -> Practice:
+def unseal_keys(deployment: Deployment) -> CheckResult:
     """Check for enough key shares, not all of them on the machine of the Vault that they open."""
     op = deployment.operator
     where = f"{op.address}/v1/sys/seal-status, {deployment.keyring}"
@@ -202,33 +196,33 @@ def unseal_keys(deployment: Deployment) -> Practice:
             f"rekey to {SHARES} shares of which {THRESHOLD} are needed: bao operator rotate-keys; "
             "it prints the new keys once, and after that the old ones open nothing"
         )
-        return broken("key shares", where, seen, remedy)
+        return bad("key shares", where, seen, remedy)
     if keyring is not None and keyring.shares >= status.threshold:
         seen = f"{keyring.shares} of {status.shares} keys lie together on this machine"
         remedy = (
             f"{named('backup.keys')}, take the result to another place, and give each share to "
             f"another person; then no machine has {status.threshold} of them"
         )
-        return broken("key shares", where, seen, remedy)
-    return kept("key shares", where, f"{status.threshold} of {status.shares}, not kept here")
+        return bad("key shares", where, seen, remedy)
+    return good("key shares", where, f"{status.threshold} of {status.shares}, not kept here")
 
 
-def auto_unseal(deployment: Deployment) -> Practice:
+def auto_unseal(deployment: Deployment) -> CheckResult:
     """Check that a node that restarts at night unseals itself."""
     where = f"{deployment.operator.address}/v1/sys/seal-status"
     kind = str(deployment.operator.request("GET", "sys/seal-status").get("type") or "")
     if not kind:
-        return cannot_tell("auto-unseal", where, "the server does not say how it is sealed")
+        return unknown("auto-unseal", where, "the server does not say how it is sealed")
     if kind != "shamir":
-        return kept("auto-unseal", where, f"the seal is {kind}")
+        return good("auto-unseal", where, f"the seal is {kind}")
     remedy = (
         f"{named('seal.migrate', 'transit')}; elsewhere a seal block in the server's "
         'configuration: seal "transit", "awskms", ...'
     )
-    return broken("auto-unseal", where, "a restarted node waits for people with keys", remedy)
+    return bad("auto-unseal", where, "a restarted node waits for people with keys", remedy)
 
 
-def backups(deployment: Deployment) -> Practice:
+def backups(deployment: Deployment) -> CheckResult:
     """Check for a snapshot of the last day."""
     where = str(deployment.backups)
     every = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
@@ -236,33 +230,33 @@ def backups(deployment: Deployment) -> Practice:
     found = [each for each in every if each.vault == vault]  # stacks may share a folder
     if not found:
         seen = "there is no backup of this Vault, only of others" if every else "there is no backup"
-        return broken("backups", where, seen, named("backup"))
+        return bad("backups", where, seen, named("backup"))
     # A clock was or is wrong: the age of a backup with a future date is unknown.
     dated = [each for each in found if each.made - deployment.now <= CLOCKS]
     if not dated:
         seen = f"the newest is dated after now: {found[0].made:%Y-%m-%d %H:%M} UTC"
-        return broken("backups", where, seen, f"set the clock that is wrong; {named('backup')}")
+        return bad("backups", where, seen, f"set the clock that is wrong; {named('backup')}")
     age = deployment.now - dated[0].made
     hours = max(age.total_seconds(), 0.0) / 3600
     seen = f"the newest is {hours:.0f} h old" if hours >= 1 else "the newest is of this hour"
     if age > BACKUP_AGE:
-        return broken("backups", where, seen, f"{named('backup')}, once a day from a timer")
+        return bad("backups", where, seen, f"{named('backup')}, once a day from a timer")
     if dated[0].has(KEYRING):
-        return kept("backups", where, f"{seen}, encrypted, with its keys")
-    return kept("backups", where, f"{seen}, encrypted; its keys are kept elsewhere")
+        return good("backups", where, f"{seen}, encrypted, with its keys")
+    return good("backups", where, f"{seen}, encrypted; its keys are kept elsewhere")
 
 
-def monitoring(deployment: Deployment) -> Practice:
+def monitoring(deployment: Deployment) -> CheckResult:
     """Check that Prometheus or another server gets metrics."""
     where = "sys/config/state/sanitized"
     data = deployment.operator.request("GET", where).get("data") or {}
     telemetry = data.get("telemetry") or {}
     if telemetry.get("prometheus_retention_time"):
-        return kept("monitoring", where, "telemetry is on, for Prometheus to fetch")
+        return good("monitoring", where, "telemetry is on, for Prometheus to fetch")
     others = [
         name for name in ("statsd_addr", "statsite_addr", "dogstatsd_addr") if telemetry.get(name)
     ]
     if others:
-        return kept("monitoring", where, f"telemetry goes to {', '.join(others)}")
+        return good("monitoring", where, f"telemetry goes to {', '.join(others)}")
     remedy = 'telemetry { prometheus_retention_time = "30s" } in the server\'s configuration'
-    return broken("monitoring", where, "telemetry is off: nobody learns that it is sealed", remedy)
+    return bad("monitoring", where, "telemetry is off: nobody learns that it is sealed", remedy)
