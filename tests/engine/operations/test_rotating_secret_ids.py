@@ -14,8 +14,8 @@ from vault_harness.errors import OperatorError
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.written_ahead import WrittenAhead
 from vault_harness.operator.rotate import plan_secret_id, rotate_secret_id
-from vault_harness.operator.rotate import secret_id as secret_id_module
 from vault_harness.waiting import wait_until
 
 ROLE = "backend"
@@ -244,15 +244,15 @@ def test_a_run_that_was_ended_hands_the_new_one_on_first(
     op = stack.operator
     approle.write_credentials(op, ROLE, tmp_path)
     _, file = approle.credential_files(ROLE, tmp_path)
-    old, save = file.read_text(), secret_id_module._save
+    old, write = file.read_text(), WrittenAhead.write
 
-    def ended_once_the_file_is_there(record: Path, run: Any) -> None:
+    def ended_once_the_file_is_there(record: WrittenAhead[Any], content: Any) -> None:
         if file.read_text() != old:
             raise KeyboardInterrupt
-        save(record, run)
+        write(record, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(secret_id_module, "_save", ended_once_the_file_is_there)
+        patched.setattr(WrittenAhead, "write", ended_once_the_file_is_there)
         with pytest.raises(KeyboardInterrupt):
             rotate_secret_id(op, ROLE, tmp_path)
     handed_on: list[tuple[bool, bool]] = []

@@ -20,10 +20,9 @@ put back.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -43,8 +42,7 @@ from vault_harness.local.stack.record import StackRecord, no_folder
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
-
-Checkpoint = Callable[[str], None]
+from vault_harness.local.written_ahead import Checkpoint, WrittenAhead
 
 _RECORD_NAME = "state.json"
 _COPY_NAME = "data"
@@ -98,27 +96,16 @@ class SealMigrations:
         self._data_dir = data_dir
         self._opening = opening
         self._folder = data_dir / SEAL_MIGRATION_NAME
-        self._record = self._folder / _RECORD_NAME
+        record = self._folder / _RECORD_NAME
+        self._record = WrittenAhead(record, SealMigration, _refused, _FORMAT)
         self._copy = self._folder / _COPY_NAME
 
     def pending(self) -> SealMigration | None:
         """Return the migration that is under way or was interrupted."""
         try:
-            content: Any = json.loads(self._record.read_text())
-            if content.pop("format") == _FORMAT:
-                return SealMigration(**content)
-        except FileNotFoundError:
-            return None
+            return self._record.read()
         except NotADirectoryError:
             raise no_folder(self._folder) from None
-        except (ValueError, TypeError, KeyError, AttributeError):
-            pass
-        raise StackError(
-            "the record of a seal migration is invalid, or a newer program wrote it",
-            looked_at=str(self._record),
-            remedy=f"use the program that wrote it; else put the original file back, and "
-            f"run {named('up')}, which continues",
-        )
 
     def check_settled(self) -> None:
         """Refuse a backup while a migration is pending, whose keys are uncertain."""
@@ -126,7 +113,7 @@ class SealMigrations:
         if pending is not None:
             raise StackError(
                 f"a migration of the seal {pending} was ended half-way",
-                looked_at=str(self._record),
+                looked_at=str(self._record.file),
                 remedy=f"{named('seal.migrate', pending.target)} completes it, then repeat this",
             )
 
@@ -149,9 +136,7 @@ class SealMigrations:
         return self._note(SealMigration(source, target, begun))
 
     def _note(self, migration: SealMigration) -> SealMigration:
-        files.private_directory(self._folder)
-        content = {"format": _FORMAT, **asdict(migration)}
-        files.write_private(self._record, json.dumps(content, indent=2) + "\n")
+        self._record.write(asdict(migration))
         return migration
 
     def go_on(
@@ -381,9 +366,18 @@ class SealMigrations:
         self._remove_copies()
         for data, _ in self._data_and_copies():  # of a run that ended before it put them back
             shutil.rmtree(_beside(data), ignore_errors=True)
-        self._record.unlink()
+        self._record.remove()
         with contextlib.suppress(OSError):  # data that did not open stays there
             self._folder.rmdir()
+
+
+def _refused(record: Path) -> StackError:
+    return StackError(
+        "the record of a seal migration is invalid, or a newer program wrote it",
+        looked_at=str(record),
+        remedy=f"use the program that wrote it; else put the original file back, and "
+        f"run {named('up')}, which continues",
+    )
 
 
 def _went_over(node: VaultAdmin, *, untouched: bool) -> bool:

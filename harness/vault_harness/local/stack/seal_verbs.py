@@ -18,13 +18,13 @@ from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.reopening import Opener
 from vault_harness.local.stack.seal_migration import (
-    Checkpoint,
     SealMigrated,
     SealMigration,
     SealMigrations,
 )
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.root.generate import prove_keys
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.settings import Settings
 
 _RESTART_SECONDS = 30.0

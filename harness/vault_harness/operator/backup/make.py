@@ -22,6 +22,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.backup.contents import Contents, moving_between, take_contents
 from vault_harness.operator.backup.files import (
     FORMAT,
@@ -155,9 +156,6 @@ def _keys_bytes(keys: Keys) -> bytes:
     if keys.static_key:
         content["static_key"] = keys.static_key
     return json.dumps(content, indent=2).encode() + b"\n"
-
-
-Checkpoint = Callable[[str], None]
 
 
 @without_frames

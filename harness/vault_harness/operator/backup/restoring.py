@@ -43,6 +43,7 @@ from vault_harness.local.vault.root.operator_token import (
     needing_root,
 )
 from vault_harness.local.vault.unfinished import SOURCE, unfinished_restore
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.backup.acting import acting_on, put_keys
 from vault_harness.operator.backup.contents import Comparison, Contents, compare
 from vault_harness.operator.backup.files import Keys, check_snapshot
@@ -64,8 +65,6 @@ from vault_harness.operator.backup.progress import (
     rebuild,
 )
 from vault_harness.waiting import Awaited
-
-Checkpoint = Callable[[str], None]
 
 _OF = "snapshot"
 """Field of the note beside the keys. It tells two backups of one Vault apart."""

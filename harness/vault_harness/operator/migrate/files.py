@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.migrate.dotenv import assignment
 from vault_harness.operator.migrate.record import MigrationRecord, place, stamp
-
-# Called with the name of each completed step. Tests end the process in it.
-Checkpoint = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,16 @@ A second run and ``--undo`` read it.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import StackError
 from vault_harness.local.vault.kv import SecretVersion
+from vault_harness.local.written_ahead import WrittenAhead
 
 _FORMAT = 1
 DIRECTORY = "migrations"
@@ -157,13 +156,12 @@ class MigrationRecord:
     def save(self) -> None:
         """Write it atomically: a crash leaves the old state or the new one."""
         assert self.file is not None
-        files.private_directory(self.file.parent)
-        content = {"format": _FORMAT, **asdict(self)}
+        content = asdict(self)
         del content["file"]
         for step in content["steps"].values():
             if step["left"] is None:  # so that an earlier release can read it
                 del step["left"], step["left_created"]
-        files.write_private(self.file, json.dumps(content, indent=2) + "\n")
+        _written_ahead(self.file).write(content)
 
 
 def _same(created: str, noted: str) -> bool:
@@ -238,18 +236,23 @@ def _all(data_dir: Path) -> list[MigrationRecord]:
 
 def _each(data_dir: Path) -> Iterator[MigrationRecord]:
     for path in sorted((data_dir / DIRECTORY).glob("*.json")):
-        try:
-            content = json.loads(path.read_text())
-            if content.pop("format") != _FORMAT:
-                raise ValueError
-            content["steps"] = {name: Written(**step) for name, step in content["steps"].items()}
-            record = MigrationRecord(**content)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise StackError(
-                f"{path.name} is not a record of a migration",
-                looked_at=str(path),
-                remedy=f"Move the file away: mv '{path}' '{path}.broken'. Then --undo cannot take "
-                "that migration back.",
-            ) from None
-        record.file = path
-        yield record
+        if (record := _written_ahead(path).read()) is not None:
+            record.file = path
+            yield record
+
+
+def _written_ahead(file: Path) -> WrittenAhead[MigrationRecord]:
+    return WrittenAhead(file, _made, _refused, _FORMAT)
+
+
+def _made(*, steps: dict[str, dict[str, Any]], **fields: Any) -> MigrationRecord:
+    return MigrationRecord(**fields, steps={name: Written(**step) for name, step in steps.items()})
+
+
+def _refused(file: Path) -> StackError:
+    return StackError(
+        f"{file.name} is not a record of a migration",
+        looked_at=str(file),
+        remedy=f"Move the file away: mv '{file}' '{file}.broken'. Then --undo cannot take "
+        "that migration back.",
+    )

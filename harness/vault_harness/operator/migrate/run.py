@@ -13,9 +13,9 @@ from vault_harness.commands import named
 from vault_harness.errors import OperatorError, SettingsError, StackError
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.migrate.dotenv import read
 from vault_harness.operator.migrate.files import (
-    Checkpoint,
     ClientSettings,
     copy,
     same,

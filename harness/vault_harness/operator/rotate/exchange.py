@@ -12,6 +12,7 @@ from vault_harness import urls
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError
 from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.rotate.password_server import (
     Account,
     PasswordServer,
@@ -19,7 +20,6 @@ from vault_harness.operator.rotate.password_server import (
     ServerUnreachableError,
 )
 from vault_harness.operator.rotate.record import RotationRecord, load
-from vault_harness.operator.rotate.secret_id import Checkpoint
 from vault_harness.operator.rotate.targets import Target
 from vault_harness.waiting import rest
 

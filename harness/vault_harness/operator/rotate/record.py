@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vault_harness import files
 from vault_harness.errors import StackError
 from vault_harness.local.vault.kv import Kv, SecretVersion
+from vault_harness.local.written_ahead import WrittenAhead
 from vault_harness.operator.rotate.targets import Target
 
 DIRECTORY = "rotations"
@@ -102,14 +102,13 @@ class RotationRecord:
     def come_to_nothing(self, file: Path) -> None:
         """Restore the previous record after a failed rotation."""
         if self.previous is None:
-            file.unlink(missing_ok=True)
+            _written_ahead(file).remove()
         else:
             RotationRecord(**self.previous).save(file)
 
     def save(self, file: Path) -> None:
         """Write it atomically: a crash leaves the old state or the new one."""
-        files.private_directory(file.parent)
-        files.write_private(file, json.dumps(asdict(self)) + "\n")
+        _written_ahead(file).write(asdict(self))
 
 
 def record_file(directory: Path, kv: Kv, target: Target) -> Path:
@@ -120,17 +119,20 @@ def record_file(directory: Path, kv: Kv, target: Target) -> Path:
 
 def load(file: Path) -> RotationRecord | None:
     """Return the newest rotation of a value, or None."""
-    try:
-        return RotationRecord(**json.loads(file.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        raise StackError(
-            f"{file.name} is not a record of a rotation",
-            looked_at=str(file),
-            remedy=f"Move the file away: mv '{file}' '{file}.broken'. Then nobody can take that "
-            "rotation back.",
-        ) from None
+    return _written_ahead(file).read()
+
+
+def _written_ahead(file: Path) -> WrittenAhead[RotationRecord]:
+    return WrittenAhead(file, RotationRecord, _refused)
+
+
+def _refused(file: Path) -> StackError:
+    return StackError(
+        f"{file.name} is not a record of a rotation",
+        looked_at=str(file),
+        remedy=f"Move the file away: mv '{file}' '{file}.broken'. Then nobody can take that "
+        "rotation back.",
+    )
 
 
 def _digest(value: object, salt: str) -> str:

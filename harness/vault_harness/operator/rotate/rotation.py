@@ -19,6 +19,7 @@ from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.vault.kv import Kv
+from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.rotate.exchange import (
     SecretRotation,
     Work,
@@ -32,7 +33,6 @@ from vault_harness.operator.rotate.exchange import (
 )
 from vault_harness.operator.rotate.password_server import PasswordServer, ServerUnreachableError
 from vault_harness.operator.rotate.record import load, record_file
-from vault_harness.operator.rotate.secret_id import Checkpoint
 from vault_harness.operator.rotate.targets import Target
 from vault_harness.urls import ServerKind
 

@@ -11,22 +11,19 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
+from vault_harness.local.written_ahead import Checkpoint, WrittenAhead
 from vault_harness.operator.rotate.record import DIRECTORY
 from vault_harness.waiting import rest
-
-Checkpoint = Callable[[str], None]
 
 _METADATA = "rotation"
 
@@ -84,7 +81,7 @@ def plan_secret_id(
     role = role.lower()  # Vault and the file names use lower case
     approle.role_id(op, role, mount=mount)
     _, file = approle.credential_files(role, directory)
-    begun = _load(_record(role, directory))
+    begun = _record(role, directory).read()
     mine = _accessors_of(op, role, begun.name, mount) if begun is not None else set()
     current = _accessor(op, role, approle.read_id(file), mount)
     resumes = current is not None and current in mine
@@ -131,7 +128,7 @@ def rotate_secret_id(
 
 def _left(work: _Work) -> str:
     """Return what an interrupt leaves; empty if nothing changed, or everything is done."""
-    if not work.record.exists():
+    if not work.record.file.exists():
         return ""
     # Repeat the options: without --grace the old id would end at once.
     words = [work.role, *(["--grace", f"{work.grace:g}"] if work.grace else [])]
@@ -146,7 +143,7 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
     op, role, mount = work.op, work.role, work.mount
     role_id = approle.role_id(op, role, mount=mount)  # first: a missing role leaves no record
     role_file, file = approle.credential_files(role, directory)
-    left = _load(work.record)
+    left = work.record.read()
     destroyed: list[str] = []
     if left is not None:
         mine = _accessors_of(op, role, left.name, mount)
@@ -164,7 +161,7 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
         left.old if left is not None else None
     )
     run = _Run(secrets.token_hex(8), old)
-    _save(work.record, run)
+    work.record.write(asdict(run))
     checkpoint("recorded")
     new = _new(op, role, run.name, mount)
     checkpoint("made a new secret-id")
@@ -173,14 +170,14 @@ def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRot
     except OperatorError:
         for accessor in _accessors_of(op, role, run.name, mount):
             approle.destroy(op, role, accessor, mount=mount)
-        work.record.unlink()
+        work.record.remove()
         raise
     checkpoint("logged in with it")
     if approle.read_id(role_file) != role_id:
         approle.write_id(role_file, role_id)
     approle.write_id(file, new.secret_id)
     run.replaced = time.time()
-    _save(work.record, run)
+    work.record.write(asdict(run))
     checkpoint("replaced the file")
     spare = _accessors_of(op, role, run.name, mount) - {new.accessor}
     destroyed += _finish(work, run, new.accessor, spare, checkpoint)
@@ -193,7 +190,7 @@ class _Work:
 
     op: VaultAdmin
     role: str
-    record: Path
+    record: WrittenAhead[_Run]
     mount: str
     grace: float
     end_others: bool
@@ -215,7 +212,7 @@ def _finish(
     for accessor in ending:
         approle.destroy(op, role, accessor, mount=mount)
     checkpoint("destroyed the old secret-id")
-    work.record.unlink()
+    work.record.remove()
     return ending
 
 
@@ -279,20 +276,6 @@ def _accessors_of(op: VaultAdmin, role: str, run: str, mount: str) -> set[str]:
     return found
 
 
-def _record(role: str, directory: Path) -> Path:
-    """Return the file in which a rotation of a role's secret-id records its steps."""
-    return directory / DIRECTORY / f"secret-id-{role}.json"
-
-
-def _save(record: Path, run: _Run) -> None:
-    files.private_directory(record.parent)
-    files.write_private(record, json.dumps(asdict(run)) + "\n")
-
-
-def _load(record: Path) -> _Run | None:
-    try:
-        return _Run(**json.loads(record.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        return None  # files are written atomically, so this is not one of ours
+def _record(role: str, directory: Path) -> WrittenAhead[_Run]:
+    """Return the record of a rotation of a role's secret-id."""
+    return WrittenAhead(directory / DIRECTORY / f"secret-id-{role}.json", _Run)
