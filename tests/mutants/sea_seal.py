@@ -224,11 +224,11 @@ class PausesReadsOfUncachedSecrets(PausesForFourSeconds):
 
 
 class PausesReadsOfUncachedSecretsForTooLong(PausesReadsOfUncachedSecrets):
-    """Declares four seconds, and pauses for twice as long."""
+    """Declares four seconds, and pauses for three times as long."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
-        self.rests = 8.0
+        self.rests = 12.0
 
 
 class TreatsASealAsAMissingSecret(_CallsItSomethingElse):
@@ -608,7 +608,7 @@ MUTANTS = by_name(
         "polls-three-secrets-too-often"
     ),
     Mutant(ExitsInASeal, "SEA-01", "the client stays alive", process=True),
-    Mutant(PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "nobody touched can be read"),
+    Mutant(PausesReadsOfUncachedSecretsForTooLong, "SEA-01", "a good read_all within"),
     Mutant(TreatsASealAsAMissingSecret, "SEA-01", "a failure then is unavailable"),
     Mutant(NeverRecovers, "SEA-02", "a good read within").called(
         "never-recovers-after-a-long-seal"
