@@ -810,7 +810,7 @@ def _a_refusal_since(since: float) -> Condition:
 
 
 def _refused_after(history: History, since: float) -> bool:
-    # The end of a login counts: one that was under way when the user was dropped is refused.
+    # A login counts by its end. A login under way when the user was dropped is refused.
     return any(not use.accepted and use.ended >= since for use in list(history.uses))
 
 

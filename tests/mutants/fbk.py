@@ -138,29 +138,19 @@ class KeepsItsFallbackInItsCache(Tweaked):
         self._fallen: dict[str, Secret] = {}
 
     def read_cached(self, path: str, key: str) -> Secret:
-        secret = self._fallen.get(key) or super().read_cached(path, key)
+        secret = self._fallen.get(path) or super().read_cached(path, key)
         if secret.source == "environment":
-            self._fallen[key] = secret
+            self._fallen[path] = secret
         return secret
 
 
-class CachesItsFallbackUntilAPlainRead(Tweaked):
+class CachesItsFallbackUntilAPlainRead(KeepsItsFallbackInItsCache):
     """Caches its fallback until a plain read of the same secret succeeds."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._fallen: dict[str, Secret] = {}
 
     def read(self, path: str, key: str) -> Secret:
         secret = super().read(path, key)
         if secret.source != "environment":
             self._fallen.pop(path, None)
-        return secret
-
-    def read_cached(self, path: str, key: str) -> Secret:
-        secret = self._fallen.get(path) or super().read_cached(path, key)
-        if secret.source == "environment":
-            self._fallen[path] = secret
         return secret
 
 

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import socket
+from contextlib import closing
 
 import pytest
 
-from vault_harness.errors import PortTaken
+from vault_harness.errors import DeadlineExceeded, PortTaken
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.process.services import ServiceProcesses
 from vault_harness.local.stack.example_services import SERVICES, ExampleServices
 from vault_harness.local.stack.local import LocalStack
-from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services-as-processes")]
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalStack]:
+def local(stack: LocalStack) -> LocalStack:
     """A seeded stack."""
-    stack = LocalStack(
-        Settings(
-            engine="process",
-            data_dir=tmp_path / "vault-data",
-            vault_port=0,
-            proxy_port=0,
-            toxiproxy_port=0,
-        )
-    )
-    try:
-        stack.up()
-        stack.seed(Blueprint.default())
-        yield stack
-    finally:
-        stack.destroy()
+    stack.up()
+    stack.seed(Blueprint.default())
+    return stack
 
 
 @pytest.fixture
@@ -96,11 +83,25 @@ def test_a_second_start_replaces_only_what_changed(
 
 
 def test_a_taken_port_is_told(local: LocalStack, services: ExampleServices) -> None:
-    """The error names the variable that moves the port."""
-    taken = int(str(services.describe()[0].url).rpartition(":")[2])
-    others = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0) | {"celery_beat": taken})
-    with pytest.raises(PortTaken, match="CELERY_BEAT_PORT"):
-        others.start()
+    """The error names the variable that moves the port, and what was started ends again."""
+    services.stop()
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        ports = dict.fromkeys(SERVICES, 0) | {"celery_beat": taken.getsockname()[1]}
+        with pytest.raises(PortTaken, match="CELERY_BEAT_PORT"):
+            ExampleServices(local, ports=ports).start()
+    assert pids(local) == {}
+
+
+def test_services_that_cannot_log_in_are_told_and_end(
+    local: LocalStack, services: ExampleServices
+) -> None:
+    """The error has their logs, and no process stays."""
+    services.stop()
+    local.seal()
+    with pytest.raises(DeadlineExceeded, match="backend is unhealthy") as caught:
+        services.start(timeout=3.0)
+    assert "unseal" in caught.value.remedy
+    assert pids(local) == {}
 
 
 def test_with_client_certificates(local: LocalStack) -> None:

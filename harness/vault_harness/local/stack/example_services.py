@@ -122,28 +122,39 @@ class ExampleServices:
         """Start the services and wait until all are healthy. Write their credentials first.
 
         Without `through_toxiproxy`, no fault of Toxiproxy affects them. The error for an unhealthy
-        service contains its log.
+        service contains its log. Processes that were started end again after an error.
         """
         wanted = _of(self._local.blueprint())
         ports = {
             name: int(self._ports.get(name, os.environ.get(variable, default)))
             for name, (default, variable) in SERVICES.items()
         }
+        engine = self._engine()
         with ExitStack() as held:
-            self._engine().start(wanted, ports, through_toxiproxy=through_toxiproxy, held=held)
             try:
-                wait_until(
-                    lambda: all(one.health in ("healthy", "none") for one in self.describe()),
-                    "all example services to be healthy",
-                    timeout=timeout,
-                    interval=0.25,
-                )
-            except DeadlineExceeded:
-                waited = f"waited {in_words(timeout)} for the example services"
-                raise self._unhealthy(waited) from None
-        if any(service.health == "none" for service in self.describe()):
+                engine.start(wanted, ports, through_toxiproxy=through_toxiproxy, held=held)
+                return self._healthy(timeout)
+            except BaseException:
+                engine.take_back()
+                raise
+
+    def _healthy(self, timeout: float) -> list[ExampleService]:
+        found = self.describe()
+
+        def settled() -> bool:
+            found[:] = self.describe()
+            return all(service.health in ("healthy", "none") for service in found)
+
+        try:
+            wait_until(
+                settled, "all example services to be healthy", timeout=timeout, interval=0.25
+            )
+        except DeadlineExceeded:
+            waited = f"waited {in_words(timeout)} for the example services"
+            raise self._unhealthy(waited) from None
+        if any(service.health == "none" for service in found):
             raise self._unhealthy("example services ended at once")
-        return self.describe()
+        return found
 
     @without_frames
     def stop(self) -> list[str]:
@@ -206,11 +217,14 @@ class _Engine(Protocol):
     ) -> None:
         """Start them, and do not wait until they are healthy. `held` keeps their ports so long."""
 
+    def take_back(self) -> None:
+        """End what `start` has started, after an error."""
+
     def stop(self) -> Collection[str]:
         """End them, and return the names of those that ran."""
 
     def look(self) -> dict[str, tuple[str, str]]:
-        """Return URL and health of each that is there."""
+        """Return URL and health of each that is there; an empty health where only it can tell."""
 
     def logs(self, service: str, tail: int) -> str:
         """Return the last lines of one's log."""
@@ -222,6 +236,7 @@ class _Processes:
     def __init__(self, local: LocalStack) -> None:
         self._local = local
         self._all = ServiceProcesses(local.data_dir)
+        self._begun: list[str] = []
 
     def start(
         self,
@@ -233,19 +248,17 @@ class _Processes:
     ) -> None:
         for name in wanted:
             variables = service_environment(self._local, name, direct=not through_toxiproxy)
-            self._all.start(name, variables, ports[name], setting=SERVICES[name][1], held=held)
+            if self._all.start(name, variables, ports[name], setting=SERVICES[name][1], held=held):
+                self._begun.append(name)
+
+    def take_back(self) -> None:
+        self._all.stop(self._begun)
 
     def stop(self) -> Collection[str]:
         return self._all.stop()
 
     def look(self) -> dict[str, tuple[str, str]]:
-        found = {}
-        for name in self._all.running():
-            url = self._all.url(name)
-            answer = ask(f"{url}/health", timeout=10.0)
-            healthy = answer is not None and answer.status == 200
-            found[name] = url, "healthy" if healthy else "unhealthy" if answer else "starting"
-        return found
+        return {name: (self._all.url(name), "") for name in self._all.running()}
 
     def logs(self, service: str, tail: int) -> str:
         return files.tail(self._all.log(service), tail)
@@ -282,6 +295,9 @@ class _Containers:
         # that cannot unseal itself.
         compose = self._compose(ports, through_toxiproxy)
         compose("up", "-d", "--no-deps", *wanted, services=True)
+
+    def take_back(self) -> None:
+        """Leave the containers: the engine starts them again until they are healthy."""
 
     def stop(self) -> Collection[str]:
         with connected() as client:
@@ -357,4 +373,8 @@ def _of(blueprint: Blueprint) -> list[str]:
 def _describe(name: str, url: str, health: str) -> ExampleService:
     answer = ask(f"{url}/health", timeout=10.0) if url else None
     status = str(json.loads(answer.body).get("status", "")) if answer is not None else ""
+    if url and not health:
+        health = (
+            "starting" if answer is None else "healthy" if answer.status == 200 else "unhealthy"
+        )
     return ExampleService(name=name, url=url or None, health=health, status=status)

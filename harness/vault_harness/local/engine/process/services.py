@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,10 @@ class ServiceProcesses:
 
     def start(
         self, name: str, variables: Mapping[str, str], port: int, *, setting: str, held: ExitStack
-    ) -> None:
+    ) -> bool:
         """Start a service with these variables, and do not wait until it answers.
 
-        A running one with the same variables stays.
+        A running one with the same variables stays. Return whether a new one was started.
 
         Args:
             port: 0 means its last port, or any free one.
@@ -55,7 +55,7 @@ class ServiceProcesses:
         last = int(known.get("PORT", 0))
         told = {**variables, "SERVICE": name, "HOST": LOOPBACK}
         if processes and known == {**told, "PORT": str(port or last)}:
-            return
+            return False
         _end(processes)
         if port and listens(port):
             raise port_taken(port, setting=setting)
@@ -78,10 +78,13 @@ class ServiceProcesses:
             environment={"PYTHONPATH": os.pathsep.join(roots)},
             detached=True,
         ).spawn()
+        return True
 
-    def stop(self) -> list[str]:
-        """End all services, and return their names."""
+    def stop(self, names: Collection[str] | None = None) -> list[str]:
+        """End these services, all by default, and return the names of those that ran."""
         running = self.running()
+        if names is not None:
+            running = {name: found for name, found in running.items() if name in names}
         _end([process for processes in running.values() for process in processes])
         return list(running)
 
