@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vault_harness.local.toxiproxy.server import bodies
-from vault_harness.local.toxiproxy.server.toxics.slicer import cut
+from vault_harness.local.toxiproxy.server.toxics import cut
 
 JSON = st.recursive(
     st.none()

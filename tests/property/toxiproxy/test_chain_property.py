@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.unit.toxiproxy.conftest import Bench, own_clock
-from vault_harness.local.toxiproxy.server.toxics import CHUNK, Sender, Stage, Toxic
+from vault_harness.local.toxiproxy.server.stage import CHUNK, Sender, Stage, Toxic
 
 KEEPING = {
     "noop": st.just({}),

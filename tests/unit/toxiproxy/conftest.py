@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 
 from vault_harness.local.toxiproxy.server.link import Link
-from vault_harness.local.toxiproxy.server.toxics import Toxic, registry
+from vault_harness.local.toxiproxy.server.stage import Toxic
+from vault_harness.local.toxiproxy.server.toxics import TOXICS
 
 
 class Handle:
@@ -139,7 +140,6 @@ class Bench:
         self.end: str | None = None
         self.closed = False
         self.names = itertools.count()
-        self.kinds = registry()
         self.loop = cast("Any", clock)
         source, dest = cast("Any", (self.source, self.dest))
         self.link = Link(self, "upstream", source, dest)
@@ -177,7 +177,7 @@ class Bench:
         self, kind: str, toxicity: float = 1.0, name: str | None = None, **values: int
     ) -> Toxic:
         """Return a toxic that is not in the chain yet."""
-        cls = self.kinds[kind]
+        cls = TOXICS[kind]
         return Toxic(
             cls,
             name=name or f"{kind} {next(self.names)}",
@@ -219,7 +219,7 @@ class Bench:
         self.clock.pass_time(seconds, self.poll)
 
 
-CLOCKED = ("link", "toxics.latency", "toxics.bandwidth", "toxics.slicer")
+CLOCKED = ("link", "toxics")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.local.toxiproxy.server.toxics import CHUNK
+from vault_harness.local.toxiproxy.server.stage import CHUNK
 
 if TYPE_CHECKING:
     from tests.unit.toxiproxy.conftest import Bench

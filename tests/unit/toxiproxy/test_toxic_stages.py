@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vault_harness.local.toxiproxy.server.toxics import TOXICS
+
 if TYPE_CHECKING:
     from tests.unit.toxiproxy.conftest import Bench
+    from vault_harness.local.toxiproxy.server.stage import Stage
+
+
+@pytest.mark.parametrize("toxic", TOXICS.values(), ids=list(TOXICS))
+def test_every_toxic_says_what_its_attributes_mean(toxic: type[Stage]) -> None:
+    """The docstring of a toxic names each of its attributes."""
+    assert "Attributes" in (toxic.__doc__ or "")
+    assert [name for name in toxic.fields if f"{name}:" not in (toxic.__doc__ or "")] == []
 
 
 def test_without_toxics_chunks_pass_at_once(bench: Bench) -> None:

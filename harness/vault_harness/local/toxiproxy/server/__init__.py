@@ -1,23 +1,23 @@
 """An embedded Toxiproxy server: the HTTP API and the eight toxics of Toxiproxy 2.12, in Python.
 
 ==================  ==========================================================================
-`main`              command line, start and end of the process
+`main`              command line, log, start and end of the process
 `protocol`          HTTP/1.1 on the wire
 `api`               routes, requests and answers
 `bodies`            required fields of requests; how proxies and toxics are shown
 `proxy`             a proxy and its life cycle
 `connection`        one client with its upstream: dialling, two links, the record of what happened
 `link`              one direction of a connection: source, chain of toxics, sink
-`toxics`            one file for each toxic; a new file there is a new toxic
+`stage`             what all toxics share
+`toxics`            the eight toxics
 `traffic`           records of connections, and Prometheus counters
 `addresses`         ``host:port`` texts, look-ups, listeners, and Go's error texts
-`log`               JSON lines on standard output that never block the server
 ==================  ==========================================================================
 
 The server differs from upstream on purpose where upstream has a defect:
 
-- attributes that kill upstream's process are refused with 400 (`toxics.bandwidth`,
-  `toxics.slicer`);
+- attributes that kill upstream's process are refused with 400 (`toxics.Bandwidth`,
+  `toxics.Slicer`);
 - no request waits for a peer, and ``reset_peer`` can be interrupted;
 - upstreams are dialled in parallel, and given up after `connection.DIAL_TIMEOUT`;
 - ``-seed`` works: one generator for each seed, proxy, toxic and connection;

@@ -21,12 +21,8 @@ from vault_harness.local.toxiproxy.server.addresses import Address, AddressError
 from vault_harness.local.toxiproxy.server.bodies import Problem
 from vault_harness.local.toxiproxy.server.connection import Common, Connection
 from vault_harness.local.toxiproxy.server.proxy import Proxy
-from vault_harness.local.toxiproxy.server.toxics import (
-    Direction,
-    InvalidAttributes,
-    Toxic,
-    registry,
-)
+from vault_harness.local.toxiproxy.server.stage import Direction, InvalidAttributes, Toxic
+from vault_harness.local.toxiproxy.server.toxics import TOXICS
 from vault_harness.local.toxiproxy.server.traffic import Traffic
 
 JSON = "application/json"
@@ -73,7 +69,6 @@ class Api:
     ) -> None:
         self.proxies: dict[str, Proxy] = {}
         self._seed = seed
-        self._kinds = registry()
         self._resolver = Resolver()
         self._traffic = Traffic()
         self._proxy_metrics = proxy_metrics
@@ -263,7 +258,7 @@ class Api:
         stream = entry.get("stream", "downstream")
         if stream.lower() not in proxy.toxics:
             raise Problem(400, "stream was invalid, can be either upstream or downstream")
-        kind = self._kinds.get(entry.get("type", ""))
+        kind = TOXICS.get(entry.get("type", ""))
         if kind is None:
             raise Problem(400, "invalid toxic type")
         toxic_name = entry.get("name") or f"{kind.type}_{stream}"

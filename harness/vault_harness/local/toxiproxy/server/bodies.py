@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vault_harness.local.toxiproxy.server.proxy import Proxy
-from vault_harness.local.toxiproxy.server.toxics import Stage, Toxic
+from vault_harness.local.toxiproxy.server.stage import Stage, Toxic
 
 Shape = Mapping[str, type]
 """Known fields and their types."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vault_harness.local.toxiproxy.server import addresses
 from vault_harness.local.toxiproxy.server.addresses import AddressError, Resolver
 from vault_harness.local.toxiproxy.server.link import Link
-from vault_harness.local.toxiproxy.server.toxics import Direction, Toxic
+from vault_harness.local.toxiproxy.server.stage import Direction, Toxic
 
 DIAL_TIMEOUT = 30.0
 """Seconds until a silent upstream is given up; upstream's server waits for ever."""

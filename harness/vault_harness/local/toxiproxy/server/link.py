@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from vault_harness.local.toxiproxy.server.toxics import (
+from vault_harness.local.toxiproxy.server.stage import (
     CHUNK,
     Direction,
     Host,

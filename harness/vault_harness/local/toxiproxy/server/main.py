@@ -1,25 +1,42 @@
-"""Command line, start and end of the embedded server."""
+"""Command line, log, start and end of the embedded server."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vault_harness.local.toxiproxy.server import VERSION, addresses, log
+from vault_harness.local.toxiproxy.server import VERSION, addresses
 from vault_harness.local.toxiproxy.server.addresses import AddressError, Resolver
 from vault_harness.local.toxiproxy.server.api import Api
 from vault_harness.local.toxiproxy.server.bodies import Problem
 from vault_harness.local.toxiproxy.server.protocol import Protocol
 
 BOOL_WORDS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+
+ROOM = 4096
+"""Bytes that a ready pipe takes at once (POSIX: ``PIPE_BUF``); longer lines are cut."""
+STANDARD_OUTPUT = 1
+LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+NAMES = {level: name for name, level in reversed(LEVELS.items())} | {logging.DEBUG: "debug"}
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.version:
         sys.stdout.write(f"toxiproxy-server version {VERSION}\n")
         return 0
-    log.set_up()
+    set_up_log()
     return asyncio.run(_run(options))
 
 
@@ -119,3 +136,62 @@ async def _populate(api: Api, config: str) -> None:
         _log.error("Failed to populate proxies from file", problem)
     else:
         _log.info("Populated proxies from file", {"config": config, "proxies": len(proxies)})
+
+
+class JsonLines(logging.Handler):
+    """Writes each record as a line of JSON if there is room for it, and never blocks the server.
+
+    A full pipe that nobody reads would stop a server that waits for it. So a line without room is
+    dropped, and the next line says how many were.
+
+    The fields of a line are the mapping that `logging` accepts instead of arguments::
+
+        logging.getLogger(__name__).info("Started proxy", {"name": "vault"})
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._dropped = 0
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format level, time (UTC), message, and the record's fields."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "level": NAMES.get(record.levelno, record.levelname.lower()),
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "message": str(record.msg) if isinstance(record.args, Mapping) else record.getMessage(),
+        }
+        if isinstance(record.args, Mapping):
+            line |= record.args
+        if record.exc_info:
+            line["error"] = repr(record.exc_info[1])
+        if self._dropped:
+            line["dropped_lines"] = self._dropped
+        text = json.dumps(line, default=str)
+        if len(text) >= ROOM:
+            line = {**line, "message": text[: ROOM // 4], "cut": True}
+            text = json.dumps({key: line[key] for key in ("level", "time", "message", "cut")})
+        return text
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it as dropped."""
+        try:
+            if select.select([], [self._descriptor], [], 0)[1]:
+                # Directly: a line in the buffer of sys.stdout would stay there if nobody reads.
+                os.write(self._descriptor, self.format(record).encode() + b"\n")
+                self._dropped = 0
+            else:
+                self._dropped += 1
+        except (OSError, ValueError):
+            self._dropped += 1  # nobody reads any more
+
+
+def set_up_log() -> None:
+    """Log to standard output from the level of ``LOG_LEVEL`` on, ``info`` by default."""
+    name = os.environ.get("LOG_LEVEL", "info").lower()
+    root = logging.getLogger()
+    root.handlers = [JsonLines(STANDARD_OUTPUT)]
+    root.setLevel(LEVELS.get(name, logging.INFO))
+    if name not in LEVELS:
+        root.error("unknown LOG_LEVEL", {"value": name})

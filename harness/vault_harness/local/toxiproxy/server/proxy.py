@@ -16,7 +16,7 @@ from vault_harness.local.toxiproxy.server import addresses
 from vault_harness.local.toxiproxy.server.addresses import Address, AddressError
 from vault_harness.local.toxiproxy.server.connection import Client, Common, Connection, Route
 from vault_harness.local.toxiproxy.server.link import Link
-from vault_harness.local.toxiproxy.server.toxics import Direction, Toxic
+from vault_harness.local.toxiproxy.server.stage import Direction, Toxic
 
 ACCEPTS = 16
 """Connections accepted at once before others get their turn."""
