@@ -257,7 +257,6 @@ def _order(
 ) -> None:
     """Set a fault of single requests."""
     from vault_harness.judge.faults import Order
-    from vault_harness.local.stack.requests import RequestFaults
 
     assert target is not None, "the command line asks for it"
     order = Order.from_json(
@@ -272,8 +271,13 @@ def _order(
             "every": which.every,
         }
     )
-    told, faults = order.to_json(), RequestFaults(local_stack())
-    _break(str(order), lambda: faults.set(told), lambda: faults.undo(told), which.for_)
+    told, stack = order.to_json(), local_stack()
+    _break(
+        str(order),
+        lambda: stack.fault_requests(told),
+        lambda: stack.end_request_fault(told),
+        which.for_,
+    )
 
 
 def _break(

@@ -89,7 +89,7 @@ def put_into(
     from vault_harness.local.vault import cluster
     from vault_harness.operator.backup import TokensEnded, unfinished_keyring
     from vault_harness.operator.backup import restore as put_back
-    from vault_harness.operator.backup.on_stack import rehearse_on
+    from vault_harness.operator.backup.seal_drill import rehearse_on
 
     with stack.held():
         there = stack.restorable()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vault_harness.certificates import shown_beside
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
 from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.local.vault.admin import VaultAdmin
 
 
 @command(
@@ -28,7 +35,7 @@ def vault() -> None:
     namespace are set in its environment only. The task exits with its exit code.
     """
     from vault_harness.errors import SettingsError
-    from vault_harness.operator.command_line import environment_for, find_command_line
+    from vault_harness.local.programs import find_vault
 
     # Not context.remainder, which joins the words with blanks and loses quoting.
     words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -39,9 +46,46 @@ def vault() -> None:
             remedy=f"for example: {named('vault', '--', 'kv', 'list', 'ecommerce/')}",
         )
     stack = local_stack()
-    program = find_command_line(stack.settings)
+    program = str(find_vault(stack.settings).path)
     with closing(stack.operator(there=False)) as op:  # the namespace may not exist yet
         # The stack's own file: VAULT_CACERT may belong to another server, or be gone.
         environment = environment_for(op, os.environ, ca_cert=op.ca_cert)
     sys.stdout.flush()
     os.execve(program, [program, *words], environment)  # noqa: S606 -- no shell is wanted
+
+
+_PREFIXES = ("VAULT", "BAO")
+_OURS = ("TOKEN", "ADDR", "NAMESPACE")
+# Each of these overrides or reroutes the address, even loopback: an agent, a proxy (newer name
+# first), a DNS look-up.
+_ELSEWHERE = ("AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP")
+# TLS settings of another server. A wrong name or file would stop every request, and without the
+# check any listener would get the token.
+_TLS = (
+    *("CACERT", "CACERT_BYTES", "CAPATH", "CLIENT_CERT", "CLIENT_KEY"),
+    *("TLS_SERVER_NAME", "SKIP_VERIFY"),
+)
+
+
+def environment_for(
+    op: VaultAdmin, environ: Mapping[str, str], *, ca_cert: Path | None = None
+) -> dict[str, str]:
+    """Return the caller's environment with address, token and namespace of an operator.
+
+    No variable may lead the operator's token to or through another server. Both spellings are set:
+    OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
+    """
+    kinds = (*_OURS, *_ELSEWHERE, *_TLS)
+    withheld = {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in kinds}
+    kept = {name: value for name, value in environ.items() if name not in withheld}
+    own = shown_beside(ca_cert)
+    for prefix in _PREFIXES:
+        kept[f"{prefix}_ADDR"] = op.address
+        kept[f"{prefix}_TOKEN"] = str(op.client.token)
+        if op.namespace:
+            kept[f"{prefix}_NAMESPACE"] = op.namespace
+        if ca_cert is not None:
+            kept[f"{prefix}_CACERT"] = str(ca_cert)
+        if own is not None:
+            kept[f"{prefix}_CLIENT_CERT"] = kept[f"{prefix}_CLIENT_KEY"] = str(own)
+    return kept

@@ -41,8 +41,7 @@ from vault_harness.operator.backup import (
     new_identity,
     restore,
 )
-from vault_harness.operator.backup.on_stack import rehearse_on
-from vault_harness.operator.backup.seal_drill import SealDrill, let_copy_reach_key
+from vault_harness.operator.backup.seal_drill import SealDrill, let_copy_reach_key, rehearse_on
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 

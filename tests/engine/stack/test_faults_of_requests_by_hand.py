@@ -21,7 +21,6 @@ from vault_harness.local.stack import recording
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.requests import RequestFaults
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault.keyring import Keyring
@@ -32,7 +31,7 @@ LEDGER = "ecommerce/data/backend/ledger"
 
 def disturb(stack: LocalStack, order: Order) -> None:
     """Set a fault."""
-    RequestFaults(stack).set(order.to_json())
+    stack.fault_requests(order.to_json())
 
 
 def ask(
@@ -255,7 +254,7 @@ def test_without_a_stack(stack: LocalStack) -> None:
 def test_an_order_that_is_none(up: LocalStack) -> None:
     """An unknown fault is refused, and clients are not led to the recorder."""
     with pytest.raises(StackError, match="refused an order"):
-        RequestFaults(up).set({"act": "explode"})
+        up.fault_requests({"act": "explode"})
     assert (login(up), up.status().obstacles) == (200, ())
 
 

@@ -23,7 +23,6 @@ from vault_harness.local.stack import client_path, opening
 from vault_harness.local.stack.example_services import ExampleServices
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
-from vault_harness.local.stack.requests import RequestFaults
 from vault_harness.local.vault import approle, cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.apply import Applying
@@ -39,9 +38,7 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "seal": lambda s: s.seal(),
     "unseal": lambda s: s.unseal(),
     "seed": lambda s: s.seed(BLUEPRINT, Applying(overwrite=True)),
-    "disturb requests": lambda s: RequestFaults(s).set(
-        Order(act="fail", targets=("read",)).to_json()
-    ),
+    "disturb requests": lambda s: s.fault_requests(Order(act="fail", targets=("read",)).to_json()),
     "heal": lambda s: s.heal(),
     "status": lambda s: s.status(),
     "blueprint": lambda s: s.blueprint(),

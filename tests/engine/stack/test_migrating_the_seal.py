@@ -32,7 +32,6 @@ from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.requests import RequestFaults
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.generate import revoke_root
@@ -405,7 +404,7 @@ def test_faults_by_hand_stay_after_a_migration(stack: LocalStack) -> None:
     """After a migration the recorder and its faults are in place."""
     stack.up()
     order = Order(act="fail", targets=("login",), first=2, status=503)
-    RequestFaults(stack).set(order.to_json())
+    stack.fault_requests(order.to_json())
     before = stack.status()
 
     stack.migrate_seal("static")

@@ -38,7 +38,7 @@ from vault_harness.operator.backup import (
     restore,
     restore_seal_key,
 )
-from vault_harness.operator.backup.on_stack import rehearse_on
+from vault_harness.operator.backup.seal_drill import rehearse_on
 from vault_harness.settings import Settings
 
 pytestmark = [

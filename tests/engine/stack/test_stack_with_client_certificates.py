@@ -25,7 +25,6 @@ from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.local.stack.record import StackRecord
-from vault_harness.local.stack.requests import RequestFaults
 from vault_harness.local.vault.metrics import numbers
 
 pytestmark = pytest.mark.slow  # each starts and ends a stack
@@ -182,7 +181,7 @@ def test_a_second_exchange_wants_a_restart(up: LocalStack, client: VaultClient) 
 def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> None:
     """The recorder asks for a certificate too, and shows Vault its own."""
     key = secret_key(client)
-    RequestFaults(up).set(Order(act="fail", targets=("read",), first=1).to_json())
+    up.fault_requests(Order(act="fail", targets=("read",), first=1).to_json())
     for renewed in (False, True):
         if renewed:
             up.renew_certificate()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from vault_harness.cli import vault as vault_module
+from vault_harness.local import programs
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.operator import command_line
 from vault_harness.settings import Settings
 
 Program = Callable[..., Any]  # of conftest.py
@@ -37,7 +37,7 @@ def test_the_ca_file_of_an_earlier_stack_is_dropped(
     monkeypatch.setenv("VAULT_CACERT", str(tmp_path / "of-an-earlier-stack.pem"))
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr(vault_module, "local_stack", stack)
-    monkeypatch.setattr(command_line, "find_command_line", lambda _: "bao")
+    monkeypatch.setattr(programs, "find_vault", lambda _: SimpleNamespace(path="bao"))
     assert program("vault", "--", "kv", "list", "ecommerce/").code == 0
     assert given["VAULT_ADDR"] == "http://127.0.0.1:1"
     assert not {"VAULT_CACERT", "BAO_CACERT"} & set(given)

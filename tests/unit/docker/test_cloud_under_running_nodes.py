@@ -310,7 +310,7 @@ def test_a_write_that_fails_takes_no_key_from_anybody(
 ) -> None:
     """After a failed write every node in the seal's file is still described."""
     stack.have("awskms", AWS)
-    write = "vault_harness.local.engine.docker.own_files.files.write_private"
+    write = "vault_harness.local.engine.docker.layout.files.write_private"
 
     def once(path: Path, text: str) -> None:
         path.write_text(text)

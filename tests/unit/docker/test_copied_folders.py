@@ -14,8 +14,8 @@ import pytest
 from tests.unit.docker.test_cloud_under_running_nodes import Stack, container
 from vault_harness.errors import StackError
 from vault_harness.local.engine.docker.compose import project_name
+from vault_harness.local.engine.docker.labels import project_here
 from vault_harness.local.engine.docker.layout import NODES_FILE_NAME
-from vault_harness.local.engine.docker.ownership import project_here
 from vault_harness.local.engine.docker.stack import ENV_FILE_NAME
 from vault_harness.local.stack.record import StackRecord
 

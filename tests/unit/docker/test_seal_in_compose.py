@@ -17,7 +17,7 @@ from vault_harness.local.engine.docker import sealing
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.container import Order
 from vault_harness.local.engine.docker.engine import DockerEngine
-from vault_harness.local.engine.docker.inside import configuration
+from vault_harness.local.engine.docker.inside import configuration, mounts, seal_files, seen_inside
 from vault_harness.local.engine.docker.layout import (
     HOLDER_FILE_NAME,
     NODES_FILE_NAME,
@@ -27,7 +27,6 @@ from vault_harness.local.engine.docker.layout import (
     holder_text,
     services_of,
 )
-from vault_harness.local.engine.docker.seal_files import mounts, seal_files, seen_inside
 from vault_harness.local.engine.provider import KnownServers
 from vault_harness.local.engine.seal import (
     CloudSealingProvider,

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from vault_harness.errors import SettingsError
 from vault_harness.judge.report import Summary, collect_parts, formats, write_part
-from vault_harness.judge.report.formats import suite_version
-from vault_harness.judge.report.schemas import schemas
+from vault_harness.judge.report.formats import schemas, suite_version
 from vault_harness.judge.report.score import (
     Change,
     also_broken,
@@ -523,7 +522,7 @@ def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
 
 
 def test_schemas_in_the_repository_are_the_models() -> None:
-    """`python -m vault_harness.judge.report.schemas docs/formats` writes them."""
+    """`python -m vault_harness.judge.report.formats docs/formats` writes them."""
     folder = ROOT / "docs" / "formats"
     found = {file.name: file.read_text() for file in folder.glob("*.json")}
     assert found == schemas()

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from vault_harness.certificates import Authority, TlsFiles, in_file
+from vault_harness.cli.vault import environment_for
 from vault_harness.errors import StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.dialect import OPENBAO
@@ -24,7 +25,6 @@ from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.service_ids import hand_out_tls, service_directory
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
-from vault_harness.operator.command_line import environment_for
 from vault_harness.settings import Settings
 
 BLUEPRINT = Blueprint.default()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness import namespaces
+from vault_harness.cli.vault import environment_for
 from vault_harness.errors import BlueprintError, NamespaceError, SettingsError
 from vault_harness.local import dialect
 from vault_harness.local.blueprint import Blueprint
@@ -20,7 +21,6 @@ from vault_harness.local.vault.kv import Kv
 from vault_harness.local.vault.namespace import check
 from vault_harness.local.vault.root.operator_token import operator_policy
 from vault_harness.operator.audit import Filter, parse_line
-from vault_harness.operator.command_line import environment_for
 from vault_harness.settings import Settings
 
 TOKEN = "hvs.the-root-token"

@@ -1,19 +1,24 @@
 """Define the files that a run leaves: their fields, versions and JSON Schemas.
 
 `SCHEMA_VERSION` is raised when a field is removed or changes its meaning. New fields do not raise
-it.
+it. ``python -m vault_harness.judge.report.formats FOLDER`` writes the JSON Schemas into a folder.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vault_harness import files
 
 SCHEMA_VERSION: Literal[2] = 2
 """The version of ``journal.json`` and ``score.json``."""
@@ -218,3 +223,29 @@ def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> di
 def cores() -> int:
     """Return the number of processors of this machine."""
     return os.cpu_count() or 1
+
+
+def schemas() -> dict[str, str]:
+    """Return the JSON Schemas by file name."""
+    made: dict[str, type[BaseModel]] = {"journal.schema.json": Journal, "score.schema.json": Score}
+    return {
+        name: json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                **model.model_json_schema(),
+            },
+            indent=2,
+        )
+        + "\n"
+        for name, model in made.items()
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Write the schemas into a folder."""
+    for name, text in schemas().items():
+        files.write_text(Path(arguments[0]) / name, text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -22,7 +22,7 @@ from vault_harness.errors import (
 )
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, LABEL_SERVICE, Compose
-from vault_harness.local.engine.docker.ownership import project_here
+from vault_harness.local.engine.docker.labels import project_here
 from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.engine.docker.state import find_image, refuse_outdated
 from vault_harness.local.engine.docker_client import connected

@@ -192,6 +192,28 @@ class LocalStack(SealVerbs):
         return [*removed, *_swept()]
 
     @without_frames
+    def fault_requests(self, order: Mapping[str, object]) -> None:
+        """Add a fault of single requests; it replaces one of the same target. `heal` undoes it.
+
+        The first fault starts an HTTP recorder and leads Toxiproxy to it. That closes open
+        connections once. `order` comes from `vault_harness.judge.faults.Order.to_json`.
+        """
+        with self.held():
+            endpoints = self.endpoints()
+            recorder = recording.able(self.provider()).start_recorder()
+            # Before clients are led there, so that it affects their first request.
+            recording.give(recorder, order)
+            client_path.ensure_proxies(endpoints, through=recorder.listen)
+
+    @without_frames
+    def end_request_fault(self, order: Mapping[str, object]) -> None:
+        """End the fault of an order, and leave the others; it may be gone already."""
+        with self.held():
+            recorder = recording.able(self.provider()).known_recorder()
+            if recorder is not None:
+                recording.give(recorder, order, undo=True)
+
+    @without_frames
     def heal(self) -> list[str]:
         """Remove all faults in front of Vault: toxics, recorder, disabled proxies, cuts.
 

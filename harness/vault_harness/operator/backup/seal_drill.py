@@ -1,4 +1,8 @@
-"""Exercise a seal migration on a copy of Vault: there and back, and nothing is lost."""
+"""Try out a seal on copies of Vault.
+
+A drill migrates a copy there and back, and nothing is lost. A restore into a Vault that unseals
+itself is rehearsed on another server with the same seal.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,33 @@ from vault_harness.addresses import base_url
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import CapabilityMissing, SettingsError
+from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
+from vault_harness.local.engine.folders import run_directory
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import StackProvider
-from vault_harness.local.engine.seal import CloudSealingProvider, SealingProvider, SealKind
+from vault_harness.local.engine.seal import (
+    CloudSealingProvider,
+    SealingProvider,
+    SealKind,
+    seal_stanza,
+)
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec
+from vault_harness.local.stack.here import StackHere
 from vault_harness.local.stack.launching import KEY_NAME, transit_seal
 from vault_harness.local.stack.seal_migration import both_seals, with_kind_of
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.operator_token import admin_with_token
-from vault_harness.operator.backup import Comparison, Copy, DrillReport, compare
+from vault_harness.operator.backup import (
+    Comparison,
+    Contents,
+    Copy,
+    DrillReport,
+    Keys,
+    compare,
+    rehearse,
+)
 
 _SECONDS = 60.0
 
@@ -162,3 +182,22 @@ def _end(node: Node) -> None:
     close = getattr(node, "close", None)
     if close is not None:
         close()
+
+
+@without_frames
+def rehearse_on(stack: StackHere, snapshot: bytes, contents: Contents, keys: Keys) -> None:
+    """Check that a backup opens with the key of a stack's seal. Does nothing for Shamir's seal.
+
+    The arguments come from `Backup.open_snapshot` and `Backup.open_keys`.
+    """
+    seal = seal_stanza(stack.data_dir)
+    if not seal:
+        return
+    provider = stack.provider()
+    settings = stack.settings.model_copy(update={"engine": provider.name})
+    with (
+        run_directory() as directory,
+        open_engine(settings, directory=directory / "engine", outward=needs_world(seal)) as engine,
+    ):
+        let_copy_reach_key(engine, provider, seal)
+        rehearse(engine, seal, snapshot, contents, keys, directory / "rehearsal")

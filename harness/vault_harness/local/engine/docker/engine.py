@@ -24,12 +24,13 @@ from vault_harness.local.engine.docker.inside import (
     CONFIGURATION_NAME,
     INSIDE,
     container_user,
+    seal_files,
+    seal_of,
 )
 from vault_harness.local.engine.docker.labels import OwnerProcess, remove_run, sweep
 from vault_harness.local.engine.docker.network import PrivateNetwork
 from vault_harness.local.engine.docker.node import DockerNode, Surroundings
 from vault_harness.local.engine.docker.reaper import Reaper, start_ryuk_if_present
-from vault_harness.local.engine.docker.seal_files import seal_files, seal_of
 from vault_harness.local.engine.docker.state import (
     DockerState,
     DockerStatus,

@@ -8,7 +8,7 @@ keys, a backup opens under either engine, and the user can read the audit log.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from vault_harness.local.engine.configuration import (
     server_configuration,
 )
 from vault_harness.local.engine.docker.cloud import plugin_inside
-from vault_harness.local.engine.docker.seal_files import seal_of, seen_inside
 from vault_harness.local.engine.provider import NODE_NAME
 from vault_harness.local.engine.shape import NodeSpec
 
@@ -140,3 +139,54 @@ def container_user(client: docker.DockerClient) -> str:
     if any("rootless" in option for option in client.info().get("SecurityOptions") or ()):
         return "0:0"  # a rootless engine maps its root to the user who started it
     return f"{os.getuid()}:{os.getgid()}"
+
+
+_FOLDER = "/vault/seal"
+_FILE = "file:///"
+"""Prefix of absolute paths. A relative path is in the server's directory, the same everywhere."""
+
+
+def seal_of(spec: NodeSpec) -> Mapping[str, Any]:
+    """Return the seal stanza of a node; empty for Shamir's seal."""
+    seal = spec.extra.get("seal")
+    return seal if isinstance(seal, Mapping) else {}
+
+
+def seal_files(seal: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the files that a stanza names, with their paths inside.
+
+    A stanza contains paths of this machine. A container gets exactly these files, read-only, and no
+    other file of their folder. No key is in an image, an environment or a command line.
+    """
+    return {path: inside for _, _, path, inside in _named(seal)}
+
+
+def seen_inside(seal: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stanza with the paths inside the container."""
+    stanzas = {kind: dict(parameters) for kind, parameters in seal.items()}
+    for kind, parameter, _, inside in _named(seal):
+        stanzas[kind][parameter] = f"file://{inside}"
+    return stanzas
+
+
+def mounts(files: Mapping[Path, str]) -> list[dict[str, Any]]:
+    """Return volumes of a Compose service for files here and their paths inside."""
+    return [
+        {
+            "type": "bind",
+            "source": str(path).replace("$", "$$"),
+            "target": inside,
+            "read_only": True,
+            # A missing file must not be created as a folder owned by root.
+            "bind": {"create_host_path": False, "selinux": "z"},
+        }
+        for path, inside in files.items()
+    ]
+
+
+def _named(seal: Mapping[str, Any]) -> Iterator[tuple[str, str, Path, str]]:
+    for kind, parameters in seal.items():
+        for parameter, value in parameters.items():
+            if isinstance(value, str) and value.startswith(_FILE):
+                path = Path(value.removeprefix("file://"))
+                yield kind, parameter, path, f"{_FOLDER}/{kind}/{parameter}"

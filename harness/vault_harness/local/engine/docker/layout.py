@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR, TlsFiles
 from vault_harness.local.engine.docker.balancer import STATUS_PORT, alive_path
@@ -19,8 +20,9 @@ from vault_harness.local.engine.docker.inside import (
     CLUSTER_PORT,
     CONFIGURATION_NAME,
     INSIDE,
+    mounts,
+    seal_files,
 )
-from vault_harness.local.engine.docker.seal_files import mounts, seal_files
 from vault_harness.local.engine.members import node_directory
 from vault_harness.local.engine.ports import (
     LOOPBACK,
@@ -300,3 +302,39 @@ def _last_ports(remembered: KnownServers, front: Place) -> dict[Place, int]:
         urls |= {(node.name, API_PORT): node.address for node in known.nodes}
     urls[front] = known.vault  # clients keep their address, whichever server gets it
     return {place: int(url.rpartition(":")[2]) for place, url in urls.items()}
+
+
+def write_own_files(data_dir: Path, *, nodes: str | None, seal: str | None) -> None:
+    """Write the compose files of nodes and seal.
+
+    The order keeps two rules, even if this is interrupted. No node lacks its key. The seal file
+    names no node that the nodes file lacks: Compose rejects a service without an image.
+
+    Args:
+        nodes: All nodes except the first; None for a single node.
+        seal: The key files of all nodes; None for Shamir's seal.
+    """
+    paths = (data_dir / NODES_FILE_NAME, nodes), (data_dir / SEAL_FILE_NAME, seal)
+    fewer = seal is None or _services(seal) < _services(_read(data_dir / SEAL_FILE_NAME))
+    for path, text in reversed(paths) if fewer else paths:
+        keep_file(path, text)
+
+
+def keep_file(path: Path, text: str | None) -> None:
+    """Write a file, or delete it if `text` is None."""
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        files.write_private(path, text)
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text()
+    return "{}"
+
+
+def _services(text: str) -> set[str]:
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return set(json.loads(text)["services"])
+    return set()

@@ -18,12 +18,21 @@ from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.local.engine.docker.balancer import write_balancer_configuration
 from vault_harness.local.engine.docker.cloud import check_same_variables, told, variables_before
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, Compose, env_file_text
+from vault_harness.local.engine.docker.container import log_lines, state_of
 from vault_harness.local.engine.docker.inside import (
     container_user,
     copy_tls_files,
     write_configuration,
 )
-from vault_harness.local.engine.docker.labels import Removed, sweep
+from vault_harness.local.engine.docker.labels import (
+    Removed,
+    as_started,
+    copied_from,
+    original_of_copy,
+    project_here,
+    recorded,
+    sweep,
+)
 from vault_harness.local.engine.docker.layout import (
     HOLDER_FILE_NAME,
     NODES_FILE_NAME,
@@ -33,18 +42,11 @@ from vault_harness.local.engine.docker.layout import (
     choose_ports,
     compose_files,
     folders,
+    keep_file,
     service_of,
     services_of,
+    write_own_files,
 )
-from vault_harness.local.engine.docker.own_files import keep_file, write_own_files
-from vault_harness.local.engine.docker.ownership import (
-    as_started,
-    copied_from,
-    original_of_copy,
-    project_here,
-    recorded,
-)
-from vault_harness.local.engine.docker.shown import log_lines, state_of
 from vault_harness.local.engine.docker.state import require, require_balancer
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.logs import follow as follow_file

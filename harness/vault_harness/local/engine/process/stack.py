@@ -20,6 +20,7 @@ from vault_harness.local.engine.logs import follow as follow_file
 from vault_harness.local.engine.logs import lines
 from vault_harness.local.engine.members import (
     check_room,
+    next_name,
     planned_members,
     refuse_other_engines_cluster,
 )
@@ -34,7 +35,6 @@ from vault_harness.local.engine.provider import (
     BALANCER_NAME,
     HOLDER_NAME,
     NODE_NAME,
-    NODES_DIRECTORY,
     RECORDER_NAME,
     RELAY_NAME,
     Endpoints,
@@ -311,8 +311,7 @@ class ProcessStack(Cutting):
         """Start one more node."""
         record = self._memory.load()
         members = self._members(record)
-        taken = {*members, *(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))}
-        name = next(n for i in range(2, len(taken) + 3) if (n := f"{NODE_NAME}-{i}") not in taken)
+        name = next_name(members, self._data_dir)
         try:
             self._launch(name, record, members)
             self._lead_to(record, [*members, name])

@@ -1,4 +1,4 @@
-"""The eight toxics of the API. Each is a `Stage`, and its docstring says what its attributes mean."""
+"""The eight toxics of the API. The docstring of each says what its attributes mean."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ class Latency(Stage):
 
 SLICE = 0.1
 """Seconds between the parts of a long chunk."""
+
+
 class Bandwidth(Stage):
     """Limits throughput to ``rate`` kilobytes a second.
 
