@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vault_harness.local.stack.local import LocalStack
     from vault_harness.local.vault.admin import VaultAdmin
-    from vault_harness.operator.backup import Comparison, Contents, Keys, Restored, SealKeyRestored
+    from vault_harness.operator.backup import Comparison, Keys, Opened, Restored, SealKeyRestored
 
 
 @command(
@@ -53,12 +53,12 @@ def now(
     found = chosen(opening, SNAPSHOT)
     opener = opening.opener()
     file = Path(keyring) if keyring else None
-    whole = *found.open_snapshot(opener), found.open_keys(opener, file=file)
-    say(f"{found.directory} opens and is whole: {plural(len(whole[1].secrets), 'secret')}")
+    opened = found.open(opener, keyring=file)
+    say(f"{found.directory} opens and is whole: {plural(len(opened.contents.secrets), 'secret')}")
     if dry_run:
         say(f"would put it into {stack.restorable().vault} and its keys into {stack.keyring_path}")
         return
-    done = put_into(stack, found.directory, *whole, overwrite=overwrite)
+    done = put_into(stack, opened, overwrite=overwrite)
     seed, doctor = named("seed"), named("doctor")
     say(f"next: {seed}, which writes new credentials for the services, then {doctor}")
     if done.secret_ids:
@@ -72,17 +72,14 @@ def now(
 
 def put_into(
     stack: LocalStack,
-    source: Path,
-    snapshot: bytes,
-    contents: Contents,
-    keys: Keys,
+    opened: Opened,
     *,
     overwrite: bool,
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> Restored:
     """Restore an opened backup into the running stack, compare it, and say what was done.
 
-    ``source`` is the folder of the backup. After an interruption, the same call goes on.
+    After an interruption, the same call goes on.
     """
     from vault_harness.errors import HarnessError
     from vault_harness.interrupts import telling_what_is_left
@@ -106,12 +103,9 @@ def put_into(
                 done = put_back(
                     nodes,
                     stack.keyring_path,
-                    snapshot,
-                    contents,
-                    keys,
+                    opened,
                     overwrite=overwrite,
-                    source=str(source.absolute()),
-                    rehearse=lambda: rehearse_on(stack, snapshot, contents, keys),
+                    rehearse=lambda: rehearse_on(stack, opened),
                     restart=stack.provider().restart_vault,
                     remake=lambda addresses: _remake(stack, addresses),
                     checkpoint=checkpoint,

@@ -104,18 +104,16 @@ def load(opening: Opening, name: str | None = None, overwrite: bool = False) -> 
         )
     found, opener = Backup.load(place), opening.opener()
     saved = Saved.load(found, opener)
-    snapshot, contents = found.open_snapshot(opener)
-    keys = found.open_keys(opener)
-    say(f"{place} opens and is whole: {plural(len(contents.secrets), 'secret')}")
-    saved.start(stack, keys)
+    opened = found.open(opener)
+    say(f"{place} opens and is whole: {plural(len(opened.contents.secrets), 'secret')}")
+    saved.start(stack, opened.keys)
 
     def put_files(step: str) -> None:
         # Before the restore is over: after it, the same command would find a Vault that is full.
         if step == "keyring in place":
             saved.put_files(stack.data_dir)
 
-    whole = (snapshot, contents, keys)
-    done = put_into(stack, place, *whole, overwrite=overwrite, checkpoint=put_files)
+    done = put_into(stack, opened, overwrite=overwrite, checkpoint=put_files)
     for line in _unlike(stack, saved.blueprint):
         say(line)
     say(f"next: {named('status')}")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -363,17 +364,15 @@ def test_three_are_restored_into(settings: Settings, stack: LocalStack, kind: Se
     for path in (stack.data_dir / "vault", stack.data_dir / "nodes", stack.keyring_path):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     stack.up(ha=True, seal=kind)
-    snapshot, contents = backup.open_snapshot(Opener(identities=(private,)))
+    opened = replace(backup.open(Opener(identities=(private,))), keys=keys)
 
     endpoints = stack.endpoints()
     with operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
         done = restore(
             nodes,
             stack.keyring_path,
-            snapshot,
-            contents,
-            keys,
-            rehearse=lambda: rehearse_on(stack, snapshot, contents, keys),
+            opened,
+            rehearse=lambda: rehearse_on(stack, opened),
             restart=stack.provider().restart_vault,
         )
 

@@ -60,7 +60,7 @@ def test_a_backup_crosses(
         backup = make_backup(
             stack.operator, Keys(stack.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
         )
-    snapshot, contents = backup.open_snapshot(OPENER)
+    opened = backup.open(OPENER)
     node = target.node(NodeSpec(name="empty", directory=tmp_path / "empty", storage="raft"))
     node.start()
     op = VaultAdmin(node.address)
@@ -69,9 +69,9 @@ def test_a_backup_crosses(
     path.parent.mkdir(mode=0o700)
     keyring.save(path)
     op.unseal(keyring)
-    restored = restore([op], path, snapshot, contents, backup.open_keys(OPENER))
+    restored = restore([op], path, opened)
     assert restored.comparison.different == ()
-    assert restored.comparison.same == len(contents.secrets) >= 12
+    assert restored.comparison.same == len(opened.contents.secrets) >= 12
     assert node.audit_path is not None
     assert node.audit_path.read_text(), "the audit device goes on, under the same name"
     op.close()

@@ -100,13 +100,10 @@ def restore(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Restore a backup into a Vault."""
     backup = Backup.load(Path(given["backup"]))
     opener = Opener(identities=(given["identity"],))
-    snapshot, contents = backup.open_snapshot(opener)
     restore_backup(
         [VaultAdmin(address) for address in given["addresses"]],
         Path(given["keyring"]),
-        snapshot,
-        contents,
-        backup.open_keys(opener),
+        backup.open(opener),
         overwrite=given.get("overwrite", False),
         checkpoint=checkpoint,
     )

@@ -122,11 +122,8 @@ def _rotate(case: Case) -> object:
 
 
 def _restore(case: Case) -> object:
-    snapshot, contents = case.backup.open_snapshot(Opener(identities=(PRIVATE,)))
-    keys = case.backup.open_keys(Opener(identities=(PRIVATE,)))
-    return restore(
-        [case.op], case.keyring_path, snapshot, contents, keys, checkpoint=case.checkpoint
-    )
+    opened = case.backup.open(Opener(identities=(PRIVATE,)))
+    return restore([case.op], case.keyring_path, opened, checkpoint=case.checkpoint)
 
 
 DOINGS: dict[str, Callable[[Case], object]] = {

@@ -35,9 +35,9 @@ def checkpoint(now):
 
 stack, backup = LocalStack(Settings.from_environment()), Backup.load(Path(source))
 opener = Opener(passphrase=os.environ["HARNESS_BACKUP_PASSPHRASE"])
-parts = [*backup.open_snapshot(opener), backup.open_keys(opener)]
+opened = backup.open(opener)
 with cluster.operators(stack.endpoints().addresses) as nodes:
-    restore(nodes, stack.keyring_path, *parts, source=source, checkpoint=checkpoint)
+    restore(nodes, stack.keyring_path, opened, checkpoint=checkpoint)
 """
 
 

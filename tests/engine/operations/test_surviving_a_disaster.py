@@ -25,6 +25,7 @@ from vault_harness.operator.backup import (
     Backup,
     Keys,
     Lock,
+    Opened,
     Opener,
     cluster_id,
     compare,
@@ -92,17 +93,17 @@ def test_a_restore_brings_back_what_was_backed_up(
     keys = Keys(durable.keyring, operator_token(tmp_path / "operator"))
     lost = approle.new_secret_id(durable.operator, "backend")
     backup = make_backup(operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
-    snapshot, contents = backup.open_snapshot(OPENER)
+    opened = backup.open(OPENER)
     kv.write("backend/later", {"A": "1"}, cas=0)
     op = VaultAdmin(node.address)
-    restored = restore([op], path, snapshot, contents, backup.open_keys(OPENER))
+    restored = restore([op], path, opened)
     assert restored.secret_ids == {"backend": 1}
     assert restored.comparison.different == ()
-    assert restored.comparison.same == len(contents.secrets)
+    assert restored.comparison.same == len(opened.contents.secrets)
     assert Keyring.load(path) == durable.keyring
     assert alive(op.with_token(operator_token(path.parent))) is not None
     assert Kv(op.with_token(durable.keyring.root_token)).read("backend/gone").state == "deleted"
-    assert compare(durable.operator, contents).different == (
+    assert compare(durable.operator, opened.contents).different == (
         "ecommerce/backend/later: not in the backup",
     )
     root = op.with_token(durable.keyring.root_token)
@@ -123,8 +124,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
         restore(
             [VaultAdmin(stack.node.address)],
             tmp_path / "init.json",
-            *backup.open_snapshot(OPENER),
-            backup.open_keys(OPENER),
+            backup.open(OPENER),
         )
     assert compare(stack.operator, before).different == ()
     assert "destroy" not in refusal.value.remedy
@@ -146,22 +146,22 @@ def test_a_mount_outside_the_backup_is_not_replaced_unasked(
     install_operator(durable.operator, ["ecommerce"], tmp_path / "theirs").close()
     keys = Keys(durable.keyring, operator_token(tmp_path / "theirs"))
     backup = make_backup(durable.operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    opened = backup.open(OPENER)
     op = VaultAdmin(node.address)
 
     with pytest.raises(StackError, match="not empty") as refusal:
-        restore([op], path, *parts)
+        restore([op], path, opened)
     assert "mount mine/" in refusal.value.looked_at
     assert compare(root, mine).different == ()
 
-    done = restore([op], path, *parts, overwrite=True)
+    done = restore([op], path, opened, overwrite=True)
     assert done.kept is not None
     assert Keyring.load(done.kept) == before
     assert done.kept_token is not None
     assert done.kept_token.read_text() == token
     assert done.overwritten is not None
-    again = Keys(before, token)
-    restore([op], path, done.overwritten.read_bytes(), mine, again, overwrite=True)
+    again = Opened(done.overwritten.read_bytes(), mine, Keys(before, token))
+    restore([op], path, again, overwrite=True)
     assert compare(root, mine).different == ()
     assert alive(op.with_token(token)) is not None
 
@@ -178,8 +178,8 @@ def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_
     after = replace(before, root_token=made["auth"]["client_token"])
     after.save(path)
 
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
-    done = restore([op], path, *parts, overwrite=True)
+    opened = backup.open(OPENER)
+    done = restore([op], path, opened, overwrite=True)
 
     assert Keyring.load(path) == before
     assert done.kept is not None
@@ -199,12 +199,12 @@ def test_a_restore_over_its_own_vault_starts_again_without_a_snapshot(
     root.request("PUT", policy, policy=old)
     backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
     root.request("PUT", policy, policy=new)
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    opened = backup.open(OPENER)
 
     with pytest.raises(OSError, match="ended"):
-        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("kept the backup's keys"))
+        restore([op], path, opened, overwrite=True, checkpoint=_end_at("kept the backup's keys"))
     assert root.request("GET", policy)["data"]["policy"] == new
-    done = restore([op], path, *parts, overwrite=True)
+    done = restore([op], path, opened, overwrite=True)
 
     assert not done.resumed
     assert root.request("GET", policy)["data"]["policy"] == old
@@ -220,11 +220,11 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     root = op.with_token(keyring.root_token)
     root.request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    opened = backup.open(OPENER)
 
     with pytest.raises(OSError, match="ended"):
-        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
-    done = restore([op], path, *parts, overwrite=True)
+        restore([op], path, opened, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    done = restore([op], path, opened, overwrite=True)
     assert done.resumed
     assert done.overwritten is not None, "what the first run has kept is told by the next"
     assert done.overwritten.is_file()
@@ -244,11 +244,11 @@ def test_keys_on_a_disk_of_their_own_stay_there_all_along(
     op = VaultAdmin(node.address)
     op.with_token(before.root_token).request("POST", "sys/auth/approle", type="approle")
     backup = make_backup(durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=[])
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    opened = backup.open(OPENER)
 
     with pytest.raises(OSError, match="ended"):
-        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
-    done = restore([op], path, *parts, overwrite=True)
+        restore([op], path, opened, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    done = restore([op], path, opened, overwrite=True)
 
     assert done.resumed
     assert Keyring.load(keys) == durable.keyring
@@ -274,13 +274,13 @@ def test_another_backup_after_a_restore_that_was_ended(
     for name in ("first", "second"):
         root.request("PUT", policy, policy=f'path "{name}" {{ capabilities = ["read"] }}')
         made = make_backup(root, Keys(keyring), tmp_path / name, LOCK, mounts=[])
-        backups.append((*made.open_snapshot(OPENER), made.open_keys(OPENER)))
+        backups.append(made.open(OPENER))
     root.request("DELETE", policy)
     first, second = backups
 
     with pytest.raises(OSError, match="ended"):
-        restore([op], path, *first, overwrite=True, checkpoint=_end_at("put the snapshot in"))
-    done = restore([op], path, *second, overwrite=True)
+        restore([op], path, first, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    done = restore([op], path, second, overwrite=True)
 
     assert not done.resumed
     with closing(op.with_token(keyring.root_token)) as acting:
@@ -302,12 +302,12 @@ def test_a_restore_over_its_own_vault_whose_answer_was_lost(
     backup = make_backup(root, Keys(before), tmp_path / "b", LOCK, mounts=[])
     made = root.request("POST", "auth/token/create", policies=["root"], no_parent=True)
     replace(before, root_token=made["auth"]["client_token"]).save(path)
-    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    opened = backup.open(OPENER)
 
     with pytest.raises(OSError, match="ended"):
-        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+        restore([op], path, opened, overwrite=True, checkpoint=_end_at("put the snapshot in"))
     path.with_name("init.json.restoring").unlink()
-    restore([op], path, *parts, overwrite=True)
+    restore([op], path, opened, overwrite=True)
 
     assert Keyring.load(path) == before
 

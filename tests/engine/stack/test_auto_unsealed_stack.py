@@ -172,7 +172,6 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
             op, keys, tmp_path / "backups", Lock(recipients=(public,)), mounts=BLUEPRINT.mounts
         )
     opener = Opener(identities=(private,))
-    snapshot, contents = backup.open_snapshot(opener)
 
     with launch(
         process_engine, BLUEPRINT, NodeSpec(directory=tmp_path / "other", storage="raft")
@@ -180,9 +179,7 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
         path = tmp_path / "other.json"
         other.keyring.save(path)
         with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):
-            restore(
-                [other.operator], path, snapshot, contents, backup.open_keys(opener), overwrite=True
-            )
+            restore([other.operator], path, backup.open(opener), overwrite=True)
         assert not other.operator.seal_status().sealed
         assert Keyring.load(path) == other.keyring
 

@@ -64,13 +64,12 @@ def end_at(step: str, stack: LocalStack, backup: Backup) -> None:
         if now == step:
             raise PowerFailure
 
-    snapshot, contents = backup.open_snapshot(OPENER)
-    keys = backup.open_keys(OPENER)
+    opened = backup.open(OPENER)
     with (
         cluster.operators(stack.endpoints().addresses) as nodes,
         pytest.raises(PowerFailure),
     ):
-        restore(nodes, stack.keyring_path, snapshot, contents, keys, checkpoint=look)
+        restore(nodes, stack.keyring_path, opened, checkpoint=look)
     kill_servers(stack.data_dir)
 
 

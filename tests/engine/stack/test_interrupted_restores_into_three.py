@@ -95,8 +95,7 @@ def end_once_there(
 
     `before` is called before the snapshot is given to Vault.
     """
-    snapshot, contents = backup.open_snapshot(OPENER)
-    keys = backup.open_keys(OPENER)
+    opened = backup.open(OPENER)
     endpoints = stack.endpoints()
     there = [node.address for node in endpoints.nodes if node.name != lacking]
 
@@ -106,7 +105,7 @@ def end_once_there(
         elif step == "put the snapshot in":
             with cluster.operators(there) as nodes:
                 wait_until(
-                    lambda: len(having(nodes, keys, contents.vault)) == len(nodes),
+                    lambda: len(having(nodes, opened.keys, opened.contents.vault)) == len(nodes),
                     "the snapshot to be on the others",
                     timeout=60,
                 )
@@ -116,9 +115,7 @@ def end_once_there(
         restore(
             nodes,
             stack.keyring_path,
-            snapshot,
-            contents,
-            keys,
+            opened,
             restart=stack.provider().restart_vault,
             checkpoint=look,
         )

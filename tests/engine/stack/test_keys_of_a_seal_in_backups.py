@@ -124,7 +124,7 @@ def test_everything_is_lost_but_the_backup(
     restore_seal_key(keys, elsewhere.data_dir)
     elsewhere.up(seal="static")
     with closing(VaultAdmin(elsewhere.endpoints().vault)) as op:
-        done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+        done = restore([op], elsewhere.keyring_path, backup.open(OPENER))
 
     assert done.comparison.different == ()
     assert done.comparison.same >= 12
@@ -143,9 +143,8 @@ def test_the_copy_of_a_holder_opens_a_backup(
     stack.destroy()
 
     elsewhere.up(seal="transit")
-    keys = backup.open_keys(OPENER)
     with closing(VaultAdmin(elsewhere.endpoints().vault)) as op:
-        done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+        done = restore([op], elsewhere.keyring_path, backup.open(OPENER))
 
     assert done.comparison.different == ()
     assert elsewhere.restart()
@@ -218,8 +217,7 @@ def test_a_stack_with_another_static_key_is_refused(
         restore(
             [op],
             elsewhere.keyring_path,
-            *backup.open_snapshot(OPENER),
-            backup.open_keys(OPENER),
+            backup.open(OPENER),
             overwrite=True,
         )
 

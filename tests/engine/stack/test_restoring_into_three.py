@@ -23,6 +23,7 @@ from vault_harness.operator.backup import (
     Contents,
     Keys,
     Lock,
+    Opened,
     Opener,
     compare,
     make_backup,
@@ -141,9 +142,8 @@ def test_overwritten_data_can_be_restored(stack: LocalStack, backup: Backup) -> 
     keys = Keys(Keyring.load(kept))
     assert keys.keyring == before
     with at_each(stack) as nodes:
-        done = restore(
-            nodes, stack.keyring_path, first.read_bytes(), contents, keys, overwrite=True
-        )
+        opened = Opened(first.read_bytes(), contents, keys)
+        done = restore(nodes, stack.keyring_path, opened, overwrite=True)
     assert any("backend/before: not in the backup" in line for line in done.comparison.different)
     with at_each(stack) as nodes:
         assert [Kv(node).read("backend/before").data for node in nodes] == [{"A": "kept"}] * 3

@@ -30,8 +30,8 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import (
     Backup,
-    Contents,
     Keys,
+    Opened,
     Restored,
     TokensEnded,
     make_backup,
@@ -88,11 +88,11 @@ def bring_key(stack: LocalStack, backup: Backup, kind: SealKind) -> None:
         shutil.copytree(lost / "holder", stack.data_dir / "holder")
 
 
-def make_three(stack: LocalStack, backup: Backup, kind: SealKind) -> tuple[bytes, Contents]:
-    """Start three nodes with only what unseals a backup; return its snapshot."""
+def make_three(stack: LocalStack, backup: Backup, kind: SealKind) -> Opened:
+    """Start three nodes with only what unseals a backup, and open the backup."""
     bring_key(stack, backup, kind)
     stack.up(ha=True, seal=kind)
-    return backup.open_snapshot(OPENER)
+    return backup.open(OPENER)
 
 
 def put_in(
@@ -103,14 +103,12 @@ def put_in(
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> Restored:
     """Restore a backup into the nodes in this process, with its own keys by default."""
-    snapshot, contents = backup.open_snapshot(OPENER)
+    opened = backup.open(OPENER)
     with cluster.operators(stack.endpoints().addresses) as nodes:
         return restore(
             nodes,
             stack.keyring_path,
-            snapshot,
-            contents,
-            keys or backup.open_keys(OPENER),
+            opened if keys is None else replace(opened, keys=keys),
             restart=stack.provider().restart_vault,
             checkpoint=checkpoint,
         )
@@ -127,7 +125,7 @@ def test_three_nodes_are_restored_into(
 ) -> None:
     """All nodes vote with every secret, and unseal themselves without a key."""
     backup = backups[kind]
-    _, contents = make_three(stack, backup, kind)
+    contents = make_three(stack, backup, kind).contents
 
     code, printed = run(stack, backup, PRIVATE)
 
@@ -158,7 +156,7 @@ def test_the_same_command_finishes_a_restore(
 ) -> None:
     """After `up` starts a node that died, the same command finishes the restore."""
     backup = backups["static"]
-    _, contents = make_three(stack, backup, "static")
+    contents = make_three(stack, backup, "static").contents
 
     def checkpoint(step: str) -> None:
         if step == where:
@@ -184,7 +182,7 @@ def test_a_node_that_died_before_it_had_the_snapshot(
 ) -> None:
     """The node takes the snapshot before the others restart with new certificates."""
     backup = backups["static"]
-    _, contents = make_three(stack, backup, "static")
+    contents = make_three(stack, backup, "static").contents
 
     def checkpoint(step: str) -> None:
         if step == "kept the backup's keys":
@@ -208,7 +206,7 @@ def test_a_new_root_token_compares_a_backup_with_dead_tokens(
 ) -> None:
     """All nodes have a backup with dead tokens, and a new root token compares it."""
     backup = backups["static"]
-    _, contents = make_three(stack, backup, "static")
+    contents = make_three(stack, backup, "static").contents
     living = backup.open_keys(OPENER)
     ended = replace(living, keyring=replace(living.keyring, root_token="revoked"))
 
@@ -229,7 +227,7 @@ def test_a_holder_that_is_away_is_started_before_the_nodes_end(
 ) -> None:
     """Nodes serve but cannot restart without the holder, so the restore opens it first."""
     backup = backups["transit"]
-    _, contents = make_three(stack, backup, "transit")
+    contents = make_three(stack, backup, "transit").contents
 
     def checkpoint(step: str) -> None:
         if step == "put the snapshot in":
@@ -251,29 +249,25 @@ def test_old_data_can_be_restored_on_three_nodes(
 ) -> None:
     """A keyring and a snapshot of the old data are kept, and open on all three nodes."""
     backup = backups["static"]
-    snapshot, contents = make_three(stack, backup, "static")
+    opened = make_three(stack, backup, "static")
     stack.seed(BLUEPRINT, environ={})
     put(stack, "of before")
     before = stack.keyring()
-    keys = backup.open_keys(OPENER)
 
     code, printed = run(stack, backup, PRIVATE, "--overwrite")
 
     assert code == 0, printed
-    same_through_each(stack, contents)
+    same_through_each(stack, opened.contents)
     was = next(path for path in stack.data_dir.glob("init.json.*") if path.suffix != ".snap")
     (kept_snapshot,) = stack.data_dir.glob("init.json.*.snap")
-    of_before = Keys(Keyring.load(was), "", keys.static_key)
+    of_before = Keys(Keyring.load(was), "", opened.keys.static_key)
     assert of_before.keyring == before
     with cluster.operators(stack.endpoints().addresses) as nodes:
-        content = kept_snapshot.read_bytes()
-        rehearse_on(stack, snapshot, contents, keys)
+        rehearse_on(stack, opened)
         restore(
             nodes,
             stack.keyring_path,
-            content,
-            contents,
-            of_before,
+            replace(opened, snapshot=kept_snapshot.read_bytes(), keys=of_before),
             overwrite=True,
             restart=stack.provider().restart_vault,
         )

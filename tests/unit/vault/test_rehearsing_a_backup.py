@@ -10,7 +10,7 @@ import pytest
 
 from vault_harness.errors import DeadlineExceeded, HarnessError, OperatorError, StackError
 from vault_harness.local.vault.keyring import Keyring
-from vault_harness.operator.backup import Contents, Keys, TokensEnded, rehearsal, rehearse
+from vault_harness.operator.backup import Contents, Keys, Opened, TokensEnded, rehearsal, rehearse
 
 SEAL = {"transit": {"address": "http://127.0.0.1:1"}}
 SLOW = DeadlineExceeded("waited 60 s for Vault to take the snapshot")
@@ -58,7 +58,7 @@ def rehearsed(
     engine: Any = SimpleNamespace(node=lambda _: server)
     contents = Contents((), {}, (), ())
     try:
-        rehearse(engine, SEAL, b"", contents, Keys(server.init()), directory)
+        rehearse(engine, SEAL, Opened(b"", contents, Keys(server.init())), directory)
     finally:
         assert not server.running
 

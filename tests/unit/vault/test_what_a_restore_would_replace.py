@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import (
     Comparison,
     Keys,
+    Opened,
     acting,
     put_in,
     restore,
@@ -189,11 +189,12 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     kept = [tmp_path / f"init.json.20251231-235959{end}" for end in ("", ".snap")]
     for each in kept:
         each.write_text("of before")
-    way, of = tmp_path / "init.json.restoring", hashlib.sha256(b"snapshot").hexdigest()
-    restoring._note(way, tmp_path, keys, of, restoring._Beside(kept=kept[0], overwritten=kept[1]))
+    way = tmp_path / "init.json.restoring"
+    contents: Any = SimpleNamespace(vault="a Vault", namespace="", approles=())
+    opened = Opened(b"snapshot", contents, keys)
+    restoring._note(way, tmp_path, opened, restoring._Beside(kept=kept[0], overwritten=kept[1]))
     there: Any = SimpleNamespace(close=lambda: None)
     there.within = lambda _: there
-    contents: Any = SimpleNamespace(vault="a Vault", namespace="", approles=())
     for name, answer in {
         **dict.fromkeys(("check_nodes", "_check_seal", "await_taken", "put_keys")),
         "must_start_again": False,
@@ -204,7 +205,7 @@ def test_what_an_ended_restore_has_kept_is_told_by_the_next(
     }.items():
         monkeypatch.setattr(restoring, name, lambda *_, answer=answer, **__: answer)
 
-    done = restore([there], path, b"snapshot", contents, keys, overwrite=True)
+    done = restore([there], path, opened, overwrite=True)
 
     assert done.resumed
     assert [done.kept, done.overwritten] == kept
@@ -219,8 +220,10 @@ def test_nodes_that_were_just_started_are_not_waited_for(
 ) -> None:
     """Nodes that have just started get only the short wait, since nothing more will arrive."""
     path, keys = tmp_path / "init.json", Keys(Keyring(("a", "b"), 2, "root"))
-    way, of = tmp_path / "init.json.restoring", hashlib.sha256(b"snapshot").hexdigest()
-    restoring._note(way, tmp_path, keys, of, restoring._Beside())
+    way = tmp_path / "init.json.restoring"
+    contents: Any = SimpleNamespace(vault="a Vault")
+    opened = Opened(b"snapshot", contents, keys)
+    restoring._note(way, tmp_path, opened, restoring._Beside())
     waited: list[float] = []
 
     def parted(*_: object, patience: float) -> NoReturn:
@@ -232,7 +235,6 @@ def test_nodes_that_were_just_started_are_not_waited_for(
     monkeypatch.setattr(restoring, "must_start_again", lambda _: start_again)
     monkeypatch.setattr(cluster, "wait_for_all", lambda *_, **__: None)
     monkeypatch.setattr(restoring, "parted", parted)
-    contents: Any = SimpleNamespace(vault="a Vault")
     with pytest.raises(StackError, match="here it ends"):
-        restore([], path, b"snapshot", contents, keys, restart=lambda: None)
+        restore([], path, opened, restart=lambda: None)
     assert waited == [seconds]

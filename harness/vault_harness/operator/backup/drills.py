@@ -127,31 +127,23 @@ def drill(
     say("opening it, as if everything else was lost")
     opener = Opener(identities=(private,))
     with report.timed(_OPEN):
-        snapshot, contents = copy.open_snapshot(opener)
-        found = copy.open_keys(opener)
+        found = copy.open(opener)
     say("starting an empty Vault")
-    extra = {"seal": _with_key_of_backup(seal, found, directory)} if seal else {}
+    extra = {"seal": _with_key_of_backup(seal, found.keys, directory)} if seal else {}
     specs = [_spec(directory, extra, number, of=nodes) for number in range(1, nodes + 1)]
     copies = [engine.node(spec) for spec in specs]
     home = directory / "vault-data"
     home.mkdir(mode=0o700)
-    opened = contextlib.ExitStack()
+    running = contextlib.ExitStack()
     try:
         with report.timed(_START):
             for node in copies:
                 node.start()
-            empty = opened.enter_context(cluster.operators([node.address for node in copies]))
+            empty = running.enter_context(cluster.operators([node.address for node in copies]))
             _initialise(empty, home / "init.json", at=copies[0].inner_address)
         say("restoring")
         with report.timed(_RESTORE):
-            restored = restore(
-                empty,
-                home / "init.json",
-                snapshot,
-                contents,
-                found,
-                restart=partial(_restart, copies),
-            )
+            restored = restore(empty, home / "init.json", found, restart=partial(_restart, copies))
         report.comparison = restored.comparison
         report.problems += restored.comparison.different
         leader = cluster.wait_for_active(empty, timeout=_START_SECONDS)
@@ -160,17 +152,17 @@ def drill(
             say("logging in with each AppRole")
             with (
                 report.timed("log in with each AppRole"),
-                contextlib.closing(acting.within(contents.namespace)) as inside,
+                contextlib.closing(acting.within(found.contents.namespace)) as inside,
             ):
                 _log_in(inside, blueprint, home, report)
             with report.timed("compare with the live Vault"):
-                report.live = compare(op, contents)
+                report.live = compare(op, found.contents)
         if then is not None:
             path = home / "init.json"
-            copied = Copy(node=copies[0], spec=specs[0], keyring_path=path, contents=contents)
+            copied = Copy(node=copies[0], spec=specs[0], keyring_path=path, contents=found.contents)
             then(copied, report)
     finally:
-        opened.close()
+        running.close()
         for node in copies:
             node.kill()
             close = getattr(node, "close", None)

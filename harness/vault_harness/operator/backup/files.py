@@ -52,6 +52,20 @@ class Keys:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A decrypted backup, as `restore` takes it. Its secrets are never shown by ``repr``.
+
+    Attributes:
+        source: The backup's folder, for a message that says how to go on.
+    """
+
+    snapshot: bytes = field(repr=False)
+    contents: Contents
+    keys: Keys
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Backup:
     """A finished backup.
 
@@ -131,6 +145,17 @@ class Backup:
                 remedy="Fetch them from where they are kept, or take another backup.",
             )
         return away
+
+    @without_frames
+    def open(self, opener: Opener, *, keyring: Path | None = None) -> Opened:
+        """Decrypt the snapshot and the keys.
+
+        Args:
+            keyring: Path of ``keyring.age`` if it is not in the backup's folder.
+        """
+        snapshot, contents = self.open_snapshot(opener)
+        keys = self.open_keys(opener, file=keyring)
+        return Opened(snapshot, contents, keys, str(self.directory.absolute()))
 
     @without_frames
     def open_snapshot(self, opener: Opener) -> tuple[bytes, Contents]:

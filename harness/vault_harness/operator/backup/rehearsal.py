@@ -17,8 +17,7 @@ from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.backup.acting import TokensEnded
-from vault_harness.operator.backup.contents import Contents
-from vault_harness.operator.backup.files import Keys
+from vault_harness.operator.backup.files import Opened
 from vault_harness.operator.backup.restoring import restore
 
 _START_SECONDS = 60.0
@@ -28,9 +27,7 @@ _START_SECONDS = 60.0
 def rehearse(
     engine: Engine,
     seal: Mapping[str, object],
-    snapshot: bytes,
-    contents: Contents,
-    keys: Keys,
+    opened: Opened,
     directory: Path,
 ) -> None:
     """Restore a backup into a separate server with the seal of the target Vault.
@@ -60,7 +57,7 @@ def rehearse(
             op.init().save(home / "init.json")
             op.wait_active(_START_SECONDS)
             try:
-                done = restore([op], home / "init.json", snapshot, contents, keys)
+                done = restore([op], home / "init.json", opened)
             except TokensEnded:
                 return  # it opened; the restore itself reports that it cannot be compared
             except HarnessError as error:

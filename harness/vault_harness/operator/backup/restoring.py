@@ -46,7 +46,7 @@ from vault_harness.local.vault.unfinished import SOURCE, unfinished_restore
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.backup.acting import acting_on, put_keys
 from vault_harness.operator.backup.contents import Comparison, Contents, compare
-from vault_harness.operator.backup.files import Keys, check_snapshot
+from vault_harness.operator.backup.files import Keys, Opened, check_snapshot
 from vault_harness.operator.backup.make import take_snapshot
 from vault_harness.operator.backup.progress import (
     CATCH_UP_SECONDS,
@@ -144,12 +144,9 @@ def put_in(op: VaultAdmin) -> tuple[str, ...]:
 def restore(
     nodes: Sequence[VaultAdmin],
     keyring_path: Path,
-    snapshot: bytes,
-    contents: Contents,
-    keys: Keys,
+    opened: Opened,
     *,
     overwrite: bool = False,
-    source: str = "",
     rehearse: Callable[[], None] = lambda: None,
     restart: Callable[[], object] | None = None,
     remake: Remake | None = None,
@@ -167,7 +164,6 @@ def restore(
             operator's token goes beside it.
         overwrite: Replace the content of a Vault that is not empty. Its keyring, its operator's
             token and a snapshot are kept beside the new ones.
-        source: The backup's folder, for a message that says how to continue.
         rehearse: Called before anything changes. An exception from it ends the restore.
         restart: Stops and starts the servers of all nodes. Required for several nodes that unseal
             themselves.
@@ -180,12 +176,12 @@ def restore(
         TokensEnded: The backup is in place, but it cannot be compared.
     """
     begun = time.monotonic()
+    contents, keys = opened.contents, opened.keys
     directory = keyring_path.parent
     way = unfinished_keyring(keyring_path)
     check_nodes(nodes)
     _check_seal(nodes, keys, directory)
-    of = hashlib.sha256(snapshot).hexdigest()
-    noted, begun_before = _unfinished(way, keys, of)
+    noted, begun_before = _unfinished(way, opened)
     start_again = must_start_again(nodes)
     if start_again:
         assert restart is not None, "several nodes that unseal themselves are started again"
@@ -202,7 +198,7 @@ def restore(
     )
     resumed = bool(have)
     beside = _kept_before(way, directory) if resumed else _Beside()
-    note = partial(_note, way, directory, keys, of, source=source)
+    note = partial(_note, way, directory, opened)
     if noted is not None and not begun_before and is_restored(nodes, keys, contents.vault):
         # Another backup of that Vault is in, and this one replaces it. Use the keys and tokens of
         # the other one: it may have a root token that this one lacks.
@@ -229,7 +225,7 @@ def restore(
                 note(beside)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
-                client.sys.force_restore_raft_snapshot(snapshot)
+                client.sys.force_restore_raft_snapshot(opened.snapshot)
             if own:
                 note(beside)
         checkpoint("put the snapshot in")
@@ -267,9 +263,11 @@ def restore(
     )
 
 
-def _note(
-    way: Path, directory: Path, keys: Keys, snapshot: str, beside: _Beside, source: str = ""
-) -> None:
+def _digest(snapshot: bytes) -> str:
+    return hashlib.sha256(snapshot).hexdigest()
+
+
+def _note(way: Path, directory: Path, opened: Opened, beside: _Beside) -> None:
     """Note which backup is being restored: its keys and the digest of its snapshot."""
     # By name, so that the folder can be moved. Files behind a link keep their whole path.
     names = {
@@ -277,7 +275,12 @@ def _note(
         for what, path in vars(beside).items()
         if path is not None
     }
-    content = {**keys.keyring.to_json(way.parent), _OF: snapshot, SOURCE: source, _KEPT: names}
+    content = {
+        **opened.keys.keyring.to_json(way.parent),
+        _OF: _digest(opened.snapshot),
+        SOURCE: opened.source,
+        _KEPT: names,
+    }
     files.write_private(way, json.dumps(content, indent=2) + "\n")
 
 
@@ -288,7 +291,7 @@ def _kept_before(way: Path, directory: Path) -> _Beside:
     return _Beside(**{what: path for what, path in found.items() if path.exists()})
 
 
-def _unfinished(way: Path, keys: Keys, snapshot: str) -> tuple[Keyring | None, bool]:
+def _unfinished(way: Path, opened: Opened) -> tuple[Keyring | None, bool]:
     """Return what an interrupted restore of that Vault has noted.
 
     Two backups of one Vault may have other root tokens, or none: their keys tell which Vault it is.
@@ -297,10 +300,11 @@ def _unfinished(way: Path, keys: Keys, snapshot: str) -> tuple[Keyring | None, b
     noted snapshot is this one. Older releases noted no snapshot, so only an equal keyring counts.
     """
     noted = Keyring.load(way) if way.exists() else None
-    if noted is None or noted.keys != keys.keyring.keys:
+    keyring = opened.keys.keyring
+    if noted is None or noted.keys != keyring.keys:
         return None, False
     of = json.loads(way.read_text()).get(_OF)
-    return noted, of == snapshot if of else noted == keys.keyring
+    return noted, of == _digest(opened.snapshot) if of else noted == keyring
 
 
 def _acting_on_what_is_here(

@@ -39,10 +39,9 @@ from vault_harness.local.vault.keyring import Keyring
 from vault_harness.local.vault.root.operator_token import admin_with_token
 from vault_harness.operator.backup import (
     Comparison,
-    Contents,
     Copy,
     DrillReport,
-    Keys,
+    Opened,
     compare,
     rehearse,
 )
@@ -185,11 +184,8 @@ def _end(node: Node) -> None:
 
 
 @without_frames
-def rehearse_on(stack: StackHere, snapshot: bytes, contents: Contents, keys: Keys) -> None:
-    """Check that a backup opens with the key of a stack's seal. Does nothing for Shamir's seal.
-
-    The arguments come from `Backup.open_snapshot` and `Backup.open_keys`.
-    """
+def rehearse_on(stack: StackHere, opened: Opened) -> None:
+    """Check that a backup opens with the key of a stack's seal. Does nothing for Shamir's seal."""
     seal = seal_stanza(stack.data_dir)
     if not seal:
         return
@@ -200,4 +196,4 @@ def rehearse_on(stack: StackHere, snapshot: bytes, contents: Contents, keys: Key
         open_engine(settings, directory=directory / "engine", outward=needs_world(seal)) as engine,
     ):
         let_copy_reach_key(engine, provider, seal)
-        rehearse(engine, seal, snapshot, contents, keys, directory / "rehearsal")
+        rehearse(engine, seal, opened, directory / "rehearsal")

@@ -99,7 +99,9 @@ def migrate(
         return Outcome({}, Path(done.backup), env_vault)
     changed: dict[str, int] = {}
     with telling_what_is_left(partial(half_way, data_dir, env_file, kv.uuid())):
-        record = _begin(kv, plan, env_file, data_dir, dict(read_as or {}), checkpoint)
+        record = _record_of(kv, env_file, data_dir, dict(read_as or {}), checkpoint)
+        _note_steps(kv, plan, record)
+        checkpoint("recorded")
         for path in sorted(plan.versions):
             if path in record.steps and record.steps[path].written is None:
                 changed[path] = _write(kv, record, path, plan.of_path(path), checkpoint)
@@ -123,13 +125,8 @@ def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> Migratio
     return done[-1] if done and found[-1].state != "running" else None
 
 
-def _begin(
-    kv: Kv,
-    plan: Plan,
-    env_file: Path,
-    data_dir: Path,
-    read_as: dict[str, object],
-    checkpoint: Checkpoint,
+def _record_of(
+    kv: Kv, env_file: Path, data_dir: Path, read_as: dict[str, object], checkpoint: Checkpoint
 ) -> MigrationRecord:
     """Return the unfinished record of this file, or a new record with a new backup."""
     content = env_file.read_bytes()
@@ -156,6 +153,11 @@ def _begin(
         for step in record.steps.values():
             if step.written is None:
                 find_written(kv, step, values)
+    return record
+
+
+def _note_steps(kv: Kv, plan: Plan, record: MigrationRecord) -> None:
+    """Write down what will be written to each path."""
     for path, version in plan.versions.items():
         writing = {p.name: p.target.key for p in plan.of_path(path) if p.writes}
         if not writing:
@@ -166,8 +168,6 @@ def _begin(
         else:  # this run has another map than the one that wrote, or --overwrite
             record.steps[path] = earlier.again(writing, kv.read(path, version=version or None))
     record.save()
-    checkpoint("recorded")
-    return record
 
 
 def _write(
