@@ -15,7 +15,7 @@ from vault_harness import files
 from vault_harness.cli.command import GROUPS, Command, example, usage
 from vault_harness.cli.program import _in_order, _meaning, _spelled
 from vault_harness.cli.tasks import by_name
-from vault_harness.commands import RUNNER_VARIABLE
+from vault_harness.errors import RUNNER_VARIABLE
 from vault_harness.judge.catalogue import Entry, load
 from vault_harness.judge.report import formats
 from vault_harness.settings import Settings, scenarios_folder

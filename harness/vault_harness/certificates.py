@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from vault_harness.addresses import host_and_port
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, named
 from vault_harness.files import private_directory, write_private, write_text
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Every error that the harness raises on purpose.
+"""Every error that the harness raises on purpose, and what is in its message and its frames.
 
 ::
 
@@ -34,11 +34,29 @@ The reference client has its own errors in ``resilient_vault_client``, because a
 installs it alone.
 
 Every message has a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
+A remedy can be pasted into a shell: `named` names a task as the reader types it. ``./dev``,
+``vault-harness``, ``python -m vault_harness`` and ``invoke`` run the same tasks; a message names
+the one in use.
+
+A traceback keeps every frame that it passed, with all locals: tokens, unseal keys, passwords. A
+tool that records locals (an error tracker, rich, ``pytest -l``) would print them, so
+`without_frames` drops the frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import os
+import shlex
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class HarnessError(Exception):
@@ -276,3 +294,60 @@ def refuse_empty(option: str, given: Iterable[object]) -> None:
                 if client
                 else "give it a value, or leave it out",
             )
+
+
+RUNNER_VARIABLE = "HARNESS_RUNNER"
+"""``./dev`` sets it to its own path, for messages."""
+
+PROGRAM = "vault-harness"
+"""The console script of the installed package."""
+
+
+def runner() -> str:
+    """Return the command that runs a task here, quoted for a shell."""
+    if given := os.environ.get(RUNNER_VARIABLE):
+        # The path of dev may have blanks; any other value is a command already.
+        return shlex.quote(given) if Path(given).exists() else given
+    program = Path(sys.argv[0] if sys.argv else "")
+    if program.name in {"invoke", "inv"} or program.parts[-2:] == ("invoke", "__main__.py"):
+        return "invoke"
+    if program.parts[-2:] == ("vault_harness", "__main__.py"):
+        return "python -m vault_harness"
+    if program.name == PROGRAM and shutil.which(PROGRAM) is None:
+        return shlex.quote(str(program))  # installed outside PATH
+    return PROGRAM
+
+
+def named(task: str, *words: object) -> str:
+    """Return the command for a task, ``rotate.secret-id``, with its arguments quoted."""
+    return " ".join([runner(), task, *(shlex.quote(str(word)) for word in words)])
+
+
+def without_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function raise its errors without inner frames and without causes.
+
+    An unexpected error gets a note with the places that it passed, because nothing else is left to
+    find the bug.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- all are raised again
+            caught: BaseException = error
+        del args, kwargs
+        if not isinstance(caught, HarnessError) and not hasattr(caught, "__notes__"):
+            # The first place is this boundary.
+            for place in traceback.extract_tb(caught.__traceback__)[1:]:
+                caught.add_note(f"  passed {place.filename}:{place.lineno} in {place.name}")
+        raise forget_frames(caught)
+
+    return call
+
+
+def forget_frames(error: BaseException) -> BaseException:
+    """Remove an error's frames and its causes."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    error.__suppress_context__ = True
+    return error

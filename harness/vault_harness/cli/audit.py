@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import Seconds, command, option
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.printing import say, say_on, table
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.files import write_text
 from vault_harness.interrupts import until_ctrl_c
 

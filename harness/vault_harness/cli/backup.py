@@ -20,7 +20,7 @@ from vault_harness.cli.command import command
 from vault_harness.cli.common import backups_dir, local_stack, whole_server
 from vault_harness.cli.git import warn_of_git
 from vault_harness.cli.printing import plural, say, table
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.local import LocalStack

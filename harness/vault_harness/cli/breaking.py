@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import Seconds, command, option
 from vault_harness.cli.common import LEAVE_SEALED, local_stack, opened_by, see_that_all_answered
 from vault_harness.cli.printing import plural, say
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.interrupts import Ended, uninterrupted, until_ctrl_c
 
 if TYPE_CHECKING:

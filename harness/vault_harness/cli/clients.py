@@ -119,8 +119,7 @@ def _refuse_a_part_of_nothing(client: Client) -> None:
 
 def _refuse_without_a_checkout() -> None:
     """Refuse to publish from an installed package."""
-    from vault_harness.commands import named
-    from vault_harness.errors import SettingsError
+    from vault_harness.errors import SettingsError, named
     from vault_harness.settings import checkout
 
     if checkout() is None:

@@ -21,7 +21,7 @@ from invoke.tasks import Task
 
 from vault_harness.cli.guard import guarded
 from vault_harness.cli.printing import complain, see_that_all_was_said
-from vault_harness.commands import named, runner
+from vault_harness.errors import named, runner
 from vault_harness.interrupts import ended_by_signals
 
 Group = Literal["every day", "operator", "break it", "judge", "develop"]

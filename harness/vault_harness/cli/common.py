@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from vault_harness.commands import RUNNER_VARIABLE, runner
+from vault_harness.errors import RUNNER_VARIABLE, runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def opened_by(opener: Opener | None) -> str:
 
     ``opener`` is None if nothing here can open it.
     """
-    from vault_harness.commands import named
+    from vault_harness.errors import named
 
     if opener is None:
         return f"{named('restore.keys')}, then {named('unseal')}"
@@ -94,8 +94,7 @@ def of_nodes(done: Unsealed) -> str:
 
 def see_that_all_answered(done: Unsealed, stack: LocalStack) -> None:
     """Raise `StackError` if a node did not answer; the others are open."""
-    from vault_harness.commands import named
-    from vault_harness.errors import StackError
+    from vault_harness.errors import StackError, named
 
     if done.silent:
         raise StackError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import command, option, repeated
 from vault_harness.cli.common import ENGINE, settings, use_engine
 from vault_harness.cli.printing import complain, plural, say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.judge.explore.search import Explorer

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vault_harness.cli.printing import complain, swallow_output
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.interrupts import Ended, EndedHalfWay
 
 INTERRUPTED = 130
@@ -52,7 +52,7 @@ def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
         with _told(debug=debug, judging=judging):
             yield
     except SystemExit as ending:
-        from vault_harness.boundary import forget_frames  # as below
+        from vault_harness.errors import forget_frames  # as below
 
         if ending.__context__ is not None:
             forget_frames(ending.__context__)

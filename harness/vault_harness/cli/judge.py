@@ -24,7 +24,7 @@ from vault_harness.cli.common import (
 )
 from vault_harness.cli.printing import complain, plural, say, table
 from vault_harness.cli.subject import see_that_contract_is_kept
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.judge.report.formats import Score

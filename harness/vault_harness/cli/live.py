@@ -25,8 +25,14 @@ from vault_harness.cli import breaking
 from vault_harness.cli.audit import stack_logs
 from vault_harness.cli.command import Command
 from vault_harness.closable import Closable
-from vault_harness.commands import RUNNER_VARIABLE, named, runner
-from vault_harness.errors import HarnessError, SettingsError, StackError
+from vault_harness.errors import (
+    RUNNER_VARIABLE,
+    HarnessError,
+    SettingsError,
+    StackError,
+    named,
+    runner,
+)
 from vault_harness.namespaces import below
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from vault_harness.cli.command import command, option
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.git import warn_of_git
 from vault_harness.cli.printing import plural, say, table
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.local.blueprint import Blueprint

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import command
 from vault_harness.cli.common import LEAVE_SEALED, local_stack
 from vault_harness.cli.printing import say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.local.stack.nodes import Nodes

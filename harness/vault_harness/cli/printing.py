@@ -1,6 +1,6 @@
 """Output of tasks: text to stdout, problems to stderr.
 
-Text is printed unchanged; `vault_harness.commands.named` makes the commands in it.
+Text is printed unchanged; `vault_harness.errors.named` makes the commands in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 _unsaid: list[OSError] = []
 """Why a text could not be printed; the task goes on and reports it at its end."""

@@ -31,7 +31,7 @@ from vault_harness.cli.command import (
 from vault_harness.cli.develop import needs_a_clone
 from vault_harness.cli.guard import guarded
 from vault_harness.cli.printing import say, see_that_all_was_said, table
-from vault_harness.commands import PROGRAM, named, runner
+from vault_harness.errors import PROGRAM, named, runner
 
 GLOBAL = frozenset({"--debug", "--dry", "-R", "--version"})
 """Options of the program itself that may stand anywhere."""

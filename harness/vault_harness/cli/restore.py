@@ -10,7 +10,7 @@ from vault_harness.cli.backup_options import IN_ONE_FOLDER, KEYRING_HELP, Openin
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack, vault_without_token
 from vault_harness.cli.printing import plural, say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

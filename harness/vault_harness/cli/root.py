@@ -7,7 +7,7 @@ from contextlib import closing
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack, whole_server
 from vault_harness.cli.printing import say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 
 @command(

@@ -13,7 +13,7 @@ from vault_harness.cli.common import local_stack
 from vault_harness.cli.git import warn_of_git
 from vault_harness.cli.printing import plural, say
 from vault_harness.cli.restore import put_into
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from pathlib import Path

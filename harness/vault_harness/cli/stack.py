@@ -21,7 +21,7 @@ from vault_harness.cli.common import (
     use_engine,
 )
 from vault_harness.cli.printing import complain, confirmed, plural, say, say_on, table
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.interrupts import until_ctrl_c
 
 if TYPE_CHECKING:

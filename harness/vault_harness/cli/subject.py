@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import Seconds, command
 from vault_harness.cli.common import settings
 from vault_harness.cli.printing import say, table
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.judge.rehearsal import Rehearsal

@@ -38,7 +38,7 @@ from vault_harness.cli import vault as vault_module
 from vault_harness.cli.command import Command, command
 from vault_harness.cli.printing import say, streams, table
 from vault_harness.cli.program import TaskProgram
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 
 @command(

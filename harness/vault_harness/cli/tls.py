@@ -5,7 +5,7 @@ from __future__ import annotations
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.printing import say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 
 @command(

@@ -12,7 +12,7 @@ from vault_harness.cli.child import run_child
 from vault_harness.cli.command import command
 from vault_harness.cli.common import settings
 from vault_harness.cli.printing import say
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli.command import Seconds, command
 from vault_harness.cli.common import local_stack
 from vault_harness.cli.printing import say
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 if TYPE_CHECKING:
     from vault_harness.operator.trial import Step

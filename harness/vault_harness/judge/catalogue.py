@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, named
 from vault_harness.judge.subjects import CAPABILITIES, DECLARATIONS
 from vault_harness.local.engine.shape import Capability
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Literal
 
-from vault_harness.commands import named
-from vault_harness.errors import SubjectError
+from vault_harness.errors import SubjectError, named
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.driver import Driver, in_a_line, redacted
 from vault_harness.judge.environment import Environment

@@ -22,9 +22,7 @@ from typing import Literal, Self
 import requests
 
 from vault_harness.addresses import joined
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.errors import HarnessError, SettingsError, named, without_frames
 from vault_harness.files import tail
 from vault_harness.interrupts import uninterrupted
 from vault_harness.local.engine.folders import run_directory

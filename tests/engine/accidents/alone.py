@@ -7,7 +7,7 @@ import itertools
 from tests.engine.accidents.ledger import findings
 from tests.engine.accidents.load import MEET, contents_at_last, leader_of, prepared
 from tests.engine.clusters import all_vote
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
 from vault_harness.waiting import wait_until

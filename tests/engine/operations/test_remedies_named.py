@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from vault_harness.certificates import Authority, TlsFiles
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.local import dialect
 from vault_harness.local.engine.ports import PortLease
 from vault_harness.local.engine.shape import Engine, NodeSpec

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named
 from vault_harness.local.stack.launching import Stack
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from tests.engine.stack.seals import kept, put
-from vault_harness.commands import named
-from vault_harness.errors import StackError
+from vault_harness.errors import StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza

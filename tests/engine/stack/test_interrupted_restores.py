@@ -10,8 +10,7 @@ import pytest
 from tests.engine.stack.conftest import kill_servers
 from tests.engine.stack.restoring import run
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.seal import SealKind

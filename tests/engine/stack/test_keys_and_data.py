@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.commands import named
-from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError
+from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.record import StackRecord

@@ -58,7 +58,7 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def named_in(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the tasks that a module names with `commands.named`, with their lines."""
+    """Yield the tasks that a module names with `errors.named`, with their lines."""
     for node in ast.walk(parsed(path)):
         if not isinstance(node, ast.Call):
             continue
@@ -81,7 +81,7 @@ def test_every_remedy_names_a_task_that_exists(tasks: set[str]) -> None:
 
 
 def test_no_message_writes_a_command_by_hand() -> None:
-    """A message builds its commands with `vault_harness.commands.named`, as readers type them."""
+    """A message builds its commands with `vault_harness.errors.named`, as readers type them."""
     texts = [(path, line, text) for path in SOURCES for line, text in literals(path)]
     assert [f"{path}:{line}: {text}" for path, line, text in texts if typed_in(text)] == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.commands import RUNNER_VARIABLE, named, runner
+from vault_harness.errors import RUNNER_VARIABLE, named, runner
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from vault_harness.cli.command import seconds_in
 from vault_harness.cli.common import run_pytest
 from vault_harness.cli.program import GUIDE, normalised
 from vault_harness.cli.tasks import by_name
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -235,7 +235,7 @@ def test_commands_are_typed_as_this_one(
     monkeypatch.delenv("HARNESS_RUNNER", raising=False)
     here = tmp_path / "my venv" / "vault-harness"
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("vault_harness.commands.sys.argv", [str(here)])
+    monkeypatch.setattr("vault_harness.errors.sys.argv", [str(here)])
 
     def execv(*_: object) -> None:
         raise KeyboardInterrupt  # stands for the end of this process
@@ -243,7 +243,7 @@ def test_commands_are_typed_as_this_one(
     monkeypatch.setattr(os, "execv", execv)
     with pytest.raises(KeyboardInterrupt):
         run_pytest("scenarios")
-    monkeypatch.setattr("vault_harness.commands.sys.argv", ["pytest"])
+    monkeypatch.setattr("vault_harness.errors.sys.argv", ["pytest"])
     assert named("scenarios") == f"'{here}' scenarios"
 
 

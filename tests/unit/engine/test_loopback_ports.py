@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.commands import named
-from vault_harness.errors import EngineError, PortTaken
+from vault_harness.errors import EngineError, PortTaken, named
 from vault_harness.local.engine.ports import PortLease, listens, port_taken
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a lease holds nothing")

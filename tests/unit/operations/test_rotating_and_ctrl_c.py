@@ -13,8 +13,7 @@ import pytest
 from tests.unit.operations.kv_in_memory import KvInMemory
 from tests.unit.operations.test_rotating_where_a_server_is_lost import DATABASE, World
 from vault_harness.cli.guard import guarded
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named
 from vault_harness.interrupts import Ended, EndedHalfWay
 from vault_harness.operator.migrate import (
     ClientSettings,

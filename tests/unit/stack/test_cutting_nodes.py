@@ -12,13 +12,13 @@ import pytest
 
 from vault_harness.cli import run
 from vault_harness.cli import stack as stack_module
-from vault_harness.commands import named
 from vault_harness.errors import (
     CapabilityMissing,
     EngineError,
     PortTaken,
     SettingsError,
     StackError,
+    named,
 )
 from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.provider import (

@@ -7,8 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, KeyringMissing
+from vault_harness.errors import DeadlineExceeded, KeyringMissing, named
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin

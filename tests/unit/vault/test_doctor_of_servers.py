@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, FakeVault, Serve, seal_status
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.doctor import CheckResult, DockerView, Patient, ServiceView, examine

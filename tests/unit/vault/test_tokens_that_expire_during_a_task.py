@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from vault_harness.cli.breaking import _revoke_tokens
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.doctor import CheckResult, Deployment, State

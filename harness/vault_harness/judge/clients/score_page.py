@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from vault_harness.commands import PROGRAM
+from vault_harness.errors import PROGRAM
 from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.clients.client import Client, Note
 from vault_harness.judge.report.causes import Cause

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, named
 from vault_harness.files import write_text
 from vault_harness.judge.explore.schedule import (
     NOT_HERE,

@@ -84,7 +84,7 @@ class Options:
             name: The scenario's id for the task, its node id for pytest.
             by_pytest: Whether to name pytest itself, for a repository that uses the plugin.
         """
-        from vault_harness.commands import named
+        from vault_harness.errors import named
 
         prefix = "--vault-" if by_pytest else "--"
         words = [f"{prefix}subject", self.subject]
@@ -103,7 +103,7 @@ class Options:
 def typed(name: str) -> str:
     """Return an option as the user types it: the tasks have it without a prefix."""
     # Imported late: a run without scenarios must not load it.
-    from vault_harness.commands import RUNNER_VARIABLE
+    from vault_harness.errors import RUNNER_VARIABLE
 
     return f"--{name}" if os.environ.get(RUNNER_VARIABLE) else f"--vault-{name}"
 

@@ -224,8 +224,7 @@ def _engine(settings: Settings) -> str:
         EngineUnavailable: Docker was chosen and cannot be used.
         HarnessError: The external Vault cannot be used.
     """
-    from vault_harness.commands import named
-    from vault_harness.errors import EngineUnavailable
+    from vault_harness.errors import EngineUnavailable, named
     from vault_harness.local.engine.choice import choose, docker_state
 
     name, why = choose(settings)
@@ -319,7 +318,7 @@ def side_by_side(settings: Settings) -> int:
 
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
     """Start a subject once, and return how many workers it leaves room for."""
-    from vault_harness.commands import named
+    from vault_harness.errors import named
     from vault_harness.judge.cost import measure
     from vault_harness.judge.environment import open_environment
     from vault_harness.judge.plugin.lossy_stream import LossyStream

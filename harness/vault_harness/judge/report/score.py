@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, named
 from vault_harness.judge.report import formats
 from vault_harness.judge.report.causes import LABELS, LEAK, Cause, grouped, of_promises
 from vault_harness.judge.report.formats import (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vault_harness import files
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.judge.report.causes import OF_THE_CLIENT, Cause, causes
 from vault_harness.judge.report.explanation import explain
 from vault_harness.judge.report.formats import Score

@@ -18,9 +18,7 @@ import requests
 import urllib3
 
 from vault_harness import errors
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded
+from vault_harness.errors import DeadlineExceeded, named, without_frames
 from vault_harness.files import private_directory, write_private
 from vault_harness.judge.subjects.agent_config import (
     AgentConfig,

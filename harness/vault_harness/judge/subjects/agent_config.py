@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.errors import HarnessError, SettingsError, named
 from vault_harness.judge.subjects.protocol import Hello, claims, version_of
 from vault_harness.local.programs import find_vault
 from vault_harness.settings import Settings

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from vault_harness import errors
-from vault_harness.boundary import without_frames
+from vault_harness.errors import without_frames
 from vault_harness.judge.subjects.process import (
     ORDINARY,
     Apart,

@@ -14,8 +14,7 @@ import requests
 import urllib3
 
 from vault_harness import errors
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
+from vault_harness.errors import named, without_frames
 from vault_harness.judge.subjects import protocol
 from vault_harness.judge.subjects.protocol import Asked
 from vault_harness.judge.subjects.python_object import Workers

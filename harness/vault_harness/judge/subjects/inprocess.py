@@ -15,7 +15,7 @@ from typing import Any
 
 import vault_harness
 from vault_harness import errors
-from vault_harness.boundary import without_frames
+from vault_harness.errors import without_frames
 from vault_harness.judge.subjects.python_object import (
     Workers,
     as_credential,

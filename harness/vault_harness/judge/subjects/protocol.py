@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from vault_harness import errors
-from vault_harness.boundary import without_frames
+from vault_harness.errors import without_frames
 from vault_harness.files import encodable
 from vault_harness.judge.subjects.shape import (
     CAPABILITIES,

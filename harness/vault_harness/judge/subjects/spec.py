@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, named, without_frames
 from vault_harness.judge.subjects.agent import AgentSubject
 from vault_harness.judge.subjects.agent_config import load_agent
 from vault_harness.judge.subjects.command import CommandSubject

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.local.engine.external import ExternalEngine
 from vault_harness.local.engine.process.engine import ProcessEngine
 from vault_harness.local.engine.shape import Engine, EngineName

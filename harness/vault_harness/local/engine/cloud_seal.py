@@ -16,8 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from vault_harness.commands import named
-from vault_harness.errors import ProgramMissing, SettingsError
+from vault_harness.errors import ProgramMissing, SettingsError, named
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.settings import Settings
 

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 from vault_harness import files
 from vault_harness.addresses import joined
-from vault_harness.boundary import without_frames
 from vault_harness.certificates import CA_NAME, OPERATOR, client_context
 from vault_harness.closable import Closable
-from vault_harness.errors import CapabilityMissing, DeadlineExceeded, SettingsError
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, SettingsError, without_frames
 from vault_harness.local.engine.ports import LOOPBACK, answers, seal_status_url
 from vault_harness.local.engine.process.engine import ProcessToxiproxy
 from vault_harness.local.engine.shape import OF_SOMEBODY_ELSE, Capability, EngineName, NodeSpec

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import StackError
+from vault_harness.errors import StackError, named
 from vault_harness.local.engine.configuration import DATA_NAME
 from vault_harness.local.engine.ports import LOOPBACK
 from vault_harness.local.engine.provider import NODE_NAME, NODES_DIRECTORY, KnownServers

@@ -17,8 +17,7 @@ import psutil
 
 from vault_harness.addresses import host_and_port
 from vault_harness.certificates import connected
-from vault_harness.commands import named
-from vault_harness.errors import EngineError, PortTaken
+from vault_harness.errors import EngineError, PortTaken, named
 from vault_harness.local.engine.docker_client import container_on
 
 LOOPBACK = "127.0.0.1"

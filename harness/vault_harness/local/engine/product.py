@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import CapabilityMissing, StackError, named
 from vault_harness.local.dialect import OPENBAO, VAULT, Dialect
 from vault_harness.local.engine.configuration import DATA_NAME
 

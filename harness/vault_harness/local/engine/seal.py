@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import CapabilityMissing, StackError, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
 from vault_harness.local.engine.provider import NodeEndpoint, StackProvider

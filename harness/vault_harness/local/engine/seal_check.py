@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, EngineError, ServerDied
+from vault_harness.errors import CapabilityMissing, EngineError, ServerDied, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import PLUGIN_VARIABLE, plugin_of
 from vault_harness.local.engine.folders import run_directory

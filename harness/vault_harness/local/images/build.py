@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from vault_harness.commands import named
-from vault_harness.errors import EngineError, ProgramMissing
+from vault_harness.errors import EngineError, ProgramMissing, named
 from vault_harness.local.images.rootfs import PACKAGES, Rootfs
 from vault_harness.local.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings, resources

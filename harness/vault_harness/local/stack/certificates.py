@@ -18,8 +18,7 @@ from vault_harness.certificates import (
     is_good,
     shown_by,
 )
-from vault_harness.commands import named
-from vault_harness.errors import StackError
+from vault_harness.errors import StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.provider import (
     RECORDER_NAME,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError, StackError
+from vault_harness.errors import SettingsError, StackError, named
 from vault_harness.local.engine.choice import choose, docker_state
 from vault_harness.local.engine.process.stack import ProcessStack
 from vault_harness.local.engine.provider import Memory, StackProvider

@@ -28,8 +28,7 @@ from vault_harness.certificates import (
     first_in_file,
     pems,
 )
-from vault_harness.commands import named
-from vault_harness.errors import StackError
+from vault_harness.errors import StackError, named
 from vault_harness.files import write_text
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.ports import answers, seal_status_url

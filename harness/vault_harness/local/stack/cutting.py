@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import CapabilityMissing, StackError, named
 from vault_harness.local.engine.provider import CuttingProvider, StackProvider
 
 

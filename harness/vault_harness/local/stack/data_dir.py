@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError, StackError
+from vault_harness.errors import SettingsError, StackError, named
 from vault_harness.local.engine.provider import ServiceState
 from vault_harness.local.engine.seal import SEAL_DIRECTORY
 from vault_harness.local.stack.lock import LOCK_NAME

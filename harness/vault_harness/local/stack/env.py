@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError, StackError
+from vault_harness.errors import SettingsError, StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.provider import tls_files
 from vault_harness.local.stack.local import LocalStack

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
 from vault_harness.errors import (
     BlueprintError,
     DeadlineExceeded,
     ImageMissing,
     StackError,
+    named,
+    without_frames,
 )
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.docker.compose import LABEL_PROJECT, LABEL_SERVICE, Compose

@@ -8,9 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vault_harness import files, namespaces
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, KeyringMissing, NotUp, StackError, VaultIsSealed
+from vault_harness.errors import (
+    DeadlineExceeded,
+    KeyringMissing,
+    NotUp,
+    StackError,
+    VaultIsSealed,
+    named,
+    without_frames,
+)
 from vault_harness.local.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.local.engine.provider import Endpoints, StackProvider, lacking
 from vault_harness.local.stack import choice, data_dir

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
 from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.closable import Closable
-from vault_harness.errors import OperatorError, VaultIsSealed
+from vault_harness.errors import OperatorError, VaultIsSealed, without_frames
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
 from vault_harness.local.engine.external import ExternalEngine

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vault_harness import files, namespaces
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, SettingsError, StackError
+from vault_harness.errors import HarnessError, SettingsError, StackError, named, without_frames
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.folders import sweep_run_directories
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints, StackProvider, holds_data

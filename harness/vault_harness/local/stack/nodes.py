@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
 from vault_harness.errors import (
     CapabilityMissing,
     DeadlineExceeded,
@@ -16,6 +14,8 @@ from vault_harness.errors import (
     OperatorError,
     SettingsError,
     StackError,
+    named,
+    without_frames,
 )
 from vault_harness.local.engine.members import put_data_aside
 from vault_harness.local.engine.provider import (

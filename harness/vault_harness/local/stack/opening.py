@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.commands import named
 from vault_harness.errors import (
     DeadlineExceeded,
     HarnessError,
     KeyringMissing,
     OperatorError,
     StackError,
+    named,
 )
 from vault_harness.interrupts import uninterrupted
 from vault_harness.local.engine.configuration import DATA_NAME

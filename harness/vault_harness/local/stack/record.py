@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError, StackError
+from vault_harness.errors import SettingsError, StackError, named
 from vault_harness.local.engine.provider import (
     PROXY_NAME,
     Endpoints,

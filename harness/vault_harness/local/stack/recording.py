@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import CapabilityMissing, StackError, named
 from vault_harness.local.engine.ports import ask
 from vault_harness.local.engine.provider import (
     RECORDER_NAME,

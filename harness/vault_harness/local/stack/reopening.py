@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from vault_harness.boundary import without_frames
-from vault_harness.errors import OperatorError, StackError
+from vault_harness.errors import OperatorError, StackError, without_frames
 from vault_harness.local.engine.provider import Endpoints, StackProvider
 from vault_harness.local.stack import sealing
 from vault_harness.local.stack.opening import Opening

@@ -30,8 +30,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, HarnessError, OperatorError, StackError
+from vault_harness.errors import CapabilityMissing, HarnessError, OperatorError, StackError, named
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import NODE_NAME, NODES_DIRECTORY, Endpoints, StackProvider
 from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza

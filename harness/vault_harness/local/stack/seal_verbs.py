@@ -6,9 +6,7 @@ import contextlib
 import time
 from dataclasses import replace
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import SettingsError, StackError
+from vault_harness.errors import SettingsError, StackError, named, without_frames
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import Endpoints, holds_data
 from vault_harness.local.engine.seal import SealCheck, SealKind

@@ -19,8 +19,7 @@ from typing import Any, cast
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.errors import CapabilityMissing, SettingsError, StackError, named
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import HOLDER_NAME, Endpoints, StackProvider, holds_data

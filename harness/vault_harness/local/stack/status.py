@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.local.stack.members import NodeStatus
 
 State = Literal[

@@ -10,9 +10,13 @@ from typing import Any
 import hvac.exceptions
 import requests
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.errors import (
+    DeadlineExceeded,
+    KeyringMissing,
+    OperatorError,
+    named,
+    without_frames,
+)
 from vault_harness.local.vault.connection import NO_LEADER, SealStatus, VaultApi
 from vault_harness.local.vault.keyring import KeyKind, Keyring
 from vault_harness.waiting import Awaited, in_words, wait_until

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vault_harness import namespaces
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import BlueprintError, OperatorError
+from vault_harness.errors import BlueprintError, OperatorError, named, without_frames
 from vault_harness.local import dialect
 from vault_harness.local.blueprint import AuditDevice, Blueprint, Database, Secret, Value
 from vault_harness.local.vault.admin import VaultAdmin

@@ -9,9 +9,7 @@ from typing import Any
 import hvac.exceptions
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named, without_frames
 from vault_harness.local.vault.admin import VaultAdmin
 
 DEFAULT_MOUNT = "approle"

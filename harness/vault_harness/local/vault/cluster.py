@@ -15,10 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
 from vault_harness.certificates import first_in_file, shown_beside
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, OperatorError
+from vault_harness.errors import DeadlineExceeded, OperatorError, named, without_frames
 from vault_harness.local.vault.admin import VaultAdmin, health_in_words, knew_no_leader
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.waiting import Awaited, in_words

@@ -17,15 +17,15 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from vault_harness import namespaces
-from vault_harness.boundary import without_frames
 from vault_harness.certificates import shown_beside
-from vault_harness.commands import named
 from vault_harness.errors import (
     HarnessError,
     NamespaceError,
     NotInitialised,
     OperatorError,
     VaultIsSealed,
+    named,
+    without_frames,
 )
 from vault_harness.local import dialect
 from vault_harness.local.dialect import Product

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import KeyringMissing, StackError
+from vault_harness.errors import KeyringMissing, StackError, named, without_frames
 
 FORMAT = 2
 """Format of the file. Format 1, without a number, is ``vault operator init -format=json``."""

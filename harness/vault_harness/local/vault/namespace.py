@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from vault_harness import namespaces
-from vault_harness.commands import named
-from vault_harness.errors import NamespaceError, OperatorError
+from vault_harness.errors import NamespaceError, OperatorError, named
 from vault_harness.local import dialect
 from vault_harness.local.vault.admin import VaultAdmin
 

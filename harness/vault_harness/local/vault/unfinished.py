@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, named
 from vault_harness.local.vault.keyring import Keyring, unfinished_keyring
 
 SOURCE = "source"

@@ -34,8 +34,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, without_frames
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.audit.entry import AuditEntry, Filter, entry_of, moment_of, parse_record

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, named
 from vault_harness.operator.audit.entry import AuditEntry, Filter, entries, parse_line
 
 _BLOCK = 64 * 1024

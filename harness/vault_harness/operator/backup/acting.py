@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import KeyringMissing, StackError
+from vault_harness.errors import KeyringMissing, StackError, named
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring, keep_beside
 from vault_harness.local.vault.root.operator_token import (

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from vault_harness.boundary import without_frames
+from vault_harness.errors import without_frames
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.kv import Kv, SecretVersion
 

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, without_frames
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
 from vault_harness.local.engine.shape import Engine, Node, NodeSpec

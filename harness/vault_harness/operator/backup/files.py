@@ -18,9 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, StackError
+from vault_harness.errors import HarnessError, StackError, named, without_frames
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup.contents import Contents
 from vault_harness.operator.backup.lock import Opener

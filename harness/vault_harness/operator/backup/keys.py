@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
 from vault_harness.errors import (
     DeadlineExceeded,
     HarnessError,
     KeyringMissing,
     OperatorError,
     StackError,
+    named,
+    without_frames,
 )
 from vault_harness.local.engine.seal import static_key_path
 from vault_harness.local.vault import cluster

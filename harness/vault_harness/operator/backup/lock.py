@@ -21,9 +21,7 @@ from pyrage import passphrase as _passphrase
 from pyrage import ssh, x25519
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.errors import HarnessError, SettingsError, named, without_frames
 
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
 SHORTEST_PASSPHRASE = 12

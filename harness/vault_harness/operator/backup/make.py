@@ -18,9 +18,7 @@ import hvac.exceptions
 from filelock import FileLock, Timeout
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named, without_frames
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.backup.contents import Contents, moving_between, take_contents

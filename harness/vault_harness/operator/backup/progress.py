@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed
+from vault_harness.errors import DeadlineExceeded, OperatorError, StackError, VaultIsSealed, named
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin, alive, health_in_words
 from vault_harness.local.vault.keyring import Keyring

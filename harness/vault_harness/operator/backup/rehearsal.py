@@ -11,9 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.errors import HarnessError, OperatorError, StackError, named, without_frames
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.backup.acting import TokensEnded

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, StackError
+from vault_harness.errors import HarnessError, StackError, named, without_frames
 from vault_harness.local.engine.provider import holds_data
 from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.stack import sealing

@@ -16,9 +16,7 @@ from typing import Any, get_args
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, SettingsError
+from vault_harness.errors import CapabilityMissing, SettingsError, named, without_frames
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
 from vault_harness.local.engine.folders import run_directory

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, without_frames
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.operator.doctor.check import (
     CheckResult,

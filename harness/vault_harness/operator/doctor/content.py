@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.errors import HarnessError, OperatorError, named
 from vault_harness.local import dialect
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.kept import Kept, policy_text

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vault_harness.commands import named
+from vault_harness.errors import named
 
 Command = Callable[[Mapping[str, str]], str]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.certificates import CLIENTS_NAME, NEAR, end_of
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.operator.doctor.check import DockerView, Examination, Patient
 from vault_harness.operator.doctor.server import load_keyring
 from vault_harness.settings import Settings

@@ -11,7 +11,7 @@ import requests
 
 from vault_harness.addresses import leads_to_one_of, without_password
 from vault_harness.certificates import NEAR, OPERATOR, shown_beside, shown_by
-from vault_harness.commands import named
+from vault_harness.errors import named
 from vault_harness.operator.doctor.check import Examination, Patient
 
 # The server dates tokens and leases. With a larger difference, times in logs mislead.

@@ -24,8 +24,7 @@ from dotenv.parser import Binding, Reader, parse_binding
 from dotenv.variables import parse_variables
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, without_frames
 from vault_harness.operator.migrate.doubts import ASSIGNMENT_INSIDE, Note, Piece, Variable, doubts
 
 _NAME = re.compile(r"[^\W\d][\w.-]*\Z")

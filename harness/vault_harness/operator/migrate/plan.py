@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vault_harness import urls
-from vault_harness.boundary import without_frames
-from vault_harness.errors import OperatorError, SettingsError
+from vault_harness.errors import OperatorError, SettingsError, without_frames
 from vault_harness.local.blueprint import Blueprint, Value
 from vault_harness.local.vault.kv import Kv, SecretVersion, stored_size
 from vault_harness.operator.migrate.dotenv import DotEnv

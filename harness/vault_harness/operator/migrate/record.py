@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vault_harness.commands import named
-from vault_harness.errors import StackError
+from vault_harness.errors import StackError, named
 from vault_harness.local.vault.kv import SecretVersion
 from vault_harness.local.written_ahead import WrittenAhead
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError, SettingsError, StackError
+from vault_harness.errors import OperatorError, SettingsError, StackError, named, without_frames
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
 from vault_harness.local.written_ahead import Checkpoint

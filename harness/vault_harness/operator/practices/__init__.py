@@ -6,8 +6,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from vault_harness.boundary import without_frames
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, without_frames
 from vault_harness.operator.doctor.check import CheckResult, Deployment, unknown
 from vault_harness.operator.practices import access, server
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.errors import HarnessError, OperatorError, named
 from vault_harness.local import policy
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.approle import DEFAULT_MOUNT

@@ -6,8 +6,7 @@ import contextlib
 from datetime import timedelta
 
 from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.errors import HarnessError, OperatorError, named
 from vault_harness.local.vault import accessors
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.cluster import peers

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import urls
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.errors import HarnessError, OperatorError, named
 from vault_harness.local.vault.kv import CheckAndSetError, Kv, SecretVersion
 from vault_harness.local.written_ahead import Checkpoint
 from vault_harness.operator.rotate.password_server import (

@@ -13,9 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.errors import HarnessError, OperatorError, StackError, named, without_frames
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.vault.kv import Kv

@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, named, without_frames
 from vault_harness.interrupts import telling_what_is_left
 from vault_harness.local.vault import approle
 from vault_harness.local.vault.admin import VaultAdmin

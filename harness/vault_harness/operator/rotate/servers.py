@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from vault_harness.boundary import without_frames
-from vault_harness.errors import SettingsError
+from vault_harness.errors import SettingsError, without_frames
 from vault_harness.operator.rotate.password_server import PasswordServer
 from vault_harness.operator.rotate.postgresql import PostgreSQL
 from vault_harness.operator.rotate.redis import Redis

@@ -9,8 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vault_harness.commands import named
-from vault_harness.errors import EngineError, PortTaken, ProgramMissing
+from vault_harness.errors import EngineError, PortTaken, ProgramMissing, named
 from vault_harness.settings import resources
 from vault_harness.waiting import in_words
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, EngineError
+from vault_harness.errors import CapabilityMissing, EngineError, named
 from vault_harness.local.engine.docker.compose import NETWORK
 from vault_harness.local.engine.docker.labels import OwnerProcess
 from vault_harness.local.engine.docker.layout import service_of

@@ -12,8 +12,7 @@ from typing import Literal
 
 from vault_harness import files
 from vault_harness.closable import Closable
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, ProgramMissing
+from vault_harness.errors import CapabilityMissing, ProgramMissing, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.docker.cloud import told

@@ -9,8 +9,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.commands import named
-from vault_harness.errors import EngineError, HarnessError
+from vault_harness.errors import EngineError, HarnessError, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.inside import API_PORT, CLUSTER_PORT, write_configuration

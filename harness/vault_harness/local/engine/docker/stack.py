@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.certificates import OPERATOR, TlsFiles
-from vault_harness.commands import named
-from vault_harness.errors import EngineUnavailable, HarnessError, StackError
+from vault_harness.errors import EngineUnavailable, HarnessError, StackError, named
 from vault_harness.local.dialect import OPENBAO, VAULT, Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME

@@ -7,8 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vault_harness.commands import named
-from vault_harness.errors import EngineUnavailable, ImageMissing
+from vault_harness.errors import EngineUnavailable, ImageMissing, named
 from vault_harness.local import dialect
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.docker_client import connect

@@ -6,8 +6,7 @@ import contextlib
 import sys
 
 from vault_harness import files
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError
+from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError, named
 from vault_harness.local.engine.process.launching import Launching
 from vault_harness.local.engine.process.links import Cut
 from vault_harness.local.engine.process.relay import Relay

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.certificates import OPERATOR
-from vault_harness.commands import named
-from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, StackError, named
 from vault_harness.local.engine.balancing import Backends
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, port_taken

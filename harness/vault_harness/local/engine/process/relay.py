@@ -9,8 +9,7 @@ from typing import Any
 
 import requests
 
-from vault_harness.commands import named
-from vault_harness.errors import EngineError
+from vault_harness.errors import EngineError, named
 from vault_harness.local.engine.process.links import Cut
 from vault_harness.local.engine.process.own_program import OwnProgram
 from vault_harness.local.engine.provider import RELAY_NAME

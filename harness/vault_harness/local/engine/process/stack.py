@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.addresses import base_url
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError, StackError
+from vault_harness.errors import HarnessError, StackError, named
 from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import with_cloud_seal
 from vault_harness.local.engine.configuration import AUDIT_LOG_NAME, DATA_NAME

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, HarnessError, KeyringMissing, OperatorError
+from vault_harness.errors import (
+    DeadlineExceeded,
+    HarnessError,
+    KeyringMissing,
+    OperatorError,
+    named,
+    without_frames,
+)
 from vault_harness.interrupts import uninterrupted
 from vault_harness.local.vault.admin import VaultAdmin, alive
 from vault_harness.local.vault.keyring import Keyring

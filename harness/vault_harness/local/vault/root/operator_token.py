@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vault_harness import files, namespaces
-from vault_harness.boundary import without_frames
-from vault_harness.commands import named
-from vault_harness.errors import KeyringMissing, OperatorError
+from vault_harness.errors import KeyringMissing, OperatorError, named, without_frames
 from vault_harness.interrupts import uninterrupted
 from vault_harness.local.vault.admin import LEADER_SECONDS, VaultAdmin, alive
 from vault_harness.local.vault.kept import Kept
