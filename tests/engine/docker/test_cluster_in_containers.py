@@ -20,11 +20,10 @@ from vault_harness.local.engine.docker.compose import project_name
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.ports import PortLease, answers
-from vault_harness.local.engine.provider import ClusterProvider, lacking
+from vault_harness.local.engine.provider import lacking
 from vault_harness.local.images.build import LOCAL_BALANCER
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
-from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
@@ -38,12 +37,6 @@ Objects = dict[str, set[str]]
 def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[], Objects]:
     """Return what the engine still has of this stack."""
     return lambda: objects_of(f"com.docker.compose.project={project_name(stack.data_dir)}")
-
-
-def test_it_has_the_shape(settings: Settings) -> None:
-    """The provider has the shape that the verbs of nodes expect."""
-    provider = DockerCluster(settings, StackRecordFile(settings.data_dir))
-    assert isinstance(provider, ClusterProvider)
 
 
 def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -> None:

@@ -14,13 +14,10 @@ from vault_harness.certificates import shown_by
 from vault_harness.errors import DeadlineExceeded, NotUp, PortTaken, StackError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.docker.compose import project_name
-from vault_harness.local.engine.docker.stack import DockerStack
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
 from vault_harness.local.engine.ports import PortLease, answers, ask, seal_status_url
-from vault_harness.local.engine.provider import StackProvider
 from vault_harness.local.stack.local import LocalStack
-from vault_harness.local.stack.record import StackRecordFile
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.settings import Settings, checkout
@@ -66,11 +63,6 @@ def becomes_healthy(local: LocalStack) -> None:
         return str(container_of(local, "vault").attrs["State"]["Health"]["Status"])
 
     wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
-
-
-def test_it_has_the_shape(settings: Settings) -> None:
-    """The provider has the shape that the local stack expects."""
-    assert isinstance(DockerStack(settings, StackRecordFile(settings.data_dir)), StackProvider)
 
 
 def test_from_nothing_to_seeded_and_back(

@@ -17,7 +17,7 @@ from tests.engine.stack.seals import kept, put
 from vault_harness.errors import StackError, named
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.choice import open_engine
-from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza
+from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.stack.launching import launch
 from vault_harness.local.stack.local import LocalStack
@@ -198,7 +198,6 @@ def test_nothing_is_left_of_it(stack: LocalStack) -> None:
 def test_a_start_that_was_ended_when_the_holder_ran(stack: LocalStack) -> None:
     """A start that was killed when the holder ran has no data, so `up` finishes it."""
     provider = stack.provider()
-    assert isinstance(provider, SealingProvider)
     provider.start_holder()
     status = stack.status()
     assert (status.state, status.next_step) == ("forgotten", named("up"))

@@ -16,14 +16,14 @@ from vault_harness.certificates import shown_by
 from vault_harness.errors import CapabilityMissing, NotUp, StackError
 from vault_harness.judge.faults import Order
 from vault_harness.local.blueprint import Blueprint
-from vault_harness.local.engine.provider import StackProvider
-from vault_harness.local.stack import recording
+from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.stack.env import service_environment
 from vault_harness.local.stack.local import LocalStack
-from vault_harness.local.stack.record import StackRecord
+from vault_harness.local.stack.record import StackRecord, StackRecordFile
 from vault_harness.local.toxiproxy.client import Toxiproxy
 from vault_harness.local.toxiproxy.toxics import Latency
 from vault_harness.local.vault.keyring import Keyring
+from vault_harness.settings import Settings
 
 BLUEPRINT = Blueprint.default()
 LEDGER = "ecommerce/data/backend/ledger"
@@ -258,16 +258,9 @@ def test_an_order_that_is_none(up: LocalStack) -> None:
     assert (login(up), up.status().obstacles) == (200, ())
 
 
-class _Containers:
-    """An engine without a recorder."""
-
-    name = "docker"
-
-
-def test_an_engine_without_a_recorder() -> None:
-    """An engine without a recorder says so, and names another fault."""
-    provider: Any = _Containers()
+def test_an_engine_without_a_recorder(tmp_path: Path) -> None:
+    """Containers have no recorder; the error names faults that they have."""
+    containers = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
     with pytest.raises(CapabilityMissing, match="the docker engine") as caught:
-        recording.able(provider)
-    assert "invoke break.latency" in caught.value.remedy
-    assert not isinstance(provider, StackProvider)
+        containers.start_recorder()
+    assert "break.latency" in caught.value.remedy

@@ -14,7 +14,6 @@ import pytest
 from tests.engine.stack.seals import STEPS, Killed, all_agree, keep, migrate_and_kill, read
 from vault_harness import files
 from vault_harness.errors import (
-    CapabilityMissing,
     DeadlineExceeded,
     NotUp,
     OperatorError,
@@ -430,22 +429,3 @@ def test_after_root_was_revoked(stack: LocalStack) -> None:
             for accessor in op.request("LIST", "auth/token/accessors")["data"]["keys"]
         ]
     assert ["root"] not in policies
-
-
-def test_containers_are_refused(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine without seal keys is refused, and the engine that has them is named."""
-    stack.up()
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalStack, "provider", lambda _: Containers())
-
-        with pytest.raises(CapabilityMissing, match="cannot exchange a Vault's seal") as caught:
-            stack.migrate_seal("static")
-
-    assert "HARNESS_ENGINE=process" in caught.value.remedy
-    assert not (stack.data_dir / "seal-migration").exists()
-
-
-class Containers:
-    """A provider that only knows Shamir's seal."""
-
-    name = "docker"

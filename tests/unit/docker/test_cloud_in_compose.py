@@ -13,20 +13,17 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.local.dialect import OPENBAO
-from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza, with_cloud_seal
+from vault_harness.local.engine.cloud_seal import cloud_stanza, with_cloud_seal
 from vault_harness.local.engine.docker.cloud import (
     Told,
     check_same_variables,
     told,
     variables_before,
 )
-from vault_harness.local.engine.docker.cluster import DockerCluster
 from vault_harness.local.engine.docker.inside import configuration
 from vault_harness.local.engine.docker.layout import SEAL_FILE_NAME, Layout
-from vault_harness.local.engine.seal import CloudSealingProvider, SealKind
+from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.engine.shape import NodeSpec
-from vault_harness.local.stack.record import StackRecordFile
-from vault_harness.local.stack.sealing import check_engine
 from vault_harness.settings import Settings
 
 SECRETS = {
@@ -241,11 +238,3 @@ def test_other_seals_get_nothing(tmp_path: Path) -> None:
     """Other seals get nothing, whatever the environment says."""
     spec = NodeSpec(name="vault", directory=tmp_path, extra={"seal": {"transit": {}}})
     assert told(with_cloud_seal(spec, Settings()), tmp_path / "seal") == Told()
-
-
-def test_both_clouds_are_for_containers_too(tmp_path: Path) -> None:
-    """Both clouds work in containers, as in processes."""
-    provider = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
-    assert isinstance(provider, CloudSealingProvider)
-    for kind in CLOUD_SEALS:
-        check_engine(kind, provider)

@@ -10,7 +10,7 @@ from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineErro
 from vault_harness.local.engine import choice as choice_module
 from vault_harness.local.engine.choice import open_engine
 from vault_harness.local.engine.external import ExternalEngine
-from vault_harness.local.engine.provider import KnownServers, StackProvider
+from vault_harness.local.engine.provider import KnownServers
 from vault_harness.local.engine.shape import Capability, Engine, Node, NodeSpec
 from vault_harness.local.stack.choice import open_provider
 from vault_harness.settings import Settings
@@ -118,11 +118,6 @@ def test_an_external_vault_is_not_ours_to_bring_up() -> None:
     """`up` refuses an external Vault."""
     with pytest.raises(SettingsError, match="external"):
         open_provider(Settings(engine="external"), Forgetful())
-
-
-def test_the_process_provider_has_the_shape() -> None:
-    """The process provider implements the protocol of `up`."""
-    assert isinstance(open_provider(Settings(engine="process"), Forgetful()), StackProvider)
 
 
 def test_a_storage_that_the_server_lacks(tmp_path: Path) -> None:

@@ -20,17 +20,16 @@ from vault_harness.errors import (
     StackError,
     named,
 )
-from vault_harness.local.engine.docker.cluster import DockerCluster
+from vault_harness.local.engine.process.stack import ProcessStack
 from vault_harness.local.engine.provider import (
-    CuttingProvider,
     Endpoints,
     NodeEndpoint,
     StackProvider,
 )
-from vault_harness.local.stack import cutting
+from vault_harness.local.stack import members
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.nodes import Nodes
-from vault_harness.local.stack.record import StackRecord, StackRecordFile
+from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.vault import cluster
 from vault_harness.settings import Settings
 
@@ -95,26 +94,9 @@ def test_nothing_would_be_cut(tmp_path: Path) -> None:
         nodes(tmp_path, "vault", "vault-2").cut("vault-2", hears=True, is_heard=True)
 
 
-def test_an_engine_that_cannot(tmp_path: Path) -> None:
-    """An engine without cuts is refused, and the error names one that has them."""
-
-    class Plain:
-        name = "plain"
-
-    plain = cast("StackProvider", Plain())
-    with pytest.raises(CapabilityMissing, match="the plain engine cannot cut a node off") as caught:
-        cutting.able(plain)
-    assert "up --ha --cuttable" in caught.value.remedy
-    assert (list(cutting.look(plain)), cutting.end(plain)) == ([], [])
-    assert isinstance(nodes(tmp_path, "vault")._stack.provider(), CuttingProvider)
-    containers = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
-    assert isinstance(containers, CuttingProvider)
-
-
 def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
     """Without the relay nobody can be cut off, and the error names the start option."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
-    assert isinstance(provider, CuttingProvider)
     with pytest.raises(CapabilityMissing, match="reach each other directly") as caught:
         provider.cut_node("vault-2")
     assert "up --ha --cuttable" in caught.value.remedy
@@ -129,7 +111,6 @@ def test_a_relay_that_is_gone(tmp_path: Path) -> None:
     record.services["relay"] = {"api": "http://127.0.0.1:1"}
     record.save(stack.data_dir)
     provider = stack.provider()
-    assert isinstance(provider, CuttingProvider)
     assert provider.cut_nodes() == []
     (stack.data_dir / "relay").mkdir()
     with pytest.raises(EngineError, match="the relay between the nodes does not run") as caught:
@@ -167,7 +148,6 @@ def test_an_address_between_the_nodes_that_is_taken(
 def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut ends with its node, even if the relay still reports it."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
-    assert isinstance(provider, CuttingProvider)
     relay = SimpleNamespace(state=lambda: {"cut": {"vault-2": {}}})
     monkeypatch.setattr(type(provider), "_relay_of", lambda *_: relay)
     assert provider.cut_nodes() == []
@@ -181,7 +161,6 @@ def test_cutting_processes_works_on_linux_only(
 ) -> None:
     """Cutting processes works on Linux only; elsewhere nothing is made."""
     provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
-    assert isinstance(provider, CuttingProvider)
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(CapabilityMissing, match="only be cut off on Linux"):
         provider.make_cuttable()
@@ -198,7 +177,7 @@ def test_a_cut_off_node_is_no_part_of_a_quorum(
     assert endpoints is not None
 
     three._refuse_losing_quorum(endpoints, "vault-3")
-    monkeypatch.setattr(cutting, "look", lambda _provider: ["vault-2"])
+    monkeypatch.setattr(ProcessStack, "cut_nodes", lambda _provider: ["vault-2"])
     with pytest.raises(StackError, match="no quorum: 1 of the other 2 nodes") as caught:
         three._refuse_losing_quorum(endpoints, "vault-3")
     assert "node.join NAME" in caught.value.remedy
@@ -224,7 +203,7 @@ def test_a_dry_run_removes_no_node(
         lambda _namespace: SimpleNamespace(address=acting, close=lambda: None),
     )
     monkeypatch.setattr(three._stack, "check_settled", lambda: None)
-    monkeypatch.setattr(cutting, "look", lambda _provider: [])
+    monkeypatch.setattr(ProcessStack, "cut_nodes", lambda _provider: [])
     monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
     told = three.remove("vault-2", dry=True)
     assert told[0].startswith("vault-2")
@@ -234,13 +213,12 @@ def test_a_dry_run_removes_no_node(
         three.remove("vault", dry=True)
 
 
-def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off() -> None:
     """Tasks that all nodes take part in are refused during a cut."""
-    provider = cast("StackProvider", SimpleNamespace(name="process"))
-    cutting.refuse(provider, "a restore")
-    monkeypatch.setattr(cutting, "look", lambda _provider: ["vault-2"])
+    cut: list[str] = []
+    provider = cast("StackProvider", SimpleNamespace(name="process", cut_nodes=lambda: cut))
+    members.refuse_cut(provider, "a restore")
+    cut.append("vault-2")
     with pytest.raises(StackError, match=r"vault-2 is cut off .* part in a restore") as caught:
-        cutting.refuse(provider, "a restore")
+        members.refuse_cut(provider, "a restore")
     assert "node.join vault-2" in caught.value.remedy

@@ -10,10 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vault_harness.errors import SettingsError, named, without_frames
-from vault_harness.judge.subjects.agent import AgentSubject
-from vault_harness.judge.subjects.agent_config import load_agent
-from vault_harness.judge.subjects.command import CommandSubject
-from vault_harness.judge.subjects.http import HttpSubject
 from vault_harness.judge.subjects.inprocess import InProcessSubject
 from vault_harness.judge.subjects.process import ORDINARY, Apart, search_path
 from vault_harness.judge.subjects.python_object import find_factory
@@ -153,6 +149,8 @@ def check_subject(spec: SubjectSpec) -> None:
         SettingsError: Its factory cannot be imported, or its configuration cannot be read.
     """
     if spec.kind == "agent":
+        from vault_harness.judge.subjects.agent_config import load_agent
+
         load_agent(Path(spec.config))
     if spec.kind == "in-process":
         find_factory(spec)
@@ -183,10 +181,17 @@ def open_subject(
         SubjectHung: It was not ready in time.
         SubjectError: It broke its contract in another way.
     """
+    # A run has one kind of client, and loads only that one.
     if spec.kind == "command":
+        from vault_harness.judge.subjects.command import CommandSubject
+
         return CommandSubject(spec, environ, log=log, timeout=timeout, apart=apart)
     if spec.kind == "agent":
+        from vault_harness.judge.subjects.agent import AgentSubject
+
         return AgentSubject(spec, environ, log=log, apart=apart)
     if spec.kind == "http":
+        from vault_harness.judge.subjects.http import HttpSubject
+
         return HttpSubject(spec, environ, log=log, timeout=timeout)
     return InProcessSubject(spec, environ, log=log, timeout=timeout)

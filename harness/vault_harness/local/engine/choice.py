@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from vault_harness.errors import named
-from vault_harness.local.engine.external import ExternalEngine
 from vault_harness.local.engine.process.engine import ProcessEngine
 from vault_harness.local.engine.shape import Engine, EngineName
 from vault_harness.settings import Settings
@@ -48,6 +47,8 @@ def open_engine(settings: Settings, *, directory: Path, outward: bool = True) ->
     if name == "process":
         engine = ProcessEngine(settings, directory=directory)
     elif name == "external":
+        from vault_harness.local.engine.external import ExternalEngine
+
         engine = ExternalEngine(settings, directory=directory)
     else:
         from vault_harness.local.engine.docker.engine import DockerEngine

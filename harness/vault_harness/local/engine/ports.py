@@ -18,7 +18,6 @@ import psutil
 from vault_harness.addresses import host_and_port
 from vault_harness.certificates import connected
 from vault_harness.errors import EngineError, PortTaken, named
-from vault_harness.local.engine.docker_client import container_on
 
 LOOPBACK = "127.0.0.1"
 
@@ -137,6 +136,8 @@ def port_taken(port: int, *, setting: str = "") -> PortTaken:
     who = listener(port)
     ways = [f"end {who}" if who else "end what listens there"]
     if not who or who.partition(" ")[0] in _RELAYS:
+        from vault_harness.local.engine.docker_client import container_on
+
         # A container engine listens for its containers; ending the engine would be wrong.
         container = container_on(port)
         if container:

@@ -15,12 +15,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from vault_harness import files
 from vault_harness.certificates import TlsFiles
+from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.configuration import DATA_NAME
-from vault_harness.local.engine.shape import EngineName
+from vault_harness.local.engine.shape import Engine, EngineName
 
 ServiceName = Literal["vault", "toxiproxy"]
 SERVICES: tuple[ServiceName, ...] = ("vault", "toxiproxy")
@@ -212,7 +213,34 @@ def remove_directories(data_dir: Path) -> list[str]:
     return told
 
 
-@runtime_checkable
+@dataclass(frozen=True, kw_only=True)
+class RecorderEndpoint:
+    """The addresses of the stack's HTTP recorder.
+
+    Attributes:
+        listen: ``host:port`` for Toxiproxy.
+        api: Base URL of its control API.
+    """
+
+    listen: str
+    api: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealCheck:
+    """The result of a successful seal check: the server read the stanza and used the key.
+
+    Attributes:
+        seal: The seal type that the server reports.
+        server: Where the server program comes from.
+        configuration: The configuration that the server started with, as text.
+    """
+
+    seal: str
+    server: str
+    configuration: str
+
+
 class StackProvider(Protocol):
     """Keeps a Vault (raft storage) and a Toxiproxy running. Does not initialise Vault.
 
@@ -276,10 +304,7 @@ class StackProvider(Protocol):
     def server_audit_path(self) -> str | None:
         """The path of the audit log as the server sees it, for enabling it over the API."""
 
-
-@runtime_checkable
-class ClusterProvider(StackProvider, Protocol):
-    """A provider that can run a cluster. `NodeEndpoint.name` names the nodes."""
+    # -- the nodes of a cluster, by `NodeEndpoint.name` --------------------------------------------
 
     def kill_node(self, name: str) -> list[str]:
         """Kill a node (SIGKILL) and return what was ended, for a user."""
@@ -296,14 +321,7 @@ class ClusterProvider(StackProvider, Protocol):
         Returns what was ended and removed, for a user.
         """
 
-
-@runtime_checkable
-class CuttingProvider(ClusterProvider, Protocol):
-    """A provider that can cut a node off from the other nodes, while clients still reach it.
-
-    A cut ends with the node's process or container, whatever the disk says. A node that starts
-    again is connected.
-    """
+    # -- a node that is cut off from the other nodes, while clients still reach it -----------------
 
     def make_cuttable(self) -> None:
         """Make the next `start` create nodes that can be cut off. Refused while others run."""
@@ -312,7 +330,8 @@ class CuttingProvider(ClusterProvider, Protocol):
         """Cut a running node off from all others, or change what still passes.
 
         With `hears` the node still receives from the others, with `is_heard` they receive from it.
-        Nodes that cannot be cut off, or only in both directions, raise `CapabilityMissing`.
+        Nodes that cannot be cut off, or only in both directions, raise `CapabilityMissing`. A cut
+        ends with the node's process or container: a node that starts again is connected.
         """
 
     def join_node(self, name: str) -> bool:
@@ -321,29 +340,48 @@ class CuttingProvider(ClusterProvider, Protocol):
     def cut_nodes(self) -> list[str]:
         """Return the names of the nodes that are cut off. Never raises for a stopped node."""
 
+    # -- the seal, by the stanza in the data directory ---------------------------------------------
 
-@dataclass(frozen=True, kw_only=True)
-class RecorderEndpoint:
-    """The addresses of the stack's HTTP recorder.
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Return the product that the next start runs, and its origin for a user."""
 
-    Attributes:
-        listen: ``host:port`` for Toxiproxy.
-        api: Base URL of its control API.
-    """
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the unseal key, and wait until it answers.
 
-    listen: str
-    api: str
+        Does not initialise it. Keeps one that runs. `stop` and `destroy` end it.
+        """
 
+    def end_holder(self) -> list[str]:
+        """End only the holder; return what was ended, for a user."""
 
-@runtime_checkable
-class RecordingProvider(StackProvider, Protocol):
-    """A provider that can run an HTTP recorder between Toxiproxy and Vault.
+    def end_vault(self) -> list[str]:
+        """Stop only Vault, with SIGTERM; return what was ended, for a user."""
 
-    `StackProvider.stop` and ``destroy`` end it too, and `StackProvider.describe` lists it.
-    """
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Let servers that an engine makes later reach the Vault that holds the key.
+
+        They get the stanza of this stack and its address of the holder. Another engine than the
+        stack's raises `CapabilityMissing`.
+        """
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Let servers that an engine makes later use this stack's access to the cloud."""
+
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Let the server test a stanza of a cloud's seal, with throw-away storage.
+
+        Raises:
+            CapabilityMissing: The server does not know that seal.
+            EngineError: The server rejects the stanza or cannot use the key.
+        """
+
+    # -- the HTTP recorder between Toxiproxy and Vault; `stop` and `destroy` end it too ------------
 
     def start_recorder(self) -> RecorderEndpoint:
-        """Start the recorder and wait until it answers. Keeps a running one and its orders."""
+        """Start the recorder and wait until it answers. Keeps a running one and its orders.
+
+        An engine without a recorder raises `CapabilityMissing`.
+        """
 
     def known_recorder(self) -> RecorderEndpoint | None:
         """Return the recorder that was started last and not ended; it may have died."""

@@ -7,15 +7,12 @@ the files of key and token and contains neither.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from vault_harness.errors import CapabilityMissing, StackError, named
-from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
-from vault_harness.local.engine.provider import NodeEndpoint, StackProvider
+from vault_harness.local.engine.provider import StackProvider
 from vault_harness.local.engine.shape import Engine
 
 SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
@@ -28,64 +25,6 @@ ACCESS_KEYS_NAME = "aws-credentials"
 
 _STANZA = "seal.json"
 _STATIC_KEY = "static.key"
-
-
-@runtime_checkable
-class SealingProvider(StackProvider, Protocol):
-    """A provider whose Vault can unseal itself, by the stanza in its data directory."""
-
-    def whose_server(self) -> tuple[Dialect, str]:
-        """Return the product that the next start runs, and its origin for a user."""
-
-    def let_reach_holder(self, engine: Engine) -> None:
-        """Let servers that an engine makes later reach the Vault that holds the key.
-
-        They get the stanza of this stack and its address of the holder. Another engine than the
-        stack's raises `CapabilityMissing`.
-        """
-
-    def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the unseal key, and wait until it answers.
-
-        Does not initialise it. Keeps one that runs. `StackProvider.stop` and ``destroy`` end it.
-        """
-
-    def end_holder(self) -> list[str]:
-        """End only the holder; return what was ended, for a user."""
-
-    def end_vault(self) -> list[str]:
-        """Stop only Vault, with SIGTERM; return what was ended, for a user."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SealCheck:
-    """The result of a successful seal check: the server read the stanza and used the key.
-
-    Attributes:
-        seal: The seal type that the server reports.
-        server: Where the server program comes from.
-        configuration: The configuration that the server started with, as text.
-    """
-
-    seal: str
-    server: str
-    configuration: str
-
-
-@runtime_checkable
-class CloudSealingProvider(StackProvider, Protocol):
-    """A provider whose Vault can be unsealed by a cloud."""
-
-    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Let the server test a stanza, with throw-away storage.
-
-        Raises:
-            CapabilityMissing: The server does not know that seal.
-            EngineError: The server rejects the stanza or cannot use the key.
-        """
-
-    def let_ask_cloud(self, engine: Engine) -> None:
-        """Let servers that an engine makes later use this stack's access to the cloud."""
 
 
 def static_key_path(data_dir: Path) -> Path:

@@ -12,7 +12,7 @@ from vault_harness.local.dialect import Dialect
 from vault_harness.local.engine.cloud_seal import PLUGIN_VARIABLE, plugin_of
 from vault_harness.local.engine.folders import run_directory
 from vault_harness.local.engine.ports import ask, seal_status_url
-from vault_harness.local.engine.seal import SealCheck
+from vault_harness.local.engine.provider import SealCheck
 from vault_harness.local.engine.shape import Node, NodeSpec
 
 _UNKNOWN = "unknown wrapper"

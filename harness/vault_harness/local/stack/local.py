@@ -16,7 +16,7 @@ from vault_harness.local.engine.folders import sweep_run_directories
 from vault_harness.local.engine.provider import NODE_NAME, Endpoints, StackProvider, holds_data
 from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.stack import choice as choice_module
-from vault_harness.local.stack import client_path, cutting, data_dir, recording, sealing
+from vault_harness.local.stack import client_path, data_dir, members, recording, sealing
 from vault_harness.local.stack.certificates import Certificates, Renewal
 from vault_harness.local.stack.lock import leave_if_empty
 from vault_harness.local.stack.record import StackRecord
@@ -85,12 +85,11 @@ class LocalStack(SealVerbs):
             running = [service for service in provider.describe() if service.running]
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
-            sealing.check_engine(kind, provider)
             if self._migrations.pending() is None:  # otherwise a migration is continued
                 provider.check_start(nodes=_CLUSTER_NODES if ha else 1)
             if cuttable:
                 self._check_others(ha=ha)  # another task may have destroyed the cluster
-                cutting.able(provider).make_cuttable()
+                provider.make_cuttable()
             self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
             self._certify(None)
             try:
@@ -198,7 +197,7 @@ class LocalStack(SealVerbs):
         """
         with self.held():
             endpoints = self.endpoints()
-            recorder = recording.able(self.provider()).start_recorder()
+            recorder = self.provider().start_recorder()
             # Before clients are led there, so that it affects their first request.
             recording.give(recorder, order)
             client_path.ensure_proxies(endpoints, through=recorder.listen)
@@ -207,7 +206,7 @@ class LocalStack(SealVerbs):
     def end_request_fault(self, order: Mapping[str, object]) -> None:
         """End the fault of an order, and leave the others; it may be gone already."""
         with self.held():
-            recorder = recording.able(self.provider()).known_recorder()
+            recorder = self.provider().known_recorder()
             if recorder is not None:
                 recording.give(recorder, order, undo=True)
 
@@ -220,7 +219,7 @@ class LocalStack(SealVerbs):
         with self.held():
             done, provider = client_path.clear(self.endpoints()), self.provider()
             # The recorder ends last: clients must be led past it first.
-            return [*done, *recording.end(provider), *cutting.end(provider)]
+            return [*done, *recording.end(provider), *members.rejoin_all(provider)]
 
     # -- what is in it -----------------------------------------------------------------------------
 

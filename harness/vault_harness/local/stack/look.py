@@ -10,7 +10,7 @@ from vault_harness.errors import HarnessError, NamespaceError
 from vault_harness.local.blueprint import Blueprint
 from vault_harness.local.engine.provider import Endpoints, holds_data, lacking
 from vault_harness.local.stack import choice as choice_module
-from vault_harness.local.stack import client_path, cutting, members, recording
+from vault_harness.local.stack import client_path, members, recording
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.stack.record import StackRecord
 from vault_harness.local.stack.seal_migration import SealMigrations
@@ -55,7 +55,7 @@ def look(
         obstacles = client_path.obstacles(
             endpoints, proxies, answering=seal is not None, recorder=recorder
         )
-    cut = cutting.look(provider)
+    cut = provider.cut_nodes()
     obstacles += tuple(map(cut_off, cut))
     open_now = seal is not None and seal.initialised and not seal.sealed
     inside, acting = _Inside(seeded=bool(record.seeded)), None

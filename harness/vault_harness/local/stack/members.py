@@ -1,4 +1,4 @@
-"""Look at the nodes of a local cluster, and let new ones join."""
+"""Look at the nodes of a local cluster, and let new ones and cut-off ones join."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vault_harness.addresses import base_url
-from vault_harness.errors import HarnessError
-from vault_harness.local.engine.provider import Endpoints, NodeEndpoint
+from vault_harness.errors import HarnessError, StackError, named
+from vault_harness.local.engine.provider import Endpoints, NodeEndpoint, StackProvider
 from vault_harness.local.vault import cluster
 from vault_harness.local.vault.admin import VaultAdmin
 from vault_harness.local.vault.keyring import Keyring
@@ -134,3 +134,20 @@ def await_voters(leader: VaultAdmin, count: int) -> None:
             "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
         )
     cluster.wait_for_voters(leader, count, timeout=_VOTER_SECONDS)
+
+
+def refuse_cut(provider: StackProvider, what: str) -> None:
+    """Refuse an operation that needs all nodes while one is cut off."""
+    if cut := provider.cut_nodes():
+        raise StackError(
+            f"{', '.join(cut)} is cut off from the other nodes, and every node has to take part in "
+            f"{what}; nothing was changed",
+            looked_at=f"the ways between the nodes, by the {provider.name} engine",
+            remedy=f"{named('node.join', cut[0])} or {named('heal')}, then repeat this",
+        )
+
+
+def rejoin_all(provider: StackProvider) -> list[str]:
+    """Reconnect all nodes that are cut off, and return what was done, for a user."""
+    cut = provider.cut_nodes()
+    return [f"joined {name} to the other nodes again" for name in cut if provider.join_node(name)]

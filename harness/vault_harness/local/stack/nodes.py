@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vault_harness.errors import (
-    CapabilityMissing,
     DeadlineExceeded,
     HarnessError,
     OperatorError,
@@ -20,12 +19,11 @@ from vault_harness.errors import (
 from vault_harness.local.engine.members import put_data_aside
 from vault_harness.local.engine.provider import (
     NODE_NAME,
-    ClusterProvider,
-    CuttingProvider,
     Endpoints,
     NodeEndpoint,
+    StackProvider,
 )
-from vault_harness.local.stack import cutting, data_dir
+from vault_harness.local.stack import data_dir
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.vault import cluster
@@ -85,7 +83,6 @@ class Nodes:
             )
         with self._stack.held():
             provider, endpoints = self._cluster(name)
-            able = cutting.able(provider)
             if len(endpoints.nodes) == 1:
                 raise _alone(endpoints, "there is no other node to cut it off from")
             if not any(one.name == name and one.running for one in provider.describe()):
@@ -94,14 +91,14 @@ class Nodes:
                     looked_at=str(self._stack.data_dir),
                     remedy=named("node.start", name),
                 )
-            able.cut_node(name, hears=hears, is_heard=is_heard)
+            provider.cut_node(name, hears=hears, is_heard=is_heard)
 
     @without_frames
     def join(self, name: str) -> bool:
         """Undo `cut`. The node catches up by itself. Return whether it was cut off."""
         with self._stack.held():
             provider, _ = self._cluster(name)
-            return cutting.able(provider).join_node(name)
+            return provider.join_node(name)
 
     @without_frames
     def step_down(self) -> tuple[str, str, float]:
@@ -187,8 +184,7 @@ class Nodes:
                     if any(peer.node_id == name for peer in cluster.peers(leader)):
                         cluster.remove(leader, name)
             removed = provider.remove_node(name)
-            if isinstance(provider, CuttingProvider):
-                provider.join_node(name)  # the next node of that name must not be cut off
+            provider.join_node(name)  # the next node of that name must not be cut off
             return removed
 
     def _leading_without(self, endpoints: Endpoints, operator: VaultAdmin, name: str) -> VaultAdmin:
@@ -209,7 +205,7 @@ class Nodes:
     def _refuse_losing_quorum(self, endpoints: Endpoints, name: str) -> None:
         others = [node for node in endpoints.nodes if node.name != name]
         # A node that is cut off answers as if it served, but is not part of the quorum.
-        cut = {each for each in cutting.look(self._stack.provider()) if each != name}
+        cut = {each for each in self._stack.provider().cut_nodes() if each != name}
         asked = [node.address for node in others if node.name not in cut]
         with cluster.operators(asked, self._stack.keyring(), ca_cert=endpoints.ca_cert) as nodes:
             serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
@@ -222,16 +218,9 @@ class Nodes:
                 f"{named('node.join', 'NAME')} and {named('unseal')} bring them back",
             )
 
-    def _cluster(self, name: str | None = None) -> tuple[ClusterProvider, Endpoints]:
+    def _cluster(self, name: str | None = None) -> tuple[StackProvider, Endpoints]:
         """Return provider and addresses of the cluster, and check the node's name."""
         provider, endpoints = self._stack.provider(), self._stack.known_endpoints()
-        if not isinstance(provider, ClusterProvider):
-            raise CapabilityMissing(
-                f"the {provider.name} engine runs one server",
-                looked_at="HARNESS_ENGINE",
-                remedy=f"a stack of another engine in another folder (HARNESS_DATA_DIR): "
-                f"{named('up', '--ha')}",
-            )
         if endpoints is None or endpoints.balancer is None:
             raise StackError(
                 "the stack is not a cluster",

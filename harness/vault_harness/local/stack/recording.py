@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
-from vault_harness.errors import CapabilityMissing, StackError, named
+from vault_harness.errors import StackError, named
 from vault_harness.local.engine.ports import ask
 from vault_harness.local.engine.provider import (
     RECORDER_NAME,
     RecorderEndpoint,
-    RecordingProvider,
     ServiceState,
     StackProvider,
 )
@@ -20,18 +19,6 @@ from vault_harness.local.stack.status import RecorderStatus, RequestFaultStatus
 
 _ORDER_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
-
-
-def able(provider: StackProvider) -> RecordingProvider:
-    """Return the provider as one that can run a recorder."""
-    if isinstance(provider, RecordingProvider):
-        return provider
-    raise CapabilityMissing(
-        f"the {provider.name} engine has no faults of single requests",
-        looked_at="HARNESS_ENGINE",
-        remedy="HARNESS_ENGINE=process for a stack in another folder (HARNESS_DATA_DIR); "
-        f"{named('break.latency')}, {named('break.slow')} and {named('break.cut')} work here too",
-    )
 
 
 def give(recorder: RecorderEndpoint, order: Mapping[str, object], *, undo: bool = False) -> None:
@@ -58,20 +45,18 @@ def give(recorder: RecorderEndpoint, order: Mapping[str, object], *, undo: bool 
 
 def through(provider: StackProvider) -> str | None:
     """Return ``host:port`` of the recorder that clients go through; None without one."""
-    known = provider.known_recorder() if isinstance(provider, RecordingProvider) else None
+    known = provider.known_recorder()
     return known.listen if known is not None else None
 
 
 def end(provider: StackProvider) -> list[str]:
     """End the recorder, and return what was done, for a user."""
-    if not isinstance(provider, RecordingProvider):
-        return []
     return [f"ended {what}" for what in provider.stop_recorder()]
 
 
 def look(provider: StackProvider, services: Sequence[ServiceState]) -> RecorderStatus | None:
     """Return the state of the recorder; None if none was started."""
-    known = provider.known_recorder() if isinstance(provider, RecordingProvider) else None
+    known = provider.known_recorder()
     if known is None:
         return None
     running = any(one.name == RECORDER_NAME and one.running for one in services)

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from vault_harness import files
-from vault_harness.errors import CapabilityMissing, HarnessError, OperatorError, StackError, named
+from vault_harness.errors import HarnessError, OperatorError, StackError, named
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.provider import NODE_NAME, NODES_DIRECTORY, Endpoints, StackProvider
-from vault_harness.local.engine.seal import SealingProvider, SealKind, seal_stanza
+from vault_harness.local.engine.seal import SealKind, seal_stanza
 from vault_harness.local.stack import sealing
 from vault_harness.local.stack.data_dir import SEAL_MIGRATION_NAME
 from vault_harness.local.stack.opening import Opening
@@ -118,7 +118,6 @@ class SealMigrations:
 
     def check_possible(self, source: SealKind, target: SealKind, provider: StackProvider) -> None:
         """Check that this stack's seal can be migrated; Vault must start with both seals."""
-        check_engine(provider)
         sealing.check_product(target, provider)
         for kind in dict.fromkeys((source, target)):
             if kind in CLOUD_SEALS:
@@ -147,8 +146,6 @@ class SealMigrations:
         """
         migration = self.pending()
         assert migration is not None  # the caller has checked
-        check_engine(provider)
-        assert isinstance(provider, SealingProvider)  # checked a line above
         if self._opening.keyring() is None:
             raise self._opening.keyring_missing()
         # After the migration, the old key may be put aside and the old holder ended.
@@ -172,7 +169,7 @@ class SealMigrations:
         """Return whether a server may have used the new seal's key, which must then be kept."""
         return migration.taken or migration.target in seal_stanza(self._data_dir)
 
-    def _key(self, kind: SealKind, provider: SealingProvider, *, new: bool) -> dict[str, Any]:
+    def _key(self, kind: SealKind, provider: StackProvider, *, new: bool) -> dict[str, Any]:
         if kind == "shamir":
             return {}
         return {kind: sealing.key_at_hand(kind, provider, self._data_dir, new=new)}
@@ -180,7 +177,7 @@ class SealMigrations:
     def _go_over(
         self,
         migration: SealMigration,
-        provider: SealingProvider,
+        provider: StackProvider,
         old: dict[str, Any],
         new: dict[str, Any],
         checkpoint: Checkpoint,
@@ -308,7 +305,7 @@ class SealMigrations:
     def _undo(
         self,
         migration: SealMigration,
-        provider: SealingProvider,
+        provider: StackProvider,
         old: dict[str, Any],
         reason: HarnessError,
     ) -> NoReturn:
@@ -347,7 +344,7 @@ class SealMigrations:
         record.save(self._data_dir)
 
     def _finish(
-        self, migration: SealMigration, provider: SealingProvider, checkpoint: Checkpoint
+        self, migration: SealMigration, provider: StackProvider, checkpoint: Checkpoint
     ) -> SealMigrated:
         aside = sealing.put_key_aside(migration.source, self._data_dir)
         checkpoint("put the old key aside")
@@ -430,14 +427,3 @@ def _seals(stanza: Mapping[str, Any]) -> dict[str, bool]:
 def with_kind_of(keyring: Keyring, seal: SealKind) -> Keyring:
     """Return the keyring with the kind that its keys have under a seal."""
     return replace(keyring, kind="shamir" if seal == "shamir" else "recovery")
-
-
-def check_engine(provider: StackProvider) -> None:
-    """Check that an engine can migrate a seal."""
-    if not isinstance(provider, SealingProvider):
-        raise CapabilityMissing(
-            f"the {provider.name} engine cannot exchange a Vault's seal",
-            looked_at="HARNESS_ENGINE",
-            remedy=f"{named('down')}, then HARNESS_ENGINE=process for {named('up')} and this: the "
-            "data stays",
-        )

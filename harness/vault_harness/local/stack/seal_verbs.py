@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from vault_harness.errors import SettingsError, StackError, named, without_frames
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
-from vault_harness.local.engine.provider import Endpoints, holds_data
-from vault_harness.local.engine.seal import SealCheck, SealKind
-from vault_harness.local.stack import client_path, cutting, data_dir, recording, sealing
+from vault_harness.local.engine.provider import Endpoints, SealCheck, holds_data
+from vault_harness.local.engine.seal import SealKind
+from vault_harness.local.stack import client_path, data_dir, members, recording, sealing
 from vault_harness.local.stack.here import StackHere
 from vault_harness.local.stack.opening import Unsealed
 from vault_harness.local.stack.record import StackRecord
@@ -272,5 +272,5 @@ class SealVerbs(StackHere):
         """Return the addresses of a stack that can be restored: no migration, no node cut off."""
         endpoints = self.endpoints()
         self._migrations.check_settled()
-        cutting.refuse(self.provider(), "a restore")
+        members.refuse_cut(self.provider(), "a restore")
         return endpoints

@@ -19,16 +19,19 @@ from typing import Any, cast
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.errors import CapabilityMissing, SettingsError, StackError, named
+from vault_harness.errors import SettingsError, StackError, named
 from vault_harness.local.engine.cloud_seal import CLOUD_SEALS, cloud_stanza
 from vault_harness.local.engine.product import check_seal_of_product
-from vault_harness.local.engine.provider import HOLDER_NAME, Endpoints, StackProvider, holds_data
+from vault_harness.local.engine.provider import (
+    HOLDER_NAME,
+    Endpoints,
+    SealCheck,
+    StackProvider,
+    holds_data,
+)
 from vault_harness.local.engine.seal import (
     ACCESS_KEYS_NAME,
     SEAL_DIRECTORY,
-    CloudSealingProvider,
-    SealCheck,
-    SealingProvider,
     SealKind,
     seal_stanza,
     stanza_path,
@@ -65,23 +68,9 @@ def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealK
     return present
 
 
-def check_engine(kind: SealKind, provider: StackProvider) -> None:
-    """Check that an engine can run a Vault with that seal."""
-    if kind in CLOUD_SEALS:
-        able = isinstance(provider, CloudSealingProvider)
-    else:
-        able = kind == "shamir" or isinstance(provider, SealingProvider)
-    if not able:
-        raise CapabilityMissing(
-            f"the {provider.name} engine cannot run a Vault with the seal {kind}",
-            looked_at="HARNESS_ENGINE",
-            remedy=f"HARNESS_ENGINE=process {named('up')} can",
-        )
-
-
 def check_product(kind: SealKind, provider: StackProvider) -> None:
     """Check that the engine's server belongs to a product with that seal."""
-    if kind == "static" and isinstance(provider, SealingProvider):
+    if kind == "static":
         dialect, origin = provider.whose_server()
         check_seal_of_product(kind, dialect, looked_at=origin)
 
@@ -93,8 +82,6 @@ def check_cloud(kind: SealKind, provider: StackProvider, data_dir: Path) -> Seal
         kind: One of `CLOUD_SEALS`.
         data_dir: May hold a stanza already.
     """
-    check_engine(kind, provider)
-    assert isinstance(provider, CloudSealingProvider)  # checked a line above
     return provider.check_seal({kind: cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))})
 
 
@@ -109,7 +96,6 @@ def prepare(
     if kind == "shamir":
         return
     if kind in CLOUD_SEALS and kind in seal_stanza(data_dir) and not full_start:
-        check_engine(kind, provider)
         return
     stanza = key_at_hand(kind, provider, data_dir, new=not holds_data(data_dir))
     write_stanza(data_dir, {kind: stanza})
@@ -133,10 +119,8 @@ def key_at_hand(
     Returns the seal's stanza, which contains no secret. `new` allows to make a key if there is
     none, because nothing depends on an earlier one.
     """
-    check_engine(kind, provider)
     if kind in CLOUD_SEALS:
         return cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))
-    assert isinstance(provider, SealingProvider)  # checked above
     _check_nameable(provider, data_dir / SEAL_DIRECTORY)
     directory = files.private_directory(data_dir / SEAL_DIRECTORY)
     if kind == "static":
@@ -205,7 +189,7 @@ def _static(path: Path, *, new: bool) -> dict[str, Any]:
 
 
 def _transit(
-    provider: SealingProvider, directory: Path, data_dir: Path, *, new: bool
+    provider: StackProvider, directory: Path, data_dir: Path, *, new: bool
 ) -> dict[str, Any]:
     home = data_dir / HOLDER_NAME
     data, opening = home / "data", Opening(home)

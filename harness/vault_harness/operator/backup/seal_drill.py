@@ -23,8 +23,6 @@ from vault_harness.local.engine.folders import run_directory
 from vault_harness.local.engine.product import check_seal_of_product
 from vault_harness.local.engine.provider import StackProvider
 from vault_harness.local.engine.seal import (
-    CloudSealingProvider,
-    SealingProvider,
     SealKind,
     seal_stanza,
 )
@@ -147,9 +145,9 @@ def needs_world(*seals: Iterable[str]) -> bool:
 
 def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> None:
     """Give the later servers of an engine, which run a copy of Vault, access to its seal's key."""
-    if "transit" in seal and isinstance(provider, SealingProvider):
+    if "transit" in seal:
         provider.let_reach_holder(engine)
-    if seal.keys() & set(CLOUD_SEALS) and isinstance(provider, CloudSealingProvider):
+    if seal.keys() & set(CLOUD_SEALS):
         provider.let_ask_cloud(engine)
 
 

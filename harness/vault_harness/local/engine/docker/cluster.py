@@ -1,4 +1,4 @@
-"""Kill, start, add and remove nodes of a cluster in containers; see `ClusterProvider`."""
+"""Kill, start, add and remove nodes of a cluster in containers; see `StackProvider`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 
 from vault_harness import files
+from vault_harness.errors import CapabilityMissing, named
 from vault_harness.local.engine.docker.cutting import DockerCutting
 from vault_harness.local.engine.docker.layout import Layout, service_of
 from vault_harness.local.engine.docker.stack import STOP_SECONDS, dialect_of, wake
@@ -18,7 +19,12 @@ from vault_harness.local.engine.members import (
     node_directory,
 )
 from vault_harness.local.engine.product import check_product
-from vault_harness.local.engine.provider import BALANCER_NAME, NodeEndpoint, tls_files
+from vault_harness.local.engine.provider import (
+    BALANCER_NAME,
+    NodeEndpoint,
+    RecorderEndpoint,
+    tls_files,
+)
 
 
 class DockerCluster(DockerCutting):
@@ -124,6 +130,23 @@ class DockerCluster(DockerCutting):
         directory = node_directory(self._data_dir, name)
         shutil.rmtree(directory, ignore_errors=True)
         return [*ended, str(directory)]
+
+    def start_recorder(self) -> RecorderEndpoint:
+        """Raise `CapabilityMissing`: there is no recorder in a container."""
+        raise CapabilityMissing(
+            f"the {self.name} engine has no faults of single requests",
+            looked_at="HARNESS_ENGINE",
+            remedy="HARNESS_ENGINE=process for a stack in another folder (HARNESS_DATA_DIR); "
+            f"{named('break.latency')}, {named('break.slow')} and {named('break.cut')} work here "
+            "too",
+        )
+
+    def known_recorder(self) -> None:
+        """Return None: none is ever started."""
+
+    def stop_recorder(self) -> list[str]:
+        """Do nothing: none is ever started."""
+        return []
 
     def _lead_to(self, layout: Layout) -> None:
         """Make the balancer read its configuration again; open connections stay."""

@@ -1,4 +1,4 @@
-"""Cut a node of a cluster in containers off from the others; see `CuttingProvider`.
+"""Cut a node of a cluster in containers off from the others; see `StackProvider`.
 
 Each container has its own network namespace. There, routes to the other nodes are made unreachable,
 which stops traffic in both directions. The balancer, Toxiproxy, the holder of the key and this

@@ -1,4 +1,4 @@
-"""The Vault that unseals a stack in containers; see `SealingProvider`."""
+"""The Vault that unseals a stack in containers; see `StackProvider`."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from vault_harness.local.engine.folders import run_directory
 from vault_harness.local.engine.members import known_members
 from vault_harness.local.engine.ports import LOOPBACK, PortLease, listens, seal_status_url
 from vault_harness.local.engine.product import check_product
-from vault_harness.local.engine.provider import HOLDER_NAME, NodeEndpoint
-from vault_harness.local.engine.seal import SEAL_DIRECTORY, SealCheck, holder_out_of_reach
+from vault_harness.local.engine.provider import HOLDER_NAME, NodeEndpoint, SealCheck
+from vault_harness.local.engine.seal import SEAL_DIRECTORY, holder_out_of_reach
 from vault_harness.local.engine.seal_check import check_seal
 from vault_harness.local.engine.shape import Engine, NodeSpec
 
@@ -47,13 +47,13 @@ class DockerSealing(DockerStack):
     """
 
     def whose_server(self) -> tuple[Dialect, str]:
-        """Return the product and name of the Vault image; see `SealingProvider`."""
+        """Return the product and name of the Vault image; see `StackProvider`."""
         with connected() as client:
             image, _ = require(client, self._settings)
         return image.dialect, f"the image {image.name}"
 
     def let_reach_holder(self, engine: Engine) -> None:
-        """Put the holder on the engine's network; see `SealingProvider`."""
+        """Put the holder on the engine's network; see `StackProvider`."""
         if not isinstance(engine, DockerEngine):
             raise holder_out_of_reach(self, engine)
         with connected() as client:
@@ -67,7 +67,7 @@ class DockerSealing(DockerStack):
         engine.admit(found[0].id, name=HOLDER_NAME)
 
     def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the seal's key; see `SealingProvider`."""
+        """Start the Vault that holds the seal's key; see `StackProvider`."""
         remembered = self._memory.load()
         directory = files.private_directory(self._data_dir / HOLDER_NAME)
         with connected() as client:
@@ -99,7 +99,7 @@ class DockerSealing(DockerStack):
         return holder
 
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Test a stanza with a server in a container; see `CloudSealingProvider`."""
+        """Test a stanza with a server in a container; see `StackProvider`."""
         with (
             run_directory() as directory,
             DockerEngine(self._settings, directory=directory / "engine") as engine,
@@ -109,12 +109,12 @@ class DockerSealing(DockerStack):
             return check_seal(stanza, engine.node, engine.dialect, origin)
 
     def let_ask_cloud(self, engine: Engine) -> None:
-        """Lend the engine the stack's access keys; see `CloudSealingProvider`."""
+        """Lend the engine the stack's access keys; see `StackProvider`."""
         if isinstance(engine, DockerEngine):
             engine.ask_cloud_as(self._data_dir / SEAL_DIRECTORY)
 
     def end_holder(self) -> list[str]:
-        """End the Vault that holds the seal's key; see `SealingProvider`."""
+        """End the Vault that holds the seal's key; see `StackProvider`."""
         ended = self._remove_container(HOLDER_NAME)
         self._keep_file(HOLDER_FILE_NAME, None)
         if (self._data_dir / ENV_FILE_NAME).exists():
@@ -122,7 +122,7 @@ class DockerSealing(DockerStack):
         return ended
 
     def end_vault(self) -> list[str]:
-        """Stop only Vault; see `SealingProvider`."""
+        """Stop only Vault; see `StackProvider`."""
         members = known_members(self._memory.load(), self._data_dir)
         with connected() as client:
             alive = [

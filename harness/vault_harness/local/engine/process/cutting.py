@@ -1,4 +1,4 @@
-"""Cut a node of a cluster of processes off from the others; see `CuttingProvider`."""
+"""Cut a node of a cluster of processes off from the others; see `StackProvider`."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _PROGRAM = "vault_harness.judge.by_hand"
 
 
 class ProcessRecorder(OwnProgram):
-    """An HTTP recorder that takes orders for faults; see `RecordingProvider`.
+    """An HTTP recorder that takes orders for faults; see `StackProvider`.
 
     Args:
         upstream: ``host:port`` of Vault, or of the balancer of a cluster.

@@ -34,7 +34,7 @@ class Led:
 
 
 class ProcessRelay(OwnProgram):
-    """A relay between the nodes of a cluster; see `CuttingProvider`."""
+    """A relay between the nodes of a cluster; see `StackProvider`."""
 
     def __init__(self, *, directory: Path, nodes: Mapping[str, Led]) -> None:
         first = {name: asdict(node) for name, node in nodes.items()}

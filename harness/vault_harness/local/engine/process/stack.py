@@ -40,11 +40,12 @@ from vault_harness.local.engine.provider import (
     KnownServers,
     NodeEndpoint,
     RecorderEndpoint,
+    SealCheck,
     ServiceState,
     known_directories,
     remove_directories,
 )
-from vault_harness.local.engine.seal import SealCheck, holder_out_of_reach
+from vault_harness.local.engine.seal import holder_out_of_reach
 from vault_harness.local.engine.seal_check import check_seal
 from vault_harness.local.engine.shape import Engine, NodeSpec
 from vault_harness.local.programs import find_vault
@@ -156,17 +157,17 @@ class ProcessStack(Cutting):
         return record.endpoints
 
     def whose_server(self) -> tuple[Dialect, str]:
-        """Return the product and origin of the server program; see `SealingProvider`."""
+        """Return the product and origin of the server program; see `StackProvider`."""
         program = find_vault(self._settings)
         return program.dialect, f"{program.path} ({program.found})"
 
     def let_reach_holder(self, engine: Engine) -> None:
-        """Check that the engine runs processes, which share loopback; see `SealingProvider`."""
+        """Check that the engine runs processes, which share loopback; see `StackProvider`."""
         if engine.name != self.name:
             raise holder_out_of_reach(self, engine)
 
     def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the seal's key; see `SealingProvider`."""
+        """Start the Vault that holds the seal's key; see `StackProvider`."""
         record = self._memory.load()
         if not self._keep(HOLDER_NAME, record):
             self._launch(HOLDER_NAME, record)
@@ -181,18 +182,18 @@ class ProcessStack(Cutting):
         )
 
     def end_holder(self) -> list[str]:
-        """End the Vault that holds the seal's key; see `SealingProvider`."""
+        """End the Vault that holds the seal's key; see `StackProvider`."""
         return self._end_and_note([HOLDER_NAME])
 
     def end_vault(self) -> list[str]:
-        """Stop only Vault; see `SealingProvider`."""
+        """Stop only Vault; see `StackProvider`."""
         return self._end_and_note(self._members(self._memory.load()))
 
     def let_ask_cloud(self, engine: Engine) -> None:
-        """Do nothing: credentials come from the environment; see `CloudSealingProvider`."""
+        """Do nothing: credentials come from the environment; see `StackProvider`."""
 
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
-        """Test a stanza with a server; see `CloudSealingProvider`."""
+        """Test a stanza with a server; see `StackProvider`."""
         program = find_vault(self._settings)
 
         def make(spec: NodeSpec) -> ProcessNode:
