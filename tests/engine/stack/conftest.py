@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import psutil
 import pytest
 
 from tests.engine.stack.seals import Killed, deaths
+from vault_harness.errors import PortTaken
 from vault_harness.local.engine.ports import PortLease
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings
@@ -23,10 +27,23 @@ def kill_servers(directory: Path) -> None:
                 process.kill()
 
 
+def own_ports() -> Iterator[PortLease]:
+    """Yield free ports that only this worker uses, below those that the system gives out.
+
+    The nodes of another test's stack go back to their old ports when they start again. While they
+    are down, the system would give such a port to this test.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + 1_000 * (worker % 20)
+    for port in random.sample(range(first, first + 1_000), 1_000):
+        with contextlib.suppress(PortTaken):
+            yield PortLease(port)
+
+
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
     """A stack that is not up, with its settings in the environment. It ends with the test."""
-    leases = [PortLease() for _ in range(3)]
+    leases = list(itertools.islice(own_ports(), 3))
     for name, lease in zip(("VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"), leases, strict=True):
         monkeypatch.setenv(f"HARNESS_{name}", str(lease.port))
     monkeypatch.setenv("HARNESS_ENGINE", "process")
