@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.errors import EngineError
 from vault_harness.local.engine.process.links import Cut
-from vault_harness.local.engine.process.relay import Led, ProcessRelay, Relay
+from vault_harness.local.engine.process.own_program import Led, ProcessRelay, Relay
 
 
 @pytest.fixture

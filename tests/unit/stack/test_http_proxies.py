@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from vault_harness.local.engine.process.relay import Relay
+from vault_harness.local.engine.process.own_program import Relay
 from vault_harness.local.engine.provider import RecorderEndpoint
 from vault_harness.local.stack.recording import give
 from vault_harness.local.vault.metrics import numbers

@@ -9,7 +9,7 @@ from vault_harness import files
 from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError, named
 from vault_harness.local.engine.process.launching import Launching
 from vault_harness.local.engine.process.links import Cut
-from vault_harness.local.engine.process.relay import Relay
+from vault_harness.local.engine.process.own_program import Relay
 from vault_harness.local.engine.provider import RELAY_NAME, KnownServers
 
 

@@ -21,7 +21,7 @@ from vault_harness.local.engine.process.engine import ProcessToxiproxy
 from vault_harness.local.engine.process.finding import of_another, recorded, started_with
 from vault_harness.local.engine.process.links import files_are_seen
 from vault_harness.local.engine.process.node import ProcessNode
-from vault_harness.local.engine.process.own_program import OwnProgram
+from vault_harness.local.engine.process.own_program import Led, OwnProgram, ProcessRelay, Relay
 from vault_harness.local.engine.process.places import (
     TOXIPROXY,
     Places,
@@ -29,7 +29,6 @@ from vault_harness.local.engine.process.places import (
     keeps_nothing,
     title_of,
 )
-from vault_harness.local.engine.process.relay import Led, ProcessRelay, Relay
 from vault_harness.local.engine.process.server import Server
 from vault_harness.local.engine.process.spawn import DetachedProcess
 from vault_harness.local.engine.product import check_product
