@@ -269,7 +269,7 @@ def test_needs_that_make_no_sense(needs: object, grade: str | None) -> None:
     assert score_of(journal(CRITICAL, odd)).grade == grade
 
 
-def test_profile_is_part_of_the_grade() -> None:
+def test_the_claims_are_part_of_the_grade() -> None:
     """The line of a grade tells what the client claims."""
     assert told(score_of(journal(CRITICAL))).splitlines()[0] == (
         "grade A+ (claims health, read; suite 0.1.0)"

@@ -42,8 +42,8 @@ def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> No
     assert story.finds(logins_at_most(3)) == ["4 logins (+1.00, +1.10, +1.20, +6.30)"]
 
 
-def test_logins_after_a_fault_are_no_style(story: Story) -> None:
-    """Logins after a fault do not show a style."""
+def test_logins_after_a_fault_are_no_profile(story: Story) -> None:
+    """Logins after a fault do not show a profile."""
     for at in (1.0, 12.0, 12.5, 13.0):
         story.sent("login", at, ttl=60.0)
     story.fault(Signature())
@@ -58,7 +58,7 @@ def test_style_of_a_look_before_each_read(story: Story) -> None:
         story.call(at, at + 0.1)
     asked = (renews_within(0.3, 0.9, until=20.0), replaced_before_the_end(until=20.0))
     story.several("lookup", 0.9, 1.5, 1.9, 2.5, 2.9)
-    assert all(story.finds(oracle) for oracle in asked), "looks at its own pace are no style"
+    assert all(story.finds(oracle) for oracle in asked), "looks at its own pace are no profile"
     story.several("lookup", 1.05, 2.05, 3.05)
     assert not any(story.finds(oracle) for oracle in asked)
 

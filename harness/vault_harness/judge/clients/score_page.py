@@ -10,7 +10,7 @@ from vault_harness.judge.catalogue import Entry
 from vault_harness.judge.clients.client import Client, Note
 from vault_harness.judge.report.causes import Cause
 from vault_harness.judge.report.formats import Judged, Score, Severity, release, suite_version
-from vault_harness.judge.report.score import causes_of, profile
+from vault_harness.judge.report.score import causes_of, claims_of
 
 PAGES = "docs/clients"
 """The folder of the pages in a checkout."""
@@ -70,7 +70,7 @@ def _overview_row(client: Client, score: Score, entries: Mapping[str, Entry]) ->
         client.language,
         score.suite_version,
         score.grade or "none",
-        profile(score),
+        claims_of(score),
         f"{len(_asked(score))} of {len(entries)}",
         _kept(score, "critical"),
         _kept(score, "high"),
@@ -147,7 +147,7 @@ def _facts(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
         judged_by += ": [older](README.md#how-old-a-score-is) than this one"
     rows = [
         ("version", f"{client.version}, {client.language} ([source]({client.home}))"),
-        ("claims", profile(score)),
+        ("claims", claims_of(score)),
         ("grade", score.grade or f"none: {score.why[0]}"),
         ("judged by", judged_by),
         *([("newer than this score", ", ".join(newer))] if newer else []),

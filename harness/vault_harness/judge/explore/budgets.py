@@ -15,8 +15,11 @@ from vault_harness.judge import oracles
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import Oracle, came_through
-from vault_harness.judge.oracles.base import logs_in_for_each_call, looks_before_each_read
-from vault_harness.judge.oracles.lives import without_logins_in_turn
+from vault_harness.judge.oracles.profile import (
+    logs_in_for_each_call,
+    looks_before_each_read,
+    without_logins_in_turn,
+)
 from vault_harness.judge.running import PROBE
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault

@@ -62,17 +62,13 @@ from vault_harness.judge.oracles.herd import (
     still_waiting,
 )
 from vault_harness.judge.oracles.lives import (
-    LOGS_IN_INSTEAD,
-    came_through,
     last_grant,
-    never_renews,
     no_refused_read,
     renewals_at_most,
     renewed_or_replaced,
     renews_again,
     renews_within,
     replaced_before_the_end,
-    replaced_in_turn,
 )
 from vault_harness.judge.oracles.logins import (
     bad_logins_at_most,
@@ -90,6 +86,12 @@ from vault_harness.judge.oracles.measured import (
     reaches_address,
     reads_at,
     takes_at_most,
+)
+from vault_harness.judge.oracles.profile import (
+    LOGS_IN_INSTEAD,
+    came_through,
+    never_renews,
+    replaced_in_turn,
 )
 from vault_harness.judge.oracles.requests import (
     STORM,

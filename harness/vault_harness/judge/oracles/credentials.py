@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
-from vault_harness.judge.oracles.lives import came_through
+from vault_harness.judge.oracles.profile import came_through
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange, Use

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vault_harness.judge.oracles.base import (
-    Oracle,
-    counted,
-    holders,
-    lacking,
-    looks_before_each_read,
-    times,
-)
+from vault_harness.judge.oracles.base import Oracle, counted, lacking, times
 from vault_harness.judge.oracles.dead_tokens import NEWS, given_back
+from vault_harness.judge.oracles.profile import (
+    answered,
+    came_through,
+    looks_before_each_read,
+)
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange
-
-LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
-"""Why a scenario does not apply to a client that never renews."""
-
-INSTEAD = (0.3, 0.95)
-"""The part of a life in which a login counts as made instead of a renewal."""
 
 
 def renews_within(
@@ -49,7 +41,7 @@ def renews_within(
         judged = 0
         for life, following in zip(lives, [*lives[1:], None], strict=False):
             ttl = life.ttl or 0.0
-            start = _answered(life)
+            start = answered(life)
             late, early = start + high * ttl, start + low * ttl
             # A login, or a renewal right after a login, is never too early.
             renewed = following if following and life.kind == following.kind == "renew" else None
@@ -102,7 +94,7 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
             grants = [login]
             if login.accessor:  # a batch token has no accessor and cannot be renewed
                 grants += [e for e in renewals if e.accessor == login.accessor]
-            end = max(_answered(grant) + (grant.ttl or 0.0) for grant in grants)
+            end = max(answered(grant) + (grant.ttl or 0.0) for grant in grants)
             if following is None and end > until:
                 continue
             judged += 1
@@ -118,93 +110,6 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
         return findings
 
     return oracle
-
-
-def _answered(exchange: Exchange) -> float:
-    return exchange.ended if exchange.ended is not None else exchange.began
-
-
-def part_of_a_life(history: History, login: Exchange) -> float:
-    """Return the part of the previous life that was over at a login; 0 if there was none."""
-    replaced = _life_before(history, login)
-    return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
-
-
-def _life_before(history: History, login: Exchange) -> Exchange | None:
-    granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
-    before = [life for life in granted if life is not login and life.ttl]
-    return before[-1] if before else None
-
-
-def in_its_turn(history: History, login: Exchange, due: float) -> bool:
-    """Return whether a login came within the previous life, after the part `due` of it."""
-    life = _life_before(history, login)
-    return life is not None and due <= part_of_a_life(history, login) and _by_the_end(login, life)
-
-
-def _by_the_end(login: Exchange, life: Exchange) -> bool:
-    return login.came <= _answered(life) + (life.ttl or 0.0)
-
-
-def in_turn(history: History) -> set[int]:
-    """Return the numbers of the logins that came when it was time to replace a token.
-
-    A login does not show which client it belongs to, so each replaces the oldest token in use;
-    there are as many as clients. If that token is too young for `INSTEAD`, the login is one too
-    many. Its token is then ignored, or all later logins would seem too early.
-    """
-    lives: list[Exchange] = []
-    found: set[int] = set()
-    count = holders(history)
-    logins = (e for e in history.logins() if e.ttl and came_through(e))
-    for login in sorted(logins, key=lambda e: e.came):
-        if len(lives) >= count:
-            oldest = lives[-count]
-            if (login.came - oldest.came) / (oldest.ttl or 1.0) < INSTEAD[0]:
-                continue
-            found.add(login.number)
-        lives.append(login)
-    return found
-
-
-def without_logins_in_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
-    """Return the logins that came before they were due; all logins if the client renews.
-
-    A client that never renews may log in once the first part of `INSTEAD` is over. Vault may refuse
-    one such login in each life. A login that fails because of an outage is no refusal.
-    """
-    if history.find("renew"):
-        return logins
-    left = []
-    missed: set[int] = set()
-    for login in logins:
-        life = _life_before(history, login)
-        if life is None or not in_its_turn(history, login, INSTEAD[0]):
-            left.append(login)
-        elif not login.good and not _met_an_outage(login):
-            if life.number in missed:
-                left.append(login)
-            missed.add(life.number)
-    return left
-
-
-def _met_an_outage(login: Exchange) -> bool:
-    """Return whether an outage answered a login: no answer, a stub, a 429 or a 5xx."""
-    return login.status is None or login.by == "stub" or login.status == 429 or login.status >= 500
-
-
-def replaced_in_turn(history: History) -> int:
-    """Return how many tokens a client that never renews has replaced when they were due."""
-    return 0 if history.find("renew") else len(in_turn(history))
-
-
-def never_renews(history: History) -> bool:
-    """Return whether a client has renewed nothing, and logged in when others renew."""
-    if history.find("renew"):
-        return False
-    first, last = INSTEAD
-    parts = [part_of_a_life(history, login) for login in history.find("login")]
-    return any(first <= part <= last for part in parts)
 
 
 def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
@@ -236,19 +141,10 @@ def renews_again(*, since: float, before: float) -> Oracle:
     return oracle
 
 
-def came_through(exchange: Exchange) -> bool:
-    """Return whether a request succeeded at Vault and its answer reached the client.
-
-    A gateway's page with a good status grants no life.
-    """
-    answered = exchange.by == "vault" or exchange.ttl is not None
-    return exchange.good and answered and exchange.closed is None and exchange.ended is not None
-
-
 def last_grant(history: History, *, until: float) -> float:
     """Return when the last login or renewal was answered; there must have been a login."""
     grants = history.find("login", "renew", until=until, where=came_through)
-    return _answered(grants[-1])
+    return answered(grants[-1])
 
 
 def renewed_or_replaced(*, since: float, before: float) -> Oracle:
@@ -308,10 +204,10 @@ def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exch
     The client must have had a new token already.
     """
     word = given.get(read.token)
-    if word is None or _answered(read) < word.came:
+    if word is None or answered(read) < word.came:
         return False
     others = history.logins(until=word.began)
-    if not others or others[-1].token == read.token or _answered(others[-1]) > word.began:
+    if not others or others[-1].token == read.token or answered(others[-1]) > word.began:
         return False
-    gone = _answered(word)
+    gone = answered(word)
     return read.came <= gone + NEWS + SLACK

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vault_harness.judge.oracles.base import (
-    HANDOVER,
-    Oracle,
-    ToTheEnd,
-    counted,
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, ToTheEnd, counted, times
+from vault_harness.judge.oracles.profile import (
+    came_through,
+    in_turn,
     logs_in_for_each_call,
-    times,
+    without_logins_in_turn,
 )
-from vault_harness.judge.oracles.lives import came_through, in_turn, without_logins_in_turn
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.history import SLACK, History
 from vault_harness.recorder.observations import Exchange

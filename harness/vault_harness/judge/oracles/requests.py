@@ -10,17 +10,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from vault_harness.judge.oracles.base import (
-    Oracle,
-    ToTheEnd,
-    counted,
-    lacking,
+from vault_harness.judge.oracles.base import Oracle, ToTheEnd, counted, lacking, requests, times
+from vault_harness.judge.oracles.profile import (
     logs_in_for_each_call,
     looks_before_each_read,
-    requests,
-    times,
+    without_logins_in_turn,
 )
-from vault_harness.judge.oracles.lives import without_logins_in_turn
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import RequestKind
 from vault_harness.recorder.history import SLACK, History, between
@@ -456,7 +451,7 @@ def a_denial_costs_little(
 
         of_calls = READS_FOR_A_DENIED_CALL * len(calls)
         tried = without_logins_in_turn(history, history.find("login", since=since, until=until))
-        style = {
+        profile = {
             *(["logins"] if logs_in_for_each_call(history) else []),
             *(["looks at the token"] if looks_before_each_read(history) else []),
         }
@@ -471,7 +466,7 @@ def a_denial_costs_little(
             ("metadata reads", metadata if paths else [], of_calls + at_its_pace(metadata)),
             ("logins", tried, logins),
         ):
-            if len(seen) > most and word not in style:
+            if len(seen) > most and word not in profile:
                 text = f"{len(seen)} {word} for {counted(len(denied), f'denied {thing}')} of "
                 text += f"{counted(len(calls), 'call')}, {most} are allowed ({times(seen)})"
                 findings.append(Finding(promise, text, seen[most].began, rests_on=()))

@@ -14,10 +14,10 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from math import inf
 
-from vault_harness.judge.oracles.base import HANDOVER, Oracle, holders, requests, times
+from vault_harness.judge.oracles.base import HANDOVER, Oracle, requests, times
 from vault_harness.judge.oracles.callers import READ_VERBS, READS
 from vault_harness.judge.oracles.dead_tokens import NEWS, no_request_with_a_dead_token
-from vault_harness.judge.oracles.lives import came_through
+from vault_harness.judge.oracles.profile import came_through, holders
 from vault_harness.judge.oracles.requests import A_SECRET, _unbidden, kept_unasked
 from vault_harness.judge.verdict import Finding
 from vault_harness.recorder.fault import Fault

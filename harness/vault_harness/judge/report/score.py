@@ -307,14 +307,14 @@ def write_score(score: Score, folder: Path) -> Path:
     return folder / SCORE
 
 
-def profile(score: Score) -> str:
+def claims_of(score: Score) -> str:
     """Return what the client claims; its grade covers only that."""
     return ", ".join(score.client.capabilities) or "nothing"
 
 
 def told(score: Score) -> str:
     """Return the grade in one line, and lines with its causes."""
-    head = f"grade {score.grade or 'none'} (claims {profile(score)}; suite {score.suite_version})"
+    head = f"grade {score.grade or 'none'} (claims {claims_of(score)}; suite {score.suite_version})"
     return "\n".join(map(one_line, [head, *(f"  {reason}" for reason in score.why)]))
 
 
@@ -417,7 +417,7 @@ def unlike(old: Score, new: Score) -> list[str]:
         found.append(f"another client? {before.subject} before, {now.subject} now")
     if before.capabilities != now.capabilities:
         found.append(
-            f"it claimed {profile(old)} before, and {profile(new)} now: what it does not claim "
+            f"it claimed {claims_of(old)} before, and {claims_of(new)} now: what it does not claim "
             "it is not asked"
         )
     if before.declares != now.declares:
@@ -484,7 +484,7 @@ def badge(score: Score, *, version: str) -> dict[str, object]:
     elif score.grade is None:
         message, colour = "no grade", "lightgrey"
     else:
-        message, colour = f"{score.grade} ({profile(score)})", _COLOURS[score.grade]
+        message, colour = f"{score.grade} ({claims_of(score)})", _COLOURS[score.grade]
     return {
         "schemaVersion": 1,
         "label": f"vault-harness {release(version)}",

@@ -166,11 +166,11 @@ def _about(journal: data.Journal) -> list[str]:
     """Return the grade, what the client claims, and what keeps the grade down."""
     if not journal.get("scenarios") or "complete" not in journal:
         return []
-    from vault_harness.judge.report.score import profile, score_of
+    from vault_harness.judge.report.score import claims_of, score_of
 
     score = score_of(journal)
     grade = f"grade {score.grade}" if score.grade else "no grade"
-    return [f"{grade} (claims {profile(score)})", *score.why]
+    return [f"{grade} (claims {claims_of(score)})", *score.why]
 
 
 def _rows(journals: Sequence[data.Journal], runs: Sequence[RunColumn]) -> list[Row]:

@@ -1,0 +1,150 @@
+"""Tell how a client keeps itself alive: its profile, from what it did before the first fault.
+
+TOK-21 judges whether the client logs in, or looks at its token, more often than it needs. All other
+scenarios accept that as the client's profile.
+"""
+
+from __future__ import annotations
+
+from vault_harness.recorder.history import History
+from vault_harness.recorder.observations import Exchange
+
+LOGINS = 3
+"""Number of logins with a young token before the first fault that show a login for each call."""
+
+READS = 3
+"""Number of reads before the first fault that show a look at the token before each read."""
+
+INSTEAD = (0.3, 0.95)
+"""The part of a life in which a login counts as made instead of a renewal."""
+
+LOGS_IN_INSTEAD = "it renews no token: it logs in again in time instead"
+"""Why a scenario does not apply to a client that never renews."""
+
+
+def logs_in_for_each_call(history: History) -> bool:
+    """Return whether a client logs in for each call or refresh although its token lives."""
+    logins = [e for e in history.logins(until=_calm(history)) if e.ttl]
+    if not logins:
+        return False
+    young = [e for e in logins if e.began - logins[0].began < 0.3 * (logins[0].ttl or 0.0)]
+    return len(young) >= LOGINS * holders(history)
+
+
+def looks_before_each_read(history: History) -> bool:
+    """Return whether a client looked at its token, or logged in, in each read before any fault."""
+    until = _calm(history)
+    asked = [e.began for e in history.find("lookup", "login", until=until)]
+    reads = [o for o in history.calls("read", "warm-up") if o.good and (o.ended or until) <= until]
+    return (
+        len(reads) >= READS
+        and bool(history.find("lookup", until=until))
+        and all(any(o.began <= at <= (o.ended or until) for at in asked) for o in reads)
+    )
+
+
+def never_renews(history: History) -> bool:
+    """Return whether a client has renewed nothing, and logged in when others renew."""
+    if history.find("renew"):
+        return False
+    first, last = INSTEAD
+    parts = [part_of_a_life(history, login) for login in history.find("login")]
+    return any(first <= part <= last for part in parts)
+
+
+def holders(history: History) -> int:
+    """Return how many clients have a token of their own; each start and each child counts."""
+    return max(history.clients, len(history.calls("start"))) + len(history.calls("fork"))
+
+
+def _calm(history: History) -> float:
+    """Return when the first fault began; now, if there was none."""
+    return min((fault.began for fault in history.faults), default=history.now())
+
+
+def part_of_a_life(history: History, login: Exchange) -> float:
+    """Return the part of the previous life that was over at a login; 0 if there was none."""
+    replaced = _life_before(history, login)
+    return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
+
+
+def in_its_turn(history: History, login: Exchange, due: float) -> bool:
+    """Return whether a login came within the previous life, after the part `due` of it."""
+    life = _life_before(history, login)
+    return life is not None and due <= part_of_a_life(history, login) and _by_the_end(login, life)
+
+
+def in_turn(history: History) -> set[int]:
+    """Return the numbers of the logins that came when it was time to replace a token.
+
+    A login does not show which client it belongs to, so each replaces the oldest token in use;
+    there are as many as clients. If that token is too young for `INSTEAD`, the login is one too
+    many. Its token is then ignored, or all later logins would seem too early.
+    """
+    lives: list[Exchange] = []
+    found: set[int] = set()
+    count = holders(history)
+    logins = (e for e in history.logins() if e.ttl and came_through(e))
+    for login in sorted(logins, key=lambda e: e.came):
+        if len(lives) >= count:
+            oldest = lives[-count]
+            if (login.came - oldest.came) / (oldest.ttl or 1.0) < INSTEAD[0]:
+                continue
+            found.add(login.number)
+        lives.append(login)
+    return found
+
+
+def replaced_in_turn(history: History) -> int:
+    """Return how many tokens a client that never renews has replaced when they were due."""
+    return 0 if history.find("renew") else len(in_turn(history))
+
+
+def without_logins_in_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
+    """Return the logins that came before they were due; all logins if the client renews.
+
+    A client that never renews may log in once the first part of `INSTEAD` is over. Vault may refuse
+    one such login in each life. A login that fails because of an outage is no refusal.
+    """
+    if history.find("renew"):
+        return logins
+    left = []
+    missed: set[int] = set()
+    for login in logins:
+        life = _life_before(history, login)
+        if life is None or not in_its_turn(history, login, INSTEAD[0]):
+            left.append(login)
+        elif not login.good and not _met_an_outage(login):
+            if life.number in missed:
+                left.append(login)
+            missed.add(life.number)
+    return left
+
+
+def _life_before(history: History, login: Exchange) -> Exchange | None:
+    granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
+    before = [life for life in granted if life is not login and life.ttl]
+    return before[-1] if before else None
+
+
+def _by_the_end(login: Exchange, life: Exchange) -> bool:
+    return login.came <= answered(life) + (life.ttl or 0.0)
+
+
+def _met_an_outage(login: Exchange) -> bool:
+    """Return whether an outage answered a login: no answer, a stub, a 429 or a 5xx."""
+    return login.status is None or login.by == "stub" or login.status == 429 or login.status >= 500
+
+
+def came_through(exchange: Exchange) -> bool:
+    """Return whether a request succeeded at Vault and its answer reached the client.
+
+    A gateway's page with a good status grants no life.
+    """
+    granted = exchange.by == "vault" or exchange.ttl is not None
+    return exchange.good and granted and exchange.closed is None and exchange.ended is not None
+
+
+def answered(exchange: Exchange) -> float:
+    """Return when a request was answered; when it began, if it was not."""
+    return exchange.ended if exchange.ended is not None else exchange.began
