@@ -17,8 +17,14 @@ import pytest
 from vault_harness.judge.conditions import Condition, Sighting
 from vault_harness.judge.faults.http import HTML, JSON, NOTICE, QUOTA, a_page
 from vault_harness.judge.helpers import instead_of_vault
+from vault_harness.judge.helpers.database import (
+    CREDENTIALS,
+    POLICY,
+    READ_ONLY,
+    first_credential,
+    pool,
+)
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.leases import CREDENTIALS, POLICY, READ_ONLY, first_credential, pool
 from vault_harness.judge.oracles import (
     Oracle,
     a_denial_costs_little,

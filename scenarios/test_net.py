@@ -38,9 +38,9 @@ from vault_harness.judge.helpers import (
     version_of,
     works_after_all,
 )
+from vault_harness.judge.helpers.database import CREDENTIALS, READ_ONLY, first_credential, pool
 from vault_harness.judge.helpers.leaders import address_beside, address_gone, follows
 from vault_harness.judge.lab import KEY, PATH, Lab
-from vault_harness.judge.leases import CREDENTIALS, READ_ONLY, first_credential, pool
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
     READ_VERBS,

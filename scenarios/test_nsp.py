@@ -9,8 +9,8 @@ from secrets import token_hex
 import pytest
 
 from vault_harness.judge.helpers import allow_writes, ask_for_a_whole, canary, lost_until_met
+from vault_harness.judge.helpers.database import CREDENTIALS
 from vault_harness.judge.lab import Lab
-from vault_harness.judge.leases import CREDENTIALS
 from vault_harness.judge.oracles import (
     names_its_namespace,
     no_request_storm,

@@ -42,8 +42,8 @@ from vault_harness.judge.helpers import (
     turns,
     vault_gone,
 )
+from vault_harness.judge.helpers.database import first_credential, pool
 from vault_harness.judge.lab import KEY, PATH, Lab
-from vault_harness.judge.leases import first_credential, pool
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
     accepted_again,

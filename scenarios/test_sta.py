@@ -10,6 +10,13 @@ from itertools import pairwise
 
 import pytest
 
+from vault_harness.judge.helpers.database import (
+    BY_HAND,
+    SCHEDULED,
+    Password,
+    connections,
+    first_password,
+)
 from vault_harness.judge.lab import Lab
 from vault_harness.judge.oracles import (
     Oracle,
@@ -22,7 +29,6 @@ from vault_harness.judge.oracles import (
     not_handed_out,
     refused_uses_at_most,
 )
-from vault_harness.judge.static import BY_HAND, SCHEDULED, Password, connections, first_password
 from vault_harness.recorder.history import History
 
 SOON = 5.0

@@ -35,9 +35,9 @@ from vault_harness.judge.helpers import (
     vault_gone,
     wholes_come_back,
 )
+from vault_harness.judge.helpers.database import first_credential, pool
 from vault_harness.judge.helpers.starts import open_reading
 from vault_harness.judge.lab import KEY, PATH, ROLE, Lab
-from vault_harness.judge.leases import first_credential, pool
 from vault_harness.judge.oracles import (
     LOGS_IN_INSTEAD,
     at_most,
