@@ -108,8 +108,7 @@ def test_how_many_mutants_are_found(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()  # a run takes many minutes
+    sys.stderr.write(f"{line}\n")  # pytest-xdist keeps what goes to standard output
 
 
 def _found(subject: str) -> str:

@@ -70,7 +70,7 @@ def test_memory_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
             found.append((number, *memory()))
     with capsys.disabled():
         for number, rss, pss in found:
-            sys.stdout.write(
+            sys.stderr.write(  # pytest-xdist keeps what goes to standard output
                 f"\n{number} runs: RSS {rss >> 20} MB, with each page once {pss >> 20} MB"
             )
     assert "error" not in words
