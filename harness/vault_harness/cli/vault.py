@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.certificates import shown_beside
 from vault_harness.cli.command import command
 from vault_harness.cli.common import local_stack
 from vault_harness.errors import named
@@ -75,6 +74,8 @@ def environment_for(
     No variable may lead the operator's token to or through another server. Both spellings are set:
     OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
     """
+    from vault_harness.certificates import shown_beside
+
     kinds = (*_OURS, *_ELSEWHERE, *_TLS)
     withheld = {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in kinds}
     kept = {name: value for name, value in environ.items() if name not in withheld}
