@@ -16,7 +16,8 @@ from vault_harness.local.engine.cloud_seal import CLOUD_SEALS
 from vault_harness.local.engine.docker.engine import DockerEngine
 from vault_harness.local.engine.docker.state import require
 from vault_harness.local.engine.docker_client import connected
-from vault_harness.local.engine.seal import SealCheck, SealKind
+from vault_harness.local.engine.provider import SealCheck
+from vault_harness.local.engine.seal import SealKind
 from vault_harness.local.engine.shape import NodeSpec
 from vault_harness.local.stack.local import LocalStack
 from vault_harness.settings import Settings

@@ -12,7 +12,7 @@ from vault_harness.local.stack.local import LocalStack
 from vault_harness.local.stack.opening import Opening
 from vault_harness.local.vault.keyring import Keyring, unfinished_keyring
 from vault_harness.local.vault.unfinished import unfinished_restore
-from vault_harness.operator.backup import Keys, restoring
+from vault_harness.operator.backup import Contents, Keys, Opened, restoring
 from vault_harness.operator.doctor import Patient, ServiceView, examine
 from vault_harness.settings import Settings
 
@@ -26,7 +26,8 @@ def keyring(tmp_path: Path) -> Path:
     path = tmp_path / "init.json"
     HERE.save(path)
     note = unfinished_keyring(path)
-    restoring._note(note, tmp_path, Keys(THEIRS), "digest", restoring._Beside(), SOURCE)
+    opened = Opened(b"snapshot", Contents((), {}, (), ()), Keys(THEIRS), SOURCE)
+    restoring._note(note, tmp_path, opened, restoring._Beside())
     tmp_path.chmod(0o700)
     return path
 

@@ -14,6 +14,7 @@ from vault_harness.local.vault import cluster
 from vault_harness.local.vault.keyring import Keyring
 from vault_harness.operator.backup import (
     Comparison,
+    Contents,
     Keys,
     Opened,
     acting,
@@ -149,16 +150,22 @@ def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
     assert done.kept_token.read_text() == "newer than the backup"
 
 
+def opened(keys: Keys, snapshot: str) -> Opened:
+    """Return an opened backup with these keys."""
+    return Opened(snapshot.encode(), Contents((), {}, (), ()), keys)
+
+
 def test_which_backup_is_on_its_way(tmp_path: Path) -> None:
     """The restore in progress is known by its snapshot, and its Vault by its keys."""
     way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
     second = Keys(first.keyring.without_root())
-    assert restoring._unfinished(way, first, "one") == (None, False)
+    assert restoring._unfinished(way, opened(first, "one")) == (None, False)
 
-    restoring._note(way, tmp_path, first, "one", restoring._Beside())
-    assert restoring._unfinished(way, first, "one") == (first.keyring, True)
-    assert restoring._unfinished(way, second, "two") == (first.keyring, False)
-    assert restoring._unfinished(way, Keys(Keyring(("c",), 1, "root")), "one") == (None, False)
+    restoring._note(way, tmp_path, opened(first, "one"), restoring._Beside())
+    assert restoring._unfinished(way, opened(first, "one")) == (first.keyring, True)
+    assert restoring._unfinished(way, opened(second, "two")) == (first.keyring, False)
+    other = Keys(Keyring(("c",), 1, "root"))
+    assert restoring._unfinished(way, opened(other, "one")) == (None, False)
 
 
 def test_keys_on_their_way_are_on_no_other_disk_than_the_keys(tmp_path: Path) -> None:
@@ -176,9 +183,9 @@ def test_an_earlier_release_noted_no_snapshot(tmp_path: Path) -> None:
     """An earlier release noted no snapshot, so the same keyring is enough."""
     way, first = tmp_path / "init.json.restoring", Keys(Keyring(("a", "b"), 2, "root"))
     first.keyring.save(way)
-    assert restoring._unfinished(way, first, "one") == (first.keyring, True)
+    assert restoring._unfinished(way, opened(first, "one")) == (first.keyring, True)
     second = Keys(first.keyring.without_root())
-    assert restoring._unfinished(way, second, "two") == (first.keyring, False)
+    assert restoring._unfinished(way, opened(second, "two")) == (first.keyring, False)
 
 
 def test_what_an_ended_restore_has_kept_is_told_by_the_next(

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from vault_harness.errors import CapabilityMissing, StackError, named
 from vault_harness.local.engine.configuration import QUICK_AUTOPILOT
-from vault_harness.local.engine.provider import StackProvider
-from vault_harness.local.engine.shape import Engine
+from vault_harness.local.engine.shape import Engine, EngineName
 
 SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
 
@@ -66,11 +65,11 @@ def seal_stanza(data_dir: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def holder_out_of_reach(provider: StackProvider, engine: Engine) -> CapabilityMissing:
+def holder_out_of_reach(stack: EngineName, engine: Engine) -> CapabilityMissing:
     """Return the error for a copy that runs under another engine than the holder of its key."""
     return CapabilityMissing(
         f"a copy that the {engine.name} engine runs does not reach the Vault that holds the key: "
-        f"that is where the {provider.name} engine has the stack",
+        f"that is where the {stack} engine has the stack",
         looked_at="HARNESS_ENGINE",
-        remedy=f"HARNESS_ENGINE={provider.name} for this too",
+        remedy=f"HARNESS_ENGINE={stack} for this too",
     )

@@ -55,7 +55,7 @@ class DockerSealing(DockerStack):
     def let_reach_holder(self, engine: Engine) -> None:
         """Put the holder on the engine's network; see `StackProvider`."""
         if not isinstance(engine, DockerEngine):
-            raise holder_out_of_reach(self, engine)
+            raise holder_out_of_reach(self.name, engine)
         with connected() as client:
             found = [each for each in self._containers(client) if service_of(each) == HOLDER_NAME]
         if not found:

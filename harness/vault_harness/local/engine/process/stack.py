@@ -164,7 +164,7 @@ class ProcessStack(Cutting):
     def let_reach_holder(self, engine: Engine) -> None:
         """Check that the engine runs processes, which share loopback; see `StackProvider`."""
         if engine.name != self.name:
-            raise holder_out_of_reach(self, engine)
+            raise holder_out_of_reach(self.name, engine)
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `StackProvider`."""
