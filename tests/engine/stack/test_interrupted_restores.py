@@ -88,7 +88,7 @@ def test_up_leads_on_with_it(stack: LocalStack, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
         stack.up()
 
-    assert f"{named('restore')} again" in caught.value.remedy
+    assert f"{named('restore', '--source', backup.directory)} again" in caught.value.remedy
     assert "the same as in the backup" in restored(stack, backup)
     stack.up()
     assert Keyring.load(stack.keyring_path) == backup.open_keys(OPENER).keyring
@@ -129,6 +129,6 @@ def test_with_auto_unseal_each_task_says_why_the_token_is_wrong(
     with pytest.raises(HarnessError, match="a restore was ended half-way") as caught:
         stack.operator()
 
-    assert f"{named('restore')} again" in caught.value.remedy
+    assert f"{named('restore', '--source', backup.directory)} again" in caught.value.remedy
     restored(stack, backup)
     stack.operator().close()

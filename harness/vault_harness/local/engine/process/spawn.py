@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import psutil
+
+_POLL_SECONDS = 0.005
 
 # The shell forks a watchdog and becomes the server. The watchdog reads from a pipe whose only
 # writing end is in the harness's process. When that process ends in any way, the pipe closes. The
@@ -199,7 +202,9 @@ class DetachedProcess:
             process = psutil.Process(self._pid)
             # A tick of the kernel's clock is 10 ms, and the boot time may be rounded.
             same = abs(process.create_time() - self.born) < 1.0
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            # The first thread may end before the others, which still hold the ports.
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+            return process if same and not ended else None
         except psutil.NoSuchProcess:
             return None
 
@@ -229,13 +234,11 @@ class DetachedProcess:
 
     def wait(self, timeout: float) -> bool:
         """Wait for its end."""
-        process = self._process()
-        if process is None:
-            return True
-        try:
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
-            return self._process() is None
+        deadline = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)  # bounded by the deadline
         return True
 
     def release(self) -> None:
