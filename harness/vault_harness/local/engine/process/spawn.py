@@ -7,15 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import psutil
-
-_POLL_SECONDS = 0.005
 
 # The shell forks a watchdog and becomes the server. The watchdog reads from a pipe whose only
 # writing end is in the harness's process. When that process ends in any way, the pipe closes. The
@@ -234,11 +231,13 @@ class DetachedProcess:
 
     def wait(self, timeout: float) -> bool:
         """Wait for its end."""
-        deadline = time.monotonic() + timeout
-        while self.alive():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_SECONDS)  # bounded by the deadline
+        process = self._process()
+        if process is None:
+            return True
+        try:
+            process.wait(timeout)
+        except psutil.TimeoutExpired:
+            return self._process() is None
         return True
 
     def release(self) -> None:
