@@ -216,3 +216,23 @@ def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
         process.kill()
 
     assert alive == [True] * 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the first thread end alone")
+def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
+    """A process whose first thread has ended still holds its ports, and is alive."""
+    code = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    process = DetachedProcess.start(
+        [sys.executable, "-c", code], log=tmp_path / "log", environment=os.environ
+    )
+    first = psutil.Process(process.pid)
+    wait_until(
+        lambda: first.status() == psutil.STATUS_ZOMBIE, "the first thread to end", timeout=30
+    )
+    assert process.alive()
+    process.kill()
+    assert not process.alive()

@@ -346,9 +346,9 @@ class StackProvider(Protocol):
         """Return the product that the next start runs, and its origin for a user."""
 
     def start_holder(self) -> NodeEndpoint:
-        """Start the Vault that holds the unseal key, and wait until it answers.
+        """Start the Vault that holds the unseal key, or keep a running one.
 
-        Does not initialise it. Keeps one that runs. `stop` and `destroy` end it.
+        Waits until it answers, initialised or not. `stop` and `destroy` end it too.
         """
 
     def end_holder(self) -> list[str]:

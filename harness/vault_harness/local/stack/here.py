@@ -41,6 +41,7 @@ from vault_harness.settings import Settings
 
 _ACTIVE_SECONDS = 10.0
 _LINES = 200
+_LOOK_SECONDS = 2.0
 
 
 class StackHere:
@@ -225,9 +226,6 @@ class StackHere:
         namespace = self.namespace(blueprint)
         operator = (lambda: self.operator("")) if inside else None
         return look(self.settings, self._opening, blueprint, operator, namespace)
-
-
-_LOOK_SECONDS = 2.0
 
 
 def look(

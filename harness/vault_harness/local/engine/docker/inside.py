@@ -41,6 +41,12 @@ CONFIGURATION_NAME = "vault.json"
 
 _TLS_NAME = "tls"
 
+_FOLDER = "/vault/seal"
+"""Holds the files that a seal stanza names."""
+
+_FILE = "file:///"
+"""Prefix of absolute paths. A relative path is in the server's directory, the same everywhere."""
+
 # All interfaces of the container. Only its network and the published port lead to them.
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside a container of our own
 
@@ -139,11 +145,6 @@ def container_user(client: docker.DockerClient) -> str:
     if any("rootless" in option for option in client.info().get("SecurityOptions") or ()):
         return "0:0"  # a rootless engine maps its root to the user who started it
     return f"{os.getuid()}:{os.getgid()}"
-
-
-_FOLDER = "/vault/seal"
-_FILE = "file:///"
-"""Prefix of absolute paths. A relative path is in the server's directory, the same everywhere."""
 
 
 def seal_of(spec: NodeSpec) -> Mapping[str, Any]:

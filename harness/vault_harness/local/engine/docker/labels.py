@@ -1,4 +1,4 @@
-"""Whose containers are whose.
+"""Tell which run or stack a container belongs to.
 
 Labels tell which run made a container, network or volume, and whether that run lives. The record of
 a stack tells whether its containers belong to a folder that was moved, copied or has two names.
@@ -29,6 +29,9 @@ LABEL_RUN = "vault-harness.run"
 LABEL_PID = "vault-harness.pid"
 LABEL_BORN = "vault-harness.born"
 LABEL_HOST = "vault-harness.host"
+
+FOLDER = "HARNESS_DATA_DIR"
+"""The variable of the compose files for the data directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +178,6 @@ def _gone(remove: Any) -> int:
             raise
         return 0
     return 1
-
-
-FOLDER = "HARNESS_DATA_DIR"
-"""The variable of the compose files for the data directory."""
 
 
 def project_here(data_dir: Path, known: KnownServers) -> str:
