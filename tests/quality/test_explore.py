@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.mutants.catalogue import CATALOGUE
 from vault_harness.errors import SubjectError
 from vault_harness.judge.catalogue import Entry, load
-from vault_harness.judge.explore.search import Explorer, Options, carried_by
+from vault_harness.judge.explore.search import Explorer, Options
 from vault_harness.judge.explore.telling import prose
 from vault_harness.judge.explore.workers import carry_out, opened, workers
 from vault_harness.settings import Settings
@@ -47,7 +48,7 @@ def explored(
     """Explore the single faults of a client."""
     options = Options(minutes=minutes, at_once=AT_ONCE, quiet=QUIET, pairs=False, only=only, seed=1)
     with opened(Settings(engine="process"), subject, seed=1), workers(AT_ONCE) as pool:
-        explorer = Explorer(carried_by(carry_out, subject), pool, options, print)
+        explorer = Explorer(partial(carry_out, subject), pool, options, print)
         explorer.search()
     return explorer
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,9 @@ from vault_harness.cli.printing import complain, plural, say
 from vault_harness.errors import named
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from vault_harness.judge.explore.life import Order, Seen
     from vault_harness.judge.explore.search import Explorer
 
 
@@ -31,6 +37,7 @@ class Search:
     seed: int = option("order in which faults are tried", default=0)
     shard: str | None = option("try one of several parts: 2/4")
     workers: int | None = option("how many clients live side by side, default 10 for each core")
+    cluster: str | None = option("a Dask scheduler (tcp://host:8786), whose workers do the runs")
     singles: bool = option("try no pairs of faults", default=False)
     schedules: str | None = option("folder of schedules found before, which are tried first")
     report: str = option("where schedules and scenarios go, default report/", default="report")
@@ -56,27 +63,22 @@ def explore(search: Search) -> None:
     broke down; 4: the command line is wrong; 130, 143: interrupted.
     """
     from vault_harness.judge.explore import telling
-    from vault_harness.judge.explore.search import Explorer, Options, carried_by
-    from vault_harness.judge.explore.workers import AT_ONCE_PER_CORE, carry_out, opened
-    from vault_harness.judge.explore.workers import workers as side_by_side
+    from vault_harness.judge.explore.search import Explorer, Options
 
     use_engine(search.engine)
     subject, report = search.subject, Path(search.report)
-    cores = os.cpu_count() or 1
-    at_once = search.workers or AT_ONCE_PER_CORE * cores
     folder = Path(search.schedules) if search.schedules else report / telling.FOLDER
     options = Options(
         seed=search.seed,
         only=_words(search.only),
         shard=_part(search.shard),
         minutes=search.minutes,
-        at_once=at_once,
-        quiet=min(at_once, 2 * cores),
         pairs=not search.singles,
         before=telling.read_folder(folder),
     )
-    with opened(settings(), subject, seed=search.seed), side_by_side(at_once) as pool:
-        explorer = Explorer(carried_by(carry_out, subject), pool, options, complain)
+    with _crew(search) as crew:
+        options = replace(options, at_once=crew.at_once, quiet=crew.quiet)
+        explorer = Explorer(partial(crew.run, subject), crew.pool, options, complain)
         try:
             explorer.search()
         except KeyboardInterrupt:
@@ -89,6 +91,34 @@ def explore(search: Search) -> None:
         raise SystemExit(1)
     if not explorer.coverage.reached:
         raise SystemExit(2)
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who does the runs: an executor, the function that it calls, and how many at once."""
+
+    pool: Executor
+    run: Callable[[str, Order], Seen]
+    at_once: int
+    quiet: int
+
+
+@contextmanager
+def _crew(search: Search) -> Iterator[_Crew]:
+    from vault_harness.judge.explore import workers
+
+    cores = os.cpu_count() or 1
+    if search.cluster is not None:
+        with workers.on_cluster(search.cluster) as (pool, threads):
+            at_once = search.workers or threads
+            yield _Crew(pool, workers.carry_out_there, at_once, max(1, at_once // 5))
+        return
+    at_once = search.workers or workers.AT_ONCE_PER_CORE * cores
+    with (
+        workers.opened(settings(), search.subject, seed=search.seed),
+        workers.workers(at_once) as pool,
+    ):
+        yield _Crew(pool, workers.carry_out, at_once, min(at_once, 2 * cores))
 
 
 def _tell(explorer: Explorer, subject: str, report: Path, shard: tuple[int, int]) -> None:

@@ -14,7 +14,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+from distributed import LocalCluster
 
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import UnavailableError
@@ -34,6 +36,7 @@ DENIED = "python:tests.mutants.clients:LogsInOnEvery403"
 
 LOGIN = Point("login", "auth/approle/login", "start", "first")
 READ = Point("read", "secret", "steady", "first")
+NEAR = Point("read", "secret", "near max TTL", "first")
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first")
 REPLACED = "the token is renewed, or replaced, before its end"
 SURVIVES = "the token survives: no login"
@@ -112,6 +115,48 @@ def test_a_token_that_is_given_up_is_found(client: str, step: Step, promise: str
     number = 20_000 + abs(hash((client, step))) % 10_000
     seen = carry_out(f"python:tests.mutants.{client}", Order(number, schedule))
     assert seen.promises == {promise}, seen
+
+
+@pytest.mark.parametrize(
+    ("client", "promises"),
+    [(LAZY, set()), ("python:tests.mutants.tok_replacement:IgnoresMaxTtl", {REPLACED})],
+)
+def test_a_token_is_replaced_at_its_max_ttl(client: str, promises: set[str]) -> None:
+    """A fault near the max TTL costs no read, and a token that no login replaces is found."""
+    schedule = Schedule((Step(NEAR, "500"),), max_ttl=12.0, baseline=BASELINE)
+    seen = carry_out(client, Order(40_000 + len(promises), schedule))
+    assert seen.begun == 1, seen
+    assert seen.promises >= promises, seen
+    assert seen.findings or not promises, seen
+    assert promises or not seen.findings, seen
+
+
+def test_two_processes_of_a_cluster_explore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers of a Dask cluster find what breaks a client, each with servers of its own."""
+    monkeypatch.setenv("HARNESS_ENGINE", "process")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster:
+        words = ("--subject", DENIED, "--only", "policy-narrowed", "--singles")
+        where = ("--cluster", cluster.scheduler_address, "--report", str(tmp_path))
+        process = harness("explore", *words, *where)
+        text, _ = process.communicate(timeout=300)
+        with cluster.get_client() as client:
+            started = client.run(lambda: [child.name() for child in psutil.Process().children()])
+    assert process.returncode == 1, text
+    assert "1 finding" in text, text
+    assert len(started) == 2
+    assert all("bao" in names for names in started.values()), started
+
+
+def test_a_cluster_that_is_not_there_is_told() -> None:
+    """The error names the address, and how to start a cluster."""
+    process = harness("explore", "--cluster", "tcp://127.0.0.1:1")
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 4, text
+    assert "no Dask scheduler answers there" in text
+    assert "tcp://127.0.0.1:1" in text
 
 
 def test_servers_follow_each_other(place: Place) -> None:

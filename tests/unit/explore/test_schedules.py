@@ -50,13 +50,16 @@ BASELINES = st.builds(Baseline, st.integers(0, 999), st.integers(0, 99), st.bool
     st.lists(steps(), min_size=1, max_size=4),
     st.text(max_size=40),
     st.text(max_size=40),
+    st.sampled_from([0.0, 8.0, 12.0]),
     st.none() | BASELINES,
 )
 def test_a_file_says_all_of_a_schedule(
-    found: list[Step], subject: str, promise: str, baseline: Baseline | None
+    found: list[Step], subject: str, promise: str, max_ttl: float, baseline: Baseline | None
 ) -> None:
     """What is written is read again."""
-    schedule = Schedule(tuple(found), subject=subject, promise=promise, baseline=baseline)
+    schedule = Schedule(
+        tuple(found), subject=subject, promise=promise, max_ttl=max_ttl, baseline=baseline
+    )
     again = parse_schedule(to_toml(schedule), FILE)
     assert again == schedule
     assert (again.subject, again.promise, again.baseline) == (subject, promise, baseline)
@@ -89,6 +92,7 @@ def test_a_hand_written_file_is_read() -> None:
         ("format = 1", "format = 2", 1, "format 2"),
         ("ttl = 8", "ttl = 2", 2, "ttl"),
         ("ttl = 8", "tll = 8", 2, "no field tll"),
+        ("ttl = 8", "ttl = 8\nmax_ttl = 7", 3, "max_ttl is not between 8 and 60"),
         ('"renew"', '"renewal"', 5, "no request 'renewal'"),
         ('"renewal due"', '"soon"', 7, "no phase 'soon'"),
         ('ordinal = "second"', "", 4, "ordinal is missing"),

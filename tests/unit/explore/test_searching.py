@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -11,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from vault_harness.errors import SubjectError
+from vault_harness.errors import SettingsError, SubjectError
 from vault_harness.judge.explore.life import Order, Seen
 from vault_harness.judge.explore.points import Point
 from vault_harness.judge.explore.schedule import Baseline, Schedule, Step, possible
 from vault_harness.judge.explore.search import TIMES, Explorer, Options
 from vault_harness.judge.explore.telling import LINES, claim, prose, write_timelines
+from vault_harness.judge.explore.workers import on_cluster
 
 RENEW = Point("renew", "auth/token/renew-self", "renewal due", "first", "kept")
 READ = Point("read", "secret", "steady", "first", "kept")
+NEAR = Point("renew", "auth/token/renew-self", "near max TTL", "first", "kept")
 AFTER = Point("login", "auth/approle/login", "after a fault", "first", "new")
 PROMISE = "at most # logins"
 RECORD = {
@@ -49,12 +52,15 @@ class Client:
 
     def __init__(self, breaks: Callable[[tuple[Step, ...], int], bool]) -> None:
         self._breaks = breaks
+        self.near: tuple[Point, ...] = ()
+        self.orders: list[Schedule] = []
         self.runs: Counter[Schedule] = Counter()
 
     def __call__(self, order: Order) -> Seen:
         schedule = order.schedule
         self.runs[schedule] += 1
-        points: tuple[Point, ...] = (READ, RENEW)
+        self.orders.append(schedule)
+        points = (READ, RENEW, *(self.near if schedule.max_ttl else ()))
         later = (AFTER,) if any(step.fault == "lost" for step in schedule.steps) else ()
         broke = self._breaks(schedule.steps, self.runs[schedule])
         return Seen(
@@ -64,7 +70,7 @@ class Client:
             points=points,
             later=later,
             signature=tuple(step.fault for step in schedule.steps),
-            baseline=Baseline(10, 1),
+            baseline=Baseline(10, 1, keeps=not schedule.max_ttl),
             record=RECORD if broke else None,
         )
 
@@ -159,6 +165,38 @@ def test_the_simplest_fault_is_told() -> None:
     client = Client(lambda steps, _: any(s.point == RENEW for s in steps))
     explorer = explored(client, pairs=False, only=frozenset({"dripping"}))
     assert explorer.broken[0].schedule.steps == (Step(RENEW, "500"),)
+
+
+def test_a_fault_near_the_max_ttl_is_tried_where_it_is_reached() -> None:
+    """Only points near the max TTL need a life that reaches it, which has its own baseline."""
+    client = Client(lambda steps, _: any(s.point == NEAR and s.fault == "500" for s in steps))
+    client.near = (NEAR,)
+    found = explored(client, pairs=False, only=frozenset({"500"})).broken
+    assert [one.schedule.steps for one in found] == [(Step(NEAR, "500"),)]
+    assert found[0].schedule.max_ttl == 12
+    assert found[0].schedule.baseline == Baseline(10, 1, keeps=False)
+    for schedule in client.orders:
+        if schedule.steps:
+            assert bool(schedule.max_ttl) == (schedule.steps[0].point == NEAR)
+
+
+def test_longer_schedules_fill_the_time_that_is_left() -> None:
+    """What needs three faults is found after the pairs, and shrinks to these three."""
+    client = Client(lambda steps, _: len(steps) > 2)
+    explorer = explored(client, minutes=0.02, only=frozenset({"500", "503", "lost"}))
+    assert explorer.coverage.longer_tried
+    assert "longer schedules" in claim(explorer.coverage)
+    found = explorer.broken[0]
+    assert len(found.schedule.steps) == 3
+    assert found.without == (0, 0, 0)
+
+
+def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(SettingsError, match="package distributed") as caught, on_cluster("tcp://a"):
+        pass
+    assert "vault-harness[cluster]" in str(caught.value)
 
 
 def test_parts_cover_everything_once() -> None:

@@ -47,8 +47,9 @@ class Player:
         self.watch = Watch(
             lab.history,
             mount=lab.entry.mount,
+            max_ttl=lab.entry.max_ttl,
             is_steady=lambda: lab.steady_since > 0,
-            fired=lambda: self.acts[0].fired if self.acts else None,
+            fired=lambda: [act.fired for act in self.acts if act.fired is not None],
         )
         self._stop = threading.Event()
         self._errors: list[BaseException] = []

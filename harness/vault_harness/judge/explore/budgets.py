@@ -96,13 +96,16 @@ def asked(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> list[Oracle]
     if not begun:
         return found
     first = min(fault.began for fault in begun)
-    found.append(oracles.logins_at_most(sum(map(_logins, schedule.steps)), since=first))
+    planned = int(lab.history.now() // lab.entry.max_ttl)
+    most = sum(map(_logins, schedule.steps)) + planned + bool(schedule.max_ttl)
+    found.append(oracles.logins_at_most(most, since=first))
     # The recorder stands behind the network, so it does not know which answers got through.
     deaf = begun if schedule.by_network else []
     if baseline is not None and baseline.keeps:
         found.append(_goes_on(_no_time(lab, schedule, begun), deaf, until=lab.history.now()))
     if not any(s.fault in _DOUBTS or _is_early(s) for s in schedule.steps):
-        found.append(_same_token(deaf, since=first, until=lab.history.now()))
+        whole = lab.entry.max_ttl - lab.ttl
+        found.append(_same_token(deaf, since=first, until=lab.history.now(), whole=whole))
     if any(step.fault == "429-retry-after" for step in schedule.steps):
         until = max(lab.history.now() if f.ended is None else f.ended for f in begun)
         found += [
@@ -133,12 +136,14 @@ class _Life:
 
     Attributes:
         heard: Whether the client surely got the answer, because no network fault was in force.
+        first: Whether a login made the token.
     """
 
     began: float
     ttl: float
     came: float
     heard: bool
+    first: bool
 
     @property
     def end(self) -> float:
@@ -151,7 +156,7 @@ def _lives(history: History, deaf: Sequence[Fault] = ()) -> list[_Life]:
         return not any(f.began <= _end(grant) and grant.began <= _over(f) for f in deaf)
 
     grants = history.find("login", "renew", where=lambda e: came_through(e) and bool(e.ttl))
-    return [_Life(_end(e), e.ttl or 0.0, e.came, heard(e)) for e in grants]
+    return [_Life(_end(e), e.ttl or 0.0, e.came, heard(e), e.kind == "login") for e in grants]
 
 
 def _end(exchange: Exchange) -> float:
@@ -205,8 +210,11 @@ def _no_time(lab: Lab, schedule: Schedule, faults: Sequence[Fault]) -> Callable[
     return lambda end: any(began <= end < over for began, over in spans)
 
 
-def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
-    """Check that no login replaces a living token that no fault calls in doubt."""
+def _same_token(deaf: Sequence[Fault], *, since: float, until: float, whole: float) -> Oracle:
+    """Check that no login replaces a living token that no fault calls in doubt.
+
+    After `whole` seconds its max TTL keeps a renewal from giving it a whole life.
+    """
     promise = "the token survives: no login"
 
     def oracle(history: History) -> list[Finding]:
@@ -217,7 +225,10 @@ def _same_token(deaf: Sequence[Fault], *, since: float, until: float) -> Oracle:
         seen = []
         for login in without_logins_in_turn(history, tried):
             before = [life for life in lives if life.began <= login.began]
-            if before and login.began < before[-1].began + TO_RENEW * before[-1].ttl:
+            if not before or login.began >= before[-1].began + TO_RENEW * before[-1].ttl:
+                continue
+            token = max((life.began for life in before if life.first), default=before[0].began)
+            if login.began < token + whole:
                 seen.append(login)
         if not seen:
             return []

@@ -30,6 +30,9 @@ EVERY = 0.4
 SELDOM = 0.8
 """Seconds between two other calls: for another secret, from the cache, and for a whole secret."""
 
+FAR = 600.0
+"""Seconds of a max TTL that no run reaches."""
+
 CALM = 1.5
 """Seconds for which a client is watched after its recovery."""
 
@@ -98,6 +101,7 @@ def entry_of(order: Order) -> Entry:
         severity="high",
         source="explore",
         ttl=order.schedule.ttl,
+        max_ttl=order.schedule.max_ttl or FAR,
         ids="files",
         direct=not order.schedule.by_network,
     )
@@ -206,13 +210,14 @@ class _Life:
     def _watch(self, lab: Lab, player: Player) -> None:
         history, began = lab.history, lab.history.now()
         closing = [a for a in player.acts if a.step.point.phase == "closing"]
+        span = LIVES * lab.ttl
+        if self._order.schedule.max_ttl:
+            span = lab.entry.max_ttl + CALM
         if len(closing) == len(player.acts):
-            lab.watch(LIVES * lab.ttl if not closing else CALM)
+            lab.watch(span if not closing else CALM)
             return
         acts = [act for act in player.acts if act not in closing]
-        reached = lab.until(
-            lambda: all(act.fired is not None for act in acts), within=LIVES * lab.ttl
-        )
+        reached = lab.until(lambda: all(act.fired is not None for act in acts), within=span)
         if not reached:
             return
         lab.until(lambda: all(act.ended for act in acts), within=60.0)

@@ -6,7 +6,7 @@ A point is an event, not a time: "the second renewal" means the same on every ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,10 +14,11 @@ from vault_harness.recorder.fault import Choice, Interference, RequestKind
 from vault_harness.recorder.history import History
 from vault_harness.recorder.observations import Exchange
 
-Phase = Literal["start", "steady", "renewal due", "after a fault", "closing"]
+Phase = Literal["start", "steady", "renewal due", "near max TTL", "after a fault", "closing"]
 """``start`` lasts until three good reads, ``after a fault`` until `CALM` good answers in a row.
 
-``renewal due`` is the second half of a token's life, and ``closing`` begins with `close`.
+``renewal due`` is the second half of a token's life. ``near max TTL`` begins when no renewal gives
+a whole life any more, and ``closing`` begins with `close`.
 """
 
 Ordinal = Literal["first", "second", "later"]
@@ -45,7 +46,8 @@ class Point:
     Attributes:
         kind: What the request is for.
         path: The class of its path: ``secret``, or the path itself.
-        ordinal: Its turn among requests of the same kind, path and phase.
+        ordinal: Its turn among requests of the same kind, path and phase; after a fault, its turn
+            since that fault.
         connection: Whether it is the first request of its connection; empty for either.
     """
 
@@ -70,6 +72,7 @@ class Point:
             "start": "while it starts",
             "steady": "in the first half of a token's life",
             "renewal due": "when a renewal is due",
+            "near max TTL": "near the token's max TTL",
             "after a fault": "after that",
             "closing": "when it is closed",
         }[self.phase]
@@ -84,8 +87,9 @@ class Watch(Interference):
 
     Args:
         history: The history, whose last exchange is the request that the recorder asks about.
+        max_ttl: The token's max TTL.
         is_steady: Returns whether the steady state was reached.
-        fired: Returns when the last fault began; None if there was none.
+        fired: Returns when each fault began.
 
     Attributes:
         points: The point of each request, by the number of its exchange.
@@ -97,8 +101,9 @@ class Watch(Interference):
         history: History,
         *,
         mount: str,
+        max_ttl: float,
         is_steady: Callable[[], bool],
-        fired: Callable[[], float | None],
+        fired: Callable[[], Sequence[float]],
     ) -> None:
         super().__init__("explore watches", Choice())
         self.points: dict[int, Point] = {}
@@ -106,17 +111,19 @@ class Watch(Interference):
         self.exchange: Exchange | None = None
         self._history = history
         self._mount = mount
+        self._max_ttl = max_ttl
         self._is_steady = is_steady
         self._fired = fired
-        self._counted: Counter[tuple[str, str, str]] = Counter()
+        self._counted: Counter[tuple[str, str, str, int]] = Counter()
         self._connections: set[int] = set()
 
     def takes(self, kind: RequestKind, path: str) -> bool:
         """Note the point of a request; never act on it."""
         exchange = self._history.exchanges[-1]
-        phase = self._phase()
+        fired = self._fired()
+        phase = self._phase(max(fired, default=None))
         name = SECRET if path.startswith(f"{self._mount}/") else path.partition("?")[0]
-        key = (kind, name, phase)
+        key = (kind, name, phase, len(fired) if phase == "after a fault" else 0)
         self._counted[key] += 1
         ordinal = ORDINALS[min(self._counted[key], 3) - 1]
         new = exchange.connection not in self._connections
@@ -125,11 +132,10 @@ class Watch(Interference):
         self.points[exchange.number], self.exchange = self.current, exchange
         return False
 
-    def _phase(self) -> Phase:
+    def _phase(self, fired: float | None) -> Phase:
         history = self._history
         if any(call.verb == "close" for call in history.operations):
             return "closing"
-        fired = self._fired()
         if fired is not None and not _calm(history, fired):
             return "after a fault"
         if not self._is_steady():
@@ -137,9 +143,15 @@ class Watch(Interference):
         grants = [e for e in history.find("login", "renew") if e.good and e.ttl]
         if not grants:
             return "steady"
+        logins = [e for e in grants if e.kind == "login"]
+        if logins and _age(history, logins[-1]) >= self._max_ttl - (logins[-1].ttl or 0.0):
+            return "near max TTL"
         last = grants[-1]
-        age = history.now() - (last.ended or last.began)
-        return "renewal due" if age >= DUE * (last.ttl or 0.0) else "steady"
+        return "renewal due" if _age(history, last) >= DUE * (last.ttl or 0.0) else "steady"
+
+
+def _age(history: History, grant: Exchange) -> float:
+    return history.now() - (grant.ended or grant.began)
 
 
 def _calm(history: History, since: float) -> bool:

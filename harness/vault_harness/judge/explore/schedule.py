@@ -61,7 +61,7 @@ class Kind:
 _READS = frozenset({"read"})
 _MAY_LOG_IN = frozenset({"login", "renew", "lookup", "read"})
 _WITH_TOKEN = frozenset({"renew", "lookup", "read"})
-_ALIVE = frozenset({"steady", "renewal due", "after a fault"})
+_ALIVE = frozenset({"steady", "renewal due", "near max TTL", "after a fault"})
 
 FAULTS: dict[str, Kind] = {
     "500": Kind("answered 500", "request", 0),
@@ -188,12 +188,14 @@ class Schedule:
         subject: The client that the schedule broke; empty if it was made by hand.
         baseline: The cost of the client's lives without faults. Without it, oracles that compare
             are left out.
+        max_ttl: The token's max TTL in seconds; 0 if the run ends long before it.
     """
 
     steps: tuple[Step, ...]
     subject: str = field(default="", compare=False)
     promise: str = field(default="", compare=False)
     ttl: float = field(default=8.0, compare=False)
+    max_ttl: float = 0.0
     baseline: Baseline | None = field(default=None, compare=False)
 
     @property
@@ -245,6 +247,7 @@ def to_toml(schedule: Schedule) -> str:
         f"subject = {_text(schedule.subject)}",
         f"promise = {_text(schedule.promise)}",
         f"ttl = {schedule.ttl:g}",
+        *([f"max_ttl = {schedule.max_ttl:g}"] if schedule.max_ttl else []),
     ]
     if schedule.baseline is not None:
         lines += [
@@ -299,15 +302,16 @@ def parse_schedule(text: str, path: Path) -> Schedule:
     if told.get("format") != FORMAT:
         said = f"format {told.get('format')} cannot be read; this version reads format {FORMAT}"
         raise file.wrong("format", said)
-    file.only(told, ("format", "subject", "promise", "ttl", "baseline", "step"))
+    file.only(told, ("format", "subject", "promise", "ttl", "max_ttl", "baseline", "step"))
     ttl = file.number(told, "ttl", default=8.0, least=8.0)
+    max_ttl = file.number(told, "max_ttl", default=0.0, least=ttl) if "max_ttl" in told else 0.0
     given = told.get("step")
     if not isinstance(given, list) or not given or not all(isinstance(s, dict) for s in given):
         raise file.wrong("step", "there is no [[step]]")
     steps = tuple(_step(file, one, number) for number, one in enumerate(given, start=1))
     subject, promise = (str(told.get(name, "")) for name in ("subject", "promise"))
     baseline = _baseline(file, told["baseline"]) if "baseline" in told else None
-    return Schedule(steps, subject=subject, promise=promise, ttl=ttl, baseline=baseline)
+    return Schedule(steps, subject, promise, ttl, max_ttl, baseline)
 
 
 def _baseline(file: _File, told: Any) -> Baseline:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from vault_harness.errors import SubjectError
@@ -28,6 +27,12 @@ SLOW_RUNS = 3
 
 FOR_CONFIRMING = 0.4
 """Share of the time that is kept for confirmations, if findings wait for one."""
+
+CAP = 1.5
+"""Max TTL of the lives in which it is reached, in token lives."""
+
+LONGER = (3, 4)
+"""The fewest and the most steps of a schedule that is drawn."""
 
 PASSES = 2
 """Number of schedules of a group that are tried, since the first may have broken by chance."""
@@ -115,6 +120,7 @@ class Coverage:
     without_effect: int = 0
     pairs: int = 0
     pairs_tried: int = 0
+    longer_tried: int = 0
     runs: int = 0
     cpu: float = 0.0
     seconds: float = 0.0
@@ -143,8 +149,10 @@ class Explorer:
         self._numbers = itertools.count(1)
         self._began = time.monotonic()
         self._told = self._began
-        self._baseline: Baseline | None = None
+        self._baselines: dict[float, Baseline] = {}
         self._calm: list[Seen] = []
+        self._firsts: list[Schedule] = []
+        self._after: dict[Step, None] = {}
         self._suspected: dict[tuple[str, str, str], list[tuple[Schedule, str]]] = {}
         self._signatures: set[tuple[object, ...]] = set()
         self._records: dict[Schedule, Mapping[str, Any] | None] = {}
@@ -170,7 +178,25 @@ class Explorer:
             for _ in self._try(following, "pairs"):
                 self.coverage.pairs_tried += 1
             self._confirm_all()
+        if self._options.pairs and self._options.minutes is not None:
+            self._search_longer()
         self._settle_coverage()
+
+    def _search_longer(self) -> None:
+        """Draw longer schedules of harmless steps, for the time that is left."""
+        while self._firsts and self._after and not self._is_late(1.0 - FOR_CONFIRMING):
+            drawn = {self._draw(): None for _ in range(4 * self._options.at_once)}
+            for _ in self._try(list(drawn), "longer schedules"):
+                self.coverage.longer_tried += 1
+        self._confirm_all()
+
+    def _draw(self) -> Schedule:
+        """Return a schedule that begins with a harmless fault, and goes on at later points."""
+        first = self._random.choice(self._firsts)
+        count = self._random.randint(*LONGER) - 1
+        later = self._random.sample(list(self._after), min(count, len(self._after)))
+        later.sort(key=lambda step: step.point.phase == "closing")
+        return replace(first, steps=(*first.steps, *later))
 
     def _settle_coverage(self) -> None:
         self.coverage.seconds = time.monotonic() - self._began
@@ -180,29 +206,33 @@ class Explorer:
 
     def _observe(self) -> list[Schedule]:
         """Watch fault-free lives, and return the single faults that their points allow."""
-        calm = Schedule((), ttl=self._options.ttl)
-        self._calm = [seen for _, seen in self._each([calm] * TIMES, self._options.quiet)]
-        for seen in self._calm:
+        ttl = self._options.ttl
+        calm, capped = Schedule((), ttl=ttl), Schedule((), ttl=ttl, max_ttl=CAP * ttl)
+        lives = list(self._each([calm] * TIMES + [capped], self._options.quiet))
+        for _, seen in lives:
             if seen.word in ("error", "not exercised", "skipped"):
                 raise SubjectError(
                     f"the client does not live through a time without faults: {seen.why[:600]}",
                     looked_at="its fault-free lives",
                     remedy="run `subject check`, and then `judge`, which say more",
                 )
-        baselines = [seen.baseline for seen in self._calm if seen.baseline is not None]
-        self._baseline = baselines[0]
-        for one in baselines[1:]:
-            self._baseline = self._baseline.joined(one)
-        self._signatures.update(seen.signature for seen in self._calm)
-        points = sorted({point for seen in self._calm for point in seen.points})
-        self.coverage.points = tuple(points)
-        steps = [step for point in points for step in possible(point) if self._is_wanted(step)]
+        points: dict[Point, Schedule] = {}
+        for schedule, seen in sorted(lives, key=lambda one: one[0].max_ttl):
+            if seen.baseline is not None:
+                known = self._baselines.get(schedule.max_ttl, seen.baseline)
+                self._baselines[schedule.max_ttl] = seen.baseline.joined(known)
+            self._signatures.add(seen.signature)
+            for point in seen.points:
+                points.setdefault(point, schedule)
+        self._calm = [seen for schedule, seen in lives if schedule == calm]
+        self.coverage.points = tuple(sorted(points))
+        steps = [step for p in sorted(points) for step in possible(p) if self._is_wanted(step)]
         part, parts = self._options.shard
         steps = steps[part - 1 :: parts]
         self.coverage.cells = len(steps)
         steps = varied(steps, self._random)
         self._tell(f"{len(points)} points observed, {len(steps)} single faults to try")
-        return [Schedule((step,), ttl=self._options.ttl) for step in steps]
+        return [replace(points[step.point], steps=(step,)) for step in steps]
 
     def _is_wanted(self, step: Step) -> bool:
         only = self._options.only
@@ -213,9 +243,11 @@ class Explorer:
 
         The second fault comes at the first request of each kind that appears after the first fault.
         """
-        if not self._options.pairs:
+        if not self._options.pairs or seen.word != "pass":
             return []
-        if seen.word != "pass" or seen.signature in self._signatures:
+        if seen.begun and schedule.steps[0].point.phase != "closing":
+            self._firsts.append(schedule)
+        if seen.signature in self._signatures:
             return []
         self._signatures.add(seen.signature)
         known = set(self.coverage.points)
@@ -225,6 +257,7 @@ class Explorer:
             if point not in known and point.ordinal == "first"
         ]
         steps = [step for point in points for step in possible(point) if self._is_wanted(step)]
+        self._after.update(dict.fromkeys(steps))
         return [replace(schedule, steps=(*schedule.steps, step)) for step in steps]
 
     # Running
@@ -281,7 +314,8 @@ class Explorer:
                 yield schedule, seen
 
     def _submit(self, schedule: Schedule) -> Future[Seen]:
-        order = Order(next(self._numbers), replace(schedule, baseline=self._baseline))
+        baseline = self._baselines.get(schedule.max_ttl)
+        order = Order(next(self._numbers), replace(schedule, baseline=baseline))
         return self._executor.submit(self._run, order)
 
     def _until(self, share: float) -> float | None:
@@ -353,7 +387,7 @@ class Explorer:
     ) -> None:
         schedule, without = self._shrink(schedule, promise)
         record = self._records.get(schedule)
-        schedule = replace(schedule, baseline=self._baseline)
+        schedule = replace(schedule, baseline=self._baselines.get(schedule.max_ttl))
         found = Broken(schedule, promise, text, without=without, record=record)
         if twin := next((one for one in self.broken if one.group == found.group), None):
             twin.also.append(schedule)
@@ -379,7 +413,7 @@ class Explorer:
     def _count(self, schedule: Schedule, promise: str) -> int:
         """Return in how many of `TIMES` quiet runs a promise broke."""
         ran = self._calm
-        if schedule.steps:
+        if schedule.steps or schedule.max_ttl:
             ran = [one for _, one in self._quietly([schedule] * TIMES)]
         return sum(promise in one.promises for one in ran)
 
@@ -430,8 +464,3 @@ def _place(step: Step) -> tuple[str, str]:
 
 def _turn(step: Step) -> tuple[int, bool]:
     return ORDINALS.index(step.point.ordinal), not step.lasts
-
-
-def carried_by(run: Callable[[str, Order], Seen], subject: str) -> Run:
-    """Return a function that carries out orders for one client."""
-    return partial(run, subject)

@@ -61,6 +61,8 @@ def claim(coverage: Coverage, shard: tuple[int, int] = (1, 1)) -> str:
         lines.append(f"{coverage.without_effect} of them met no request that they are about")
     if coverage.pairs:
         lines.append(f"{coverage.pairs_tried} of {coverage.pairs} pairs that follow the trace")
+    if coverage.longer_tried:
+        lines.append(f"{coverage.longer_tried} longer schedules")
     if coverage.unsettled:
         lines.append(f"seen and not confirmed: {'; '.join(coverage.unsettled[:3])}")
     if coverage.failed:
@@ -149,6 +151,8 @@ def scenario(schedule: Schedule, number: int = 1) -> str:
         id=_id(number),
         promise=json.dumps(f"The client survives this: {schedule}", ensure_ascii=False),
         ttl=f"{schedule.ttl:g}",
+        max_ttl=f"# max_ttl = {schedule.max_ttl:g}\n" if schedule.max_ttl else "",
+        capped=f", max_ttl={schedule.max_ttl:g}" if schedule.max_ttl else "",
         source=SOURCE,
         steps="".join(map(_step, schedule.steps)),
         baseline=baseline,
@@ -170,7 +174,7 @@ _SCENARIO = '''\
 # severity = "high"
 # source = "{source}"
 # ttl = {ttl}
-# ids = "files"
+{max_ttl}# ids = "files"
 # seconds = 20
 
 import pytest
@@ -188,5 +192,5 @@ BASELINE = {baseline}
 @pytest.mark.scenario("{id}")
 def test_it_survives_a_schedule(lab: Lab) -> None:
     """The client keeps its promises, whatever these steps do."""
-    survives(lab, Schedule(STEPS, baseline=BASELINE))
+    survives(lab, Schedule(STEPS, baseline=BASELINE{capped}))
 '''

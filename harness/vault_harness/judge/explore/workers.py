@@ -2,13 +2,14 @@
 
 A worker has everything imported. A run is a fork of it, so that a broken client leaves nothing
 behind: no thread, no memory, no changed environment. Any executor of ``concurrent.futures`` can
-carry orders; a process that is not one of these workers starts its own servers.
+carry orders: `on_cluster` gives one whose workers are on other machines.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -16,6 +17,7 @@ import select
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -25,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from vault_harness.errors import SettingsError
 from vault_harness.judge.environment import Environment, open_environment
 from vault_harness.judge.explore.life import Order, Seen, live
 from vault_harness.judge.explore.shared import Servers, SharedVault
@@ -41,6 +44,9 @@ AT_ONCE_PER_CORE = 10
 LONGEST = 120.0
 """Seconds after which a run is killed."""
 
+CONNECT = 10.0
+"""Seconds in which a scheduler must answer."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -52,6 +58,8 @@ class Place:
 
 
 _place: Place | None = None
+_opening = threading.Lock()
+_numbers = itertools.count(1)
 
 
 @contextmanager
@@ -122,15 +130,61 @@ def _begin() -> None:
 
 def carry_out(subject: str, order: Order) -> Seen:
     """Run an order in a fork of this process. Nothing is raised for a run that fails."""
-    if _place is None:
-        _open_for_good(subject)
     assert _place is not None, "it is open"
+    return _forked(_place, subject, order)
+
+
+def carry_out_there(subject: str, order: Order) -> Seen:
+    """Run an order in a worker of a cluster, which starts servers for its first order."""
+    with _opening:
+        if _place is None:
+            _open_for_good(subject)
+        place, number = _place, next(_numbers)  # two searches may use one worker
+    assert place is not None, "it is open"
+    served = place.servers.take()
+    try:
+        return _forked(replace(place, shared=served.shared), subject, replace(order, number=number))
+    finally:
+        place.servers.give_back(served)
+
+
+@contextmanager
+def on_cluster(address: str) -> Iterator[tuple[Executor, int]]:
+    """Return the executor of a Dask cluster, and how many runs it does side by side."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SettingsError(
+            "a cluster needs the package distributed",
+            looked_at=f"--cluster {address}",
+            remedy="pip install 'vault-harness[cluster]'",
+        ) from None
+    try:
+        client = Client(address, timeout=CONNECT)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"no Dask scheduler answers there: {error}",
+            looked_at=f"--cluster {address}",
+            remedy="start one with `dask scheduler`, and give its address, such as tcp://host:8786",
+        ) from None
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise SettingsError(
+                "the cluster has no workers",
+                looked_at=f"--cluster {address}",
+                remedy=f"on each machine: dask worker {address} --nthreads 10",
+            )
+        yield client.get_executor(pure=False), threads
+
+
+def _forked(place: Place, subject: str, order: Order) -> Seen:
     began = time.monotonic()
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _in_the_fork(_place, subject, order, theirs)
+        _in_the_fork(place, subject, order, theirs)
     os.close(theirs)
     told = _read(ours, began + LONGEST)
     if told is None:
